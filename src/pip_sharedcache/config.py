@@ -1,0 +1,158 @@
+"""Settings: from pip's configuration files, the environment and the command line; later wins.
+
+Every setting knows where it came from. Reading is plain configparser on the files that pip reads
+(the caller names them, in pip's own order), section ``[sharedcache]``.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from pip_sharedcache.errors import SettingError, reason
+from pip_sharedcache.model import LinkMode
+
+SECTION = "sharedcache"
+ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
+#: Carries the options of our command line to the pips that pip starts.
+OPTION_PREFIX = "_PIP_SHAREDCACHE_OPTION_"
+APPLICATION = "pip-sharedcache"
+
+NAMES = ("dir", "link-mode", "share", "group-environment")
+
+_YES = {"1", "true", "yes", "y", "on"}
+_NO = {"0", "false", "no", "n", "off"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value as text, and where it was found, in words for messages."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one run.
+
+    ``configured`` is whether somebody named ``dir``; else it is the site's store or the user's
+    own. ``share`` are URL prefixes. ``notes`` are sentences on settings that nobody knows.
+    """
+
+    dir: Path
+    dir_source: str
+    configured: bool
+    link_mode: LinkMode = LinkMode.REFLINK
+    share: tuple[str, ...] = ()
+    group_environment: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
+    """Read the settings.
+
+    ``files`` in the order in which later ones win; files that do not exist are skipped.
+    ``isolated`` is pip's --isolated: PIP_* variables are not looked at. Raises SettingError for a
+    value that cannot be used, naming its source.
+    """
+    found: dict[str, Setting] = {}
+    notes: list[str] = []
+    layers = [_from_file(path) for path in files]
+    if not isolated:
+        layers.append(_from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {}"))
+    layers.append(_from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}"))
+    for layer in layers:
+        for name, setting in layer.items():
+            if name in NAMES:
+                found[name] = setting
+            else:
+                notes.append(f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored")
+    return _build(found, tuple(notes))
+
+
+def option_variable(name: str) -> str:
+    """The environment variable that carries our option ``--sharedcache-<name>``."""
+    return OPTION_PREFIX + name.replace("-", "_").upper()
+
+
+def _from_file(path: Path) -> dict[str, Setting]:
+    parser = configparser.RawConfigParser()
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except OSError:
+        return {}  # as pip: a file that cannot be opened says nothing
+    except (configparser.Error, UnicodeDecodeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise SettingError(f"Configuration file {path} cannot be read: {first_line}") from error
+    if not parser.has_section(SECTION):
+        return {}
+    return {
+        key.replace("_", "-").lower(): Setting(value.strip(), str(path))
+        for key, value in parser.items(SECTION)
+        if value and value.strip()
+    }
+
+
+def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> dict[str, Setting]:
+    found = {}
+    for variable, value in environ.items():
+        if variable.startswith(prefix) and value.strip():
+            name = variable[len(prefix) :].replace("_", "-").lower()
+            label = name if prefix == OPTION_PREFIX else variable
+            found[name] = Setting(value.strip(), words.format(label))
+    return found
+
+
+def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
+    directory = found.get("dir")
+    if directory is not None:
+        path = Path(os.path.expanduser(directory.value))
+        if not path.is_absolute():
+            raise _wrong("dir", directory, "an absolute path")
+        source = directory.source
+    else:
+        path, source = _default_directory()
+    link_mode = LinkMode.REFLINK
+    if mode := found.get("link-mode"):
+        try:
+            link_mode = LinkMode(mode.value.lower())
+        except ValueError:
+            raise _wrong("link-mode", mode, ", ".join(m.value for m in LinkMode)) from None
+    grouped = True
+    if group := found.get("group-environment"):
+        if group.value.lower() not in _YES | _NO:
+            raise _wrong("group-environment", group, "yes or no")
+        grouped = group.value.lower() in _YES
+    share: tuple[str, ...] = ()
+    if prefixes := found.get("share"):
+        share = tuple(prefixes.value.split())
+        for prefix in share:
+            if "://" not in prefix and not Path(prefix).is_absolute():
+                raise _wrong("share", prefixes, "URL prefixes or absolute paths")
+    return Settings(path, source, directory is not None, link_mode, share, grouped, notes)
+
+
+def _wrong(name: str, setting: Setting, wanted: str) -> SettingError:
+    return SettingError(
+        f"{SECTION}.{name} = {setting.value!r} ({setting.source}) cannot be used",
+        f"it takes {wanted}",
+    )
+
+
+def _default_directory() -> tuple[Path, str]:
+    """The site's store if an administrator made one, else the user's own."""
+    site = Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
+    own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+    try:
+        if (site / "store.json").is_file():
+            return site, "default: the site's store"
+    except OSError as error:
+        return own, f"default: the user's own, since {site} cannot be read ({reason(error)})"
+    return own, "default: the user's own"

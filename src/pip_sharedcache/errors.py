@@ -1,0 +1,71 @@
+"""What can go wrong, as values: one class a kind, each a single line when shown.
+
+The flow decides what an error means (fall back to pip, skip, stop); the command line turns it
+into text and an exit status. Imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+
+class SharedCacheError(Exception):
+    """Base of every error raised on purpose here.
+
+    ``message`` says what happened and to which path; ``hint`` what the user can do, or "".
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class SettingError(SharedCacheError):
+    """A setting of ours has a value that cannot be used. Exit status 2."""
+
+    code = "setting"
+
+
+class UsageError(SharedCacheError):
+    """Our own command was given arguments it does not take. Exit status 2."""
+
+    code = "usage"
+
+
+class StoreUnusable(SharedCacheError):
+    """The store cannot be used at all: pip installs without it."""
+
+    code = "store-unusable"
+
+
+class NotPublished(SharedCacheError):
+    """A wheel could not be added to the store: pip installs it without."""
+
+    code = "not-published"
+
+
+class UnusualWheel(SharedCacheError):
+    """A wheel that is left to pip's own installer, so that pip's own errors appear."""
+
+    code = "unusual-wheel"
+
+
+class DamagedEntry(SharedCacheError):
+    """An entry holds less, or something else, than its manifest says."""
+
+    code = "damaged-entry"
+
+
+class SeamMissing(SharedCacheError):
+    """This pip is not built as expected at some point: plain pip runs."""
+
+    code = "seam-missing"
+
+
+def reason(error: OSError) -> str:
+    """The system's own words for ``error``, without the path: callers name it themselves."""
+    return error.strerror or type(error).__name__

@@ -1,0 +1,221 @@
+"""The flow for one wheel: find or publish its entry, place its files, finish.
+
+pip runs the installation; the boundary to it (``interception``) asks here what the store has, and
+hands over every file that pip saves. Whatever goes wrong with the store ends in pip's own way
+and one line that says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pip_sharedcache import trust, wheel
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import DamagedEntry, NotPublished, StoreUnusable, UnusualWheel
+from pip_sharedcache.linker import Linker, Placement
+from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
+from pip_sharedcache.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """One run of ``pip install``: its settings, its store (None: unusable, said once), what it
+    did so far."""
+
+    def __init__(self, settings: Settings, store: Store | None, umask: int) -> None:
+        self.settings = settings
+        self.store = store
+        self.report = Report()
+        self.linker = Linker(
+            settings.link_mode, umask, group_environment=settings.group_environment
+        )
+        self._origins: dict[str, Origin] = {}
+        self._found: dict[tuple[Digest, str], Entry] = {}
+        self._spoiled: set[tuple[int, int]] = set()
+        self._served: set[Digest] = set()
+        self._said: set[str] = set()
+
+    @classmethod
+    def start(cls, settings: Settings) -> Session:
+        """Open the store that ``settings`` name. Never raises for the store's state: it warns."""
+        for note in settings.notes:
+            logger.warning(note)
+        store = None
+        try:
+            store = Store.open(settings.dir, create=not settings.configured)
+        except StoreUnusable as error:
+            logger.warning(
+                "Installing without the shared store: %s (%s)", error, settings.dir_source
+            )
+        return cls(settings, store, trust.current_umask())
+
+    # -- before pip downloads
+
+    def find(self, digests: Iterable[Digest], filename: str) -> Entry | None:
+        """The usable entry for ``filename`` with one of ``digests``, or None."""
+        if self.store is None:
+            return None
+        for digest in digests:
+            known = self._found.get((digest, filename))
+            if known is not None:
+                return known
+            found = self.store.find(digest, filename)
+            for objection in found.objections:
+                self._say_once(f"Not used from the shared store: {objection}")
+            if found.entry is not None and found.entry.identity not in self._spoiled:
+                self._found[digest, filename] = found.entry
+                return found.entry
+        return None
+
+    def copy_untrusted(
+        self, digests: Iterable[Digest], filename: str, directory: Path
+    ) -> Path | None:
+        """Copy the wheel out of an entry whose publisher is not trusted; None where there is none.
+
+        The bytes are believed only after they were hashed in our own copy, so this saves the
+        download and trusts nobody.
+        """
+        if self.store is None:
+            return None
+        for digest in digests:
+            entry = self.store.find(digest, filename).untrusted
+            if entry is None:
+                continue
+            target = directory / filename
+            try:
+                with self.store.hold(entry) as held:
+                    source = os.fdopen(held.open_file(filename), "rb")
+                with source, target.open("xb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+                if wheel.digest_of(target)[0] == digest:
+                    self._count_download(digest, entry.manifest.size)
+                    return target
+                self._say_once(
+                    f"{entry.wheel} is not the wheel it says it is "
+                    f"(published by {trust.user_name(entry.publisher)}): downloaded again"
+                )
+            except (OSError, DamagedEntry) as error:
+                self._say_once(f"Not used from the shared store: {error}")
+            target.unlink(missing_ok=True)
+        return None
+
+    def serve(self, entry: Entry, digest: Digest) -> None:
+        """Note that pip was handed the entry's own wheel instead of downloading it."""
+        self._count_download(digest, entry.manifest.size)
+
+    def spoil(self, entry: Entry, what: str) -> None:
+        """Do not use ``entry`` again in this run, and say whose it is."""
+        self._spoiled.add(entry.identity)
+        self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
+        owner = trust.user_name(entry.publisher)
+        self._say_once(f"Damaged entry of {owner} in the shared store is not used: {what}")
+
+    def _count_download(self, digest: Digest, size: int) -> None:
+        if digest not in self._served:
+            self._served.add(digest)
+            self.report.not_downloaded += size
+
+    # -- where wheels come from
+
+    def note_origin(self, path: str, origin: Origin) -> None:
+        """Remember where pip took the wheel at ``path`` from. A wheel nothing is noted of was
+        built here, and is neither looked up nor published."""
+        self._origins[os.path.abspath(path)] = origin
+
+    def is_shared_anyway(self, url: str) -> bool:
+        """Whether ``url`` (or an absolute path) is below a prefix in the setting ``share``."""
+        return any(_is_below(url, prefix) for prefix in self.settings.share)
+
+    # -- installing
+
+    def begin(self, path: str) -> Placement | None:
+        """Start to install the wheel at ``path``: a placement to be committed or undone, or None
+        where pip does it all. Every distribution that is installed comes by here once."""
+        self.report.installed += 1
+        origin = self._origins.get(os.path.abspath(path))
+        if self.store is None or origin is None:
+            return None
+        entry = self._find_or_publish(self.store, Path(path), origin)
+        if entry is None:
+            return None
+        try:
+            return Placement(entry, self.store.hold(entry), self.linker, self.report)
+        except DamagedEntry as error:
+            self.spoil(entry, str(error))
+            return None
+
+    def _find_or_publish(self, store: Store, path: Path, origin: Origin) -> Entry | None:
+        for entry in self._found.values():
+            if entry.wheel == path:
+                self.report.found += 1
+                return entry
+        try:
+            digest, _ = wheel.digest_of(path)
+        except OSError:
+            return None  # pip meets the same error, and words it
+        found = self.find([digest], path.name)
+        if found is not None:
+            self.report.found += 1
+            return found
+        if origin.private_because and not self.is_shared_anyway(origin.url):
+            logger.debug("%s is not shared: %s", path.name, origin.private_because)
+            return None
+        try:
+            entry = store.publish(path, path.name, digest)
+        except UnusualWheel as error:
+            logger.debug("Left to pip's own installer: %s", error)
+            return None
+        except NotPublished as error:
+            self._say_once(f"Installed without publishing: {error}")
+            return None
+        if entry.identity in self._spoiled:
+            return None
+        self._found[digest, path.name] = entry
+        self.report.published += 1
+        return entry
+
+    # -- the end
+
+    def summary(self) -> str:
+        """The line for the end of a run that installed something; "" where there is none."""
+        if self.store is None or not self.report.installed:
+            return ""
+        line = self.report.sentence(self.store.path)
+        refused = self.linker.refusals.get(self.settings.link_mode)
+        if refused and self.settings.link_mode is not LinkMode.COPY:
+            line += f" ({self.settings.link_mode.value}: {refused})"
+        return line
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            logger.warning(message)
+
+
+def without_credentials(url: str) -> str:
+    """``url`` without user info, fragment and query, as it may be shown and compared."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def has_credentials(url: str) -> bool:
+    """Whether ``url`` carries user info."""
+    return "@" in urlsplit(url).netloc
+
+
+def _is_below(url: str, prefix: str) -> bool:
+    if "://" not in prefix:
+        prefix = Path(prefix).as_uri()
+    start = without_credentials(prefix).rstrip("/")
+    whole = without_credentials(url)
+    return whole == start or whole.startswith(start + "/")
+
+
+__all__ = ["Session", "has_credentials", "without_credentials"]

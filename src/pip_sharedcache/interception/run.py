@@ -1,0 +1,109 @@
+"""Running pip with our seams in: in this process, and in those that pip starts.
+
+pip is started by runpy, as ``python -m pip`` does. The hooks are registered before anything of
+pip is imported, and do nothing for commands that do not install.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from pip_sharedcache import config
+from pip_sharedcache.errors import SeamMissing
+from pip_sharedcache.install import Session
+from pip_sharedcache.interception import seams
+from pip_sharedcache.interception.configuration import configuration_files
+from pip_sharedcache.interception.swap import Swap, spare_foreign_files
+
+logger = logging.getLogger(__name__)
+
+#: Tells the runner in another interpreter what to run and where it lies. JSON.
+RUNNER_VARIABLE = "_PIP_SHAREDCACHE_RUNNER"
+RUNNER = Path(__file__).with_name("__runner__.py")
+
+#: What the other interpreter gets from this one, and nothing else.
+_CARRIED = ("pip", "pip_sharedcache", "wrapt", "packaging", "platformdirs")
+
+_INSTALL = "pip._internal.commands.install"
+#: Where get_runnable_pip is defined: the first up to 26.1.2, the second from 26.2.
+_RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
+
+
+def run_pip(arguments: Sequence[str]) -> None:
+    """Run pip with ``arguments``, installing through the store.
+
+    Ends in SystemExit with pip's exit status. Raises SettingError for a wrong value of ours,
+    before pip does anything.
+    """
+    consulted: list[ModuleType] = []
+
+    def put_in(module: ModuleType) -> None:
+        consulted.append(module)
+        try:
+            seams.check()
+        except SeamMissing as error:
+            _warn(error)
+        else:
+            swap.put_in()
+
+    for module in _RUNNABLE:
+        wrapt.register_post_import_hook(_answer_with_our_runner, module)
+    wrapt.register_post_import_hook(_spare_foreign_files, seams.FORCE_REMOVE.module)
+    wrapt.register_post_import_hook(put_in, _INSTALL)
+    isolated = "--isolated" in arguments
+    files = configuration_files(isolated=isolated)
+    settings = config.load(files, os.environ, isolated=isolated)
+    swap = Swap(lambda: Session.start(settings))
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module("pip", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        succeeded = "install" in arguments and end.code in (0, None)
+        if succeeded and not consulted and importlib.util.find_spec(_INSTALL) is None:
+            _warn(SeamMissing(f"{_INSTALL} is missing"))
+        raise
+
+
+def _warn(error: SeamMissing) -> None:
+    version = getattr(sys.modules.get("pip"), "__version__", "of this version")
+    logger.warning(
+        "WARNING: Installing without the shared store: pip %s is built differently (%s)",
+        version,
+        error,
+    )
+
+
+def _spare_foreign_files(_: ModuleType) -> None:
+    seams.wrap(seams.FORCE_REMOVE, spare_foreign_files)
+
+
+def _answer_with_our_runner(module: ModuleType) -> None:
+    """Have pip start our runner where it starts itself in another interpreter (--python) or in a
+    subprocess (isolated builds)."""
+    if "get_runnable_pip" in vars(module) and module.get_runnable_pip.__module__ == module.__name__:
+        wrapt.wrap_function_wrapper(module, "get_runnable_pip", _runnable)
+
+
+def _runnable(original: Callable[[], str], _: Any, args: Any, kw: Any) -> str:
+    pip = original(*args, **kw)
+    roots: dict[str, str] = {}
+    for name in _CARRIED:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
+            return pip  # inside an archive: another interpreter gets plain pip
+        roots[name] = os.path.dirname(os.path.dirname(spec.origin))
+    if not RUNNER.is_file():
+        return pip
+    os.environ[RUNNER_VARIABLE] = json.dumps({"pip": pip, "roots": roots})
+    return str(RUNNER)

@@ -1,0 +1,139 @@
+"""The places in pip where we step in, and whether this pip has them.
+
+What decides is not pip's version but whether every seam is there and takes the arguments that we
+use. One missing: nothing is stepped into, and plain pip runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import wrapt
+
+from pip_sharedcache.errors import SeamMissing
+
+#: What wrapt calls: the original, the instance or None, positional and keyword arguments.
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Seam:
+    """One function or method of pip. ``parameters``: those that must be there, by name; methods
+    without ``self``. ``instead``: another attribute of the same module that makes up for this one
+    where it is missing."""
+
+    module: str
+    attribute: str
+    parameters: tuple[str, ...]
+    instead: str = ""
+
+    @property
+    def name(self) -> str:
+        """For messages: ``pip._internal.network.download.Downloader.__call__``."""
+        return f"{self.module}.{self.attribute}"
+
+    def find(self) -> Callable[..., Any] | None:
+        """The function as it is now; None where this pip has it not. Imports the module."""
+        try:
+            found: Any = importlib.import_module(self.module)
+        except ImportError:
+            return None
+        for part in self.attribute.split("."):
+            found = inspect.getattr_static(found, part, None)
+            if found is None:
+                return None
+        return found if callable(found) else None
+
+    def problem(self) -> str:
+        """Why this seam cannot be used, naming it; "" where it fits."""
+        function = self.find()
+        if function is None:
+            if self.instead and Seam(self.module, self.instead, ()).find() is not None:
+                return ""
+            return f"{self.name} is missing"
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            return f"{self.name} has no signature"
+        missing = [name for name in self.parameters if name not in parameters]
+        return f"{self.name} takes no {missing[0]!r}" if missing else ""
+
+
+_WHEEL = "pip._internal.operations.install.wheel"
+_PREPARE = "pip._internal.operations.prepare"
+_DOWNLOAD = "pip._internal.network.download"
+
+RUN_INSTALL = Seam("pip._internal.commands.install", "InstallCommand.run", ("options", "args"))
+PREPARER = Seam(_PREPARE, "RequirementPreparer.__init__", ("download_dir", "session"))
+FETCH_METADATA = Seam(_PREPARE, "RequirementPreparer._fetch_metadata_only", ("req",))
+DOWNLOAD = Seam(_DOWNLOAD, "Downloader.__call__", ("link", "location"))
+DOWNLOAD_BATCH = Seam(
+    _DOWNLOAD, "BatchDownloader.__call__", ("links", "location"), instead="Downloader.batch"
+)
+CHECK_HASHES = Seam("pip._internal.utils.hashes", "Hashes.check_against_path", ("path",))
+INSTALL_WHEEL = Seam(_WHEEL, "install_wheel", ("name", "wheel_path", "scheme", "req_description"))
+PARSE_WHEEL = Seam(_WHEEL, "parse_wheel", ("wheel_zip", "name"))
+NEW_FILE = Seam(_WHEEL, "ZipBackedFile.__init__", ("src_record_path", "dest_path", "zip_file"))
+SAVE_FILE = Seam(_WHEEL, "ZipBackedFile.save", ())
+ENSURE_DIRECTORY = Seam(_WHEEL, "ensure_dir", ("path",))
+COMPILE = Seam(_WHEEL, "compileall.compile_file", ("fullname", "force", "quiet"))
+FORCE_REMOVE = Seam("pip._internal.utils.misc", "rmtree_errorhandler", ("func", "path", "exc_info"))
+
+#: All that an installation through the store steps into.
+INSTALL_SEAMS = (
+    RUN_INSTALL,
+    PREPARER,
+    FETCH_METADATA,
+    DOWNLOAD,
+    DOWNLOAD_BATCH,
+    CHECK_HASHES,
+    INSTALL_WHEEL,
+    PARSE_WHEEL,
+    NEW_FILE,
+    SAVE_FILE,
+    ENSURE_DIRECTORY,
+    COMPILE,
+    FORCE_REMOVE,
+)
+
+#: Only in pips that recover an installation interrupted by a blocked import (26.3).
+WRITE_RECOVERY = Seam(_WHEEL, "_write_recovery_record", ("wheel_zip", "record"))
+
+
+def check(seams: tuple[Seam, ...] = INSTALL_SEAMS) -> None:
+    """Raise SeamMissing, naming the first seam that this pip lacks."""
+    for seam in seams:
+        if problem := seam.problem():
+            raise SeamMissing(problem)
+
+
+def wrap(seam: Seam, wrapper: Wrapper) -> None:
+    """Put ``wrapper`` around ``seam``; nothing where this pip has it not."""
+    if seam.find() is not None:
+        wrapt.wrap_function_wrapper(seam.module, seam.attribute, wrapper)
+
+
+def hand_on(seam: Seam, importer: str) -> None:
+    """Let the module ``importer``, if it imported ``seam`` by name, have what is there now
+    (pip/_internal/req/req_install.py up to 26.1.2 does so with install_wheel)."""
+    module = sys.modules.get(importer)
+    name = seam.attribute.rpartition(".")[2]
+    if module is not None and hasattr(module, name):
+        setattr(module, name, getattr(sys.modules[seam.module], name))
+
+
+def arguments(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The call's arguments by name, defaults included; None where they do not fit ``function``."""
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return None
+    bound.apply_defaults()
+    return dict(bound.arguments)

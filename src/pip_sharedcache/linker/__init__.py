@@ -1,0 +1,30 @@
+"""Placing files: link modes, permissions, undo. The only code that links, clones, copies, or sets
+a mode or a time, and the only code that branches on the operating system."""
+
+from pip_sharedcache.linker.descriptors import (
+    Directory,
+    alive,
+    create_file,
+    drop_access_lists,
+    make_directory,
+    remove_tree,
+    set_directory,
+    synchronise,
+    write_all,
+)
+from pip_sharedcache.linker.link import Linker
+from pip_sharedcache.linker.placement import Placement
+
+__all__ = [
+    "Directory",
+    "Linker",
+    "Placement",
+    "alive",
+    "create_file",
+    "drop_access_lists",
+    "make_directory",
+    "remove_tree",
+    "set_directory",
+    "synchronise",
+    "write_all",
+]

@@ -1,0 +1,262 @@
+"""Files and directories by descriptor: opened without following links, created with their modes.
+
+Where the system has no directory descriptors (Windows) a directory is held by its path.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
+
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+# A FIFO put in place of a file would otherwise hang its reader at open.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+
+_BLOCK = 1 << 20  # bytes
+
+
+class Directory:
+    """A directory held open, so that what is checked and what is used are the same one.
+
+    Owns its descriptor: close it, or use it as a context manager.
+    """
+
+    def __init__(self, path: Path, descriptor: int | None) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.device = self.status().st_dev
+
+    @classmethod
+    def open(cls, path: Path) -> Directory:
+        """Open ``path``, following links in it (its parents are the administrator's choice).
+        Raises OSError."""
+        if not BY_DESCRIPTOR:
+            if not path.is_dir():
+                raise NotADirectoryError(20, "Not a directory", str(path))
+            return cls(path, None)
+        return cls(path, os.open(path, os.O_RDONLY | _DIRECTORY | _CLOEXEC))
+
+    def subdirectory(self, name: str) -> Directory:
+        """Open the directory ``name`` in this one, never through a symlink. Raises OSError."""
+        if self.descriptor is None:
+            return Directory.open(self.path / name)
+        flags = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC
+        return Directory(self.path / name, os.open(name, flags, dir_fd=self.descriptor))
+
+    def status(self) -> os.stat_result:
+        """fstat of the directory itself."""
+        return os.stat(self.path if self.descriptor is None else self.descriptor)
+
+    def open_file(self, name: str) -> int:
+        """A descriptor for reading the file ``name`` ("/" separated), which the caller closes.
+        A symlink as last component is refused (ELOOP), a FIFO does not block."""
+        flags = os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC | _BINARY
+        if self.descriptor is None:
+            return os.open(self.path / name, flags)
+        return os.open(name, flags, dir_fd=self.descriptor)
+
+    def file_status(self, name: str) -> os.stat_result:
+        """lstat of ``name`` in this directory."""
+        if self.descriptor is None:
+            return os.lstat(self.path / name)
+        return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+
+    def read(self, name: str) -> bytes:
+        """The whole content of a regular file. Raises OSError (EINVAL where it is none)."""
+        with os.fdopen(self.open_file(name), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(22, "Not a regular file", str(self.path / name))
+            return file.read()
+
+    def names(self) -> list[str]:
+        """The names in this directory, in no order."""
+        return os.listdir(self.path if self.descriptor is None else self.descriptor)
+
+    def close(self) -> None:
+        """Give the descriptor back; further calls do nothing."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def create_file(path: Path, mode: int, mtime: int | None = None) -> Iterator[int]:
+    """Create ``path`` (it must not exist) and yield a descriptor for writing it.
+
+    The file gets exactly ``mode`` whatever umask and default ACL say, and ``mtime`` (seconds).
+    A file that could not be completed is removed. Raises OSError, FileExistsError included;
+    errors at close (EDQUOT on network file systems) are raised too.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | _BINARY
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        try:
+            yield descriptor
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, mode)
+            if mtime is not None:
+                set_time(descriptor, path, mtime)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def set_time(descriptor: int, path: str | Path, mtime: int) -> None:
+    """Set the modification time (seconds) of a file that the caller has just created."""
+    times = (mtime * 10**9, mtime * 10**9)
+    os.utime(descriptor if os.utime in os.supports_fd else path, ns=times)
+
+
+def make_directory(path: Path, mode: int, group: int | None = None) -> None:
+    """Create the directory ``path`` with exactly ``mode`` and, where given, group ``group``.
+
+    Nobody sees it with narrower permissions in between: a neighbour who finds it may use it at
+    once. An access list inherited from the parent is dropped. Raises OSError.
+    """
+    if not hasattr(os, "fchmod"):
+        path.mkdir()
+        return
+    mask = os.umask(0)
+    try:
+        os.mkdir(path, mode & 0o1777)
+    finally:
+        os.umask(mask)
+    set_directory(path, mode, group)
+
+
+def set_directory(path: Path, mode: int, group: int | None = None) -> None:
+    """Give our own directory ``path`` exactly ``mode``, and ``group``. Raises OSError."""
+    if not hasattr(os, "fchmod"):
+        return
+    descriptor = os.open(path, os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC)
+    try:
+        if group is not None and os.fstat(descriptor).st_gid != group:
+            os.fchown(descriptor, -1, group)
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def drop_access_lists(path: Path) -> None:
+    """Remove the POSIX ACLs that our own new directory ``path`` inherited from its parent."""
+    if not hasattr(os, "removexattr"):
+        return
+    for name in ("system.posix_acl_access", "system.posix_acl_default"):
+        try:
+            os.removexattr(path, name)
+        except OSError:  # ENODATA: it had none; EOPNOTSUPP: no ACLs here
+            continue
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory tree of our own, read-only directories included. Raises OSError."""
+    for current, _, files in os.walk(path, topdown=True):
+        if hasattr(os, "fchmod"):
+            set_directory(Path(current), 0o700)
+        for name in files:
+            os.unlink(os.path.join(current, name))
+    for current, directories, _ in os.walk(path, topdown=False):
+        for name in directories:
+            child = os.path.join(current, name)
+            if os.path.islink(child):
+                os.unlink(child)
+            else:
+                os.rmdir(child)
+    os.rmdir(path)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process ``pid`` other than this one runs on this machine."""
+    if not hasattr(os, "geteuid"):
+        return True  # Windows: os.kill(pid, 0) does not ask there, it kills
+    if pid == os.getpid():
+        return False  # what bears our number and is not in use was left by an earlier process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def copy_bytes(source: int, target: int, size: int) -> int:
+    """Copy up to ``size`` bytes from the start of ``source`` to ``target``; return how many.
+
+    Inside the kernel or on the file server where the system can (copy_file_range(2), which also
+    shares extents where the file system does), else through a buffer. Raises OSError.
+    """
+    done = 0
+    in_kernel = getattr(os, "copy_file_range", None)
+    while in_kernel is not None and done < size:
+        try:
+            step = in_kernel(source, target, min(size - done, 1 << 30))
+        except OSError:
+            # Not between these two file systems, or not this kind of file. A full disk or a
+            # dying one says so again below, in the plain copy.
+            break
+        if step == 0:
+            return done
+        done += step
+    if done < size:
+        os.lseek(source, done, os.SEEK_SET)
+        while done < size and (block := os.read(source, min(_BLOCK, size - done))):
+            write_all(target, block)
+            done += len(block)
+    return done
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of ``data``: a single write(2) may take less. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _load_syncfs() -> ctypes._NamedFuncPointer | None:
+    try:
+        return ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+_SYNCFS = _load_syncfs()
+
+
+def synchronise(directory: Path, files: Iterable[Path]) -> None:
+    """Make ``files`` below ``directory`` durable: one syncfs(2) where the system has it, else
+    one fsync for each. Raises OSError (EDQUOT and ENOSPC may arrive only here)."""
+    if _SYNCFS is not None:
+        descriptor = os.open(directory, os.O_RDONLY | _DIRECTORY | _CLOEXEC)
+        try:
+            if _SYNCFS(descriptor) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(directory))
+        finally:
+            os.close(descriptor)
+        return
+    for path in files:
+        # Windows can only flush what is open for writing, and has no 0444 to prevent it.
+        descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | _BINARY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

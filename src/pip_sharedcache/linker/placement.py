@@ -1,0 +1,260 @@
+"""All files of one wheel into one environment: directories, undo, and .dist-info last.
+
+pip takes a distribution for installed as soon as a directory ``<name>-<version>.dist-info`` is
+there, METADATA in it or not (importlib.metadata reads name and version off the directory's name;
+tried on pip 23.0 to 26.3). So the directory is filled under another name, and renamed when all
+else is in place: a kill at any moment leaves nothing that pip would list.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import importlib.util
+import io
+import os
+import re
+import socket
+import stat
+from pathlib import Path
+
+from pip_sharedcache.linker.descriptors import (
+    Directory,
+    alive,
+    create_file,
+    remove_tree,
+    write_all,
+)
+from pip_sharedcache.linker.link import Linker, Parent
+from pip_sharedcache.model import Entry, Report, StoredFile
+
+_HOST = re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())[:32]
+_STAGED = re.compile(r"\.(?P<info>.+\.dist-info)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.installing")
+
+#: They make a distribution complete; where files go one by one they go last.
+_LAST = ("METADATA", "RECORD")
+
+
+class Placement:
+    """One wheel on its way into one environment.
+
+    Owns the descriptor of the entry until ``close``. Exactly one of ``commit`` and ``undo`` ends
+    it. Paths are the strings that pip uses.
+    """
+
+    def __init__(self, entry: Entry, held: Directory, linker: Linker, report: Report) -> None:
+        self.entry = entry
+        self.info_directory = ""
+        self.revealed = False
+        self._held = held
+        self._linker = linker
+        self._report = report
+        self._files = {file.path: file for file in entry.manifest.files}
+        self._parents: dict[str, Parent] = {}
+        self._made: list[str] = []
+        self._placed: list[str] = []
+        self._library: str | None = None
+
+    # -- .dist-info under another name until the end
+
+    def stage(self, info_directory: str) -> str:
+        """The name under which pip fills ``info_directory`` until ``commit``."""
+        self.info_directory = info_directory
+        return f".{info_directory}.{_HOST}.{os.getpid()}.installing"
+
+    @property
+    def staged(self) -> str:
+        """The name that ``stage`` gave."""
+        return self.stage(self.info_directory)
+
+    def destination(self, record_path: str, path: str) -> str:
+        """Where the file ``record_path`` of the wheel goes that pip would save at ``path``."""
+        prefix = self.info_directory + "/"
+        if not self.info_directory or not record_path.startswith(prefix):
+            return path
+        inside = os.path.normpath(record_path[len(prefix) :])
+        library = path[: -len(os.path.join(self.info_directory, inside))]
+        if self._library is None:
+            self._library = library.rstrip(os.sep)
+            self._sweep()
+        return os.path.join(self._library, self.staged, inside)
+
+    # -- files
+
+    def save(self, record_path: str, destination: str) -> bool:
+        """Place one file. False where the entry does not list it: pip saves it from the wheel.
+
+        Raises DamagedEntry before anything is touched, OSError if the environment refuses.
+        """
+        file = self._files.get(record_path)
+        if file is None:
+            return False
+        parent = self.make_parents(os.path.dirname(destination))
+        existed = os.path.lexists(destination)
+        mode = self._linker.place(
+            self._held,
+            self.entry.publisher,
+            file,
+            destination,
+            parent,
+            private=self._is_private(file),
+        )
+        if not existed:
+            self._placed.append(destination)
+        self._report.count(mode, file.size)
+        return True
+
+    def _is_private(self, file: StoredFile) -> bool:
+        top, _, rest = file.path.partition("/")
+        # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
+        return top == self.info_directory or (top.endswith(".data") and rest.startswith("scripts/"))
+
+    def make_parents(self, path: str) -> Parent:
+        """Make the directory ``path`` and what is missing above it, and remember which.
+
+        In an environment that a group shares, new directories get what their parent grants the
+        group: without the write bit a colleague could not uninstall what lies in them.
+        """
+        path = path or os.curdir
+        known = self._parents.get(path)
+        if known is not None:
+            return known
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            above = self.make_parents(os.path.dirname(path))
+            try:
+                os.mkdir(path)
+                self._made.append(path)
+            except FileExistsError:
+                pass  # a neighbour made it meanwhile, or it is a dangling link: stat tells
+            status = os.stat(path)
+            if above.grant and self._made and self._made[-1] == path:
+                _grant(path, above.grant)
+                status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        parent = Parent.of(status, self._linker.group_environment)
+        self._parents[path] = parent
+        return parent
+
+    def make_bytecode_directory(self, source: str) -> None:
+        """Make ``__pycache__`` for a placed ``source`` where a group shares the environment:
+        py_compile would make it by the umask, and no colleague could remove it."""
+        directory = os.path.dirname(importlib.util.cache_from_source(source))
+        if self.make_parents(os.path.dirname(source)).grant:
+            self.make_parents(directory)
+
+    # -- the end, either way
+
+    def commit(self) -> None:
+        """Let the finished distribution appear. Raises OSError."""
+        self.reveal()
+        self._held.close()
+
+    def reveal(self) -> None:
+        """Rename .dist-info to its own name, its RECORD speaking of that name."""
+        if self.revealed or self._library is None:
+            return
+        staged = os.path.join(self._library, self.staged)
+        final = os.path.join(self._library, self.info_directory)
+        if os.path.isdir(staged):
+            self._rename_in_record(os.path.join(staged, "RECORD"))
+            try:
+                os.rename(staged, final)
+            except OSError:
+                # It is there already (--ignore-installed writes over it): file by file, as pip.
+                if os.path.islink(final) or not os.path.isdir(final):
+                    raise
+                _merge(staged, final)
+        self.revealed = True
+
+    def undo(self) -> None:
+        """Take back what was placed: files, their bytecode, and directories made for them."""
+        for path in self._placed:
+            _unlink_if_there(path)
+            if path.endswith(".py"):
+                _unlink_if_there(importlib.util.cache_from_source(path))
+                _remove_if_empty(os.path.dirname(importlib.util.cache_from_source(path)))
+        if self._library is not None:
+            staged = Path(self._library, self.staged)
+            if staged.is_dir():
+                remove_tree(staged)
+        for path in reversed(self._made):
+            _remove_if_empty(path)
+        self._held.close()
+
+    def _rename_in_record(self, path: str) -> None:
+        """pip wrote RECORD with the name under which it filled .dist-info; give it the real one,
+        in pip's own format and order."""
+        try:
+            status = os.stat(path)
+            with open(path, encoding="utf-8", newline="") as file:
+                rows = [tuple(row) for row in csv.reader(file)]
+        except FileNotFoundError:
+            return
+        prefix = self.staged + "/"
+        renamed = [
+            (f"{self.info_directory}/{row[0][len(prefix) :]}", *row[1:])
+            if row and row[0].startswith(prefix)
+            else row
+            for row in rows
+        ]
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(sorted(renamed))
+        replacement = Path(path + ".new")
+        with create_file(replacement, stat.S_IMODE(status.st_mode)) as descriptor:
+            write_all(descriptor, text.getvalue().encode("utf-8"))
+        os.replace(replacement, path)
+
+    def _sweep(self) -> None:
+        """Remove what killed installations of the same distribution left here under our name."""
+        if self._library is None or not hasattr(os, "geteuid"):
+            return  # Windows: os.kill(pid, 0) does not ask there, it kills
+        try:
+            names = os.listdir(self._library)
+        except FileNotFoundError:
+            return
+        for name in names:
+            match = _STAGED.fullmatch(name)
+            if match and match["info"] == self.info_directory and match["host"] == _HOST:
+                left = Path(self._library, name)
+                if not alive(int(match["pid"])) and left.lstat().st_uid == os.geteuid():
+                    remove_tree(left)
+
+
+def _grant(path: str, grant: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        os.fchmod(descriptor, mode | grant | stat.S_ISGID)
+    finally:
+        os.close(descriptor)
+
+
+def _merge(staged: str, final: str) -> None:
+    """Move every file of ``staged`` into the existing ``final``, METADATA and RECORD last."""
+    moves = []
+    for current, _, files in os.walk(staged):
+        for name in files:
+            inside = os.path.relpath(os.path.join(current, name), staged)
+            moves.append(inside)
+    for inside in sorted(moves, key=lambda name: (name in _LAST, name)):
+        os.makedirs(os.path.dirname(os.path.join(final, inside)), exist_ok=True)
+        os.replace(os.path.join(staged, inside), os.path.join(final, inside))
+    remove_tree(Path(staged))
+
+
+def _unlink_if_there(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _remove_if_empty(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise

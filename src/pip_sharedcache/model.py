@@ -1,0 +1,169 @@
+"""The values that the other modules exchange. Nothing here touches a disk."""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NewType
+
+#: sha256 of a whole wheel: 64 lower-case hexadecimal digits.
+Digest = NewType("Digest", str)
+
+#: Version of the layout on disk, in store.json and in every entry.json.
+FORMAT = 1
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def as_digest(text: str) -> Digest | None:
+    """``text`` as a digest, or None where it is not a sha256 in hexadecimal."""
+    lowered = text.lower()
+    return Digest(lowered) if _DIGEST.fullmatch(lowered) else None
+
+
+class LinkMode(str, enum.Enum):
+    """How one file of the store appears in an environment."""
+
+    REFLINK = "reflink"
+    HARDLINK = "hardlink"
+    SYMLINK = "symlink"
+    COPY = "copy"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of an unpacked wheel.
+
+    ``path`` is the name in the archive ("/" separated), ``size`` in bytes, ``sha256`` in
+    hexadecimal, ``mtime`` in whole seconds since the epoch (what a .pyc header can hold).
+    """
+
+    path: str
+    size: int
+    sha256: str
+    executable: bool
+    mtime: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What entry.json says: the wheel's file name, digest and size, and its files."""
+
+    filename: str
+    digest: Digest
+    size: int
+    files: tuple[StoredFile, ...]
+
+    def to_json(self) -> str:
+        """The text of entry.json."""
+        rows = [[f.path, f.size, f.sha256, int(f.executable), f.mtime] for f in self.files]
+        head = {"format": FORMAT, "filename": self.filename, "sha256": self.digest}
+        return json.dumps({**head, "size": self.size, "files": rows}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Read entry.json. Raises ValueError where it is not one of this format."""
+        try:
+            data: Any = json.loads(text)
+            if data["format"] != FORMAT:
+                raise ValueError(f"format {data['format']!r}, not {FORMAT}")
+            digest = as_digest(data["sha256"])
+            filename, size = data["filename"], data["size"]
+            files = tuple(
+                StoredFile(path, length, sha256, bool(executable), mtime)
+                for path, length, sha256, executable, mtime in data["files"]
+            )
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"not an entry.json: {type(error).__name__} {error}") from error
+        if digest is None or not isinstance(filename, str) or not isinstance(size, int):
+            raise ValueError("not an entry.json: sha256, filename or size is of the wrong kind")
+        for file in files:
+            numbers = isinstance(file.size, int) and isinstance(file.mtime, int)
+            if not numbers or not isinstance(file.path, str):
+                raise ValueError(f"not an entry.json: the row of {file.path!r} is malformed")
+        return cls(filename, digest, size, files)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One unpacked wheel, visible in a store.
+
+    ``publisher`` is the uid that owns it; ``identity`` (device, inode) of its directory, by which
+    a later opening knows that it is still the same one.
+    """
+
+    path: Path
+    publisher: int
+    identity: tuple[int, int]
+    manifest: Manifest
+
+    @property
+    def wheel(self) -> Path:
+        """The wheel file inside the entry."""
+        return self.path / self.manifest.filename
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where pip took a wheel from: ``url`` without credentials, and why it is kept private ("" if
+    it may be shared)."""
+
+    url: str
+    private_because: str = ""
+
+
+@dataclass
+class Report:
+    """What one run did, for the line after "Successfully installed"."""
+
+    installed: int = 0
+    found: int = 0
+    published: int = 0
+    not_downloaded: int = 0  # bytes
+    placed: Counter[LinkMode] = field(default_factory=Counter)  # files
+    placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
+
+    def count(self, mode: LinkMode, size: int) -> None:
+        """Note one placed file of ``size`` bytes."""
+        self.placed[mode] += 1
+        self.placed_bytes[mode] += size
+
+    def sentence(self, store: Path) -> str:
+        """One line: how many came from the store, how placed, what was saved."""
+        parts = [f"{self.found} of {self.installed} distributions from {store}"]
+        if self.published:
+            parts.append(f"{self.published} added to it")
+        if self.placed:
+            ways = [
+                f"{number} {_WAYS[mode]}" for mode, number in sorted(self.placed.items()) if number
+            ]
+            parts.append("files " + ", ".join(ways))
+        not_copied = sum(self.placed_bytes.values()) - self.placed_bytes[LinkMode.COPY]
+        parts.append(f"{megabytes(self.not_downloaded)} not downloaded")
+        parts.append(f"{megabytes(not_copied)} not copied")
+        return "Shared store: " + "; ".join(parts)
+
+
+_WAYS: Mapping[LinkMode, str] = {
+    LinkMode.REFLINK: "reflinked",
+    LinkMode.HARDLINK: "hard-linked",
+    LinkMode.SYMLINK: "symlinked",
+    LinkMode.COPY: "copied",
+}
+
+
+def megabytes(size: int) -> str:
+    """``size`` bytes for people, in the units pip uses (1 MB = 10**6 bytes)."""
+    if size >= 10**6:
+        return f"{size / 10**6:.1f} MB"
+    return f"{size / 1000:.1f} kB" if size >= 1000 else f"{size} bytes"
+
+
+def total_size(files: Iterable[StoredFile]) -> int:
+    """Bytes of all ``files`` together."""
+    return sum(file.size for file in files)

@@ -1,0 +1,146 @@
+"""Who may be believed: owners, modes, publishers; and what umask this process has.
+
+A publisher is the uid that owns an entry. Rules, in the manner of sshd's StrictModes:
+
+- root, oneself and the store's owner are trusted; nobody is trusted for owning an entry as
+  "nobody" (a squashed or unmapped uid may be anyone);
+- the owner of the store may name more in store.json; ``@group`` trusts whoever could publish in a
+  shard that only its owner and that group may write, so no member list is asked for;
+- root believes root and the store's owner only;
+- what anybody but its owner may write is never believed, whoever owns it.
+
+On Windows owners and modes say nothing; a store there is one user's own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+try:
+    import grp
+    import pwd
+except ImportError:  # Windows
+    grp = pwd = None  # type: ignore[assignment]
+
+#: Owners that stand for "no such user here": nobody, and (uid_t)-2, (uid_t)-1.
+NOBODY = frozenset({65534, 4294967294, 4294967295})
+
+OWNERS_MEAN_SOMETHING = hasattr(os, "geteuid")
+
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def user_id() -> int:
+    """The effective uid of this process; 0 where there are none."""
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def user_name(uid: int) -> str:
+    """The account's name, or "uid N" where the name service has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (AttributeError, KeyError, OverflowError):
+        return f"uid {uid}"
+
+
+def group_name(gid: int) -> str:
+    """The group's name, or "gid N" where the name service has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except (AttributeError, KeyError, OverflowError):
+        return f"gid {gid}"
+
+
+def group_id(name: str) -> int | None:
+    """The gid of a group given by name or number; None where there is no such group."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except (AttributeError, KeyError):
+        return int(name) if name.isdigit() else None
+
+
+def account_id(name: str) -> int | None:
+    """The uid of an account given by name or number; None where there is no such account."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except (AttributeError, KeyError):
+        return int(name) if name.isdigit() else None
+
+
+def current_umask() -> int:
+    """The umask of this process. Not safe beside other threads: asked once, at the start."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def writable_by_others(status: os.stat_result) -> bool:
+    """Whether group or others may write; an ACL's write entries show in the group bits."""
+    return OWNERS_MEAN_SOMETHING and bool(status.st_mode & _WRITABLE_BY_OTHERS)
+
+
+def access_list_objection(directory: int | None) -> str:
+    """Why a group-trusted shard held as ``directory`` is not believed: an access list may let
+    others than the group publish in it. "" where it has none (acl(5), xattr(7))."""
+    if directory is None or not hasattr(os, "getxattr"):
+        return ""
+    try:
+        os.getxattr(directory, "system.posix_acl_access")
+    except OSError:  # ENODATA: only the mode counts; EOPNOTSUPP: no ACLs on this file system
+        return ""
+    return "lies in a directory with an access list"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom this process believes in one store: ``uids``, and the members of ``gids``."""
+
+    uids: frozenset[int]
+    gids: frozenset[int] = frozenset()
+
+    @classmethod
+    def in_store(cls, owner: int, named: tuple[str, ...]) -> Trust:
+        """Trust in a store owned by uid ``owner`` whose store.json names ``named`` (account names
+        and ``@group``); names that do not resolve are not trusted."""
+        uids = {0, user_id(), owner}
+        gids: set[int] = set()
+        if user_id() != 0:
+            for name in named:
+                if name.startswith("@"):
+                    gids.update(gid for gid in [group_id(name[1:])] if gid is not None)
+                else:
+                    uids.update(uid for uid in [account_id(name)] if uid is not None)
+        return cls(frozenset(uids - NOBODY), frozenset(gids))
+
+    def objection(self, entry: os.stat_result, parents: tuple[os.stat_result, ...]) -> str:
+        """Why an entry is not believed, in words that follow its path; "" if it is.
+
+        ``entry`` and ``parents`` (its shard first, then upwards to the store) are the status of
+        directories held open. The parents matter where trust rests on the group: there, whoever
+        could write the shard is whom we believe. A named owner is believed for what it owns.
+        """
+        if not OWNERS_MEAN_SOMETHING:
+            return ""
+        if not stat.S_ISDIR(entry.st_mode):
+            return "is not a directory"
+        if writable_by_others(entry):
+            return "may be written by others than its owner"
+        if entry.st_uid in self.uids:
+            return ""
+        if entry.st_uid in NOBODY:
+            return "has no owner that is known here"
+        if not self.gids:
+            return f"belongs to {user_name(entry.st_uid)}, who is not trusted here"
+        shard = parents[0]
+        if shard.st_gid not in self.gids:
+            return f"belongs to {user_name(entry.st_uid)}, and its shard to no trusted group"
+        for parent in parents:
+            if parent.st_uid not in self.uids:
+                return f"lies in a directory of {user_name(parent.st_uid)}"
+            if parent.st_mode & stat.S_IWOTH:
+                return "lies in a directory that everybody may write"
+            if writable_by_others(parent) and not parent.st_mode & stat.S_ISVTX:
+                return "lies in a directory that others may rename in"
+        return ""

@@ -48,6 +48,18 @@ class NotPublished(SharedCacheError):
     code = "not-published"
 
 
+class NotWritable(NotPublished):
+    """The store is read-only for this user: nothing is wrong, it is just not added to."""
+
+    code = "not-writable"
+
+
+class PipMissing(SharedCacheError):
+    """The interpreter has no pip to run. Exit status 2."""
+
+    code = "pip-missing"
+
+
 class UnusualWheel(SharedCacheError):
     """A wheel that is left to pip's own installer, so that pip's own errors appear."""
 

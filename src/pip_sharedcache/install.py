@@ -14,9 +14,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from pip_sharedcache import store as stores
 from pip_sharedcache import trust, wheel
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import DamagedEntry, NotPublished, StoreUnusable, UnusualWheel
+from pip_sharedcache.errors import (
+    DamagedEntry,
+    NotPublished,
+    NotWritable,
+    StoreUnusable,
+    UnusualWheel,
+)
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
 from pip_sharedcache.store import Store
@@ -37,6 +44,7 @@ class Session:
         )
         self._origins: dict[str, Origin] = {}
         self._found: dict[tuple[Digest, str], Entry] = {}
+        self._by_wheel: dict[str, Entry] = {}
         self._spoiled: set[tuple[int, int]] = set()
         self._served: set[Digest] = set()
         self._said: set[str] = set()
@@ -65,7 +73,7 @@ class Session:
             known = self._found.get((digest, filename))
             if known is not None:
                 return known
-            found = self.store.find(digest, filename)
+            found = stores.find(self.store, digest, filename)
             for objection in found.objections:
                 self._say_once(f"Not used from the shared store: {objection}")
             if found.entry is not None and found.entry.identity not in self._spoiled:
@@ -84,12 +92,12 @@ class Session:
         if self.store is None:
             return None
         for digest in digests:
-            entry = self.store.find(digest, filename).untrusted
+            entry = stores.find(self.store, digest, filename).untrusted
             if entry is None:
                 continue
             target = directory / filename
             try:
-                with self.store.hold(entry) as held:
+                with stores.hold(entry) as held:
                     source = os.fdopen(held.open_file(filename), "rb")
                 with source, target.open("xb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
@@ -107,6 +115,7 @@ class Session:
 
     def serve(self, entry: Entry, digest: Digest) -> None:
         """Note that pip was handed the entry's own wheel instead of downloading it."""
+        self._by_wheel[str(entry.wheel)] = entry
         self._count_download(digest, entry.manifest.size)
 
     def spoil(self, entry: Entry, what: str) -> None:
@@ -145,16 +154,16 @@ class Session:
         if entry is None:
             return None
         try:
-            return Placement(entry, self.store.hold(entry), self.linker, self.report)
+            return Placement(entry, stores.hold(entry), self.linker, self.report)
         except DamagedEntry as error:
             self.spoil(entry, str(error))
             return None
 
     def _find_or_publish(self, store: Store, path: Path, origin: Origin) -> Entry | None:
-        for entry in self._found.values():
-            if entry.wheel == path:
-                self.report.found += 1
-                return entry
+        served = self._by_wheel.get(str(path))
+        if served is not None:
+            self.report.found += 1
+            return served
         try:
             digest, _ = wheel.digest_of(path)
         except OSError:
@@ -167,9 +176,13 @@ class Session:
             logger.debug("%s is not shared: %s", path.name, origin.private_because)
             return None
         try:
-            entry = store.publish(path, path.name, digest)
+            entry = stores.publish(store, path, path.name, digest)
         except UnusualWheel as error:
             logger.debug("Left to pip's own installer: %s", error)
+            return None
+        except NotWritable as error:
+            logger.debug("Not published: %s", error)
+            self.report.read_only = True
             return None
         except NotPublished as error:
             self._say_once(f"Installed without publishing: {error}")

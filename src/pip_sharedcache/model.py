@@ -125,6 +125,7 @@ class Report:
     found: int = 0
     published: int = 0
     not_downloaded: int = 0  # bytes
+    read_only: bool = False  # something was not added because the store may not be written
     placed: Counter[LinkMode] = field(default_factory=Counter)  # files
     placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
 
@@ -138,6 +139,8 @@ class Report:
         parts = [f"{self.found} of {self.installed} distributions from {store}"]
         if self.published:
             parts.append(f"{self.published} added to it")
+        if self.read_only:
+            parts.append("others not added, since you may not write it")
         if self.placed:
             ways = [
                 f"{number} {_WAYS[mode]}" for mode, number in sorted(self.placed.items()) if number

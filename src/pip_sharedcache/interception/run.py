@@ -20,7 +20,7 @@ from typing import Any
 import wrapt
 
 from pip_sharedcache import config
-from pip_sharedcache.errors import SeamMissing
+from pip_sharedcache.errors import PipMissing, SeamMissing
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import seams
 from pip_sharedcache.interception.configuration import configuration_files
@@ -46,6 +46,8 @@ def run_pip(arguments: Sequence[str]) -> None:
     Ends in SystemExit with pip's exit status. Raises SettingError for a wrong value of ours,
     before pip does anything.
     """
+    if importlib.util.find_spec("pip") is None:
+        raise PipMissing(f"{sys.executable} has no pip", "python -m ensurepip installs it")
     consulted: list[ModuleType] = []
 
     def put_in(module: ModuleType) -> None:

@@ -12,12 +12,14 @@ import csv
 import errno
 import importlib.util
 import io
+import logging
 import os
 import re
 import socket
 import stat
 from pathlib import Path
 
+from pip_sharedcache.errors import reason
 from pip_sharedcache.linker.descriptors import (
     Directory,
     alive,
@@ -27,6 +29,8 @@ from pip_sharedcache.linker.descriptors import (
 )
 from pip_sharedcache.linker.link import Linker, Parent
 from pip_sharedcache.model import Entry, Report, StoredFile
+
+logger = logging.getLogger(__name__)
 
 _HOST = re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())[:32]
 _STAGED = re.compile(r"\.(?P<info>.+\.dist-info)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.installing")
@@ -170,19 +174,27 @@ class Placement:
         self.revealed = True
 
     def undo(self) -> None:
-        """Take back what was placed: files, their bytecode, and directories made for them."""
+        """Take back what was placed: files, their bytecode, and directories made for them.
+
+        Never raises: it runs while another error is on its way to the user.
+        """
+        self._held.close()
         for path in self._placed:
             _unlink_if_there(path)
             if path.endswith(".py"):
-                _unlink_if_there(importlib.util.cache_from_source(path))
-                _remove_if_empty(os.path.dirname(importlib.util.cache_from_source(path)))
+                bytecode = importlib.util.cache_from_source(path)
+                _unlink_if_there(bytecode)
+                _remove_if_empty(os.path.dirname(bytecode))
         if self._library is not None:
             staged = Path(self._library, self.staged)
-            if staged.is_dir():
+            try:
                 remove_tree(staged)
+            except FileNotFoundError:
+                pass  # nothing of .dist-info was placed yet
+            except OSError as error:
+                logger.warning("%s is left over: %s", staged, reason(error))
         for path in reversed(self._made):
             _remove_if_empty(path)
-        self._held.close()
 
     def _rename_in_record(self, path: str) -> None:
         """pip wrote RECORD with the name under which it filled .dist-info; give it the real one,
@@ -250,6 +262,8 @@ def _unlink_if_there(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         return
+    except OSError as error:
+        logger.warning("%s is left over: %s", path, reason(error))
 
 
 def _remove_if_empty(path: str) -> None:
@@ -257,4 +271,4 @@ def _remove_if_empty(path: str) -> None:
         os.rmdir(path)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-            raise
+            logger.warning("%s is left over: %s", path, reason(error))

@@ -1,0 +1,189 @@
+"""What a store is on disk: its directories and their modes, store.json, opening and making one."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import linker, trust
+from pip_sharedcache.errors import StoreUnusable, UsageError, reason
+from pip_sharedcache.linker import Directory
+from pip_sharedcache.model import FORMAT, Digest
+from pip_sharedcache.trust import Trust
+
+CONFIGURATION = "store.json"
+WHEELS = "wheels"
+SHARDS = tuple(f"{number:02x}" for number in range(256))
+
+_TAG_NAME = "CACHEDIR.TAG"
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# https://bford.info/cachedir/\n"
+
+_PRIVATE_SHARD, _SHARED_SHARD = 0o755, 0o3775
+
+
+class Store:
+    """One store, opened for reading; it may turn out not to be writable.
+
+    Holds no descriptor between calls.
+    """
+
+    def __init__(self, path: Path, owner: int, group: str, trusted: tuple[str, ...]) -> None:
+        self.path = path
+        self.owner = owner
+        self.group = group
+        self.trusted = trusted
+        self.trust = Trust.in_store(owner, trusted)
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False) -> Store:
+        """Open the store at ``path``; with ``create`` make a private one where nothing is.
+
+        Raises StoreUnusable, in one line that names the path.
+        """
+        try:
+            if create and not os.path.lexists(path):
+                _refuse_foreign_home(path)
+                path.mkdir(parents=True, exist_ok=True, mode=0o755)
+            with Directory.open(path) as directory:
+                return cls._read(path, directory)
+        except FileNotFoundError as error:
+            raise StoreUnusable(
+                f"{path} does not exist", f"pip-sharedcache store init {path} makes it"
+            ) from error
+        except NotADirectoryError as error:
+            raise StoreUnusable(f"{path} is not a directory") from error
+        except OSError as error:
+            raise StoreUnusable(f"{path} cannot be used: {reason(error)}") from error
+
+    @classmethod
+    def _read(cls, path: Path, directory: Directory) -> Store:
+        status = directory.status()
+        directory.names()  # a store that may be entered but not read is told at once
+        owner, group = status.st_uid, ""
+        trusted: tuple[str, ...] = ()
+        try:
+            believed = directory.file_status(CONFIGURATION)
+            text = directory.read(CONFIGURATION)
+        except FileNotFoundError:
+            return cls(path, owner, group, trusted)  # made by hand: nobody is named
+        if believed.st_uid not in (0, owner) or trust.writable_by_others(believed):
+            return cls(path, owner, group, trusted)
+        try:
+            data: Any = json.loads(text)
+            version, group = data["format"], data.get("group") or ""
+            trusted = tuple(str(name) for name in data.get("trusted", ()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreUnusable(f"{path / CONFIGURATION} is damaged: {error}") from error
+        if version != FORMAT:
+            raise StoreUnusable(
+                f"{path} is a store of format {version}, this is for format {FORMAT}",
+                "a newer pip-sharedcache reads it",
+            )
+        return cls(path, owner, str(group), trusted)
+
+    @classmethod
+    def make(cls, path: Path, group: str = "") -> Store:
+        """Make a store at ``path``, shared by ``group`` if one is given; finish one half made.
+
+        Raises UsageError where the path or the group will not do, OSError where the system
+        refuses.
+        """
+        gid = None
+        if group:
+            gid = trust.group_id(group)
+            if gid is None:
+                raise UsageError(f"There is no group {group!r} on this machine")
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is not a directory")
+        if path.is_dir() and not _may_become_store(path):
+            raise UsageError(f"{path} holds other files already", "name an empty or new directory")
+        path.mkdir(parents=True, exist_ok=True)
+        top, shard = (0o2755, _SHARED_SHARD) if group else (0o755, _PRIVATE_SHARD)
+        linker.drop_access_lists(path)
+        linker.set_directory(path, top, gid)
+        _make_shards(path / WHEELS, top, shard, gid)
+        trusted = [f"@{group}"] if group else []
+        configuration = {"format": FORMAT, "group": group or None, "trusted": trusted}
+        _write_new(path / _TAG_NAME, _TAG)
+        _write_new(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
+        return cls.open(path)
+
+    # -- writing
+
+    def may_publish(self) -> bool:
+        """Whether this process may write where entries go, as far as the system tells."""
+        shard = self.path / WHEELS / SHARDS[0]
+        above = next((d for d in (shard, shard.parent, self.path) if d.exists()), self.path)
+        return os.access(above, os.W_OK | os.X_OK)
+
+    def shard(self, digest: Digest) -> Path:
+        """The shard for ``digest``, made if missing with the modes that the store's own directory
+        asks for (a store made by hand has no shards yet). Raises OSError."""
+        shards = self.path / WHEELS
+        shard = shards / digest[:2]
+        for missing in (shards, shard):
+            if not missing.is_dir():
+                top = stat.S_IMODE(os.stat(self.path).st_mode)
+                shared = stat.S_ISVTX if top & 0o022 else 0
+                try:
+                    linker.make_directory(missing, (top | shared) & 0o3777)
+                except FileExistsError:
+                    continue  # a neighbour was faster
+        return shard
+
+
+def survey(store: Store) -> tuple[int, int]:
+    """How many entries are visible in ``store``, and the bytes of their wheels together."""
+    entries = size = 0
+    for shard in SHARDS:
+        try:
+            names = os.listdir(store.path / WHEELS / shard)
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith("."):
+                continue
+            entries += 1
+            for file in (store.path / WHEELS / shard / name).glob("*.whl"):
+                size += file.stat().st_size
+    return entries, size
+
+
+def _refuse_foreign_home(path: Path) -> None:
+    """Do not make a private store in somebody else's home (root under sudo with the caller's
+    HOME would leave directories there that the caller cannot write). Raises StoreUnusable."""
+    above = path
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    owner = above.stat().st_uid
+    if trust.OWNERS_MEAN_SOMETHING and owner != trust.user_id():
+        raise StoreUnusable(
+            f"{path} is not made, since {above} belongs to {trust.user_name(owner)}",
+            "name a store with PIP_SHAREDCACHE_DIR",
+        )
+
+
+def _may_become_store(path: Path) -> bool:
+    ours = {_TAG_NAME, CONFIGURATION, WHEELS, "lost+found"}
+    return set(os.listdir(path)) <= ours
+
+
+def _make_shards(shards: Path, top: int, mode: int, gid: int | None) -> None:
+    for directory, wanted in [(shards, top), *((shards / name, mode) for name in SHARDS)]:
+        try:
+            linker.make_directory(directory, wanted, gid)
+        except FileExistsError:
+            linker.set_directory(directory, wanted, gid)
+        linker.drop_access_lists(directory)
+        linker.set_directory(directory, wanted, gid)
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        with linker.create_file(path, 0o644) as descriptor:
+            linker.write_all(descriptor, text.encode("utf-8"))
+    except FileExistsError:
+        return

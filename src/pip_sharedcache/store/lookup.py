@@ -1,0 +1,132 @@
+"""Looking up an entry by digest: what is there, whether it is whole, whether it is believed.
+
+Takes no lock and writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from pip_sharedcache import trust
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.linker import Directory
+from pip_sharedcache.model import Digest, Entry, Manifest
+from pip_sharedcache.store.layout import WHEELS, Store
+
+MANIFEST = "entry.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What looking up a digest gave: a usable ``entry``, or one of an ``untrusted`` publisher
+    (whose wheel may be copied and checked), and why others were passed over (``objections``)."""
+
+    entry: Entry | None = None
+    untrusted: Entry | None = None
+    objections: tuple[str, ...] = ()
+
+
+def find(store: Store, digest: Digest, filename: str) -> Found:
+    """Look for the wheel ``filename`` with this ``digest``. Never raises for what lies there.
+
+    A wheel of the same bytes under another file name is not taken: pip reads tags and build
+    number off the name.
+    """
+    objections: list[str] = []
+    untrusted: Entry | None = None
+    with ExitStack() as stack:
+        try:
+            top = stack.enter_context(Directory.open(store.path))
+            shards = stack.enter_context(top.subdirectory(WHEELS))
+            shard = stack.enter_context(shards.subdirectory(digest[:2]))
+            chain = (shard.status(), shards.status(), top.status())
+        except OSError:
+            return Found()
+        for name in _candidates(store, digest, shard):
+            try:
+                with shard.subdirectory(name) as held:
+                    status = held.status()
+                    objection = store.trust.objection(status, chain)
+                    if not objection and status.st_uid not in store.trust.uids:
+                        objection = trust.access_list_objection(shard.descriptor)
+                    entry = _read_entry(held, status, digest)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                objections.append(f"{shard.path / name} cannot be read: {reason(error)}")
+                continue
+            except DamagedEntry as error:
+                objections.append(f"{error} (published by {_publisher(shard, name)})")
+                continue
+            if entry.manifest.filename != filename:
+                continue
+            if not objection:
+                return Found(entry, None, tuple(objections))
+            objections.append(f"{entry.path} {objection}")
+            untrusted = untrusted or entry
+    return Found(None, untrusted, tuple(objections))
+
+
+def hold(entry: Entry) -> Directory:
+    """Open an entry that ``find`` or ``publish`` gave; the caller closes it.
+
+    Raises DamagedEntry if it is gone or another one has taken its place.
+    """
+    try:
+        held = Directory.open(entry.path)
+    except OSError as error:
+        raise DamagedEntry(f"{entry.path} cannot be opened: {reason(error)}") from error
+    status = held.status()
+    if (status.st_dev, status.st_ino) != entry.identity:
+        held.close()
+        raise DamagedEntry(f"{entry.path} was replaced while it was in use")
+    return held
+
+
+def _candidates(store: Store, digest: Digest, shard: Directory) -> list[str]:
+    """Names under which the entry may lie: the plain one, then those beside it.
+
+    Others than those of known uids are looked for only where the plain one exists and the
+    group is trusted: a shard is not listed for a miss.
+    """
+    known = [f"{digest}.{uid}" for uid in sorted({trust.user_id(), 0, store.owner})]
+    if not store.trust.gids:
+        return [digest, *known]
+    try:
+        shard.file_status(digest)
+    except OSError:
+        return [digest, *known]
+    others = [name for name in shard.names() if name.startswith(f"{digest}.")]
+    return [digest, *known, *sorted(set(others) - set(known))]
+
+
+def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:
+    """Read and check an entry's manifest and its wheel's size. Raises DamagedEntry, OSError."""
+    try:
+        record = held.file_status(MANIFEST)
+        manifest = Manifest.from_json(held.read(MANIFEST))
+        status_of_wheel = held.file_status(manifest.filename)
+    except FileNotFoundError as error:
+        raise DamagedEntry(f"{held.path} lacks its manifest or its wheel") from error
+    except ValueError as error:
+        raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
+    if manifest.digest != digest or "/" in manifest.filename:
+        raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
+    for name, one in ((MANIFEST, record), (manifest.filename, status_of_wheel)):
+        if trust.OWNERS_MEAN_SOMETHING and one.st_uid != status.st_uid:
+            raise DamagedEntry(f"{held.path / name} belongs to {trust.user_name(one.st_uid)}")
+        if trust.writable_by_others(one):
+            raise DamagedEntry(f"{held.path / name} may be written by others than its owner")
+    if not stat.S_ISREG(status_of_wheel.st_mode) or status_of_wheel.st_size != manifest.size:
+        raise DamagedEntry(f"{held.path / manifest.filename} is not the wheel that was published")
+    return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
+
+
+def _publisher(shard: Directory, name: str) -> str:
+    try:
+        return trust.user_name(shard.file_status(name).st_uid)
+    except OSError:
+        return "somebody"

@@ -1,0 +1,154 @@
+"""Fixtures for all tests, and what keeps a test from touching the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support import INDEX_VARIABLES, environments, probes
+from support.accounts import Accounts, ensure_accounts, stop_all
+from support.environments import Environment, EnvironmentFactory
+from support.filesystems import remove_tree
+from support.index import IndexFactory, LocalIndex
+
+_KEPT_OF_PIP = {*INDEX_VARIABLES, "PIP_DISABLE_PIP_VERSION_CHECK"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--strict-capabilities",
+        action="store_true",
+        help="a test that this machine cannot run fails (as with PIP_SHAREDCACHE_TESTS_STRICT=1)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*probes): skipped where a probe gives a reason")
+    if config.getoption("--strict-capabilities"):
+        probes.set_strict(True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        probes.require(*mark.args)
+
+
+@pytest.fixture(autouse=True)
+def _restored_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_processes_left() -> Iterator[None]:
+    yield
+    stop_all()
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Home, caches and configuration are throw-away; no setting of ours or of pip's is left."""
+    home = tmp_path_factory.mktemp("home")
+    for variable in list(os.environ):
+        if variable.startswith("PIP_") and variable not in _KEPT_OF_PIP:
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("HOME", str(home))
+    for variable, place in (
+        ("XDG_CACHE_HOME", ".cache"),
+        ("XDG_CONFIG_HOME", ".config"),
+        ("XDG_DATA_HOME", ".local/share"),
+        ("XDG_STATE_HOME", ".local/state"),
+        ("XDG_CONFIG_DIRS", "etc/xdg"),
+        ("XDG_DATA_DIRS", "usr/share"),
+    ):
+        monkeypatch.setenv(variable, str(home / place))
+
+
+@pytest.fixture
+def shared_tmp() -> Iterator[Path]:
+    """A temporary directory that every user can reach and read (tmp_path is 0700)."""
+    base = environments.public_directory()
+    directory = Path(tempfile.mkdtemp(prefix="pip-sharedcache-", dir=base))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        # What still runs may hold files or mounts in there.
+        stop_all()
+        remove_tree(directory)
+
+
+@pytest.fixture
+def wheelhouse(tmp_path: Path) -> Path:
+    """An empty directory for wheels."""
+    directory = tmp_path / "wheelhouse"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def index() -> Iterator[IndexFactory]:
+    """A factory of running package indexes."""
+    with ExitStack() as running:
+
+        def start(
+            directory: Path,
+            *,
+            hashes: bool = True,
+            metadata: bool = True,
+            credentials: tuple[str, str] | None = None,
+            delay: float = 0,
+        ) -> LocalIndex:
+            return running.enter_context(
+                LocalIndex(
+                    directory,
+                    hashes=hashes,
+                    metadata=metadata,
+                    credentials=credentials,
+                    delay=delay,
+                )
+            )
+
+        yield start
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> EnvironmentFactory:
+    """A factory of virtual environments with pip and our command."""
+    probes.require(probes.linux)
+
+    def make(
+        path: str | Path = "environment",
+        *,
+        python: Path | None = None,
+        pip: str | None = None,
+        ours: bool = True,
+    ) -> Environment:
+        return environments.make_environment(tmp_path / path, python=python, pip=pip, ours=ours)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def accounts() -> Accounts:
+    """The users usera and userb (in the group pkgshare) and userc (not in it)."""
+    probes.require(probes.accounts)
+    return ensure_accounts()
+
+
+@pytest.fixture(scope="session")
+def public_python() -> Iterator[Path]:
+    """An interpreter that every user may run: base of environments for other accounts."""
+    with environments.public_python() as python:
+        yield python

@@ -114,7 +114,7 @@ def _info(settings: config.Settings, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(facts, indent=2))
         return 0
-    named = ", ".join(["root", facts["owner"], "yourself", *store.trusted])
+    named = ", ".join(dict.fromkeys(["root", facts["owner"], "yourself", *store.trusted]))
     print(f"Store:     {store.path} ({settings.dir_source})")
     print(f"Owner:     {facts['owner']}" + (f", group {store.group}" if store.group else ""))
     print(f"Trusted:   {named}")

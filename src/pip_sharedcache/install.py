@@ -202,7 +202,7 @@ class Session:
         line = self.report.sentence(self.store.path)
         refused = self.linker.refusals.get(self.settings.link_mode)
         if refused and self.settings.link_mode is not LinkMode.COPY:
-            line += f" ({self.settings.link_mode.value}: {refused})"
+            line += f" (no {self.settings.link_mode.value} here: {refused})"
         return line
 
     def _say_once(self, message: str) -> None:

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Sets up everything and runs the tests: sh tests/run.sh [pytest arguments]
+#
+# As root on Debian it installs the programs that the multi-user and file system tests need; without
+# them, or without root, those tests are skipped and say why. With --strict-capabilities a skipped
+# one fails.
+set -eu
+cd "$(dirname "$0")/.."
+umask 022
+
+programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv git"
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    for program in $programs; do
+        command -v "$program" >/dev/null && continue
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            acl strace xfsprogs btrfs-progs e2fsprogs util-linux git passwd >/dev/null
+        break
+    done
+fi
+
+venv=.cache/venv
+[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]'
+"$venv/bin/python" -m ruff check src tests examples benchmarks
+"$venv/bin/python" -m ruff format --check src tests examples benchmarks
+"$venv/bin/python" -m mypy
+# What a newcomer sees first takes seconds: the unit tests.
+exec "$venv/bin/python" -m pytest tests/unit tests/pip tests/multiuser tests/faults tests/test_examples.py "$@"

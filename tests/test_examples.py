@@ -1,0 +1,76 @@
+"""The examples run as the README says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import REPOSITORY, SESSION_ENVIRONMENT, probes
+from support.probes import needs
+
+
+def _run(script: str, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(REPOSITORY / "examples" / script), *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.network
+@needs(probes.index)
+def test_quickstart_fills_the_store_and_then_installs_from_it(tmp_path: Path) -> None:
+    env = {
+        **SESSION_ENVIRONMENT,
+        "HOME": str(tmp_path / "home"),
+        "XDG_CACHE_HOME": str(tmp_path / "home" / "cache"),
+        "WORK": str(tmp_path / "work"),
+        "PYTHON": sys.executable,
+    }
+    for name in [name for name in env if name.startswith("PIP_SHAREDCACHE_")]:
+        del env[name]
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+
+    done = _run("quickstart.sh", "six", env=env)
+
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("Shared store:")]
+    assert "0 of 1 distributions" in lines[0]
+    assert "1 added to it" in lines[0]
+    assert "1 of 1 distributions" in lines[1]
+    assert (tmp_path / "home" / "cache" / "pip-sharedcache" / "wheels").is_dir()
+
+
+@needs(probes.root, probes.accounts, probes.bind_mounts)
+def test_group_store_is_made_and_announced(
+    shared_tmp: Path, tmp_path: Path, accounts: object
+) -> None:
+    """In a mount namespace of its own, on a copy of /etc: the script sets up the whole machine."""
+    scripts = Path(sys.executable).parent
+    store = shared_tmp / "store"
+    subprocess.run(["cp", "-a", "/etc", str(tmp_path / "etc")], check=True)
+    script = REPOSITORY / "examples" / "group-store.sh"
+
+    done = subprocess.run(
+        [
+            *("unshare", "--mount", "sh", "-c", 'mount --bind "$0/etc" /etc && exec sh "$@"'),
+            *(str(tmp_path), str(script), "pkgshare", str(store)),
+        ],
+        env={"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "for the members of pkgshare" in done.stdout
+    assert f"Store:     {store} (" in done.stdout
+    assert (store / "wheels" / "00").stat().st_mode & 0o7777 == 0o3775
+    assert str(store) in (tmp_path / "etc" / "pip.conf").read_text()

@@ -75,7 +75,7 @@ class Session:
                 return known
             found = stores.find(self.store, digest, filename)
             for objection in found.objections:
-                self._say_once(f"Not used from the shared store: {objection}")
+                self._say_once(f"Shared store: {objection}")
             if found.entry is not None and found.entry.identity not in self._spoiled:
                 self._found[digest, filename] = found.entry
                 return found.entry

@@ -90,7 +90,7 @@ def access_list_objection(directory: int | None) -> str:
         os.getxattr(directory, "system.posix_acl_access")
     except OSError:  # ENODATA: only the mode counts; EOPNOTSUPP: no ACLs on this file system
         return ""
-    return "lies in a directory with an access list"
+    return "published where an access list lets others"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Trust:
         return cls(frozenset(uids - NOBODY), frozenset(gids))
 
     def objection(self, entry: os.stat_result, parents: tuple[os.stat_result, ...]) -> str:
-        """Why an entry is not believed, in words that follow its path; "" if it is.
+        """Why an entry is not believed, in words that follow its owner's name; "" if it is.
 
         ``entry`` and ``parents`` (its shard first, then upwards to the store) are the status of
         directories held open. The parents matter where trust rests on the group: there, whoever
@@ -123,24 +123,22 @@ class Trust:
         """
         if not OWNERS_MEAN_SOMETHING:
             return ""
-        if not stat.S_ISDIR(entry.st_mode):
-            return "is not a directory"
         if writable_by_others(entry):
-            return "may be written by others than its owner"
+            return "lets others write what they published"
         if entry.st_uid in self.uids:
             return ""
         if entry.st_uid in NOBODY:
-            return "has no owner that is known here"
+            return "may be anyone"
         if not self.gids:
-            return f"belongs to {user_name(entry.st_uid)}, who is not trusted here"
+            return "is not trusted there"
         shard = parents[0]
         if shard.st_gid not in self.gids:
-            return f"belongs to {user_name(entry.st_uid)}, and its shard to no trusted group"
+            return "published where no trusted group may"
         for parent in parents:
             if parent.st_uid not in self.uids:
-                return f"lies in a directory of {user_name(parent.st_uid)}"
+                return f"published in a directory of {user_name(parent.st_uid)}"
             if parent.st_mode & stat.S_IWOTH:
-                return "lies in a directory that everybody may write"
+                return "published where everybody may"
             if writable_by_others(parent) and not parent.st_mode & stat.S_ISVTX:
-                return "lies in a directory that others may rename in"
+                return "published where others may rename"
         return ""

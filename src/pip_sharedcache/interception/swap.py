@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import stat
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Swap:
         self.session: Session | None = None
         self.placement: Placement | None = None
         self._cache: str | None = None
-        self._downloaders: set[int] = set()
+        self._downloaders: weakref.WeakSet[Any] = weakref.WeakSet()
         self._digests: dict[str, tuple[Digest, ...]] = {}
         self._authorised: set[str] = set()
         self._verified: dict[str, Digest] = {}
@@ -88,7 +89,7 @@ class Swap:
         for name in ("_download", "_batch_download"):
             downloader = getattr(preparer, name, None)
             if downloader is not None:
-                self._downloaders.add(id(downloader))
+                self._downloaders.add(downloader)
         session = getattr(preparer, "_session", None)
         if session is not None:
             session.hooks.setdefault("response", []).append(self._note_authorisation)
@@ -139,7 +140,7 @@ class Swap:
 
     def _download(self, download: Original, downloader: Any, args: Arguments, kw: Keywords) -> Any:
         bound = seams.arguments(download, args, kw)
-        if self.session is None or bound is None or id(downloader) not in self._downloaders:
+        if self.session is None or bound is None or downloader not in self._downloaders:
             return download(*args, **kw)
         link, location = bound["link"], bound["location"]
         served = self._serve(self.session, link, location)
@@ -153,7 +154,7 @@ class Swap:
         self, download: Original, downloader: Any, args: Arguments, kw: Keywords
     ) -> Any:
         bound = seams.arguments(download, args, kw)
-        if self.session is None or bound is None or id(downloader) not in self._downloaders:
+        if self.session is None or bound is None or downloader not in self._downloaders:
             return download(*args, **kw)
         return self._each(self.session, download, downloader, **bound)
 

@@ -64,8 +64,11 @@ def find(store: Store, digest: Digest, filename: str) -> Found:
             if entry.manifest.filename != filename:
                 continue
             if not objection:
-                return Found(entry, None, tuple(objections))
-            objections.append(f"{entry.path} {objection}")
+                return Found(entry)
+            who = trust.user_name(entry.publisher)
+            objections.append(
+                f"wheels of {who} in {store.path} are checked in a copy, since {who} {objection}"
+            )
             untrusted = untrusted or entry
     return Found(None, untrusted, tuple(objections))
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -134,9 +135,18 @@ def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
     if prefixes := found.get("share"):
         share = tuple(prefixes.value.split())
         for prefix in share:
-            if "://" not in prefix and not Path(prefix).is_absolute():
+            if not _is_prefix(prefix):
                 raise _wrong("share", prefixes, "URL prefixes or absolute paths")
     return Settings(path, source, directory is not None, link_mode, share, grouped, notes)
+
+
+def _is_prefix(text: str) -> bool:
+    if "://" not in text:
+        return Path(text).is_absolute()
+    try:
+        return bool(urlsplit(text).scheme)
+    except ValueError:
+        return False
 
 
 def _wrong(name: str, setting: Setting, wanted: str) -> SettingError:

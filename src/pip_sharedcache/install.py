@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache import store as stores
-from pip_sharedcache import trust, wheel
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import (
     DamagedEntry,
@@ -99,8 +98,9 @@ class Session:
             try:
                 with stores.hold(entry) as held:
                     source = os.fdopen(held.open_file(filename), "rb")
-                with source, target.open("xb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
+                with source, linker.create_file(target, 0o600) as copy:
+                    for block in wheel.blocks(source):
+                        linker.write_all(copy, block)
                 if wheel.digest_of(target)[0] == digest:
                     self._count_download(digest, entry.manifest.size)
                     return target
@@ -108,9 +108,9 @@ class Session:
                     f"{entry.wheel} is not the wheel it says it is "
                     f"(published by {trust.user_name(entry.publisher)}): downloaded again"
                 )
+                target.unlink()
             except (OSError, DamagedEntry) as error:
                 self._say_once(f"Not used from the shared store: {error}")
-            target.unlink(missing_ok=True)
         return None
 
     def serve(self, entry: Entry, digest: Digest) -> None:

@@ -74,6 +74,8 @@ class Manifest:
                 raise ValueError(f"format {data['format']!r}, not {FORMAT}")
             digest = as_digest(data["sha256"])
             filename, size = data["filename"], data["size"]
+            if not isinstance(data["files"], list):
+                raise TypeError("files is no list")
             files = tuple(
                 StoredFile(path, length, sha256, bool(executable), mtime)
                 for path, length, sha256, executable, mtime in data["files"]
@@ -84,7 +86,8 @@ class Manifest:
             raise ValueError("not an entry.json: sha256, filename or size is of the wrong kind")
         for file in files:
             numbers = isinstance(file.size, int) and isinstance(file.mtime, int)
-            if not numbers or not isinstance(file.path, str):
+            texts = isinstance(file.path, str) and isinstance(file.sha256, str)
+            if not numbers or not texts:
                 raise ValueError(f"not an entry.json: the row of {file.path!r} is malformed")
         return cls(filename, digest, size, files)
 

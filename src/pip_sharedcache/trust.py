@@ -57,16 +57,16 @@ def group_id(name: str) -> int | None:
     """The gid of a group given by name or number; None where there is no such group."""
     try:
         return grp.getgrnam(name).gr_gid
-    except (AttributeError, KeyError):
-        return int(name) if name.isdigit() else None
+    except (AttributeError, KeyError, ValueError):  # ValueError: a NUL, or not encodable
+        return int(name) if name.isascii() and name.isdigit() else None
 
 
 def account_id(name: str) -> int | None:
     """The uid of an account given by name or number; None where there is no such account."""
     try:
         return pwd.getpwnam(name).pw_uid
-    except (AttributeError, KeyError):
-        return int(name) if name.isdigit() else None
+    except (AttributeError, KeyError, ValueError):  # ValueError: a NUL, or not encodable
+        return int(name) if name.isascii() and name.isdigit() else None
 
 
 def current_umask() -> int:

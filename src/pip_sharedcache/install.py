@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from pip_sharedcache import linker, trust, wheel
+from pip_sharedcache import bytecode, linker, trust, wheel
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import (
@@ -46,6 +47,7 @@ class Session:
         self._by_wheel: dict[str, Entry] = {}
         self._spoiled: set[tuple[int, int]] = set()
         self._served: set[Digest] = set()
+        self._asked_for_bytecode: weakref.WeakSet[Placement] = weakref.WeakSet()
         self._said: set[str] = set()
 
     @classmethod
@@ -192,6 +194,30 @@ class Session:
         self._found[digest, path.name] = entry
         self.report.published += 1
         return entry
+
+    def save_bytecode(self, placement: Placement, source: str) -> bool | None:
+        """Place the shared bytecode of the placed ``source``: True; False where it is known not
+        to compile; None where pip is to compile it."""
+        if placement not in self._asked_for_bytecode:
+            self._asked_for_bytecode.add(placement)
+            self._find_or_compile(placement)
+        try:
+            return placement.save_bytecode(source)
+        except DamagedEntry as error:
+            self._say_once(f"Damaged bytecode in the shared store is not used: {error}")
+            return None
+
+    def _find_or_compile(self, placement: Placement) -> None:
+        if self.store is None:
+            return
+        try:
+            entry = bytecode.obtain(self.store, placement.entry)
+            if entry is not None:
+                placement.use_bytecode(entry, stores.hold(entry))
+        except NotWritable as error:
+            logger.debug("Bytecode is not published: %s", error)
+        except (NotPublished, DamagedEntry) as error:
+            self._say_once(f"Installed without sharing bytecode: {error}")
 
     # -- the end
 

@@ -52,18 +52,24 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What entry.json says: the wheel's file name, digest and size, and its files."""
+    """What entry.json says of an entry and its files.
+
+    Of a wheel: its file name, digest and size (bytes). Of bytecode: for which interpreter it is
+    (``filename``), of which wheel, and which sources do not compile (``failed``).
+    """
 
     filename: str
     digest: Digest
     size: int
     files: tuple[StoredFile, ...]
+    failed: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The text of entry.json."""
         rows = [[f.path, f.size, f.sha256, int(f.executable), f.mtime] for f in self.files]
         head = {"format": FORMAT, "filename": self.filename, "sha256": self.digest}
-        return json.dumps({**head, "size": self.size, "files": rows}, ensure_ascii=False)
+        failed = {"failed": self.failed} if self.failed else {}
+        return json.dumps({**head, "size": self.size, "files": rows, **failed}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -80,6 +86,7 @@ class Manifest:
                 StoredFile(path, length, sha256, bool(executable), mtime)
                 for path, length, sha256, executable, mtime in data["files"]
             )
+            failed = tuple(str(path) for path in data.get("failed", ()))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not an entry.json: {type(error).__name__} {error}") from error
         if digest is None or not isinstance(filename, str) or not isinstance(size, int):
@@ -89,12 +96,12 @@ class Manifest:
             texts = isinstance(file.path, str) and isinstance(file.sha256, str)
             if not numbers or not texts:
                 raise ValueError(f"not an entry.json: the row of {file.path!r} is malformed")
-        return cls(filename, digest, size, files)
+        return cls(filename, digest, size, files, failed)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One unpacked wheel, visible in a store.
+    """One unpacked wheel, or its bytecode for one interpreter, visible in a store.
 
     ``publisher`` is the uid that owns it; ``identity`` (device, inode) of its directory, by which
     a later opening knows that it is still the same one.

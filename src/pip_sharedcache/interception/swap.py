@@ -297,6 +297,12 @@ class Swap:
             record.generated = [path.replace(staged, record.info_dir) for path in record.generated]
         return write(*args, **kw)
 
+    def save_bytecode(self, source: str) -> bool | None:
+        """Place shared bytecode for ``source``; None where it is to be compiled."""
+        if self.placement is None or self.session is None:
+            return None
+        return self.session.save_bytecode(self.placement, source)
+
     def _replace_compiler(self) -> None:
         """Give pip's wheel installer a ``compileall`` of its own, so that what it compiles can be
         seen without changing the module for everybody else."""
@@ -317,9 +323,10 @@ class _Compiler:
         return getattr(self._original, name)
 
     def compile_file(self, fullname: str, *args: Any, **kw: Any) -> Any:
-        """compileall.compile_file, into a directory that a group may clear."""
-        if self._swap.placement is not None:
-            self._swap.placement.make_bytecode_directory(str(fullname))
+        """compileall.compile_file, where the store's bytecode does not do."""
+        done = self._swap.save_bytecode(str(fullname))
+        if done is not None:
+            return done
         return self._original.compile_file(fullname, *args, **kw)
 
 

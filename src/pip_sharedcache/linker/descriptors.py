@@ -118,6 +118,19 @@ def create_file(path: Path, mode: int, mtime: int | None = None) -> Iterator[int
         raise
 
 
+def finish_file(path: Path, mode: int, mtime: int) -> int:
+    """Give a file that a child of ours has just made exactly ``mode`` and ``mtime`` (seconds);
+    return its size in bytes. Raises OSError, ELOOP for a symlink."""
+    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | _BINARY)
+    try:
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, mode)
+        set_time(descriptor, path, mtime)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
 def set_time(descriptor: int, path: str | Path, mtime: int) -> None:
     """Set the modification time (seconds) of a file that the caller has just created."""
     times = (mtime * 10**9, mtime * 10**9)

@@ -58,6 +58,13 @@ class Placement:
         self._made: list[str] = []
         self._placed: list[str] = []
         self._library: str | None = None
+        self._sources: dict[str, str] = {}
+        self._bytecode: tuple[Entry, Directory, dict[str, StoredFile]] | None = None
+
+    def _close(self) -> None:
+        self._held.close()
+        if self._bytecode is not None:
+            self._bytecode[1].close()
 
     # -- .dist-info under another name until the end
 
@@ -93,20 +100,21 @@ class Placement:
         file = self._files.get(record_path)
         if file is None:
             return False
+        private = self._is_private(file)
+        if not private and file.path.endswith(".py"):
+            self._sources[destination] = record_path
+        self._place(self.entry, self._held, file, destination, private=private)
+        return True
+
+    def _place(
+        self, entry: Entry, held: Directory, file: StoredFile, destination: str, *, private: bool
+    ) -> None:
         parent = self.make_parents(os.path.dirname(destination))
         existed = os.path.lexists(destination)
-        mode = self._linker.place(
-            self._held,
-            self.entry.publisher,
-            file,
-            destination,
-            parent,
-            private=self._is_private(file),
-        )
+        mode = self._linker.place(held, entry.publisher, file, destination, parent, private=private)
         if not existed:
             self._placed.append(destination)
         self._report.count(mode, file.size)
-        return True
 
     def _is_private(self, file: StoredFile) -> bool:
         top, _, rest = file.path.partition("/")
@@ -142,19 +150,34 @@ class Placement:
         self._parents[path] = parent
         return parent
 
-    def make_bytecode_directory(self, source: str) -> None:
-        """Make ``__pycache__`` for a placed ``source`` where a group shares the environment:
-        py_compile would make it by the umask, and no colleague could remove it."""
-        directory = os.path.dirname(importlib.util.cache_from_source(source))
+    def use_bytecode(self, entry: Entry, held: Directory) -> None:
+        """Place bytecode from this ``entry``, whose descriptor ``held`` is ours to close now."""
+        self._bytecode = (entry, held, {file.path: file for file in entry.manifest.files})
+
+    def save_bytecode(self, source: str) -> bool | None:
+        """Place the bytecode of the placed ``source``: True; False where the source is known not
+        to compile; None where it is to be compiled. Raises DamagedEntry, OSError."""
+        directory, name = os.path.split(importlib.util.cache_from_source(source))
+        record_path = self._sources.get(source)
+        if self._bytecode is not None and record_path is not None:
+            entry, held, files = self._bytecode
+            if record_path in entry.manifest.failed:
+                return False
+            file = files.get(importlib.util.cache_from_source(record_path))
+            if file is not None:
+                self._place(entry, held, file, os.path.join(directory, name), private=False)
+                return True
         if self.make_parents(os.path.dirname(source)).grant:
+            # py_compile would make it by the umask, and no colleague could remove it.
             self.make_parents(directory)
+        return None
 
     # -- the end, either way
 
     def commit(self) -> None:
         """Let the finished distribution appear. Raises OSError."""
         self.reveal()
-        self._held.close()
+        self._close()
 
     def reveal(self) -> None:
         """Rename .dist-info to its own name, its RECORD speaking of that name."""
@@ -178,7 +201,7 @@ class Placement:
 
         Never raises: it runs while another error is on its way to the user.
         """
-        self._held.close()
+        self._close()
         for path in self._placed:
             _unlink_if_there(path)
             if path.endswith(".py"):

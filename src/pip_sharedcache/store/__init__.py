@@ -1,7 +1,16 @@
 """The store on disk: where an entry lies, looking one up, publishing one."""
 
 from pip_sharedcache.store.layout import Store, survey
-from pip_sharedcache.store.lookup import Found, find, hold
-from pip_sharedcache.store.publish import publish
+from pip_sharedcache.store.lookup import Found, find, find_bytecode, hold
+from pip_sharedcache.store.publish import publish, publish_bytecode
 
-__all__ = ["Found", "Store", "find", "hold", "publish", "survey"]
+__all__ = [
+    "Found",
+    "Store",
+    "find",
+    "find_bytecode",
+    "hold",
+    "publish",
+    "publish_bytecode",
+    "survey",
+]

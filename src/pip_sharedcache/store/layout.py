@@ -16,6 +16,7 @@ from pip_sharedcache.trust import Trust
 
 CONFIGURATION = "store.json"
 WHEELS = "wheels"
+BYTECODE = "bytecode"
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 _TAG_NAME = "CACHEDIR.TAG"
@@ -105,6 +106,7 @@ class Store:
         linker.drop_access_lists(path)
         linker.set_directory(path, top, gid)
         _make_shards(path / WHEELS, top, shard, gid)
+        _make_shards(path / BYTECODE, top, shard, gid)
         trusted = [f"@{group}"] if group else []
         configuration = {"format": FORMAT, "group": group or None, "trusted": trusted}
         _write_new(path / _TAG_NAME, _TAG)
@@ -119,10 +121,10 @@ class Store:
         above = next((d for d in (shard, shard.parent, self.path) if d.exists()), self.path)
         return os.access(above, os.W_OK | os.X_OK)
 
-    def shard(self, digest: Digest) -> Path:
-        """The shard for ``digest``, made if missing with the modes that the store's own directory
+    def shard(self, area: str, digest: Digest) -> Path:
+        """The shard for ``digest`` in ``area`` (WHEELS or BYTECODE), made if missing with the modes that the store's own directory
         asks for (a store made by hand has no shards yet). Raises OSError."""
-        shards = self.path / WHEELS
+        shards = self.path / area
         shard = shards / digest[:2]
         for missing in (shards, shard):
             if not missing.is_dir():
@@ -167,7 +169,7 @@ def _refuse_foreign_home(path: Path) -> None:
 
 
 def _may_become_store(path: Path) -> bool:
-    ours = {_TAG_NAME, CONFIGURATION, WHEELS, "lost+found"}
+    ours = {_TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, "lost+found"}
     return set(os.listdir(path)) <= ours
 
 

@@ -6,6 +6,7 @@ Takes no lock and writes nothing.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Manifest
-from pip_sharedcache.store.layout import WHEELS, Store
+from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 
 MANIFEST = "entry.json"
+
+_BESIDE = re.compile(r"\.\d+")  # the uid that a name beside the plain one ends in
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,27 @@ def find(store: Store, digest: Digest, filename: str) -> Found:
     A wheel of the same bytes under another file name is not taken: pip reads tags and build
     number off the name.
     """
+    return _search(store, WHEELS, digest, digest, filename)
+
+
+def find_bytecode(store: Store, digest: Digest, tag: str, interpreter: str) -> Found:
+    """Look for the bytecode that lies under ``tag`` for the wheel ``digest``, and was made for
+    exactly ``interpreter``. Only a usable entry counts: derived data cannot be checked."""
+    return Found(_search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter).entry)
+
+
+def _search(store: Store, area: str, digest: Digest, plain: str, filename: str) -> Found:
     objections: list[str] = []
     untrusted: Entry | None = None
     with ExitStack() as stack:
         try:
             top = stack.enter_context(Directory.open(store.path))
-            shards = stack.enter_context(top.subdirectory(WHEELS))
+            shards = stack.enter_context(top.subdirectory(area))
             shard = stack.enter_context(shards.subdirectory(digest[:2]))
             chain = (shard.status(), shards.status(), top.status())
         except OSError:
             return Found()
-        for name in _candidates(store, digest, shard):
+        for name in _candidates(store, plain, shard):
             try:
                 with shard.subdirectory(name) as held:
                     status = held.status()
@@ -53,6 +66,8 @@ def find(store: Store, digest: Digest, filename: str) -> Found:
                     if not objection and status.st_uid not in store.trust.uids:
                         objection = trust.access_list_objection(shard.descriptor)
                     entry = _read_entry(held, status, digest)
+                    if area == WHEELS:
+                        _check_wheel(held, entry)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -89,43 +104,59 @@ def hold(entry: Entry) -> Directory:
     return held
 
 
-def _candidates(store: Store, digest: Digest, shard: Directory) -> list[str]:
+def _candidates(store: Store, plain: str, shard: Directory) -> list[str]:
     """Names under which the entry may lie: the plain one, then those beside it.
 
     Others than those of known uids are looked for only where the plain one exists and the
     group is trusted: a shard is not listed for a miss.
     """
-    known = [f"{digest}.{uid}" for uid in sorted({trust.user_id(), 0, store.owner})]
+    known = [f"{plain}.{uid}" for uid in sorted({trust.user_id(), 0, store.owner})]
     if not store.trust.gids:
-        return [digest, *known]
+        return [plain, *known]
     try:
-        shard.file_status(digest)
+        shard.file_status(plain)
     except OSError:
-        return [digest, *known]
-    others = [name for name in shard.names() if name.startswith(f"{digest}.")]
-    return [digest, *known, *sorted(set(others) - set(known))]
+        return [plain, *known]
+    others = [
+        name
+        for name in shard.names()
+        if _BESIDE.fullmatch(name[len(plain) :]) and name.startswith(plain)
+    ]
+    return [plain, *known, *sorted(set(others) - set(known))]
 
 
 def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:
-    """Read and check an entry's manifest and its wheel's size. Raises DamagedEntry, OSError."""
+    """Read and check an entry's manifest. Raises DamagedEntry, OSError."""
     try:
         record = held.file_status(MANIFEST)
         manifest = Manifest.from_json(held.read(MANIFEST))
-        status_of_wheel = held.file_status(manifest.filename)
     except FileNotFoundError as error:
-        raise DamagedEntry(f"{held.path} lacks its manifest or its wheel") from error
+        raise DamagedEntry(f"{held.path} lacks its manifest") from error
     except ValueError as error:
         raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
     if manifest.digest != digest or "/" in manifest.filename:
         raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
-    for name, one in ((MANIFEST, record), (manifest.filename, status_of_wheel)):
-        if trust.OWNERS_MEAN_SOMETHING and one.st_uid != status.st_uid:
-            raise DamagedEntry(f"{held.path / name} belongs to {trust.user_name(one.st_uid)}")
-        if trust.writable_by_others(one):
-            raise DamagedEntry(f"{held.path / name} may be written by others than its owner")
-    if not stat.S_ISREG(status_of_wheel.st_mode) or status_of_wheel.st_size != manifest.size:
-        raise DamagedEntry(f"{held.path / manifest.filename} is not the wheel that was published")
+    _check_owner(held, MANIFEST, record, status)
     return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
+
+
+def _check_wheel(held: Directory, entry: Entry) -> None:
+    """Raise DamagedEntry if the wheel in the entry is not there as the manifest says."""
+    name = entry.manifest.filename
+    try:
+        status = held.file_status(name)
+    except FileNotFoundError as error:
+        raise DamagedEntry(f"{held.path} lacks its wheel") from error
+    _check_owner(held, name, status, held.status())
+    if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
+        raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
+
+
+def _check_owner(held: Directory, name: str, one: os.stat_result, entry: os.stat_result) -> None:
+    if trust.OWNERS_MEAN_SOMETHING and one.st_uid != entry.st_uid:
+        raise DamagedEntry(f"{held.path / name} belongs to {trust.user_name(one.st_uid)}")
+    if trust.writable_by_others(one):
+        raise DamagedEntry(f"{held.path / name} may be written by others than its owner")
 
 
 def _publisher(shard: Directory, name: str) -> str:

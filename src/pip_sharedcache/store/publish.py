@@ -14,13 +14,17 @@ import socket
 import stat
 import time
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel, reason
 from pip_sharedcache.model import Digest, Entry, Manifest, StoredFile
-from pip_sharedcache.store.layout import Store
-from pip_sharedcache.store.lookup import MANIFEST, find
+from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
+from pip_sharedcache.store.lookup import MANIFEST, find, find_bytecode
+
+#: Fills a directory with bytecode: what it made, and which sources do not compile.
+Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
 
 _FILE, _PROGRAM, _DIRECTORY = 0o444, 0o555, 0o555
 _STALE = 6 * 3600  # seconds after which a staging directory of ours on another host is left over
@@ -34,8 +38,45 @@ def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
     Somebody else's entry that appeared meanwhile is as good. Raises NotPublished (the store
     cannot take it) or UnusualWheel.
     """
+    return _publish(
+        store,
+        WHEELS,
+        digest,
+        digest,
+        lambda staging: _unpack(path, filename, digest, staging),
+        lambda: find(store, digest, filename).entry,
+    )
+
+
+def publish_bytecode(
+    store: Store, entry: Entry, tag: str, interpreter: str, compile_into: Compile
+) -> Entry:
+    """Add the bytecode of ``entry`` for ``interpreter`` under ``tag``, and return its entry.
+
+    ``compile_into(files)`` fills the directory ``files``, and returns the paths of what it made
+    and of the sources that do not compile. Raises NotPublished.
+    """
+    digest = entry.manifest.digest
+    return _publish(
+        store,
+        BYTECODE,
+        digest,
+        f"{digest}.{tag}",
+        lambda staging: _gather(staging, digest, interpreter, compile_into),
+        lambda: find_bytecode(store, digest, tag, interpreter).entry,
+    )
+
+
+def _publish(
+    store: Store,
+    area: str,
+    digest: Digest,
+    name: str,
+    fill: Callable[[Path], Manifest],
+    find_usable: Callable[[], Entry | None],
+) -> Entry:
     try:
-        shard = store.shard(digest)
+        shard = store.shard(area, digest)
         _sweep(shard)
         staging = shard / f".new-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
         linker.make_directory(staging, 0o700)
@@ -44,39 +85,36 @@ def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
     try:
         try:
-            manifest = _unpack(path, filename, digest, staging)
-            name = _reveal(store, staging, manifest)
+            manifest = fill(staging)
+            revealed = _reveal(staging, name, find_usable)
         except OSError as error:
-            raise NotPublished(
-                f"{filename} could not be added to {store.path}: {reason(error)}"
-            ) from error
+            raise NotPublished(f"{store.path} cannot take {name}: {reason(error)}") from error
     finally:
         if os.path.lexists(staging):
             linker.remove_tree(staging)
-    if name is not None:
-        return _entry_of(shard / name, manifest)
-    found = find(store, digest, filename)
-    if found.entry is None:
-        raise NotPublished(f"{filename} could not be added to {store.path}: its place is taken")
-    return found.entry
+    if revealed is not None:
+        return _entry_of(revealed, manifest)
+    usable = find_usable()
+    if usable is None:
+        raise NotPublished(f"{store.path} cannot take {name}: its place is taken")
+    return usable
 
 
-def _reveal(store: Store, staging: Path, manifest: Manifest) -> str | None:
+def _reveal(staging: Path, plain: str, find_usable: Callable[[], Entry | None]) -> Path | None:
     """Rename ``staging`` to the entry's name; None where a usable entry is there already."""
-    mine = f"{manifest.digest}.{trust.user_id()}"
-    for name in (manifest.digest, mine):
+    for name in (plain, f"{plain}.{trust.user_id()}"):
         target = staging.parent / name
         # rename(2) would replace an empty directory, so it must not be tried on any.
         if not os.path.lexists(target):
             try:
                 os.rename(staging, target)
-                return name
+                return target
             except OSError:
                 # ENOTEMPTY or EEXIST; EPERM across owners; EACCES and ENOENT on some network
                 # file systems: somebody was faster, unless there is nothing at all.
                 if not os.path.lexists(target):
                     raise
-        if find(store, manifest.digest, manifest.filename).entry is not None:
+        if find_usable() is not None:
             return None
     return None
 
@@ -113,13 +151,37 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
         raise UnusualWheel(f"{filename}: {error}") from error
     manifest = Manifest(filename, digest, size, tuple(files))
-    with linker.create_file(staging / MANIFEST, _FILE, now) as target:
+    _complete(staging, manifest, directories, [copy])
+    return manifest
+
+
+def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compile) -> Manifest:
+    """Fill ``staging`` with bytecode. The compiled files get our modes and one time. Raises
+    OSError."""
+    now = int(time.time())
+    top = staging / "files"
+    linker.make_directory(top, 0o700)
+    made, failed = compile_into(top)
+    files, directories = [], {staging, top}
+    for path in made:
+        directories.update(above for above in (top / path).parents if top in above.parents)
+        size = linker.finish_file(top / path, _FILE, now)
+        files.append(StoredFile(path, size, "", False, now))
+    manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
+    _complete(staging, manifest, directories, [])
+    return manifest
+
+
+def _complete(
+    staging: Path, manifest: Manifest, directories: set[Path], others: list[Path]
+) -> None:
+    """Write the manifest, make everything durable, and take the write bits away."""
+    with linker.create_file(staging / MANIFEST, _FILE, int(time.time())) as target:
         linker.write_all(target, manifest.to_json().encode("utf-8"))
-    unpacked = [staging / "files" / file.path for file in files]
-    linker.synchronise(staging, [copy, staging / MANIFEST, *unpacked])
+    unpacked = [staging / "files" / file.path for file in manifest.files]
+    linker.synchronise(staging, [staging / MANIFEST, *others, *unpacked])
     for directory in sorted(directories, key=lambda item: len(item.parts), reverse=True):
         linker.set_directory(directory, _DIRECTORY)
-    return manifest
 
 
 def _make_directories(path: Path, known: set[Path]) -> None:

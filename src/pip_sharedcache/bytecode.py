@@ -1,0 +1,119 @@
+"""Bytecode: compiled once for each interpreter from the store's own sources, and shared.
+
+Bytecode cannot be checked against a digest, so only a trusted publisher's is placed. It is valid
+wherever its source is placed with the time and size that its header names. The path inside it does
+not matter: importing a module sets co_filename anew.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pip_sharedcache import store as stores
+from pip_sharedcache.compile_worker import compile_source
+from pip_sharedcache.model import Entry
+from pip_sharedcache.store import Store
+
+_WORKER = Path(__file__).with_name("compile_worker.py")
+_SMALL = 100_000  # bytes of source that take about as long as starting an interpreter
+
+
+def tag() -> str:
+    """What this interpreter's bytecode is called: the cache tag, and the optimisation level if
+    there is one; "" where bytecode cannot be shared."""
+    name = sys.implementation.cache_tag
+    # With SOURCE_DATE_EPOCH compileall writes hash-based files, which pip then does.
+    if not name or "SOURCE_DATE_EPOCH" in os.environ or not _WORKER.is_file():
+        return ""
+    level = sys.flags.optimize
+    return f"{name}.opt-{level}" if level else name
+
+
+def interpreter() -> str:
+    """All that a .pyc depends on: the tag, and the magic number (alphas share a tag)."""
+    return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}"
+
+
+def obtain(store: Store, entry: Entry) -> Entry | None:
+    """The bytecode of ``entry`` for this interpreter: found, or else compiled and published.
+
+    None where bytecode cannot be shared. Raises NotPublished where the store cannot take it.
+    """
+    name = tag()
+    if not name:
+        return None
+    found = stores.find_bytecode(store, entry.manifest.digest, name, interpreter()).entry
+    if found is not None:
+        return found
+    return stores.publish_bytecode(
+        store, entry, name, interpreter(), lambda files: _compile_all(entry, files)
+    )
+
+
+def compiled_path(source: str) -> str:
+    """Where the bytecode of ``source`` goes (PEP 3147), for a path in a wheel or on disk."""
+    return importlib.util.cache_from_source(source)
+
+
+def _compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
+    """Compile every source of ``entry`` into ``target``; return the paths of the bytecode and
+    those of the sources that do not compile. Sources that could not be tried are in neither."""
+    sources = [file for file in entry.manifest.files if file.path.endswith(".py")]
+    # Large ones first, dealt out in turn: the processes end together.
+    sources.sort(key=lambda file: file.size, reverse=True)
+    paths = [file.path for file in sources]
+    workers = min(_cpus(), sum(file.size for file in sources) // _SMALL)
+    if workers < 2:
+        results = _compile_here(paths, entry.path / "files", target)
+    else:
+        results = _compile_beside(paths, entry.path / "files", target, workers)
+    made = [compiled_path(path) for path, good in results if good]
+    return made, [path for path, good in results if not good]
+
+
+def _compile_here(paths: Sequence[str], source: Path, target: Path) -> list[tuple[str, bool]]:
+    results = []
+    for path in paths:
+        good = compile_source(str(source), str(target), path)
+        if good is not None:
+            results.append((path, good))
+    return results
+
+
+def _compile_beside(
+    paths: Sequence[str], source: Path, target: Path, workers: int
+) -> list[tuple[str, bool]]:
+    processes = [_start(paths[number::workers], source, target) for number in range(workers)]
+    results = []
+    for process in processes:
+        output, _ = process.communicate()
+        results += [(path, good) for path, good in map(json.loads, output.splitlines())]
+    return results
+
+
+def _start(paths: Sequence[str], source: Path, target: Path) -> subprocess.Popen[bytes]:
+    level = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-B", "-W", "ignore", *level, str(_WORKER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    job = {"source": str(source), "target": str(target), "paths": list(paths)}
+    process.stdin.write(json.dumps(job).encode())
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -9,14 +9,32 @@ import importlib.util
 import json
 import os
 import py_compile
+import re
 import sys
 from typing import Optional
 
 
+_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
+_PLAIN = {b"utf-8", b"utf8", b"ascii", b"us-ascii", b"latin-1", b"iso-8859-1"}
+
+
+def _needs_a_codec(source: str) -> bool:
+    """Whether the file says (PEP 263) that it is in an encoding that Python must import a codec
+    for: pip 26.3 leaves those uncompiled, older pips compile them."""
+    with open(source, "rb") as file:
+        for line in (file.readline(), file.readline()):
+            match = _CODING.match(line)
+            if match:
+                return match.group(1).lower().replace(b"_", b"-") not in _PLAIN
+    return False
+
+
 def compile_source(source: str, target: str, path: str) -> Optional[bool]:
     """Compile ``path`` below ``source`` into ``target``; return whether it compiles, None if it
-    could not be tried (OSError). The .pyc names the time and size of its source."""
+    is better left to pip. The .pyc names the time and size of its source."""
     try:
+        if _needs_a_codec(os.path.join(source, path)):
+            return None
         py_compile.compile(
             os.path.join(source, path),
             cfile=os.path.join(target, importlib.util.cache_from_source(path)),

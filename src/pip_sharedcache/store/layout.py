@@ -122,8 +122,11 @@ class Store:
         return os.access(above, os.W_OK | os.X_OK)
 
     def shard(self, area: str, digest: Digest) -> Path:
-        """The shard for ``digest`` in ``area`` (WHEELS or BYTECODE), made if missing with the modes that the store's own directory
-        asks for (a store made by hand has no shards yet). Raises OSError."""
+        """The shard for ``digest`` in ``area`` (WHEELS or BYTECODE).
+
+        A store made by hand has none yet: what is missing is made with the modes that the store's
+        own directory asks for. Raises OSError.
+        """
         shards = self.path / area
         shard = shards / digest[:2]
         for missing in (shards, shard):

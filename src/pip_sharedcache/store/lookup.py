@@ -19,8 +19,6 @@ from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 
 MANIFEST = "entry.json"
 
-_BESIDE = re.compile(r"\.\d+")  # the uid that a name beside the plain one ends in
-
 
 @dataclass(frozen=True)
 class Found:
@@ -117,11 +115,8 @@ def _candidates(store: Store, plain: str, shard: Directory) -> list[str]:
         shard.file_status(plain)
     except OSError:
         return [plain, *known]
-    others = [
-        name
-        for name in shard.names()
-        if _BESIDE.fullmatch(name[len(plain) :]) and name.startswith(plain)
-    ]
+    beside = re.compile(re.escape(plain) + r"\.\d+")
+    others = [name for name in shard.names() if beside.fullmatch(name)]
     return [plain, *known, *sorted(set(others) - set(known))]
 
 

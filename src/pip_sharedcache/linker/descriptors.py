@@ -6,6 +6,7 @@ Where the system has no directory descriptors (Windows) a directory is held by i
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -41,7 +42,7 @@ class Directory:
         Raises OSError."""
         if not BY_DESCRIPTOR:
             if not path.is_dir():
-                raise NotADirectoryError(20, "Not a directory", str(path))
+                raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
             return cls(path, None)
         return cls(path, os.open(path, os.O_RDONLY | _DIRECTORY | _CLOEXEC))
 
@@ -70,12 +71,20 @@ class Directory:
             return os.lstat(self.path / name)
         return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
 
-    def read(self, name: str) -> bytes:
-        """The whole content of a regular file. Raises OSError (EINVAL where it is none)."""
+    def read(self, name: str, limit: int = 1 << 26) -> tuple[bytes, os.stat_result]:
+        """The whole content of a regular file, and the status of the very file that was read.
+
+        Raises OSError: EINVAL where it is no regular file, EFBIG where it has over ``limit``
+        bytes (a hostile sparse file would take all memory).
+        """
         with os.fdopen(self.open_file(name), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(22, "Not a regular file", str(self.path / name))
-            return file.read()
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file", str(self.path / name))
+            data = file.read(limit + 1)
+            if len(data) > limit:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self.path / name))
+            return data, status
 
     def names(self) -> list[str]:
         """The names in this directory, in no order."""
@@ -137,11 +146,14 @@ def set_time(descriptor: int, path: str | Path, mtime: int) -> None:
     os.utime(descriptor if os.utime in os.supports_fd else path, ns=times)
 
 
-def make_directory(path: Path, mode: int, group: int | None = None) -> None:
+def make_directory(
+    path: Path, mode: int, group: int | None = None, *, keep_access_lists: bool = False
+) -> None:
     """Create the directory ``path`` with exactly ``mode`` and, where given, group ``group``.
 
     Nobody sees it with narrower permissions in between: a neighbour who finds it may use it at
-    once. An access list inherited from the parent is dropped. Raises OSError.
+    once. Access lists inherited from the parent are dropped unless asked for: one that denies the
+    group would go on denying it whatever the mode says. Raises OSError.
     """
     if not hasattr(os, "fchmod"):
         path.mkdir()
@@ -151,6 +163,8 @@ def make_directory(path: Path, mode: int, group: int | None = None) -> None:
         os.mkdir(path, mode & 0o1777)
     finally:
         os.umask(mask)
+    if not keep_access_lists:
+        drop_access_lists(path)
     set_directory(path, mode, group)
 
 
@@ -205,7 +219,7 @@ def alive(pid: int) -> bool:
         return False  # what bears our number and is not in use was left by an earlier process
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

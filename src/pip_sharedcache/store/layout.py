@@ -66,8 +66,7 @@ class Store:
         owner, group = status.st_uid, ""
         trusted: tuple[str, ...] = ()
         try:
-            believed = directory.file_status(CONFIGURATION)
-            text = directory.read(CONFIGURATION)
+            text, believed = directory.read(CONFIGURATION)
         except FileNotFoundError:
             return cls(path, owner, group, trusted)  # made by hand: nobody is named
         if believed.st_uid not in (0, owner) or trust.writable_by_others(believed):
@@ -75,8 +74,11 @@ class Store:
         try:
             data: Any = json.loads(text)
             version, group = data["format"], data.get("group") or ""
-            trusted = tuple(str(name) for name in data.get("trusted", ()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            names = data.get("trusted", [])
+            if not isinstance(names, list):
+                raise TypeError("trusted is no list")
+            trusted = tuple(str(name) for name in names)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreUnusable(f"{path / CONFIGURATION} is damaged: {error}") from error
         if version != FORMAT:
             raise StoreUnusable(
@@ -101,6 +103,14 @@ class Store:
             raise UsageError(f"{path} is not a directory")
         if path.is_dir() and not _may_become_store(path):
             raise UsageError(f"{path} holds other files already", "name an empty or new directory")
+        if path.is_dir() and (path / CONFIGURATION).exists():
+            existing = cls.open(path)
+            if existing.group != group:
+                whose = f"group {existing.group}" if existing.group else "one user"
+                raise UsageError(
+                    f"{path} is a store of {whose} already",
+                    f"change group and trusted in {path / CONFIGURATION}, or make a new one",
+                )
         path.mkdir(parents=True, exist_ok=True)
         top, shard = (0o2755, _SHARED_SHARD) if group else (0o755, _PRIVATE_SHARD)
         linker.drop_access_lists(path)
@@ -134,7 +144,9 @@ class Store:
                 top = stat.S_IMODE(os.stat(self.path).st_mode)
                 shared = stat.S_ISVTX if top & 0o022 else 0
                 try:
-                    linker.make_directory(missing, (top | shared) & 0o3777)
+                    mode = (top | shared) & 0o3777
+                    # Whoever may write the store by its access list may write its shards.
+                    linker.make_directory(missing, mode, keep_access_lists=True)
                 except FileExistsError:
                     continue  # a neighbour was faster
         return shard
@@ -153,7 +165,10 @@ def survey(store: Store) -> tuple[int, int]:
                 continue
             entries += 1
             for file in (store.path / WHEELS / shard / name).glob("*.whl"):
-                size += file.stat().st_size
+                try:
+                    size += file.lstat().st_size
+                except OSError:
+                    continue  # retired meanwhile
     return entries, size
 
 

@@ -108,7 +108,7 @@ def _candidates(store: Store, plain: str, shard: Directory) -> list[str]:
     Others than those of known uids are looked for only where the plain one exists and the
     group is trusted: a shard is not listed for a miss.
     """
-    known = [f"{plain}.{uid}" for uid in sorted({trust.user_id(), 0, store.owner})]
+    known = [f"{plain}.{uid}" for uid in sorted(store.trust.uids)]
     if not store.trust.gids:
         return [plain, *known]
     try:
@@ -123,13 +123,14 @@ def _candidates(store: Store, plain: str, shard: Directory) -> list[str]:
 def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:
     """Read and check an entry's manifest. Raises DamagedEntry, OSError."""
     try:
-        record = held.file_status(MANIFEST)
-        manifest = Manifest.from_json(held.read(MANIFEST))
+        text, record = held.read(MANIFEST)
+        manifest = Manifest.from_json(text)
     except FileNotFoundError as error:
         raise DamagedEntry(f"{held.path} lacks its manifest") from error
     except ValueError as error:
         raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
-    if manifest.digest != digest or "/" in manifest.filename:
+    plain = manifest.filename.isprintable() and "/" not in manifest.filename
+    if manifest.digest != digest or not plain:
         raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
     _check_owner(held, MANIFEST, record, status)
     return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)

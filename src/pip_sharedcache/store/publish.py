@@ -14,8 +14,14 @@ import socket
 import stat
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+try:
+    import lzma
+except ImportError:  # a Python built without it, as zipfile allows
+    lzma = None  # type: ignore[assignment]
 
 from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel, reason
@@ -28,6 +34,18 @@ Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
 
 _FILE, _PROGRAM, _DIRECTORY = 0o444, 0o555, 0o555
 _STALE = 6 * 3600  # seconds after which a staging directory of ours on another host is left over
+#: What zipfile and its decompressors raise for an archive that is not sound. ValueError covers
+#: names that are not UTF-8, RuntimeError a wrong password.
+_BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    NotImplementedError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    zlib.error,
+    *([lzma.LZMAError] if lzma else []),
+)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
@@ -148,7 +166,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
                 target_path = staging / "files" / member.path
                 _make_directories(target_path.parent, directories)
                 files.append(_extract(archive, member, target_path, now))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
+    except _BROKEN_ARCHIVE as error:
         raise UnusualWheel(f"{filename}: {error}") from error
     manifest = Manifest(filename, digest, size, tuple(files))
     _complete(staging, manifest, directories, [copy])

@@ -15,10 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pip_sharedcache import store as stores
 from pip_sharedcache.compile_worker import compile_source
 from pip_sharedcache.model import Entry
-from pip_sharedcache.store import Store
 
 _WORKER = Path(__file__).with_name("compile_worker.py")
 _SMALL = 100_000  # bytes of source that take about as long as starting an interpreter
@@ -40,30 +38,17 @@ def interpreter() -> str:
     return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}"
 
 
-def obtain(store: Store, entry: Entry) -> Entry | None:
-    """The bytecode of ``entry`` for this interpreter: found, or else compiled and published.
-
-    None where bytecode cannot be shared. Raises NotPublished where the store cannot take it.
-    """
-    name = tag()
-    if not name:
-        return None
-    found = stores.find_bytecode(store, entry.manifest.digest, name, interpreter()).entry
-    if found is not None:
-        return found
-    return stores.publish_bytecode(
-        store, entry, name, interpreter(), lambda files: _compile_all(entry, files)
-    )
-
-
 def compiled_path(source: str) -> str:
     """Where the bytecode of ``source`` goes (PEP 3147), for a path in a wheel or on disk."""
     return importlib.util.cache_from_source(source)
 
 
-def _compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
-    """Compile every source of ``entry`` into ``target``; return the paths of the bytecode and
-    those of the sources that do not compile. Sources that could not be tried are in neither."""
+def compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
+    """Compile every source of ``entry`` into the directory ``target``.
+
+    Returns the paths of the bytecode below ``target``, and those of the sources that do not
+    compile. Sources that could not be tried are in neither.
+    """
     sources = [file for file in entry.manifest.files if file.path.endswith(".py")]
     # Large ones first, dealt out in turn: the processes end together.
     sources.sort(key=lambda file: file.size, reverse=True)

@@ -54,7 +54,7 @@ def work() -> None:
     for path in job["paths"]:
         good = compile_source(job["source"], job["target"], path)
         if good is not None:
-            print(json.dumps([path, good]), flush=True)
+            sys.stdout.write(json.dumps([path, good]) + "\n")
 
 
 if __name__ == "__main__":

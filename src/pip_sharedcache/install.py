@@ -211,13 +211,24 @@ class Session:
         if self.store is None:
             return
         try:
-            entry = bytecode.obtain(self.store, placement.entry)
+            entry = self._bytecode_of(self.store, placement.entry)
             if entry is not None:
                 placement.use_bytecode(entry, stores.hold(entry))
         except NotWritable as error:
             logger.debug("Bytecode is not published: %s", error)
         except (NotPublished, DamagedEntry) as error:
             self._say_once(f"Installed without sharing bytecode: {error}")
+
+    def _bytecode_of(self, store: Store, entry: Entry) -> Entry | None:
+        """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
+        None where bytecode cannot be shared."""
+        tag, interpreter = bytecode.tag(), bytecode.interpreter()
+        if not tag:
+            return None
+        found = stores.find_bytecode(store, entry.manifest.digest, tag, interpreter).entry
+        return found or stores.publish_bytecode(
+            store, entry, tag, interpreter, lambda files: bytecode.compile_all(entry, files)
+        )
 
     # -- the end
 

@@ -15,8 +15,9 @@ import stat
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 try:
     import lzma
@@ -61,6 +62,7 @@ def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
         WHEELS,
         digest,
         digest,
+        filename,
         lambda staging: _unpack(path, filename, digest, staging),
         lambda: find(store, digest, filename).entry,
     )
@@ -80,6 +82,7 @@ def publish_bytecode(
         BYTECODE,
         digest,
         f"{digest}.{tag}",
+        f"the bytecode of {entry.manifest.filename}",
         lambda staging: _gather(staging, digest, interpreter, compile_into),
         lambda: find_bytecode(store, digest, tag, interpreter).entry,
     )
@@ -90,6 +93,7 @@ def _publish(
     area: str,
     digest: Digest,
     name: str,
+    what: str,
     fill: Callable[[Path], Manifest],
     find_usable: Callable[[], Entry | None],
 ) -> Entry:
@@ -106,7 +110,7 @@ def _publish(
             manifest = fill(staging)
             revealed = _reveal(staging, name, find_usable)
         except OSError as error:
-            raise NotPublished(f"{store.path} cannot take {name}: {reason(error)}") from error
+            raise NotPublished(f"{store.path} cannot take {what}: {reason(error)}") from error
     finally:
         if os.path.lexists(staging):
             linker.remove_tree(staging)
@@ -114,7 +118,7 @@ def _publish(
         return _entry_of(revealed, manifest)
     usable = find_usable()
     if usable is None:
-        raise NotPublished(f"{store.path} cannot take {name}: its place is taken")
+        raise NotPublished(f"{store.path} cannot take {what}: its place is taken")
     return usable
 
 
@@ -218,11 +222,20 @@ def _extract(
         archive.open(member.info) as source,
         linker.create_file(target_path, mode, mtime) as target,
     ):
-        for block in wheel.blocks(source):
+        for block in _decompressed(source):
             hasher.update(block)
             size += len(block)
             linker.write_all(target, block)
     return StoredFile(member.path, size, hasher.hexdigest(), member.executable, mtime)
+
+
+def _decompressed(source: IO[bytes]) -> Iterator[bytes]:
+    try:
+        yield from wheel.blocks(source)
+    except OSError as error:
+        if error.errno is None:  # bz2 says so of a broken stream; the disk's errors have numbers
+            raise UnusualWheel(str(error)) from error
+        raise
 
 
 def _sweep(shard: Path) -> None:

@@ -15,10 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pip_sharedcache.compile_worker import compile_source
+from pip_sharedcache.bytecode.worker import compile_source
 from pip_sharedcache.model import Entry
 
-_WORKER = Path(__file__).with_name("compile_worker.py")
+_WORKER = Path(__file__).with_name("worker.py")
 _SMALL = 100_000  # bytes of source that take about as long as starting an interpreter
 
 

@@ -13,6 +13,7 @@ import re
 import sys
 from typing import Optional
 
+_STANDARD_OUTPUT = 1
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
 _PLAIN = {b"utf-8", b"utf8", b"ascii", b"us-ascii", b"latin-1", b"iso-8859-1"}
 
@@ -54,7 +55,7 @@ def work() -> None:
     for path in job["paths"]:
         good = compile_source(job["source"], job["target"], path)
         if good is not None:
-            sys.stdout.write(json.dumps([path, good]) + "\n")
+            os.write(_STANDARD_OUTPUT, json.dumps([path, good]).encode() + b"\n")
 
 
 if __name__ == "__main__":

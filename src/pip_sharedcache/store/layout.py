@@ -166,9 +166,11 @@ def survey(store: Store) -> tuple[int, int]:
             entries += 1
             for file in (store.path / WHEELS / shard / name).glob("*.whl"):
                 try:
-                    size += file.lstat().st_size
+                    status = file.lstat()
                 except OSError:
                     continue  # retired meanwhile
+                if stat.S_ISREG(status.st_mode):
+                    size += status.st_size
     return entries, size
 
 

@@ -222,19 +222,19 @@ def _extract(
         archive.open(member.info) as source,
         linker.create_file(target_path, mode, mtime) as target,
     ):
-        for block in _decompressed(source):
+        for block in _decompressed(source, archive.filename or ""):
             hasher.update(block)
             size += len(block)
             linker.write_all(target, block)
     return StoredFile(member.path, size, hasher.hexdigest(), member.executable, mtime)
 
 
-def _decompressed(source: IO[bytes]) -> Iterator[bytes]:
+def _decompressed(source: IO[bytes], archive: str) -> Iterator[bytes]:
     try:
         yield from wheel.blocks(source)
     except OSError as error:
         if error.errno is None:  # bz2 says so of a broken stream; the disk's errors have numbers
-            raise UnusualWheel(str(error)) from error
+            raise UnusualWheel(f"{archive}: {error}") from error
         raise
 
 

@@ -77,14 +77,18 @@ class Directory:
         Raises OSError: EINVAL where it is no regular file, EFBIG where it has over ``limit``
         bytes (a hostile sparse file would take all memory).
         """
-        with os.fdopen(self.open_file(name), "rb") as file:
-            status = os.fstat(file.fileno())
+        descriptor = self.open_file(name)
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "Not a regular file", str(self.path / name))
-            data = file.read(limit + 1)
-            if len(data) > limit:
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self.path / name))
-            return data, status
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(descriptor)
+        if len(data) > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self.path / name))
+        return data, status
 
     def names(self) -> list[str]:
         """The names in this directory, in no order."""

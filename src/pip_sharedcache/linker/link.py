@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 
 try:
@@ -146,9 +145,8 @@ class Linker:
             try:
                 link()
             except FileExistsError:
-                # Refused ones must not cost the file that is there: it goes only when the store's
-                # file can replace it, and then never by writing through it.
-                _replace(destination, link)
+                os.unlink(destination)
+                link()
         except OSError as error:
             if error.errno in TRY_NEXT:
                 raise _NotThisWay(reason(error)) from error
@@ -177,7 +175,11 @@ class Linker:
                 os.close(target)
                 os.unlink(destination)
                 raise
-            os.close(target)
+            try:
+                os.close(target)
+            except OSError:  # EDQUOT, ENOSPC or EIO of a network file system, told only now
+                os.unlink(destination)
+                raise
         finally:
             os.close(source)
 
@@ -244,15 +246,3 @@ def _check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_r
 
 def _damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:
     return DamagedEntry(f"{entry.path / 'files' / file.path}: {what}")
-
-
-def _replace(destination: str, link: Callable[[], None]) -> None:
-    """Unlink what is at ``destination`` and call ``link``; put it back if that fails."""
-    aside = f"{destination}.{os.getpid()}.replaced"
-    os.rename(destination, aside)
-    try:
-        link()
-    except BaseException:
-        os.rename(aside, destination)
-        raise
-    os.unlink(aside)

@@ -261,10 +261,11 @@ def has_credentials(url: str) -> bool:
 
 
 def _is_below(url: str, prefix: str) -> bool:
-    if "://" not in prefix:
-        prefix = Path(prefix).as_uri()
-    start = without_credentials(prefix).rstrip("/")
-    whole = without_credentials(url)
+    start, whole = (
+        without_credentials(text if "://" in text else Path(text).as_uri())
+        for text in (prefix, url)
+    )
+    start = start.rstrip("/")
     return whole == start or whole.startswith(start + "/")
 
 

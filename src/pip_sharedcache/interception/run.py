@@ -68,11 +68,12 @@ def run_pip(arguments: Sequence[str]) -> None:
     settings = config.load(files, os.environ, isolated=isolated)
     swap = Swap(lambda: Session.start(settings))
     sys.argv[1:] = arguments
+    # Asked now: pip 26.3 lets nothing be imported, nor looked for, once it has installed.
+    elsewhere = "install" in arguments and importlib.util.find_spec(_INSTALL) is None
     try:
         runpy.run_module("pip", run_name="__main__", alter_sys=True)
     except SystemExit as end:
-        succeeded = "install" in arguments and end.code in (0, None)
-        if succeeded and not consulted and importlib.util.find_spec(_INSTALL) is None:
+        if elsewhere and not consulted and end.code in (0, None):
             _warn(SeamMissing(f"{_INSTALL} is missing"))
         raise
 

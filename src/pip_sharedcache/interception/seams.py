@@ -23,13 +23,19 @@ Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], A
 
 @dataclass(frozen=True)
 class Seam:
-    """One function or method of pip. ``parameters``: those that must be there, by name; methods
-    without ``self``. ``instead``: another attribute of the same module that makes up for this one
-    where it is missing."""
+    """One function or method of pip, and what we rely on about it.
+
+    ``parameters``: those that it must take, by name; methods without ``self``. ``sets``: names
+    that it must assign, attributes that we read off its object afterwards. ``beside``: what its
+    class must have too. ``instead``: another attribute of the same module that makes up for this
+    one where it is missing.
+    """
 
     module: str
     attribute: str
     parameters: tuple[str, ...]
+    sets: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     instead: str = ""
 
     @property
@@ -60,8 +66,20 @@ class Seam:
             parameters = inspect.signature(function).parameters
         except (TypeError, ValueError):
             return f"{self.name} has no signature"
-        missing = [name for name in self.parameters if name not in parameters]
-        return f"{self.name} takes no {missing[0]!r}" if missing else ""
+        for name in self.parameters:
+            if name not in parameters:
+                return f"{self.name} takes no {name!r}"
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        for name in self.sets:
+            if code is None or name not in code.co_names:
+                return f"{self.name} sets no {name!r}"
+        owner = inspect.getattr_static(
+            sys.modules[self.module], self.attribute.partition(".")[0], None
+        )
+        for name in self.beside:
+            if inspect.getattr_static(owner, name, None) is None:
+                return f"{self.module}.{self.attribute.partition('.')[0]} has no {name!r}"
+        return ""
 
 
 _WHEEL = "pip._internal.operations.install.wheel"
@@ -69,16 +87,44 @@ _PREPARE = "pip._internal.operations.prepare"
 _DOWNLOAD = "pip._internal.network.download"
 
 RUN_INSTALL = Seam("pip._internal.commands.install", "InstallCommand.run", ("options", "args"))
-PREPARER = Seam(_PREPARE, "RequirementPreparer.__init__", ("download_dir", "session"))
+PREPARER = Seam(
+    _PREPARE,
+    "RequirementPreparer.__init__",
+    ("download_dir", "session"),
+    sets=("download_dir", "finder", "_download"),
+)
 FETCH_METADATA = Seam(_PREPARE, "RequirementPreparer._fetch_metadata_only", ("req",))
 DOWNLOAD = Seam(_DOWNLOAD, "Downloader.__call__", ("link", "location"))
 DOWNLOAD_BATCH = Seam(
     _DOWNLOAD, "BatchDownloader.__call__", ("links", "location"), instead="Downloader.batch"
 )
-CHECK_HASHES = Seam("pip._internal.utils.hashes", "Hashes.check_against_path", ("path",))
+CHECK_HASHES = Seam(
+    "pip._internal.utils.hashes",
+    "Hashes.check_against_path",
+    ("path",),
+    beside=("is_hash_allowed",),
+)
+LINK = Seam(
+    "pip._internal.models.link",
+    "Link.__init__",
+    ("url", "comes_from"),
+    sets=("comes_from",),
+    beside=("url", "filename", "file_path", "is_file", "is_wheel", "hash", "hash_name"),
+)
+REQUIREMENT = Seam(
+    "pip._internal.req.req_install",
+    "InstallRequirement.__init__",
+    ("link",),
+    sets=("link", "original_link", "hash_options"),
+)
 INSTALL_WHEEL = Seam(_WHEEL, "install_wheel", ("name", "wheel_path", "scheme", "req_description"))
 PARSE_WHEEL = Seam(_WHEEL, "parse_wheel", ("wheel_zip", "name"))
-NEW_FILE = Seam(_WHEEL, "ZipBackedFile.__init__", ("src_record_path", "dest_path", "zip_file"))
+NEW_FILE = Seam(
+    _WHEEL,
+    "ZipBackedFile.__init__",
+    ("src_record_path", "dest_path", "zip_file"),
+    sets=("src_record_path", "dest_path"),
+)
 SAVE_FILE = Seam(_WHEEL, "ZipBackedFile.save", ())
 ENSURE_DIRECTORY = Seam(_WHEEL, "ensure_dir", ("path",))
 COMPILE = Seam(_WHEEL, "compileall.compile_file", ("fullname", "force", "quiet"))
@@ -92,6 +138,8 @@ INSTALL_SEAMS = (
     DOWNLOAD,
     DOWNLOAD_BATCH,
     CHECK_HASHES,
+    LINK,
+    REQUIREMENT,
     INSTALL_WHEEL,
     PARSE_WHEEL,
     NEW_FILE,

@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
@@ -364,5 +366,9 @@ def _digests(requirement: Any, link: Any) -> tuple[Digest, ...]:
 
 def _local_path(link: str) -> str:
     """The directory that a --find-links value names, resolved; "" for a URL elsewhere."""
-    from_url = link[len("file://") :] if link.startswith("file://") else link
-    return "" if "://" in from_url else os.path.realpath(from_url)
+    if "://" not in link:
+        return os.path.realpath(link)
+    parts = urlsplit(link)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        return ""
+    return os.path.realpath(url2pathname(parts.path))

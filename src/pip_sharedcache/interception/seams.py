@@ -34,9 +34,9 @@ class Seam:
     module: str
     attribute: str
     parameters: tuple[str, ...]
+    instead: str = ""
     sets: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
-    instead: str = ""
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -26,7 +26,7 @@ from pip_sharedcache.errors import (
 )
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
-from pip_sharedcache.store import Store
+from pip_sharedcache.store import Staged, Store
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Session:
         self._spoiled: set[tuple[int, int]] = set()
         self._served: set[Digest] = set()
         self._asked_for_bytecode: weakref.WeakSet[Placement] = weakref.WeakSet()
+        self._staged: list[Staged] = []
         self._said: set[str] = set()
 
     @classmethod
@@ -177,23 +178,48 @@ class Session:
         if origin.private_because and not self.is_shared_anyway(origin.url):
             logger.debug("%s is not shared: %s", path.name, origin.private_because)
             return None
+        entry = self._stage(
+            lambda: stores.stage(store, path, path.name, digest), "Installed without publishing"
+        )
+        if entry is not None:
+            self._found[digest, path.name] = entry
+        return entry
+
+    def _stage(self, stage: Callable[[], Staged], otherwise: str) -> Entry | None:
+        """Stage an entry, which becomes visible at the end of the run; None where that cannot be,
+        which is said."""
         try:
-            entry = stores.publish(store, path, path.name, digest)
+            staged = stage()
         except UnusualWheel as error:
             logger.debug("Left to pip's own installer: %s", error)
-            return None
         except NotWritable as error:
-            logger.debug("Not published: %s", error)
+            logger.debug("%s: %s", otherwise, error)
             self.report.read_only = True
-            return None
         except NotPublished as error:
-            self._say_once(f"Installed without publishing: {error}")
-            return None
-        if entry.identity in self._spoiled:
-            return None
-        self._found[digest, path.name] = entry
-        self.report.published += 1
-        return entry
+            self._say_once(f"{otherwise}: {error}")
+        else:
+            self._staged.append(staged)
+            if self.settings.link_mode is not LinkMode.SYMLINK:
+                return staged.entry
+            # What is placed names the entry's own path, so that must be the final one.
+            return self._reveal()[-1]
+        return None
+
+    def _reveal(self) -> list[Entry | None]:
+        """Make visible what was staged; say what could not be."""
+        staged, self._staged = self._staged, []
+        if self.store is None or not staged:
+            return []
+        revealed: list[Entry | None] = []
+        for one, outcome in zip(staged, stores.reveal(self.store, staged)):
+            if isinstance(outcome, NotPublished):
+                self._say_once(f"Installed without publishing: {outcome}")
+                revealed.append(None)
+                continue
+            if outcome.identity == one.entry.identity and outcome.manifest.size:
+                self.report.published += 1
+            revealed.append(outcome)
+        return revealed
 
     def save_bytecode(self, placement: Placement, source: str) -> bool | None:
         """Place the shared bytecode of the placed ``source``: True; False where it is known not
@@ -214,23 +240,28 @@ class Session:
             entry = self._bytecode_of(self.store, placement.entry)
             if entry is not None:
                 placement.use_bytecode(entry, stores.hold(entry))
-        except NotWritable as error:
-            logger.debug("Bytecode is not published: %s", error)
-        except (NotPublished, DamagedEntry) as error:
-            self._say_once(f"Installed without sharing bytecode: {error}")
+        except DamagedEntry as error:
+            self._say_once(f"Damaged bytecode in the shared store is not used: {error}")
 
     def _bytecode_of(self, store: Store, entry: Entry) -> Entry | None:
         """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
         None where bytecode cannot be shared."""
-        tag, interpreter = bytecode.tag(), bytecode.interpreter()
+        tag, key = bytecode.tag(), bytecode.fits(entry)
         if not tag:
             return None
-        found = stores.find_bytecode(store, entry.manifest.digest, tag, interpreter).entry
-        return found or stores.publish_bytecode(
-            store, entry, tag, interpreter, lambda files: bytecode.compile_all(entry, files)
+        found = stores.find_bytecode(store, entry.manifest.digest, tag, key).entry
+        return found or self._stage(
+            lambda: stores.stage_bytecode(
+                store, entry, tag, key, lambda files: bytecode.compile_all(entry, files)
+            ),
+            "Installed without sharing bytecode",
         )
 
     # -- the end
+
+    def finish(self) -> None:
+        """Make visible what this run staged. To be called however the run ended."""
+        self._reveal()
 
     def summary(self) -> str:
         """The line for the end of a run that installed something; "" where there is none."""

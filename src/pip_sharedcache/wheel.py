@@ -6,6 +6,7 @@ Format: https://packaging.python.org/en/latest/specifications/binary-distributio
 
 from __future__ import annotations
 
+import email
 import hashlib
 import stat
 import zipfile
@@ -86,6 +87,9 @@ def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:
     for required in ("METADATA", "RECORD", "WHEEL"):
         if f"{directory}/{required}" not in paths:
             raise UnusualWheel(f"{filename}: has no {required}")
+    metadata = email.message_from_bytes(archive.read(f"{directory}/METADATA"))
+    if canonicalize_name(str(metadata["Name"])) != name:
+        raise UnusualWheel(f"{filename}: its METADATA is for {metadata['Name']!r}")
     return found
 
 

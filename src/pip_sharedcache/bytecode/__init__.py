@@ -33,9 +33,12 @@ def tag() -> str:
     return f"{name}.opt-{level}" if level else name
 
 
-def interpreter() -> str:
-    """All that a .pyc depends on: the tag, and the magic number (alphas share a tag)."""
-    return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}"
+def fits(entry: Entry) -> str:
+    """All that the bytecode of ``entry`` depends on: the tag, the magic number (alphas share a
+    tag), and the time of its sources, which every .pyc names: another publisher's entry of the
+    same wheel has another."""
+    mtime = max((file.mtime for file in entry.manifest.files), default=0)
+    return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}-{mtime}"
 
 
 def compiled_path(source: str) -> str:

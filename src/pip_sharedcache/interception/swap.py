@@ -78,6 +78,7 @@ class Swap:
             status = run(*args, **kw)
         finally:
             self.session = None
+            session.finish()
         if status == 0 and (line := session.summary()):
             logger.info(line)
         return status

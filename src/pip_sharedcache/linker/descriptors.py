@@ -186,6 +186,31 @@ def set_directory(path: Path, mode: int, group: int | None = None) -> None:
         os.close(descriptor)
 
 
+def share_directory(path: str, grant: int) -> None:
+    """Add the group's bits ``grant`` and setgid to a directory just made. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC)
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        os.fchmod(descriptor, mode | grant | stat.S_ISGID)
+    finally:
+        os.close(descriptor)
+
+
+def share_file(path: str, grant: int) -> None:
+    """Add the group's bits ``grant`` to a file of ours and of nobody else's (no other link), x
+    only where its owner has it; leave every other file alone. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        wanted = mode | (grant & (0o070 if mode & 0o100 else 0o060))
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if ours and status.st_nlink == 1 and wanted != mode:
+            os.fchmod(descriptor, wanted)
+    finally:
+        os.close(descriptor)
+
+
 def drop_access_lists(path: Path) -> None:
     """Remove the POSIX ACLs that our own new directory ``path`` inherited from its parent."""
     if not hasattr(os, "removexattr"):

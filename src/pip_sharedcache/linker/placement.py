@@ -25,6 +25,8 @@ from pip_sharedcache.linker.descriptors import (
     alive,
     create_file,
     remove_tree,
+    share_directory,
+    share_file,
     write_all,
 )
 from pip_sharedcache.linker.link import Linker, Parent
@@ -101,9 +103,10 @@ class Placement:
         if file is None:
             return False
         private = self._is_private(file)
+        self._sources.pop(destination, None)
+        self._place(self.entry, self._held, file, destination, private=private)
         if not private and file.path.endswith(".py"):
             self._sources[destination] = record_path
-        self._place(self.entry, self._held, file, destination, private=private)
         return True
 
     def _place(
@@ -142,7 +145,7 @@ class Placement:
                 pass  # a neighbour made it meanwhile, or it is a dangling link: stat tells
             status = os.stat(path)
             if above.grant and self._made and self._made[-1] == path:
-                _grant(path, above.grant)
+                share_directory(path, above.grant)
                 status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
@@ -186,7 +189,8 @@ class Placement:
         staged = os.path.join(self._library, self.staged)
         final = os.path.join(self._library, self.info_directory)
         if os.path.isdir(staged):
-            self._rename_in_record(os.path.join(staged, "RECORD"))
+            rows = self._rename_in_record(os.path.join(staged, "RECORD"))
+            self._share_generated(self._library, rows)
             try:
                 os.rename(staged, final)
             except OSError:
@@ -219,15 +223,26 @@ class Placement:
         for path in reversed(self._made):
             _remove_if_empty(path)
 
-    def _rename_in_record(self, path: str) -> None:
+    def _share_generated(self, library: str, paths: list[str]) -> None:
+        """In an environment that a group shares, give the group its bits on what pip wrote itself:
+        without reading RECORD a colleague could not uninstall."""
+        if not self.make_parents(library).grant:
+            return
+        for path in paths:
+            full = os.path.normpath(os.path.join(library, path))
+            if (grant := self.make_parents(os.path.dirname(full)).grant) and os.path.isfile(full):
+                share_file(full, grant)
+
+    def _rename_in_record(self, path: str) -> list[str]:
         """pip wrote RECORD with the name under which it filled .dist-info; give it the real one,
-        in pip's own format and order."""
+        in pip's own format and order. Returns the paths that pip wrote, relative to the library
+        directory."""
         try:
             status = os.stat(path)
             with open(path, encoding="utf-8", newline="") as file:
                 rows = [tuple(row) for row in csv.reader(file)]
         except FileNotFoundError:
-            return
+            return []
         prefix = self.staged + "/"
         renamed = [
             (f"{self.info_directory}/{row[0][len(prefix) :]}", *row[1:])
@@ -241,6 +256,7 @@ class Placement:
         with create_file(replacement, stat.S_IMODE(status.st_mode)) as descriptor:
             write_all(descriptor, text.getvalue().encode("utf-8"))
         os.replace(replacement, path)
+        return [row[0] for row in rows if row]
 
     def _sweep(self) -> None:
         """Remove what killed installations of the same distribution left here under our name."""
@@ -256,15 +272,6 @@ class Placement:
                 left = Path(self._library, name)
                 if not alive(int(match["pid"])) and left.lstat().st_uid == os.geteuid():
                     remove_tree(left)
-
-
-def _grant(path: str, grant: int) -> None:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    try:
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        os.fchmod(descriptor, mode | grant | stat.S_ISGID)
-    finally:
-        os.close(descriptor)
 
 
 def _merge(staged: str, final: str) -> None:

@@ -2,15 +2,18 @@
 
 from pip_sharedcache.store.layout import Store, survey
 from pip_sharedcache.store.lookup import Found, find, find_bytecode, hold
-from pip_sharedcache.store.publish import publish, publish_bytecode
+from pip_sharedcache.store.publish import Staged, publish, reveal, stage, stage_bytecode
 
 __all__ = [
     "Found",
+    "Staged",
     "Store",
     "find",
     "find_bytecode",
     "hold",
     "publish",
-    "publish_bytecode",
+    "reveal",
+    "stage",
+    "stage_bytecode",
     "survey",
 ]

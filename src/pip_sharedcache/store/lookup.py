@@ -10,6 +10,7 @@ import re
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
@@ -100,6 +101,16 @@ def hold(entry: Entry) -> Directory:
         held.close()
         raise DamagedEntry(f"{entry.path} was replaced while it was in use")
     return held
+
+
+def is_damaged(path: Path, digest: Digest) -> bool:
+    """Whether what lies at ``path`` is no whole entry of the wheel ``digest``, whoever owns it."""
+    try:
+        with Directory.open(path) as held:
+            _check_wheel(held, _read_entry(held, held.status(), digest))
+    except (DamagedEntry, OSError):
+        return True
+    return False
 
 
 def _candidates(store: Store, plain: str, shard: Directory) -> list[str]:

@@ -1,4 +1,4 @@
-"""Publishing a wheel: staged in the entry's own shard, made durable, visible by one rename.
+"""Publishing: an entry is staged in its own shard, made durable, and visible by one rename.
 
 Losing that race is not an error.
 """
@@ -16,6 +16,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -28,7 +29,7 @@ from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel, reason
 from pip_sharedcache.model import Digest, Entry, Manifest, StoredFile
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
-from pip_sharedcache.store.lookup import MANIFEST, find, find_bytecode
+from pip_sharedcache.store.lookup import MANIFEST, find, find_bytecode, is_damaged
 
 #: Fills a directory with bytecode: what it made, and which sources do not compile.
 Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
@@ -51,13 +52,26 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
 
-def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
-    """Add the wheel at ``path``, whose sha256 is ``digest``, and return its entry.
+@dataclass(frozen=True)
+class Staged:
+    """An entry that is filled but not visible: usable in this process, then to be revealed.
 
-    Somebody else's entry that appeared meanwhile is as good. Raises NotPublished (the store
-    cannot take it) or UnusualWheel.
+    ``entry`` lies in its staging directory; ``what`` names it for messages.
     """
-    return _publish(
+
+    entry: Entry
+    area: str
+    name: str
+    what: str
+    find_usable: Callable[[], Entry | None]
+
+
+def stage(store: Store, path: Path, filename: str, digest: Digest) -> Staged:
+    """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
+
+    Raises NotPublished (the store cannot take it) or UnusualWheel.
+    """
+    return _stage(
         store,
         WHEELS,
         digest,
@@ -68,16 +82,16 @@ def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
     )
 
 
-def publish_bytecode(
+def stage_bytecode(
     store: Store, entry: Entry, tag: str, interpreter: str, compile_into: Compile
-) -> Entry:
-    """Add the bytecode of ``entry`` for ``interpreter`` under ``tag``, and return its entry.
+) -> Staged:
+    """Put the bytecode of ``entry`` for ``interpreter`` into its shard of ``store``.
 
     ``compile_into(files)`` fills the directory ``files``, and returns the paths of what it made
     and of the sources that do not compile. Raises NotPublished.
     """
     digest = entry.manifest.digest
-    return _publish(
+    return _stage(
         store,
         BYTECODE,
         digest,
@@ -88,7 +102,7 @@ def publish_bytecode(
     )
 
 
-def _publish(
+def _stage(
     store: Store,
     area: str,
     digest: Digest,
@@ -96,7 +110,7 @@ def _publish(
     what: str,
     fill: Callable[[Path], Manifest],
     find_usable: Callable[[], Entry | None],
-) -> Entry:
+) -> Staged:
     try:
         shard = store.shard(area, digest)
         _sweep(shard)
@@ -106,39 +120,90 @@ def _publish(
         kind = NotWritable if error.errno in _READ_ONLY else NotPublished
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
     try:
-        try:
-            manifest = fill(staging)
-            revealed = _reveal(staging, name, find_usable)
-        except OSError as error:
-            raise NotPublished(f"{store.path} cannot take {what}: {reason(error)}") from error
+        manifest = fill(staging)
+        return Staged(_entry_of(staging, manifest), area, name, what, find_usable)
+    except OSError as error:
+        linker.remove_tree(staging)
+        raise NotPublished(f"{store.path} cannot take {what}: {reason(error)}") from error
+    except BaseException:
+        linker.remove_tree(staging)
+        raise
+
+
+def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished]:
+    """Make everything in ``staged`` durable, then visible, each by one rename.
+
+    Returns for each the entry that is visible now, somebody else's if that one was faster, or why
+    there is none. One sync serves all, since syncfs(2) waits for the whole file system.
+    """
+    try:
+        files = [path for one in staged for path in _files_of(one.entry)]
+        linker.synchronise(store.path, files)
+    except OSError as error:
+        for one in staged:
+            linker.remove_tree(one.entry.path)
+        return [NotPublished(f"{store.path} cannot take {s.what}: {reason(error)}") for s in staged]
+    return [_reveal(store, one) for one in staged]
+
+
+def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
+    """Stage and reveal one wheel; return its visible entry. Raises NotPublished, UnusualWheel."""
+    (outcome,) = reveal(store, [stage(store, path, filename, digest)])
+    if isinstance(outcome, NotPublished):
+        raise outcome
+    return outcome
+
+
+def _reveal(store: Store, staged: Staged) -> Entry | NotPublished:
+    staging = staged.entry.path
+    try:
+        for name in (staged.name, f"{staged.name}.{trust.user_id()}"):
+            target = staging.parent / name
+            if _rename(staging, target, staged):
+                return _entry_of(target, staged.entry.manifest)
+            if (usable := staged.find_usable()) is not None:
+                return usable
+        return NotPublished(f"{store.path} cannot take {staged.what}: its place is taken")
+    except OSError as error:
+        return NotPublished(f"{store.path} cannot take {staged.what}: {reason(error)}")
     finally:
         if os.path.lexists(staging):
             linker.remove_tree(staging)
-    if revealed is not None:
-        return _entry_of(revealed, manifest)
-    usable = find_usable()
-    if usable is None:
-        raise NotPublished(f"{store.path} cannot take {what}: its place is taken")
-    return usable
 
 
-def _reveal(staging: Path, plain: str, find_usable: Callable[[], Entry | None]) -> Path | None:
-    """Rename ``staging`` to the entry's name; None where a usable entry is there already."""
-    for name in (plain, f"{plain}.{trust.user_id()}"):
-        target = staging.parent / name
-        # rename(2) would replace an empty directory, so it must not be tried on any.
+def _rename(staging: Path, target: Path, staged: Staged) -> bool:
+    """Give ``staging`` its name; False where that is taken. Raises OSError."""
+    # rename(2) would replace an empty directory, so it must not be tried on any.
+    if os.path.lexists(target) and not _retire(target, staged):
+        return False
+    try:
+        os.rename(staging, target)
+        return True
+    except OSError:
+        # ENOTEMPTY or EEXIST; EPERM across owners; EACCES and ENOENT on some network file
+        # systems: somebody was faster, unless there is nothing at all.
         if not os.path.lexists(target):
-            try:
-                os.rename(staging, target)
-                return target
-            except OSError:
-                # ENOTEMPTY or EEXIST; EPERM across owners; EACCES and ENOENT on some network
-                # file systems: somebody was faster, unless there is nothing at all.
-                if not os.path.lexists(target):
-                    raise
-        if find_usable() is not None:
-            return None
-    return None
+            raise
+        return False
+
+
+def _retire(target: Path, staged: Staged) -> bool:
+    """Take our own useless entry out of the way: a damaged one, or bytecode that fits no source
+    any more. False for everything else."""
+    if os.lstat(target).st_uid != trust.user_id() or staged.find_usable() is not None:
+        return False
+    if staged.area == WHEELS and not is_damaged(target, staged.entry.manifest.digest):
+        return False
+    dead = target.with_name(f".dead-{target.name}-{secrets.token_hex(4)}")
+    os.rename(target, dead)
+    linker.remove_tree(dead)
+    return True
+
+
+def _files_of(entry: Entry) -> list[Path]:
+    own = [entry.wheel] if entry.manifest.size else []
+    unpacked = [entry.path / "files" / file.path for file in entry.manifest.files]
+    return [entry.path / MANIFEST, *own, *unpacked]
 
 
 def _entry_of(path: Path, manifest: Manifest) -> Entry:
@@ -147,7 +212,7 @@ def _entry_of(path: Path, manifest: Manifest) -> Entry:
 
 
 def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifest:
-    """Fill ``staging`` with the wheel and its files, final modes and all, and make it durable.
+    """Fill ``staging`` with the wheel and its files, final modes and all.
 
     Raises UnusualWheel, NotPublished if the wheel's bytes are not those of ``digest``, OSError.
     """
@@ -173,7 +238,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
     except _BROKEN_ARCHIVE as error:
         raise UnusualWheel(f"{filename}: {error}") from error
     manifest = Manifest(filename, digest, size, tuple(files))
-    _complete(staging, manifest, directories, [copy])
+    _complete(staging, manifest, directories)
     return manifest
 
 
@@ -190,18 +255,14 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
         size = linker.finish_file(top / path, _FILE, now)
         files.append(StoredFile(path, size, "", False, now))
     manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
-    _complete(staging, manifest, directories, [])
+    _complete(staging, manifest, directories)
     return manifest
 
 
-def _complete(
-    staging: Path, manifest: Manifest, directories: set[Path], others: list[Path]
-) -> None:
-    """Write the manifest, make everything durable, and take the write bits away."""
+def _complete(staging: Path, manifest: Manifest, directories: set[Path]) -> None:
+    """Write the manifest, and take the write bits away."""
     with linker.create_file(staging / MANIFEST, _FILE, int(time.time())) as target:
         linker.write_all(target, manifest.to_json().encode("utf-8"))
-    unpacked = [staging / "files" / file.path for file in manifest.files]
-    linker.synchronise(staging, [staging / MANIFEST, *others, *unpacked])
     for directory in sorted(directories, key=lambda item: len(item.parts), reverse=True):
         linker.set_directory(directory, _DIRECTORY)
 

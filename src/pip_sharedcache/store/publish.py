@@ -139,11 +139,13 @@ def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished]
     try:
         files = [path for one in staged for path in _files_of(one.entry)]
         linker.synchronise(store.path, files)
+        return [_reveal(store, one) for one in staged]
     except OSError as error:
-        for one in staged:
-            linker.remove_tree(one.entry.path)
         return [NotPublished(f"{store.path} cannot take {s.what}: {reason(error)}") for s in staged]
-    return [_reveal(store, one) for one in staged]
+    finally:
+        for one in staged:
+            if os.path.lexists(one.entry.path):
+                linker.remove_tree(one.entry.path)
 
 
 def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
@@ -166,9 +168,6 @@ def _reveal(store: Store, staged: Staged) -> Entry | NotPublished:
         return NotPublished(f"{store.path} cannot take {staged.what}: its place is taken")
     except OSError as error:
         return NotPublished(f"{store.path} cannot take {staged.what}: {reason(error)}")
-    finally:
-        if os.path.lexists(staging):
-            linker.remove_tree(staging)
 
 
 def _rename(staging: Path, target: Path, staged: Staged) -> bool:
@@ -192,6 +191,8 @@ def _retire(target: Path, staged: Staged) -> bool:
     any more. False for everything else."""
     if os.lstat(target).st_uid != trust.user_id() or staged.find_usable() is not None:
         return False
+    if not os.path.isdir(target / "files") or os.path.islink(target):
+        return False  # not what we make; it is left alone and gone around
     if staged.area == WHEELS and not is_damaged(target, staged.entry.manifest.digest):
         return False
     dead = target.with_name(f".dead-{target.name}-{secrets.token_hex(4)}")

@@ -149,6 +149,9 @@ INSTALL_SEAMS = (
     FORCE_REMOVE,
 )
 
+#: How pip's script maker writes a file; a pip that writes scripts otherwise does without.
+WRITE_SCRIPT = Seam("pip._vendor.distlib.util", "FileOperator.write_binary_file", ("path", "data"))
+
 #: Only in pips that recover an installation interrupted by a blocked import (26.3).
 WRITE_RECOVERY = Seam(_WHEEL, "_write_recovery_record", ("wheel_zip", "record"))
 

@@ -60,6 +60,7 @@ class Swap:
             (seams.NEW_FILE, self._new_file),
             (seams.SAVE_FILE, self._save_file),
             (seams.ENSURE_DIRECTORY, self._ensure_directory),
+            (seams.WRITE_SCRIPT, self._write_script),
             (seams.WRITE_RECOVERY, self._write_recovery),
         ):
             seams.wrap(seam, wrapper)
@@ -283,6 +284,13 @@ class Swap:
             return ensure(*args, **kw)
         self.placement.make_parents(str(bound["path"]))
         return None
+
+    def _write_script(self, write: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        """pip's script maker removes what `exists`, so it would write through a dangling link."""
+        bound = seams.arguments(write, args, kw)
+        if self.placement is not None and bound is not None and os.path.islink(bound["path"]):
+            os.unlink(bound["path"])
+        return write(*args, **kw)
 
     def _write_recovery(self, write: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         """pip 26.3, stopped by a blocked import, leaves a distribution that it can uninstall: that

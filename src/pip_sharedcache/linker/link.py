@@ -170,7 +170,9 @@ class Linker:
             target = self._create(file, destination, parent)
             try:
                 self._fill(mode, entry, file, source, target)
-                set_time(target, destination, file.mtime)
+                if file.path.endswith(".py"):
+                    # Its bytecode names this time; nothing else does.
+                    set_time(target, destination, file.mtime)
             except BaseException:
                 os.close(target)
                 os.unlink(destination)

@@ -48,6 +48,8 @@ _BROKEN_ARCHIVE = (
     zlib.error,
     *([lzma.LZMAError] if lzma else []),
 )
+#: Staging directories of this process. In a container an earlier process may have had its number.
+_in_use: set[str] = set()
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
@@ -116,6 +118,7 @@ def _stage(
         _sweep(shard)
         staging = shard / f".new-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
         linker.make_directory(staging, 0o700)
+        _in_use.add(staging.name)
     except OSError as error:
         kind = NotWritable if error.errno in _READ_ONLY else NotPublished
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
@@ -303,6 +306,8 @@ def _decompressed(source: IO[bytes], archive: str) -> Iterator[bytes]:
 def _sweep(shard: Path) -> None:
     """Remove staging directories that killed publishers of ours left in ``shard``."""
     for left in shard.glob(".new-*"):
+        if left.name in _in_use:
+            continue
         try:
             status = left.lstat()
             if status.st_uid != trust.user_id() or not stat.S_ISDIR(status.st_mode):

@@ -26,6 +26,15 @@ def as_digest(text: str) -> Digest | None:
     return Digest(lowered) if _DIGEST.fullmatch(lowered) else None
 
 
+def _is_plain(path: object) -> bool:
+    """Whether ``path`` is a relative path that leads nowhere but down."""
+    return isinstance(path, str) and not {"", ".", ".."} & set(path.split("/"))
+
+
+def _is_hash(text: object) -> bool:
+    return isinstance(text, str) and (not text or as_digest(text) is not None)
+
+
 class LinkMode(str, enum.Enum):
     """How one file of the store appears in an environment."""
 
@@ -93,8 +102,7 @@ class Manifest:
             raise ValueError("not an entry.json: sha256, filename or size is of the wrong kind")
         for file in files:
             numbers = isinstance(file.size, int) and isinstance(file.mtime, int)
-            texts = isinstance(file.path, str) and isinstance(file.sha256, str)
-            if not numbers or not texts:
+            if not numbers or not _is_plain(file.path) or not _is_hash(file.sha256):
                 raise ValueError(f"not an entry.json: the row of {file.path!r} is malformed")
         return cls(filename, digest, size, files, failed)
 

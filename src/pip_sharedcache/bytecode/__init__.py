@@ -26,8 +26,10 @@ def tag() -> str:
     """What this interpreter's bytecode is called: the cache tag, and the optimisation level if
     there is one; "" where bytecode cannot be shared."""
     name = sys.implementation.cache_tag
-    # With SOURCE_DATE_EPOCH compileall writes hash-based files, which pip then does.
-    if not name or "SOURCE_DATE_EPOCH" in os.environ or not _WORKER.is_file():
+    # With SOURCE_DATE_EPOCH compileall writes hash-based files, and with PYTHONPYCACHEPREFIX it
+    # writes elsewhere: pip does both.
+    elsewhere = sys.pycache_prefix or "SOURCE_DATE_EPOCH" in os.environ
+    if not name or elsewhere or not _WORKER.is_file():
         return ""
     level = sys.flags.optimize
     return f"{name}.opt-{level}" if level else name

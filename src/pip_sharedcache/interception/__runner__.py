@@ -2,7 +2,8 @@
 
 Started by pip as a script in place of its own __pip-runner__.py. What to run lies in the
 environment variable _PIP_SHAREDCACHE_RUNNER; only those packages are found there, and nothing
-else of the interpreter that they come from. An interpreter that is too old gets plain pip.
+else of the interpreter that they come from. An interpreter that is too old gets plain pip,
+which says so.
 
 The name keeps it from being imported. Syntax: any Python that pip itself still runs on.
 """
@@ -29,7 +30,7 @@ def run():  # type: ignore[no-untyped-def]
     told = json.loads(os.environ["_PIP_SHAREDCACHE_RUNNER"])
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
-    if sys.version_info < (3, 9):
+    if list(sys.version_info[:2]) < told["requires"]:
         sys.argv[0] = told["pip"]
         runpy.run_path(told["pip"], run_name="__main__")
         return

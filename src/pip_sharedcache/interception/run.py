@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ RUNNER = Path(__file__).with_name("__runner__.py")
 #: What the other interpreter gets from this one, and nothing else.
 _CARRIED = ("pip", "pip_sharedcache", "wrapt", "packaging", "platformdirs")
 
+_PYTHON_REQUIRES = re.compile(r"^PYTHON_REQUIRES = \((\d+), (\d+)\)", re.MULTILINE)
 _INSTALL = "pip._internal.commands.install"
 #: Where get_runnable_pip is defined: the first up to 26.1.2, the second from 26.2.
 _RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
@@ -98,6 +100,15 @@ def _answer_with_our_runner(module: ModuleType) -> None:
         wrapt.wrap_function_wrapper(module, "get_runnable_pip", _runnable)
 
 
+def _requires(runner: str) -> list[int]:
+    """The oldest Python that this pip's own runner lets pip run on; [3, 9], ours, at least."""
+    try:
+        found = _PYTHON_REQUIRES.search(Path(runner).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        found = None
+    return max([3, 9], [int(found[1]), int(found[2])] if found else [])
+
+
 def _runnable(original: Callable[[], str], _: Any, args: Any, kw: Any) -> str:
     pip = original(*args, **kw)
     roots: dict[str, str] = {}
@@ -108,5 +119,6 @@ def _runnable(original: Callable[[], str], _: Any, args: Any, kw: Any) -> str:
         roots[name] = os.path.dirname(os.path.dirname(spec.origin))
     if not RUNNER.is_file():
         return pip
-    os.environ[RUNNER_VARIABLE] = json.dumps({"pip": pip, "roots": roots})
+    told = {"pip": pip, "roots": roots, "requires": _requires(pip)}
+    os.environ[RUNNER_VARIABLE] = json.dumps(told)
     return str(RUNNER)

@@ -196,16 +196,20 @@ def share_directory(path: str, grant: int) -> None:
         os.close(descriptor)
 
 
-def share_file(path: str, grant: int) -> None:
-    """Add the group's bits ``grant`` to a file of ours and of nobody else's (no other link), x
-    only where its owner has it; leave every other file alone. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC)
+def share_file(path: str, grant: int, since: int) -> None:
+    """Add the group's bits ``grant`` to a file of ours alone (no other link) that was changed at
+    ``since`` or later (nanoseconds), x only where its owner has it; leave others alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC)
+    except OSError:  # a symlink, or somebody's whom we may not read: nothing that we made
+        return
     try:
         status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
         wanted = mode | (grant & (0o070 if mode & 0o100 else 0o060))
         ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-        if ours and status.st_nlink == 1 and wanted != mode:
+        new = status.st_nlink == 1 and status.st_ctime_ns >= since
+        if ours and new and wanted != mode:
             os.fchmod(descriptor, wanted)
     finally:
         os.close(descriptor)

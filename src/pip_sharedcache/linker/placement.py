@@ -61,6 +61,7 @@ class Placement:
         self._placed: list[str] = []
         self._library: str | None = None
         self._sources: dict[str, str] = {}
+        self._since: int | None = None
         self._bytecode: tuple[Entry, Directory, dict[str, StoredFile]] | None = None
 
     def _close(self) -> None:
@@ -117,6 +118,8 @@ class Placement:
         mode = self._linker.place(held, entry.publisher, file, destination, parent, private=private)
         if not existed:
             self._placed.append(destination)
+        if self._since is None and parent.grant:
+            self._since = os.lstat(destination).st_ctime_ns  # by the file system's own clock
         self._report.count(mode, file.size)
 
     def _is_private(self, file: StoredFile) -> bool:
@@ -226,12 +229,14 @@ class Placement:
     def _share_generated(self, library: str, paths: list[str]) -> None:
         """In an environment that a group shares, give the group its bits on what pip wrote itself:
         without reading RECORD a colleague could not uninstall."""
-        if not self.make_parents(library).grant:
+        if not self.make_parents(library).grant or self._since is None:
             return
         for path in paths:
+            # A wheel's RECORD may list anything; pip keeps such rows.
             full = os.path.normpath(os.path.join(library, path))
-            if (grant := self.make_parents(os.path.dirname(full)).grant) and os.path.isfile(full):
-                share_file(full, grant)
+            if os.path.lexists(full):
+                grant = self.make_parents(os.path.dirname(full)).grant
+                share_file(full, grant, self._since)
 
     def _rename_in_record(self, path: str) -> list[str]:
         """pip wrote RECORD with the name under which it filled .dist-info; give it the real one,

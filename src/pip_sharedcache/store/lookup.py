@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pip_sharedcache import trust
+from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Manifest
@@ -104,13 +104,17 @@ def hold(entry: Entry) -> Directory:
 
 
 def is_damaged(path: Path, digest: Digest) -> bool:
-    """Whether what lies at ``path`` is no whole entry of the wheel ``digest``, whoever owns it."""
+    """Whether what lies at ``path`` is no whole entry of the wheel ``digest``, whoever owns it.
+
+    Reads the whole wheel: asked only where a name is taken.
+    """
     try:
         with Directory.open(path) as held:
-            _check_wheel(held, _read_entry(held, held.status(), digest))
+            entry = _read_entry(held, held.status(), digest)
+            _check_wheel(held, entry)
+            return wheel.digest_of(entry.wheel)[0] != digest
     except (DamagedEntry, OSError):
         return True
-    return False
 
 
 def _candidates(store: Store, plain: str, shard: Directory) -> list[str]:
@@ -155,6 +159,8 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
     except FileNotFoundError as error:
         raise DamagedEntry(f"{held.path} lacks its wheel") from error
     _check_owner(held, name, status, held.status())
+    if not any(file.path.endswith(".dist-info/METADATA") for file in entry.manifest.files):
+        raise DamagedEntry(f"{held.path / MANIFEST} does not list the wheel's files")
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
         raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
 

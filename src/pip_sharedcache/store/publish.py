@@ -166,7 +166,8 @@ def _reveal(store: Store, staged: Staged) -> Entry | NotPublished:
             target = staging.parent / name
             if _rename(staging, target, staged):
                 return _entry_of(target, staged.entry.manifest)
-            if (usable := staged.find_usable()) is not None:
+            usable = staged.find_usable()
+            if usable is not None and not _is_useless(usable.path, staged):
                 return usable
         return NotPublished(f"{store.path} cannot take {staged.what}: its place is taken")
     except OSError as error:
@@ -192,16 +193,20 @@ def _rename(staging: Path, target: Path, staged: Staged) -> bool:
 def _retire(target: Path, staged: Staged) -> bool:
     """Take our own useless entry out of the way: a damaged one, or bytecode that fits no source
     any more. False for everything else."""
-    if os.lstat(target).st_uid != trust.user_id() or staged.find_usable() is not None:
+    if os.lstat(target).st_uid != trust.user_id() or not _is_useless(target, staged):
         return False
     if not os.path.isdir(target / "files") or os.path.islink(target):
         return False  # not what we make; it is left alone and gone around
-    if staged.area == WHEELS and not is_damaged(target, staged.entry.manifest.digest):
-        return False
     dead = target.with_name(f".dead-{target.name}-{secrets.token_hex(4)}")
     os.rename(target, dead)
     linker.remove_tree(dead)
     return True
+
+
+def _is_useless(target: Path, staged: Staged) -> bool:
+    if staged.area == WHEELS:
+        return is_damaged(target, staged.entry.manifest.digest)
+    return staged.find_usable() is None
 
 
 def _files_of(entry: Entry) -> list[Path]:

@@ -163,15 +163,22 @@ def _reveal(store: Store, staged: Staged) -> Entry | NotPublished:
     staging = staged.entry.path
     try:
         for name in (staged.name, f"{staged.name}.{trust.user_id()}"):
+            if (usable := _winner(staged)) is not None:
+                return usable
             target = staging.parent / name
             if _rename(staging, target, staged):
                 return _entry_of(target, staged.entry.manifest)
-            usable = staged.find_usable()
-            if usable is not None and not _is_useless(usable.path, staged):
-                return usable
-        return NotPublished(f"{store.path} cannot take {staged.what}: its place is taken")
+        return _winner(staged) or NotPublished(
+            f"{store.path} cannot take {staged.what}: its place is taken"
+        )
     except OSError as error:
         return NotPublished(f"{store.path} cannot take {staged.what}: {reason(error)}")
+
+
+def _winner(staged: Staged) -> Entry | None:
+    """The entry of whoever was faster, if it is as good as ours."""
+    usable = staged.find_usable()
+    return None if usable is None or _is_useless(usable.path, staged) else usable
 
 
 def _rename(staging: Path, target: Path, staged: Staged) -> bool:

@@ -123,8 +123,11 @@ class Session:
 
     def spoil(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is."""
+        known = entry.identity in self._spoiled
         self._spoiled.add(entry.identity)
         self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
+        if known:
+            return  # thousands of its files may be missing: one line tells of them all
         owner = trust.user_name(entry.publisher)
         self._say_once(f"Damaged entry of {owner} in the shared store is not used: {what}")
 

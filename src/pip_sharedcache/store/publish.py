@@ -144,7 +144,8 @@ def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished]
         linker.synchronise(store.path, files)
         return [_reveal(store, one) for one in staged]
     except OSError as error:
-        return [NotPublished(f"{store.path} cannot take {s.what}: {reason(error)}") for s in staged]
+        failure = NotPublished(f"{store.path} cannot keep what was published: {reason(error)}")
+        return [failure for _ in staged]
     finally:
         for one in staged:
             if os.path.lexists(one.entry.path):

@@ -1,0 +1,180 @@
+"""Grounds on which the same installation goes wrong again and again, each time elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from support.accounts import run_as
+from support.environments import NEWEST_PIP, Environment, make_environment
+from support.faults import Call, trace
+from support.trees import snapshot
+
+
+class Ground:
+    """One environment and one store that are put back to their beginning for every fault.
+
+    What is installed there is the distribution "demo", from the wheels in a directory.
+    """
+
+    def __init__(self, directory: Path, environment: Environment, wheels: Path) -> None:
+        self.directory = directory
+        self.environment = environment
+        self.store = directory / "store"
+        self.mode = "copy"
+        self.other_settings: dict[str, str | None] = {}
+        self._wheels = wheels
+        self._saved = directory / "saved"
+        self._places = {"library": environment.site_packages, "bin": environment.scripts}
+        for name, place in self._places.items():
+            (self._saved / name).mkdir(parents=True)
+            for path in place.iterdir():
+                (self._saved / name / path.name).touch()
+        self.fresh_store()
+
+    @property
+    def settings(self) -> dict[str, str | None]:
+        return {
+            "PIP_NO_CACHE_DIR": "1",
+            "PIP_NO_INDEX": "1",
+            "PIP_INDEX_URL": None,
+            "PIP_EXTRA_INDEX_URL": None,
+            "PIP_FIND_LINKS": str(self._wheels),
+            "PIP_SHAREDCACHE_DIR": str(self.store),
+            "PIP_SHAREDCACHE_LINK_MODE": self.mode,
+            "TMPDIR": str(self.temporary),
+            **self.other_settings,
+        }
+
+    @property
+    def temporary(self) -> Path:
+        """pip's temporary directories: killed ones stay."""
+        directory = self.directory / "temporary"
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def install(self, *arguments: str) -> list[str]:
+        return self.environment.command("install", *arguments)
+
+    def succeed(self, argv: Sequence[str]) -> None:
+        run_as(None, argv, env=self.settings, check=True)
+
+    def fresh_store(self) -> None:
+        if self.store.exists():
+            shutil.rmtree(self.store)
+        self.store.mkdir(mode=0o755)
+
+    def remember(self) -> None:
+        """What the distribution has put there now comes back with every restore."""
+        for name, place in self._places.items():
+            for path in place.iterdir():
+                saved = self._saved / name / path.name
+                if not saved.exists():
+                    if path.is_dir():
+                        shutil.copytree(path, saved, symlinks=True)
+                    else:
+                        shutil.copy2(path, saved)
+
+    def restore(self) -> None:
+        """The environment as it was, apart from what nothing here touches."""
+        for name, place in self._places.items():
+            for path in place.iterdir():
+                saved = self._saved / name / path.name
+                if saved.is_dir() or not saved.exists():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+            for saved in (self._saved / name).iterdir():
+                if saved.is_dir():
+                    shutil.copytree(saved, place / saved.name, symlinks=True)
+                elif saved.stat().st_size:
+                    shutil.copy2(saved, place / saved.name)
+
+    def tree(self) -> dict[str, object]:
+        """Names of everything, and the content of what the distribution brings."""
+        found: dict[str, object] = {}
+        for name, place in self._places.items():
+            # What pip itself puts aside when it uninstalls is left to pip.
+            for path in place.iterdir():
+                if not path.name.startswith("~"):
+                    found[f"{name}/{path.name}"] = ""
+                if path.is_dir() and "demo" in path.name and not path.name.startswith("~"):
+                    nodes = snapshot(path)
+                    found.update({f"{name}/{path.name}/{key}": nodes[key] for key in nodes})
+        script = self.environment.scripts / "demo"
+        if script.exists():
+            found["script"] = (script.read_bytes(), script.stat().st_mode)
+        return found
+
+    def plain_tree(self, *requirement: str) -> dict[str, object]:
+        """The tree that plain pip makes here."""
+        self.restore()
+        self.succeed(self.environment.plain("install", *requirement))
+        tree = self.tree()
+        self.restore()
+        return tree
+
+    def listed(self) -> str | None:
+        """The version that plain pip says is installed."""
+        argv = self.environment.plain("list", "--format", "json")
+        answer = json.loads(run_as(None, argv, env=self.settings, check=True).stdout)
+        return {row["name"]: row["version"] for row in answer}.get("demo")
+
+    def calls(self, argv: Sequence[str]) -> list[Call]:
+        """All calls of this run from the first access to the store to the end."""
+        calls = trace(argv, self.directory / "trace", env=self.settings)
+        first = next(number for number, call in enumerate(calls) if call.touches(self.store))
+        self.restore()
+        return calls[first:]
+
+    def changing(self, calls: Sequence[Call]) -> list[Call]:
+        """Those that change something in the store or in the environment."""
+        places = (self.store, self.environment.prefix)
+        return [call for call in calls if call.changes and call.touches(*places)]
+
+
+def make_grounds(
+    base: Path, wheels: Path, pip: str = NEWEST_PIP, number: int | None = None
+) -> list[Ground]:
+    """As many as there are processors, so that faults run beside each other."""
+    made = []
+    for one in range(number or min(4, os.cpu_count() or 1)):
+        place = base / f"ground{one}"
+        place.mkdir(parents=True)
+        made.append(Ground(place, make_environment(place / "environment", pip=pip), wheels))
+    return made
+
+
+def everywhere(
+    grounds: Sequence[Ground], points: Sequence[Call], check: Callable[[Ground, Call], list[str]]
+) -> list[str]:
+    """Check a fault at each of these calls, the grounds beside each other; all that is wrong."""
+    free = list(grounds)
+
+    def one(call: Call) -> list[str]:
+        ground = free.pop()
+        try:
+            return [f"at {call}: {what}" for what in check(ground, call)]
+        finally:
+            free.append(ground)
+
+    with ThreadPoolExecutor(len(grounds)) as pool:
+        return [what for found in pool.map(one, points) for what in found]
+
+
+def compare(expected: dict[str, object], actual: dict[str, object]) -> list[str]:
+    """What two trees of grounds differ in; [] if in nothing."""
+    lines = [f"{name}: missing" for name in expected.keys() - actual.keys()]
+    lines += [f"{name}: unexpected" for name in actual.keys() - expected.keys()]
+    both = expected.keys() & actual.keys()
+    lines += [
+        f"{name}: {actual[name]}, expected {expected[name]}"
+        for name in both
+        if expected[name] != actual[name]
+    ]
+    return sorted(lines)

@@ -1,0 +1,443 @@
+"""Bytecode: what it is called, what it depends on, and that it is what Python would write."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import marshal
+import os
+import py_compile
+import struct
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pip_sharedcache import bytecode
+from pip_sharedcache.bytecode import worker
+from pip_sharedcache.model import Digest, Entry, Manifest, StoredFile
+from support.probes import linux, needs
+
+pytestmark = needs(linux)
+
+MTIME = 1_600_000_000
+WORKER = Path(worker.__file__)
+
+GOOD = {
+    "demo/__init__.py": b"ANSWER = 42\n",
+    "demo/empty.py": b"",
+    "demo/deep/er/module.py": b"def f():\n    return 1\n",
+    "top.py": "# -*- coding: utf-8 -*-\nX = 'ü'\n".encode(),
+    "demo/latin.py": "# coding: latin-1\nX = 'ü'\n".encode("latin-1"),
+    "demo/bom.py": b"\xef\xbb\xbfX = 1\n",
+    "demo/dos.py": b"X = 1\r\nY = 2\r\n",
+    "demo/two words.py": b"X = 1\n",
+    "demo/\u00fc\u4e2d.py": b"X = 1\n",
+    "demo-1.0.data/purelib/data_module.py": b"X = 1\n",
+}
+BAD = {
+    "demo/syntax.py": b"this is no Python\n",
+    "demo/python2.py": b"print 'hello'\n",
+    "demo/zero.py": b"X = 1\0\n",
+    "demo/not_utf8.py": b"X = '\xff'\n",
+    "demo/tabs.py": b"if 1:\n\tx = 1\n        y = 2\n",
+}
+CODECS = {
+    "demo/cp1252.py": b"# coding: cp1252\nX = 1\n",
+    "demo/koi8.py": b"#!/usr/bin/python\n# vim: set fileencoding=koi8-r :\nX = 1\n",
+    "demo/unknown.py": b"# coding: no-such-codec\nX = 1\n",
+    "demo/utf7.py": b"# coding=utf-7\nX = 1\n",
+}
+OTHERS = {"demo/data.txt": b"X = 1\n", "demo/stub.pyi": b"X: int\n", "demo/old.pyc": b"x"}
+
+
+def _entry(base: Path, files: Mapping[str, bytes], mtime: int = MTIME) -> Entry:
+    """An entry as the store has it."""
+    rows = []
+    for path, data in files.items():
+        stored = base / "files" / path
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        stored.write_bytes(data)
+        stored.chmod(0o444)
+        os.utime(stored, (mtime, mtime))
+        rows.append(StoredFile(path, len(data), "", False, mtime))
+    base.mkdir(exist_ok=True)
+    manifest = Manifest("demo-1.0-py3-none-any.whl", Digest("ab" * 32), 1, tuple(rows))
+    status = base.stat()
+    return Entry(base, status.st_uid, (status.st_dev, status.st_ino), manifest)
+
+
+def _compile(base: Path, files: Mapping[str, bytes]) -> tuple[set[str], set[str]]:
+    """The sources that did compile, and those that did not; the bytecode lies in base/target."""
+    (base / "target").mkdir()
+    made, failed = bytecode.compile_all(_entry(base / "entry", files), base / "target")
+    below = {
+        path.relative_to(base / "target").as_posix()
+        for path in (base / "target").rglob("*")
+        if path.is_file()
+    }
+    assert sorted(made) == sorted(below), "what is said to be made is all that is there"
+    return {path for path in files if bytecode.compiled_path(path) in made}, set(failed)
+
+
+def _many(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """With so much source beside them that it is worth several processes."""
+    line = b"VALUE = [1, 2, 3]  # " + b"x" * 978 + b"\n"
+    return {**files, **{f"big/module{number}.py": line * 100 for number in range(4)}}
+
+
+@pytest.fixture(params=["here", "several processes"])
+def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(bytecode, "_cpus", lambda: 3)
+    return bool(request.param != "here")
+
+
+# -- what it is called
+
+
+def test_the_tag_is_that_of_the_interpreter() -> None:
+    assert bytecode.tag() == sys.implementation.cache_tag
+
+
+@pytest.mark.parametrize(("flag", "ending"), [("-O", ".opt-1"), ("-OO", ".opt-2"), ("-B", "")])
+def test_the_tag_tells_the_optimisation_level(flag: str, ending: str) -> None:
+    code = "from pip_sharedcache import bytecode; print(bytecode.tag())"
+    output = subprocess.run(
+        [sys.executable, flag, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert output.strip() == f"{sys.implementation.cache_tag}{ending}"
+    name = importlib.util.cache_from_source("x.py", optimization=ending[-1:] or "")
+    assert f".{output.strip()}.pyc" in name, "as in the names of the files"
+
+
+@pytest.mark.parametrize("value", ["1700000000", "0", ""])
+def test_where_pip_writes_hash_based_bytecode_none_is_shared(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
+    assert bytecode.tag() == ""
+
+
+@pytest.mark.parametrize("tag", [None, ""], ids=repr)
+def test_an_interpreter_without_a_tag_shares_none(
+    tag: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = type("Implementation", (), {"cache_tag": tag})
+    monkeypatch.setattr(sys, "implementation", made)
+    assert bytecode.tag() == ""
+
+
+def test_inside_an_archive_none_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bytecode, "_WORKER", WORKER / "none.py")
+    assert bytecode.tag() == ""
+
+
+def test_with_a_prefix_for_bytecode_nothing_is_made_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PYTHONPYCACHEPREFIX: the interpreter would look for no bytecode beside its sources."""
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "prefix"))
+    if bytecode.tag():
+        made, _ = _compile(tmp_path, GOOD)
+        assert made == set(GOOD)
+    assert not (tmp_path / "prefix").exists()
+
+
+def test_bytecode_depends_on_magic_number_tag_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bytecode.fits(_entry(tmp_path / "one", GOOD))
+    assert one == bytecode.fits(_entry(tmp_path / "two", GOOD))
+    assert one != bytecode.fits(_entry(tmp_path / "three", GOOD, MTIME + 1))
+    assert bytecode.tag() in one
+    assert importlib.util.MAGIC_NUMBER.hex() in one
+    monkeypatch.setattr(importlib.util, "MAGIC_NUMBER", b"\0\1\r\n")
+    assert one != bytecode.fits(_entry(tmp_path / "four", GOOD))
+
+
+def test_an_entry_without_files_has_a_key_too(tmp_path: Path) -> None:
+    assert bytecode.fits(_entry(tmp_path / "one", {}))
+
+
+# -- compiling
+
+
+def test_what_compiles_and_what_does_not(tmp_path: Path, several: bool) -> None:
+    files = {**GOOD, **BAD, **CODECS, **OTHERS}
+    files = _many(files) if several else files
+    made, failed = _compile(tmp_path, files)
+    assert made == {path for path in files if path in GOOD or path.startswith("big/")}
+    assert failed == set(BAD)
+
+
+def test_sources_in_an_encoding_of_a_codec_are_left_to_pip(tmp_path: Path, several: bool) -> None:
+    files = _many(CODECS) if several else CODECS
+    made, failed = _compile(tmp_path, files)
+    assert not made & set(CODECS)
+    assert not failed & set(CODECS)
+
+
+def test_every_header_names_time_and_size_of_its_source(tmp_path: Path, several: bool) -> None:
+    files = _many(GOOD) if several else GOOD
+    _compile(tmp_path, files)
+    for path, data in files.items():
+        header = (tmp_path / "target" / bytecode.compiled_path(path)).read_bytes()[:16]
+        assert header[:4] == importlib.util.MAGIC_NUMBER
+        assert struct.unpack("<III", header[4:]) == (0, MTIME, len(data)), path
+
+
+def test_the_code_is_that_of_the_source(tmp_path: Path, several: bool) -> None:
+    files = _many(GOOD) if several else GOOD
+    _compile(tmp_path, files)
+    for path in files:
+        data = (tmp_path / "target" / bytecode.compiled_path(path)).read_bytes()
+        direct = tmp_path / "direct.pyc"
+        source = str(tmp_path / "entry" / "files" / path)
+        py_compile.compile(source, str(direct), dfile=path, doraise=True)
+        assert data[:16] == direct.read_bytes()[:16], path
+        assert marshal.loads(data[16:]) == marshal.loads(direct.read_bytes()[16:]), path
+        assert marshal.loads(data[16:]).co_filename == path, "no path of the store is told"
+
+
+def test_python_takes_it_for_placed_sources(tmp_path: Path) -> None:
+    """Wherever the source lies: with bytecode of other content, it is that which is run."""
+    source = {"demo/__init__.py": b"ANSWER = 42\n"}
+    _compile(tmp_path, source)
+    library = tmp_path / "library" / "demo"
+    (library / "__pycache__").mkdir(parents=True)
+    (library / "__init__.py").write_bytes(b"ANSWER = 13\n")  # as long, and of the same time
+    os.utime(library / "__init__.py", (MTIME, MTIME))
+    compiled = bytecode.compiled_path("demo/__init__.py")
+    (tmp_path / "library" / compiled).write_bytes((tmp_path / "target" / compiled).read_bytes())
+    code = "import demo; print(demo.ANSWER, demo.__file__)"
+    output = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=library.parent,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert output == ["42", str(library / "__init__.py")]
+
+
+def test_one_small_wheel_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bytecode, "_cpus", lambda: 64)
+    monkeypatch.delattr(subprocess, "Popen")
+    assert _compile(tmp_path, GOOD)[0] == set(GOOD)
+
+
+def test_a_large_wheel_starts_no_process_on_one_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "_cpus", lambda: 1)
+    monkeypatch.delattr(subprocess, "Popen")
+    files = _many(GOOD)
+    assert _compile(tmp_path, files)[0] == set(files)
+
+
+@pytest.mark.parametrize("cpus", [2, 3, 64])
+def test_a_large_wheel_is_dealt_out_once(
+    tmp_path: Path, cpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "_cpus", lambda: cpus)
+    start, jobs = bytecode._start, []
+
+    def noted(paths: Any, *rest: Any) -> Any:
+        jobs.append(list(paths))
+        return start(paths, *rest)
+
+    monkeypatch.setattr(bytecode, "_start", noted)
+    files = _many({**GOOD, **BAD})
+    made, failed = _compile(tmp_path, files)
+    assert (made, failed) == (set(files) - set(BAD), set(BAD))
+    assert len(jobs) == min(cpus, 4), "no more than the source is worth"
+    assert sorted(path for job in jobs for path in job) == sorted(files)
+    assert all(any(path.startswith("big/") for path in job) for job in jobs)
+
+
+def test_the_optimisation_level_is_that_of_the_interpreter(tmp_path: Path) -> None:
+    """In the processes beside it too, which take nothing from the environment."""
+    files = _many({"demo/__init__.py": b'"""Words."""\nassert False\n'})
+    entry = _entry(tmp_path / "entry", files)
+    (tmp_path / "target").mkdir()
+    rows = [[f.path, f.size, f.mtime] for f in entry.manifest.files]
+    code = f"""if True:
+        from pathlib import Path
+        from pip_sharedcache import bytecode
+        from pip_sharedcache.model import Entry, Manifest, StoredFile
+        bytecode._cpus = lambda: 2
+        files = tuple(StoredFile(p, s, "", False, t) for p, s, t in {rows!r})
+        entry = Entry(Path({str(entry.path)!r}), 0, (0, 0), Manifest("x", "y", 1, files))
+        made, failed = bytecode.compile_all(entry, Path({str(tmp_path / "target")!r}))
+        assert len(made) == len(files) and not failed
+    """
+    subprocess.run([sys.executable, "-OO", "-c", code.strip()], check=True)
+    compiled = importlib.util.cache_from_source("demo/__init__.py", optimization=2)
+    loaded = marshal.loads((tmp_path / "target" / compiled).read_bytes()[16:])
+    assert "AssertionError" not in loaded.co_names
+    assert "Words." not in loaded.co_consts
+
+
+def test_a_process_that_dies_leaves_its_sources_to_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "_cpus", lambda: 2)
+    killed = tmp_path / "killed.py"
+    killed.write_text(
+        "import json, os, runpy, sys\n"
+        "job = json.load(sys.stdin)\n"
+        f"worker = runpy.run_path({str(WORKER)!r})\n"
+        "path = job['paths'][0]\n"
+        "good = worker['compile_source'](job['source'], job['target'], path)\n"
+        "os.write(1, json.dumps([path, good]).encode() + b'\\n')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    monkeypatch.setattr(bytecode, "_WORKER", killed)
+    files = _many(GOOD)
+    made, failed = _compile(tmp_path, files)
+    assert len(made) == 2
+    assert failed == set()
+
+
+def test_a_source_that_vanished_is_in_neither_list(tmp_path: Path) -> None:
+    entry = _entry(tmp_path / "entry", GOOD)
+    (tmp_path / "entry" / "files" / "top.py").unlink()
+    (tmp_path / "target").mkdir()
+    made, failed = bytecode.compile_all(entry, tmp_path / "target")
+    assert failed == []
+    assert len(made) == len(GOOD) - 1
+    assert bytecode.compiled_path("top.py") not in made
+
+
+def test_warnings_of_a_source_do_not_keep_it_from_the_others(
+    tmp_path: Path, several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip ignores warnings while it compiles, whatever PYTHONWARNINGS says."""
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    files = {"demo/__init__.py": b"X = 1 is 1\nY = '\\d'\n"}
+    files = _many(files) if several else files
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made, failed = _compile(tmp_path, files)
+    assert (made, failed) == (set(files), set())
+
+
+# -- the worker as a script
+
+
+def _work(job: Mapping[str, object], *options: str, **how: Any) -> list[list[object]]:
+    done = subprocess.run(
+        [sys.executable, *options, str(WORKER)],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=True,
+        **how,
+    )
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("options", [(), ("-I", "-S", "-B")], ids=["plain", "isolated"])
+def test_the_worker_writes_a_line_for_what_it_tried(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    files = {**GOOD, **BAD, **CODECS}
+    entry = _entry(tmp_path / "entry", files)
+    job = {
+        "source": str(entry.path / "files"),
+        "target": str(tmp_path / "target"),
+        "paths": [*files, "demo/none.py"],
+    }
+    lines = _work(job, *options)
+    assert lines == [[path, path in GOOD] for path in files if path not in CODECS]
+    made = {
+        p.relative_to(tmp_path / "target").as_posix() for p in tmp_path.rglob("target/**/*.pyc")
+    }
+    assert made == {bytecode.compiled_path(path) for path in GOOD}
+
+
+def test_the_worker_with_nothing_to_do_writes_nothing(tmp_path: Path) -> None:
+    job = {"source": str(tmp_path), "target": str(tmp_path), "paths": []}
+    assert _work(job) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_worker_imports_nothing_of_the_project(tmp_path: Path) -> None:
+    (tmp_path / "pip_sharedcache.py").write_text("raise SystemExit('imported')")
+    copy = tmp_path / "worker.py"
+    copy.write_text(WORKER.read_text(encoding="utf-8"), encoding="utf-8")
+    job = json.dumps({"source": "", "target": "", "paths": []})
+    done = subprocess.run([sys.executable, "-S", str(copy)], input=job, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+
+
+def test_the_worker_does_not_leave_the_target(tmp_path: Path) -> None:
+    """A link in the entry is read like a file, but nothing is written beside the sources."""
+    entry = _entry(tmp_path / "entry", GOOD)
+    before = sorted(entry.path.rglob("*"))
+    job = {
+        "source": str(entry.path / "files"),
+        "target": str(tmp_path / "target"),
+        "paths": list(GOOD),
+    }
+    _work(job, cwd=tmp_path)
+    assert sorted(entry.path.rglob("*")) == before
+    assert sorted(os.listdir(tmp_path)) == ["entry", "target"]
+
+
+# -- PEP 263
+
+
+@pytest.mark.parametrize(
+    ("head", "needs_codec"),
+    [
+        (b"", False),
+        (b"X = 1\n", False),
+        (b"# coding: utf-8\n", False),
+        (b"# coding: UTF-8\n", False),
+        (b"# coding: utf_8\n", False),
+        (b"# -*- coding: latin-1 -*-\n", False),
+        (b"# coding=ascii\n", False),
+        (b"# coding: iso-8859-1\n", False),
+        (b"# coding: iso-8859-15\n", True),
+        (b"# -*- coding: cp1252 -*-\n", True),
+        (b" \t\f# vim: fileencoding=euc-jp\n", True),
+        (b"#!/usr/bin/python\n# coding: shift_jis\n", True),
+        (b"\n\n# coding: shift_jis\n", False),
+        (b"X = 1  # coding: shift_jis\n", False),
+        (b"# encoding of this: see below\n", False),
+        (b"# its encoding: unknown\n", True),
+        (b"'''coding: shift_jis'''\n", False),
+    ],
+)
+def test_whether_a_codec_is_needed_is_read_off_the_first_two_lines(
+    tmp_path: Path, head: bytes, needs_codec: bool
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "module.py").write_bytes(head + b"pass\n")
+    done = worker.compile_source(str(tmp_path / "source"), str(tmp_path / "target"), "module.py")
+    assert (done is None) is needs_codec
+    assert (tmp_path / "target").exists() is not needs_codec
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "fifo in the way", "no room"])
+def test_what_cannot_be_tried_is_left_to_pip(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "source").mkdir()
+    source = tmp_path / "source" / "module.py"
+    target = tmp_path / "target"
+    if kind == "directory":
+        source.mkdir()
+    elif kind != "missing":
+        source.write_text("X = 1\n")
+    if kind == "no room":
+        target.touch()
+    if kind == "fifo in the way":
+        compiled = target / bytecode.compiled_path("module.py")
+        compiled.parent.mkdir(parents=True)
+        compiled.mkdir()
+    assert worker.compile_source(str(source.parent), str(target), "module.py") is None

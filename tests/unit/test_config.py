@@ -1,0 +1,245 @@
+"""Settings: which source wins, what each says of itself, and what a wrong value is told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from pip_sharedcache import config
+from pip_sharedcache.config import load, option_variable
+from pip_sharedcache.errors import SettingError
+from pip_sharedcache.model import LinkMode
+from support.probes import needs, root
+from support.process import as_user
+
+
+def _file(directory: Path, name: str, text: str) -> Path:
+    path = directory / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the site's store would be; the machine's own is never looked at."""
+    path = tmp_path / "site"
+    monkeypatch.setattr(platformdirs, "site_cache_dir", lambda *_, **__: str(path))
+    return path
+
+
+def test_with_nothing_set_it_is_the_users_own_store(site: Path) -> None:
+    settings = load([], {})
+    assert settings.dir == Path(platformdirs.user_cache_dir("pip-sharedcache", appauthor=False))
+    assert settings.dir_source == "default: the user's own"
+    assert not settings.configured
+    assert settings.link_mode is LinkMode.REFLINK
+    assert settings.share == ()
+    assert settings.group_environment
+    assert settings.notes == ()
+
+
+def test_a_store_of_the_site_is_preferred_to_an_own_one(site: Path) -> None:
+    site.mkdir()
+    assert load([], {}).dir != site, "a directory that nobody made a store of"
+    (site / "store.json").touch()
+    settings = load([], {})
+    assert settings.dir == site
+    assert settings.dir_source == "default: the site's store"
+    assert not settings.configured
+
+
+@needs(root)
+def test_a_site_store_that_cannot_be_read_is_passed_over(
+    shared_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = shared_tmp / "site"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr(platformdirs, "site_cache_dir", lambda *_, **__: str(closed))
+    with as_user(54321):
+        settings = load([], {})
+    assert settings.dir != closed
+    assert "own" in settings.dir_source
+    # From Python 3.14 on, is_file() says False where it is not allowed to look.
+    assert str(closed) in settings.dir_source or settings.dir_source == "default: the user's own"
+
+
+def test_later_files_win_over_earlier_ones(tmp_path: Path) -> None:
+    first = _file(tmp_path, "global", "[sharedcache]\ndir = /first\nlink-mode = copy\n")
+    second = _file(tmp_path, "user", "[sharedcache]\ndir = /second\n")
+    settings = load([first, second], {})
+    assert settings.dir == Path("/second")
+    assert settings.dir_source == str(second)
+    assert settings.link_mode is LinkMode.COPY, "what the later one does not name stays"
+    assert load([second, first], {}).dir == Path("/first")
+
+
+def test_the_environment_wins_over_files_and_the_option_over_both(tmp_path: Path) -> None:
+    file = _file(tmp_path, "pip.conf", "[sharedcache]\ndir = /file\n")
+    environ = {"PIP_SHAREDCACHE_DIR": "/environment"}
+    settings = load([file], environ)
+    assert (settings.dir, settings.dir_source) == (
+        Path("/environment"),
+        "environment variable PIP_SHAREDCACHE_DIR",
+    )
+    environ = {option_variable("dir"): "/option", **environ}
+    settings = load([file], environ)
+    assert (settings.dir, settings.dir_source) == (Path("/option"), "option --sharedcache-dir")
+    assert settings.configured
+
+
+def test_isolated_means_no_environment_but_options(tmp_path: Path, site: Path) -> None:
+    environ = {"PIP_SHAREDCACHE_DIR": "/environment", "PIP_SHAREDCACHE_LINK_MODE": "wrong"}
+    settings = load([], environ, isolated=True)
+    assert not settings.configured
+    environ[option_variable("dir")] = "/option"
+    assert load([], environ, isolated=True).dir == Path("/option")
+
+
+@pytest.mark.parametrize("key", ["link-mode", "link_mode", "LINK-MODE"])
+def test_keys_of_files_are_read_as_pip_reads_them(key: str, tmp_path: Path) -> None:
+    file = _file(tmp_path, "pip.conf", f"[sharedcache]\n{key} = hardlink\n")
+    assert load([file], {}).link_mode is LinkMode.HARDLINK
+
+
+@pytest.mark.parametrize("variable", ["PIP_SHAREDCACHE_LINK_MODE", option_variable("link-mode")])
+def test_names_of_two_words_are_found_in_the_environment(variable: str) -> None:
+    assert load([], {variable: " Symlink "}).link_mode is LinkMode.SYMLINK
+
+
+@pytest.mark.parametrize("mode", list(LinkMode), ids=lambda mode: mode.value)
+def test_every_link_mode_can_be_asked_for(mode: LinkMode) -> None:
+    assert load([], {"PIP_SHAREDCACHE_LINK_MODE": mode.value.upper()}).link_mode is mode
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *((text, True) for text in ("yes", "Y", "true", "1", "ON")),
+        *((text, False) for text in ("no", "n", "False", "0", "off")),
+    ],
+)
+def test_group_environment_takes_pips_yes_and_no(text: str, expected: bool) -> None:
+    settings = load([], {"PIP_SHAREDCACHE_GROUP_ENVIRONMENT": text})
+    assert settings.group_environment is expected
+
+
+def test_share_is_a_list_on_one_line_or_several(tmp_path: Path) -> None:
+    file = _file(tmp_path, "c", "[sharedcache]\nshare = https://a/b\n    /data/wheels\n")
+    assert load([file], {}).share == ("https://a/b", "/data/wheels")
+    environ = {"PIP_SHAREDCACHE_SHARE": "https://a/b  file:///c"}
+    assert load([file], environ).share == ("https://a/b", "file:///c")
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load([], {"PIP_SHAREDCACHE_DIR": "~/store"}).dir == tmp_path / "store"
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_empty_values_say_nothing(value: str, tmp_path: Path, site: Path) -> None:
+    file = _file(tmp_path, "c", f"[sharedcache]\ndir ={value}\nshare\n")
+    with pytest.raises(SettingError):  # a key without "=" is an error of pip's as well
+        load([file], {})
+    file = _file(tmp_path, "c", f"[sharedcache]\ndir ={value}\n")
+    settings = load([file], {"PIP_SHAREDCACHE_DIR": value, option_variable("dir"): value})
+    assert not settings.configured
+
+
+def test_files_that_do_not_exist_or_may_not_be_opened_say_nothing(tmp_path: Path) -> None:
+    assert load([tmp_path / "none", tmp_path], {}).link_mode is LinkMode.REFLINK
+
+
+def test_other_sections_are_none_of_ours(tmp_path: Path, site: Path) -> None:
+    file = _file(tmp_path, "c", "[global]\ndir = /x\nindex-url = https://a/%(x)s\n")
+    settings = load([file], {"PIP_INDEX_URL": "https://b", "PIP_SHAREDCACHED": "x"})
+    assert not settings.configured
+    assert settings.notes == ()
+
+
+def test_a_percent_sign_is_one(tmp_path: Path) -> None:
+    file = _file(tmp_path, "c", "[sharedcache]\ndir = /a%20b/%(c)s\n")
+    assert load([file], {}).dir == Path("/a%20b/%(c)s")
+
+
+def test_unknown_settings_are_noted_with_their_source(tmp_path: Path) -> None:
+    file = _file(tmp_path, "c", "[sharedcache]\nlink = hard\n")
+    notes = load([file], {"PIP_SHAREDCACHE_DIRECTORY": "/x"}).notes
+    assert notes == (
+        f"Unknown setting sharedcache.link ({file}) is ignored",
+        "Unknown setting sharedcache.directory (environment variable PIP_SHAREDCACHE_DIRECTORY) "
+        "is ignored",
+    )
+
+
+WRONG = [
+    ("dir", "relative/store", "an absolute path"),
+    ("dir", "~nobody-has-this-name/store", "an absolute path"),
+    ("link-mode", "hard", "reflink, hardlink, symlink, copy"),
+    ("group-environment", "maybe", "yes or no"),
+    ("share", "pypi.org/simple", "URL prefixes or absolute paths"),
+    ("share", "https://a relative", "URL prefixes or absolute paths"),
+    ("share", "https://[::1", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), WRONG, ids=lambda text: str(text)[:25])
+@pytest.mark.parametrize("kind", ["file", "environment", "option"])
+def test_a_wrong_value_names_the_setting_and_its_source(
+    kind: str, name: str, value: str, wanted: str, tmp_path: Path
+) -> None:
+    variable = "PIP_SHAREDCACHE_" + name.replace("-", "_").upper()
+    files, environ, source = [], {}, ""
+    if kind == "file":
+        files = [_file(tmp_path, "pip.conf", f"[sharedcache]\n{name} = {value}\n")]
+        source = str(files[0])
+    elif kind == "environment":
+        environ, source = {variable: value}, f"environment variable {variable}"
+    else:
+        environ, source = {option_variable(name): value}, f"option --sharedcache-{name}"
+    with pytest.raises(SettingError) as caught:
+        load(files, environ)
+    assert f"sharedcache.{name} = {value!r} ({source}) cannot be used" in str(caught.value)
+    assert wanted in caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_value_that_is_overridden_does_not_matter(tmp_path: Path) -> None:
+    file = _file(tmp_path, "c", "[sharedcache]\nlink-mode = wrong\n")
+    assert load([file], {"PIP_SHAREDCACHE_LINK_MODE": "copy"}).link_mode is LinkMode.COPY
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"dir = /x\n",
+        b"[sharedcache\ndir = /x\n",
+        b"[sharedcache]\ndir = /x\ndir = /y\n",
+        b"[sharedcache]\ndir = /\xff\n",
+        b"\0\0\0\0",
+    ],
+    ids=["no section", "open bracket", "key twice", "not utf-8", "zeros"],
+)
+def test_a_file_that_is_no_configuration_is_named_in_one_line(
+    content: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "pip.conf"
+    file.write_bytes(content)
+    with pytest.raises(SettingError, match="cannot be read") as caught:
+        load([file], {})
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", config.NAMES)
+def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> None:
+    values = {"dir": "/x", "link-mode": "copy", "share": "https://a", "group-environment": "no"}
+    settings = load([], {option_variable(name): values[name]})
+    assert settings != load([], {})
+    assert settings.notes == ()
+
+
+def test_the_process_environment_itself_will_do() -> None:
+    assert load([], os.environ).notes == ()

@@ -1,0 +1,817 @@
+"""The flow for one wheel: what is found, published, kept private, spoiled, and what is said."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import logging
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pip_sharedcache import bytecode, install, linker
+from pip_sharedcache import store as stores
+from pip_sharedcache.config import Settings
+from pip_sharedcache.install import Session, has_credentials, without_credentials
+from pip_sharedcache.linker import Placement
+from pip_sharedcache.model import Digest, LinkMode, Origin
+from pip_sharedcache.store import Store
+from support.probes import linux, needs, root
+from support.process import as_user, file_size_limit
+from support.wheels import digest as sha256
+from support.wheels import make_wheel
+
+pytestmark = needs(linux)
+
+ALICE, GROUP = 54321, 54399
+SHARED = Origin("https://index/demo.whl")
+PRIVATE = Origin("https://index/private/demo.whl", "it came with credentials")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+
+
+@pytest.fixture(autouse=True)
+def _all_messages(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.WARNING, logger=install.__name__):
+        yield
+
+
+@pytest.fixture
+def wheel(shared_tmp: Path) -> Path:
+    return make_wheel(shared_tmp / "wheels")
+
+
+def _settings(path: Path, **changes: object) -> Settings:
+    return Settings(path, "environment variable X", True, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def session(shared_tmp: Path) -> Session:
+    (shared_tmp / "store").mkdir()
+    return Session.start(_settings(shared_tmp / "store"))
+
+
+def _digest(wheel: Path) -> Digest:
+    return Digest(sha256(wheel))
+
+
+def _install(session: Session, wheel: Path, origin: Origin | None = SHARED) -> bool:
+    """Whether the wheel is installed through the store; nothing is placed."""
+    if origin is not None:
+        session.note_origin(str(wheel), origin)
+    begun = session.begin(str(wheel))
+    if begun is None:
+        return False
+    begun.undo()
+    return True
+
+
+def _run(session: Session, wheel: Path, origin: Origin | None = SHARED) -> bool:
+    """A whole run that installs one wheel."""
+    done = _install(session, wheel, origin)
+    session.finish()
+    return done
+
+
+def _again(session: Session, **changes: object) -> Session:
+    """Another run with the same store."""
+    return Session.start(_settings(session.settings.dir, **changes))
+
+
+def _entries(session: Session, area: str = "wheels") -> int:
+    assert session.store is not None
+    return len(list((session.store.path / area).glob("??/[0-9a-f]*")))
+
+
+def _hidden(session: Session) -> list[str]:
+    """What is in staging or retired."""
+    return [path.name for path in session.settings.dir.glob("*/??/.*")]
+
+
+def _spoil_bytes(wheel: Path) -> None:
+    """Other bytes of the same size and time."""
+    before = wheel.stat()
+    data = bytearray(wheel.read_bytes())
+    data[len(data) // 2] ^= 1
+    wheel.chmod(0o644)
+    wheel.write_bytes(bytes(data))
+    wheel.chmod(0o444)
+    os.utime(wheel, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+# -- starting
+
+
+def test_a_store_that_cannot_be_used_is_said_once_with_its_source(
+    tmp_path: Path, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = Session.start(_settings(tmp_path / "none"))
+    assert session.store is None
+    assert session.find([_digest(wheel)], wheel.name) is None
+    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert not _install(session, wheel)
+    assert session.report.installed == 1
+    assert session.summary() == ""
+    (message,) = caplog.messages
+    assert message.startswith("Installing without the shared store: ")
+    assert str(tmp_path / "none") in message
+    assert message.endswith("(environment variable X)")
+
+
+def test_a_store_that_nobody_named_is_made(tmp_path: Path) -> None:
+    session = Session.start(Settings(tmp_path / "own", "default", False))
+    assert session.store is not None
+    assert (tmp_path / "own").is_dir()
+
+
+def test_notes_on_settings_are_said(session: Session, caplog: pytest.LogCaptureFixture) -> None:
+    Session.start(_settings(session.settings.dir, notes=("Unknown setting x is ignored",)))
+    assert caplog.messages == ["Unknown setting x is ignored"]
+
+
+def test_the_linker_gets_the_settings(tmp_path: Path) -> None:
+    os.umask(0o027)
+    settings = _settings(tmp_path, link_mode=LinkMode.HARDLINK, group_environment=False)
+    made = Session.start(settings).linker
+    assert (made.mode, made.umask, made.group_environment) == (LinkMode.HARDLINK, 0o027, False)
+
+
+# -- installing
+
+
+def test_a_wheel_is_published_at_the_end_and_then_found(session: Session, wheel: Path) -> None:
+    assert _install(session, wheel)
+    assert (session.report.published, _entries(session)) == (0, 0)
+    assert _again(session).find([_digest(wheel)], wheel.name) is None, "not visible yet"
+    session.finish()
+    assert (session.report.published, session.report.found) == (1, 0)
+    assert (_entries(session), _hidden(session)) == (1, [])
+    again = _again(session)
+    assert _run(again, wheel)
+    assert (again.report.published, again.report.found, again.report.installed) == (0, 1, 1)
+    assert _entries(session) == 1
+
+
+def test_the_same_wheel_twice_in_a_run_is_found(session: Session, wheel: Path) -> None:
+    assert _install(session, wheel)
+    assert _install(session, wheel)
+    session.finish()
+    assert (session.report.installed, session.report.published, session.report.found) == (2, 1, 1)
+    assert (_entries(session), _hidden(session)) == (1, [])
+
+
+def test_what_is_staged_is_used_before_it_is_visible(session: Session, wheel: Path) -> None:
+    """The same wheel for another distribution of the run, or for its bytecode."""
+    assert _install(session, wheel)
+    found = session.find([_digest(wheel)], wheel.name)
+    assert found is not None
+    assert found.path.name.startswith(".new-")
+    assert found.wheel.read_bytes() == wheel.read_bytes()
+
+
+def test_one_synchronisation_serves_a_whole_run(
+    session: Session, shared_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(linker, "synchronise", lambda top, files: calls.append(len(list(files))))
+    for name in ("one", "two", "three"):
+        assert _install(session, make_wheel(shared_tmp / "wheels", name))
+    assert calls == []
+    session.finish()
+    session.finish()
+    assert len(calls) == 1
+    assert (session.report.published, _entries(session)) == (3, 3)
+
+
+def test_a_run_that_published_nothing_does_not_wait_for_the_disk(
+    session: Session, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(session, wheel)
+    monkeypatch.delattr(linker, "synchronise")
+    assert _run(_again(session), wheel)
+
+
+def test_a_disk_that_is_full_at_the_end_is_said_once_and_leaves_nothing(
+    session: Session,
+    shared_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(directory: Path, files: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(linker, "synchronise", full)
+    for name in ("one", "two"):
+        assert _install(session, make_wheel(shared_tmp / "wheels", name))
+    session.finish()
+    (message,) = caplog.messages
+    assert message.startswith("Installed without publishing: ")
+    assert os.strerror(errno.EDQUOT) in message
+    assert session.report.published == 0
+    assert (_entries(session), _hidden(session)) == (0, [])
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError])
+def test_a_run_interrupted_at_its_end_leaves_nothing_in_staging(
+    session: Session,
+    shared_tmp: Path,
+    kind: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(directory: Path, files: object) -> None:
+        raise kind
+
+    monkeypatch.setattr(linker, "synchronise", interrupted)
+    for name in ("one", "two"):
+        assert _install(session, make_wheel(shared_tmp / "wheels", name))
+    with pytest.raises(kind):
+        session.finish()
+    assert (_entries(session), _hidden(session)) == (0, [])
+
+
+def test_who_is_faster_publishes_and_the_other_installs_all_the_same(
+    session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = _again(session)
+    assert _install(session, wheel)
+    assert _run(other, wheel)
+    assert (other.report.published, _entries(session)) == (1, 1)
+    session.finish()
+    assert session.report.published == 0
+    assert (_entries(session), _hidden(session)) == (1, [])
+    assert caplog.messages == []
+
+
+def test_symlinks_name_the_visible_entry(session: Session, wheel: Path) -> None:
+    """The staging directory is gone when the run ends, and with it what points there."""
+    linking = _again(session, link_mode=LinkMode.SYMLINK)
+    linking.note_origin(str(wheel), SHARED)
+    begun = linking.begin(str(wheel))
+    assert begun is not None
+    assert begun.entry.path.name == _digest(wheel)
+    assert (_entries(session), linking.report.published) == (1, 1)
+    begun.undo()
+
+
+def test_symlinks_name_the_entry_of_who_was_faster(session: Session, wheel: Path) -> None:
+    linking = _again(session, link_mode=LinkMode.SYMLINK)
+    linking.note_origin(str(wheel), SHARED)
+    assert linking.find([_digest(wheel)], wheel.name) is None
+    find, won = stores.find, []
+
+    def beaten(*args: Any) -> Any:
+        """Finds nothing at first; then somebody publishes."""
+        found = find(*args)
+        if not won:
+            won.append(True)
+            assert _run(_again(session), wheel)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stores, "find", beaten)
+        begun = linking.begin(str(wheel))
+    assert begun is not None
+    assert begun.entry.path.name == _digest(wheel)
+    assert linking.report.published == 0
+    assert (_entries(session), _hidden(session)) == (1, [])
+    begun.undo()
+
+
+def test_a_wheel_that_was_built_here_is_left_to_pip(session: Session, wheel: Path) -> None:
+    assert not _run(session, wheel, None)
+    assert session.report.installed == 1
+    assert _entries(session) == 0
+
+
+def test_a_private_wheel_is_not_published_but_used_where_it_is_there(
+    session: Session, wheel: Path
+) -> None:
+    assert not _run(session, wheel, PRIVATE)
+    assert _entries(session) == 0
+    assert _run(_again(session), wheel, SHARED)
+    assert _run(_again(session), wheel, PRIVATE)
+
+
+def test_a_private_wheel_below_a_shared_prefix_is_published(session: Session, wheel: Path) -> None:
+    assert _run(_again(session, share=("https://index/private",)), wheel, PRIVATE)
+    assert _entries(session) == 1
+
+
+def test_a_wheel_that_was_served_is_found_without_reading_it(session: Session, wheel: Path) -> None:
+    _run(session, wheel)
+    later = Session.start(session.settings)
+    entry = later.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    later.serve(entry, _digest(wheel))
+    later.serve(entry, _digest(wheel))
+    assert later.report.not_downloaded == wheel.stat().st_size, "counted once"
+    assert _install(later, entry.wheel)
+    assert later.report.found == 1
+
+
+def test_any_of_several_digests_will_do(session: Session, wheel: Path) -> None:
+    _run(session, wheel)
+    session = _again(session)
+    other = Digest("ab" * 32)
+    assert session.find([other, _digest(wheel)], wheel.name) is not None
+    assert session.find([other], wheel.name) is None
+    assert session.find([], wheel.name) is None
+
+
+def test_an_unusual_wheel_is_left_to_pip_without_a_word(
+    session: Session, shared_tmp: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = make_wheel(shared_tmp / "odd", record=None)
+    assert not _run(session, odd)
+    assert _hidden(session) == []
+    assert caplog.messages == []
+    assert session.report.published == 0
+
+
+def test_a_wheel_that_is_gone_is_left_to_pip(session: Session, wheel: Path) -> None:
+    wheel.unlink()
+    assert not _install(session, wheel)
+
+
+def test_a_store_that_cannot_take_it_is_said_in_one_line(
+    session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with file_size_limit(100):
+        assert not _run(session, wheel)
+    assert _hidden(session) == []
+    (message,) = caplog.messages
+    assert message.startswith("Installed without publishing: ")
+    assert str(session.settings.dir) in message
+    assert "\n" not in message
+
+
+@needs(root)
+def test_a_store_that_may_not_be_written_is_no_warning(
+    session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with as_user(ALICE):
+        reading = Session.start(session.settings)
+        assert not _install(reading, wheel)
+    assert caplog.messages == []
+    assert reading.report.read_only
+    assert "you may not write it" in reading.summary()
+
+
+# -- damage
+
+
+def test_a_spoiled_entry_is_not_used_again_and_its_publisher_named(
+    session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _run(session, wheel)
+    later = _again(session)
+    entry = later.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    later.spoil(entry, "a file is missing")
+    later.spoil(entry, "another file is missing too")
+    assert later.find([_digest(wheel)], wheel.name) is None
+    later.note_origin(str(wheel), SHARED)
+    begun = later.begin(str(wheel))
+    assert begun is not None
+    assert begun.entry.identity != entry.identity, "unpacked anew from the wheel just checked"
+    begun.undo()
+    (message,) = caplog.messages
+    assert "a file is missing" in message
+    assert Path(entry.path).owner() in message
+
+
+def test_a_spoiled_entry_is_not_used_for_symlinks(session: Session, wheel: Path) -> None:
+    _run(session, wheel)
+    linking = _again(session, link_mode=LinkMode.SYMLINK)
+    entry = linking.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    _spoil_bytes(entry.wheel)
+    linking.spoil(entry, "other bytes")
+    linking.note_origin(str(wheel), SHARED)
+    begun = linking.begin(str(wheel))
+    if begun is not None:
+        begun.undo()
+        assert begun.entry.identity != entry.identity
+        assert begun.entry.wheel.read_bytes() == wheel.read_bytes()
+
+
+def test_ones_own_spoiled_entry_is_replaced_at_the_end(session: Session, wheel: Path) -> None:
+    """Else every later run would download the wheel again."""
+    _run(session, wheel)
+    later = _again(session)
+    entry = later.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    _spoil_bytes(entry.wheel)
+    later.spoil(entry, "other bytes")
+    assert _run(later, wheel)
+    found = _again(session).find([_digest(wheel)], wheel.name)
+    assert found is not None
+    assert found.wheel.read_bytes() == wheel.read_bytes()
+    assert _hidden(session) == []
+
+
+def test_an_entry_that_vanished_meanwhile_is_left_to_pip(
+    session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _run(session, wheel)
+    later = _again(session)
+    entry = later.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    entry.path.rename(entry.path.with_name(".dead-x"))
+    assert not _install(later, wheel)
+    (message,) = caplog.messages
+    assert str(entry.path) in message
+
+
+def test_a_staged_entry_that_vanished_is_left_to_pip_and_not_published(
+    session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert _install(session, wheel)
+    entry = session.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    linker.remove_tree(entry.path)
+    assert not _install(session, wheel)
+    assert str(entry.path) in caplog.messages[0]
+    session.finish()
+    assert (session.report.published, _entries(session), _hidden(session)) == (0, 0, [])
+    assert all("\n" not in message for message in caplog.messages)
+
+
+def test_what_is_wrong_with_an_entry_is_said_once(
+    session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _run(session, wheel)
+    assert session.store is not None
+    entry = session.store.path / "wheels" / _digest(wheel)[:2] / _digest(wheel)
+    (entry / "entry.json").chmod(0o666)
+    later = Session.start(session.settings)
+    for _ in range(3):
+        assert later.find([_digest(wheel)], wheel.name) is None
+    (message,) = caplog.messages
+    assert str(entry) in message
+
+
+# -- bytecode
+
+SOURCES = {
+    "demo/__init__.py": "ANSWER = 42\n",
+    "demo/bad.py": "this is no Python\n",
+    "demo/codec.py": "# coding: cp1252\nX = 1\n",
+    "demo/data.txt": "text\n",
+}
+
+
+@pytest.fixture
+def sources(shared_tmp: Path) -> Path:
+    return make_wheel(shared_tmp / "wheels", files=SOURCES)
+
+
+@contextmanager
+def _placed(session: Session, wheel: Path, library: Path) -> Iterator[Placement]:
+    """Its sources are in the library; at the end it is committed."""
+    session.note_origin(str(wheel), SHARED)
+    begun = session.begin(str(wheel))
+    assert begun is not None
+    for path in SOURCES:
+        assert begun.save(path, str(library / path))
+    yield begun
+    begun.commit()
+
+
+def _compiled(library: Path, path: str = "demo/__init__.py") -> Path:
+    return Path(importlib.util.cache_from_source(str(library / path)))
+
+
+def test_bytecode_is_placed_or_known_to_fail_or_left_to_pip(
+    session: Session, sources: Path, tmp_path: Path
+) -> None:
+    with _placed(session, sources, tmp_path) as begun:
+        assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py")) is True
+        assert session.save_bytecode(begun, str(tmp_path / "demo/bad.py")) is False
+        assert session.save_bytecode(begun, str(tmp_path / "demo/codec.py")) is None
+        assert session.save_bytecode(begun, str(tmp_path / "elsewhere.py")) is None
+    assert os.listdir(tmp_path / "demo" / "__pycache__") == [_compiled(tmp_path).name]
+    header = _compiled(tmp_path).read_bytes()[:16]
+    status = (tmp_path / "demo/__init__.py").stat()
+    assert header[:4] == importlib.util.MAGIC_NUMBER
+    assert struct.unpack("<III", header[4:]) == (0, int(status.st_mtime), status.st_size)
+
+
+def test_bytecode_is_compiled_once_and_shared_at_the_end(
+    session: Session, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _placed(session, sources, tmp_path / "one") as begun:
+        session.save_bytecode(begun, str(tmp_path / "one" / "demo/__init__.py"))
+    assert _entries(session, "bytecode") == 0
+    session.finish()
+    assert (_entries(session, "bytecode"), _hidden(session)) == (1, [])
+    assert session.report.published == 1, "bytecode is no wheel"
+    monkeypatch.delattr(bytecode, "compile_all")
+    again = _again(session)
+    with _placed(again, sources, tmp_path / "two") as begun:
+        assert again.save_bytecode(begun, str(tmp_path / "two" / "demo/__init__.py")) is True
+        assert again.save_bytecode(begun, str(tmp_path / "two" / "demo/bad.py")) is False
+    assert _compiled(tmp_path / "two").read_bytes() == _compiled(tmp_path / "one").read_bytes()
+
+
+def test_bytecode_of_sources_of_another_time_is_not_used(
+    session: Session, sources: Path, tmp_path: Path
+) -> None:
+    """The wheel was published anew: a .pyc that names the old time would never be used."""
+    with _placed(session, sources, tmp_path / "one") as begun:
+        session.save_bytecode(begun, str(tmp_path / "one" / "demo/__init__.py"))
+    session.finish()
+    entry = begun.entry.path.with_name(_digest(sources))
+    linker.remove_tree(entry)
+    later = _again(session)
+    in_a_minute = time.time() + 60
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: in_a_minute)
+        with _placed(later, sources, tmp_path / "two") as begun:
+            assert later.save_bytecode(begun, str(tmp_path / "two" / "demo/__init__.py")) is True
+    later.finish()
+    status = (tmp_path / "two" / "demo/__init__.py").stat()
+    (named,) = struct.unpack("<I", _compiled(tmp_path / "two").read_bytes()[8:12])
+    assert named == int(status.st_mtime)
+    assert named != int((tmp_path / "one" / "demo/__init__.py").stat().st_mtime)
+    assert (_entries(session, "bytecode"), _hidden(session)) == (1, [])
+
+
+def test_where_bytecode_cannot_be_shared_pip_compiles(
+    session: Session,
+    sources: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    with _placed(session, sources, tmp_path) as begun:
+        for path in SOURCES:
+            assert session.save_bytecode(begun, str(tmp_path / path)) is None
+    session.finish()
+    assert _entries(session, "bytecode") == 0
+    assert not (tmp_path / "demo" / "__pycache__").exists()
+
+
+def test_damaged_bytecode_is_said_once_and_pip_compiles(
+    session: Session, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _placed(session, sources, tmp_path / "one") as begun:
+        session.save_bytecode(begun, str(tmp_path / "one" / "demo/__init__.py"))
+    session.finish()
+    (stored,) = session.settings.dir.glob("bytecode/*/*/files/demo/__pycache__/*.pyc")
+    stored.chmod(0o644)
+    stored.write_bytes(b"")
+    later = _again(session)
+    with _placed(later, sources, tmp_path / "two") as begun:
+        for _ in range(2):
+            assert later.save_bytecode(begun, str(tmp_path / "two" / "demo/__init__.py")) is None
+    assert not _compiled(tmp_path / "two").exists()
+    (message,) = caplog.messages
+    assert message.startswith("Damaged bytecode in the shared store is not used: ")
+    assert str(stored) in message
+
+
+def test_bytecode_that_does_not_fit_the_store_is_said_and_pip_compiles(
+    session: Session,
+    sources: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(entry: object, files: Path) -> Any:
+        (files / "half.pyc").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(bytecode, "compile_all", full)
+    with _placed(session, sources, tmp_path) as begun:
+        for _ in range(2):
+            assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py")) is None
+    (message,) = caplog.messages
+    assert message.startswith("Installed without sharing bytecode: ")
+    session.finish()
+    assert (_entries(session), _entries(session, "bytecode"), _hidden(session)) == (1, 0, [])
+
+
+@needs(root)
+def test_bytecode_of_a_stranger_is_not_placed(
+    shared_tmp: Path, sources: Path, tmp_path: Path
+) -> None:
+    """It cannot be checked against anything."""
+    store = shared_tmp / "store"
+    store.mkdir()
+    store.chmod(0o1777)
+    theirs = shared_tmp / "theirs"
+    theirs.mkdir(mode=0o777)
+    theirs.chmod(0o777)
+    with as_user(ALICE):
+        session = Session.start(_settings(store))
+        with _placed(session, sources, theirs) as begun:
+            session.save_bytecode(begun, str(theirs / "demo/__init__.py"))
+        session.finish()
+    (stored,) = store.glob("bytecode/*/*/files/demo/__pycache__/*.pyc")
+    stored.chmod(0o644)
+    stored.write_bytes(stored.read_bytes()[:16] + b"poison")
+    own = Session.start(_settings(store))
+    with _placed(own, sources, tmp_path) as begun:
+        assert own.save_bytecode(begun, str(tmp_path / "demo/__init__.py")) is True
+    assert b"poison" not in _compiled(tmp_path).read_bytes()
+    own.finish()
+    assert _entries(own, "bytecode") == 2
+
+
+@needs(root)
+def test_in_a_store_that_may_not_be_written_pip_compiles_without_a_word(
+    session: Session, sources: Path, shared_tmp: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _run(session, sources)
+    theirs = shared_tmp / "theirs"
+    theirs.mkdir()
+    theirs.chmod(0o777)
+    with as_user(ALICE):
+        reading = _again(session)
+        with _placed(reading, sources, theirs) as begun:
+            assert reading.save_bytecode(begun, str(theirs / "demo/__init__.py")) is None
+    assert caplog.messages == []
+
+
+def test_undone_bytecode_is_taken_back(session: Session, sources: Path, tmp_path: Path) -> None:
+    session.note_origin(str(sources), SHARED)
+    begun = session.begin(str(sources))
+    assert begun is not None
+    begun.save("demo/__init__.py", str(tmp_path / "demo/__init__.py"))
+    assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py")) is True
+    begun.undo()
+    assert os.listdir(tmp_path) == []
+
+
+# -- from a publisher who is not trusted
+
+
+@pytest.fixture
+def strangers(shared_tmp: Path, wheel: Path) -> Session:
+    """A session beside an entry of somebody who is not trusted."""
+    store = shared_tmp / "store"
+    store.mkdir()
+    store.chmod(0o1777)
+    with as_user(ALICE):
+        assert _run(Session.start(_settings(store)), wheel)
+    return Session.start(_settings(store))
+
+
+@needs(root)
+def test_a_strangers_wheel_is_copied_and_checked(
+    strangers: Session, wheel: Path, tmp_path: Path
+) -> None:
+    os.umask(0o077)
+    copied = strangers.copy_untrusted([Digest("ab" * 32), _digest(wheel)], wheel.name, tmp_path)
+    assert copied == tmp_path / wheel.name
+    assert copied.read_bytes() == wheel.read_bytes()
+    assert copied.stat().st_uid == 0
+    assert strangers.report.not_downloaded == wheel.stat().st_size
+    assert _run(strangers, copied)
+    assert strangers.report.published == 1, "our own entry, beside the stranger's"
+    assert _entries(strangers) == 2
+
+
+@needs(root)
+def test_a_strangers_wheel_with_other_bytes_is_not_taken(
+    strangers: Session, wheel: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (stored,) = strangers.settings.dir.glob("wheels/??/*/*.whl")
+    stored.chmod(0o644)
+    data = bytearray(stored.read_bytes())
+    data[len(data) // 2] ^= 1
+    stored.write_bytes(bytes(data))
+    stored.chmod(0o444)
+    assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert os.listdir(tmp_path) == []
+    assert strangers.report.not_downloaded == 0
+    assert any(f"published by uid {ALICE}" in message for message in caplog.messages)
+
+
+@needs(root)
+def test_a_copy_that_does_not_fit_is_no_error(
+    strangers: Session, wheel: Path, tmp_path: Path
+) -> None:
+    with file_size_limit(100):
+        assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert os.listdir(tmp_path) == []
+
+
+@needs(root)
+def test_a_copy_does_not_touch_what_is_there(
+    strangers: Session, wheel: Path, tmp_path: Path
+) -> None:
+    (tmp_path / wheel.name).write_text("pip's own")
+    assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert (tmp_path / wheel.name).read_text() == "pip's own"
+
+
+def test_nothing_is_copied_where_there_is_nothing(
+    session: Session, wheel: Path, tmp_path: Path
+) -> None:
+    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    _run(session, wheel)
+    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert os.listdir(tmp_path) == []
+
+
+# -- the end
+
+
+def test_without_an_installation_there_is_no_summary(session: Session) -> None:
+    assert session.summary() == ""
+
+
+def test_the_summary_is_one_line_that_names_the_store(session: Session, wheel: Path) -> None:
+    _run(session, wheel)
+    session.report.count(LinkMode.COPY, 5)
+    assert session.summary() == (
+        f"Shared store: 0 of 1 distributions from {session.settings.dir}; 1 added to it; "
+        "files 1 copied; 0 bytes not downloaded; 0 bytes not copied"
+    )
+
+
+@pytest.mark.parametrize("mode", list(LinkMode), ids=lambda mode: mode.value)
+def test_the_summary_says_why_the_mode_that_was_asked_for_was_not_used(
+    session: Session, mode: LinkMode
+) -> None:
+    session = Session(_settings(session.settings.dir, link_mode=mode), session.store, 0o022)
+    session.report.installed = 1
+    assert "(" not in session.summary()
+    session.linker.refusals[mode] = "Operation not permitted"
+    if mode is not LinkMode.COPY:
+        assert session.summary().endswith(f" (no {mode.value} here: Operation not permitted)")
+
+
+# -- prefixes and credentials
+
+BELOW = [
+    ("https://a/b", "https://a/b", True),
+    ("https://a/b/c.whl", "https://a/b", True),
+    ("https://a/b/c.whl", "https://a/b/", True),
+    ("https://a/bc", "https://a/b", False),
+    ("https://a/bc/d.whl", "https://a/b/", False),
+    ("https://a/", "https://a/b", False),
+    ("https://ab/b/c.whl", "https://a", False),
+    ("https://a.evil.org/b/c.whl", "https://a", False),
+    ("https://a/b/c.whl", "https://a", True),
+    ("http://a/b/c.whl", "https://a/b", False),
+    ("https://a:8443/b/c.whl", "https://a/b", False),
+    ("https://a:8443/b/c.whl", "https://a:8443/b", True),
+    ("https://me:secret@a/b/c.whl", "https://a/b", True),
+    ("https://a/b/c.whl", "https://me:secret@a/b", True),
+    ("https://a@evil.org/b/c.whl", "https://a", False),
+    ("https://a/b/c.whl#sha256=x", "https://a/b", True),
+    ("https://a/b?x=https://c/d", "https://c/d", False),
+    ("file:///data/wheels/c.whl", "/data/wheels", True),
+    ("file:///data/wheels/c.whl", "/data/wheels/", True),
+    ("file:///data/wheels2/c.whl", "/data/wheels", False),
+    ("file:///data/my%20wheels/c.whl", "file:///data/my%20wheels", True),
+    ("file:///data/wheels/c.whl", "/", True),
+    ("/data/wheels/c.whl", "/data/wheels", True),
+    ("/data/wheels2/c.whl", "/data/wheels", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("url", "prefix", "expected"), BELOW, ids=[f"{url} below {prefix}" for url, prefix, _ in BELOW]
+)
+def test_a_prefix_ends_where_a_name_ends(
+    tmp_path: Path, url: str, prefix: str, expected: bool
+) -> None:
+    session = Session(_settings(tmp_path, share=("https://elsewhere", prefix)), None, 0o022)
+    assert session.is_shared_anyway(url) is expected
+
+
+def test_without_prefixes_nothing_is_shared_anyway(tmp_path: Path) -> None:
+    assert not Session(_settings(tmp_path), None, 0o022).is_shared_anyway("https://a/b")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "carries"),
+    [
+        ("https://a/b/c.whl", "https://a/b/c.whl", False),
+        ("https://me:p%40ss@a:1/b#sha256=1", "https://a:1/b", True),
+        ("https://token@a/b?x=y@z", "https://a/b", True),
+        ("https://a/b@1.0/c.whl?sig=secret", "https://a/b@1.0/c.whl", False),
+        ("https://me@you@a/b", "https://a/b", True),
+        ("file:///a/b@c.whl", "file:///a/b@c.whl", False),
+    ],
+)
+def test_credentials_are_seen_and_never_shown(url: str, shown: str, carries: bool) -> None:
+    assert without_credentials(url) == shown
+    assert has_credentials(url) is carries
+
+
+def test_a_store_is_opened_as_it_is(session: Session) -> None:
+    assert isinstance(session.store, Store)

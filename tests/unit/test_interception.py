@@ -1,0 +1,559 @@
+"""The boundary to pip: whether a seam fits, what is read of pip, what another interpreter gets."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType, MemberDescriptorType, ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import PipMissing, SeamMissing
+from pip_sharedcache.install import Session
+from pip_sharedcache.interception import configuration_files, run, run_pip, seams, swap
+from pip_sharedcache.interception.seams import Seam
+from support.probes import linux, needs, root
+
+DIGEST = "0123456789abcdef" * 4
+OTHER = "fedcba9876543210" * 4
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module with a function, a class and things that cannot be called."""
+    made = ModuleType("made_for_seams")
+
+    class Thing:
+        def method(self, path: str, mode: int = 0) -> tuple[str, int]:
+            return path, mode
+
+        @staticmethod
+        def plain(path: str) -> str:
+            return path
+
+    made.Thing = Thing  # type: ignore[attr-defined]
+    made.function = lambda name, *, kind="x": (name, kind)  # type: ignore[attr-defined]
+    made.number = 7  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    return made
+
+
+def _seam(attribute: str, *parameters: str, instead: str = "") -> Seam:
+    return Seam("made_for_seams", attribute, parameters, instead)
+
+
+@pytest.mark.parametrize(
+    ("seam", "words"),
+    [
+        (_seam("function", "name", "kind"), ""),
+        (_seam("Thing.method", "path"), ""),
+        (_seam("Thing.method", "self", "mode"), ""),
+        (_seam("Thing.method", "path", "dry_run"), "takes no 'dry_run'"),
+        (_seam("Thing.missing"), "is missing"),
+        (_seam("Missing.method"), "is missing"),
+        (_seam("number"), "is missing"),
+        (_seam("Thing.missing", "x", instead="Thing.method"), ""),
+        (_seam("Thing.missing", "x", instead="Thing.gone"), "is missing"),
+        (_seam("Thing.method", "x", instead="Thing.plain"), "takes no 'x'"),
+        (Seam("no_such_module_here", "function", ()), "is missing"),
+        (Seam("builtins", "type.__call__", ("no_such",)), "type.__call__"),
+    ],
+    ids=lambda value: value.name + "+" + value.instead if isinstance(value, Seam) else None,
+)
+def test_a_seam_fits_or_says_why_not(module: ModuleType, seam: Seam, words: str) -> None:
+    problem = seam.problem()
+    assert words in problem
+    assert bool(problem) is bool(words)
+    if words:
+        assert problem.startswith(seam.name)
+
+
+@pytest.fixture
+def things(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module with a class that has attributes, and a function that sets others."""
+    made = ModuleType("made_for_seams")
+
+    class Base:
+        inherited = 1
+
+    class Thing(Base):
+        declared = 0
+
+        def __init__(self, link: str) -> None:
+            self.link = link
+            self.original_link = link
+
+        @property
+        def name(self) -> str:
+            raise AssertionError("looking whether it is there must not run it")
+
+    made.Thing = Thing  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    return made
+
+
+def _setting(*sets: str) -> Seam:
+    return Seam("made_for_seams", "Thing.__init__", ("link",), sets=sets)
+
+
+def _beside(*beside: str) -> Seam:
+    return Seam("made_for_seams", "Thing.__init__", ("link",), beside=beside)
+
+
+@pytest.mark.parametrize(
+    ("seam", "problem"),
+    [
+        (_setting("link"), ""),
+        (_setting("link", "original_link"), ""),
+        (_setting("link", "gone"), "made_for_seams.Thing.__init__ sets no 'gone'"),
+        (_setting("declared"), "made_for_seams.Thing.__init__ sets no 'declared'"),
+        (_beside("name"), ""),
+        (_beside("name", "declared", "inherited", "__init__"), ""),
+        (_beside("name", "gone"), "made_for_seams.Thing has no 'gone'"),
+        (_beside("link"), "made_for_seams.Thing has no 'link'"),
+    ],
+    ids=[
+        "one",
+        "two",
+        "one is missing",
+        "not set",
+        "property",
+        "all kinds",
+        "missing",
+        "not there",
+    ],
+)
+def test_what_is_read_off_an_object_is_checked_too(
+    things: ModuleType, seam: Seam, problem: str
+) -> None:
+    assert seam.problem() == problem
+
+
+def test_what_a_wrapped_function_sets_is_still_seen(things: ModuleType) -> None:
+    seams.wrap(_setting("link"), lambda original, instance, args, kw: original(*args, **kw))
+    assert _setting("link", "original_link").problem() == ""
+    assert "sets no 'gone'" in _setting("gone").problem()
+    assert things.Thing("x").link == "x"
+
+
+def test_what_has_no_code_sets_nothing(things: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Called:
+        def __call__(self, link: str) -> None: ...
+
+    monkeypatch.setattr(things, "function", Called(), raising=False)
+    assert Seam("made_for_seams", "function", ("link",)).problem() == ""
+    seam = Seam("made_for_seams", "function", ("link",), sets=("link",))
+    assert seam.problem() == "made_for_seams.function sets no 'link'"
+
+
+READ = [
+    (seam, kind, name)
+    for seam in seams.INSTALL_SEAMS
+    for kind in ("sets", "beside")
+    for name in getattr(seam, kind)
+]
+
+
+@pytest.mark.parametrize(
+    ("seam", "kind", "name"), READ, ids=[f"{seam.attribute} {kind} {n}" for seam, kind, n in READ]
+)
+def test_each_thing_that_is_read_off_pips_objects_is_needed(
+    seam: Seam, kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_name, _, method = seam.attribute.partition(".")
+    holder: Any = importlib.import_module(seam.module)
+    real = getattr(holder, class_name)
+    made: Any
+    if kind == "sets":
+        init = getattr(real, method)
+        names = tuple("_" if each == name else each for each in init.__code__.co_names)
+        changed = FunctionType(
+            init.__code__.replace(co_names=names),
+            init.__globals__,
+            method,
+            init.__defaults__,
+            init.__closure__,
+        )
+        changed.__kwdefaults__ = init.__kwdefaults__
+        made = type(class_name, (real,), {method: changed})
+    else:
+        kept = {
+            key: inspect.getattr_static(real, key)
+            for key in dir(real)
+            if key not in (name, "__dict__", "__weakref__", "__slots__")
+            and not isinstance(inspect.getattr_static(real, key), MemberDescriptorType)
+        }
+        made = type(class_name, (), kept)
+    monkeypatch.setattr(holder, class_name, made)
+    assert name in seam.problem()
+    with pytest.raises(SeamMissing, match=seam.module):
+        seams.check()
+
+
+def test_the_first_seam_that_does_not_fit_is_named(module: ModuleType) -> None:
+    seams.check((_seam("function", "name"),))
+    with pytest.raises(SeamMissing, match=r"made_for_seams\.gone is missing"):
+        seams.check((_seam("function"), _seam("gone"), _seam("gone_too")))
+
+
+def test_the_pip_of_these_tests_has_every_seam() -> None:
+    seams.check()
+
+
+@pytest.mark.parametrize("seam", seams.INSTALL_SEAMS, ids=lambda seam: seam.name)
+def test_each_seam_is_needed(seam: Seam, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _, name = seam.attribute.rpartition(".")
+    holder: Any = importlib.import_module(seam.module)
+    for part in path.split(".") if path else ():
+        holder = getattr(holder, part)
+    monkeypatch.delattr(holder, name, raising=False)
+    if seam.find() is not None:  # what a base class has, takes other arguments
+        monkeypatch.setattr(holder, name, lambda self: None, raising=False)
+    if seam.instead:
+        return
+    with pytest.raises(SeamMissing, match=seam.module):
+        seams.check()
+
+
+def test_a_wrapped_function_is_wrapped_and_a_missing_one_left(module: ModuleType) -> None:
+    def twice(original: Callable[..., Any], instance: Any, args: Any, kw: Any) -> Any:
+        return original(*args, **kw), original(*args, **kw)
+
+    seams.wrap(_seam("Thing.method"), twice)
+    seams.wrap(_seam("Thing.gone"), twice)
+    thing = module.Thing()
+    assert thing.method("a", mode=1) == (("a", 1), ("a", 1))
+    assert not hasattr(thing, "gone")
+    assert _seam("Thing.method", "path", "mode").problem() == "", "a wrapped one fits as before"
+
+
+def test_who_imported_by_name_gets_what_is_there_now(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    importer = ModuleType("made_importer")
+    importer.function = module.function  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "made_importer", importer)
+    module.function = lambda: "new"  # type: ignore[attr-defined]
+    seams.hand_on(_seam("function"), "made_importer")
+    assert importer.function() == "new"
+    seams.hand_on(_seam("number"), "made_importer")
+    assert not hasattr(importer, "number"), "what it had not imported it does not get"
+    seams.hand_on(_seam("function"), "never_imported")
+
+
+def test_arguments_are_told_by_name_with_defaults(module: ModuleType) -> None:
+    assert seams.arguments(module.function, ("a",), {}) == {"name": "a", "kind": "x"}
+    assert seams.arguments(module.Thing().method, ("a",), {"mode": 2}) == {"path": "a", "mode": 2}
+
+
+@pytest.mark.parametrize(("args", "kw"), [((), {}), (("a", "b"), {}), (("a",), {"other": 1})])
+def test_a_call_that_does_not_fit_has_no_arguments(
+    module: ModuleType, args: tuple[Any, ...], kw: dict[str, Any]
+) -> None:
+    assert seams.arguments(module.function, args, kw) is None
+
+
+def test_what_has_no_signature_has_no_arguments() -> None:
+    assert seams.arguments(object(), (), {}) is None  # type: ignore[arg-type]
+
+
+# -- pip's configuration files
+
+
+class _Files:
+    """Stands for pip's Configuration."""
+
+    kinds: ClassVar[list[tuple[Any, list[str]]]] = []
+
+    def __init__(self, isolated: bool) -> None:
+        self.isolated = isolated
+
+    def iter_config_files(self) -> Iterator[tuple[Any, list[str]]]:
+        yield from self.kinds
+
+
+@pytest.fixture
+def pips_files(monkeypatch: pytest.MonkeyPatch) -> type[_Files]:
+    made = ModuleType("pip._internal.configuration")
+    made.Configuration = _Files  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    monkeypatch.setattr(_Files, "kinds", [])
+    return _Files
+
+
+@pytest.mark.parametrize("enumeration", [False, True], ids=["strings", "members"])
+def test_files_come_in_the_order_in_which_the_last_wins(
+    pips_files: type[_Files], enumeration: bool
+) -> None:
+    names = {"env": ["e"], "user": ["u1", "u2"], "site": ["s"], "global": ["g1", "g2"]}
+    prefix = "Kind." if enumeration else ""
+    pips_files.kinds = [(f"{prefix}{name.upper()}", files) for name, files in names.items()]
+    assert [str(path) for path in configuration_files()] == ["g1", "g2", "u1", "u2", "s", "e"]
+
+
+def test_no_file_is_read_where_pip_reads_none(pips_files: type[_Files]) -> None:
+    pips_files.kinds = [("global", ["g"]), ("env", [os.devnull])]
+    assert configuration_files() == []
+
+
+def test_an_unknown_kind_is_not_read(pips_files: type[_Files]) -> None:
+    pips_files.kinds = [("global", ["g"]), ("env-var", ["x"]), ("project", ["p"])]
+    assert configuration_files() == [Path("g")]
+
+
+@pytest.mark.parametrize(
+    "broken", ["missing", "no class", "no method", "other arguments", "other result"]
+)
+def test_a_pip_that_does_not_tell_has_no_files(
+    broken: str, pips_files: type[_Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["pip._internal.configuration"]
+    if broken == "missing":
+        monkeypatch.setitem(sys.modules, module.__name__, None)  # type: ignore[arg-type]
+    elif broken == "no class":
+        monkeypatch.delattr(module, "Configuration")
+    elif broken == "no method":
+        monkeypatch.setattr(module, "Configuration", lambda isolated: object())
+    elif broken == "other arguments":
+        monkeypatch.setattr(module, "Configuration", lambda: None)
+    else:
+        pips_files.kinds = [("a", ["b"], "c")]  # type: ignore[list-item]
+    assert configuration_files() == []
+
+
+def test_the_pip_of_these_tests_tells_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert configuration_files() == [], "PIP_CONFIG_FILE is the null device in tests"
+    (tmp_path / "pip.conf").write_text("[sharedcache]\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    files = configuration_files()
+    assert files[-1] == tmp_path / "pip.conf"
+    assert len(files) > 1
+
+
+# -- running
+
+
+def test_an_interpreter_without_pip_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "pip" else find(name)
+    )
+    with pytest.raises(PipMissing, match="has no pip") as caught:
+        run_pip(["list"])
+    assert "ensurepip" in caught.value.hint
+
+
+def test_another_interpreter_is_given_our_runner_and_five_packages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(run.RUNNER_VARIABLE, "")
+    given = run._runnable(lambda: "/pip/__pip-runner__.py", None, (), {})
+    assert given == str(run.RUNNER)
+    told = json.loads(os.environ[run.RUNNER_VARIABLE])
+    assert told["pip"] == "/pip/__pip-runner__.py"
+    assert set(told["roots"]) == {"pip", "pip_sharedcache", "wrapt", "packaging", "platformdirs"}
+    for name, place in told["roots"].items():
+        assert (Path(place) / name / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("kind", ["gone", "no origin", "in an archive", "no runner"])
+def test_what_cannot_be_carried_over_leaves_plain_pip(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(run.RUNNER_VARIABLE, raising=False)
+    find = importlib.util.find_spec
+    spec = {
+        "gone": None,
+        "no origin": SimpleNamespace(origin=None),
+        "in an archive": SimpleNamespace(origin="/x/pip.whl/wrapt/__init__.py"),
+    }
+    if kind == "no runner":
+        monkeypatch.setattr(run, "RUNNER", Path("/nonexistent"))
+    else:
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *rest: spec[kind] if name == "wrapt" else find(name),
+        )
+    assert run._runnable(lambda: "plain", None, (), {}) == "plain"
+    assert run.RUNNER_VARIABLE not in os.environ
+
+
+def test_our_runner_is_answered_only_where_pip_defines_its_own() -> None:
+    defines, imports = ModuleType("made_defines"), ModuleType("made_imports")
+    exec("def get_runnable_pip(): return 'plain'", defines.__dict__)
+    imports.get_runnable_pip = defines.get_runnable_pip  # type: ignore[attr-defined]
+    before = imports.get_runnable_pip
+    run._answer_with_our_runner(imports)
+    assert imports.get_runnable_pip is before
+    run._answer_with_our_runner(ModuleType("made_empty"))
+    run._answer_with_our_runner(defines)
+    assert defines.get_runnable_pip is not before
+
+
+def test_the_runner_finds_what_is_carried_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("carried", "neighbour"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    made = runpy.run_path(str(run.RUNNER), run_name="runner")
+    finder = made["CarriedFinder"]({"carried": str(tmp_path)})
+    found = finder.find_spec("carried")
+    assert found.origin == str(tmp_path / "carried" / "__init__.py")
+    assert finder.find_spec("neighbour") is None
+    assert finder.find_spec("carried.below", found.submodule_search_locations) is None
+
+
+def test_the_runner_can_be_read_by_old_interpreters() -> None:
+    import ast
+
+    ast.parse(run.RUNNER.read_text(encoding="utf-8"), feature_version=(3, 4))
+
+
+# -- what pip knows of a wheel
+
+
+def _link(url: str, **hashes: str) -> Any:
+    name = next(iter(hashes), None)
+    return SimpleNamespace(url=url, hash_name=name, hash=hashes.get(name) if name else None)
+
+
+def test_the_indexs_own_digest_comes_first() -> None:
+    requirement = SimpleNamespace(hash_options={"sha256": [OTHER]})
+    assert swap._digests(requirement, _link("u", sha256=DIGEST.upper())) == (DIGEST,)
+
+
+@pytest.mark.parametrize(
+    ("hashes", "options", "expected"),
+    [
+        ({}, {}, ()),
+        ({}, {"sha256": [DIGEST, OTHER]}, (DIGEST, OTHER)),
+        ({"md5": "ab" * 16}, {"sha256": [DIGEST]}, (DIGEST,)),
+        ({"sha256": "no digest"}, {"sha256": ["short", DIGEST]}, (DIGEST,)),
+        ({"sha512": "ab" * 64}, {"sha512": ["ab" * 64]}, ()),
+    ],
+    ids=["none", "options", "md5", "malformed", "sha512"],
+)
+def test_else_it_is_that_of_the_requirement(
+    hashes: dict[str, str], options: dict[str, list[str]], expected: tuple[str, ...]
+) -> None:
+    requirement = SimpleNamespace(hash_options=options)
+    assert swap._digests(requirement, _link("u", **hashes)) == expected
+    assert swap._digests(None, _link("u")) == ()
+
+
+def test_a_find_links_directory_is_known_as_path_and_as_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "my wheels"
+    place.mkdir()
+    (tmp_path / "link").symlink_to(place)
+    monkeypatch.chdir(tmp_path)
+    for text in (str(place), str(place) + "/", "my wheels", "link", place.as_uri()):
+        assert swap._local_path(text) == os.path.realpath(place), text
+    assert swap._local_path("https://index/simple") == ""
+
+
+@pytest.fixture
+def swapped(tmp_path: Path) -> swap.Swap:
+    made = swap.Swap(lambda: Session(Settings(tmp_path, "test", True), None, 0o022))
+    made.session = made._start()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("url", "page", "private"),
+    [
+        ("https://files/demo.whl", "https://index/simple/demo/", False),
+        ("https://me:secret@files/demo.whl", None, True),
+        ("https://files/demo.whl", "https://me@index/simple/demo/", True),
+        ("https://asked/demo.whl", None, True),
+        ("https://asked/demo.whl#sha256=x", None, True),
+        ("https://files/demo.whl", "https://asked/demo.whl", True),
+    ],
+)
+def test_what_came_with_credentials_is_private(
+    swapped: swap.Swap, url: str, page: str | None, private: bool
+) -> None:
+    request = SimpleNamespace(url="https://asked/demo.whl", headers={"Authorization": "x"})
+    swapped._note_authorisation(SimpleNamespace(request=request))
+    anonymous = SimpleNamespace(url="https://files/demo.whl", headers={})
+    swapped._note_authorisation(SimpleNamespace(request=anonymous))
+    swapped._note_authorisation(SimpleNamespace(request=None))
+    for comes_from in (page, SimpleNamespace(url=page)):
+        link = SimpleNamespace(url=url, comes_from=comes_from)
+        assert bool(swapped._private(None, link)) is private
+
+
+def test_what_came_with_a_client_certificate_is_private(swapped: swap.Swap) -> None:
+    link = SimpleNamespace(url="https://files/demo.whl", comes_from=None)
+    assert swapped._private(SimpleNamespace(cert="/my.pem"), link)
+    assert not swapped._private(SimpleNamespace(cert=None), link)
+
+
+# -- what pip makes writable because it cannot delete it
+
+
+def _force(seen: list[str]) -> Callable[..., Any]:
+    def rmtree_errorhandler(func: Any, path: str, exc_info: Any, *, onexc: Any = None) -> None:
+        seen.append(path)
+
+    return rmtree_errorhandler
+
+
+def _spared(path: Path, onexc: Any = None) -> bool:
+    seen: list[str] = []
+    error = PermissionError("not this one")
+    info = (PermissionError, error, None)
+    try:
+        kw = {} if onexc is None else {"onexc": onexc}
+        swap.spare_foreign_files(_force(seen), None, (os.unlink, str(path), info), kw)
+    except PermissionError as raised:
+        assert raised is error
+    return not seen
+
+
+@needs(linux)
+def test_ones_own_file_may_be_made_writable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    assert not _spared(tmp_path / "file")
+    assert not _spared(tmp_path / "directory")
+    assert not _spared(tmp_path / "gone")
+
+
+@needs(linux)
+def test_what_is_linked_is_spared(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.link(tmp_path / "file", tmp_path / "hard")
+    (tmp_path / "soft").symlink_to("file")
+    assert _spared(tmp_path / "hard")
+    assert _spared(tmp_path / "soft")
+
+
+@needs(root)
+def test_what_is_somebody_elses_is_spared(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.chown(tmp_path / "file", 54321, 54399)
+    assert _spared(tmp_path / "file")
+    told: list[Any] = []
+    assert _spared(tmp_path / "file", lambda *given: told.append(given))
+    assert told[0][1] == str(tmp_path / "file")
+
+
+def test_importing_the_command_does_not_import_pip() -> None:
+    code = (
+        "import sys, pip_sharedcache.cli;"
+        "sys.exit(any(name.startswith('pip._internal') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,1739 @@
+"""Placing files: descriptors, link modes, permission bits, undo."""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import errno
+import importlib.util
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.linker import (
+    Directory,
+    Linker,
+    Placement,
+    alive,
+    create_file,
+    descriptors,
+    drop_access_lists,
+    finish_file,
+    make_directory,
+    placement,
+    remove_tree,
+    set_directory,
+    synchronise,
+    write_all,
+)
+from pip_sharedcache.linker import link as link_module
+from pip_sharedcache.linker.descriptors import copy_bytes, share_directory, share_file
+from pip_sharedcache.linker.link import Parent
+from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Report, StoredFile
+from support.probes import acl, linux, needs, protected_hardlinks, root
+from support.process import as_user, file_size_limit
+
+pytestmark = needs(linux)
+
+ALICE, GROUP = 54321, 54399
+OWN = os.getuid() if hasattr(os, "getuid") else 0
+MTIME = 1_600_000_000
+INFO = "demo-1.0.dist-info"
+PYC = importlib.util.cache_from_source("demo/__init__.py")
+
+MODES = list(LinkMode)
+MODE = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+COPYING = pytest.mark.parametrize(
+    "mode", [LinkMode.REFLINK, LinkMode.COPY], ids=lambda mode: mode.value
+)
+LINKING = pytest.mark.parametrize(
+    "mode", [LinkMode.HARDLINK, LinkMode.SYMLINK], ids=lambda mode: mode.value
+)
+MASK = pytest.mark.parametrize("mask", [0o022, 0o002, 0o077], ids=oct)
+PROGRAM = pytest.mark.parametrize("executable", [False, True], ids=["plain", "executable"])
+
+
+def _mode(path: Path | str) -> int:
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+def _open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_is_left_open() -> Iterator[None]:
+    before = _open_descriptors()
+    yield
+    assert _open_descriptors() == before
+
+
+# -- directories by descriptor
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    base = tmp_path / "tree"
+    (base / "below").mkdir(parents=True)
+    (base / "below" / "file").write_text("text")
+    (base / "file").write_text("text")
+    (base / "link").symlink_to("file")
+    (base / "link-below").symlink_to("below")
+    os.mkfifo(base / "fifo")
+    return base
+
+
+@pytest.fixture(params=[True, False], ids=["by descriptor", "by path"])
+def held(request: pytest.FixtureRequest, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(descriptors, "BY_DESCRIPTOR", request.param)
+    with Directory.open(tree) as directory:
+        assert (directory.descriptor is not None) is request.param
+        yield directory
+
+
+def test_a_directory_gives_what_is_in_it(held: Directory, tree: Path) -> None:
+    assert sorted(held.names()) == ["below", "fifo", "file", "link", "link-below"]
+    for name in ("file", "below/file"):
+        data, status = held.read(name)
+        assert data == b"text"
+        assert status.st_ino == (tree / name).stat().st_ino
+    assert held.status().st_ino == tree.stat().st_ino
+    assert held.device == tree.stat().st_dev
+    with held.subdirectory("below") as below:
+        assert below.read("file")[0] == b"text"
+        assert below.path == tree / "below"
+
+
+def test_a_link_is_not_read_through(held: Directory) -> None:
+    with pytest.raises(OSError) as caught:
+        held.read("link")
+    assert caught.value.errno == errno.ELOOP
+    assert stat.S_ISLNK(held.file_status("link").st_mode)
+
+
+def test_a_directory_is_not_reached_through_a_link(tree: Path) -> None:
+    with Directory.open(tree) as directory, pytest.raises(OSError):
+        directory.subdirectory("link-below")
+
+
+def test_a_directory_itself_may_be_named_by_a_link(tree: Path) -> None:
+    with Directory.open(tree / "link-below") as directory:
+        assert directory.read("file")[0] == b"text"
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(4, True), (3, False), (0, False)])
+def test_no_more_is_read_than_allowed(held: Directory, limit: int, fits: bool) -> None:
+    if fits:
+        assert held.read("file", limit)[0] == b"text"
+    else:
+        with pytest.raises(OSError) as caught:
+            held.read("file", limit)
+        assert caught.value.errno == errno.EFBIG
+
+
+def test_a_fifo_does_not_hang(held: Directory) -> None:
+    def too_late(*_: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(20)
+    try:
+        with pytest.raises(OSError, match="Not a regular file"):
+            held.read("fifo")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("name", ["below", "none", "file/x"])
+def test_what_is_no_file_is_not_read(held: Directory, name: str) -> None:
+    with pytest.raises(OSError):
+        held.read(name)
+
+
+@pytest.mark.parametrize("name", ["file", "none", "fifo"])
+def test_what_is_no_directory_is_not_opened(held: Directory, name: str) -> None:
+    with pytest.raises(OSError):
+        held.subdirectory(name)
+    with pytest.raises(OSError):
+        Directory.open(held.path / name)
+
+
+def test_a_held_directory_stays_the_same_after_a_rename(tree: Path) -> None:
+    with Directory.open(tree) as directory:
+        tree.rename(tree.with_name("moved"))
+        tree.mkdir()
+        assert directory.read("file")[0] == b"text"
+        with directory.subdirectory("below") as below:
+            assert below.names() == ["file"]
+
+
+def test_closing_twice_is_once(tree: Path) -> None:
+    directory = Directory.open(tree)
+    directory.close()
+    directory.close()
+
+
+# -- creating
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o555, 0o644, 0o600, 0o777], ids=oct)
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o000, 0o777], ids=oct)
+def test_a_created_file_has_its_mode_and_time(tmp_path: Path, mode: int, mask: int) -> None:
+    os.umask(mask)
+    with create_file(tmp_path / "file", mode, MTIME) as descriptor:
+        write_all(descriptor, b"text")
+    assert oct(_mode(tmp_path / "file")) == oct(mode)
+    assert (tmp_path / "file").stat().st_mtime_ns == MTIME * 10**9
+    if mode & 0o400:
+        assert (tmp_path / "file").read_bytes() == b"text"
+
+
+def test_without_a_time_it_is_now(tmp_path: Path) -> None:
+    with create_file(tmp_path / "file", 0o644):
+        pass
+    assert abs((tmp_path / "file").stat().st_mtime - time.time()) < 3600
+
+
+@needs(acl)
+def test_a_created_file_has_its_mode_whatever_the_default_list(tmp_path: Path) -> None:
+    rules = "u::rwx,g::rwx,u:54321:rwx,m::rwx,o::rwx"
+    subprocess.run(["setfacl", "-d", "-m", rules, str(tmp_path)], check=True)
+    with create_file(tmp_path / "file", 0o444):
+        pass
+    assert oct(_mode(tmp_path / "file")) == oct(0o444)
+
+
+@pytest.mark.parametrize("kind", ["file", "symlink", "dangling", "hard link"])
+def test_what_is_there_is_not_written(tmp_path: Path, kind: str) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "path"
+    precious.write_text("precious")
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "hard link":
+        os.link(precious, path)
+    else:
+        path.symlink_to(precious if kind == "symlink" else tmp_path / "none")
+    before = path.lstat()
+    with pytest.raises(FileExistsError), create_file(path, 0o644):
+        pass
+    assert path.lstat().st_ino == before.st_ino
+    assert precious.read_text() == "precious"
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_a_file_that_could_not_be_completed_is_removed(
+    tmp_path: Path, kind: type[BaseException]
+) -> None:
+    with pytest.raises(kind), create_file(tmp_path / "file", 0o644) as descriptor:
+        write_all(descriptor, b"half")
+        raise kind
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_does_not_fit_is_removed(tmp_path: Path) -> None:
+    with (
+        file_size_limit(1000),
+        pytest.raises(OSError) as caught,
+        create_file(tmp_path / "file", 0o644) as descriptor,
+    ):
+        write_all(descriptor, b"x" * 2000)
+    assert caught.value.errno == errno.EFBIG
+    assert os.listdir(tmp_path) == []
+
+
+def _quota_at_close(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """As network file systems do: every write succeeds, and close(2) says that it did not."""
+    close = os.close
+
+    def refuse(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        close(descriptor)
+        if name == str(path):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "close", refuse)
+
+
+def test_a_quota_that_shows_at_close_removes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _quota_at_close(monkeypatch, tmp_path / "file")
+    with pytest.raises(OSError) as caught, create_file(tmp_path / "file", 0o644):
+        pass
+    assert caught.value.errno == errno.EDQUOT
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o555, 0o2755, 0o3775, 0o1777], ids=oct)
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o777], ids=oct)
+def test_a_made_directory_has_its_mode_and_leaves_the_umask(
+    tmp_path: Path, mode: int, mask: int
+) -> None:
+    os.umask(mask)
+    make_directory(tmp_path / "d", mode)
+    assert os.umask(mask) == mask
+    assert oct(_mode(tmp_path / "d")) == oct(mode)
+    with pytest.raises(FileExistsError):
+        make_directory(tmp_path / "d", mode)
+    assert os.umask(mask) == mask
+
+
+@needs(root)
+def test_a_made_directory_has_its_group(tmp_path: Path) -> None:
+    make_directory(tmp_path / "d", 0o2775, GROUP)
+    assert (tmp_path / "d").stat().st_gid == GROUP
+    assert oct(_mode(tmp_path / "d")) == oct(0o2775)
+
+
+@needs(acl)
+def test_a_made_directory_has_no_access_list_of_its_parent(tmp_path: Path) -> None:
+    subprocess.run(["setfacl", "-d", "-m", "u:54321:rwx,g::---", str(tmp_path)], check=True)
+    make_directory(tmp_path / "kept", 0o755, keep_access_lists=True)
+    assert [name for name in os.listxattr(tmp_path / "kept") if "acl" in name]
+    make_directory(tmp_path / "d", 0o755)
+    assert not [name for name in os.listxattr(tmp_path / "d") if "acl" in name]
+    assert oct(_mode(tmp_path / "d")) == oct(0o755)
+
+
+@needs(acl)
+def test_access_lists_can_be_dropped(tmp_path: Path) -> None:
+    directory = tmp_path / "d"
+    directory.mkdir()
+    drop_access_lists(directory)
+    for option in ((), ("-d",)):
+        subprocess.run(["setfacl", *option, "-m", "u:54321:rwx", str(directory)], check=True)
+    assert [name for name in os.listxattr(directory) if "acl" in name]
+    drop_access_lists(directory)
+    assert not [name for name in os.listxattr(directory) if "acl" in name]
+
+
+def test_modes_are_not_set_through_a_link(tree: Path) -> None:
+    before = _mode(tree / "below")
+    with pytest.raises(OSError):
+        set_directory(tree / "link-below", 0o700)
+    with pytest.raises(OSError):
+        set_directory(tree / "file", 0o700)
+    assert _mode(tree / "below") == before
+
+
+def test_a_tree_is_removed_with_what_is_read_only_in_it(tree: Path) -> None:
+    (tree / "below").chmod(0o555)
+    tree.chmod(0o555)
+    precious = tree.parent / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    with pytest.raises(FileNotFoundError):
+        remove_tree(tree / "none")
+    tree.chmod(0o755)
+    (tree / "out").symlink_to(precious)
+    tree.chmod(0o555)
+    remove_tree(tree)
+    assert not tree.exists()
+    assert (precious / "file").exists()
+    assert oct(_mode(precious)) == oct(0o755)
+
+
+def test_a_tree_that_is_a_link_is_not_removed(tree: Path) -> None:
+    with pytest.raises(OSError):
+        remove_tree(tree / "link-below")
+    assert (tree / "below" / "file").exists()
+
+
+def test_living_and_dead_processes_are_told_apart() -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert not alive(child.pid)
+    assert alive(os.getppid())
+    assert alive(1), "of another user, or not"
+    assert not alive(os.getpid()), "what bears our number was left by an earlier process"
+
+
+@needs(root)
+def test_a_process_of_somebody_else_is_alive() -> None:
+    with as_user(ALICE):
+        assert alive(1)
+
+
+@pytest.mark.parametrize("pid", [2**22 + 1, 2**31, 2**64, 10**30], ids=str)
+def test_a_number_that_no_process_has_is_not_alive(pid: int) -> None:
+    assert not alive(pid)
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    with create_file(tmp_path / "file", 0o644) as descriptor:
+        write_all(descriptor, b"0123456789")
+        write_all(descriptor, b"")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+def _copied(source: Path, target: Path, size: int) -> int:
+    with source.open("rb") as one, target.open("wb") as other:
+        return copy_bytes(one.fileno(), other.fileno(), size)
+
+
+def _in_kernel_that(kind: str) -> Callable[..., int] | None:
+    real = getattr(os, "copy_file_range", None)
+    calls: list[int] = []
+
+    def in_kernel(source: int, target: int, count: int) -> int:
+        calls.append(count)
+        if kind == "works" and real is not None:
+            return int(real(source, target, count))
+        if kind == "pieces" and real is not None:
+            return int(real(source, target, min(count, 70_000)))
+        if kind == "breaks off" and real is not None and len(calls) == 1:
+            return int(real(source, target, min(count, 70_000)))
+        raise OSError(getattr(errno, kind, errno.EIO), "not this way")
+
+    return None if kind == "missing" else in_kernel
+
+
+@pytest.mark.parametrize(
+    "kind", ["works", "pieces", "breaks off", "missing", "EXDEV", "ENOSYS", "EINVAL", "EPERM"]
+)
+@pytest.mark.parametrize("size", [0, 1, 200_000, (2 << 20) + 1], ids=str)
+def test_bytes_are_copied_whatever_the_kernel_can(
+    tmp_path: Path, kind: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "copy_file_range", _in_kernel_that(kind), raising=False)
+    data = os.urandom(size)
+    (tmp_path / "source").write_bytes(data)
+    assert _copied(tmp_path / "source", tmp_path / "target", size) == size
+    assert (tmp_path / "target").read_bytes() == data
+
+
+@pytest.mark.parametrize("kind", ["works", "missing"])
+def test_a_source_that_ends_early_is_told(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "copy_file_range", _in_kernel_that(kind), raising=False)
+    (tmp_path / "source").write_bytes(b"12345")
+    assert _copied(tmp_path / "source", tmp_path / "target", 9) == 5
+
+
+@pytest.mark.parametrize("kind", ["works", "missing"])
+def test_no_more_is_copied_than_was_asked_for(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "copy_file_range", _in_kernel_that(kind), raising=False)
+    (tmp_path / "source").write_bytes(b"12345")
+    assert _copied(tmp_path / "source", tmp_path / "target", 3) == 3
+    assert (tmp_path / "target").read_bytes() == b"123"
+
+
+def test_a_copy_that_does_not_fit_raises(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 5000)
+    with file_size_limit(1000), pytest.raises(OSError) as caught:
+        _copied(tmp_path / "source", tmp_path / "target", 5000)
+    assert caught.value.errno == errno.EFBIG
+
+
+def test_without_syncfs_each_file_is_synchronised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    for path in files:
+        path.touch(mode=0o444)
+    synced: list[int] = []
+    monkeypatch.setattr(descriptors, "_SYNCFS", None)
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    synchronise(tmp_path, files)
+    assert synced == [path.stat().st_ino for path in files]
+
+
+def test_with_syncfs_it_is_called_once_and_its_error_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert descriptors._SYNCFS is not None
+    called: list[int] = []
+
+    def full(descriptor: int) -> int:
+        called.append(os.fstat(descriptor).st_ino)
+        ctypes.set_errno(errno.EDQUOT)
+        return -1
+
+    monkeypatch.setattr(descriptors, "_SYNCFS", full)
+    with pytest.raises(OSError) as caught:
+        synchronise(tmp_path, [tmp_path / "a", tmp_path / "b"])
+    assert caught.value.errno == errno.EDQUOT
+    assert called == [tmp_path.stat().st_ino]
+
+
+def test_a_finished_file_has_its_mode_and_time_and_tells_its_size(tmp_path: Path) -> None:
+    os.umask(0o077)
+    (tmp_path / "file").write_bytes(b"12345")
+    assert finish_file(tmp_path / "file", 0o444, MTIME) == 5
+    assert oct(_mode(tmp_path / "file")) == oct(0o444)
+    assert (tmp_path / "file").stat().st_mtime_ns == MTIME * 10**9
+
+
+def test_a_link_is_not_finished(tree: Path) -> None:
+    before = (tree / "file").stat()
+    with pytest.raises(OSError) as caught:
+        finish_file(tree / "link", 0o444, MTIME)
+    assert caught.value.errno == errno.ELOOP
+    assert (tree / "file").stat().st_mode == before.st_mode
+    assert (tree / "file").stat().st_mtime_ns == before.st_mtime_ns
+
+
+# -- what a group shares
+
+
+@pytest.mark.parametrize(
+    ("mode", "grant", "expected"),
+    [
+        (0o600, 0o070, 0o660),
+        (0o644, 0o070, 0o664),
+        (0o700, 0o070, 0o770),
+        (0o755, 0o070, 0o775),
+        (0o600, 0o060, 0o660),
+        (0o700, 0o060, 0o760),
+        (0o644, 0o050, 0o644),
+        (0o600, 0o050, 0o640),
+        (0o755, 0, 0o755),
+        (0o664, 0o070, 0o664),
+    ],
+    ids=oct,
+)
+def test_a_shared_file_gets_the_groups_bits(
+    tmp_path: Path, mode: int, grant: int, expected: int
+) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "file").chmod(mode)
+    before = (tmp_path / "file").stat()
+    share_file(str(tmp_path / "file"), grant, before.st_ctime_ns)
+    after = (tmp_path / "file").stat()
+    assert oct(_mode(tmp_path / "file")) == oct(expected)
+    assert after.st_mtime_ns == before.st_mtime_ns
+    if expected == mode:
+        assert after.st_ctime_ns == before.st_ctime_ns, "nothing is set that is so already"
+
+
+def _status(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_mode, status.st_uid, status.st_gid, status.st_ctime_ns
+
+
+def test_a_file_that_was_there_before_is_not_shared(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(mode=0o600)
+    before = _status(tmp_path / "file")
+    share_file(str(tmp_path / "file"), 0o070, before[3] + 1)
+    assert _status(tmp_path / "file") == before
+
+
+def test_what_is_not_there_is_not_shared(tmp_path: Path) -> None:
+    share_file(str(tmp_path / "none"), 0o070, 0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_with_another_link_is_not_shared(tmp_path: Path) -> None:
+    """The other link may be the store's."""
+    (tmp_path / "store").touch(mode=0o444)
+    os.link(tmp_path / "store", tmp_path / "file")
+    before = _status(tmp_path / "store")
+    share_file(str(tmp_path / "file"), 0o070, 0)
+    assert _status(tmp_path / "store") == before
+
+
+def test_a_link_is_not_shared_through(tmp_path: Path) -> None:
+    (tmp_path / "store").touch(mode=0o444)
+    (tmp_path / "file").symlink_to("store")
+    before = _status(tmp_path / "store")
+    share_file(str(tmp_path / "file"), 0o070, 0)
+    assert _status(tmp_path / "store") == before
+
+
+@needs(root)
+def test_somebody_elses_file_is_not_shared(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(mode=0o644)
+    os.chown(tmp_path / "file", ALICE, GROUP)
+    before = _status(tmp_path / "file")
+    share_file(str(tmp_path / "file"), 0o070, 0)
+    assert _status(tmp_path / "file") == before
+
+
+def test_what_is_no_file_is_not_shared(tree: Path) -> None:
+    before = {name: _status(tree / name) for name in ("fifo", "below")}
+    for name in before:
+        share_file(str(tree / name), 0o070, 0)
+    assert {name: _status(tree / name) for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "grant", "expected"),
+    [(0o700, 0o070, 0o2770), (0o755, 0o070, 0o2775), (0o755, 0o050, 0o2755), (0o700, 0, 0o2700)],
+    ids=oct,
+)
+def test_a_shared_directory_hands_its_group_on(
+    tmp_path: Path, mode: int, grant: int, expected: int
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d").chmod(mode)
+    share_directory(str(tmp_path / "d"), grant)
+    assert oct(_mode(tmp_path / "d")) == oct(expected)
+
+
+def test_a_directory_is_not_shared_through_a_link(tree: Path) -> None:
+    before = _status(tree / "below")
+    with pytest.raises(OSError):
+        share_directory(str(tree / "link-below"), 0o070)
+    with pytest.raises(OSError):
+        share_directory(str(tree / "file"), 0o070)
+    assert _status(tree / "below") == before
+
+
+# -- one file
+
+
+class Shelf:
+    """An entry with some files, and an environment's directory."""
+
+    def __init__(self, base: Path) -> None:
+        self.entry = base / "entry"
+        self.environment = base / "environment"
+        self.environment.mkdir(parents=True)
+        self.files: dict[str, StoredFile] = {}
+        self.publisher = OWN
+
+    def add(self, path: str, data: bytes = b"content\n", executable: bool = False) -> StoredFile:
+        stored = self.entry / "files" / path
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        with create_file(stored, 0o555 if executable else 0o444, MTIME) as descriptor:
+            write_all(descriptor, data)
+        self.files[path] = StoredFile(path, len(data), "ab" * 32, executable, MTIME)
+        return self.files[path]
+
+    def place(
+        self,
+        linker: Linker,
+        file: StoredFile,
+        name: str = "placed",
+        *,
+        private: bool = False,
+    ) -> LinkMode:
+        parent = Parent.of(os.stat(self.environment), linker.group_environment)
+        destination = str(self.environment / name)
+        with Directory.open(self.entry) as held:
+            return linker.place(held, self.publisher, file, destination, parent, private=private)
+
+    def placed(self, name: str = "placed") -> Path:
+        return self.environment / name
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+def _linker(mode: LinkMode, **how: Any) -> Linker:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return Linker(mode, mask, **how)
+
+
+@MODE
+def test_a_placed_file_is_the_stores_bytes_and_time(shelf: Shelf, mode: LinkMode) -> None:
+    file = shelf.add("demo/a.py")
+    how = shelf.place(_linker(mode), file)
+    placed, stored = shelf.placed(), shelf.entry / "files" / "demo/a.py"
+    assert placed.read_bytes() == b"content\n"
+    assert int(placed.stat().st_mtime) == MTIME
+    assert os.listdir(shelf.environment) == ["placed"]
+    if mode is LinkMode.SYMLINK:
+        assert how is mode
+        assert os.readlink(placed) == str(stored)
+    elif mode is LinkMode.HARDLINK:
+        assert how is mode
+        assert placed.samefile(stored)
+        assert not placed.is_symlink()
+    else:
+        assert how in (mode, LinkMode.COPY)
+        assert placed.stat().st_nlink == 1
+
+
+@COPYING
+@MASK
+@PROGRAM
+def test_a_copy_has_the_modes_that_pip_gives(
+    shelf: Shelf, mode: LinkMode, mask: int, executable: bool
+) -> None:
+    os.umask(mask)
+    file = shelf.add("demo/a", executable=executable)
+    shelf.place(_linker(mode), file)
+    expected = (0o777 & ~mask) | 0o111 if executable else 0o666 & ~mask
+    assert oct(_mode(shelf.placed())) == oct(expected)
+
+
+@LINKING
+@MASK
+@PROGRAM
+def test_a_private_file_is_a_copy_in_every_mode(
+    shelf: Shelf, mode: LinkMode, mask: int, executable: bool
+) -> None:
+    os.umask(mask)
+    file = shelf.add("demo/a", executable=executable)
+    assert shelf.place(_linker(mode), file, private=True) in (LinkMode.REFLINK, LinkMode.COPY)
+    assert not shelf.placed().is_symlink()
+    assert shelf.placed().stat().st_nlink == 1
+    expected = (0o777 & ~mask) | 0o111 if executable else 0o666 & ~mask
+    assert oct(_mode(shelf.placed())) == oct(expected)
+
+
+def test_a_private_file_of_a_copying_run_is_copied(shelf: Shelf) -> None:
+    assert shelf.place(_linker(LinkMode.COPY), shelf.add("a"), private=True) is LinkMode.COPY
+
+
+@MODE
+def test_an_empty_file_is_placed(shelf: Shelf, mode: LinkMode) -> None:
+    file = shelf.add("demo/__init__.py", b"")
+    shelf.place(_linker(mode), file)
+    assert shelf.placed().read_bytes() == b""
+    assert int(shelf.placed().stat().st_mtime) == MTIME
+
+
+@MODE
+@pytest.mark.parametrize(
+    "kind",
+    ["file", "read-only file", "hard link", "the store's own", "symlink", "dangling symlink"],
+)
+def test_what_is_there_is_replaced_and_never_written_through(
+    shelf: Shelf, mode: LinkMode, kind: str
+) -> None:
+    file = shelf.add("demo/a.py")
+    stored = shelf.entry / "files" / "demo/a.py"
+    precious, placed = shelf.environment.parent / "precious", shelf.placed()
+    precious.write_text("precious")
+    precious.chmod(0o666)
+    os.utime(precious, (5, 5))
+    if kind.endswith("file"):
+        placed.write_text("old")
+        placed.chmod(0o444 if kind.startswith("read-only") else 0o644)
+    elif kind == "hard link":
+        os.link(precious, placed)
+    elif kind == "the store's own":
+        os.link(stored, placed)
+    else:
+        placed.symlink_to(precious if kind == "symlink" else shelf.environment.parent / "none")
+    shelf.place(_linker(mode), file)
+    assert placed.read_bytes() == stored.read_bytes() == b"content\n"
+    assert oct(_mode(stored)) == oct(0o444)
+    assert precious.read_text() == "precious"
+    assert (oct(_mode(precious)), precious.stat().st_mtime) == (oct(0o666), 5)
+    assert not (shelf.environment.parent / "none").exists()
+    assert os.listdir(shelf.environment) == ["placed"]
+    if mode in (LinkMode.REFLINK, LinkMode.COPY):
+        assert (placed.is_symlink(), placed.stat().st_nlink) == (False, 1)
+
+
+@MODE
+def test_a_directory_that_is_there_stays(shelf: Shelf, mode: LinkMode) -> None:
+    file = shelf.add("demo/a.py")
+    shelf.placed().mkdir()
+    (shelf.placed() / "inside").touch()
+    with pytest.raises(OSError):
+        shelf.place(_linker(mode), file)
+    assert os.listdir(shelf.environment) == ["placed"]
+    assert (shelf.placed() / "inside").exists()
+
+
+def _damage(shelf: Shelf, kind: str) -> None:
+    stored = shelf.entry / "files" / "demo/a.py"
+    if kind == "missing":
+        stored.unlink()
+        return
+    if kind in ("fifo", "directory", "symlink"):
+        stored.unlink()
+        if kind == "fifo":
+            os.mkfifo(stored, 0o444)
+        elif kind == "directory":
+            stored.mkdir()
+        else:
+            (shelf.entry / "other").write_bytes(b"content\n")
+            os.utime(shelf.entry / "other", (MTIME, MTIME))
+            stored.symlink_to(shelf.entry / "other")
+        return
+    stored.chmod(0o644)
+    if kind == "longer":
+        stored.write_bytes(b"content\nmore")
+    elif kind == "shorter":
+        stored.write_bytes(b"")
+    elif kind == "touched":
+        os.utime(stored, (MTIME + 1, MTIME + 1))
+    if kind in ("longer", "shorter"):
+        os.utime(stored, (MTIME, MTIME))
+    stored.chmod({"group writes": 0o464, "others write": 0o446}.get(kind, 0o444))
+    if kind == "another's":
+        os.chown(stored, ALICE, GROUP)
+
+
+DAMAGES = {
+    "missing": "No such file",
+    "fifo": "is not a regular file",
+    "directory": "is not a regular file",
+    "symlink": "Too many levels of symbolic links|is not a regular file",
+    "longer": "has 12 bytes, not 8",
+    "shorter": "has 0 bytes, not 8",
+    "touched": "was changed after it was published",
+    "group writes": "may be written by others",
+    "others write": "may be written by others",
+    "another's": f"belongs to uid {ALICE}",
+}
+
+
+@MODE
+@pytest.mark.parametrize(("kind", "words"), DAMAGES.items(), ids=DAMAGES.keys())
+@pytest.mark.parametrize("there", [False, True], ids=["nothing there", "something there"])
+def test_a_damaged_file_is_told_before_anything_is_touched(
+    shelf: Shelf, mode: LinkMode, kind: str, words: str, there: bool
+) -> None:
+    if kind == "another's" and OWN != 0:
+        pytest.skip("needs root")
+    file = shelf.add("demo/a.py")
+    _damage(shelf, kind)
+    if there:
+        shelf.placed().write_text("old")
+    with pytest.raises(DamagedEntry, match=words) as caught:
+        shelf.place(_linker(mode), file)
+    assert str(shelf.entry / "files" / "demo/a.py") in str(caught.value)
+    assert os.listdir(shelf.environment) == (["placed"] if there else [])
+    assert not there or shelf.placed().read_text() == "old"
+
+
+def test_a_file_that_shrinks_while_it_is_copied_is_told(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shelf.add("demo/a.py")
+    real = link_module.copy_bytes
+
+    def shrinking(source: int, target: int, size: int) -> int:
+        stored = shelf.entry / "files" / "demo/a.py"
+        stored.chmod(0o644)
+        os.truncate(stored, 3)
+        return real(source, target, size)
+
+    monkeypatch.setattr(link_module, "copy_bytes", shrinking)
+    with pytest.raises(DamagedEntry, match="ends after 3 of 8 bytes"):
+        shelf.place(_linker(LinkMode.COPY), file)
+    assert os.listdir(shelf.environment) == []
+
+
+def test_a_file_that_does_not_fit_is_taken_back(shelf: Shelf) -> None:
+    file = shelf.add("demo/a.py", b"x" * 5000)
+    with file_size_limit(1000), pytest.raises(OSError) as caught:
+        shelf.place(_linker(LinkMode.COPY), file)
+    assert caught.value.errno == errno.EFBIG
+    assert os.listdir(shelf.environment) == []
+
+
+def test_a_quota_that_shows_at_close_takes_the_placed_file_back(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shelf.add("demo/a.py")
+    _quota_at_close(monkeypatch, shelf.placed())
+    with pytest.raises(OSError) as caught:
+        shelf.place(_linker(LinkMode.COPY), file)
+    assert caught.value.errno == errno.EDQUOT
+    assert os.listdir(shelf.environment) == []
+
+
+@MODE
+def test_a_directory_that_is_missing_is_an_error_of_the_environment(
+    shelf: Shelf, mode: LinkMode
+) -> None:
+    file = shelf.add("demo/a.py")
+    with pytest.raises(FileNotFoundError):
+        shelf.place(_linker(mode), file, "none/placed")
+
+
+@MODE
+@needs(root)
+def test_a_directory_that_may_not_be_written_is_an_error_of_the_environment(
+    shared_tmp: Path, mode: LinkMode
+) -> None:
+    shelf = Shelf(shared_tmp)
+    file = shelf.add("demo/a.py")
+    with as_user(ALICE), pytest.raises(PermissionError):
+        shelf.place(_linker(mode), file)
+    assert os.listdir(shelf.environment) == []
+
+
+class Counted:
+    """How often a system call was asked for, and what it was told to say."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+        self.calls = 0
+        self.error: int | None = None
+        real = getattr(module, name)
+
+        def call(*args: Any, **how: Any) -> Any:
+            self.calls += 1
+            if self.error is not None:
+                raise OSError(self.error, os.strerror(self.error))
+            return real(*args, **how)
+
+        monkeypatch.setattr(module, name, call)
+
+
+def _asked(monkeypatch: pytest.MonkeyPatch, mode: LinkMode) -> Counted:
+    if mode is LinkMode.REFLINK:
+        return Counted(monkeypatch, link_module.fcntl, "ioctl")
+    return Counted(monkeypatch, os, "link" if mode is LinkMode.HARDLINK else "symlink")
+
+
+FALLING = [LinkMode.REFLINK, LinkMode.HARDLINK, LinkMode.SYMLINK]
+
+
+@pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("number", sorted(link_module.TRY_NEXT), ids=errno.errorcode.get)
+def test_a_refused_mode_falls_to_the_next_and_is_not_asked_again(
+    shelf: Shelf, mode: LinkMode, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = shelf.add("a.py"), shelf.add("b.py")
+    asked = _asked(monkeypatch, mode)
+    asked.error = number
+    linker = _linker(mode)
+    for file, name in ((first, "one"), (second, "two")):
+        assert shelf.place(linker, file, name) in (LinkMode.REFLINK, LinkMode.COPY)
+        assert shelf.placed(name).read_bytes() == b"content\n"
+    assert asked.calls == 1
+    assert linker.refusals[mode] == os.strerror(number)
+    assert sorted(os.listdir(shelf.environment)) == ["one", "two"]
+
+
+def test_what_is_refused_for_one_publisher_is_asked_for_another(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = shelf.add("a.py"), shelf.add("b.py")
+    asked = _asked(monkeypatch, LinkMode.HARDLINK)
+    asked.error = errno.EPERM
+    linker = _linker(LinkMode.HARDLINK)
+    assert shelf.place(linker, first, "one") is not LinkMode.HARDLINK
+    asked.error = None
+    if OWN == 0:
+        os.chown(shelf.entry / "files" / "b.py", ALICE, GROUP)
+        shelf.publisher = ALICE
+        assert shelf.place(linker, second, "two") is LinkMode.HARDLINK
+    assert shelf.place(_linker(LinkMode.HARDLINK), second, "three") is LinkMode.HARDLINK
+
+
+@pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_other_errors_are_those_of_the_installation(
+    shelf: Shelf, mode: LinkMode, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shelf.add("a.py")
+    _asked(monkeypatch, mode).error = number
+    with pytest.raises(OSError) as caught:
+        shelf.place(_linker(mode), file)
+    assert caught.value.errno == number
+    assert os.listdir(shelf.environment) == []
+
+
+@LINKING
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSPC], ids=errno.errorcode.get)
+def test_a_link_that_fails_where_something_was_leaves_nothing_half_made(
+    shelf: Shelf, mode: LinkMode, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shelf.add("a.py")
+    shelf.placed().write_text("old")
+    name = "link" if mode is LinkMode.HARDLINK else "symlink"
+    real, calls = getattr(os, name), []
+
+    def fails_at_second(*args: Any, **how: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(number, os.strerror(number))
+        return real(*args, **how)
+
+    monkeypatch.setattr(os, name, fails_at_second)
+    if number == errno.EPERM:
+        assert shelf.place(_linker(mode), file) in (LinkMode.REFLINK, LinkMode.COPY)
+        assert shelf.placed().read_bytes() == b"content\n"
+    else:
+        with pytest.raises(OSError) as caught:
+            shelf.place(_linker(mode), file)
+        assert caught.value.errno == number
+    assert set(os.listdir(shelf.environment)) <= {"placed"}
+
+
+@needs(root, protected_hardlinks)
+@pytest.mark.parametrize("there", [False, True], ids=["nothing there", "something there"])
+def test_the_kernel_refuses_links_to_others_files_and_a_copy_is_made(
+    shared_tmp: Path, there: bool
+) -> None:
+    shelf = Shelf(shared_tmp)
+    first, second = shelf.add("a.py"), shelf.add("b.py")
+    os.chown(shelf.environment, ALICE, GROUP)
+    linker = _linker(LinkMode.HARDLINK)
+    with as_user(ALICE):
+        if there:
+            shelf.placed("one").write_text("old")
+        for file, name in ((first, "one"), (second, "two")):
+            assert shelf.place(linker, file, name) in (LinkMode.REFLINK, LinkMode.COPY)
+            assert shelf.placed(name).stat().st_uid == ALICE
+            assert shelf.placed(name).read_bytes() == b"content\n"
+    assert linker.refusals[LinkMode.HARDLINK] == os.strerror(errno.EPERM)
+    assert sorted(os.listdir(shelf.environment)) == ["one", "two"]
+    assert oct(_mode(shelf.entry / "files" / "a.py")) == oct(0o444)
+
+
+@needs(linux)
+def test_another_file_system_gets_a_copy(shelf: Shelf, tmp_path: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system at hand")
+    file = shelf.add("a.py")
+    elsewhere = memory / f"pip-sharedcache-{os.getpid()}"
+    linker = _linker(LinkMode.HARDLINK)
+    try:
+        with Directory.open(shelf.entry) as held:
+            parent = Parent.of(os.stat(memory), True)
+            used = linker.place(held, OWN, file, str(elsewhere), parent, private=False)
+        assert used is LinkMode.COPY
+        assert elsewhere.read_bytes() == b"content\n"
+        assert int(elsewhere.stat().st_mtime) == MTIME
+    finally:
+        elsewhere.unlink()
+    assert linker.refusals[LinkMode.HARDLINK] == os.strerror(errno.EXDEV)
+
+
+@MASK
+@PROGRAM
+def test_a_group_environment_gives_the_group_its_bits(
+    shelf: Shelf, mask: int, executable: bool
+) -> None:
+    os.umask(mask)
+    shelf.environment.chmod(0o2775)
+    file = shelf.add("a", executable=executable)
+    shelf.place(_linker(LinkMode.COPY), file)
+    plain = (0o777 & ~mask) | 0o111 if executable else 0o666 & ~mask
+    granted = 0o070 if executable else 0o060
+    assert oct(_mode(shelf.placed())) == oct(plain | granted)
+
+
+@pytest.mark.parametrize(
+    ("mode", "grant"),
+    [(0o2775, 0o070), (0o2770, 0o070), (0o2760, 0o060), (0o775, 0), (0o2755, 0), (0o3777, 0o070)],
+    ids=lambda value: oct(value),
+)
+def test_only_a_setgid_directory_that_the_group_may_write_grants(
+    tmp_path: Path, mode: int, grant: int
+) -> None:
+    tmp_path.chmod(mode)
+    status = os.stat(tmp_path)
+    tmp_path.chmod(0o700)
+    assert Parent.of(status, True) == Parent(status.st_dev, grant)
+    assert Parent.of(status, False) == Parent(status.st_dev, 0)
+
+
+def test_a_group_environment_can_be_switched_off(shelf: Shelf) -> None:
+    shelf.environment.chmod(0o2775)
+    os.umask(0o077)
+    shelf.place(_linker(LinkMode.COPY, group_environment=False), shelf.add("a"))
+    assert oct(_mode(shelf.placed())) == oct(0o600)
+
+
+def test_without_ioctl_there_is_no_reflink(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "fcntl", None)
+    linker = _linker(LinkMode.REFLINK)
+    assert shelf.place(linker, shelf.add("a")) is LinkMode.COPY
+    assert linker.refusals == {LinkMode.REFLINK: "this system has no reflinks"}
+
+
+# -- one wheel
+
+FILES = {
+    "demo/__init__.py": b"x = 1\n",
+    "demo/sub/deep/data.txt": b"data",
+    "demo-1.0.data/scripts/run": b"#!python\n",
+    f"{INFO}/METADATA": b"Name: demo\n",
+    f"{INFO}/WHEEL": b"Wheel-Version: 1.0\n",
+    f"{INFO}/RECORD": b"",
+    f"{INFO}/licenses/LICENSE": b"free",
+}
+
+
+class Site:
+    """A shelf with a whole wheel, and placements of it into one library."""
+
+    def __init__(self, base: Path) -> None:
+        self.shelf = Shelf(base)
+        for path, data in FILES.items():
+            self.shelf.add(path, data, executable="scripts" in path)
+        self.library = self.shelf.environment / "site-packages"
+        self.scripts = self.shelf.environment / "bin"
+        self.report = Report()
+
+    def begin(self, mode: LinkMode = LinkMode.COPY, **how: Any) -> Placement:
+        entry = self.shelf.entry
+        status = os.stat(entry)
+        manifest = Manifest(
+            "demo-1.0-py3-none-any.whl", Digest("ab" * 32), 1, tuple(self.shelf.files.values())
+        )
+        made = Entry(entry, OWN, (status.st_dev, status.st_ino), manifest)
+        return Placement(made, Directory.open(entry), _linker(mode, **how), self.report)
+
+    def target(self, path: str) -> str:
+        """Where pip would save a path of the wheel."""
+        if path.startswith("demo-1.0.data/scripts/"):
+            return str(self.scripts / path.rpartition("/")[2])
+        return str(self.library / path)
+
+    def save(self, begun: Placement, *paths: str) -> None:
+        """What pip does with every file, the script and RECORD included."""
+        assert begun.stage(INFO) == begun.staged
+        for path in paths or FILES:
+            destination = begun.destination(path, self.target(path))
+            assert begun.save(path, destination)
+        if not paths:
+            record = self.library / begun.staged / "RECORD"
+            rows = [(f"{begun.staged}/{name}", "", "") for name in ("RECORD", "METADATA")]
+            rows += [("demo/__init__.py", "sha256=x", "6"), ("../bin/run,x", "", "")]
+            with record.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows(rows)
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.library)) if self.library.exists() else []
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_information_is_filled_under_another_name(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun)
+    assert site.names() == [begun.staged, "demo"]
+    assert begun.staged.startswith(f".{INFO}.")
+    assert begun.staged.endswith(f".{os.getpid()}.installing")
+    assert not begun.staged.endswith(".dist-info")
+    assert (site.library / begun.staged / "licenses" / "LICENSE").read_bytes() == b"free"
+    begun.undo()
+
+
+def test_committed_it_appears_under_its_own_name(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun)
+    begun.commit()
+    assert site.names() == ["demo", INFO]
+    for path, data in FILES.items():
+        if not path.endswith("RECORD"):
+            assert Path(site.target(path)).read_bytes() == data
+    assert begun.revealed
+    begun.reveal()
+
+
+def test_its_record_speaks_of_its_own_name(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun)
+    record = site.library / begun.staged / "RECORD"
+    record.chmod(0o640)
+    begun.commit()
+    final = site.library / INFO / "RECORD"
+    with final.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == sorted(rows)
+    assert ["../bin/run,x", "", ""] in rows
+    assert [f"{INFO}/METADATA", "", ""] in rows
+    assert [f"{INFO}/RECORD", "", ""] in rows
+    assert final.read_bytes().endswith(b"\r\n")
+    assert b"installing" not in final.read_bytes()
+    assert oct(_mode(final)) == oct(0o640)
+    assert not list(final.parent.glob("*.new"))
+
+
+def test_paths_that_look_like_the_staging_name_elsewhere_stay(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun)
+    record = site.library / begun.staged / "RECORD"
+    odd = f"demo/{begun.staged}/x"
+    record.write_text(f"{odd},,\n\n{begun.staged}/RECORD,,\n")
+    begun.commit()
+    lines = (site.library / INFO / "RECORD").read_text().splitlines()
+    assert f"{odd},," in lines
+    assert f"{INFO}/RECORD,," in lines
+
+
+@pytest.mark.parametrize("nested", [f"{INFO}/licenses/LICENSE", f"{INFO}/a/../METADATA"])
+def test_destinations_keep_what_lies_below_the_information(site: Site, nested: str) -> None:
+    begun = site.begin()
+    begun.stage(INFO)
+    inside = os.path.normpath(nested[len(INFO) + 1 :])
+    expected = site.library / begun.staged / inside
+    assert begun.destination(nested, str(site.library / INFO / inside)) == str(expected)
+    begun.undo()
+
+
+def test_other_destinations_are_pips(site: Site) -> None:
+    begun = site.begin()
+    assert begun.destination(f"{INFO}/METADATA", "/x/y") == "/x/y", "nothing is staged yet"
+    begun.stage(INFO)
+    for path in ("demo/__init__.py", f"{INFO}x/METADATA", f"demo/{INFO}/METADATA"):
+        assert begun.destination(path, "/x/y") == "/x/y"
+    begun.undo()
+
+
+def test_files_that_the_entry_does_not_list_are_left_to_pip(site: Site) -> None:
+    begun = site.begin()
+    assert not begun.save("demo/other.py", site.target("demo/other.py"))
+    assert not site.library.exists()
+    begun.undo()
+
+
+@LINKING
+def test_information_and_scripts_are_private_copies(site: Site, mode: LinkMode) -> None:
+    begun = site.begin(mode)
+    site.save(begun)
+    begun.commit()
+    for path in FILES:
+        placed = Path(site.target(path))
+        linked = placed.is_symlink() or placed.stat().st_nlink > 1
+        assert linked is path.startswith("demo/"), path
+    assert site.report.placed[mode] == 2
+    assert sum(site.report.placed.values()) == len(FILES)
+    assert site.report.placed_bytes[mode] == 10
+
+
+def test_undone_nothing_is_left(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun)
+    cache = site.library / "demo" / "__pycache__"
+    cache.mkdir()
+    (cache / f"__init__.{sys.implementation.cache_tag}.pyc").touch()
+    begun.undo()
+    assert os.listdir(site.shelf.environment) == []
+
+
+def test_undone_what_was_there_before_stays(site: Site) -> None:
+    site.library.mkdir()
+    (site.library / "demo").mkdir()
+    (site.library / "demo" / "mine.py").touch()
+    (site.library / "demo" / "__pycache__").mkdir()
+    (site.library / "demo" / "__pycache__" / "mine.pyc").touch()
+    site.scripts.mkdir()
+    begun = site.begin()
+    site.save(begun)
+    begun.undo()
+    left = {p.relative_to(site.library).as_posix() for p in site.library.rglob("*")}
+    assert left == {"demo", "demo/mine.py", "demo/__pycache__", "demo/__pycache__/mine.pyc"}
+    assert os.listdir(site.scripts) == []
+
+
+def test_undone_a_file_that_was_replaced_is_not_taken_away(site: Site) -> None:
+    (site.library / "demo").mkdir(parents=True)
+    (site.library / "demo" / "__init__.py").write_text("old")
+    begun = site.begin()
+    site.save(begun)
+    begun.undo()
+    assert (site.library / "demo" / "__init__.py").exists()
+
+
+def test_undone_before_anything_was_placed_is_nothing(site: Site) -> None:
+    site.begin().undo()
+    assert not site.library.exists()
+
+
+def test_undo_does_not_raise_where_files_are_gone(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun)
+    remove_tree(site.library)
+    begun.undo()
+    assert os.listdir(site.shelf.environment) == []
+
+
+@needs(root)
+def test_undo_says_what_it_cannot_take_back(
+    shared_tmp: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(shared_tmp)
+    os.chown(site.shelf.environment, ALICE, GROUP)
+    with as_user(ALICE):
+        begun = site.begin()
+        site.save(begun)
+    (site.library / "demo").chmod(0o555)
+    os.chown(site.library / "demo", 0, 0)
+    with as_user(ALICE):
+        begun.undo()
+    messages = [record.getMessage() for record in caplog.records]
+    assert f"{site.library / 'demo' / '__init__.py'} is left over: Permission denied" in messages
+    assert all("\n" not in message for message in messages)
+
+
+def test_a_damaged_file_is_told_and_pip_can_go_on(site: Site) -> None:
+    stored = site.shelf.entry / "files" / "demo/__init__.py"
+    stored.unlink()
+    begun = site.begin()
+    begun.stage(INFO)
+    with pytest.raises(DamagedEntry):
+        begun.save("demo/__init__.py", site.target("demo/__init__.py"))
+    # pip saves this one itself; the directory for it is there.
+    Path(site.target("demo/__init__.py")).write_bytes(b"x = 1\n")
+    rest = [path for path in FILES if path != "demo/__init__.py"]
+    site.save(begun, *rest)
+    begun.commit()
+    assert site.names() == ["demo", INFO]
+
+
+def test_an_existing_information_is_written_over(site: Site) -> None:
+    old = site.library / INFO
+    (old / "licenses").mkdir(parents=True)
+    for name in ("METADATA", "RECORD", "licenses/LICENSE", "direct_url.json"):
+        (old / name).write_text("old")
+    begun = site.begin()
+    site.save(begun)
+    begun.commit()
+    assert site.names() == ["demo", INFO]
+    assert (old / "METADATA").read_bytes() == FILES[f"{INFO}/METADATA"]
+    assert (old / "licenses" / "LICENSE").read_bytes() == b"free"
+    assert (old / "WHEEL").exists()
+    assert (old / "direct_url.json").read_text() == "old"
+    assert b"demo/__init__.py" in (old / "RECORD").read_bytes()
+
+
+def test_written_over_metadata_and_record_come_last(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site.library / INFO).mkdir(parents=True)
+    (site.library / INFO / "old").touch()
+    begun = site.begin()
+    site.save(begun)
+    moved: list[str] = []
+    replace = os.replace
+
+    def noted(source: Any, target: Any) -> None:
+        moved.append(os.path.relpath(target, site.library / INFO))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    begun.commit()
+    assert moved[-2:] == ["METADATA", "RECORD"]
+    assert {"WHEEL", "licenses/LICENSE"} <= set(moved)
+
+
+@pytest.mark.parametrize("kind", ["file", "symlink", "dangling"])
+def test_information_is_not_merged_into_what_is_no_directory(site: Site, kind: str) -> None:
+    site.library.mkdir()
+    precious = site.library.parent / "precious"
+    precious.mkdir()
+    (precious / "METADATA").write_text("precious")
+    if kind == "file":
+        (site.library / INFO).touch()
+    else:
+        to = precious if kind == "symlink" else site.library.parent / "none"
+        (site.library / INFO).symlink_to(to)
+    begun = site.begin()
+    site.save(begun)
+    with pytest.raises(OSError):
+        begun.commit()
+    begun.undo()
+    assert site.names() == [INFO]
+    assert (precious / "METADATA").read_text() == "precious"
+    assert os.listdir(precious) == ["METADATA"]
+
+
+def test_a_wheel_without_information_is_committed_all_the_same(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun, "demo/__init__.py")
+    begun.commit()
+    assert site.names() == ["demo"]
+
+
+def test_information_that_pip_has_removed_is_not_missed(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun)
+    remove_tree(site.library / begun.staged)
+    begun.commit()
+    assert site.names() == ["demo"]
+
+
+@MASK
+def test_directories_are_made_by_the_umask(site: Site, mask: int) -> None:
+    os.umask(mask)
+    begun = site.begin()
+    site.save(begun)
+    begun.commit()
+    for path in ("demo", "demo/sub", "demo/sub/deep", INFO):
+        assert oct(_mode(site.library / path)) == oct(0o777 & ~mask)
+
+
+@needs(root)
+@MASK
+def test_in_a_group_environment_the_group_gets_all_that_is_made(tmp_path: Path, mask: int) -> None:
+    site = Site(tmp_path)
+    os.chown(site.shelf.environment, -1, GROUP)
+    site.shelf.environment.chmod(0o2775)
+    os.umask(mask)
+    begun = site.begin()
+    site.save(begun)
+    assert begun.save_bytecode(site.target("demo/__init__.py")) is None
+    begun.commit()
+    made = [site.library, site.scripts, *site.library.rglob("*"), *site.scripts.rglob("*")]
+    for path in made:
+        assert path.stat().st_gid == GROUP
+        if path.is_dir():
+            assert oct(_mode(path)) == oct(0o2777 & ~mask | 0o2070), path
+        elif path.name == "run":
+            assert oct(_mode(path)) == oct((0o777 & ~mask) | 0o111 | 0o070)
+        else:
+            assert oct(_mode(path)) == oct(0o666 & ~mask | 0o060), path
+    assert (site.library / INFO / "RECORD").is_file()
+    assert (site.library / "demo" / "__pycache__").is_dir()
+
+
+def _group_site(base: Path) -> Site:
+    site = Site(base)
+    site.shelf.environment.chmod(0o2775)
+    return site
+
+
+def _pip_writes(site: Site, begun: Placement, *paths: str, record: tuple[str, ...] = ()) -> None:
+    """Files that pip writes itself, by the umask; RECORD lists them and what else is said."""
+
+    def now(path: str) -> str:
+        return path.replace(INFO, begun.staged)
+
+    for path in paths:
+        with (site.library / now(path)).open("x") as file:
+            file.write("by pip")
+    wheels = [path for path in FILES if "scripts" not in path]
+    with (site.library / begun.staged / "RECORD").open("w", newline="") as file:
+        csv.writer(file).writerows((now(path), "", "") for path in (*wheels, *paths, *record))
+
+
+def test_in_a_group_environment_the_group_gets_what_pip_wrote(tmp_path: Path) -> None:
+    """Without reading RECORD a colleague could not uninstall."""
+    site = _group_site(tmp_path)
+    os.umask(0o077)
+    begun = site.begin()
+    site.save(begun)
+    begun.save_bytecode(site.target("demo/__init__.py"))
+    (site.library / "demo" / "unlisted").touch()
+    _pip_writes(site, begun, f"{INFO}/INSTALLER", PYC, "../bin/demo")
+    (site.scripts / "demo").chmod(0o711)
+    begun.commit()
+    for path in (f"{INFO}/INSTALLER", f"{INFO}/RECORD", PYC):
+        assert oct(_mode(site.library / path)) == oct(0o660), path
+    assert oct(_mode(site.scripts / "demo")) == oct(0o771)
+    assert oct(_mode(site.library / "demo" / "unlisted")) == oct(0o600), "not of this wheel"
+
+
+def test_elsewhere_what_pip_wrote_stays_as_it_is(site: Site) -> None:
+    os.umask(0o077)
+    begun = site.begin()
+    site.save(begun)
+    _pip_writes(site, begun, f"{INFO}/INSTALLER", "demo/x.pyc")
+    begun.commit()
+    for path in (f"{INFO}/INSTALLER", f"{INFO}/RECORD", "demo/x.pyc"):
+        assert oct(_mode(site.library / path)) == oct(0o600), path
+
+
+def test_switched_off_what_pip_wrote_stays_as_it_is(tmp_path: Path) -> None:
+    site = _group_site(tmp_path)
+    os.umask(0o077)
+    begun = site.begin(group_environment=False)
+    site.save(begun)
+    _pip_writes(site, begun, f"{INFO}/INSTALLER")
+    begun.commit()
+    assert oct(_mode(site.library / INFO / "INSTALLER")) == oct(0o600)
+
+
+@LINKING
+def test_in_a_group_environment_linked_files_keep_the_stores_modes(
+    tmp_path: Path, mode: LinkMode
+) -> None:
+    site = _group_site(tmp_path)
+    stored = [path for path in site.shelf.entry.rglob("*") if path.is_file()]
+    begun = site.begin(mode)
+    site.save(begun)
+    before = {path: _status(path) for path in stored}
+    _pip_writes(site, begun, f"{INFO}/INSTALLER")
+    begun.commit()
+    assert {path: _status(path) for path in stored} == before
+    assert _mode(site.library / INFO / "INSTALLER") & 0o060 == 0o060
+    placed = site.library / "demo" / "__init__.py"
+    assert os.path.samefile(placed, site.shelf.entry / "files" / "demo" / "__init__.py")
+
+
+@needs(root)
+def test_a_colleagues_file_that_record_lists_is_left_alone(tmp_path: Path) -> None:
+    site = _group_site(tmp_path)
+    begun = site.begin()
+    site.save(begun)
+    _pip_writes(site, begun, "demo/theirs.pyc")
+    theirs = site.library / "demo" / "theirs.pyc"
+    theirs.chmod(0o600)
+    os.chown(theirs, ALICE, GROUP)
+    before = _status(theirs)
+    begun.commit()
+    assert _status(theirs) == before
+    assert site.names() == ["demo", INFO]
+
+
+@needs(root)
+def test_a_file_that_may_not_be_opened_does_not_stop_the_installation(shared_tmp: Path) -> None:
+    (shared_tmp / "theirs").mkdir()
+    site = _group_site(shared_tmp / "theirs")
+    os.chown(site.shelf.environment, ALICE, GROUP)
+    site.shelf.environment.chmod(0o2775)
+    with as_user(ALICE, gid=GROUP):
+        begun = site.begin()
+        site.save(begun)
+        _pip_writes(site, begun, "demo/theirs.pyc")
+    theirs = site.library / "demo" / "theirs.pyc"
+    theirs.chmod(0o600)
+    os.chown(theirs, ALICE + 1, GROUP)
+    before = _status(theirs)
+    with as_user(ALICE, gid=GROUP):
+        begun.commit()
+    assert site.names() == ["demo", INFO]
+    assert _status(theirs) == before
+
+
+def _wait_for_a_tick(path: Path) -> None:
+    """Until the file system's clock, which goes in steps, is later than the path's last change."""
+    probe = path.with_name("probe")
+    while True:
+        probe.touch()
+        later = probe.stat().st_ctime_ns > path.stat().st_ctime_ns
+        probe.unlink()
+        if later:
+            return
+
+
+def test_what_record_lists_beyond_the_wheel_is_left_alone(tmp_path: Path) -> None:
+    """A wheel's own RECORD may name any path, and pip keeps such rows."""
+    site = _group_site(tmp_path)
+    secret = site.shelf.environment / "secret"
+    secret.write_text("mine")
+    secret.chmod(0o600)
+    _wait_for_a_tick(secret)
+    begun = site.begin()
+    site.save(begun)
+    before = _status(secret)
+    _pip_writes(site, begun, record=("../secret", "ghost/deep/x.py"))
+    begun.commit()
+    assert _status(secret) == before
+    assert site.names() == ["demo", INFO]
+
+
+# -- shared bytecode
+
+BAD = "demo/bad.py"
+
+
+def _with_bytecode(site: Site, begun: Placement) -> Path:
+    """Bytecode for the site's sources; where it lies."""
+    other = Shelf(site.shelf.entry.parent / "bytecode")
+    file = other.add(PYC, b"compiled")
+    status = os.stat(other.entry)
+    manifest = Manifest("key", Digest("ab" * 32), 0, (file,), (BAD,))
+    made = Entry(other.entry, OWN, (status.st_dev, status.st_ino), manifest)
+    begun.use_bytecode(made, Directory.open(other.entry))
+    return other.entry / "files" / PYC
+
+
+@pytest.fixture
+def with_source(site: Site) -> tuple[Site, Placement]:
+    site.shelf.add(BAD, b"no Python\n")
+    begun = site.begin()
+    begun.stage(INFO)
+    for path in ("demo/__init__.py", BAD):
+        begun.save(path, site.target(path))
+    return site, begun
+
+
+def test_bytecode_has_three_answers(with_source: tuple[Site, Placement]) -> None:
+    site, begun = with_source
+    assert begun.save_bytecode(site.target("demo/__init__.py")) is None, "there is none yet"
+    _with_bytecode(site, begun)
+    assert begun.save_bytecode(site.target(BAD)) is False
+    assert begun.save_bytecode(site.target("demo/by_pip.py")) is None
+    assert not (site.library / "demo" / "__pycache__").exists()
+    assert begun.save_bytecode(site.target("demo/__init__.py")) is True
+    placed = site.library / PYC
+    assert placed.read_bytes() == b"compiled"
+    assert os.listdir(placed.parent) == [placed.name]
+    begun.undo()
+    assert not (site.library / "demo").exists()
+
+
+def test_placed_bytecode_does_not_write_through_what_is_there(
+    with_source: tuple[Site, Placement],
+) -> None:
+    site, begun = with_source
+    _with_bytecode(site, begun)
+    (site.library / PYC).parent.mkdir()
+    other = site.shelf.environment / "other"
+    other.write_text("old")
+    os.link(other, site.library / PYC)
+    assert begun.save_bytecode(site.target("demo/__init__.py")) is True
+    assert (site.library / PYC).read_bytes() == b"compiled"
+    assert other.read_text() == "old"
+    begun.commit()
+
+
+def test_damaged_bytecode_is_told_and_nothing_placed(with_source: tuple[Site, Placement]) -> None:
+    site, begun = with_source
+    stored = _with_bytecode(site, begun)
+    stored.unlink()
+    with pytest.raises(DamagedEntry):
+        begun.save_bytecode(site.target("demo/__init__.py"))
+    assert not (site.library / PYC).exists()
+    begun.commit()
+
+
+def test_a_source_that_pip_wrote_over_has_no_shared_bytecode(
+    with_source: tuple[Site, Placement],
+) -> None:
+    """Saved a second time from the wheel, after the store's file turned out to be damaged."""
+    site, begun = with_source
+    _with_bytecode(site, begun)
+    stored = site.shelf.entry / "files" / "demo" / "__init__.py"
+    stored.unlink()
+    with pytest.raises(DamagedEntry):
+        begun.save("demo/__init__.py", site.target("demo/__init__.py"))
+    assert begun.save_bytecode(site.target("demo/__init__.py")) is None
+    begun.undo()
+
+
+@needs(root)
+def test_in_a_group_environment_the_group_gets_shared_bytecode(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    os.chown(site.shelf.environment, -1, GROUP)
+    site.shelf.environment.chmod(0o2775)
+    os.umask(0o077)
+    begun = site.begin()
+    begun.stage(INFO)
+    begun.save("demo/__init__.py", site.target("demo/__init__.py"))
+    _with_bytecode(site, begun)
+    assert begun.save_bytecode(site.target("demo/__init__.py")) is True
+    begun.commit()
+    assert oct(_mode(site.library / PYC)) == oct(0o660)
+    assert oct(_mode((site.library / PYC).parent)) == oct(0o2770)
+    assert (site.library / PYC).stat().st_gid == GROUP
+
+
+def test_elsewhere_no_directory_for_bytecode_is_made(site: Site) -> None:
+    begun = site.begin()
+    site.save(begun, "demo/__init__.py")
+    assert begun.save_bytecode(site.target("demo/__init__.py")) is None
+    assert not (site.library / "demo" / "__pycache__").exists()
+    begun.undo()
+
+
+def test_switched_off_a_group_environment_is_as_any_other(site: Site) -> None:
+    site.shelf.environment.chmod(0o2775)
+    os.umask(0o077)
+    begun = site.begin(group_environment=False)
+    site.save(begun)
+    begun.commit()
+    assert _mode(site.library / "demo") & 0o077 == 0
+    assert oct(_mode(site.library / "demo" / "__init__.py")) == oct(0o600)
+
+
+def test_directories_that_are_there_keep_their_modes(site: Site) -> None:
+    site.shelf.environment.chmod(0o2775)
+    (site.library / "demo").mkdir(parents=True)
+    (site.library / "demo").chmod(0o700)
+    begun = site.begin()
+    site.save(begun)
+    begun.commit()
+    assert oct(_mode(site.library / "demo")) == oct(0o700)
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling"])
+def test_a_parent_that_is_no_directory_is_pips_error(site: Site, kind: str) -> None:
+    site.library.mkdir()
+    if kind == "file":
+        (site.library / "demo").touch()
+    else:
+        (site.library / "demo").symlink_to(site.library / "none")
+    begun = site.begin()
+    begun.stage(INFO)
+    with pytest.raises(OSError):
+        begun.save("demo/__init__.py", site.target("demo/__init__.py"))
+    begun.undo()
+    assert os.path.lexists(site.library / "demo")
+    assert not (site.library / "none").exists()
+
+
+def test_a_relative_library_will_do(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(site.shelf.environment)
+    begun = site.begin()
+    begun.stage(INFO)
+    for path in ("demo/__init__.py", f"{INFO}/METADATA"):
+        begun.save(path, begun.destination(path, os.path.join("lib", path)))
+    begun.commit()
+    assert sorted(os.listdir("lib")) == ["demo", INFO]
+
+
+# -- what killed installations left
+
+
+def _dead_pid() -> int:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
+
+
+def _left_over(site: Site, info: str, pid: int, host: str = "") -> Path:
+    left = site.library / f".{info}.{host or placement._HOST}.{pid}.installing"
+    (left / "licenses").mkdir(parents=True)
+    (left / "licenses" / "x").touch()
+    return left
+
+
+def test_what_a_killed_installation_left_is_removed(site: Site) -> None:
+    left = _left_over(site, INFO, _dead_pid())
+    begun = site.begin()
+    site.save(begun)
+    assert not left.exists()
+    begun.commit()
+    assert site.names() == ["demo", INFO]
+
+
+@pytest.mark.parametrize("which", ["living", "of another distribution", "of another machine"])
+def test_what_may_be_in_use_stays(site: Site, which: str) -> None:
+    left = {
+        "living": lambda: _left_over(site, INFO, os.getppid()),
+        "of another distribution": lambda: _left_over(site, "other-1.0.dist-info", _dead_pid()),
+        "of another machine": lambda: _left_over(site, INFO, _dead_pid(), "elsewhere"),
+    }[which]()
+    begun = site.begin()
+    site.save(begun)
+    assert (left / "licenses" / "x").exists()
+    begun.commit()
+
+
+@needs(root)
+def test_what_somebody_else_left_is_theirs(site: Site) -> None:
+    left = _left_over(site, INFO, _dead_pid())
+    os.chown(left, ALICE, GROUP)
+    begun = site.begin()
+    site.save(begun)
+    assert (left / "licenses" / "x").exists()
+    begun.commit()
+
+
+def test_what_this_very_number_left_is_not_taken_over(site: Site) -> None:
+    """A container's installer has the same process number each time."""
+    left = _left_over(site, INFO, os.getpid())
+    begun = site.begin()
+    site.save(begun)
+    assert left.name == begun.staged
+    assert not (left / "licenses" / "x").exists()
+    begun.commit()

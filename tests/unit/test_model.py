@@ -1,0 +1,229 @@
+"""Manifests survive the way to the disk and back; anything else is refused. Counts in words."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pip_sharedcache.model import (
+    FORMAT,
+    Digest,
+    Entry,
+    LinkMode,
+    Manifest,
+    Report,
+    StoredFile,
+    as_digest,
+    megabytes,
+    total_size,
+)
+
+DIGEST = Digest("0123456789abcdef" * 4)
+FILE = StoredFile("demo/__init__.py", 3, "ab" * 32, False, 1_700_000_000)
+MANIFEST = Manifest("demo-1.0-py3-none-any.whl", DIGEST, 1234, (FILE,))
+
+
+def _any_text(chance: random.Random, longest: int = 30) -> str:
+    alphabet = string.printable + 'äß€漢字😀\u200b\x00\x1f"\\/'
+    return "".join(chance.choice(alphabet) for _ in range(chance.randint(0, longest)))
+
+
+def _any_manifest(chance: random.Random) -> Manifest:
+    files = tuple(
+        StoredFile(
+            f"{_any_text(chance).replace('/', '_')}x/{_any_text(chance).replace('/', '_')}x",
+            chance.randrange(1 << 40),
+            f"{chance.getrandbits(256):064x}",
+            chance.random() < 0.5,
+            chance.randrange(1 << 33),
+        )
+        for _ in range(chance.randrange(8))
+    )
+    digest = Digest(f"{chance.getrandbits(256):064x}")
+    return Manifest(_any_text(chance), digest, chance.randrange(1 << 40), files)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_manifest_survives_the_way_to_text_and_back(seed: int) -> None:
+    manifest = _any_manifest(random.Random(seed))
+    text = manifest.to_json()
+    assert Manifest.from_json(text) == manifest
+    assert Manifest.from_json(text.encode("utf-8")) == manifest
+
+
+def test_executables_come_back_as_truth_values() -> None:
+    program = StoredFile("demo/run", 3, "ab" * 32, True, 1)
+    again = Manifest.from_json(Manifest("demo", DIGEST, 1, (program, FILE)).to_json())
+    assert [file.executable for file in again.files] == [True, False]
+
+
+def test_the_text_is_one_line_that_names_its_format() -> None:
+    text = MANIFEST.to_json()
+    assert "\n" not in text
+    assert json.loads(text)["format"] == FORMAT
+
+
+def _changed(**changes: Any) -> str:
+    data = json.loads(MANIFEST.to_json())
+    for key, value in changes.items():
+        if value is None:
+            del data[key]
+        else:
+            data[key] = value
+    return json.dumps(data)
+
+
+ROW = ["demo/__init__.py", 3, "ab" * 32, 0, 1]
+
+MALFORMED: dict[str, str | bytes] = {
+    "empty": "",
+    "cut short": MANIFEST.to_json()[:-20],
+    "zeros": b"\0" * 200,
+    "not utf-8": b'{"format": "\xff\xfe"}',
+    "a list": "[]",
+    "a number": "1",
+    "null": "null",
+    "a text": '"format"',
+    "nested without end": "[" * 100_000,
+    "nested objects": '{"a":' * 100_000,
+    "older format": _changed(format=0),
+    "newer format": _changed(format=FORMAT + 1),
+    "format as text": _changed(format=str(FORMAT)),
+    "no format": _changed(format=None),
+    "no filename": _changed(filename=None),
+    "no digest": _changed(sha256=None),
+    "no size": _changed(size=None),
+    "no files": _changed(files=None),
+    "filename is a number": _changed(filename=7),
+    "filename is a list": _changed(filename=["a"]),
+    "digest is short": _changed(sha256=DIGEST[:-1]),
+    "digest is long": _changed(sha256=DIGEST + "0"),
+    "digest is not hexadecimal": _changed(sha256="g" * 64),
+    "digest with a line end": _changed(sha256=DIGEST + "\n"),
+    "digest is a number": _changed(sha256=7),
+    "size is a text": _changed(size="7"),
+    "size is a fraction": _changed(size=7.5),
+    "size is not a number": _changed(size=float("nan")),
+    "size with too many digits": _changed().replace("1234", "9" * 10_000),
+    "files is a number": _changed(files=7),
+    "files is a text": _changed(files="demo"),
+    "files is an empty text": _changed(files=""),
+    "files is an object": _changed(files={"a": 1}),
+    "files is an empty object": _changed(files={}),
+    "row is too short": _changed(files=[ROW[:4]]),
+    "row is too long": _changed(files=[[*ROW, 1]]),
+    "row is a number": _changed(files=[7]),
+    "row is null": _changed(files=[ROW, [None] * 5]),
+    "row is an object": _changed(files=[{"path": "a"}]),
+    "row is a text of five letters": _changed(files=["abcde"]),
+    "path is a number": _changed(files=[[7, *ROW[1:]]]),
+    "path is a list": _changed(files=[[["a"], *ROW[1:]]]),
+    "file size is a text": _changed(files=[[ROW[0], "3", *ROW[2:]]]),
+    "file digest is a number": _changed(files=[[*ROW[:2], 7, *ROW[3:]]]),
+    "file digest is null": _changed(files=[[*ROW[:2], None, *ROW[3:]]]),
+    "file mtime is a text": _changed(files=[[*ROW[:4], "1"]]),
+    "file mtime is a fraction": _changed(files=[[*ROW[:4], 1.5]]),
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_manifest_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_manifest_is_refused_or_differs_in_a_value_only(seed: int) -> None:
+    chance = random.Random(seed)
+    data = bytearray(_any_manifest(chance).to_json().encode("utf-8"))
+    for _ in range(chance.randint(1, 5)):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    try:
+        found = Manifest.from_json(bytes(data))
+    except ValueError:
+        return
+    assert Manifest.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (DIGEST, DIGEST),
+        (DIGEST.upper(), DIGEST),
+        (DIGEST[:-1], None),
+        (DIGEST + "0", None),
+        (DIGEST + "\n", None),
+        ("sha256:" + DIGEST, None),
+        ("", None),
+        ("x" * 64, None),
+        ("\u0660" * 64, None),
+    ],
+    ids=[
+        *("plain", "upper case", "short", "long", "line end", "prefix", "empty", "letters"),
+        "digits of another script",
+    ],
+)
+def test_only_64_hexadecimal_digits_are_a_digest(text: str, expected: str | None) -> None:
+    assert as_digest(text) == expected
+
+
+def test_an_entry_knows_where_its_wheel_lies() -> None:
+    entry = Entry(Path("/store/wheels/01") / DIGEST, 0, (1, 2), MANIFEST)
+    assert entry.wheel == Path(f"/store/wheels/01/{DIGEST}/demo-1.0-py3-none-any.whl")
+
+
+def test_total_size_is_that_of_all_files() -> None:
+    assert total_size([FILE, StoredFile("a", 10, "", False, 0)]) == 13
+    assert total_size([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (123_456, "123.5 kB"),
+        (1_000_000, "1.0 MB"),
+        (2_345_678_901, "2345.7 MB"),
+    ],
+)
+def test_sizes_are_said_in_pips_units(size: int, words: str) -> None:
+    assert megabytes(size) == words
+
+
+def test_a_run_that_found_all_is_told_in_one_line() -> None:
+    report = Report(installed=3, found=3, not_downloaded=2_500_000)
+    report.count(LinkMode.REFLINK, 1_000_000)
+    report.count(LinkMode.REFLINK, 500_000)
+    report.count(LinkMode.COPY, 9_000_000)
+    assert report.sentence(Path("/data/store")) == (
+        "Shared store: 3 of 3 distributions from /data/store; files 1 copied, 2 reflinked; "
+        "2.5 MB not downloaded; 1.5 MB not copied"
+    )
+
+
+def test_a_run_that_added_some_says_so() -> None:
+    report = Report(installed=2, published=2)
+    report.count(LinkMode.HARDLINK, 10)
+    report.count(LinkMode.SYMLINK, 20)
+    assert report.sentence(Path("/s")) == (
+        "Shared store: 0 of 2 distributions from /s; 2 added to it; "
+        "files 1 hard-linked, 1 symlinked; 0 bytes not downloaded; 30 bytes not copied"
+    )
+
+
+def test_a_run_that_could_not_add_says_so() -> None:
+    sentence = Report(installed=1, read_only=True).sentence(Path("/s"))
+    assert "others not added, since you may not write it" in sentence
+    assert "files" not in sentence
+
+
+def test_two_runs_do_not_share_their_counts() -> None:
+    Report().count(LinkMode.COPY, 5)
+    assert not Report().placed

@@ -1,0 +1,232 @@
+"""The code's own order: who may import whom, who may print, who may touch modes and links."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import REPOSITORY
+
+ROOT = REPOSITORY / "src" / "pip_sharedcache"
+PACKAGE = "pip_sharedcache"
+MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+#: From the bottom to the top: a module imports from its own layer's package and from below.
+LAYERS = (
+    ("errors",),
+    ("model",),
+    ("config",),
+    ("trust", "wheel"),
+    ("linker",),
+    ("store", "bytecode"),
+    ("install",),
+    ("interception",),
+    ("cli",),
+    ("__main__", "interception/__runner__"),
+)
+BASE = ("config", "model", "errors")
+#: Inside a package, from the bottom to the top.
+INSIDE = {
+    "bytecode": ("worker", "__init__"),
+    "linker": ("descriptors", "link", "placement", "__init__"),
+    "store": ("layout", "lookup", "publish", "__init__"),
+    "interception": ("seams", "configuration", "swap", "run", "__init__"),
+}
+DEPENDENCIES = {"pip", "packaging", "wrapt", "platformdirs"}
+
+#: Calls that link, clone, copy, or set an owner, a mode or a time. umask: only asked by trust.
+TOUCHES = {
+    "os": {
+        *("link", "symlink", "chmod", "fchmod", "lchmod", "chown", "fchown", "lchown", "utime"),
+        *("truncate", "ftruncate", "copy_file_range", "sendfile", "setxattr", "removexattr"),
+    },
+    "shutil": {
+        *("copy", "copy2", "copyfile", "copyfileobj", "copymode", "copystat", "copytree"),
+        *("move", "chown", "rmtree"),
+    },
+    "fcntl": {"ioctl"},
+}
+PATH_METHODS = {"chmod", "lchmod", "hardlink_to", "link_to", "symlink_to", "touch", "write_bytes"}
+
+MODULE = pytest.mark.parametrize("module", MODULES)
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / module).read_text(encoding="utf-8"), filename=module)
+
+
+def name_of(module: str) -> str:
+    """The part of the design a module belongs to: the top package or file, without .py."""
+    stem = module[: -len(".py")]
+    return stem if stem == "interception/__runner__" else stem.split("/")[0]
+
+
+def layer(name: str) -> int:
+    for number, names in enumerate(LAYERS):
+        if name in names:
+            return number
+    raise AssertionError(f"{name} has no layer in the design")
+
+
+def imports(module: str) -> Iterator[tuple[str, str]]:
+    """(module, name) of every import, at any depth of the file; name "" for a plain import."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, ""
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            for alias in node.names:
+                yield node.module or "", alias.name
+
+
+def own_imports(module: str) -> Iterator[str]:
+    """The own modules that it imports, as dotted names below the package."""
+    for source, name in imports(module):
+        if source == PACKAGE and name != "__version__":
+            yield name
+        elif source.startswith(PACKAGE + "."):
+            below = source[len(PACKAGE) + 1 :]
+            path = ROOT.joinpath(*below.split("."))
+            is_module = (path / f"{name}.py").exists() or (path / name).is_dir()
+            yield f"{below}.{name}" if is_module else below
+
+
+def test_all_modules_are_looked_at() -> None:
+    assert {"cli.py", "install.py", "store/publish.py", "linker/link.py"} <= set(MODULES)
+
+
+@MODULE
+def test_imports_go_in_one_direction(module: str) -> None:
+    if module == "__init__.py":
+        assert list(own_imports(module)) == []
+        return
+    mine = name_of(module)
+    for imported in own_imports(module):
+        other = imported.split(".")[0]
+        if other == mine and mine in INSIDE:
+            order = INSIDE[mine]
+            here = module[: -len(".py")].split("/")[1]
+            there = imported.split(".")[1] if "." in imported else "__init__"
+            assert order.index(there) < order.index(here), f"{module} imports {imported}"
+        else:
+            assert layer(other) < layer(mine), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("name", BASE)
+def test_the_base_imports_nothing_above_it(name: str) -> None:
+    assert {imported.split(".")[0] for imported in own_imports(f"{name}.py")} <= set(BASE)
+
+
+@MODULE
+def test_nobody_imports_the_package_root_but_for_its_version(module: str) -> None:
+    for source, name in imports(module):
+        if source == PACKAGE:
+            path = ROOT / name
+            is_own = path.with_suffix(".py").exists() or path.is_dir()
+            assert name and (name == "__version__" or is_own), f"{module}: {source} {name}"
+
+
+@MODULE
+def test_nobody_imports_the_runner(module: str) -> None:
+    assert not [found for found in imports(module) if "__runner__" in ".".join(found)]
+
+
+@MODULE
+def test_only_the_interception_imports_pip_and_wrapt(module: str) -> None:
+    if name_of(module).split("/")[0] == "interception":
+        return
+    for source, _ in imports(module):
+        assert source.split(".")[0] not in ("pip", "wrapt"), f"{module} imports {source}"
+
+
+@MODULE
+def test_what_is_imported_is_declared(module: str) -> None:
+    allowed = DEPENDENCIES | {PACKAGE} | set(getattr(sys, "stdlib_module_names", ()))
+    if not hasattr(sys, "stdlib_module_names"):
+        pytest.skip("this Python does not list its standard library")
+    for source, _ in imports(module):
+        assert source.split(".")[0] in allowed, f"{module} imports {source}"
+
+
+@MODULE
+def test_only_the_command_line_prints(module: str) -> None:
+    if module == "cli.py":
+        return
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("print", "input"), f"{module}:{node.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            named = f"{node.value.id}.{node.attr}"
+            assert named not in ("sys.stdout", "sys.stderr", "warnings.warn"), (
+                f"{module}:{node.lineno}: {named}"
+            )
+
+
+@MODULE
+def test_only_the_linker_links_copies_and_sets_modes(module: str) -> None:
+    if name_of(module) == "linker":
+        return
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom) and node.module in TOUCHES:
+            names = {alias.name for alias in node.names}
+            assert not names & TOUCHES[node.module], f"{module}:{node.lineno}"
+        if not isinstance(node, ast.Attribute):
+            continue
+        if isinstance(node.value, ast.Name) and node.value.id in TOUCHES:
+            assert node.attr not in TOUCHES[node.value.id], (
+                f"{module}:{node.lineno}: {node.value.id}.{node.attr}"
+            )
+        else:
+            assert node.attr not in PATH_METHODS, f"{module}:{node.lineno}: .{node.attr}"
+
+
+@MODULE
+def test_only_the_linker_asks_which_system_this_is(module: str) -> None:
+    if name_of(module) == "linker":
+        return
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            named = f"{node.value.id}.{node.attr}"
+            assert named not in ("os.name", "sys.platform"), f"{module}:{node.lineno}"
+    assert "platform" not in {source for source, _ in imports(module)}
+
+
+@MODULE
+def test_the_umask_is_asked_in_one_place_and_set_in_one(module: str) -> None:
+    if module in ("trust.py", "linker/descriptors.py"):
+        return
+    assert "umask" not in {
+        node.attr
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    }
+
+
+@MODULE
+def test_no_module_is_too_long(module: str) -> None:
+    assert len((ROOT / module).read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("path", [Path("x/y.py"), Path("a.py")], ids=str)
+def test_these_checks_see_what_they_look_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "import os\nfrom pip_sharedcache.cli import main\nprint(os.chmod('a', 0))\n"
+    monkeypatch.setitem(globals(), "tree", lambda module: ast.parse(source))
+    monkeypatch.setitem(globals(), "layer", lambda name: {"cli": 9}.get(name, 1))
+    for check in (
+        test_imports_go_in_one_direction,
+        test_only_the_command_line_prints,
+        test_only_the_linker_links_copies_and_sets_modes,
+    ):
+        with pytest.raises(AssertionError):
+            check(path.as_posix())

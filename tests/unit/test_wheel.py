@@ -1,0 +1,219 @@
+"""Reading wheels: what an ordinary one holds, and each thing that makes one unusual."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache import wheel
+from pip_sharedcache.errors import UnusualWheel
+from support.wheels import make_wheel
+
+INFO = "demo-1.0.dist-info"
+
+
+def _members(path: Path, filename: str = "") -> list[wheel.Member]:
+    with zipfile.ZipFile(path) as archive:
+        return wheel.members(archive, filename or path.name)
+
+
+def _refused(path: Path, filename: str = "") -> str:
+    with pytest.raises(UnusualWheel) as caught:
+        _members(path, filename)
+    assert str(caught.value).startswith(filename or path.name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("directories", [False, True], ids=["files only", "with directories"])
+def test_an_ordinary_wheel_gives_its_files(tmp_path: Path, directories: bool) -> None:
+    path = make_wheel(tmp_path, add_directory_entries=directories)
+    assert sorted(member.path for member in _members(path)) == [
+        *(f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL")),
+        "demo/__init__.py",
+        "demo/data.txt",
+        "demo/part/__init__.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        (stat.S_IFREG | 0o755, True),
+        (stat.S_IFREG | 0o001, True),
+        (stat.S_IFREG | 0o644, False),
+        (stat.S_IFLNK | 0o777, False),
+        (0o755, False),
+        (0, False),
+    ],
+    ids=["program", "for others", "plain", "symlink", "no kind", "nothing"],
+)
+def test_executable_is_what_pip_takes_for_it(tmp_path: Path, mode: int, expected: bool) -> None:
+    path = make_wheel(tmp_path)
+    info = zipfile.ZipInfo("demo/run")
+    info.external_attr = mode << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(info, b"#!/bin/sh\n")
+    (found,) = [member for member in _members(path) if member.path == "demo/run"]
+    assert found.executable is expected
+
+
+@pytest.mark.parametrize("key", sorted(wheel.SCHEME_KEYS), ids=lambda key: f"{key}")
+def test_every_scheme_of_pips_is_ordinary(tmp_path: Path, key: str) -> None:
+    files = {f"demo-1.0.data/{key}/a/b.txt": "b", "demo/__init__.py": ""}
+    paths = [member.path for member in _members(make_wheel(tmp_path, files=files))]
+    assert f"demo-1.0.data/{key}/a/b.txt" in paths
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("My.Demo", "1.0"), ("demo_x-y", "2.0+local"), ("UPPER", "1!3"), ("a", "1.0.dev1")],
+)
+def test_names_are_compared_as_pip_compares_them(tmp_path: Path, name: str, version: str) -> None:
+    assert _members(make_wheel(tmp_path, name, version))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("demo/ü/漢字.py", "demo/with space", "demo/..x", "demo/...", "demo/.hidden", "top.py"),
+        *("demo/" + "x" * 255, "demo/%41", "a.dist-info.txt", "demo/a.data/b"),
+    ],
+    ids=lambda path: ascii(path)[:30],
+)
+def test_odd_but_plain_paths_are_ordinary(tmp_path: Path, path: str) -> None:
+    found = _members(make_wheel(tmp_path, files={path: ""}))
+    assert path in [member.path for member in found]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/etc/passwd", "plain relative path"),
+        ("../evil.py", "plain relative path"),
+        ("demo/../../evil.py", "plain relative path"),
+        ("demo/..", "plain relative path"),
+        ("./demo.py", "plain relative path"),
+        ("demo//x.py", "plain relative path"),
+        ("demo/./x.py", "plain relative path"),
+        ("demo\\x.py", "character"),
+        ("C:/evil.py", "character"),
+        ("demo/x.py:stream", "character"),
+        ("demo/" + "x" * 256, "too long"),
+        ("demo/" + "ü" * 128, "too long"),
+        ("demo-1.0.data/scripts", "scheme"),
+        ("demo-1.0.data/lib/x.py", "scheme"),
+        ("demo-1.0.data/Scripts/x", "scheme"),
+        ("other-1.0.data/unknown/x", "scheme"),
+        ("x.data", "scheme"),
+    ],
+    ids=lambda text: ascii(text)[:30],
+)
+def test_an_unusual_path_is_left_to_pip(tmp_path: Path, path: str, words: str) -> None:
+    assert words in _refused(make_wheel(tmp_path, files={path: "x"}))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("", "plain relative path"), ("demo/\0", "character"), ("demo/\ud800", "not text")],
+    ids=["empty", "zero byte", "no text"],
+)
+def test_paths_that_only_a_broken_archive_gives_are_left_to_pip(
+    tmp_path: Path, path: str, words: str
+) -> None:
+    source = make_wheel(tmp_path)
+    with zipfile.ZipFile(source) as archive:
+        archive.infolist()[0].filename = path
+        with pytest.raises(UnusualWheel, match=words):
+            wheel.members(archive, source.name)
+
+
+def test_an_encrypted_file_is_left_to_pip(tmp_path: Path) -> None:
+    source = make_wheel(tmp_path)
+    with zipfile.ZipFile(source) as archive:
+        archive.infolist()[0].flag_bits |= 0x1
+        with pytest.raises(UnusualWheel, match="encrypted"):
+            wheel.members(archive, source.name)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_file_named_twice_is_left_to_pip(tmp_path: Path) -> None:
+    source = make_wheel(tmp_path)
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr("demo/__init__.py", "other")
+    assert "names a file twice" in _refused(source)
+
+
+@pytest.mark.parametrize("deep", ["demo/x/y.py", "demo/x/y/z.py"])
+def test_a_file_that_is_a_directory_too_is_left_to_pip(tmp_path: Path, deep: str) -> None:
+    refused = _refused(make_wheel(tmp_path, files={"demo/x": "", deep: ""}))
+    assert "'demo/x' is a file and a directory" in refused
+
+
+@pytest.mark.parametrize(
+    "filename",
+    ["demo.whl", "demo-1.0.zip", "demo-1.0-py3.whl", "demo-x-py3-none-any.whl", "-1.0-a-b-c.whl"],
+)
+def test_a_file_name_that_is_no_wheels_is_left_to_pip(tmp_path: Path, filename: str) -> None:
+    _refused(make_wheel(tmp_path), filename)
+
+
+def test_a_wheel_of_another_name_is_left_to_pip(tmp_path: Path) -> None:
+    assert INFO in _refused(make_wheel(tmp_path), "other-1.0-py3-none-any.whl")
+
+
+def test_no_information_is_left_to_pip(tmp_path: Path) -> None:
+    source = tmp_path / "demo-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("demo.py", "")
+    assert "0 .dist-info" in _refused(source)
+    with zipfile.ZipFile(source, "w"):
+        pass
+    assert "0 .dist-info" in _refused(source)
+
+
+def test_two_informations_are_left_to_pip(tmp_path: Path) -> None:
+    source = make_wheel(tmp_path, files={"other-1.0.dist-info/METADATA": ""})
+    assert "2 .dist-info" in _refused(source)
+
+
+def test_information_below_the_top_is_none(tmp_path: Path) -> None:
+    source = make_wheel(tmp_path, files={"demo/other-1.0.dist-info/METADATA": ""})
+    assert _members(source)
+    with zipfile.ZipFile(tmp_path / "demo-1.0-py3-none-any.whl", "w") as archive:
+        for name in ("METADATA", "RECORD", "WHEEL"):
+            archive.writestr(f"demo/{INFO}/{name}", "")
+    assert "0 .dist-info" in _refused(tmp_path / "demo-1.0-py3-none-any.whl")
+
+
+@pytest.mark.parametrize("missing", ["METADATA", "RECORD", "WHEEL"])
+def test_each_required_file_that_lacks_is_left_to_pip(tmp_path: Path, missing: str) -> None:
+    source = tmp_path / "demo-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(source, "w") as archive:
+        for name in {"METADATA", "RECORD", "WHEEL"} - {missing}:
+            archive.writestr(f"{INFO}/{name}", "")
+    assert f"has no {missing}" in _refused(source)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1], ids=str)
+def test_digest_and_size_are_those_of_all_bytes(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    data = bytes(range(256)) * (size // 256 + 1)
+    path.write_bytes(data[:size])
+    assert wheel.digest_of(path) == (hashlib.sha256(data[:size]).hexdigest(), size)
+
+
+def test_a_missing_file_has_no_digest(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        wheel.digest_of(tmp_path / "none")
+
+
+def test_blocks_are_the_rest_in_pieces_of_a_mebibyte() -> None:
+    file = io.BytesIO(b"x" * ((2 << 20) + 5))
+    file.seek(3)
+    assert [len(block) for block in wheel.blocks(file)] == [1 << 20, 1 << 20, 2]

@@ -1,6 +1,12 @@
 """``python -m pip_sharedcache``: see :mod:`pip_sharedcache.cli`."""
 
+import os
 import sys
+
+# As pip's own __main__: a wrapt.py or packaging.py that lies in the current directory is somebody
+# else's code, and must not run in our place.
+if sys.path[0] in ("", os.getcwd()):
+    sys.path.pop(0)
 
 from pip_sharedcache.cli import main
 

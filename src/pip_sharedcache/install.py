@@ -234,7 +234,10 @@ class Session:
             return placement.save_bytecode(source)
         except DamagedEntry as error:
             self._say_once(f"Damaged bytecode in the shared store is not used: {error}")
-            return None
+        except OSError as error:
+            # A colleague's __pycache__, a full disk: pip tries too, and goes on without.
+            logger.debug("No bytecode for %s: %s", source, error)
+        return None
 
     def _find_or_compile(self, placement: Placement) -> None:
         if self.store is None:

@@ -149,6 +149,9 @@ INSTALL_SEAMS = (
     FORCE_REMOVE,
 )
 
+#: Which paths pip moves aside, in sorted order, before it installs another version.
+COMPACT = Seam("pip._internal.req.req_uninstall", "compact", ("paths",))
+
 #: How pip's script maker writes a file; a pip that writes scripts otherwise does without.
 WRITE_SCRIPT = Seam("pip._vendor.distlib.util", "FileOperator.write_binary_file", ("path", "data"))
 

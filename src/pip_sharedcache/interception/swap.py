@@ -60,6 +60,7 @@ class Swap:
             (seams.NEW_FILE, self._new_file),
             (seams.SAVE_FILE, self._save_file),
             (seams.ENSURE_DIRECTORY, self._ensure_directory),
+            (seams.COMPACT, self._compact),
             (seams.WRITE_SCRIPT, self._write_script),
             (seams.WRITE_RECOVERY, self._write_recovery),
         ):
@@ -285,6 +286,12 @@ class Swap:
         self.placement.make_parents(str(bound["path"]))
         return None
 
+    def _compact(self, compact: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        """What pip moves aside, .dist-info first: killed in between, an upgrade must not leave the
+        old version listed with its scripts gone."""
+        paths = compact(*args, **kw)
+        return paths if self.session is None else {_InformationFirst(path) for path in paths}
+
     def _write_script(self, write: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         """pip's script maker removes what `exists`, so it would write through a dangling link."""
         bound = seams.arguments(write, args, kw)
@@ -321,6 +328,20 @@ class Swap:
         original = getattr(module, "compileall", None)
         if original is not None:
             module.compileall = _Compiler(self, original)  # type: ignore[attr-defined]
+
+
+class _InformationFirst(str):
+    """A path that sorts before others if it is a distribution's metadata directory."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        mine, its = (not _is_information(path) for path in (self, other))
+        return (mine, str(self)) < (its, str(other))
+
+
+def _is_information(path: str) -> bool:
+    return path.rstrip(os.sep).endswith((".dist-info", ".egg-info"))
 
 
 class _Compiler:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pip_sharedcache import __version__, config, interception, trust
 from pip_sharedcache.errors import SharedCacheError, UsageError, reason
+from pip_sharedcache.install import open_store
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import Store, survey
 
@@ -80,7 +81,7 @@ def _store_command(arguments: list[str]) -> int:
     for note in settings.notes:
         print(f"WARNING: {note}", file=sys.stderr)
     if chosen.command == "path":
-        print(settings.dir)
+        print(settings.dir or open_store(settings).path)
         return 0
     return _info(settings, as_json=chosen.json)
 
@@ -98,7 +99,7 @@ def _init(directory: Path, group: str) -> int:
 
 
 def _info(settings: config.Settings, *, as_json: bool) -> int:
-    store = Store.open(settings.dir, create=not settings.configured)
+    store = open_store(settings)
     entries, size = survey(store)
     facts: dict[str, Any] = {
         "path": str(store.path),

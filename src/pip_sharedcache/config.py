@@ -43,10 +43,11 @@ class Settings:
     """All settings of one run.
 
     ``configured`` is whether somebody named ``dir``; else it is the site's store or the user's
-    own. ``share`` are URL prefixes. ``notes`` are sentences on settings that nobody knows.
+    own, or None for a user without a home directory. ``share`` are URL prefixes. ``notes`` are
+    sentences on settings that nobody knows.
     """
 
-    dir: Path
+    dir: Path | None
     dir_source: str
     configured: bool
     link_mode: LinkMode = LinkMode.REFLINK
@@ -113,6 +114,7 @@ def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> di
 
 def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
     directory = found.get("dir")
+    path: Path | None
     if directory is not None:
         path = Path(os.path.expanduser(directory.value))
         if not path.is_absolute():
@@ -156,13 +158,17 @@ def _wrong(name: str, setting: Setting, wanted: str) -> SettingError:
     )
 
 
-def _default_directory() -> tuple[Path, str]:
-    """The site's store if an administrator made one, else the user's own."""
+def _default_directory() -> tuple[Path | None, str]:
+    """The site's store if an administrator made one, else the user's own, if there is a home."""
+    try:
+        own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+    except RuntimeError:
+        own = Path()
+    private = own if own.is_absolute() else None
     site = Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
-    own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
     try:
         if (site / "store.json").is_file():
             return site, "default: the site's store"
     except OSError as error:
-        return own, f"default: the user's own, since {site} cannot be read ({reason(error)})"
-    return own, "default: the user's own"
+        return private, f"default: the user's own, since {site} cannot be read ({reason(error)})"
+    return private, "default: the user's own"

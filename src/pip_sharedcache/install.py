@@ -58,7 +58,7 @@ class Session:
             logger.warning(note)
         store = None
         try:
-            store = Store.open(settings.dir, create=not settings.configured)
+            store = open_store(settings)
         except StoreUnusable as error:
             logger.warning(
                 "Installing without the shared store: %s (%s)", error, settings.dir_source
@@ -285,6 +285,15 @@ class Session:
             logger.warning(message)
 
 
+def open_store(settings: Settings) -> Store:
+    """The store that ``settings`` name; a private one is made. Raises StoreUnusable."""
+    if settings.dir is None:
+        raise StoreUnusable(
+            "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
+        )
+    return Store.open(settings.dir, create=not settings.configured)
+
+
 def without_credentials(url: str) -> str:
     """``url`` without user info, fragment and query, as it may be shown and compared."""
     parts = urlsplit(url)
@@ -306,4 +315,4 @@ def _is_below(url: str, prefix: str) -> bool:
     return whole == start or whole.startswith(start + "/")
 
 
-__all__ = ["Session", "has_credentials", "without_credentials"]
+__all__ = ["Session", "has_credentials", "open_store", "without_credentials"]

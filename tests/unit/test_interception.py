@@ -19,7 +19,7 @@ import pytest
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import PipMissing, SeamMissing
 from pip_sharedcache.install import Session
-from pip_sharedcache.interception import configuration_files, run, run_pip, seams, swap
+from pip_sharedcache.interception import configuration_files, guards, run, run_pip, seams, swap
 from pip_sharedcache.interception.seams import Seam
 from support.probes import linux, needs, root
 
@@ -517,7 +517,7 @@ def _spared(path: Path, onexc: Any = None) -> bool:
     info = (PermissionError, error, None)
     try:
         kw = {} if onexc is None else {"onexc": onexc}
-        swap.spare_foreign_files(_force(seen), None, (os.unlink, str(path), info), kw)
+        guards.spare_foreign_files(_force(seen), None, (os.unlink, str(path), info), kw)
     except PermissionError as raised:
         assert raised is error
     return not seen

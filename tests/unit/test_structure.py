@@ -34,7 +34,7 @@ INSIDE = {
     "bytecode": ("worker", "__init__"),
     "linker": ("descriptors", "link", "placement", "__init__"),
     "store": ("layout", "lookup", "publish", "__init__"),
-    "interception": ("seams", "configuration", "swap", "run", "__init__"),
+    "interception": ("seams", "configuration", "guards", "swap", "run", "__init__"),
 }
 DEPENDENCIES = {"pip", "packaging", "wrapt", "platformdirs"}
 

@@ -25,7 +25,8 @@ from pip_sharedcache.errors import PipMissing, SeamMissing
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import seams
 from pip_sharedcache.interception.configuration import configuration_files
-from pip_sharedcache.interception.swap import Swap, spare_foreign_files
+from pip_sharedcache.interception.guards import spare_foreign_files
+from pip_sharedcache.interception.swap import Swap
 
 logger = logging.getLogger(__name__)
 

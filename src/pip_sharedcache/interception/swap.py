@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import stat
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,10 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.install import Session, has_credentials, without_credentials
-from pip_sharedcache.interception import seams
+from pip_sharedcache.interception import guards, seams
 from pip_sharedcache.linker import Placement
 from pip_sharedcache.model import Digest, Entry, Origin, as_digest
 
@@ -60,8 +58,8 @@ class Swap:
             (seams.NEW_FILE, self._new_file),
             (seams.SAVE_FILE, self._save_file),
             (seams.ENSURE_DIRECTORY, self._ensure_directory),
-            (seams.COMPACT, self._compact),
-            (seams.WRITE_SCRIPT, self._write_script),
+            (seams.COMPACT, guards.information_first(lambda: self.session is not None)),
+            (seams.WRITE_SCRIPT, guards.replace_links(lambda: self.placement is not None)),
             (seams.WRITE_RECOVERY, self._write_recovery),
         ):
             seams.wrap(seam, wrapper)
@@ -286,19 +284,6 @@ class Swap:
         self.placement.make_parents(str(bound["path"]))
         return None
 
-    def _compact(self, compact: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        """What pip moves aside, .dist-info first: killed in between, an upgrade must not leave the
-        old version listed with its scripts gone."""
-        paths = compact(*args, **kw)
-        return paths if self.session is None else {_InformationFirst(path) for path in paths}
-
-    def _write_script(self, write: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        """pip's script maker removes what `exists`, so it would write through a dangling link."""
-        bound = seams.arguments(write, args, kw)
-        if self.placement is not None and bound is not None and os.path.islink(bound["path"]):
-            os.unlink(bound["path"])
-        return write(*args, **kw)
-
     def _write_recovery(self, write: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         """pip 26.3, stopped by a blocked import, leaves a distribution that it can uninstall: that
         must be under its real name."""
@@ -330,20 +315,6 @@ class Swap:
             module.compileall = _Compiler(self, original)  # type: ignore[attr-defined]
 
 
-class _InformationFirst(str):
-    """A path that sorts before others if it is a distribution's metadata directory."""
-
-    __slots__ = ()
-
-    def __lt__(self, other: str) -> bool:
-        mine, its = (not _is_information(path) for path in (self, other))
-        return (mine, str(self)) < (its, str(other))
-
-
-def _is_information(path: str) -> bool:
-    return path.rstrip(os.sep).endswith((".dist-info", ".egg-info"))
-
-
 class _Compiler:
     """Stands for the module ``compileall`` inside pip's wheel installer."""
 
@@ -360,27 +331,6 @@ class _Compiler:
         if done is not None:
             return done
         return self._original.compile_file(fullname, *args, **kw)
-
-
-def spare_foreign_files(force: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-    """Around pip's rmtree_errorhandler, which makes writable what it cannot delete: that reached
-    the store through hard links and symlinks, and other people's files. Only what is ours alone
-    may be changed; for the rest the error stands."""
-    bound = seams.arguments(force, args, kw)
-    if bound is None or not trust.OWNERS_MEAN_SOMETHING:
-        return force(*args, **kw)
-    try:
-        status = os.lstat(bound["path"])
-    except OSError:
-        return force(*args, **kw)
-    linked = not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1
-    if status.st_uid == trust.user_id() and not linked and not stat.S_ISLNK(status.st_mode):
-        return force(*args, **kw)
-    error = bound["exc_info"]
-    error = error if isinstance(error, BaseException) else error[1]
-    if bound.get("onexc") is not None:
-        return bound["onexc"](bound["func"], bound["path"], error)
-    raise error
 
 
 def _digests(requirement: Any, link: Any) -> tuple[Digest, ...]:

@@ -110,8 +110,8 @@ class Linker:
         wanted = LinkMode.REFLINK if private and self.mode is not LinkMode.COPY else self.mode
         for mode in _FALLBACKS[wanted]:
             pair = (mode, entry.device, parent.device, publisher)
-            if pair in self._failed:
-                continue
+            if pair in self._failed or (mode is LinkMode.REFLINK and not file.size):
+                continue  # an empty file has nothing to share
             try:
                 if mode in (LinkMode.HARDLINK, LinkMode.SYMLINK):
                     self._link(mode, entry, publisher, file, destination)

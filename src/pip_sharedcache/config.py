@@ -42,14 +42,14 @@ class Setting:
 class Settings:
     """All settings of one run.
 
-    ``configured`` is whether somebody named ``dir``; else it is the site's store or the user's
-    own, or None for a user without a home directory. ``share`` are URL prefixes. ``notes`` are
-    sentences on settings that nobody knows.
+    ``dir`` is None for a user without a home directory. ``private`` is whether nobody named a
+    store and the site has none, so that it is the user's own, made where it is missing.
+    ``share`` are URL prefixes. ``notes`` are sentences on settings that nobody knows.
     """
 
     dir: Path | None
     dir_source: str
-    configured: bool
+    private: bool = False
     link_mode: LinkMode = LinkMode.REFLINK
     share: tuple[str, ...] = ()
     group_environment: bool = True
@@ -119,9 +119,9 @@ def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
         path = Path(os.path.expanduser(directory.value))
         if not path.is_absolute():
             raise _wrong("dir", directory, "an absolute path")
-        source = directory.source
+        source, private = directory.source, False
     else:
-        path, source = _default_directory()
+        path, source, private = _default_directory()
     link_mode = LinkMode.REFLINK
     if mode := found.get("link-mode"):
         try:
@@ -139,7 +139,7 @@ def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
         for prefix in share:
             if not _is_prefix(prefix):
                 raise _wrong("share", prefixes, "URL prefixes or absolute paths")
-    return Settings(path, source, directory is not None, link_mode, share, grouped, notes)
+    return Settings(path, source, private, link_mode, share, grouped, notes)
 
 
 def _is_prefix(text: str) -> bool:
@@ -158,8 +158,9 @@ def _wrong(name: str, setting: Setting, wanted: str) -> SettingError:
     )
 
 
-def _default_directory() -> tuple[Path | None, str]:
-    """The site's store if an administrator made one, else the user's own, if there is a home."""
+def _default_directory() -> tuple[Path | None, str, bool]:
+    """The site's store if an administrator made one, else the user's own, if there is a home; where
+    that comes from; and whether it is the user's own."""
     try:
         own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
     except RuntimeError:
@@ -168,7 +169,8 @@ def _default_directory() -> tuple[Path | None, str]:
     site = Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
     try:
         if (site / "store.json").is_file():
-            return site, "default: the site's store"
+            return site, "default: the site's store", False
     except OSError as error:
-        return private, f"default: the user's own, since {site} cannot be read ({reason(error)})"
-    return private, "default: the user's own"
+        unread = f"default: the user's own, since {site} cannot be read ({reason(error)})"
+        return private, unread, True
+    return private, "default: the user's own", True

@@ -291,7 +291,7 @@ def open_store(settings: Settings) -> Store:
         raise StoreUnusable(
             "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
         )
-    return Store.open(settings.dir, create=not settings.configured)
+    return Store.open(settings.dir, private=settings.private)
 
 
 def without_credentials(url: str) -> str:

@@ -34,7 +34,7 @@ def test_with_nothing_set_it_is_the_users_own_store(site: Path) -> None:
     settings = load([], {})
     assert settings.dir == Path(platformdirs.user_cache_dir("pip-sharedcache", appauthor=False))
     assert settings.dir_source == "default: the user's own"
-    assert not settings.configured
+    assert settings.private
     assert settings.link_mode is LinkMode.REFLINK
     assert settings.share == ()
     assert settings.group_environment
@@ -48,7 +48,7 @@ def test_a_store_of_the_site_is_preferred_to_an_own_one(site: Path) -> None:
     settings = load([], {})
     assert settings.dir == site
     assert settings.dir_source == "default: the site's store"
-    assert not settings.configured
+    assert not settings.private
 
 
 @needs(root)
@@ -87,13 +87,13 @@ def test_the_environment_wins_over_files_and_the_option_over_both(tmp_path: Path
     environ = {option_variable("dir"): "/option", **environ}
     settings = load([file], environ)
     assert (settings.dir, settings.dir_source) == (Path("/option"), "option --sharedcache-dir")
-    assert settings.configured
+    assert not settings.private
 
 
 def test_isolated_means_no_environment_but_options(tmp_path: Path, site: Path) -> None:
     environ = {"PIP_SHAREDCACHE_DIR": "/environment", "PIP_SHAREDCACHE_LINK_MODE": "wrong"}
     settings = load([], environ, isolated=True)
-    assert not settings.configured
+    assert settings.private
     environ[option_variable("dir")] = "/option"
     assert load([], environ, isolated=True).dir == Path("/option")
 
@@ -145,7 +145,7 @@ def test_empty_values_say_nothing(value: str, tmp_path: Path, site: Path) -> Non
         load([file], {})
     file = _file(tmp_path, "c", f"[sharedcache]\ndir ={value}\n")
     settings = load([file], {"PIP_SHAREDCACHE_DIR": value, option_variable("dir"): value})
-    assert not settings.configured
+    assert settings.private
 
 
 def test_files_that_do_not_exist_or_may_not_be_opened_say_nothing(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_files_that_do_not_exist_or_may_not_be_opened_say_nothing(tmp_path: Path
 def test_other_sections_are_none_of_ours(tmp_path: Path, site: Path) -> None:
     file = _file(tmp_path, "c", "[global]\ndir = /x\nindex-url = https://a/%(x)s\n")
     settings = load([file], {"PIP_INDEX_URL": "https://b", "PIP_SHAREDCACHED": "x"})
-    assert not settings.configured
+    assert settings.private
     assert settings.notes == ()
 
 

@@ -51,7 +51,7 @@ def wheel(shared_tmp: Path) -> Path:
 
 
 def _settings(path: Path, **changes: object) -> Settings:
-    return Settings(path, "environment variable X", True, **changes)  # type: ignore[arg-type]
+    return Settings(path, "environment variable X", False, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_store_that_cannot_be_used_is_said_once_with_its_source(
 
 
 def test_a_store_that_nobody_named_is_made(tmp_path: Path) -> None:
-    session = Session.start(Settings(tmp_path / "own", "default", False))
+    session = Session.start(Settings(tmp_path / "own", "default", True))
     assert session.store is not None
     assert (tmp_path / "own").is_dir()
 

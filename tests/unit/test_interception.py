@@ -466,7 +466,7 @@ def test_a_find_links_directory_is_known_as_path_and_as_url(
 
 @pytest.fixture
 def swapped(tmp_path: Path) -> swap.Swap:
-    made = swap.Swap(lambda: Session(Settings(tmp_path, "test", True), None, 0o022))
+    made = swap.Swap(lambda: Session(Settings(tmp_path, "test"), None, 0o022))
     made.session = made._start()
     return made
 

@@ -236,7 +236,7 @@ def test_a_private_store_is_made_where_nothing_is(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable, match="does not exist"):
         Store.open(tmp_path / "a" / "b")
     assert os.listdir(tmp_path) == []
-    opened = Store.open(tmp_path / "a" / "b", create=True)
+    opened = Store.open(tmp_path / "a" / "b", private=True)
     assert opened.path.is_dir()
     assert opened.trusted == ()
 
@@ -247,10 +247,22 @@ def test_no_private_store_is_made_in_somebody_elses_home(shared_tmp: Path) -> No
     home.mkdir()
     os.chown(home, ALICE, GROUP)
     with pytest.raises(StoreUnusable, match=f"belongs to uid {ALICE}"):
-        Store.open(home / ".cache" / "store", create=True)
+        Store.open(home / ".cache" / "store", private=True)
     assert os.listdir(home) == []
     with as_user(ALICE):
-        assert Store.open(home / ".cache" / "store", create=True).owner == ALICE
+        assert Store.open(home / ".cache" / "store", private=True).owner == ALICE
+
+
+@needs(root)
+def test_a_private_store_of_somebody_else_is_refused(shared_tmp: Path) -> None:
+    """Root with the HOME of a user would fill it with what the user cannot delete, and believe
+    the user's bytecode."""
+    own = shared_tmp / "store"
+    own.mkdir()
+    os.chown(own, ALICE, GROUP)
+    with pytest.raises(StoreUnusable, match="belongs to"):
+        Store.open(own, private=True)
+    assert Store.open(own).owner == ALICE, "one that somebody named is another matter"
 
 
 def _unusable(path: Path, **how: Any) -> str:
@@ -261,15 +273,15 @@ def _unusable(path: Path, **how: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("create", [False, True], ids=["as it is", "to be made"])
-def test_a_path_that_is_no_directory_is_no_store(tmp_path: Path, create: bool) -> None:
+@pytest.mark.parametrize("private", [False, True], ids=["as it is", "to be made"])
+def test_a_path_that_is_no_directory_is_no_store(tmp_path: Path, private: bool) -> None:
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "dangling").symlink_to(tmp_path / "none")
-    assert "not a directory" in _unusable(tmp_path / "file", create=create)
-    assert "not a directory" in _unusable(tmp_path / "fifo", create=create)
-    assert "not a directory" in _unusable(tmp_path / "file" / "below", create=create)
-    _unusable(tmp_path / "dangling", create=create)
+    assert "not a directory" in _unusable(tmp_path / "file", private=private)
+    assert "not a directory" in _unusable(tmp_path / "fifo", private=private)
+    assert "not a directory" in _unusable(tmp_path / "file" / "below", private=private)
+    _unusable(tmp_path / "dangling", private=private)
     assert not (tmp_path / "none").exists()
 
 

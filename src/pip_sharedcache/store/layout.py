@@ -39,14 +39,16 @@ class Store:
         self.trust = Trust.in_store(owner, trusted)
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = False) -> Store:
-        """Open the store at ``path``; with ``create`` make a private one where nothing is.
+    def open(cls, path: Path, *, private: bool = False) -> Store:
+        """Open the store at ``path``. A ``private`` one is made where nothing is, and refused if it
+        is somebody else's.
 
         Raises StoreUnusable, in one line that names the path.
         """
         try:
-            if create and not os.path.lexists(path):
+            if private:
                 _refuse_foreign_home(path)
+            if private and not os.path.lexists(path):
                 path.mkdir(parents=True, exist_ok=True, mode=0o755)
             with Directory.open(path) as directory:
                 return cls._read(path, directory)
@@ -175,15 +177,17 @@ def survey(store: Store) -> tuple[int, int]:
 
 
 def _refuse_foreign_home(path: Path) -> None:
-    """Do not make a private store in somebody else's home (root under sudo with the caller's
-    HOME would leave directories there that the caller cannot write). Raises StoreUnusable."""
+    """Do not use or make a private store in somebody else's home: root under sudo with the
+    caller's HOME would leave directories there that the caller cannot write, and believe the
+    caller's bytecode. pip switches its cache off there. Raises StoreUnusable."""
     above = path
     while not above.exists() and above != above.parent:
         above = above.parent
     owner = above.stat().st_uid
     if trust.OWNERS_MEAN_SOMETHING and owner != trust.user_id():
         raise StoreUnusable(
-            f"{path} is not made, since {above} belongs to {trust.user_name(owner)}",
+            f"{path} is not for {trust.user_name(trust.user_id())}, "
+            f"since {above} belongs to {trust.user_name(owner)}",
             "name a store with PIP_SHAREDCACHE_DIR",
         )
 

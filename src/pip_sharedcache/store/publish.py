@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -30,6 +31,8 @@ from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel, reas
 from pip_sharedcache.model import Digest, Entry, Manifest, StoredFile
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 from pip_sharedcache.store.lookup import MANIFEST, find, find_bytecode, is_damaged
+
+logger = logging.getLogger(__name__)
 
 #: Fills a directory with bytecode: what it made, and which sources do not compile.
 Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
@@ -126,10 +129,10 @@ def _stage(
         manifest = fill(staging)
         return Staged(_entry_of(staging, manifest), area, name, what, find_usable)
     except OSError as error:
-        linker.remove_tree(staging)
+        _discard(staging)
         raise NotPublished(f"{store.path} cannot take {what}: {reason(error)}") from error
     except BaseException:
-        linker.remove_tree(staging)
+        _discard(staging)
         raise
 
 
@@ -148,8 +151,7 @@ def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished]
         return [failure for _ in staged]
     finally:
         for one in staged:
-            if os.path.lexists(one.entry.path):
-                linker.remove_tree(one.entry.path)
+            _discard(one.entry.path)
 
 
 def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
@@ -207,8 +209,18 @@ def _retire(target: Path, staged: Staged) -> bool:
         return False  # not what we make; it is left alone and gone around
     dead = target.with_name(f".dead-{target.name}-{secrets.token_hex(4)}")
     os.rename(target, dead)
-    linker.remove_tree(dead)
+    _discard(dead)
     return True
+
+
+def _discard(path: Path) -> None:
+    """Delete a directory of ours that nobody is to see. Never raises: what a store that became
+    read-only, or went away, does not let go of is cleared by a later run."""
+    try:
+        if os.path.lexists(path):
+            linker.remove_tree(path)
+    except OSError as error:
+        logger.debug("%s is left over: %s", path, reason(error))
 
 
 def _is_useless(target: Path, staged: Staged) -> bool:

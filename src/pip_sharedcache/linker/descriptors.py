@@ -96,9 +96,10 @@ class Directory:
 
     def close(self) -> None:
         """Give the descriptor back; further calls do nothing."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-            self.descriptor = None
+        # Forgotten first: interrupted in between, a second call must not close somebody else's.
+        descriptor, self.descriptor = self.descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def __enter__(self) -> Directory:
         return self

@@ -44,8 +44,8 @@ _LAST = ("METADATA", "RECORD")
 class Placement:
     """One wheel on its way into one environment.
 
-    Owns the descriptor of the entry until ``close``. Exactly one of ``commit`` and ``undo`` ends
-    it. Paths are the strings that pip uses.
+    Owns the descriptors of the entry and of its bytecode; exactly one of ``commit`` and ``undo``
+    ends it, and closes them. Paths are the strings that pip uses.
     """
 
     def __init__(self, entry: Entry, held: Directory, linker: Linker, report: Report) -> None:
@@ -62,12 +62,8 @@ class Placement:
         self._library: str | None = None
         self._sources: dict[str, str] = {}
         self._since: int | None = None
+        self._identity: tuple[int, int] | None = None
         self._bytecode: tuple[Entry, Directory, dict[str, StoredFile]] | None = None
-
-    def _close(self) -> None:
-        self._held.close()
-        if self._bytecode is not None:
-            self._bytecode[1].close()
 
     # -- .dist-info under another name until the end
 
@@ -194,21 +190,26 @@ class Placement:
         if os.path.isdir(staged):
             rows = self._rename_in_record(os.path.join(staged, "RECORD"))
             self._share_generated(self._library, rows)
+            self._identity = _identity(staged)
             try:
                 os.rename(staged, final)
             except OSError:
                 # It is there already (--ignore-installed writes over it): file by file, as pip.
                 if os.path.islink(final) or not os.path.isdir(final):
                     raise
+                self._identity = _identity(final)
                 _merge(staged, final)
         self.revealed = True
 
     def undo(self) -> None:
         """Take back what was placed: files, their bytecode, and directories made for them.
 
-        Never raises: it runs while another error is on its way to the user.
+        Never raises: it runs while another error is on its way to the user. Does nothing where
+        .dist-info is visible: Ctrl-C may come right after that, and the distribution is complete.
         """
         self._close()
+        if self._is_visible():
+            return
         for path in self._placed:
             _unlink_if_there(path)
             if path.endswith(".py"):
@@ -225,6 +226,16 @@ class Placement:
                 logger.warning("%s is left over: %s", staged, reason(error))
         for path in reversed(self._made):
             _remove_if_empty(path)
+
+    def _is_visible(self) -> bool:
+        if self._library is None or self._identity is None:
+            return False
+        return _identity(os.path.join(self._library, self.info_directory)) == self._identity
+
+    def _close(self) -> None:
+        self._held.close()
+        if self._bytecode is not None:
+            self._bytecode[1].close()
 
     def _share_generated(self, library: str, paths: list[str]) -> None:
         """In an environment that a group shares, give the group its bits on what pip wrote itself:
@@ -273,10 +284,22 @@ class Placement:
             return
         for name in names:
             match = _STAGED.fullmatch(name)
-            if match and match["info"] == self.info_directory and match["host"] == _HOST:
-                left = Path(self._library, name)
+            if not match or match["info"] != self.info_directory or match["host"] != _HOST:
+                continue
+            left = Path(self._library, name)
+            try:
                 if not alive(int(match["pid"])) and left.lstat().st_uid == os.geteuid():
                     remove_tree(left)
+            except OSError as error:
+                logger.debug("%s is left over: %s", left, reason(error))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _merge(staged: str, final: str) -> None:

@@ -1,0 +1,76 @@
+"""Ctrl-C at the moments that matter most: around the rename that makes a distribution visible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.accounts import run_as
+from support.environments import NEWEST_PIP, make_environment
+from support.trees import differences, snapshot
+from support.wheels import make_wheel
+
+#: Runs our command with one function of the system wrapped: SIGINT to itself before or after it.
+INTERRUPTED = """
+import os, signal, sys
+when, name = sys.argv[1:3]
+original = getattr(os, name)
+def interrupted(*args, **kw):
+    hit = not done and marks(args)
+    if hit and when == "before":
+        done.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+    result = original(*args, **kw)
+    if hit and when == "after":
+        done.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+    return result
+def marks(args):
+    if name == "rename":
+        return str(args[0]).endswith(".installing")
+    return visible()
+def visible():
+    import glob
+    return bool(glob.glob(sys.prefix + "/lib/python3*/site-packages/demo-2.0.dist-info"))
+done = []
+setattr(os, name, interrupted)
+from pip_sharedcache.cli import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize("pip", [NEWEST_PIP, "23.0.1"])
+@pytest.mark.parametrize("moment", ["before rename", "after rename", "before close", "after close"])
+@pytest.mark.parametrize("upgrade", [False, True], ids=["fresh", "upgrade"])
+def test_ctrl_c_around_the_rename_leaves_nothing_half_listed(
+    tmp_path: Path, wheelhouse: Path, pip: str, moment: str, upgrade: bool
+) -> None:
+    for version in ("1.0", "2.0"):
+        make_wheel(wheelhouse, "demo", version, files={"demo.py": f"VERSION = {version!r}\n"})
+    store = tmp_path / "store"
+    store.mkdir()
+    env = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_NO_CACHE_DIR": "1"}
+    env["PIP_SHAREDCACHE_DIR"] = str(store)
+    plain, ours = (make_environment(tmp_path / name, pip=pip) for name in ("plain", "ours"))
+    if upgrade:
+        assert run_as(None, ours.command("install", "demo==1.0"), env=env).returncode == 0
+
+    script = [str(ours.python), "-c", INTERRUPTED, *moment.split()]
+    interrupted = run_as(None, [*script, "install", "demo==2.0"], env=env)
+
+    assert interrupted.returncode != 0, "the signal was not noticed"
+    state = run_as(None, ours.plain("list", "--format=freeze"), env=env).stdout
+    check = [str(ours.python), "-c", "import demo; print(demo.VERSION)"]
+    for version in ("1.0", "2.0"):
+        if f"demo=={version}" in state:
+            assert run_as(None, check).stdout.strip() == version
+    assert run_as(None, ours.command("install", "demo==2.0"), env=env).returncode == 0
+    assert run_as(None, plain.plain("install", "demo==2.0"), env=env).returncode == 0
+    left = [
+        line
+        for line in differences(snapshot(plain.prefix), snapshot(ours.prefix))
+        # pip leaves what it moved aside of the old version where it is interrupted itself.
+        if "/~" not in line
+    ]
+    assert not left

@@ -157,7 +157,7 @@ class Report:
         parts = [f"{self.found} of {self.installed} distributions from {store}"]
         if self.published:
             parts.append(f"{self.published} added to it")
-        if self.read_only:
+        if self.read_only and self.found + self.published < self.installed:
             parts.append("others not added, since you may not write it")
         if self.placed:
             ways = [

@@ -280,8 +280,8 @@ class Placement:
             return  # Windows: os.kill(pid, 0) does not ask there, it kills
         try:
             names = os.listdir(self._library)
-        except FileNotFoundError:
-            return
+        except OSError:
+            return  # there is none yet, or we may not look: pip's own words follow if it matters
         for name in names:
             match = _STAGED.fullmatch(name)
             if not match or match["info"] != self.info_directory or match["host"] != _HOST:

@@ -25,5 +25,8 @@ venv=.cache/venv
 "$venv/bin/python" -m ruff check src tests examples benchmarks
 "$venv/bin/python" -m ruff format --check src tests examples benchmarks
 "$venv/bin/python" -m mypy
-# What a newcomer sees first takes seconds: the unit tests.
-exec "$venv/bin/python" -m pytest tests/unit tests/pip tests/multiuser tests/faults tests/test_examples.py "$@"
+# What a newcomer sees first takes seconds: the unit tests. The rest is about starting pips, some
+# thousand of them, so it uses all cores.
+"$venv/bin/python" -m pytest tests/unit "$@"
+exec "$venv/bin/python" -m pytest -n auto \
+    tests/faults tests/multiuser tests/pip tests/test_examples.py "$@"

@@ -76,6 +76,8 @@ def _store_command(arguments: list[str]) -> int:
     info.add_argument("--json", action="store_true", help="as JSON")
     chosen = parser.parse_args(arguments)
     if chosen.command == "init":
+        if chosen.directory == Path():
+            raise UsageError("store init needs a directory")
         return _init(Path(os.path.abspath(chosen.directory)), chosen.group)
     settings = config.load(interception.configuration_files(), os.environ)
     for note in settings.notes:

@@ -117,7 +117,7 @@ def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
     path: Path | None
     if directory is not None:
         path = Path(os.path.expanduser(directory.value))
-        if not path.is_absolute():
+        if not path.is_absolute() or "\0" in directory.value:
             raise _wrong("dir", directory, "an absolute path")
         source, private = directory.source, False
     else:
@@ -144,7 +144,7 @@ def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
 
 def _is_prefix(text: str) -> bool:
     if "://" not in text:
-        return Path(text).is_absolute()
+        return Path(text).is_absolute() and "\0" not in text
     try:
         return bool(urlsplit(text).scheme)
     except ValueError:

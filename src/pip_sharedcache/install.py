@@ -100,6 +100,8 @@ class Session:
             target = directory / filename
             try:
                 with stores.hold(entry) as held:
+                    if _is_hollow(held.file_status(filename)):
+                        continue
                     source = os.fdopen(held.open_file(filename), "rb")
                 with source, linker.create_file(target, 0o600) as copy:
                     for block in wheel.blocks(source):
@@ -304,6 +306,11 @@ def without_credentials(url: str) -> str:
 def has_credentials(url: str) -> bool:
     """Whether ``url`` carries user info."""
     return "@" in urlsplit(url).netloc
+
+
+def _is_hollow(status: os.stat_result) -> bool:
+    """Whether a file is mostly holes: no wheel is, but a planted one could fill our disk."""
+    return hasattr(status, "st_blocks") and status.st_blocks * 512 < status.st_size // 2
 
 
 def _is_below(url: str, prefix: str) -> bool:

@@ -176,6 +176,8 @@ def test_unknown_settings_are_noted_with_their_source(tmp_path: Path) -> None:
 
 WRONG = [
     ("dir", "relative/store", "an absolute path"),
+    ("dir", "/nul/\0/inside", "an absolute path"),
+    ("share", "/nul/\0/inside", "URL prefixes or absolute paths"),
     ("dir", "~nobody-has-this-name/store", "an absolute path"),
     ("link-mode", "hard", "reflink, hardlink, symlink, copy"),
     ("group-environment", "maybe", "yes or no"),

@@ -229,7 +229,8 @@ def drop_access_lists(path: Path) -> None:
 
 def remove_tree(path: Path) -> None:
     """Delete a directory tree of our own, read-only directories included. Raises OSError."""
-    os.lstat(path)  # os.walk passes over what is not there
+    if not stat.S_ISDIR(os.lstat(path).st_mode):  # os.walk would follow a link, or say nothing
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     for current, _, files in os.walk(path, topdown=True):
         if hasattr(os, "fchmod"):
             set_directory(Path(current), 0o700)

@@ -15,6 +15,7 @@ import io
 import logging
 import os
 import re
+import secrets
 import socket
 import stat
 from pathlib import Path
@@ -35,7 +36,9 @@ from pip_sharedcache.model import Entry, Report, StoredFile
 logger = logging.getLogger(__name__)
 
 _HOST = re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())[:32]
-_STAGED = re.compile(r"\.(?P<info>.+\.dist-info)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.installing")
+_STAGED = re.compile(
+    r"\.(?P<info>.+\.dist-info)\.(?P<host>[^.]+)\.(?P<pid>\d+)-[0-9a-f]+\.installing"
+)
 
 #: They make a distribution complete; where files go one by one they go last.
 _LAST = ("METADATA", "RECORD")
@@ -61,6 +64,7 @@ class Placement:
         self._placed: list[str] = []
         self._library: str | None = None
         self._sources: dict[str, str] = {}
+        self._token = secrets.token_hex(4)
         self._since: int | None = None
         self._identity: tuple[int, int] | None = None
         self._bytecode: tuple[Entry, Directory, dict[str, StoredFile]] | None = None
@@ -70,7 +74,7 @@ class Placement:
     def stage(self, info_directory: str) -> str:
         """The name under which pip fills ``info_directory`` until ``commit``."""
         self.info_directory = info_directory
-        return f".{info_directory}.{_HOST}.{os.getpid()}.installing"
+        return f".{info_directory}.{_HOST}.{os.getpid()}-{self._token}.installing"
 
     @property
     def staged(self) -> str:
@@ -87,7 +91,16 @@ class Placement:
         if self._library is None:
             self._library = library.rstrip(os.sep)
             self._sweep()
+            self._make_staging(os.path.join(self._library, self.staged))
         return os.path.join(self._library, self.staged, inside)
+
+    def _make_staging(self, path: str) -> None:
+        """Make the directory in which .dist-info is filled: new, so that nobody who may write the
+        library directory can have put a link of that name there. Raises OSError."""
+        above = self.make_parents(os.path.dirname(path))
+        os.mkdir(path)
+        if above.grant:
+            share_directory(path, above.grant)
 
     # -- files
 
@@ -194,8 +207,11 @@ class Placement:
             try:
                 os.rename(staged, final)
             except OSError:
-                # It is there already (--ignore-installed writes over it): file by file, as pip.
-                if os.path.islink(final) or not os.path.isdir(final):
+                # It is there already (--ignore-installed writes over it): file by file, as pip;
+                # but not through a link, which may lead to what is not this environment's.
+                if os.path.islink(final):
+                    raise FileExistsError(errno.EEXIST, "A symlink is in the way", final) from None
+                if not os.path.isdir(final):
                     raise
                 self._identity = _identity(final)
                 _merge(staged, final)

@@ -20,6 +20,9 @@ from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 
 MANIFEST = "entry.json"
 
+#: Any member may put names beside an entry; so many are looked at and spoken of, no more.
+_MOST_BESIDE = 16
+
 
 @dataclass(frozen=True)
 class Found:
@@ -132,7 +135,7 @@ def _candidates(store: Store, plain: str, shard: Directory) -> list[str]:
         return [plain, *known]
     beside = re.compile(re.escape(plain) + r"\.\d+")
     others = [name for name in shard.names() if beside.fullmatch(name)]
-    return [plain, *known, *sorted(set(others) - set(known))]
+    return [plain, *known, *sorted(set(others) - set(known))[:_MOST_BESIDE]]
 
 
 def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:

@@ -142,12 +142,8 @@ def compare(name: str, python: Path, work: Path, options: argparse.Namespace) ->
             if row.user:
                 for owned in (environment, home):
                     subprocess.run(["chown", "-R", f"{row.user}:", str(owned)], check=True)
-            env = {
-                **os.environ,
-                "HOME": str(home),
-                "XDG_CACHE_HOME": str(home / "cache"),
-                **row.env,
-            }
+            places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+            env = {**os.environ, **places}
             if row.store is not None:
                 env["PIP_SHAREDCACHE_DIR"] = str(row.store)
             wall, cpu = measure(row.run(environment), env, row.user)

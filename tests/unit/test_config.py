@@ -181,7 +181,7 @@ WRONG = [
     ("dir", "~nobody-has-this-name/store", "an absolute path"),
     ("link-mode", "hard", "reflink, hardlink, symlink, copy"),
     ("group-environment", "maybe", "yes or no"),
-    ("share", "pypi.org/simple", "URL prefixes or absolute paths"),
+    ("share", "index.example/simple", "URL prefixes or absolute paths"),
     ("share", "https://a relative", "URL prefixes or absolute paths"),
     ("share", "https://[::1", ""),
 ]

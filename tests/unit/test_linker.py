@@ -1692,7 +1692,7 @@ def _dead_pid() -> int:
 
 
 def _left_over(site: Site, info: str, pid: int, host: str = "") -> Path:
-    left = site.library / f".{info}.{host or placement._HOST}.{pid}-0a1b2c3d.installing"
+    left = site.library / f".{info}.{host or placement.HOST}.{pid}-0a1b2c3d.installing"
     (left / "licenses").mkdir(parents=True)
     (left / "licenses" / "x").touch()
     return left

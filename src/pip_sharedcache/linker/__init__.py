@@ -2,6 +2,7 @@
 a mode or a time, and the only code that branches on the operating system."""
 
 from pip_sharedcache.linker.descriptors import (
+    HOST,
     Directory,
     alive,
     create_file,
@@ -17,6 +18,7 @@ from pip_sharedcache.linker.link import Linker
 from pip_sharedcache.linker.placement import Placement
 
 __all__ = [
+    "HOST",
     "Directory",
     "Linker",
     "Placement",

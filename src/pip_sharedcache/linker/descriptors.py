@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
+import socket
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,12 @@ _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 # A FIFO put in place of a file would otherwise hang its reader at open.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+
+#: Flags for a file of our own: new, never through what is there already.
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | _BINARY
+
+#: This machine, in the names of what an installation under way leaves behind if it is killed.
+HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
 _BLOCK = 1 << 20  # bytes
 
@@ -116,8 +124,7 @@ def create_file(path: Path, mode: int, mtime: int | None = None) -> Iterator[int
     A file that could not be completed is removed. Raises OSError, FileExistsError included;
     errors at close (EDQUOT on network file systems) are raised too.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | _BINARY
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = os.open(path, CREATE, 0o600)
     try:
         try:
             yield descriptor

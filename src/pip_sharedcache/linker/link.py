@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.linker.descriptors import Directory, copy_bytes, set_time
+from pip_sharedcache.linker.descriptors import CREATE, Directory, copy_bytes, set_time
 from pip_sharedcache.model import LinkMode, StoredFile
 
 #: Errors of a link or clone that mean "not here, not between these two": the next mode is tried.
@@ -48,15 +48,6 @@ _FALLBACKS = {
     LinkMode.SYMLINK: (LinkMode.SYMLINK, LinkMode.REFLINK, LinkMode.COPY),
     LinkMode.COPY: (LinkMode.COPY,),
 }
-
-_CREATE = (
-    os.O_WRONLY
-    | os.O_CREAT
-    | os.O_EXCL
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
 
 
 @dataclass(frozen=True)
@@ -193,13 +184,12 @@ class Linker:
         if mode is LinkMode.REFLINK:
             if fcntl is None:
                 raise _NotThisWay("this system has no reflinks")
-            if file.size:
-                try:
-                    fcntl.ioctl(target, _FICLONE, source)
-                except OSError as error:
-                    if error.errno in TRY_NEXT:
-                        raise _NotThisWay(reason(error)) from error
-                    raise
+            try:
+                fcntl.ioctl(target, _FICLONE, source)
+            except OSError as error:
+                if error.errno in TRY_NEXT:
+                    raise _NotThisWay(reason(error)) from error
+                raise
         elif (copied := copy_bytes(source, target, file.size)) != file.size:
             raise _damaged(entry, file, f"ends after {copied} of {file.size} bytes")
 
@@ -207,10 +197,10 @@ class Linker:
         """Create the destination with the permission bits that pip's installer gives it."""
         asked = 0o777 if file.executable else 0o666
         try:
-            target = os.open(destination, _CREATE, asked)
+            target = os.open(destination, CREATE, asked)
         except FileExistsError:
             os.unlink(destination)
-            target = os.open(destination, _CREATE, asked)
+            target = os.open(destination, CREATE, asked)
         if hasattr(os, "fchmod") and (file.executable or parent.grant):
             # pip sets x for all three whatever the umask; the umask at open took it away. With a
             # default ACL the group's grant is already there.

@@ -16,12 +16,12 @@ import logging
 import os
 import re
 import secrets
-import socket
 import stat
 from pathlib import Path
 
 from pip_sharedcache.errors import reason
 from pip_sharedcache.linker.descriptors import (
+    HOST,
     Directory,
     alive,
     create_file,
@@ -35,7 +35,6 @@ from pip_sharedcache.model import Entry, Report, StoredFile
 
 logger = logging.getLogger(__name__)
 
-_HOST = re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())[:32]
 _STAGED = re.compile(
     r"\.(?P<info>.+\.dist-info)\.(?P<host>[^.]+)\.(?P<pid>\d+)-[0-9a-f]+\.installing"
 )
@@ -74,7 +73,7 @@ class Placement:
     def stage(self, info_directory: str) -> str:
         """The name under which pip fills ``info_directory`` until ``commit``."""
         self.info_directory = info_directory
-        return f".{info_directory}.{_HOST}.{os.getpid()}-{self._token}.installing"
+        return f".{info_directory}.{HOST}.{os.getpid()}-{self._token}.installing"
 
     @property
     def staged(self) -> str:
@@ -300,7 +299,7 @@ class Placement:
             return  # there is none yet, or we may not look: pip's own words follow if it matters
         for name in names:
             match = _STAGED.fullmatch(name)
-            if not match or match["info"] != self.info_directory or match["host"] != _HOST:
+            if not match or match["info"] != self.info_directory or match["host"] != HOST:
                 continue
             left = Path(self._library, name)
             try:

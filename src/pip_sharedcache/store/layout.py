@@ -202,9 +202,8 @@ def _make_shards(shards: Path, top: int, mode: int, gid: int | None) -> None:
         try:
             linker.make_directory(directory, wanted, gid)
         except FileExistsError:
+            linker.drop_access_lists(directory)
             linker.set_directory(directory, wanted, gid)
-        linker.drop_access_lists(directory)
-        linker.set_directory(directory, wanted, gid)
 
 
 def _write_new(path: Path, text: str) -> None:

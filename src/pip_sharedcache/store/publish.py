@@ -9,14 +9,12 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import secrets
-import socket
 import stat
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -54,7 +52,6 @@ _BROKEN_ARCHIVE = (
 #: Staging directories of this process. In a container an earlier process may have had its number.
 _in_use: set[str] = set()
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ def _stage(
     try:
         shard = store.shard(area, digest)
         _sweep(shard)
-        staging = shard / f".new-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+        staging = shard / f".new-{linker.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
         linker.make_directory(staging, 0o700)
         _in_use.add(staging.name)
     except OSError as error:
@@ -143,7 +140,7 @@ def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished]
     there is none. One sync serves all, since syncfs(2) waits for the whole file system.
     """
     try:
-        files = [path for one in staged for path in _files_of(one.entry)]
+        files = (path for one in staged for path in _files_of(one.entry))
         linker.synchronise(store.path, files)
         return [_reveal(store, one) for one in staged]
     except OSError as error:
@@ -247,13 +244,9 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
     """
     now = int(time.time())
     copy = staging / filename
-    hasher, size = hashlib.sha256(), 0
     with path.open("rb") as source, linker.create_file(copy, _FILE, now) as target:
-        for block in wheel.blocks(source):
-            hasher.update(block)
-            size += len(block)
-            linker.write_all(target, block)
-    if hasher.hexdigest() != digest:
+        copied, size = _write(wheel.blocks(source), target)
+    if copied != digest:
         raise NotPublished(f"{path} changed while it was read")
     files: list[StoredFile] = []
     directories = {staging, staging / "files"}
@@ -306,17 +299,24 @@ def _make_directories(path: Path, known: set[Path]) -> None:
 def _extract(
     archive: zipfile.ZipFile, member: wheel.Member, target_path: Path, mtime: int
 ) -> StoredFile:
-    hasher, size = hashlib.sha256(), 0
     mode = _PROGRAM if member.executable else _FILE
     with (
         archive.open(member.info) as source,
         linker.create_file(target_path, mode, mtime) as target,
     ):
-        for block in _decompressed(source, archive.filename or ""):
-            hasher.update(block)
-            size += len(block)
-            linker.write_all(target, block)
-    return StoredFile(member.path, size, hasher.hexdigest(), member.executable, mtime)
+        sha256, size = _write(_decompressed(source, archive.filename or ""), target)
+    return StoredFile(member.path, size, sha256, member.executable, mtime)
+
+
+def _write(blocks: Iterable[bytes], target: int) -> tuple[str, int]:
+    """Write ``blocks`` to the descriptor ``target``; return their sha256 in hexadecimal and their
+    size in bytes. Raises OSError."""
+    hasher, size = hashlib.sha256(), 0
+    for block in blocks:
+        hasher.update(block)
+        size += len(block)
+        linker.write_all(target, block)
+    return hasher.hexdigest(), size
 
 
 def _decompressed(source: IO[bytes], archive: str) -> Iterator[bytes]:
@@ -339,7 +339,7 @@ def _sweep(shard: Path) -> None:
                 continue
             _, host, pid, _ = left.name.split("-", 3)
             old = time.time() - status.st_mtime > _STALE
-            if old if host != _HOST else not linker.alive(int(pid)):
+            if old if host != linker.HOST else not linker.alive(int(pid)):
                 linker.remove_tree(left)
         except (OSError, ValueError):
             continue  # a neighbour removed it, or it is not one of ours

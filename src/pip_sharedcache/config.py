@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import platformdirs
-
 from pip_sharedcache.errors import SettingError, reason
 from pip_sharedcache.model import LinkMode
 
@@ -24,9 +22,10 @@ ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
 OPTION_PREFIX = "_PIP_SHAREDCACHE_OPTION_"
 APPLICATION = "pip-sharedcache"
 
-NAMES = ("dir", "link-mode", "share", "group-environment")
+NAMES = ("dir", "link-mode", "share", "group-environment", "processes")
 
 _YES = {"1", "true", "yes", "y", "on"}
+_MOST_PROCESSES = 64
 _NO = {"0", "false", "no", "n", "off"}
 
 
@@ -44,7 +43,8 @@ class Settings:
 
     ``dir`` is None for a user without a home directory. ``private`` is whether nobody named a
     store and the site has none, so that it is the user's own, made where it is missing.
-    ``share`` are URL prefixes. ``notes`` are sentences on settings that nobody knows.
+    ``share`` are URL prefixes. ``processes`` is how many install side by side, 0 for what the
+    machine has. ``notes`` are sentences on settings that nobody knows.
     """
 
     dir: Path | None
@@ -53,6 +53,7 @@ class Settings:
     link_mode: LinkMode = LinkMode.REFLINK
     share: tuple[str, ...] = ()
     group_environment: bool = True
+    processes: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -139,7 +140,16 @@ def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
         for prefix in share:
             if not _is_prefix(prefix):
                 raise _wrong("share", prefixes, "URL prefixes or absolute paths")
-    return Settings(path, source, private, link_mode, share, grouped, notes)
+    processes = 0
+    if number := found.get("processes"):
+        if (
+            not number.value.isdecimal()
+            or len(number.value) > 2
+            or not 1 <= int(number.value) <= _MOST_PROCESSES
+        ):
+            raise _wrong("processes", number, f"a number from 1 to {_MOST_PROCESSES}")
+        processes = int(number.value)
+    return Settings(path, source, private, link_mode, share, grouped, processes, notes)
 
 
 def _is_prefix(text: str) -> bool:
@@ -161,6 +171,8 @@ def _wrong(name: str, setting: Setting, wanted: str) -> SettingError:
 def _default_directory() -> tuple[Path | None, str, bool]:
     """The site's store if an administrator made one, else the user's own, if there is a home; where
     that comes from; and whether it is the user's own."""
+    import platformdirs  # late: most commands of pip have no need of it
+
     try:
         own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
     except RuntimeError:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -47,7 +46,8 @@ class Session:
         self._by_wheel: dict[str, Entry] = {}
         self._spoiled: set[tuple[int, int]] = set()
         self._served: set[Digest] = set()
-        self._asked_for_bytecode: weakref.WeakSet[Placement] = weakref.WeakSet()
+        self._complete: list[Placement] = []
+        self._digests: dict[str, Digest] = {}
         self._staged: list[Staged] = []
         self._said: set[str] = set()
 
@@ -77,7 +77,7 @@ class Session:
                 return known
             found = stores.find(self.store, digest, filename)
             for objection in found.objections:
-                self._say_once(f"Shared store: {objection}")
+                self.say_once(f"Shared store: {objection}")
             if found.entry is not None and found.entry.identity not in self._spoiled:
                 self._found[digest, filename] = found.entry
                 return found.entry
@@ -109,13 +109,13 @@ class Session:
                 if wheel.digest_of(target)[0] == digest:
                     self._count_download(digest, entry.manifest.size)
                     return target
-                self._say_once(
+                self.say_once(
                     f"{entry.wheel} is not the wheel it says it is "
                     f"(published by {trust.user_name(entry.publisher)}): downloaded again"
                 )
                 target.unlink()
             except (OSError, DamagedEntry) as error:
-                self._say_once(f"Not used from the shared store: {error}")
+                self.say_once(f"Not used from the shared store: {error}")
         return None
 
     def serve(self, entry: Entry, digest: Digest) -> None:
@@ -131,7 +131,7 @@ class Session:
         if known:
             return  # thousands of its files may be missing: one line tells of them all
         owner = trust.user_name(entry.publisher)
-        self._say_once(f"Damaged entry of {owner} in the shared store is not used: {what}")
+        self.say_once(f"Damaged entry of {owner} in the shared store is not used: {what}")
 
     def _count_download(self, digest: Digest, size: int) -> None:
         if digest not in self._served:
@@ -144,6 +144,26 @@ class Session:
         """Remember where pip took the wheel at ``path`` from. A wheel nothing is noted of was
         built here, and is neither looked up nor published."""
         self._origins[os.path.abspath(path)] = origin
+
+    def note_digest(self, path: str, digest: Digest) -> None:
+        """pip itself has found that the file at ``path`` has this ``digest``."""
+        self._digests[os.path.abspath(path)] = digest
+
+    def names_in(self, path: str) -> list[str] | None:
+        """The files of the wheel at ``path``; None where it cannot be read."""
+        served = self._by_wheel.get(path)
+        if served is not None:
+            return [file.path for file in served.manifest.files]
+        return wheel.names_in(path)
+
+    def is_served(self, path: str) -> bool:
+        """Whether the wheel at ``path`` is the store's own."""
+        return path in self._by_wheel
+
+    def knows(self, path: str) -> bool:
+        """Whether ``path`` is a wheel that came with a known origin, and stays as it is while
+        this run lasts."""
+        return os.path.abspath(path) in self._origins
 
     def is_shared_anyway(self, url: str) -> bool:
         """Whether ``url`` (or an absolute path) is below a prefix in the setting ``share``."""
@@ -173,7 +193,7 @@ class Session:
             self.report.found += 1
             return served
         try:
-            digest, _ = wheel.digest_of(path)
+            digest = self._digests.get(os.path.abspath(path)) or wheel.digest_of(path)[0]
         except OSError:
             return None  # pip meets the same error, and words it
         found = self.find([digest], path.name)
@@ -201,7 +221,7 @@ class Session:
             logger.debug("%s: %s", otherwise, error)
             self.report.read_only = True
         except NotPublished as error:
-            self._say_once(f"{otherwise}: {error}")
+            self.say_once(f"{otherwise}: {error}")
         else:
             self._staged.append(staged)
             if self.settings.link_mode is not LinkMode.SYMLINK:
@@ -218,7 +238,7 @@ class Session:
         revealed: list[Entry | None] = []
         for one, outcome in zip(staged, stores.reveal(self.store, staged)):
             if isinstance(outcome, NotPublished):
-                self._say_once(f"Installed without publishing: {outcome}")
+                self.say_once(f"Installed without publishing: {outcome}")
                 revealed.append(None)
                 continue
             if outcome.identity == one.entry.identity and outcome.manifest.size:
@@ -226,22 +246,9 @@ class Session:
             revealed.append(outcome)
         return revealed
 
-    def save_bytecode(self, placement: Placement, source: str) -> bool | None:
-        """Place the shared bytecode of the placed ``source``: True; False where it is known not
-        to compile; None where pip is to compile it."""
-        if placement not in self._asked_for_bytecode:
-            self._asked_for_bytecode.add(placement)
-            self._find_or_compile(placement)
-        try:
-            return placement.save_bytecode(source)
-        except DamagedEntry as error:
-            self._say_once(f"Damaged bytecode in the shared store is not used: {error}")
-        except OSError as error:
-            # A colleague's __pycache__, a full disk: pip tries too, and goes on without.
-            logger.debug("No bytecode for %s: %s", source, error)
-        return None
-
-    def _find_or_compile(self, placement: Placement) -> None:
+    def provide_bytecode(self, placement: Placement) -> None:
+        """Give ``placement`` the bytecode for this interpreter, found or else compiled; nothing
+        where it cannot be shared."""
         if self.store is None:
             return
         try:
@@ -249,7 +256,23 @@ class Session:
             if entry is not None:
                 placement.use_bytecode(entry, stores.hold(entry))
         except DamagedEntry as error:
-            self._say_once(f"Damaged bytecode in the shared store is not used: {error}")
+            self.say_of_bytecode(error)
+
+    def save_bytecode(self, placement: Placement, source: str) -> bool | None:
+        """Place the shared bytecode of the placed ``source``: True; False where it is known not
+        to compile; None where pip is to compile it."""
+        try:
+            return placement.save_bytecode(source)
+        except DamagedEntry as error:
+            self.say_of_bytecode(error)
+        except OSError as error:
+            # A colleague's __pycache__, a full disk: pip tries too, and goes on without.
+            logger.debug("No bytecode for %s: %s", source, error)
+        return None
+
+    def say_of_bytecode(self, error: DamagedEntry) -> None:
+        """One line for all damaged bytecode of a run: it is compiled anew."""
+        self.say_once(f"Damaged bytecode in the shared store is not used: {error}")
 
     def _bytecode_of(self, store: Store, entry: Entry) -> Entry | None:
         """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
@@ -267,6 +290,21 @@ class Session:
 
     # -- the end
 
+    def settle(self, placement: Placement, *, later: bool) -> None:
+        """End the installation of one wheel. ``later``: nothing is replaced by it, so that it may
+        appear together with others (``show``), made durable at once. Raises OSError."""
+        if not later:
+            placement.commit()
+            return
+        placement.record()
+        placement.close()
+        self._complete.append(placement)
+
+    def take_complete(self) -> list[Placement]:
+        """What was settled for later since this was asked last."""
+        complete, self._complete = self._complete, []
+        return complete
+
     def finish(self) -> None:
         """Make visible what this run staged. To be called however the run ended."""
         self._reveal()
@@ -281,10 +319,38 @@ class Session:
             line += f" (no {self.settings.link_mode.value} here: {refused})"
         return line
 
-    def _say_once(self, message: str) -> None:
+    def say_once(self, message: str) -> None:
+        """Warn, the first time."""
         if message not in self._said:
             self._said.add(message)
-            logger.warning(message)
+            logger.warning(message, extra={"once": True})
+
+    def absorb(self, report: Report) -> None:
+        """Count what another process did for this run."""
+        self.report.add(report)
+
+
+def show(placements: Sequence[Placement]) -> None:
+    """Let complete distributions appear, all made durable before the first does: the files of one
+    wait for the same commit of the file system's journal. Raises OSError, the first one, when all
+    others are done."""
+    first: OSError | None = None
+    ready = []
+    for placement in placements:
+        try:
+            placement.flush()
+            ready.append(placement)
+        except OSError as error:
+            placement.undo()
+            first = first or error
+    for placement in ready:
+        try:
+            placement.reveal()
+        except OSError as error:
+            placement.undo()
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def open_store(settings: Settings) -> Store:
@@ -322,4 +388,4 @@ def _is_below(url: str, prefix: str) -> bool:
     return whole == start or whole.startswith(start + "/")
 
 
-__all__ = ["Session", "has_credentials", "open_store", "without_credentials"]
+__all__ = ["Session", "has_credentials", "open_store", "show", "without_credentials"]

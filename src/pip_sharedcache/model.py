@@ -125,6 +125,11 @@ class Entry:
         """The wheel file inside the entry."""
         return self.path / self.manifest.filename
 
+    def metadata_digest(self) -> str:
+        """sha256 of the distribution's METADATA, in hexadecimal; "" where it has none."""
+        files = self.manifest.files
+        return next((f.sha256 for f in files if f.path.endswith(".dist-info/METADATA")), "")
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -151,6 +156,16 @@ class Report:
         """Note one placed file of ``size`` bytes."""
         self.placed[mode] += 1
         self.placed_bytes[mode] += size
+
+    def add(self, other: Report) -> None:
+        """Count what ``other`` tells, too."""
+        self.installed += other.installed
+        self.found += other.found
+        self.published += other.published
+        self.not_downloaded += other.not_downloaded
+        self.read_only |= other.read_only
+        self.placed.update(other.placed)
+        self.placed_bytes.update(other.placed_bytes)
 
     def sentence(self, store: Path) -> str:
         """One line: how many came from the store, how placed, what was saved."""

@@ -58,6 +58,15 @@ def blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
+def names_in(path: str) -> list[str] | None:
+    """The names in the wheel at ``path``; None where it cannot be read: pip says why."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return None
+
+
 def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:
     """The files of the wheel ``archive`` called ``filename``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,3 +24,33 @@ def shared_tmp() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     remove_tree(path)
+
+
+@pytest.fixture
+def no_hanging() -> Iterator[None]:
+    """A test that waits for a process which never answers fails, instead of stopping all."""
+
+    def too_late(*_: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(120)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def nothing_left_behind() -> Iterator[None]:
+    """Descriptors and child processes, zombies included, are as they were."""
+
+    def left() -> tuple[list[str], set[str]]:
+        # The descriptor by which the directory itself is read comes and goes.
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return sorted(os.listdir("/proc/self/fd")), set(children)
+
+    before = left()
+    yield
+    assert left() == before

@@ -92,7 +92,7 @@ def _many(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 @pytest.fixture(params=["here", "several processes"])
 def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    monkeypatch.setattr(bytecode, "_cpus", lambda: 3)
+    monkeypatch.setattr(bytecode, "cpus", lambda: 3)
     return bool(request.param != "here")
 
 
@@ -225,7 +225,7 @@ def test_python_takes_it_for_placed_sources(tmp_path: Path) -> None:
 
 
 def test_one_small_wheel_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bytecode, "_cpus", lambda: 64)
+    monkeypatch.setattr(bytecode, "cpus", lambda: 64)
     monkeypatch.delattr(subprocess, "Popen")
     assert _compile(tmp_path, GOOD)[0] == set(GOOD)
 
@@ -233,7 +233,7 @@ def test_one_small_wheel_starts_no_process(tmp_path: Path, monkeypatch: pytest.M
 def test_a_large_wheel_starts_no_process_on_one_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bytecode, "_cpus", lambda: 1)
+    monkeypatch.setattr(bytecode, "cpus", lambda: 1)
     monkeypatch.delattr(subprocess, "Popen")
     files = _many(GOOD)
     assert _compile(tmp_path, files)[0] == set(files)
@@ -243,7 +243,7 @@ def test_a_large_wheel_starts_no_process_on_one_cpu(
 def test_a_large_wheel_is_dealt_out_once(
     tmp_path: Path, cpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bytecode, "_cpus", lambda: cpus)
+    monkeypatch.setattr(bytecode, "cpus", lambda: cpus)
     start, jobs = bytecode._start, []
 
     def noted(paths: Any, *rest: Any) -> Any:
@@ -285,7 +285,7 @@ def test_the_optimisation_level_is_that_of_the_interpreter(tmp_path: Path) -> No
 def test_a_process_that_dies_leaves_its_sources_to_pip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bytecode, "_cpus", lambda: 2)
+    monkeypatch.setattr(bytecode, "cpus", lambda: 2)
     killed = tmp_path / "killed.py"
     killed.write_text(
         "import json, os, runpy, sys\n"

@@ -126,6 +126,10 @@ def test_group_environment_takes_pips_yes_and_no(text: str, expected: bool) -> N
     assert settings.group_environment is expected
 
 
+def test_processes_is_left_to_the_machine_where_nobody_sets_it(site: Path) -> None:
+    assert load([], {}).processes == 0
+
+
 def test_share_is_a_list_on_one_line_or_several(tmp_path: Path) -> None:
     file = _file(tmp_path, "c", "[sharedcache]\nshare = https://a/b\n    /data/wheels\n")
     assert load([file], {}).share == ("https://a/b", "/data/wheels")
@@ -181,6 +185,17 @@ WRONG = [
     ("dir", "~nobody-has-this-name/store", "an absolute path"),
     ("link-mode", "hard", "reflink, hardlink, symlink, copy"),
     ("group-environment", "maybe", "yes or no"),
+    ("processes", "0", "a number from 1 to 64"),
+    ("processes", "65", "a number from 1 to 64"),
+    ("processes", "many", "a number from 1 to 64"),
+    ("processes", "+4", "a number from 1 to 64"),
+    ("processes", "4.0", "a number from 1 to 64"),
+    ("processes", "1_0", "a number from 1 to 64"),
+    ("processes", "0x10", "a number from 1 to 64"),
+    ("processes", "2 3", "a number from 1 to 64"),
+    ("processes", "\u00b2", "a number from 1 to 64"),
+    ("processes", "auto", "a number from 1 to 64"),
+    ("processes", "9" * 5000, "a number from 1 to 64"),
     ("share", "index.example/simple", "URL prefixes or absolute paths"),
     ("share", "https://a relative", "URL prefixes or absolute paths"),
     ("share", "https://[::1", ""),
@@ -237,7 +252,13 @@ def test_a_file_that_is_no_configuration_is_named_in_one_line(
 
 @pytest.mark.parametrize("name", config.NAMES)
 def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> None:
-    values = {"dir": "/x", "link-mode": "copy", "share": "https://a", "group-environment": "no"}
+    values = {
+        "dir": "/x",
+        "link-mode": "copy",
+        "share": "https://a",
+        "group-environment": "no",
+        "processes": "3",
+    }
     settings = load([], {option_variable(name): values[name]})
     assert settings != load([], {})
     assert settings.notes == ()

@@ -8,6 +8,7 @@ import logging
 import os
 import struct
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.install import Session, has_credentials, without_credentials
 from pip_sharedcache.linker import Placement
-from pip_sharedcache.model import Digest, LinkMode, Origin
+from pip_sharedcache.model import Digest, LinkMode, Origin, Report
 from pip_sharedcache.store import Store
 from support.probes import linux, needs, root
 from support.process import as_user, file_size_limit
@@ -481,6 +482,7 @@ def _placed(session: Session, wheel: Path, library: Path) -> Iterator[Placement]
     session.note_origin(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
+    session.provide_bytecode(begun)
     for path in SOURCES:
         assert begun.save(path, str(library / path))
     yield begun
@@ -647,6 +649,7 @@ def test_undone_bytecode_is_taken_back(session: Session, sources: Path, tmp_path
     session.note_origin(str(sources), SHARED)
     begun = session.begin(str(sources))
     assert begun is not None
+    session.provide_bytecode(begun)
     begun.save("demo/__init__.py", str(tmp_path / "demo/__init__.py"))
     assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py")) is True
     begun.undo()
@@ -815,3 +818,245 @@ def test_credentials_are_seen_and_never_shown(url: str, shown: str, carries: boo
 
 def test_a_store_is_opened_as_it_is(session: Session) -> None:
     assert isinstance(session.store, Store)
+
+
+# -- what pip tells of a wheel's file
+
+
+def test_a_digest_that_pip_has_checked_is_not_computed_again(
+    session: Session, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(session, wheel)
+    later = _again(session)
+    later.note_digest(os.path.relpath(wheel), _digest(wheel))
+    monkeypatch.delattr(install.wheel, "digest_of")
+    assert _install(later, wheel)
+    assert later.report.found == 1
+
+
+def test_a_wheel_is_published_under_the_digest_that_it_has(session: Session, wheel: Path) -> None:
+    """pip said another one: nobody is to find other bytes under that."""
+    session.note_digest(str(wheel), Digest("ab" * 32))
+    _run(session, wheel)
+    again = _again(session)
+    assert again.find([Digest("ab" * 32)], wheel.name) is None
+
+
+def test_a_known_wheel_is_one_that_came_from_somewhere(
+    session: Session, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not session.knows(str(wheel))
+    session.note_origin(str(wheel), PRIVATE)
+    monkeypatch.chdir(wheel.parent)
+    assert session.knows(str(wheel))
+    assert session.knows(wheel.name)
+    assert not session.knows(str(wheel.parent))
+
+
+def test_only_the_stores_own_wheel_is_served(session: Session, wheel: Path) -> None:
+    _run(session, wheel)
+    later = _again(session)
+    entry = later.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    assert not later.is_served(str(entry.wheel))
+    later.serve(entry, _digest(wheel))
+    assert later.is_served(str(entry.wheel))
+    assert not later.is_served(str(wheel))
+
+
+def test_the_names_in_a_wheel_are_those_of_its_archive_or_of_its_manifest(
+    session: Session, wheel: Path
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        expected = archive.namelist()
+    assert session.names_in(str(wheel)) == expected
+    _run(session, wheel)
+    later = _again(session)
+    entry = later.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    later.serve(entry, _digest(wheel))
+    entry.wheel.chmod(0o644)
+    entry.wheel.write_bytes(b"not looked into again")
+    assert sorted(later.names_in(str(entry.wheel)) or ()) == sorted(expected)
+
+
+@pytest.mark.parametrize("kind", ["gone", "a directory", "no archive", "cut off"])
+def test_a_wheel_that_cannot_be_read_has_no_names(session: Session, wheel: Path, kind: str) -> None:
+    data = wheel.read_bytes()
+    wheel.unlink()
+    if kind == "a directory":
+        wheel.mkdir()
+    elif kind != "gone":
+        wheel.write_bytes(b"no archive" if kind == "no archive" else data[: len(data) // 2])
+    assert session.names_in(str(wheel)) is None
+
+
+def test_what_is_said_once_is_marked_so_that_other_processes_can_tell(
+    session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    for message in ("one", "two", "one"):
+        session.say_once(message)
+    assert caplog.messages == ["one", "two"]
+    assert all(getattr(record, "once", False) for record in caplog.records)
+
+
+def test_what_another_process_did_is_counted(session: Session, wheel: Path) -> None:
+    _run(session, wheel)
+    other = Report(2, 1, 1, 500, True)
+    other.count(LinkMode.REFLINK, 7)
+    session.absorb(other)
+    assert session.summary() == (
+        f"Shared store: 1 of 3 distributions from {session.settings.dir}; 2 added to it; "
+        "files 1 reflinked; 500 bytes not downloaded; 7 bytes not copied"
+    )
+
+
+# -- complete distributions appear
+
+INFO = "demo-1.0.dist-info"
+
+
+def _complete(
+    session: Session, wheel: Path, library: Path, info: str = INFO, *, later: bool = True
+) -> Placement:
+    """Installed by pip, as far as it goes; not yet shown if ``later``."""
+    session.note_origin(str(wheel), SHARED)
+    begun = session.begin(str(wheel))
+    assert begun is not None
+    staged = begun.stage(info)
+    session.provide_bytecode(begun)
+    names = [file.path for file in begun.entry.manifest.files]
+    for path in begun.take_over(names, compiles=True):
+        assert begun.save(path, begun.destination(path, str(library / path)))
+    (library / staged / "INSTALLER").write_text("pip\n")
+    session.settle(begun, later=later)
+    return begun
+
+
+class Several:
+    """Distributions that are complete, and in one library."""
+
+    def __init__(self, session: Session, base: Path) -> None:
+        self.names = ("one", "two", "three")
+        self.library = base / "library"
+        self.placements = [
+            _complete(session, make_wheel(base / "wheels", name), self.library, self._info(name))
+            for name in self.names
+        ]
+
+    def _info(self, name: str) -> str:
+        return f"{name}-1.0.dist-info"
+
+    def visible(self) -> list[str]:
+        return [name for name in self.names if (self.library / self._info(name)).exists()]
+
+    def left(self, name: str) -> list[str]:
+        """What is there of a distribution."""
+        return sorted(path.name for path in self.library.iterdir() if name in path.name)
+
+
+@pytest.fixture
+def several(session: Session, shared_tmp: Path) -> Several:
+    return Several(session, shared_tmp)
+
+
+def test_settled_now_a_distribution_is_visible_at_once(
+    session: Session, wheel: Path, tmp_path: Path
+) -> None:
+    begun = _complete(session, wheel, tmp_path, later=False)
+    assert sorted(os.listdir(tmp_path)) == ["demo", INFO]
+    assert begun.revealed
+    assert session.take_complete() == []
+
+
+def test_settled_for_later_it_is_complete_and_not_visible(
+    session: Session, wheel: Path, tmp_path: Path
+) -> None:
+    before = os.listdir("/proc/self/fd")
+    begun = _complete(session, wheel, tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == len(before), "thousands may wait at once"
+    assert sorted(os.listdir(tmp_path)) == [begun.staged, "demo"]
+    record = (tmp_path / begun.staged / "RECORD").read_text()
+    assert "installing" not in record
+    assert "demo/part/__init__.py" in record
+    assert session.take_complete() == [begun]
+    assert session.take_complete() == [], "whoever took it shows it"
+    install.show([begun])
+    assert sorted(os.listdir(tmp_path)) == ["demo", INFO]
+
+
+def test_a_distribution_whose_record_cannot_be_finished_is_not_complete(
+    session: Session, wheel: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(Placement, "record", _full)
+        _complete(session, wheel, tmp_path)
+    assert session.take_complete() == []
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+
+def test_all_are_durable_before_the_first_is_visible(
+    several: Several, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+    rename, fsync = os.rename, os.fsync
+
+    def noted_rename(source: Any, target: Any) -> None:
+        done.append(("shown", os.path.basename(target)))
+        rename(source, target)
+
+    def noted_fsync(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        done.append(("durable", os.path.basename(path)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "rename", noted_rename)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    install.show(several.placements)
+    kinds = [kind for kind, _ in done]
+    assert kinds == ["durable"] * 6 + ["shown"] * 3
+    assert sorted({name for kind, name in done if kind == "durable"}) == ["INSTALLER", "RECORD"]
+    assert several.visible() == list(several.names)
+
+
+@pytest.mark.parametrize("step", ["flush", "reveal"])
+@pytest.mark.parametrize("which", [(0,), (1,), (2,), (0, 2), (0, 1, 2)], ids=str)
+def test_those_that_cannot_appear_are_undone_and_the_others_appear(
+    several: Several, step: str, which: tuple[int, ...]
+) -> None:
+    for number in which:
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(number))
+
+        def fail(error: OSError = error) -> None:
+            raise error
+
+        setattr(several.placements[number], step, fail)
+    with pytest.raises(OSError) as caught:
+        install.show(several.placements)
+    assert caught.value.filename == str(which[0]), "the first one"
+    good = [name for number, name in enumerate(several.names) if number not in which]
+    assert several.visible() == good
+    for number in which:
+        assert several.left(several.names[number]) == []
+
+
+def test_one_that_cannot_be_durable_is_told_before_one_that_cannot_appear(
+    several: Several,
+) -> None:
+    several.placements[0].reveal = _full  # type: ignore[method-assign]
+
+    def broken() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    several.placements[2].flush = broken  # type: ignore[method-assign]
+    with pytest.raises(OSError) as caught:
+        install.show(several.placements)
+    assert caught.value.errno == errno.EIO
+    assert several.visible() == ["two"]
+
+
+def test_nothing_to_show_is_nothing(session: Session) -> None:
+    install.show(session.take_complete())

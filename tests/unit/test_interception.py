@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import json
@@ -19,7 +20,15 @@ import pytest
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import PipMissing, SeamMissing
 from pip_sharedcache.install import Session
-from pip_sharedcache.interception import configuration_files, guards, run, run_pip, seams, swap
+from pip_sharedcache.interception import (
+    configuration_files,
+    downloads,
+    guards,
+    hooks,
+    run,
+    run_pip,
+    seams,
+)
 from pip_sharedcache.interception.seams import Seam
 from support.probes import linux, needs, root
 
@@ -358,7 +367,7 @@ def test_another_interpreter_is_given_our_runner_and_five_packages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(run.RUNNER_VARIABLE, "")
-    given = run._runnable(lambda: "/pip/__pip-runner__.py", None, (), {})
+    given = run._runnable(lambda: "/pip/__pip-runner__.py")
     assert given == str(run.RUNNER)
     told = json.loads(os.environ[run.RUNNER_VARIABLE])
     assert told["pip"] == "/pip/__pip-runner__.py"
@@ -386,7 +395,7 @@ def test_what_cannot_be_carried_over_leaves_plain_pip(
             "find_spec",
             lambda name, *rest: spec[kind] if name == "wrapt" else find(name),
         )
-    assert run._runnable(lambda: "plain", None, (), {}) == "plain"
+    assert run._runnable(lambda: "plain") == "plain"
     assert run.RUNNER_VARIABLE not in os.environ
 
 
@@ -430,7 +439,7 @@ def _link(url: str, **hashes: str) -> Any:
 
 def test_the_indexs_own_digest_comes_first() -> None:
     requirement = SimpleNamespace(hash_options={"sha256": [OTHER]})
-    assert swap._digests(requirement, _link("u", sha256=DIGEST.upper())) == (DIGEST,)
+    assert downloads._digests(requirement, _link("u", sha256=DIGEST.upper())) == (DIGEST,)
 
 
 @pytest.mark.parametrize(
@@ -448,8 +457,8 @@ def test_else_it_is_that_of_the_requirement(
     hashes: dict[str, str], options: dict[str, list[str]], expected: tuple[str, ...]
 ) -> None:
     requirement = SimpleNamespace(hash_options=options)
-    assert swap._digests(requirement, _link("u", **hashes)) == expected
-    assert swap._digests(None, _link("u")) == ()
+    assert downloads._digests(requirement, _link("u", **hashes)) == expected
+    assert downloads._digests(None, _link("u")) == ()
 
 
 def test_a_find_links_directory_is_known_as_path_and_as_url(
@@ -460,14 +469,14 @@ def test_a_find_links_directory_is_known_as_path_and_as_url(
     (tmp_path / "link").symlink_to(place)
     monkeypatch.chdir(tmp_path)
     for text in (str(place), str(place) + "/", "my wheels", "link", place.as_uri()):
-        assert swap._local_path(text) == os.path.realpath(place), text
-    assert swap._local_path("https://index/simple") == ""
+        assert downloads._local_path(text) == os.path.realpath(place), text
+    assert downloads._local_path("https://index/simple") == ""
 
 
 @pytest.fixture
-def swapped(tmp_path: Path) -> swap.Swap:
-    made = swap.Swap(lambda: Session(Settings(tmp_path, "test"), None, 0o022))
-    made.session = made._start()
+def swapped(tmp_path: Path) -> downloads.Downloads:
+    made = downloads.Downloads()
+    made.session = Session(Settings(tmp_path, "test"), None, 0o022)
     return made
 
 
@@ -483,7 +492,7 @@ def swapped(tmp_path: Path) -> swap.Swap:
     ],
 )
 def test_what_came_with_credentials_is_private(
-    swapped: swap.Swap, url: str, page: str | None, private: bool
+    swapped: downloads.Downloads, url: str, page: str | None, private: bool
 ) -> None:
     request = SimpleNamespace(url="https://asked/demo.whl", headers={"Authorization": "x"})
     swapped._note_authorisation(SimpleNamespace(request=request))
@@ -495,7 +504,7 @@ def test_what_came_with_credentials_is_private(
         assert bool(swapped._private(None, link)) is private
 
 
-def test_what_came_with_a_client_certificate_is_private(swapped: swap.Swap) -> None:
+def test_what_came_with_a_client_certificate_is_private(swapped: downloads.Downloads) -> None:
     link = SimpleNamespace(url="https://files/demo.whl", comes_from=None)
     assert swapped._private(SimpleNamespace(cert="/my.pem"), link)
     assert not swapped._private(SimpleNamespace(cert=None), link)
@@ -549,6 +558,155 @@ def test_what_is_somebody_elses_is_spared(tmp_path: Path) -> None:
     told: list[Any] = []
     assert _spared(tmp_path / "file", lambda *given: told.append(given))
     assert told[0][1] == str(tmp_path / "file")
+
+
+# -- hooks for modules of pip
+
+
+class Importable:
+    """Modules that can be imported, and which hooks were called with them."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.told: list[tuple[str, bool]] = []
+
+    def write(self, name: str, text: str = "VALUE = 1\n") -> str:
+        package, _, last = name.rpartition(".")
+        directory = self.base / package
+        directory.mkdir(exist_ok=True)
+        if package:
+            (directory / "__init__.py").touch()
+        (directory / f"{last}.py").write_text(text)
+        return name
+
+    def hook(self, module: ModuleType) -> None:
+        self.told.append((module.__name__, hasattr(module, "VALUE")))
+
+
+@pytest.fixture
+def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Importable]:
+    monkeypatch.setattr(hooks, "_finder", hooks._Finder())
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield Importable(tmp_path)
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_a_hook_is_called_when_its_module_is_complete(importable: Importable) -> None:
+    name = importable.write("made_hooked")
+    hooks.when_imported(name, importable.hook)
+    assert importable.told == []
+    module = importlib.import_module(name)
+    assert importable.told == [(name, True)]
+    importlib.import_module(name)
+    assert len(importable.told) == 1
+    assert module.VALUE == 1
+
+
+def test_a_hook_for_a_module_that_is_there_is_called_at_once(importable: Importable) -> None:
+    name = importable.write("made_hooked")
+    importlib.import_module(name)
+    hooks.when_imported(name, importable.hook)
+    assert importable.told == [(name, True)]
+
+
+def test_several_hooks_are_called_in_their_order(importable: Importable) -> None:
+    name = importable.write("made_package.below")
+    called: list[int] = []
+    for number in range(3):
+        hooks.when_imported(name, lambda _, number=number: called.append(number))
+    importlib.import_module("made_package")
+    assert called == []
+    importlib.import_module(name)
+    assert called == [0, 1, 2]
+    assert len([finder for finder in sys.meta_path if finder is hooks._finder]) == 1
+
+
+def test_a_module_that_imports_another_that_is_waited_for(importable: Importable) -> None:
+    importable.write("made_package.first", "import made_package.second\nVALUE = 1\n")
+    importable.write("made_package.second")
+    for name in ("made_package.first", "made_package.second"):
+        hooks.when_imported(name, importable.hook)
+    importlib.import_module("made_package.first")
+    assert importable.told == [("made_package.second", True), ("made_package.first", True)]
+
+
+def test_a_hooked_module_is_as_any_other_afterwards(importable: Importable) -> None:
+    name, other = importable.write("made_hooked", "def f():\n    return 1\n"), "made_other"
+    importable.write(other)
+    hooks.when_imported(name, importable.hook)
+    module, plain = importlib.import_module(name), importlib.import_module(other)
+    assert module.__spec__ is not None
+    assert type(module.__spec__.loader) is type(module.__loader__) is type(plain.__loader__)
+    assert inspect.getsource(module.f).startswith("def f")
+    assert importlib.reload(module) is module
+    assert importable.told == [(name, False)]
+
+
+def test_a_hook_that_raises_makes_the_import_raise(importable: Importable) -> None:
+    name = importable.write("made_hooked")
+
+    def refuse(_: ModuleType) -> None:
+        raise PipMissing("no", "such")
+
+    hooks.when_imported(name, refuse)
+    with pytest.raises(PipMissing):
+        importlib.import_module(name)
+    assert name not in sys.modules
+
+
+def test_looking_whether_a_module_is_there_calls_no_hook(importable: Importable) -> None:
+    name = importable.write("made_hooked")
+    hooks.when_imported(name, importable.hook)
+    hooks.when_imported("made_missing", importable.hook)
+    assert importlib.util.find_spec(name) is not None
+    assert importlib.util.find_spec("made_missing") is None
+    with pytest.raises(ModuleNotFoundError, match="made_missing"):
+        importlib.import_module("made_missing")
+    assert importable.told == []
+    importlib.import_module(name)
+    assert importable.told == [(name, True)]
+
+
+def test_a_module_that_fails_calls_no_hook_and_may_come_later(importable: Importable) -> None:
+    name = importable.write("made_hooked", "raise ValueError('broken')\n")
+    hooks.when_imported(name, importable.hook)
+    with pytest.raises(ValueError, match="broken"):
+        importlib.import_module(name)
+    assert importable.told == []
+    importable.write(name)
+    importlib.invalidate_caches()
+    importlib.import_module(name)
+    assert importable.told == [(name, True)]
+
+
+# -- a module's function, replaced for one importer alone
+
+
+def test_a_stand_in_is_seen_by_its_importer_alone(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    importer = ModuleType("made_importer")
+    importer.tools = module  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "made_importer", importer)
+    before = module.function
+    seam = Seam("made_importer", "tools.function", ("name",))
+    seams.stand_in(seam, function=lambda original, *args, **kw: ("instead", original(*args, **kw)))
+    assert importer.tools.function("a", kind="b") == ("instead", ("a", "b"))
+    assert importer.tools.number == 7
+    assert module.function is before
+    assert module.function("a") == ("a", "x")
+    with pytest.raises(AttributeError, match="gone"):
+        _ = importer.tools.gone
+
+
+def test_where_there_is_nothing_to_stand_in_for_nothing_is_done(module: ModuleType) -> None:
+    seams.stand_in(Seam("never_imported", "os.fsync", ()), fsync=lambda original: None)
+    seams.stand_in(Seam("made_for_seams", "os.fsync", ()), fsync=lambda original: None)
+    assert not hasattr(module, "os")
 
 
 def test_importing_the_command_does_not_import_pip() -> None:

@@ -6,8 +6,10 @@ import csv
 import ctypes
 import errno
 import importlib.util
+import json
 import os
 import re
+import resource
 import signal
 import stat
 import subprocess
@@ -21,6 +23,7 @@ import pytest
 
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.linker import (
+    HOST,
     Directory,
     Linker,
     Placement,
@@ -30,15 +33,15 @@ from pip_sharedcache.linker import (
     drop_access_lists,
     finish_file,
     make_directory,
-    placement,
     remove_tree,
     set_directory,
     synchronise,
     write_all,
 )
 from pip_sharedcache.linker import link as link_module
-from pip_sharedcache.linker.descriptors import copy_bytes, share_directory, share_file
-from pip_sharedcache.linker.link import Parent
+from pip_sharedcache.linker.descriptors import close_all, copy_bytes, share_directory, share_file
+from pip_sharedcache.linker.information import Information
+from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Report, StoredFile
 from support.probes import acl, linux, needs, protected_hardlinks, root
 from support.process import as_user, file_size_limit
@@ -890,7 +893,7 @@ class Counted:
 
 def _asked(monkeypatch: pytest.MonkeyPatch, mode: LinkMode) -> Counted:
     if mode is LinkMode.REFLINK:
-        return Counted(monkeypatch, link_module.fcntl, "ioctl")
+        return Counted(monkeypatch, descriptors.fcntl, "ioctl")
     return Counted(monkeypatch, os, "link" if mode is LinkMode.HARDLINK else "symlink")
 
 
@@ -1048,7 +1051,7 @@ def test_a_group_environment_can_be_switched_off(shelf: Shelf) -> None:
 
 
 def test_without_ioctl_there_is_no_reflink(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "fcntl", None)
+    monkeypatch.setattr(descriptors, "fcntl", None)
     linker = _linker(LinkMode.REFLINK)
     assert shelf.place(linker, shelf.add("a")) is LinkMode.COPY
     assert linker.refusals == {LinkMode.REFLINK: "this system has no reflinks"}
@@ -1692,7 +1695,7 @@ def _dead_pid() -> int:
 
 
 def _left_over(site: Site, info: str, pid: int, host: str = "") -> Path:
-    left = site.library / f".{info}.{host or placement.HOST}.{pid}-0a1b2c3d.installing"
+    left = site.library / f".{info}.{host or HOST}.{pid}-0a1b2c3d.installing"
     (left / "licenses").mkdir(parents=True)
     (left / "licenses" / "x").touch()
     return left
@@ -1752,3 +1755,930 @@ def test_what_this_very_number_left_is_not_taken_over(site: Site) -> None:
     assert left.name != begun.staged
     assert not left.exists()
     begun.commit()
+
+
+# -- many files at once
+
+
+def _numbered(shelf: Shelf, site: Path, number: int) -> list[Job]:
+    parent = Parent.of(os.stat(site), True)
+    return [
+        Job(shelf.add(f"demo/m{n}.py", b"x" * n), str(site / f"m{n}.py"), parent)
+        for n in range(number)
+    ]
+
+
+@MODE
+def test_many_files_are_placed_in_one_go(shelf: Shelf, mode: LinkMode) -> None:
+    jobs, outcome = _numbered(shelf, shelf.environment, 100), Outcome()
+    before = _open_descriptors()
+    with Directory.open(shelf.entry) as held:
+        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+    assert _open_descriptors() == before
+    assert sum(outcome.files.values()) == 100
+    assert sum(outcome.size.values()) == sum(range(100))
+    assert sorted(outcome.created) == sorted(job.destination for job in jobs)
+    assert not outcome.damaged
+    for number in range(100):
+        assert (shelf.environment / f"m{number}.py").read_bytes() == b"x" * number
+
+
+@MODE
+def test_damaged_ones_are_told_and_the_others_placed(shelf: Shelf, mode: LinkMode) -> None:
+    jobs, outcome = _numbered(shelf, shelf.environment, 50), Outcome()
+    (shelf.entry / "files/demo/m7.py").unlink()
+    longer = shelf.entry / "files/demo/m40.py"
+    longer.chmod(0o644)
+    longer.write_bytes(b"y" * 41)
+    with Directory.open(shelf.entry) as held:
+        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+    assert [job for job, _ in outcome.damaged] == [jobs[7], jobs[40]]
+    assert sum(outcome.files.values()) == 48
+    assert sorted(os.listdir(shelf.environment)) == sorted(
+        f"m{n}.py" for n in range(50) if n not in (7, 40)
+    )
+
+
+@MODE
+def test_what_was_done_before_an_error_is_known(shelf: Shelf, mode: LinkMode) -> None:
+    jobs, outcome = _numbered(shelf, shelf.environment, 50), Outcome()
+    (shelf.environment / "m30.py").mkdir()
+    before = _open_descriptors()
+    with Directory.open(shelf.entry) as held, pytest.raises(OSError):
+        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+    assert _open_descriptors() == before
+    assert outcome.created == [job.destination for job in jobs[:30]]
+
+
+@MODE
+def test_what_is_replaced_is_not_new(shelf: Shelf, mode: LinkMode) -> None:
+    jobs, outcome = _numbered(shelf, shelf.environment, 3), Outcome()
+    (shelf.environment / "m1.py").write_text("old")
+    with Directory.open(shelf.entry) as held:
+        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+    assert outcome.created == [jobs[0].destination, jobs[2].destination]
+    assert sum(outcome.files.values()) == 3
+
+
+def test_a_link_that_is_refused_leaves_the_rest_to_the_next_mode(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, outcome = _numbered(shelf, shelf.environment, 20), Outcome()
+    link, asked = os.link, []
+
+    def full(source: str, target: str, **how: Any) -> None:
+        asked.append(target)
+        if len(asked) > 5:
+            raise OSError(errno.EMLINK, "Too many links")
+        link(source, target, **how)
+
+    monkeypatch.setattr(os, "link", full)
+    linker = _linker(LinkMode.HARDLINK)
+    with Directory.open(shelf.entry) as held:
+        linker.place_all(held, shelf.publisher, jobs, outcome)
+    assert len(asked) == 6
+    assert outcome.files[LinkMode.HARDLINK] == 5
+    assert sum(outcome.files.values()) == 20
+    assert LinkMode.HARDLINK in linker.refusals
+
+
+@needs(linux)
+@pytest.mark.parametrize("spare", [3, 5, 20])
+def test_few_descriptors_are_enough(shelf: Shelf, spare: int) -> None:
+    jobs, outcome = _numbered(shelf, shelf.environment, 100), Outcome()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Directory.open(shelf.entry) as held:
+        most = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
+        for_tests = [os.dup(0) for _ in range(most)]  # no gaps below the limit
+        top = max(for_tests) + 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (top + spare, hard))
+        try:
+            _linker(LinkMode.COPY).place_all(held, shelf.publisher, jobs, outcome)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in for_tests:
+                os.close(descriptor)
+    assert not outcome.damaged
+    assert sum(outcome.files.values()) == 100
+
+
+@pytest.mark.parametrize("chosen", [(), (0,), (0, 1, 2), (0, 2, 4), (1, 2, 4)], ids=str)
+def test_exactly_the_given_descriptors_are_closed(chosen: tuple[int, ...]) -> None:
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(6)]
+    close_all([-1, *(opened[number] for number in reversed(chosen)), -1])
+    still = []
+    for number, descriptor in enumerate(opened):
+        try:
+            os.close(descriptor)
+            still.append(number)
+        except OSError:
+            continue
+    assert still == [number for number in range(6) if number not in chosen]
+
+
+def _take(site: Site, begun: Placement, names: list[str], *, compiles: bool) -> list[str]:
+    begun.stage(INFO)
+    return begun.take_over(names, compiles=compiles)
+
+
+def test_the_files_of_the_library_are_taken_from_the_manifest(site: Site) -> None:
+    begun = site.begin()
+    left = _take(site, begun, list(FILES), compiles=False)
+    assert left == [n for n in FILES if n.startswith((INFO, "demo-1.0.data/"))]
+    taken = [name for name in FILES if name not in left]
+    assert taken
+    assert begun.taken == taken
+    for name in left:
+        assert begun.save(name, begun.destination(name, site.target(name)))
+    for name in taken:
+        assert begun.save(name, "never/looked/at"), "it is placed already"
+        assert (site.library / name).read_bytes() == FILES[name]
+    assert sum(site.report.placed.values()) == len(FILES)
+    begun.undo()
+    assert site.names() == []
+
+
+def test_sources_without_bytecode_are_left_to_the_pip_that_compiles(site: Site) -> None:
+    begun = site.begin()
+    left = _take(site, begun, list(FILES), compiles=True)
+    assert {n for n in FILES if n.endswith(".py") and not n.startswith("demo-1.0.")} <= set(left)
+    begun.undo()
+
+
+@pytest.mark.parametrize("kind", ["more", "fewer", "twice"])
+def test_nothing_is_taken_where_the_archive_has_other_names(site: Site, kind: str) -> None:
+    names = list(FILES)
+    names = {"more": [*names, "demo/x"], "fewer": names[1:], "twice": [*names, names[0]]}[kind]
+    begun = site.begin()
+    assert _take(site, begun, names, compiles=False) == names
+    assert begun.taken == []
+    begun.undo()
+
+
+def test_record_gets_the_rows_that_it_lacks_once(tmp_path: Path) -> None:
+    information = Information(INFO)
+    information.library = str(tmp_path)
+    information.make()
+    rows = [
+        ("z.py", "sha256=x", "1"),
+        (f"{information.staged}/RECORD", "", ""),
+        ('a,"b".py', "", ""),
+    ]
+    with open(os.path.join(information.path, "RECORD"), "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    written = information.complete(["z.py", "b.pyc"])
+    assert written == [row[0] for row in rows]
+    information.reveal()
+    text = (tmp_path / INFO / "RECORD").read_bytes().decode()
+    assert text == f'"a,""b"".py",,\r\nb.pyc,,\r\n{INFO}/RECORD,,\r\nz.py,sha256=x,1\r\n'
+
+
+# -- many files at once, where something goes wrong
+
+
+def _batch(shelf: Shelf, number: int = 20) -> list[Job]:
+    """Jobs for files that can be told apart."""
+    parent = Parent.of(os.stat(shelf.environment), True)
+    return [
+        Job(shelf.add(f"lot/f{n}", f"file {n}".encode()), str(shelf.placed(f"f{n}")), parent)
+        for n in range(number)
+    ]
+
+
+def _place_all(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: Outcome) -> None:
+    with Directory.open(shelf.entry) as held:
+        linker.place_all(held, shelf.publisher, jobs, outcome)
+
+
+def _destinations(jobs: list[Job]) -> list[str]:
+    return [job.destination for job in jobs]
+
+
+def test_a_clone_that_is_refused_in_the_middle_leaves_the_rest_to_be_copied(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def clone(target: int, request: int, source: int) -> int:
+        asked.append(request)
+        if len(asked) > 5:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        os.write(target, os.pread(source, 1000, 0))
+        return 0
+
+    monkeypatch.setattr(descriptors.fcntl, "ioctl", clone)
+    jobs, outcome, linker = _batch(shelf), Outcome(), _linker(LinkMode.REFLINK)
+    _place_all(shelf, linker, jobs, outcome)
+    assert len(asked) == 6
+    assert outcome.files == {LinkMode.REFLINK: 5, LinkMode.COPY: 15}
+    assert outcome.created == _destinations(jobs)
+    for number in range(20):
+        assert shelf.placed(f"f{number}").read_text() == f"file {number}"
+    assert linker.refusals == {LinkMode.REFLINK: os.strerror(errno.EXDEV)}
+    more = Outcome()
+    _place_all(shelf, linker, jobs, more)
+    assert (len(asked), more.files) == (6, {LinkMode.COPY: 20}), "it is not asked again"
+    assert more.created == []
+
+
+@pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
+def test_damage_is_told_once_though_a_mode_is_refused(
+    shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, outcome = _batch(shelf), Outcome()
+    for number in (0, 1, 7, 19):
+        (shelf.entry / "files" / "lot" / f"f{number}").unlink()
+    _asked(monkeypatch, mode).error = errno.EPERM
+    _place_all(shelf, _linker(mode), jobs, outcome)
+    assert [job for job, _ in outcome.damaged] == [jobs[number] for number in (0, 1, 7, 19)]
+    assert sum(outcome.files.values()) == 16
+    assert outcome.created == [
+        job.destination for number, job in enumerate(jobs) if number not in (0, 1, 7, 19)
+    ]
+
+
+@LINKING
+def test_private_files_among_others_are_copied_in_their_place(shelf: Shelf, mode: LinkMode) -> None:
+    jobs, outcome = _batch(shelf, 6), Outcome()
+    jobs = [job._replace(private=number in (2, 3)) for number, job in enumerate(jobs)]
+    _place_all(shelf, _linker(mode), jobs, outcome)
+    assert outcome.files[mode] == 4
+    assert sum(outcome.files.values()) == 6
+    assert outcome.created == _destinations(jobs)
+    for number in (2, 3):
+        status = shelf.placed(f"f{number}").lstat()
+        assert (stat.S_ISREG(status.st_mode), status.st_nlink) == (True, 1)
+
+
+def test_what_is_refused_on_one_file_system_is_used_on_another(shelf: Shelf) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == shelf.environment.stat().st_dev:
+        pytest.skip("no second file system at hand")
+    jobs, outcome, linker = _batch(shelf, 6), Outcome(), _linker(LinkMode.HARDLINK)
+    elsewhere = memory / f"pip-sharedcache-{os.getpid()}"
+    elsewhere.mkdir()
+    try:
+        there = Parent.of(os.stat(elsewhere), True)
+        for number in (1, 4):
+            path = str(elsewhere / f"f{number}")
+            jobs[number] = jobs[number]._replace(destination=path, parent=there)
+        _place_all(shelf, linker, jobs, outcome)
+        assert outcome.files == {LinkMode.HARDLINK: 4, LinkMode.COPY: 2}
+        assert outcome.created == _destinations(jobs)
+        for job in jobs:
+            assert Path(job.destination).read_bytes().decode() == f"file {job.destination[-1]}"
+    finally:
+        remove_tree(elsewhere)
+    assert linker.refusals[LinkMode.HARDLINK] == os.strerror(errno.EXDEV)
+
+
+@COPYING
+def test_a_disk_that_is_full_in_the_middle_leaves_what_was_done_before(
+    shelf: Shelf, mode: LinkMode
+) -> None:
+    jobs, outcome = _batch(shelf, 10), Outcome()
+    jobs[6] = jobs[6]._replace(file=shelf.add("lot/big", b"x" * 5000))
+    with file_size_limit(1000), pytest.raises(OSError) as caught:
+        _place_all(shelf, _linker(mode), jobs, outcome)
+    assert caught.value.errno == errno.EFBIG
+    assert outcome.created == _destinations(jobs[:6])
+    assert sum(outcome.files.values()) == 6
+    assert sum(outcome.size.values()) == 6 * len("file 0")
+    assert sorted(os.listdir(shelf.environment)) == [f"f{number}" for number in range(6)]
+
+
+@MODE
+def test_an_interrupt_in_the_middle_leaves_nothing_half_made(
+    shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, outcome = _batch(shelf, 10), Outcome()
+    check, checked = link_module._check, []
+
+    def interrupted(*args: Any) -> None:
+        checked.append(args)
+        if len(checked) == 5:
+            raise KeyboardInterrupt
+        check(*args)
+
+    monkeypatch.setattr(link_module, "_check", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _place_all(shelf, _linker(mode), jobs, outcome)
+    assert outcome.created == _destinations(jobs[:4])
+    assert sorted(os.listdir(shelf.environment)) == [f"f{number}" for number in range(4)]
+
+
+FEW_DESCRIPTORS = """if True:
+    import json, os, resource, sys
+    from pathlib import Path
+    from pip_sharedcache.linker import Directory, Linker
+    from pip_sharedcache.linker.jobs import Job, Outcome, Parent
+    from pip_sharedcache.model import LinkMode, StoredFile
+    mode, spare, entry, target = LinkMode(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    parent = Parent.of(os.stat(target), True)
+    files = [StoredFile(f"lot/f{n}", len(f"file {n}"), "", False, 1_600_000_000) for n in range(90)]
+    jobs = [Job(file, f"{target}/{file.path[4:]}", parent) for file in files]
+    outcome, error, linker = Outcome(), None, Linker(mode, 0o022)
+    with Directory.open(Path(entry)) as held:
+        # The limit is one for numbers, of which the lowest free one is taken each time.
+        free = [n for n in range(200) if not os.path.exists(f"/dev/fd/{n}")]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[spare], limits[1]))
+        try:
+            linker.place_all(held, os.getuid(), jobs, outcome)
+        except OSError as problem:
+            error = problem.errno
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        left = [n for n in free if os.path.exists(f"/dev/fd/{n}")]
+    print(json.dumps([
+        error, sum(outcome.files.values()), [job.file.path for job, _ in outcome.damaged],
+        [os.path.basename(path) for path in outcome.created], left,
+    ]))
+"""
+
+
+@MODE
+@pytest.mark.parametrize("spare", [2, 3, 7, 40], ids="{} left".format)
+def test_a_process_with_few_descriptors_left_places_all(
+    shelf: Shelf, mode: LinkMode, spare: int
+) -> None:
+    _batch(shelf, 90)
+    damaged = (0, 1, 31, 32, 33, 89)
+    for number in damaged:
+        (shelf.entry / "files" / "lot" / f"f{number}").unlink()
+    shelf.placed("f2").write_text("old")
+    command = [sys.executable, "-c", FEW_DESCRIPTORS, mode.value, str(spare)]
+    done = subprocess.run(
+        [*command, str(shelf.entry), str(shelf.environment)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    good = [number for number in range(90) if number not in damaged]
+    assert json.loads(done.stdout) == [
+        None,
+        len(good),
+        [f"lot/f{number}" for number in damaged],
+        [f"f{number}" for number in good if number != 2],
+        [],
+    ]
+    for number in good:
+        assert shelf.placed(f"f{number}").read_text() == f"file {number}"
+
+
+@COPYING
+@pytest.mark.parametrize("spare", [0, 1], ids="{} left".format)
+def test_without_a_descriptor_for_each_end_the_copy_fails(
+    shelf: Shelf, mode: LinkMode, spare: int
+) -> None:
+    _batch(shelf, 90)
+    command = [sys.executable, "-c", FEW_DESCRIPTORS, mode.value, str(spare)]
+    done = subprocess.run(
+        [*command, str(shelf.entry), str(shelf.environment)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout) == [errno.EMFILE, 0, [], [], []]
+    assert os.listdir(shelf.environment) == []
+
+
+@pytest.mark.parametrize(
+    "chosen", [(), (0,), (0, 1, 2), (0, 2, 4), (1, 2, 4), (0, 1, 3, 4, 5)], ids=str
+)
+def test_descriptors_are_closed_where_neighbours_belong_to_others(chosen: tuple[int, ...]) -> None:
+    """Those that others opened in between stay open, and the same file as before."""
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(6)]
+    before = {number: os.fstat(opened[number]) for number in range(6) if number not in chosen}
+    given = [opened[number] for number in chosen]
+    close_all(iter([*given, -1, *given[:1], -7]))  # in any order, and twice
+    for number, descriptor in enumerate(opened):
+        if number in chosen:
+            with pytest.raises(OSError) as caught:
+                os.fstat(descriptor)
+            assert caught.value.errno == errno.EBADF
+        else:
+            assert os.path.samestat(os.fstat(descriptor), before[number])
+            os.close(descriptor)
+
+
+# -- a whole wheel from its manifest
+
+SOURCES = ("demo/__init__.py", "demo/second.py", "demo/third.py")
+
+
+def _pyc(source: str) -> str:
+    return importlib.util.cache_from_source(source)
+
+
+class Taken:
+    """A site whose wheel has several sources, with bytecode for all but one that does not
+    compile; a placement that has taken over what it can."""
+
+    def __init__(self, base: Path, *, group: bool = False) -> None:
+        self.site = Site(base)
+        if group:
+            self.site.shelf.environment.chmod(0o2775)
+        for path in (*SOURCES[1:], BAD):
+            self.site.shelf.add(path, f"# {path}\n".encode())
+        self.bytecode = Shelf(base / "bytecode")
+        for path in SOURCES:
+            self.bytecode.add(_pyc(path), f"bytecode of {path}".encode() * 20)
+        self.library = self.site.library
+        self.left: list[str] = []
+
+    @property
+    def names(self) -> list[str]:
+        """All that the archive has."""
+        return list(self.site.shelf.files)
+
+    def take(
+        self, mode: LinkMode = LinkMode.COPY, *, compiles: bool = True, **how: Any
+    ) -> Placement:
+        begun = self.site.begin(mode, **how)
+        begun.stage(INFO)
+        status = os.stat(self.bytecode.entry)
+        rows = tuple(self.bytecode.files.values())
+        manifest = Manifest("key", Digest("ab" * 32), 0, rows, (BAD,))
+        made = Entry(self.bytecode.entry, OWN, (status.st_dev, status.st_ino), manifest)
+        if compiles:
+            begun.use_bytecode(made, Directory.open(made.path))
+        self.left = begun.take_over(self.names, compiles=compiles)
+        return begun
+
+    def save_rest(self, begun: Placement) -> None:
+        """What pip does with the files that are left to it, RECORD included."""
+        for path in self.left:
+            assert begun.save(path, begun.destination(path, self.site.target(path)))
+        record = self.library / begun.staged / "RECORD"
+        rows = [(path.replace(INFO, begun.staged), "", "") for path in (*self.left, SOURCES[0])]
+        with record.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    def recorded(self) -> list[str]:
+        with (self.library / INFO / "RECORD").open(encoding="utf-8", newline="") as file:
+            return [row[0] for row in csv.reader(file)]
+
+    def tree(self) -> set[str]:
+        return {
+            path.relative_to(self.library).as_posix()
+            for path in self.library.rglob("*")
+            if not path.is_dir()
+        }
+
+
+@pytest.fixture
+def taken(tmp_path: Path) -> Taken:
+    return Taken(tmp_path)
+
+
+PLACED = {*SOURCES, BAD, "demo/sub/deep/data.txt"}
+COMPILED = {_pyc(path) for path in SOURCES}
+
+
+@MODE
+def test_sources_are_taken_with_their_bytecode_and_those_that_do_not_compile_without(
+    taken: Taken, mode: LinkMode
+) -> None:
+    begun = taken.take(mode)
+    assert taken.left == [path for path in FILES if path not in PLACED]
+    assert not taken.library.exists(), "where to is not known yet"
+    taken.save_rest(begun)
+    inside = {path.replace(INFO, begun.staged) for path in FILES if path.startswith(INFO)}
+    assert taken.tree() == PLACED | COMPILED | inside
+    assert set(begun.taken) == PLACED | COMPILED
+    assert len(begun.taken) == len(PLACED | COMPILED)
+    begun.commit()
+    assert begun.undone == []
+    for path in SOURCES:
+        assert (taken.library / _pyc(path)).read_text() == f"bytecode of {path}" * 20
+    assert sum(taken.site.report.placed.values()) == len(PLACED | COMPILED) + len(taken.left)
+    assert taken.site.report.placed[mode] or mode is LinkMode.REFLINK
+    wanted = PLACED | COMPILED | {path for path in FILES if path.startswith(INFO)}
+    assert sorted(taken.recorded()) == sorted(wanted | {"demo-1.0.data/scripts/run"})
+
+
+def test_where_pip_does_not_compile_all_sources_are_taken_and_no_bytecode(taken: Taken) -> None:
+    begun = taken.take(compiles=False)
+    assert taken.left == [path for path in FILES if path not in PLACED]
+    taken.save_rest(begun)
+    begun.commit()
+    assert not [path for path in taken.tree() if path.endswith(".pyc")]
+    assert taken.tree() >= PLACED
+
+
+def test_without_bytecode_only_what_is_no_source_is_taken(site: Site) -> None:
+    begun = site.begin()
+    begun.stage(INFO)
+    left = begun.take_over(list(FILES), compiles=True)
+    assert left == [path for path in FILES if path != "demo/sub/deep/data.txt"]
+    assert begun.taken == ["demo/sub/deep/data.txt"]
+    begun.undo()
+
+
+def test_a_source_without_bytecode_among_others_is_left_to_pip(taken: Taken) -> None:
+    del taken.bytecode.files[_pyc(SOURCES[1])]
+    begun = taken.take()
+    assert SOURCES[1] in taken.left
+    assert set(begun.taken) == (PLACED | COMPILED) - {SOURCES[1], _pyc(SOURCES[1])}
+    begun.undo()
+
+
+def test_directories_in_the_archive_are_left_to_pip(site: Site) -> None:
+    begun = site.begin()
+    begun.stage(INFO)
+    names = ["demo/", *FILES, f"{INFO}/"]
+    left = begun.take_over(names, compiles=False)
+    assert [name for name in left if name.endswith("/")] == ["demo/", f"{INFO}/"]
+    assert begun.taken
+    begun.undo()
+
+
+def test_what_is_left_comes_in_the_order_of_the_archive(site: Site) -> None:
+    begun = site.begin()
+    begun.stage(INFO)
+    names = list(reversed(FILES))
+    left = begun.take_over(names, compiles=True)
+    assert left == [name for name in names if name in left]
+    begun.undo()
+
+
+@pytest.mark.parametrize(
+    "kind", ["one is missing", "one more", "one twice", "another name", "other case"]
+)
+@pytest.mark.parametrize("compiles", [False, True], ids=["not compiling", "compiling"])
+def test_of_an_archive_that_the_manifest_does_not_speak_of_nothing_is_taken(
+    taken: Taken, kind: str, compiles: bool
+) -> None:
+    """What the entry's wheel file holds must be what was unpacked."""
+    names = taken.names
+    changed = {
+        "one is missing": names[1:],
+        "one more": [*names, "demo/more.py"],
+        "one twice": [*names, names[0]],
+        "another name": [*names[:-1], "demo/other.py"],
+        "other case": [names[0].upper(), *names[1:]],
+    }[kind]
+    begun = taken.take(compiles=compiles)
+    again = taken.site.begin()
+    again.stage(INFO)
+    assert again.take_over(changed, compiles=compiles) == changed
+    assert again.taken == []
+    again.undo()
+    begun.undo()
+
+
+def test_undone_what_was_taken_is_taken_back(taken: Taken) -> None:
+    begun = taken.take()
+    taken.save_rest(begun)
+    begun.undo()
+    assert os.listdir(taken.site.shelf.environment) == []
+
+
+def test_undone_what_was_taken_and_replaced_something_stays(taken: Taken) -> None:
+    (taken.library / "demo").mkdir(parents=True)
+    (taken.library / SOURCES[0]).write_text("old")
+    begun = taken.take()
+    taken.save_rest(begun)
+    begun.undo()
+    assert SOURCES[0] in taken.tree()
+    assert not taken.tree() & (PLACED - {SOURCES[0]})
+
+
+@MODE
+def test_a_damaged_file_that_was_taken_is_told_and_the_others_placed(
+    taken: Taken, mode: LinkMode
+) -> None:
+    (taken.site.shelf.entry / "files" / SOURCES[1]).unlink()
+    begun = taken.take(mode)
+    taken.save_rest(begun)
+    ((job, error),) = begun.undone
+    assert (job.file.path, job.destination) == (SOURCES[1], taken.site.target(SOURCES[1]))
+    assert isinstance(error, DamagedEntry)
+    assert begun.is_of_wheel(job)
+    assert taken.tree() >= (PLACED | COMPILED) - {SOURCES[1]}
+    # pip saves this one itself.
+    Path(job.destination).write_text("by pip")
+    begun.restored(job)
+    begun.undo()
+    assert os.listdir(taken.site.shelf.environment) == [], "what pip did for it is ours to undo"
+
+
+def test_an_environment_that_does_not_take_a_file_is_pips_error(taken: Taken) -> None:
+    (taken.library / SOURCES[2]).mkdir(parents=True)
+    begun = taken.take()
+    with pytest.raises(OSError):
+        taken.save_rest(begun)
+    begun.undo()
+    assert taken.tree() == set()
+    assert (taken.library / SOURCES[2]).is_dir()
+
+
+IN_THE_WAY = ["a directory", "a file for its directory", "a full disk", "damage", "all damaged"]
+
+
+@pytest.mark.parametrize("kind", IN_THE_WAY)
+@MODE
+def test_bytecode_that_cannot_be_placed_is_no_error(
+    taken: Taken, mode: LinkMode, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, limit = _pyc(SOURCES[1]), 1 << 30
+    undone = {second}
+    if kind == "a directory":
+        (taken.library / second).mkdir(parents=True)
+    elif kind == "a file for its directory":
+        (taken.library / "demo").mkdir(parents=True)
+        (taken.library / "demo" / "__pycache__").touch()
+        undone = set(COMPILED)
+    elif kind == "a full disk":
+        # Links are not files that grow.
+        limit = 100
+        undone = set(COMPILED) if mode in (LinkMode.REFLINK, LinkMode.COPY) else set()
+    else:
+        for path in [second] if kind == "damage" else COMPILED:
+            (taken.bytecode.entry / "files" / path).unlink()
+        undone = {second} if kind == "damage" else set(COMPILED)
+    begun = taken.take(mode)
+    with file_size_limit(limit):
+        begun.destination(f"{INFO}/WHEEL", taken.site.target(f"{INFO}/WHEEL"))
+    taken.save_rest(begun)
+    told = [job.file.path for job, _ in begun.undone]
+    assert sorted(told) == sorted(undone), "each once"
+    for job, error in begun.undone:
+        assert job.destination == str(taken.library / job.file.path)
+        assert not begun.is_of_wheel(job)
+        assert isinstance(error, DamagedEntry) is (kind in ("damage", "all damaged"))
+    placed = {path for path in taken.tree() if path.endswith(".pyc")}
+    assert placed == COMPILED - undone
+    assert taken.tree() >= PLACED
+    begun.commit()
+    assert taken.site.names() == ["demo", INFO]
+
+
+def test_bytecode_that_pip_compiles_after_all_is_recorded_and_undone(taken: Taken) -> None:
+    (taken.bytecode.entry / "files" / _pyc(SOURCES[1])).unlink()
+    begun = taken.take()
+    taken.save_rest(begun)
+    (taken.library / _pyc(SOURCES[1])).write_text("by pip")
+    begun.compiled(taken.site.target(SOURCES[1]))
+    begun.undo()
+    assert os.listdir(taken.site.shelf.environment) == []
+    begun = taken.take()
+    taken.save_rest(begun)
+    (taken.library / _pyc(SOURCES[1])).write_text("by pip")
+    begun.compiled(taken.site.target(SOURCES[1]))
+    begun.commit()
+    assert _pyc(SOURCES[1]) in taken.recorded()
+
+
+def test_bytecode_that_is_not_there_after_all_is_not_recorded(taken: Taken) -> None:
+    (taken.bytecode.entry / "files" / _pyc(SOURCES[1])).unlink()
+    begun = taken.take()
+    taken.save_rest(begun)
+    begun.not_compiled(taken.site.target(SOURCES[1]))
+    begun.commit()
+    recorded = taken.recorded()
+    assert _pyc(SOURCES[1]) not in recorded
+    assert {SOURCES[1], _pyc(SOURCES[0]), _pyc(SOURCES[2])} <= set(recorded)
+    assert len(recorded) == len(set(recorded))
+
+
+def test_what_is_taken_belongs_to_the_group_of_the_environment(tmp_path: Path) -> None:
+    taken = Taken(tmp_path, group=True)
+    os.umask(0o077)
+    begun = taken.take()
+    taken.save_rest(begun)
+    begun.commit()
+    for path in PLACED | COMPILED:
+        assert oct(_mode(taken.library / path)) == oct(0o660), path
+    for directory in ("demo", "demo/__pycache__", "demo/sub/deep", INFO):
+        assert oct(_mode(taken.library / directory)) == oct(0o2770), directory
+    assert oct(_mode(taken.library / INFO / "RECORD")) == oct(0o660)
+
+
+# -- the end in two steps: complete, and shown together with others
+
+
+def test_what_is_complete_and_closed_can_be_shown_later(taken: Taken) -> None:
+    before = _open_descriptors()
+    begun = taken.take()
+    taken.save_rest(begun)
+    begun.record()
+    begun.close()
+    assert _open_descriptors() == before
+    assert taken.site.names() == [begun.staged, "demo"]
+    assert not begun.revealed
+    begun.flush()
+    begun.reveal()
+    assert taken.site.names() == ["demo", INFO]
+    assert begun.revealed
+    assert len(taken.recorded()) == len(set(taken.recorded()))
+    begun.undo()
+    assert taken.tree() >= PLACED, "what pip sees stays"
+
+
+def test_what_is_complete_and_closed_can_be_undone(taken: Taken) -> None:
+    begun = taken.take()
+    taken.save_rest(begun)
+    begun.record()
+    begun.close()
+    begun.undo()
+    assert os.listdir(taken.site.shelf.environment) == []
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bytes]]:
+    """What was made durable, and with which content."""
+    seen: list[tuple[str, bytes]] = []
+
+    def fsync(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        seen.append((path, Path(path).read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return seen
+
+
+def test_what_pip_makes_durable_is_made_durable_with_its_last_content(
+    taken: Taken, flushed: list[tuple[str, bytes]]
+) -> None:
+    begun = taken.take()
+    taken.save_rest(begun)
+    staged = taken.library / begun.staged
+    for name in ("INSTALLER", "direct_url.json", "REQUESTED"):
+        (staged / name).write_text(name)
+    begun.record()
+    assert flushed == [], "all of a run together, at its end"
+    begun.flush()
+    named = dict(flushed)
+    assert len(flushed) == len(named) == 3
+    assert set(named) == {str(staged / n) for n in ("INSTALLER", "direct_url.json", "RECORD")}
+    begun.reveal()
+    assert (taken.library / INFO / "RECORD").read_bytes() == named[str(staged / "RECORD")]
+    begun.flush()
+    assert len(flushed) == 3, "it is durable already"
+
+
+def test_flushing_finishes_the_record_first(taken: Taken, flushed: list[tuple[str, bytes]]) -> None:
+    begun = taken.take()
+    taken.save_rest(begun)
+    begun.flush()
+    ((path, content),) = flushed
+    assert os.path.basename(path) == "RECORD"
+    assert b"installing" not in content
+    assert SOURCES[1].encode() in content
+    begun.undo()
+
+
+def test_a_disk_that_fails_when_it_is_flushed_is_told(
+    taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = taken.take()
+    taken.save_rest(begun)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as caught:
+        begun.commit()
+    assert caught.value.errno == errno.EDQUOT
+    assert not begun.revealed
+    begun.undo()
+    assert os.listdir(taken.site.shelf.environment) == []
+
+
+def test_without_information_there_is_nothing_to_flush(
+    site: Site, flushed: list[tuple[str, bytes]]
+) -> None:
+    begun = site.begin()
+    begun.flush()
+    begun.stage(INFO)
+    begun.flush()
+    site.save(begun, "demo/__init__.py")
+    begun.flush()
+    begun.commit()
+    assert flushed == []
+
+
+# -- RECORD
+
+
+@pytest.fixture
+def information(tmp_path: Path) -> Information:
+    made = Information(INFO)
+    made.library = str(tmp_path)
+    made.make()
+    return made
+
+
+def _write_record(information: Information, rows: list[tuple[str, ...]]) -> Path:
+    path = Path(information.path, "RECORD")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def test_a_completed_record_is_what_pip_would_have_written(information: Information) -> None:
+    """Sorted as text, "\\r\\n" at the end of each line, quoted only where it must be."""
+    rows = [
+        ("demo/z.py", "sha256=z", "1"),
+        ("../../bin/run, fast", "sha256=r", "2"),
+        (f"{information.staged}/METADATA", "sha256=m", "3"),
+        (f"{information.staged}/licenses/L", "", ""),
+        (f"{information.staged}/RECORD", "", ""),
+        ("demo/ü中.py", "sha256=u", "4"),
+        ("Demo/a.py", "", ""),
+    ]
+    path = _write_record(information, rows)
+    assert information.complete(["demo/a.py", "demo/z.py", "demo/b,c.py"]) == [r[0] for r in rows]
+    assert path.read_bytes().decode("utf-8") == "".join(
+        line + "\r\n"
+        for line in (
+            '"../../bin/run, fast",sha256=r,2',
+            "Demo/a.py,,",
+            f"{INFO}/METADATA,sha256=m,3",
+            f"{INFO}/RECORD,,",
+            f"{INFO}/licenses/L,,",
+            "demo/a.py,,",
+            '"demo/b,c.py",,',
+            "demo/z.py,sha256=z,1",
+            "demo/ü中.py,sha256=u,4",
+        )
+    )
+
+
+def test_a_row_that_is_there_keeps_its_hash(information: Information) -> None:
+    path = _write_record(information, [("demo/a.py", "sha256=a", "1"), ("demo/b.py", "", "")])
+    information.complete(["demo/b.py", "demo/a.py"])
+    assert path.read_text().splitlines() == ["demo/a.py,sha256=a,1", "demo/b.py,,"]
+
+
+def test_a_row_under_the_real_name_is_not_added_again(information: Information) -> None:
+    path = _write_record(information, [(f"{information.staged}/METADATA", "sha256=m", "3")])
+    information.complete([f"{INFO}/METADATA"])
+    assert path.read_text().splitlines() == [f"{INFO}/METADATA,sha256=m,3"]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o664, 0o600, 0o444], ids=oct)
+@pytest.mark.parametrize("mask", [0o022, 0o077], ids=oct)
+def test_a_completed_record_keeps_its_mode(information: Information, mode: int, mask: int) -> None:
+    path = _write_record(information, [("demo/a.py", "", "")])
+    path.chmod(mode)
+    os.umask(mask)
+    information.complete([])
+    assert oct(_mode(path)) == oct(mode)
+    assert os.listdir(information.path) == ["RECORD"]
+
+
+def test_without_a_record_none_is_made(information: Information) -> None:
+    assert information.complete(["demo/a.py"]) == []
+    assert os.listdir(information.path) == []
+
+
+def test_a_record_that_does_not_fit_stays_as_pip_wrote_it(information: Information) -> None:
+    path = _write_record(information, [("demo/a.py", "", "")])
+    before = path.read_bytes()
+    with file_size_limit(100), pytest.raises(OSError):
+        information.complete([f"demo/m{number}.py" for number in range(100)])
+    assert path.read_bytes() == before
+    assert os.listdir(information.path) == ["RECORD"]
+
+
+def test_information_is_new_each_time_and_says_whose_it_is(tmp_path: Path) -> None:
+    one, other = Information(INFO), Information(INFO)
+    assert one.staged != other.staged
+    for made in (one, other):
+        made.library = str(tmp_path)
+        assert made.staged.startswith(f".{INFO}.{HOST}.{os.getpid()}-")
+        made.make()
+        with pytest.raises(FileExistsError):
+            made.make()
+    other.sweep()
+    assert sorted(os.listdir(tmp_path)) == [], "of a dead process with our number, it says"
+
+
+def test_only_what_was_revealed_itself_is_visible(tmp_path: Path) -> None:
+    """Another installation of the same distribution may be there by now."""
+    made = Information(INFO)
+    assert not made.is_visible()
+    made.library = str(tmp_path)
+    made.make()
+    assert not made.is_visible()
+    made.reveal()
+    assert made.is_visible()
+    (tmp_path / INFO).rename(tmp_path / "moved")
+    assert not made.is_visible()
+    (tmp_path / INFO).mkdir()
+    assert not made.is_visible()
+
+
+def test_removing_what_is_not_there_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Information(INFO)
+    made.remove()
+    made.library = str(tmp_path)
+    made.remove()
+    made.make()
+    made.remove()
+    assert (os.listdir(tmp_path), caplog.messages) == ([], [])

@@ -227,3 +227,19 @@ def test_a_run_that_could_not_add_says_so() -> None:
 def test_two_runs_do_not_share_their_counts() -> None:
     Report().count(LinkMode.COPY, 5)
     assert not Report().placed
+
+
+def test_what_another_process_did_is_added_and_stays_as_it_is() -> None:
+    report, other = Report(2, 1, 1, 100, False), Report(3, 2, 0, 50, True)
+    report.count(LinkMode.COPY, 5)
+    other.count(LinkMode.COPY, 7)
+    other.count(LinkMode.REFLINK, 11)
+    report.add(other)
+    assert (report.installed, report.found, report.published) == (5, 3, 1)
+    assert (report.not_downloaded, report.read_only) == (150, True)
+    assert report.placed == {LinkMode.COPY: 2, LinkMode.REFLINK: 1}
+    assert report.placed_bytes == {LinkMode.COPY: 12, LinkMode.REFLINK: 11}
+    report.count(LinkMode.REFLINK, 1)
+    assert other.placed == {LinkMode.COPY: 1, LinkMode.REFLINK: 1}
+    report.add(Report())
+    assert (report.installed, report.read_only) == (5, True), "it was so, and is so"

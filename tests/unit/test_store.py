@@ -1206,7 +1206,7 @@ def test_bytecode_is_an_entry_of_its_own(store: Store, wheel: Path, mask: int) -
     stored = made.path / "files" / PYC
     assert int(stored.stat().st_mtime) == file.mtime
     assert oct(_mode(stored)) == oct(_mode(made.path / "entry.json")) == oct(0o444)
-    for directory in (made.path, made.path / "files", *stored.parents[:2]):
+    for directory in (made.path, made.path / "files", *list(stored.parents)[:2]):
         assert oct(_mode(directory)) == oct(0o555)
     found = find_bytecode(store, _digest(wheel), TAG, KEY)
     assert (found.entry, found.objections) == (made, ())

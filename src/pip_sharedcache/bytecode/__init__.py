@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pip_sharedcache.bytecode.worker import compile_source
+from pip_sharedcache.linker import cpus
 from pip_sharedcache.model import Entry
 
 _WORKER = Path(__file__).with_name("worker.py")
@@ -58,7 +59,7 @@ def compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
     # Large ones first, dealt out in turn: the processes end together.
     sources.sort(key=lambda file: file.size, reverse=True)
     paths = [file.path for file in sources]
-    workers = min(_cpus(), sum(file.size for file in sources) // _SMALL)
+    workers = min(cpus(), sum(file.size for file in sources) // _SMALL)
     if workers < 2:
         results = _compile_here(paths, entry.path / "files", target)
     else:
@@ -101,9 +102,3 @@ def _start(paths: Sequence[str], source: Path, target: Path) -> subprocess.Popen
     process.stdin.close()
     process.stdin = None
     return process
-
-
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

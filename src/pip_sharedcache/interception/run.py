@@ -6,6 +6,7 @@ pip is imported, and do nothing for commands that do not install.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import logging
@@ -18,15 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import wrapt
-
 from pip_sharedcache import config
 from pip_sharedcache.errors import PipMissing, SeamMissing
-from pip_sharedcache.install import Session
-from pip_sharedcache.interception import seams
 from pip_sharedcache.interception.configuration import configuration_files
-from pip_sharedcache.interception.guards import spare_foreign_files
-from pip_sharedcache.interception.swap import Swap
+from pip_sharedcache.interception.hooks import when_imported
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +35,7 @@ _CARRIED = ("pip", "pip_sharedcache", "wrapt", "packaging", "platformdirs")
 
 _PYTHON_REQUIRES = re.compile(r"^PYTHON_REQUIRES = \((\d+), (\d+)\)", re.MULTILINE)
 _INSTALL = "pip._internal.commands.install"
+_FORCE_REMOVE = "pip._internal.utils.misc"
 #: Where get_runnable_pip is defined: the first up to 26.1.2, the second from 26.2.
 _RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
 
@@ -47,7 +44,7 @@ def run_pip(arguments: Sequence[str]) -> None:
     """Run pip with ``arguments``, installing through the store.
 
     Ends in SystemExit with pip's exit status. Raises SettingError for a wrong value of ours,
-    before pip does anything.
+    before pip installs anything.
     """
     if importlib.util.find_spec("pip") is None:
         raise PipMissing(f"{sys.executable} has no pip", "python -m ensurepip installs it")
@@ -55,21 +52,14 @@ def run_pip(arguments: Sequence[str]) -> None:
 
     def put_in(module: ModuleType) -> None:
         consulted.append(module)
-        try:
-            seams.check()
-        except SeamMissing as error:
-            _warn(error)
-        else:
-            swap.put_in()
+        _put_in("--isolated" in arguments)
 
     for module in _RUNNABLE:
-        wrapt.register_post_import_hook(_answer_with_our_runner, module)
-    wrapt.register_post_import_hook(_spare_foreign_files, seams.FORCE_REMOVE.module)
-    wrapt.register_post_import_hook(put_in, _INSTALL)
-    isolated = "--isolated" in arguments
-    files = configuration_files(isolated=isolated)
-    settings = config.load(files, os.environ, isolated=isolated)
-    swap = Swap(lambda: Session.start(settings))
+        when_imported(module, _answer_with_our_runner)
+    when_imported(_FORCE_REMOVE, _spare_foreign_files)
+    when_imported(_INSTALL, put_in)
+    if "install" in arguments:
+        _settings("--isolated" in arguments)  # what is wrong with them is said first
     sys.argv[1:] = arguments
     # Asked now: pip 26.3 lets nothing be imported, nor looked for, once it has installed.
     elsewhere = "install" in arguments and importlib.util.find_spec(_INSTALL) is None
@@ -81,6 +71,26 @@ def run_pip(arguments: Sequence[str]) -> None:
         raise
 
 
+def _settings(isolated: bool) -> config.Settings:
+    return config.load(configuration_files(isolated=isolated), os.environ, isolated=isolated)
+
+
+def _put_in(isolated: bool) -> None:
+    """pip is going to install: step into its seams, if it has them. All that this needs is
+    imported only now, so that no other command waits for it."""
+    from pip_sharedcache.install import Session
+    from pip_sharedcache.interception import seams
+    from pip_sharedcache.interception.swap import Swap
+
+    settings = _settings(isolated)
+    try:
+        seams.check()
+    except SeamMissing as error:
+        _warn(error)
+    else:
+        Swap(lambda: Session.start(settings)).put_in()
+
+
 def _warn(error: SeamMissing) -> None:
     version = getattr(sys.modules.get("pip"), "__version__", "of this version")
     logger.warning(
@@ -90,15 +100,28 @@ def _warn(error: SeamMissing) -> None:
     )
 
 
-def _spare_foreign_files(_: ModuleType) -> None:
-    seams.wrap(seams.FORCE_REMOVE, spare_foreign_files)
+def _spare_foreign_files(module: ModuleType) -> None:
+    from pip_sharedcache.interception.guards import spare_foreign_files
+
+    original = getattr(module, "rmtree_errorhandler", None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def guarded(*args: Any, **kw: Any) -> Any:
+        return spare_foreign_files(original, None, args, kw)
+
+    module.rmtree_errorhandler = guarded  # type: ignore[attr-defined]
 
 
 def _answer_with_our_runner(module: ModuleType) -> None:
     """Have pip start our runner where it starts itself in another interpreter (--python) or in a
     subprocess (isolated builds)."""
-    if "get_runnable_pip" in vars(module) and module.get_runnable_pip.__module__ == module.__name__:
-        wrapt.wrap_function_wrapper(module, "get_runnable_pip", _runnable)
+    original = vars(module).get("get_runnable_pip")
+    if original is not None and original.__module__ == module.__name__:
+        module.get_runnable_pip = functools.wraps(original)(  # type: ignore[attr-defined]
+            functools.partial(_runnable, original)
+        )
 
 
 def _requires(runner: str) -> list[int]:
@@ -110,7 +133,7 @@ def _requires(runner: str) -> list[int]:
     return max([3, 9], [int(found[1]), int(found[2])] if found else [])
 
 
-def _runnable(original: Callable[[], str], _: Any, args: Any, kw: Any) -> str:
+def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
     pip = original(*args, **kw)
     roots: dict[str, str] = {}
     for name in _CARRIED:

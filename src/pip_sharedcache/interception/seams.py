@@ -6,6 +6,7 @@ use. One missing: nothing is stepped into, and plain pip runs.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import sys
@@ -13,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import wrapt
-
 from pip_sharedcache.errors import SeamMissing
 
 #: What wrapt calls: the original, the instance or None, positional and keyword arguments.
-Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+Original = Callable[..., Any]
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+Wrapper = Callable[[Original, Any, Arguments, Keywords], Any]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Seam:
 
     ``parameters``: those that it must take, by name; methods without ``self``. ``sets``: names
     that it must assign, attributes that we read off its object afterwards. ``beside``: what its
-    class must have too. ``instead``: another attribute of the same module that makes up for this
+    class must have too. ``importers``: modules that may have imported it by name. ``instead``:
+    another attribute of the same module that makes up for this
     one where it is missing.
     """
 
@@ -37,6 +40,7 @@ class Seam:
     instead: str = ""
     sets: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    importers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -117,7 +121,33 @@ REQUIREMENT = Seam(
     ("link",),
     sets=("link", "original_link", "hash_options"),
 )
-INSTALL_WHEEL = Seam(_WHEEL, "install_wheel", ("name", "wheel_path", "scheme", "req_description"))
+WHEEL_DISTRIBUTION = Seam(
+    "pip._internal.metadata",
+    "get_wheel_distribution",
+    ("wheel", "canonical_name"),
+    importers=("pip._internal.distributions.wheel", _WHEEL),
+)
+ENTRY_POINTS = Seam("pip._internal.metadata.base", "BaseDistribution.iter_entry_points", ())
+INSTALL_ALL = Seam(
+    "pip._internal.req",
+    "install_given_reqs",
+    ("requirements",),
+    importers=("pip._internal.commands.install",),
+)
+#: What pip's loop hands on to each requirement's installation.
+HOW_TO_INSTALL = (
+    *("root", "home", "prefix", "warn_script_location", "use_user_site", "pycompile"),
+    "script_executable",
+)
+INSTALL_ONE = Seam(
+    "pip._internal.req.req_install", "InstallRequirement.install", HOW_TO_INSTALL[:-1]
+)
+INSTALL_WHEEL = Seam(
+    _WHEEL,
+    "install_wheel",
+    ("name", "wheel_path", "scheme", "req_description"),
+    importers=("pip._internal.req.req_install",),
+)
 PARSE_WHEEL = Seam(_WHEEL, "parse_wheel", ("wheel_zip", "name"))
 NEW_FILE = Seam(
     _WHEEL,
@@ -128,6 +158,7 @@ NEW_FILE = Seam(
 SAVE_FILE = Seam(_WHEEL, "ZipBackedFile.save", ())
 ENSURE_DIRECTORY = Seam(_WHEEL, "ensure_dir", ("path",))
 COMPILE = Seam(_WHEEL, "compileall.compile_file", ("fullname", "force", "quiet"))
+FLUSH = Seam("pip._internal.utils.filesystem", "os.fsync", ("fd",))
 FORCE_REMOVE = Seam("pip._internal.utils.misc", "rmtree_errorhandler", ("func", "path", "exc_info"))
 
 #: All that an installation through the store steps into.
@@ -140,12 +171,17 @@ INSTALL_SEAMS = (
     CHECK_HASHES,
     LINK,
     REQUIREMENT,
+    WHEEL_DISTRIBUTION,
+    ENTRY_POINTS,
+    INSTALL_ALL,
+    INSTALL_ONE,
     INSTALL_WHEEL,
     PARSE_WHEEL,
     NEW_FILE,
     SAVE_FILE,
     ENSURE_DIRECTORY,
     COMPILE,
+    FLUSH,
     FORCE_REMOVE,
 )
 
@@ -168,6 +204,8 @@ def check(seams: tuple[Seam, ...] = INSTALL_SEAMS) -> None:
 
 def wrap(seam: Seam, wrapper: Wrapper) -> None:
     """Put ``wrapper`` around ``seam``; nothing where this pip has it not."""
+    import wrapt  # late, since it takes long
+
     if seam.find() is not None:
         wrapt.wrap_function_wrapper(seam.module, seam.attribute, wrapper)
 
@@ -181,13 +219,49 @@ def hand_on(seam: Seam, importer: str) -> None:
         setattr(module, name, getattr(sys.modules[seam.module], name))
 
 
+def stand_in(seam: Seam, **functions: Callable[..., Any]) -> None:
+    """Give the module of ``seam`` a stand-in for the module that the seam's attribute names
+    first, without changing that for everybody else: each of ``functions`` is called there with
+    the original in front of its arguments."""
+    module = sys.modules.get(seam.module)
+    name = seam.attribute.partition(".")[0]
+    original = getattr(module, name, None)
+    if module is not None and original is not None:
+        setattr(module, name, _StandIn(original, functions))
+
+
+class _StandIn:
+    """A module with some functions replaced."""
+
+    def __init__(self, original: Any, functions: dict[str, Callable[..., Any]]) -> None:
+        self._original = original
+        for name, function in functions.items():
+            setattr(self, name, functools.partial(function, getattr(original, name)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
 def arguments(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any] | None:
     """The call's arguments by name, defaults included; None where they do not fit ``function``."""
+    method = getattr(function, "__func__", None)
     try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
+        if method is None:
+            bound = _signature(function).bind(*args, **kwargs)
+        else:
+            bound = _signature(method).bind(function.__self__, *args, **kwargs)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         return None
     bound.apply_defaults()
-    return dict(bound.arguments)
+    named = dict(bound.arguments)
+    if method is not None:
+        del named[next(iter(named))]
+    return named
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    # Some of these are called for every file; reading a signature takes as long as placing one.
+    return inspect.signature(function)

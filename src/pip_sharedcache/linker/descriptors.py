@@ -11,9 +11,15 @@ import os
 import re
 import socket
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 
@@ -31,6 +37,7 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | _BINARY
 HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
 _BLOCK = 1 << 20  # bytes
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 
 class Directory:
@@ -114,6 +121,21 @@ class Directory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors of our own that were only read from; negative numbers stand for none.
+    Neighbours are closed by one call where the system has close_range(2)."""
+    first = last = -1
+    for descriptor in sorted(descriptors):
+        if descriptor < 0:
+            continue
+        if first >= 0 and descriptor != last + 1:
+            os.closerange(first, last + 1)
+            first = -1
+        first, last = (descriptor if first < 0 else first), descriptor
+    if first >= 0:
+        os.closerange(first, last + 1)
 
 
 @contextmanager
@@ -253,6 +275,19 @@ def remove_tree(path: Path) -> None:
     os.rmdir(path)
 
 
+def can_fork() -> bool:
+    """Whether a copy of this process, made by fork(2), may go on. Elsewhere than on Linux there is
+    no fork, or the system's own libraries do not survive it (macOS)."""
+    return sys.platform == "linux"
+
+
+def cpus() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def alive(pid: int) -> bool:
     """Whether a process ``pid`` other than this one runs on this machine."""
     if not hasattr(os, "geteuid"):
@@ -271,6 +306,14 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (OSError, IndexError):
         return True
+
+
+def clone(source: int, target: int) -> None:
+    """Let the empty file ``target`` share all extents of ``source``. Raises OSError, of which many
+    mean "not here" (see TRY_NEXT in link)."""
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "this system has no reflinks")
+    fcntl.ioctl(target, _FICLONE, source)
 
 
 def copy_bytes(source: int, target: int, size: int) -> int:
@@ -306,6 +349,16 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def flush(path: str) -> None:
+    """Make one file of ours durable. Raises OSError."""
+    # Windows can only flush what is open for writing, and has no 0444 to prevent it.
+    descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | _BINARY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _load_syncfs() -> ctypes._NamedFuncPointer | None:
     try:
         return ctypes.CDLL(None, use_errno=True).syncfs
@@ -329,9 +382,4 @@ def synchronise(directory: Path, files: Iterable[Path]) -> None:
             os.close(descriptor)
         return
     for path in files:
-        # Windows can only flush what is open for writing, and has no 0444 to prevent it.
-        descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | _BINARY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(str(path))

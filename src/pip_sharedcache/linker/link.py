@@ -9,16 +9,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.linker.descriptors import CREATE, Directory, copy_bytes, set_time
+from pip_sharedcache.linker.descriptors import (
+    CREATE,
+    Directory,
+    clone,
+    close_all,
+    copy_bytes,
+    set_time,
+)
+from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.model import LinkMode, StoredFile
 
 #: Errors of a link or clone that mean "not here, not between these two": the next mode is tried.
@@ -39,33 +44,19 @@ TRY_NEXT = frozenset(
     if hasattr(errno, name)
 )
 
-_FICLONE = 0x40049409  # ioctl_ficlone(2)
+#: Of this process, not of the file that was to be opened.
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
-#: In which order modes are tried, for each that may be asked for.
-_FALLBACKS = {
-    LinkMode.REFLINK: (LinkMode.REFLINK, LinkMode.COPY),
-    LinkMode.HARDLINK: (LinkMode.HARDLINK, LinkMode.REFLINK, LinkMode.COPY),
-    LinkMode.SYMLINK: (LinkMode.SYMLINK, LinkMode.REFLINK, LinkMode.COPY),
-    LinkMode.COPY: (LinkMode.COPY,),
-}
+#: How many of the store's files are opened before they are placed.
+_AHEAD = 32
 
 
-@dataclass(frozen=True)
-class Parent:
-    """What a directory of the environment means for what is created in it.
+class _Way(NamedTuple):
+    """From where to where, and whose: what a link mode that failed once will fail for again."""
 
-    ``grant``: the group's bits that a group environment gives to what is created there, 0
-    elsewhere.
-    """
-
-    device: int
-    grant: int
-
-    @classmethod
-    def of(cls, status: os.stat_result, group_environment: bool) -> Parent:
-        """Read off the directory's ``status`` whether a group shares it (setgid and writable)."""
-        shared = status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP
-        return cls(status.st_dev, status.st_mode & 0o070 if shared and group_environment else 0)
+    source: int
+    target: int
+    publisher: int
 
 
 class Linker:
@@ -80,7 +71,8 @@ class Linker:
         self.umask = umask
         self.group_environment = group_environment
         self.refusals: dict[LinkMode, str] = {}
-        self._failed: set[tuple[LinkMode, int, int, int]] = set()
+        self._failed: set[tuple[LinkMode, _Way]] = set()
+        self._ahead = _AHEAD
 
     def place(
         self,
@@ -94,35 +86,62 @@ class Linker:
     ) -> LinkMode:
         """Make ``file`` of the held ``entry`` appear at ``destination``; return how.
 
-        ``private`` files (.dist-info, scripts) are an inode of our own in every mode. Raises
-        DamagedEntry if the store's file is not what the manifest says, before anything in the
-        environment is touched; OSError if the environment cannot take it.
+        Raises DamagedEntry if the store's file is not what the manifest says, before anything in
+        the environment is touched; OSError if the environment cannot take it.
         """
-        wanted = LinkMode.REFLINK if private and self.mode is not LinkMode.COPY else self.mode
-        for mode in _FALLBACKS[wanted]:
-            pair = (mode, entry.device, parent.device, publisher)
-            if pair in self._failed or (mode is LinkMode.REFLINK and not file.size):
-                continue  # an empty file has nothing to share
-            try:
-                if mode in (LinkMode.HARDLINK, LinkMode.SYMLINK):
-                    self._link(mode, entry, publisher, file, destination)
-                else:
-                    self._copy(mode, entry, publisher, file, destination, parent)
-                return mode
-            except _NotThisWay as refusal:
-                self._failed.add(pair)
-                self.refusals.setdefault(mode, str(refusal))
-        raise AssertionError("a copy is always the last way")
+        outcome = Outcome()
+        self.place_all(entry, publisher, [Job(file, destination, parent, private)], outcome)
+        for _, error in outcome.damaged:
+            raise error
+        (mode,) = outcome.files
+        return mode
 
-    def _link(
-        self, mode: LinkMode, entry: Directory, publisher: int, file: StoredFile, destination: str
+    def place_all(
+        self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: Outcome
     ) -> None:
-        source = f"files/{file.path}"
+        """Place files of the held ``entry``, and note in ``outcome`` what was done.
+
+        Raises OSError if the environment cannot take one; ``outcome`` then tells of those before.
+        """
+        for (device, private), group in groupby(jobs, _kind):
+            way = _Way(entry.device, device, publisher)
+            rest: Sequence[Job] = list(group)
+            if not private and self.mode in (LinkMode.HARDLINK, LinkMode.SYMLINK):
+                rest = self._link_all(way, entry, rest, outcome)
+            self._copy_all(way, entry, rest, outcome)
+
+    def _refuse(self, mode: LinkMode, way: _Way, why: str) -> None:
+        self._failed.add((mode, way))
+        self.refusals.setdefault(mode, why)
+
+    def _link_all(
+        self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: Outcome
+    ) -> Sequence[Job]:
+        """Link what can be; returns the jobs that are left to be copied."""
+        mode = self.mode
+        if (mode, way) in self._failed:
+            return jobs
+        for number, job in enumerate(jobs):
+            try:
+                replaced = self._link(mode, entry, way.publisher, job)
+            except DamagedEntry as error:
+                outcome.damaged.append((job, error))
+            except OSError as error:
+                if error.errno not in TRY_NEXT:
+                    raise
+                self._refuse(mode, way, reason(error))
+                return jobs[number:]
+            else:
+                outcome.note(job, mode, replaced)
+        return ()
+
+    def _link(self, mode: LinkMode, entry: Directory, publisher: int, job: Job) -> bool:
+        source, destination = f"files/{job.file.path}", job.destination
         try:
             status = entry.file_status(source)
         except OSError as error:
-            raise _damaged(entry, file, reason(error)) from error
-        _check(entry, publisher, file, status)
+            raise _damaged(entry, job.file, reason(error)) from error
+        _check(entry, publisher, job.file, status)
 
         def link() -> None:
             if mode is LinkMode.SYMLINK:
@@ -133,34 +152,55 @@ class Linker:
                 os.link(source, destination, src_dir_fd=entry.descriptor, follow_symlinks=False)
 
         try:
-            try:
-                link()
-            except FileExistsError:
-                os.unlink(destination)
-                link()
-        except OSError as error:
-            if error.errno in TRY_NEXT:
-                raise _NotThisWay(reason(error)) from error
-            raise
+            link()
+        except FileExistsError:
+            os.unlink(destination)
+            link()
+            return True
+        return False
 
-    def _copy(
-        self,
-        mode: LinkMode,
-        entry: Directory,
-        publisher: int,
-        file: StoredFile,
-        destination: str,
-        parent: Parent,
-    ) -> None:
-        try:
-            source = entry.open_file(f"files/{file.path}")
-        except OSError as error:
-            raise _damaged(entry, file, reason(error)) from error
-        try:
-            _check(entry, publisher, file, os.fstat(source))
-            target = self._create(file, destination, parent)
+    def _copy_all(self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: Outcome) -> None:
+        done = 0
+        while done < len(jobs):
+            sources: list[int | DamagedEntry] = []
             try:
-                self._fill(mode, entry, file, source, target)
+                self._open_ahead(entry, jobs[done : done + self._ahead], sources)
+                for job, source in zip(jobs[done:], sources):
+                    if isinstance(source, int):
+                        self._copy(way, entry, job, source, outcome)
+                    else:
+                        outcome.damaged.append((job, source))
+                    done += 1
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS or len(sources) < 2:
+                    raise
+                self._ahead = 1  # what was opened ahead is missing now
+            finally:
+                close_all(source for source in sources if isinstance(source, int))
+
+    def _open_ahead(
+        self, entry: Directory, jobs: Sequence[Job], sources: list[int | DamagedEntry]
+    ) -> None:
+        """Open the store's files for ``jobs`` into ``sources``. Opened and closed together they
+        have neighbouring numbers, and one system call closes them all."""
+        for job in jobs:
+            try:
+                sources.append(entry.open_file(f"files/{job.file.path}"))
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    sources.append(_damaged(entry, job.file, reason(error)))
+                elif sources:
+                    return  # these first
+                else:
+                    raise
+
+    def _copy(self, way: _Way, entry: Directory, job: Job, source: int, outcome: Outcome) -> None:
+        file, destination = job.file, job.destination
+        try:
+            _check(entry, way.publisher, file, os.fstat(source))
+            target, replaced = self._create(file, destination, job.parent)
+            try:
+                mode = self._fill(way, entry, file, source, target)
                 if file.path.endswith(".py"):
                     # Its bytecode names this time; nothing else does.
                     set_time(target, destination, file.mtime)
@@ -173,38 +213,45 @@ class Linker:
             except OSError:  # EDQUOT, ENOSPC or EIO of a network file system, told only now
                 os.unlink(destination)
                 raise
-        finally:
-            os.close(source)
+        except DamagedEntry as error:
+            outcome.damaged.append((job, error))
+        else:
+            outcome.note(job, mode, replaced)
 
     def _fill(
-        self, mode: LinkMode, entry: Directory, file: StoredFile, source: int, target: int
-    ) -> None:
-        """Give ``target`` the content of ``source``. Raises _NotThisWay where it cannot be
-        cloned, DamagedEntry where it ends early."""
-        if mode is LinkMode.REFLINK:
-            if fcntl is None:
-                raise _NotThisWay("this system has no reflinks")
+        self, way: _Way, entry: Directory, file: StoredFile, source: int, target: int
+    ) -> LinkMode:
+        """Give ``target`` the content of ``source``; return how. Raises DamagedEntry where it ends
+        early, OSError."""
+        if not file.size:
+            return LinkMode.COPY  # there is nothing to share
+        if self.mode is not LinkMode.COPY and (LinkMode.REFLINK, way) not in self._failed:
             try:
-                fcntl.ioctl(target, _FICLONE, source)
+                clone(source, target)
+                return LinkMode.REFLINK
             except OSError as error:
-                if error.errno in TRY_NEXT:
-                    raise _NotThisWay(reason(error)) from error
-                raise
-        elif (copied := copy_bytes(source, target, file.size)) != file.size:
+                if error.errno not in TRY_NEXT:
+                    raise
+                self._refuse(LinkMode.REFLINK, way, reason(error))
+        if (copied := copy_bytes(source, target, file.size)) != file.size:
             raise _damaged(entry, file, f"ends after {copied} of {file.size} bytes")
+        return LinkMode.COPY
 
-    def _create(self, file: StoredFile, destination: str, parent: Parent) -> int:
-        """Create the destination with the permission bits that pip's installer gives it."""
+    def _create(self, file: StoredFile, destination: str, parent: Parent) -> tuple[int, bool]:
+        """Create the destination with the permission bits that pip's installer gives it; return
+        its descriptor, and whether something else was there."""
         asked = 0o777 if file.executable else 0o666
+        replaced = False
         try:
             target = os.open(destination, CREATE, asked)
         except FileExistsError:
             os.unlink(destination)
             target = os.open(destination, CREATE, asked)
+            replaced = True
         if hasattr(os, "fchmod") and (file.executable or parent.grant):
             # pip sets x for all three whatever the umask; the umask at open took it away. With a
             # default ACL the group's grant is already there.
-            granted = parent.grant & (0o070 if file.executable else 0o060)
+            granted = parent.grant & asked
             if file.executable:
                 wanted = (0o777 & ~self.umask) | 0o111 | granted
             else:
@@ -215,11 +262,11 @@ class Linker:
                 os.close(target)
                 os.unlink(destination)
                 raise
-        return target
+        return target, replaced
 
 
-class _NotThisWay(Exception):
-    """This link mode does not work here; the next one is to be tried."""
+def _kind(job: Job) -> tuple[int, bool]:
+    return job.parent.device, job.private
 
 
 def _check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_result) -> None:

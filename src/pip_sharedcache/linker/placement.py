@@ -1,84 +1,93 @@
 """All files of one wheel into one environment: directories, undo, and .dist-info last.
 
-pip takes a distribution for installed as soon as a directory ``<name>-<version>.dist-info`` is
-there, METADATA in it or not (importlib.metadata reads name and version off the directory's name;
-tried on pip 23.0 to 26.3). So the directory is filled under another name, and renamed when all
-else is in place: a kill at any moment leaves nothing that pip would list.
+The files of an ordinary wheel are placed from the manifest in one go, as soon as it is known where;
+the rest of the wheel one by one, as pip comes to it: .dist-info, scripts, what goes to other
+schemes.
 """
 
 from __future__ import annotations
 
-import csv
 import errno
+import functools
 import importlib.util
-import io
 import logging
 import os
-import re
-import secrets
 import stat
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
-from pip_sharedcache.errors import reason
+from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker.descriptors import (
-    HOST,
     Directory,
-    alive,
-    create_file,
-    remove_tree,
     share_directory,
     share_file,
-    write_all,
 )
-from pip_sharedcache.linker.link import Linker, Parent
+from pip_sharedcache.linker.information import Information
+from pip_sharedcache.linker.jobs import Job, Outcome, Parent
+from pip_sharedcache.linker.link import Linker
 from pip_sharedcache.model import Entry, Report, StoredFile
 
 logger = logging.getLogger(__name__)
 
-_STAGED = re.compile(
-    r"\.(?P<info>.+\.dist-info)\.(?P<host>[^.]+)\.(?P<pid>\d+)-[0-9a-f]+\.installing"
-)
 
-#: They make a distribution complete; where files go one by one they go last.
-_LAST = ("METADATA", "RECORD")
+class Source:
+    """An entry held open, whose files are placed. Owns the descriptor."""
+
+    def __init__(self, entry: Entry, held: Directory) -> None:
+        self.entry = entry
+        self.held = held
+        self.files = {file.path: file for file in entry.manifest.files}
+        self.failed = frozenset(entry.manifest.failed)
 
 
 class Placement:
     """One wheel on its way into one environment.
 
     Owns the descriptors of the entry and of its bytecode; exactly one of ``commit`` and ``undo``
-    ends it, and closes them. Paths are the strings that pip uses.
+    ends it, and closes them. Paths are the strings that pip uses. ``undone``: files that were
+    taken over and could not be placed, and why: the store's file is damaged, or (bytecode only)
+    the environment does not take it.
     """
 
     def __init__(self, entry: Entry, held: Directory, linker: Linker, report: Report) -> None:
         self.entry = entry
-        self.info_directory = ""
-        self.revealed = False
-        self._held = held
+        self.undone: list[tuple[Job, DamagedEntry | OSError]] = []
+        self._wheel = Source(entry, held)
+        self._bytecode: Source | None = None
         self._linker = linker
         self._report = report
-        self._files = {file.path: file for file in entry.manifest.files}
+        self._information = Information("")
         self._parents: dict[str, Parent] = {}
         self._made: list[str] = []
         self._placed: list[str] = []
-        self._library: str | None = None
         self._sources: dict[str, str] = {}
-        self._token = secrets.token_hex(4)
-        self._since: int | None = None
-        self._identity: tuple[int, int] | None = None
-        self._bytecode: tuple[Entry, Directory, dict[str, StoredFile]] | None = None
+        self._since = 0
+        self._taken: dict[str, StoredFile] = {}
+        self._taken_bytecode: list[StoredFile] = []
+        self._restored: set[str] = set()
+        self._recorded = False
 
     # -- .dist-info under another name until the end
 
     def stage(self, info_directory: str) -> str:
         """The name under which pip fills ``info_directory`` until ``commit``."""
-        self.info_directory = info_directory
-        return f".{info_directory}.{HOST}.{os.getpid()}-{self._token}.installing"
+        if self._information.name != info_directory:
+            self._information = Information(info_directory)
+        return self._information.staged
+
+    @property
+    def info_directory(self) -> str:
+        """The real name of .dist-info; "" before ``stage``."""
+        return self._information.name
 
     @property
     def staged(self) -> str:
         """The name that ``stage`` gave."""
-        return self.stage(self.info_directory)
+        return self._information.staged
+
+    @property
+    def revealed(self) -> bool:
+        """Whether pip sees the distribution."""
+        return self._information.revealed
 
     def destination(self, record_path: str, path: str) -> str:
         """Where the file ``record_path`` of the wheel goes that pip would save at ``path``."""
@@ -86,54 +95,152 @@ class Placement:
         if not self.info_directory or not record_path.startswith(prefix):
             return path
         inside = os.path.normpath(record_path[len(prefix) :])
-        library = path[: -len(os.path.join(self.info_directory, inside))]
-        if self._library is None:
-            self._library = library.rstrip(os.sep)
-            self._sweep()
-            self._make_staging(os.path.join(self._library, self.staged))
-        return os.path.join(self._library, self.staged, inside)
+        if self._information.library is None:
+            library = path[: -len(os.path.join(self.info_directory, inside))]
+            self._begin(library.rstrip(os.sep))
+        return os.path.join(self._information.path, inside)
 
-    def _make_staging(self, path: str) -> None:
-        """Make the directory in which .dist-info is filled: new, so that nobody who may write the
-        library directory can have put a link of that name there. Raises OSError."""
-        above = self.make_parents(os.path.dirname(path))
-        os.mkdir(path)
+    def _begin(self, library: str) -> None:
+        """pip saves the first file, so it is known where all go. Raises OSError."""
+        information = self._information
+        information.library = library
+        information.sweep()
+        above = self.make_parents(library)
+        information.make()
         if above.grant:
-            share_directory(path, above.grant)
+            share_directory(information.path, above.grant)
+            # By the file system's own clock: what pip makes from now on is told by it.
+            self._since = os.lstat(information.path).st_ctime_ns
+        self._place(self._wheel, self._jobs(library, self._taken.values()))
+        if self._bytecode is not None:
+            self._place_bytecode(library, self._bytecode)
 
-    # -- files
+    # -- many files at once
+
+    def take_over(self, names: Sequence[str], *, compiles: bool) -> list[str]:
+        """Of ``names``, all that the archive has, take those that are placed from the manifest
+        as soon as it is known where; return the others, which pip is to save.
+
+        Taken are the files of the library directory itself, with the bytecode that
+        ``use_bytecode`` brought. Where pip ``compiles``, sources without any are left to it.
+        """
+        files = [name for name in names if not name.endswith("/")]
+        if len(files) != len(set(files)) or set(files) != self._wheel.files.keys():
+            return list(names)  # not what the manifest speaks of
+        left = []
+        for name in names:
+            file = self._wheel.files.get(name)
+            top = name.partition("/")[0]
+            special = top.endswith(".data") or top == self.info_directory
+            if file is None or special or (compiles and not self._take_bytecode(name)):
+                left.append(name)
+            else:
+                self._taken[name] = file
+        return left
+
+    def _take_bytecode(self, name: str) -> bool:
+        """Whether nothing is left to be compiled for ``name``: it is no source, its bytecode is
+        there, or it does not compile."""
+        if not name.endswith(".py"):
+            return True
+        if self._bytecode is None:
+            return False
+        if name in self._bytecode.failed:
+            return True
+        file = self._bytecode.files.get(_compiled_path(name))
+        if file is not None:
+            self._taken_bytecode.append(file)
+        return file is not None
+
+    def _jobs(self, library: str, files: Iterable[StoredFile]) -> list[Job]:
+        jobs = []
+        for file in files:
+            destination = os.path.join(library, file.path.replace("/", os.sep))
+            jobs.append(Job(file, destination, self.make_parents(os.path.dirname(destination))))
+        return jobs
+
+    def _place_bytecode(self, library: str, source: Source) -> None:
+        """Never raises for the environment's state (a colleague's __pycache__, a full disk): pip
+        goes on without bytecode, too."""
+        try:
+            self._place(source, self._jobs(library, self._taken_bytecode))
+        except OSError:
+            for file in self._taken_bytecode:
+                try:
+                    self._place(source, self._jobs(library, [file]))
+                except OSError as error:
+                    job = Job(file, os.path.join(library, file.path), Parent(0, 0))
+                    self.undone.append((job, error))
+
+    def _place(self, source: Source, jobs: Sequence[Job]) -> None:
+        outcome = Outcome()
+        try:
+            self._linker.place_all(source.held, source.entry.publisher, jobs, outcome)
+        finally:
+            self._note(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
+        self._placed += outcome.created
+        self.undone += outcome.damaged
+        self._report.placed.update(outcome.files)
+        self._report.placed_bytes.update(outcome.size)
+
+    @property
+    def taken(self) -> list[str]:
+        """The paths, relative to the library directory, of what is placed without pip."""
+        return [*self._taken, *(file.path for file in self._taken_bytecode)]
+
+    def is_of_wheel(self, job: Job) -> bool:
+        """Whether ``job`` is a file of the wheel itself, and not its bytecode."""
+        return self._wheel.files.get(job.file.path) is job.file
+
+    def restored(self, job: Job) -> None:
+        """An undone ``job`` of the wheel was done by pip."""
+        self._placed.append(job.destination)
+        self._restored.add(job.file.path)
+
+    def compiled(self, source: str) -> None:
+        """pip compiled the placed ``source``, whose bytecode was undone."""
+        self._placed.append(importlib.util.cache_from_source(source))
+
+    def not_compiled(self, source: str) -> None:
+        """The placed ``source`` gets no bytecode after all."""
+        compiled = importlib.util.cache_from_source(source)
+        library = self._information.library or ""
+        self._taken_bytecode = [
+            file for file in self._taken_bytecode if os.path.join(library, file.path) != compiled
+        ]
+
+    # -- one file
 
     def save(self, record_path: str, destination: str) -> bool:
         """Place one file. False where the entry does not list it: pip saves it from the wheel.
 
         Raises DamagedEntry before anything is touched, OSError if the environment refuses.
         """
-        file = self._files.get(record_path)
+        file = self._wheel.files.get(record_path)
         if file is None:
             return False
-        private = self._is_private(file)
+        if record_path in self._taken:
+            return True
+        top, _, rest = record_path.partition("/")
+        # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
+        scripts = top.endswith(".data") and rest.startswith("scripts/")
+        private = scripts or top == self.info_directory
         self._sources.pop(destination, None)
-        self._place(self.entry, self._held, file, destination, private=private)
+        self._place_one(self._wheel, file, destination, private=private)
         if not private and file.path.endswith(".py"):
             self._sources[destination] = record_path
         return True
 
-    def _place(
-        self, entry: Entry, held: Directory, file: StoredFile, destination: str, *, private: bool
+    def _place_one(
+        self, source: Source, file: StoredFile, destination: str, *, private: bool
     ) -> None:
-        parent = self.make_parents(os.path.dirname(destination))
-        existed = os.path.lexists(destination)
-        mode = self._linker.place(held, entry.publisher, file, destination, parent, private=private)
-        if not existed:
-            self._placed.append(destination)
-        if self._since is None and parent.grant:
-            self._since = os.lstat(destination).st_ctime_ns  # by the file system's own clock
-        self._report.count(mode, file.size)
-
-    def _is_private(self, file: StoredFile) -> bool:
-        top, _, rest = file.path.partition("/")
-        # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
-        return top == self.info_directory or (top.endswith(".data") and rest.startswith("scripts/"))
+        job = Job(file, destination, self.make_parents(os.path.dirname(destination)), private)
+        before = len(self.undone)
+        self._place(source, [job])
+        if len(self.undone) > before:
+            raise self.undone.pop()[1]
 
     def make_parents(self, path: str) -> Parent:
         """Make the directory ``path`` and what is missing above it, and remember which.
@@ -143,78 +250,90 @@ class Placement:
         """
         path = path or os.curdir
         known = self._parents.get(path)
-        if known is not None:
-            return known
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            above = self.make_parents(os.path.dirname(path))
+        if known is None:
+            known = self._parents[path] = self._make_parent(path)
+        return known
+
+    def _make_parent(self, path: str) -> Parent:
+        above = self._parents.get(os.path.dirname(path))
+        if above is None or not self._make_directory(path):
             try:
-                os.mkdir(path)
-                self._made.append(path)
-            except FileExistsError:
-                pass  # a neighbour made it meanwhile, or it is a dangling link: stat tells
-            status = os.stat(path)
-            if above.grant and self._made and self._made[-1] == path:
-                share_directory(path, above.grant)
-                status = os.stat(path)
+                return self._look_at(path)
+            except FileNotFoundError:
+                above = self.make_parents(os.path.dirname(path))
+                if not self._make_directory(path):
+                    return self._look_at(path)
+        if above.grant:
+            share_directory(path, above.grant)
+            return self._look_at(path)
+        return above  # what is made in a directory is on its device
+
+    def _make_directory(self, path: str) -> bool:
+        """Make one directory; False where something is there, or nothing above it."""
+        try:
+            os.mkdir(path)
+        except (FileExistsError, FileNotFoundError):
+            return False  # a neighbour made it meanwhile, or it is a dangling link: stat tells
+        self._made.append(path)
+        return True
+
+    def _look_at(self, path: str) -> Parent:
+        status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-        parent = Parent.of(status, self._linker.group_environment)
-        self._parents[path] = parent
-        return parent
+        return Parent.of(status, self._linker.group_environment)
 
     def use_bytecode(self, entry: Entry, held: Directory) -> None:
         """Place bytecode from this ``entry``, whose descriptor ``held`` is ours to close now."""
-        self._bytecode = (entry, held, {file.path: file for file in entry.manifest.files})
+        self._bytecode = Source(entry, held)
 
     def save_bytecode(self, source: str) -> bool | None:
         """Place the bytecode of the placed ``source``: True; False where the source is known not
         to compile; None where it is to be compiled. Raises DamagedEntry, OSError."""
-        directory, name = os.path.split(importlib.util.cache_from_source(source))
+        compiled = importlib.util.cache_from_source(source)
         record_path = self._sources.get(source)
         if self._bytecode is not None and record_path is not None:
-            entry, held, files = self._bytecode
-            if record_path in entry.manifest.failed:
+            if record_path in self._bytecode.failed:
                 return False
-            file = files.get(importlib.util.cache_from_source(record_path))
+            file = self._bytecode.files.get(_compiled_path(record_path))
             if file is not None:
-                self._place(entry, held, file, os.path.join(directory, name), private=False)
+                self._place_one(self._bytecode, file, compiled, private=False)
                 return True
         if self.make_parents(os.path.dirname(source)).grant:
             # py_compile would make it by the umask, and no colleague could remove it.
-            self.make_parents(directory)
+            self.make_parents(os.path.dirname(compiled))
         return None
 
     # -- the end, either way
 
+    def record(self) -> None:
+        """Finish the RECORD that pip wrote. Raises OSError."""
+        library = self._information.library
+        if not self._recorded and library is not None:
+            self._share_generated(library, self._information.complete(self.taken))
+        self._recorded = True
+
+    def close(self) -> None:
+        """All is placed: give the descriptors back."""
+        self._wheel.held.close()
+        if self._bytecode is not None:
+            self._bytecode.held.close()
+
     def commit(self) -> None:
         """Let the finished distribution appear. Raises OSError."""
+        self.flush()
         self.reveal()
-        self._close()
+
+    def flush(self) -> None:
+        """Make durable what pip makes durable of a distribution. Raises OSError."""
+        self.record()
+        self._information.flush()
 
     def reveal(self) -> None:
-        """Rename .dist-info to its own name, its RECORD speaking of that name."""
-        if self.revealed or self._library is None:
-            return
-        staged = os.path.join(self._library, self.staged)
-        final = os.path.join(self._library, self.info_directory)
-        if os.path.isdir(staged):
-            rows = self._rename_in_record(os.path.join(staged, "RECORD"))
-            self._share_generated(self._library, rows)
-            self._identity = _identity(staged)
-            try:
-                os.rename(staged, final)
-            except OSError:
-                # It is there already (--ignore-installed writes over it): file by file, as pip;
-                # but not through a link, which may lead to what is not this environment's.
-                if os.path.islink(final):
-                    raise FileExistsError(errno.EEXIST, "A symlink is in the way", final) from None
-                if not os.path.isdir(final):
-                    raise
-                self._identity = _identity(final)
-                _merge(staged, final)
-        self.revealed = True
+        """Rename .dist-info to its own name, its RECORD speaking of that name. Raises OSError."""
+        self.record()
+        self._information.reveal()
+        self.close()
 
     def undo(self) -> None:
         """Take back what was placed: files, their bytecode, and directories made for them.
@@ -222,8 +341,8 @@ class Placement:
         Never raises: it runs while another error is on its way to the user. Does nothing where
         .dist-info is visible: Ctrl-C may come right after that, and the distribution is complete.
         """
-        self._close()
-        if self._is_visible():
+        self.close()
+        if self._information.is_visible():
             return
         for path in self._placed:
             _unlink_if_there(path)
@@ -231,103 +350,36 @@ class Placement:
                 bytecode = importlib.util.cache_from_source(path)
                 _unlink_if_there(bytecode)
                 _remove_if_empty(os.path.dirname(bytecode))
-        if self._library is not None:
-            staged = Path(self._library, self.staged)
-            try:
-                remove_tree(staged)
-            except FileNotFoundError:
-                pass  # nothing of .dist-info was placed yet
-            except OSError as error:
-                logger.warning("%s is left over: %s", staged, reason(error))
+        self._information.remove()
         for path in reversed(self._made):
             _remove_if_empty(path)
-
-    def _is_visible(self) -> bool:
-        if self._library is None or self._identity is None:
-            return False
-        return _identity(os.path.join(self._library, self.info_directory)) == self._identity
-
-    def _close(self) -> None:
-        self._held.close()
-        if self._bytecode is not None:
-            self._bytecode[1].close()
 
     def _share_generated(self, library: str, paths: list[str]) -> None:
         """In an environment that a group shares, give the group its bits on what pip wrote itself:
         without reading RECORD a colleague could not uninstall."""
-        if not self.make_parents(library).grant or self._since is None:
+        if not self.make_parents(library).grant:
             return
         for path in paths:
+            if path in self._taken and path not in self._restored:
+                continue  # it got its mode when it was created
             # A wheel's RECORD may list anything; pip keeps such rows.
             full = os.path.normpath(os.path.join(library, path))
             if os.path.lexists(full):
                 grant = self.make_parents(os.path.dirname(full)).grant
                 share_file(full, grant, self._since)
 
-    def _rename_in_record(self, path: str) -> list[str]:
-        """pip wrote RECORD with the name under which it filled .dist-info; give it the real one,
-        in pip's own format and order. Returns the paths that pip wrote, relative to the library
-        directory."""
-        try:
-            status = os.stat(path)
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = [tuple(row) for row in csv.reader(file)]
-        except FileNotFoundError:
-            return []
-        prefix = self.staged + "/"
-        renamed = [
-            (f"{self.info_directory}/{row[0][len(prefix) :]}", *row[1:])
-            if row and row[0].startswith(prefix)
-            else row
-            for row in rows
-        ]
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(sorted(renamed))
-        replacement = Path(path + ".new")
-        with create_file(replacement, stat.S_IMODE(status.st_mode)) as descriptor:
-            write_all(descriptor, text.getvalue().encode("utf-8"))
-        os.replace(replacement, path)
-        return [row[0] for row in rows if row]
 
-    def _sweep(self) -> None:
-        """Remove what killed installations of the same distribution left here under our name."""
-        if self._library is None or not hasattr(os, "geteuid"):
-            return  # Windows: os.kill(pid, 0) does not ask there, it kills
-        try:
-            names = os.listdir(self._library)
-        except OSError:
-            return  # there is none yet, or we may not look: pip's own words follow if it matters
-        for name in names:
-            match = _STAGED.fullmatch(name)
-            if not match or match["info"] != self.info_directory or match["host"] != HOST:
-                continue
-            left = Path(self._library, name)
-            try:
-                if not alive(int(match["pid"])) and left.lstat().st_uid == os.geteuid():
-                    remove_tree(left)
-            except OSError as error:
-                logger.debug("%s is left over: %s", left, reason(error))
+def _compiled_path(path: str) -> str:
+    """Where the bytecode of the source ``path`` lies in an entry of bytecode."""
+    top, slash, name = path.rpartition("/")
+    return f"{top}{slash}__pycache__/{name[:-3]}{_compiled_suffix()}"
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _merge(staged: str, final: str) -> None:
-    """Move every file of ``staged`` into the existing ``final``, METADATA and RECORD last."""
-    moves = []
-    for current, _, files in os.walk(staged):
-        for name in files:
-            inside = os.path.relpath(os.path.join(current, name), staged)
-            moves.append(inside)
-    for inside in sorted(moves, key=lambda name: (name in _LAST, name)):
-        os.makedirs(os.path.dirname(os.path.join(final, inside)), exist_ok=True)
-        os.replace(os.path.join(staged, inside), os.path.join(final, inside))
-    remove_tree(Path(staged))
+@functools.cache
+def _compiled_suffix() -> str:
+    """What follows a module's name in the name of its bytecode (PEP 3147); asking for each file
+    costs more than placing one."""
+    return os.path.basename(importlib.util.cache_from_source("x.py"))[1:]
 
 
 def _unlink_if_there(path: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,22 +121,25 @@ def is_damaged(path: Path, digest: Digest) -> bool:
         return True
 
 
-def _candidates(store: Store, plain: str, shard: Directory) -> list[str]:
+def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
     """Names under which the entry may lie: the plain one, then those beside it.
 
     Others than those of known uids are looked for only where the plain one exists and the
-    group is trusted: a shard is not listed for a miss.
+    group is trusted. A shard is listed last of all: it grows with the store, and neither a hit
+    nor a miss is to take longer for that.
     """
+    yield plain
     known = [f"{plain}.{uid}" for uid in sorted(store.trust.uids)]
+    yield from known
     if not store.trust.gids:
-        return [plain, *known]
+        return
     try:
         shard.file_status(plain)
     except OSError:
-        return [plain, *known]
+        return
     beside = re.compile(re.escape(plain) + r"\.\d+")
-    others = [name for name in shard.names() if beside.fullmatch(name)]
-    return [plain, *known, *sorted(set(others) - set(known))[:_MOST_BESIDE]]
+    others = {name for name in shard.names() if beside.fullmatch(name)}
+    yield from sorted(others - set(known))[:_MOST_BESIDE]
 
 
 def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:
@@ -162,10 +166,13 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
     except FileNotFoundError as error:
         raise DamagedEntry(f"{held.path} lacks its wheel") from error
     _check_owner(held, name, status, held.status())
-    if not any(file.path.endswith(".dist-info/METADATA") for file in entry.manifest.files):
+    metadata = [file for file in entry.manifest.files if file.path.endswith(".dist-info/METADATA")]
+    if not metadata:
         raise DamagedEntry(f"{held.path / MANIFEST} does not list the wheel's files")
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
         raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
+    if int(status.st_mtime) != metadata[0].mtime:  # all of an entry has one time
+        raise DamagedEntry(f"{held.path / name} was changed after it was published")
 
 
 def _check_owner(held: Directory, name: str, one: os.stat_result, entry: os.stat_result) -> None:

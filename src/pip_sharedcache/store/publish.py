@@ -51,6 +51,7 @@ _BROKEN_ARCHIVE = (
 )
 #: Staging directories of this process. In a container an earlier process may have had its number.
 _in_use: set[str] = set()
+_swept: set[Path] = set()
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -329,7 +330,11 @@ def _decompressed(source: IO[bytes], archive: str) -> Iterator[bytes]:
 
 
 def _sweep(shard: Path) -> None:
-    """Remove staging directories that killed publishers of ours left in ``shard``."""
+    """Remove staging directories that killed publishers of ours left in ``shard``, once a run:
+    listing it takes the longer the more the store holds."""
+    if shard in _swept:
+        return
+    _swept.add(shard)
     for left in shard.glob(".new-*"):
         if left.name in _in_use:
             continue

@@ -1,0 +1,73 @@
+"""Being called when a module of pip has been imported.
+
+wrapt has such hooks too, but importing wrapt takes as long as a whole ``pip --version`` does for
+half of its work: so it is imported when pip is going to install, and these hooks tell of that.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+Hook = Callable[[ModuleType], None]
+
+
+class _Finder(MetaPathFinder):
+    """Finds nothing itself: has the other finders find a module that somebody waits for."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, list[Hook]] = {}
+        self._asking = ""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module's own spec, with a loader that calls the hooks afterwards."""
+        if fullname not in self.waiting or fullname == self._asking:
+            return None
+        self._asking = fullname  # the others are asked through the same list
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._asking = ""
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self.waiting)
+        return spec
+
+
+class _Loader(Loader):
+    def __init__(self, original: Loader, waiting: dict[str, list[Hook]]) -> None:
+        self._original = original
+        self._waiting = waiting
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the original."""
+        return self._original.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """As the original, which the module names as its loader from then on; then the hooks."""
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._original
+        module.__loader__ = self._original
+        self._original.exec_module(module)
+        for hook in self._waiting.pop(module.__name__, ()):
+            hook(module)
+
+
+_finder = _Finder()
+
+
+def when_imported(name: str, hook: Hook) -> None:
+    """Call ``hook`` with the module ``name`` once it is imported; at once if it is already. What
+    ``hook`` raises comes out of the import."""
+    module = sys.modules.get(name)
+    if module is not None:
+        hook(module)
+        return
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    _finder.waiting.setdefault(name, []).append(hook)

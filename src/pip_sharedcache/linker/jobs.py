@@ -1,0 +1,63 @@
+"""What the linker is given, and what it says was done: values, nothing here touches a disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.model import LinkMode, StoredFile
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What a directory of the environment means for what is created in it.
+
+    ``grant``: the group's bits that a group environment gives to what is created there, 0
+    elsewhere.
+    """
+
+    device: int
+    grant: int
+
+    @classmethod
+    def of(cls, status: os.stat_result, group_environment: bool) -> Parent:
+        """Read off the directory's ``status`` whether a group shares it (setgid and writable)."""
+        shared = status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP
+        return cls(status.st_dev, status.st_mode & 0o070 if shared and group_environment else 0)
+
+
+class Job(NamedTuple):
+    """One file of an entry, and where it is to appear.
+
+    ``private`` files (.dist-info, scripts) are an inode of our own in every link mode.
+    """
+
+    file: StoredFile
+    destination: str
+    parent: Parent
+    private: bool = False
+
+
+@dataclass
+class Outcome:
+    """What was done with a batch of jobs; grows as they are done.
+
+    ``created``: destinations where nothing was before. ``damaged``: jobs whose file in the store
+    is not what the manifest says; nothing was touched for those.
+    """
+
+    files: Counter[LinkMode] = field(default_factory=Counter)
+    size: Counter[LinkMode] = field(default_factory=Counter)  # bytes
+    created: list[str] = field(default_factory=list)
+    damaged: list[tuple[Job, DamagedEntry]] = field(default_factory=list)
+
+    def note(self, job: Job, mode: LinkMode, replaced: bool) -> None:
+        """One job is done."""
+        self.files[mode] += 1
+        self.size[mode] += job.file.size
+        if not replaced:
+            self.created.append(job.destination)

@@ -1,0 +1,244 @@
+"""Copies of this process that do numbered pieces of its work beside it (fork(2)).
+
+What they know is what this process knew when they were started; results come back as pickles.
+Whatever a copy does not do, because it failed or was killed, is left to the caller.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import pickle
+import select
+import signal
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pip_sharedcache import linker
+
+logger = logging.getLogger(__name__)
+
+_NUMBER = struct.Struct("=I")
+_LENGTH = struct.Struct("=Q")
+_MOST_PIECES = 65536 // _NUMBER.size  # what a pipe holds at the least (pipe(7))
+#: In place of a piece's number: no pieces are left; this is the answer to a question.
+_IDLE, _ANSWER = -1, -2
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass
+class _Member:
+    """One copy, seen from the process that started it. ``done``: the pieces that it has done;
+    ``busy``: whether it may do more."""
+
+    process: int
+    orders: int
+    replies: int
+    done: set[int] = field(default_factory=set)
+    busy: bool = True
+    gone: bool = False
+
+    def ends(self) -> tuple[int, int]:
+        """Our ends of its pipes."""
+        return self.orders, self.replies
+
+
+class Crew:
+    """The copies at work. Owns their pipes: ``end`` must be called."""
+
+    def __init__(self) -> None:
+        self._members: list[_Member] = []
+        self._results: dict[int, Any] = {}
+        self._answers: list[Any] = []
+        self._queue = -1
+
+    @classmethod
+    def start(
+        cls,
+        size: int,
+        order: Sequence[int],
+        work: Callable[[int], Any],
+        answer: Callable[[Any], Any],
+    ) -> Crew | None:
+        """Start ``size`` copies that call ``work`` with the numbers in ``order``, whoever is free
+        the next one, and then ``answer`` for each question.
+
+        What ``work`` and ``answer`` return must be picklable; ``work`` returns None for what it
+        could not do. None where other threads run here: they would be missing in the copies,
+        with their locks held. None where this system has no fork.
+        """
+        alone = threading.active_count() == 1
+        if not linker.can_fork() or not alone or len(order) > _MOST_PIECES:
+            return None
+        crew = cls()
+        try:
+            crew._queue, pieces = os.pipe()
+            os.write(pieces, b"".join(_NUMBER.pack(number) for number in order))
+            os.close(pieces)
+            for _ in range(size):
+                crew._add(work, answer)
+        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: those that there are will do
+            logger.debug("Only %s processes beside this one: %s", len(crew._members), error)
+        return crew
+
+    def _add(self, work: Callable[[int], Any], answer: Callable[[Any], Any]) -> None:
+        parent = os.getpid()
+        ends = [*os.pipe(), *os.pipe()]
+        try:
+            process = os.fork()
+        except OSError:
+            for end in ends:
+                os.close(end)
+            raise
+        orders, orders_end, replies, replies_end = ends
+        if process:
+            os.close(orders)
+            os.close(replies_end)
+            self._members.append(_Member(process, orders_end, replies))
+            return
+        status = 1
+        try:
+            _die_with(parent)
+            # Ctrl-C reaches the whole terminal: the process that started us decides what it means.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            gc.freeze()  # else the collector would touch, and so copy, every page of it
+            for end in (orders_end, replies, *(fd for m in self._members for fd in m.ends())):
+                os.close(end)
+            _serve(self._queue, orders, replies_end, work, answer)
+            status = 0
+        finally:
+            os._exit(status)  # without the clean-up of what is not ours
+
+    def result(self, number: int) -> Any:
+        """What ``work`` returned for ``number``, when it is there; None where it was not done."""
+        while number not in self._results and any(member.busy for member in self._present()):
+            self._receive()
+        return self._results.pop(number, None)
+
+    def stop(self) -> None:
+        """Let no more pieces be begun."""
+        while self._queue >= 0 and os.read(self._queue, 1 << 16):
+            pass
+
+    def ask(self, question: Any) -> list[Any]:
+        """The answers of all copies to ``question``, when they have done all pieces."""
+        self._answers = []
+        for member in self._members:
+            try:
+                _send(member.orders, question)
+            except OSError:  # EPIPE: it is gone
+                self._lose(member)
+        while len(self._answers) < len(self._present()):
+            self._receive()
+        return self._answers
+
+    def lost(self) -> set[int]:
+        """Pieces done by copies that are gone, so that nobody can answer for them."""
+        return {number for member in self._members if member.gone for number in member.done}
+
+    def end(self) -> None:
+        """Let the copies end, and wait for that. Further calls do nothing."""
+        self.stop()
+        members, self._members = self._members, []
+        for member in members:
+            for descriptor in member.ends():
+                os.close(descriptor)
+        for member in members:
+            try:
+                os.waitpid(member.process, 0)
+            except ChildProcessError:  # whoever started us has SIGCHLD ignored: nothing to wait for
+                continue
+        if self._queue >= 0:
+            os.close(self._queue)
+            self._queue = -1
+
+    def _present(self) -> list[_Member]:
+        return [member for member in self._members if not member.gone]
+
+    def _receive(self) -> None:
+        """Wait until somebody replies, or is gone."""
+        present = self._present()
+        poll = select.poll()
+        for member in present:
+            poll.register(member.replies, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        for member in present:
+            if member.replies not in ready:
+                continue
+            reply = _read(member.replies)
+            if reply is None:
+                self._lose(member)
+                continue
+            number, value = reply
+            if number == _IDLE:
+                member.busy = False
+            elif number == _ANSWER:
+                self._answers.append(value)
+            else:
+                member.done.add(number)
+                self._results[number] = value
+
+    def _lose(self, member: _Member) -> None:
+        if not member.gone:
+            logger.debug("Process %s ended early", member.process)
+        member.gone = True
+
+
+def _serve(
+    queue: int,
+    orders: int,
+    replies: int,
+    work: Callable[[int], Any],
+    answer: Callable[[Any], Any],
+) -> None:
+    """What a copy does."""
+    # Reads of one size from a pipe that holds only such pieces: each gets a whole one.
+    while piece := os.read(queue, _NUMBER.size):
+        (number,) = _NUMBER.unpack(piece)
+        _send(replies, (number, work(number)))
+    _send(replies, (_IDLE, None))
+    while (question := _read(orders)) is not None:
+        _send(replies, (_ANSWER, answer(question)))
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this copy when ``parent`` ends: a killed installation goes no further.
+    Elsewhere it ends when it wants to reply."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError, TypeError):
+        return
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _send(descriptor: int, value: Any) -> None:
+    data = pickle.dumps(value)
+    view = memoryview(_LENGTH.pack(len(data)) + data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _read(descriptor: int) -> Any:
+    """The next value; None at the end. Values are not None."""
+    head = _read_exactly(descriptor, _LENGTH.size)
+    if head is None:
+        return None
+    data = _read_exactly(descriptor, *_LENGTH.unpack(head))
+    return None if data is None else pickle.loads(data)
+
+
+def _read_exactly(descriptor: int, size: int) -> bytes | None:
+    parts = []
+    while size:
+        part = os.read(descriptor, min(size, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

@@ -134,7 +134,7 @@ def find_uv() -> str | None:
     """The program uv, asked of itself: what is on PATH may be a shim, whose time is not uv's."""
     if shutil.which("uv") is None:
         return None
-    return quietly("uv", "run", "--no-project", "--offline", "printenv", "UV").strip()
+    return quietly("uv", "run", "--no-project", "--no-cache", "--offline", "printenv", "UV").strip()
 
 
 def _uv(uv: str, mode: str, requirements: list[str], *extra: str) -> Callable[[Path], list[str]]:
@@ -161,9 +161,10 @@ def compare(name: str, bench: Bench, options: argparse.Namespace) -> str:
             else:
                 remove(target)
     files = sum(path.is_file() for path in reference.rglob("*"))
-    text = (
-        f"**{name}**: {len(rows[0].distributions)} distributions, {files} files\n\n{report(rows)}"
-    )
+    local = len(re.findall("^ *Processing ", rows[0].costs[-1].output, re.MULTILINE))
+    where = f" ({local} from local files, not over HTTP)" if local else ""
+    head = f"**{name}**: {len(rows[0].distributions)} distributions{where}, {files} files"
+    text = f"{head}\n\n{report(rows)}"
     others = [row.name for row in rows if row.distributions - rows[0].distributions]
     if others:
         text += f"\n\nNot the versions that pip chose: {'; '.join(others)}."
@@ -236,7 +237,7 @@ def main() -> None:
             parts_of(options.into, file_system(work))
         bench = Bench(work, options)
         if options.second_user:
-            bench.run([bench.python, "-c", ""], Account.named(options.second_user))
+            bench.check(Account.named(options.second_user))
         uv = find_uv()
         texts = [
             bench.header(

@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import pwd
+import resource
 import shutil
 import signal
 import statistics
@@ -37,15 +38,14 @@ _MAKE = {
 class Cost:
     """What one command took.
 
-    ``wall`` and ``cpu`` in seconds, ``memory`` the resident peak of its largest process in bytes
-    (never less than this process's own: the kernel counts it before exec). ``installation``: the
-    seconds from the return of pip's resolver to the end, None where no pip installed. ``output``
-    is what it printed.
+    ``wall`` and ``cpu`` in seconds; ``memory``, the resident peak of its largest process, in bytes,
+    nan where this process had more, which the kernel counts; ``installation``, the seconds from the
+    return of pip's resolver to the end, None where no pip resolved; ``output``, what it printed.
     """
 
     wall: float
     cpu: float
-    memory: int
+    memory: float
     installation: float | None
     output: str
 
@@ -105,6 +105,17 @@ class Bench:
         shared = ["--group", group] if group else []
         quietly(self.python, "-m", "pip_sharedcache", "store", "init", *shared, str(store))
 
+    def check(self, account: Account) -> None:
+        """End the program if ``account`` cannot run the interpreter: one below somebody's home
+        is started all the same, and finds half of itself."""
+        try:
+            self.run([self.python, "-c", "import os, sys; os.stat(sys.executable)"], account)
+        except SystemExit as end:
+            who = account.name or f"uid {account.uid}"
+            raise SystemExit(
+                f"{end}\n{who} cannot use {self._base}: name another --python"
+            ) from None
+
     def hand_over(self, path: Path, account: Account | None) -> None:
         """Give a tree to ``account``; None: leave it."""
         if account is not None:
@@ -121,6 +132,7 @@ class Bench:
         environ = {**self._environ(account), "BENCHMARK_STAMPS": str(stamps), **variables}
         started = account.command(command) if account else list(command)
         quietly("sync", "--file-system", str(self.work))
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with output.open("wb") as stream:
             start = time.monotonic()
             process = subprocess.Popen(
@@ -147,7 +159,7 @@ class Bench:
         return Cost(
             wall=end - start,
             cpu=usage.ru_utime + usage.ru_stime,
-            memory=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            memory=usage.ru_maxrss * 1024 if usage.ru_maxrss > own else math.nan,
             installation=end - float(resolved[-1]) if resolved else None,
             output=text,
         )
@@ -269,7 +281,7 @@ def quietly(*command: str) -> str:
 
 def median(values: Iterable[float | None]) -> float:
     """The median of those that are there; nan where there are none."""
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and not math.isnan(value)]
     return statistics.median(known) if known else math.nan
 
 
@@ -277,7 +289,8 @@ def figure(value: float) -> str:
     """A number for a table, three digits of it; "-" for nan."""
     if math.isnan(value):
         return "-"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
+    value = float(f"{value:.3g}")
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else f"{value:g}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

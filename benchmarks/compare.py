@@ -1,31 +1,43 @@
 """Times plain pip, this project and (where it is installed) uv on the same sets, in one run.
 
-    python benchmarks/compare.py [--directory DIR] [--set NAME ...] [--runs N] [--link-mode MODE]
+    python benchmarks/compare.py [--filesystem xfs|ext4|btrfs|tmpfs] [--directory DIR]
+        [--set NAME ...] [--link-mode MODE ...] [--runs N]
+        [--second-user NAME --group NAME] [--into README.md]
 
-DIR chooses the file system for store and environments. Every command installs into a fresh virtual
-environment, from the package index, with a warm HTTP cache; commands take turns, so that a drifting
-machine drifts for all. As root, the second user's install is run by another account ("--second-user
-NAME"), against a store of the group "--group NAME".
+Every command installs into a fresh virtual environment, from the package index, with a warm HTTP
+cache: the first turn warms caches and store, and is not counted. Commands take turns, so that a
+drifting machine drifts for all. Caches, stores and environments lie on one file system: that of
+DIR, or a new one made there (root only). As root, another account can install from the store that
+the first user filled; --group is the group that shares it.
 
-Prints medians of wall and CPU seconds and the ratio to plain pip, and two floors: `cp -a
---reflink=auto` and `cp -al` of the resulting tree.
+What is printed, as medians of seconds: the whole command (wall, CPU), and of pip's commands the
+"installation": from the return of pip's resolver to the end of the process. And of the tree that
+plain pip made, bytecode included, two floors: `cp -a --reflink=auto` and `cp -al`.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import resource
+import math
+import re
 import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from measuring import (
+    Account,
+    Bench,
+    Cost,
+    add_options,
+    figure,
+    file_system,
+    median,
+    quietly,
+    remove,
+    table,
+    work_directory,
+)
 
 SETS = {
     "small": "six",
@@ -37,196 +49,209 @@ SETS = {
     "decorator wcwidth parso pickleshare backcall mccabe pycodestyle pyflakes toolz",
 }
 
-ROOT = Path(__file__).resolve().parent.parent
+DRY_RUN = "pip --dry-run"
+CLONE, LINK = "cp -a --reflink=auto", "cp -al"
+#: The floor for each link mode.
+FLOORS = {"reflink": CLONE, "copy": CLONE, "hardlink": LINK, "symlink": LINK}
+
+_PLACED = re.compile(r"^Shared store:.*?; files ([^;]+)", re.MULTILINE)
 
 
 @dataclass
 class Row:
-    """One command: how to run it, and what it took (seconds)."""
+    """One command, and what it took. ``command`` gives it for the environment to install into;
+    ``floor`` names the row that its installation is compared to."""
 
     name: str
-    run: Callable[[Path], Sequence[str]]
+    command: Callable[[Path], Sequence[str]]
     store: Path | None = None
     cold: bool = False
-    user: str = ""
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
+    account: Account | None = None
+    floor: str = ""
+    costs: list[Cost] = field(default_factory=list)
+    distributions: frozenset[str] = frozenset()
+
+    def wall(self) -> float:
+        """Median seconds of the whole command."""
+        return median(cost.wall for cost in self.costs)
+
+    def installation(self) -> float:
+        """Median seconds from the return of pip's resolver to the end; nan where nothing is
+        installed, or not by pip."""
+        if self.name == DRY_RUN:
+            return math.nan
+        return median(cost.installation for cost in self.costs)
+
+    def placed(self) -> str:
+        """How the last run placed the files, in the words of the project's own summary."""
+        found = _PLACED.search(self.costs[-1].output) if self.costs else None
+        return found[1] if found else ""
 
 
-def measure(command: Sequence[str], env: dict[str, str], user: str) -> tuple[float, float]:
-    """Run ``command`` (as ``user`` if given) and return its wall and CPU seconds."""
-    if user:
-        command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *command]
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout.decode()}")
-    cpu = (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
-    return wall, cpu
-
-
-def installer(work: Path) -> Path:
-    """A virtual environment with pip and this project; its Python."""
-    environment = work / "installer"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    python = environment / "bin" / "python"
-    subprocess.run([str(python), "-m", "pip", "install", "-q", "-U", "pip", str(ROOT)], check=True)
-    return python
-
-
-def rows_for(
-    python: Path, requirements: list[str], work: Path, options: argparse.Namespace
-) -> list[Row]:
+def rows_for(bench: Bench, requirements: list[str], options: argparse.Namespace) -> list[Row]:
     """Every command to be compared, in the order in which they take turns."""
 
-    def pip(*extra: str) -> Callable[[Path], list[str]]:
+    def pip(*program: str, extra: Sequence[str] = ()) -> Callable[[Path], list[str]]:
         return lambda env: [
-            *(str(python), "-m", "pip", "--python", str(env / "bin" / "python")),
-            *("install", "-q", "--disable-pip-version-check", *extra, *requirements),
+            *(bench.python, "-m", *program, "--python", str(env / "bin" / "python")),
+            *("install", "--disable-pip-version-check", *extra, *requirements),
         ]
 
-    def ours(mode: str, *extra: str) -> Callable[[Path], list[str]]:
-        return lambda env: [
-            *(str(python), "-m", "pip_sharedcache", f"--sharedcache-link-mode={mode}"),
-            *("--python", str(env / "bin" / "python")),
-            *("install", "-q", "--disable-pip-version-check", *extra, *requirements),
-        ]
+    def copy(*how: str) -> Callable[[Path], list[str]]:
+        return lambda env: ["cp", *how, str(bench.work / "reference"), str(env)]
 
-    store = work / "store"
+    other = Account.named(options.second_user) if options.second_user else None
+    no_bytecode = ["--no-compile"]
     rows = [
-        Row("pip", pip()),
-        Row("pip --no-compile", pip("--no-compile")),
-        Row("pip --dry-run", pip("--dry-run")),
+        Row("pip", pip("pip")),
+        Row("pip --no-compile", pip("pip", extra=no_bytecode)),
+        Row(DRY_RUN, pip("pip", extra=["--dry-run"])),
+        Row(CLONE, copy("-a", "--reflink=auto")),
+        Row(LINK, copy("-al")),
     ]
     for mode in options.link_mode:
-        rows.append(Row(f"ours, {mode}, cold", ours(mode), work / f"cold-{mode}", cold=True))
-        rows.append(Row(f"ours, {mode}, warm", ours(mode), store))
-        rows.append(Row(f"ours, {mode}, warm, --no-compile", ours(mode, "--no-compile"), store))
-        if options.second_user:
-            name = f"ours, {mode}, warm, second user"
-            rows.append(Row(name, ours(mode), store, user=options.second_user))
-    if options.second_user:
-        rows.append(Row("pip, second user", pip(), user=options.second_user))
-    if uv := shutil.which("uv"):
-        modes = ("hardlink", "clone", "copy")
-        rows += [Row(f"uv, {mode}", _uv(uv, mode, requirements)) for mode in modes]
-        rows.append(Row("uv, copy, bytecode", _uv(uv, "copy", requirements, "--compile-bytecode")))
+        ours = ["pip_sharedcache", f"--sharedcache-link-mode={mode}"]
+        store, cold, floor = bench.work / "store", bench.work / "cold", FLOORS[mode]
+        name = f"ours, {mode}"
+        rows += [
+            Row(f"{name}, cold", pip(*ours), cold, cold=True, floor=floor),
+            Row(f"{name}, warm", pip(*ours), store, floor=floor),
+            Row(f"{name}, warm, --no-compile", pip(*ours, extra=no_bytecode), store),
+        ]
+        if other:
+            second = f"{name}, warm, second user"
+            rows.append(Row(second, pip(*ours), store, account=other, floor=floor))
+    if other:
+        rows.append(Row("pip, second user", pip("pip"), account=other))
+    if uv := find_uv():
+        for mode in ("hardlink", "clone", "copy"):
+            rows.append(Row(f"uv, {mode}, no bytecode", _uv(uv, mode, requirements)))
+        rows.append(Row("uv, copy", _uv(uv, "copy", requirements, "--compile-bytecode")))
     return rows
+
+
+def find_uv() -> str | None:
+    """The program uv, asked of itself: what is on PATH may be a shim, whose time is not uv's."""
+    if shutil.which("uv") is None:
+        return None
+    return quietly("uv", "run", "--no-project", "--no-cache", "--offline", "printenv", "UV").strip()
 
 
 def _uv(uv: str, mode: str, requirements: list[str], *extra: str) -> Callable[[Path], list[str]]:
     return lambda env: [
-        *(uv, "pip", "install", "-q", "--link-mode", mode, *extra),
+        *(uv, "pip", "install", "--link-mode", mode, *extra),
         *("--python", str(env / "bin" / "python"), *requirements),
     ]
 
 
-def compare(name: str, python: Path, work: Path, options: argparse.Namespace) -> None:
-    """Time the set ``name`` and print its table."""
-    requirements = SETS[name].split()
-    rows = rows_for(python, requirements, work, options)
-    make_store(python, work / "store", options.group)
-    reference = work / "reference"
-    for turn in range(options.runs + 1):  # the first one warms caches and store, and is not kept
+def compare(name: str, bench: Bench, options: argparse.Namespace) -> str:
+    """Time the set ``name``; return its table."""
+    rows = rows_for(bench, SETS[name].split(), options)
+    reference = bench.work / "reference"
+    bench.make_store(bench.work / "store", options.group)
+    for turn in range(options.runs + 1):
         for row in rows:
-            if row.cold and row.store is not None:
-                remove(row.store)
-                make_store(python, row.store, "")
-            environment = work / f"environment{turn}"
-            home = work / f"home-{row.user or 'own'}"
-            home.mkdir(exist_ok=True)
-            subprocess.run(
-                [sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True
-            )
-            if row.user:
-                for owned in (environment, home):
-                    subprocess.run(["chown", "-R", f"{row.user}:", str(owned)], check=True)
-            places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
-            env = {**os.environ, **places}
-            if row.store is not None:
-                env["PIP_SHAREDCACHE_DIR"] = str(row.store)
-            wall, cpu = measure(row.run(environment), env, row.user)
+            cost, target = run(row, bench)
             if turn:
-                row.wall.append(wall)
-                row.cpu.append(cpu)
-            if row.name == "pip" and not reference.exists():
-                environment.rename(reference)
+                row.costs.append(cost)
             else:
-                remove(environment)
-    report(name, rows, floors(reference, work, options.runs), reference)
-    for left in (reference, work / "store", *(row.store for row in rows if row.store)):
-        remove(left)
+                row.distributions = frozenset(path.name for path in target.rglob("*.dist-info"))
+            if row.name == "pip" and not turn:
+                target.rename(reference)
+            else:
+                remove(target)
+    files = sum(path.is_file() for path in reference.rglob("*"))
+    local = len(re.findall("^ *Processing ", rows[0].costs[-1].output, re.MULTILINE))
+    where = f" ({local} from local files, not over HTTP)" if local else ""
+    head = f"**{name}**: {len(rows[0].distributions)} distributions{where}, {files} files"
+    text = f"{head}\n\n{report(rows)}"
+    others = [row.name for row in rows if row.distributions - rows[0].distributions]
+    if others:
+        text += f"\n\nNot the versions that pip chose: {'; '.join(others)}."
+    for left in ("reference", "store", "cold"):
+        remove(bench.work / left)
+    return text
 
 
-def make_store(python: Path, store: Path, group: str) -> None:
-    """Make a store with our own command, shared by ``group`` if one is given."""
-    shared = ["--group", group] if group else []
-    command = [str(python), "-m", "pip_sharedcache", "store", "init", *shared, str(store)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def run(row: Row, bench: Bench) -> tuple[Cost, Path]:
+    """Run one row; return its cost and the environment that it filled."""
+    if row.cold and row.store is not None:
+        remove(row.store)
+        bench.make_store(row.store)
+    variables = {"PIP_SHAREDCACHE_DIR": str(row.store)} if row.store else {}
+    if row.name in FLOORS.values():
+        environment = bench.work / "copy"
+    else:
+        environment = bench.make_environment(row.account)
+    return bench.run(row.command(environment), row.account, **variables), environment
 
 
-def floors(reference: Path, work: Path, runs: int) -> list[Row]:
-    """What copying and hard-linking the finished tree costs."""
-    rows = [
-        Row("cp -a --reflink=auto", lambda copy: ["cp", "-a", "--reflink=auto"]),
-        Row("cp -al", lambda copy: ["cp", "-al"]),
-    ]
-    for _ in range(runs):
-        for row in rows:
-            copy = work / "copy"
-            command = [*row.run(copy), str(reference), str(copy)]
-            wall, cpu = measure(command, dict(os.environ), "")
-            row.wall.append(wall)
-            row.cpu.append(cpu)
-            remove(copy)
-    return rows
+def report(rows: list[Row]) -> str:
+    """The table of one set."""
+    named = {row.name: row for row in rows}
+    base, resolving = named["pip"].wall(), named[DRY_RUN].wall()
+
+    def cells(row: Row) -> Iterator[str]:
+        yield row.name
+        yield figure(row.wall())
+        yield figure(median(cost.cpu for cost in row.costs))
+        yield figure(row.wall() / base)
+        yield figure(row.installation())
+        floor = named[row.floor].wall() if row.floor else math.nan
+        yield figure(row.installation() / floor)
+        yield figure(row.wall() / (resolving + row.installation()) if row.store else math.nan)
+        yield row.placed()
+
+    head = ["command", "wall s", "CPU s", "wall / pip", "installation s", "installation / cp"]
+    return table(
+        [*head, "wall / (dry run + installation)", "files placed"], map(list, map(cells, rows))
+    )
 
 
-def report(name: str, rows: list[Row], floor: list[Row], reference: Path) -> None:
-    """Print one table."""
-    files = sum(1 for path in reference.rglob("*") if path.is_file())
-    distributions = sum(1 for _ in reference.rglob("*.dist-info"))
-    base = statistics.median(rows[0].wall)
-    print(f"\n{name}: {distributions} distributions, {files} files\n")
-    print("| command | wall s | CPU s | wall, relative to pip |")
-    print("| --- | ---: | ---: | ---: |")
-    for row in [*rows, *floor]:
-        wall, cpu = statistics.median(row.wall), statistics.median(row.cpu)
-        print(f"| {row.name} | {wall:.2f} | {cpu:.2f} | {wall / base:.2f} |")
-
-
-def remove(path: Path | None) -> None:
-    """Delete a tree, read-only directories included."""
-    if path is not None and path.exists():
-        subprocess.run(["chmod", "-R", "u+w", str(path)], check=True)
-        shutil.rmtree(path)
+def parts_of(file: Path, key: str) -> tuple[str, str]:
+    """What lies before and after the tables of ``key`` in a Markdown file: they go between the
+    comments ``<!-- benchmark KEY -->`` and ``<!-- /benchmark KEY -->``. Ends the program where
+    those are missing."""
+    opening, closing = f"<!-- benchmark {key} -->", f"<!-- /benchmark {key} -->"
+    text = file.read_text(encoding="utf-8")
+    if opening not in text or closing not in text:
+        raise SystemExit(f"{file} has no {opening} and {closing}")
+    return text.partition(opening)[0] + opening, closing + text.partition(closing)[2]
 
 
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--directory", type=Path, help="where to work (default: temporary)")
-    parser.add_argument("--set", action="append", choices=sorted(SETS), dest="sets")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--link-mode", action="append", help="default: reflink")
-    parser.add_argument("--second-user", default="", metavar="NAME")
-    parser.add_argument("--group", default="", metavar="NAME")
-    options = parser.parse_args()
-    options.link_mode = options.link_mode or ["reflink"]
-    work = Path(tempfile.mkdtemp(prefix="compare-", dir=options.directory))
-    work.chmod(0o755)
-    kind = subprocess.run(["stat", "-f", "-c", "%T", str(work)], capture_output=True, text=True)
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, "
-        f"{kind.stdout.strip()}, Python {platform.python_version()}, {options.runs} runs"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    try:
-        python = installer(work)
-        for name in options.sets or ["small", "web"]:
-            compare(name, python, work, options)
-    finally:
-        remove(work)
+    add_options(parser, runs=3)
+    parser.add_argument("--set", action="append", choices=[*SETS], dest="sets", help="default: all")
+    parser.add_argument("--link-mode", action="append", choices=[*FLOORS], help="default: all")
+    parser.add_argument("--second-user", default="", metavar="NAME", help="an account (root only)")
+    parser.add_argument("--group", default="", metavar="NAME", help="who shares the store")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="write the tables there, too")
+    options = parser.parse_args()
+    options.link_mode = options.link_mode or [*FLOORS]
+    with work_directory(options) as work:
+        if options.into:
+            parts_of(options.into, file_system(work))
+        bench = Bench(work, options)
+        if options.second_user:
+            bench.check(Account.named(options.second_user))
+        uv = find_uv()
+        texts = [
+            bench.header(
+                quietly(uv, "--version").strip() if uv else "", f"medians of {options.runs}"
+            )
+        ]
+        print(texts[0], flush=True)
+        for name in options.sets or SETS:
+            texts.append(compare(name, bench, options))
+            print(f"\n{texts[-1]}", flush=True)
+        if options.into:
+            before, after = parts_of(options.into, file_system(work))
+            text = "\n\n".join([before, *texts, after])
+            options.into.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

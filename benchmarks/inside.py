@@ -1,0 +1,108 @@
+"""Run by the interpreter that has the project: fills stores, and times store operations in them.
+
+    python inside.py fill STORE ENTRIES PUBLISHERS FIRST_UID
+    python inside.py time WHEELS ROUNDS STORE ...
+
+``fill`` gives ENTRIES minimal entries to a store: manifest, a whole tiny wheel, and an empty
+directory for what would be unpacked from it. As root, they belong to PUBLISHERS uids in turn, from
+FIRST_UID on; no accounts are needed. ``time`` prints JSON: for each store and operation, the
+seconds that each of ROUNDS took; stores and operations take turns. WHEELS is a directory with a
+tiny wheel for each round, to be published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from synthetic import filename, write_wheel
+
+from pip_sharedcache import store as stores
+from pip_sharedcache.model import Digest, Manifest, StoredFile
+from pip_sharedcache.store import Store
+from pip_sharedcache.wheel import digest_of
+
+_NAME = "benchmark_entry"
+
+
+def fill(store: Path, entries: int, publishers: int, first_uid: int) -> None:
+    """Add ``entries`` entries to ``store``."""
+    for number in range(entries):
+        uid = first_uid + number % publishers if os.geteuid() == 0 else -1
+        _add(store, f"{number}.0", uid)
+
+
+def _add(store: Path, version: str, uid: int) -> None:
+    name, wheel = filename(_NAME, version), io.BytesIO()
+    rows = write_wheel(wheel, _NAME, [], version)
+    content = wheel.getvalue()
+    digest = Digest(hashlib.sha256(content).hexdigest())
+    files = tuple(StoredFile(*row, executable=False, mtime=0) for row in rows)
+    manifest = Manifest(name, digest, len(content), files).to_json().encode()
+    entry = store / "wheels" / digest[:2] / digest
+    entry.mkdir()
+    (entry / "files").mkdir()
+    for path, data in ((entry / name, content), (entry / "entry.json", manifest)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+        os.write(descriptor, data)
+        os.close(descriptor)
+        os.chown(path, uid, -1)
+    for directory in (entry / "files", entry):
+        os.chmod(directory, 0o555)
+        os.chown(directory, uid, -1)
+
+
+def measure(wheels: Path, rounds: int, paths: list[Path]) -> dict[str, dict[str, list[float]]]:
+    """Time looking up what is there and what is not, and publishing (sync included)."""
+    names = sorted(wheels.glob("*.whl"))[:rounds]
+    known = [(name, digest_of(name)[0]) for name in names]
+    chance = random.Random(0)
+    opened = {str(path): Store.open(path) for path in paths}
+    present = {where: _some_of(store, rounds, chance) for where, store in opened.items()}
+    times: dict[str, dict[str, list[float]]] = {
+        where: {"hit": [], "miss": [], "publish": []} for where in opened
+    }
+    for number, (wheel, digest) in enumerate(known):
+        absent = Digest(f"{chance.getrandbits(256):064x}")
+        for where, store in opened.items():
+            there, name = present[where][number]
+            taken, found = _timed(stores.find, store, there, name)
+            times[where]["hit"].append(taken)
+            taken, missed = _timed(stores.find, store, absent, name)
+            times[where]["miss"].append(taken)
+            taken, _ = _timed(stores.publish, store, wheel, wheel.name, digest)
+            times[where]["publish"].append(taken)
+            if found.entry is None or missed.entry is not None:
+                raise SystemExit(f"{where} does not hold what was put into it: {found.objections}")
+    return times
+
+
+def _some_of(store: Store, number: int, chance: random.Random) -> list[tuple[Digest, str]]:
+    """``number`` entries, digest and file name, over and over if there are fewer."""
+    found = sorted((store.path / "wheels").glob("*/*"))
+    entries = chance.sample(found, min(number, len(found)))
+    named = [(Digest(path.name), next(path.glob("*.whl")).name) for path in entries]
+    return [named[index % len(named)] for index in range(number)]
+
+
+def _timed(operation: Callable[..., Any], *arguments: object) -> tuple[float, Any]:
+    """Call it; how many seconds that took, and what it returned."""
+    start = time.perf_counter()
+    outcome = operation(*arguments)
+    return time.perf_counter() - start, outcome
+
+
+if __name__ == "__main__":
+    verb, first, second, *rest = sys.argv[1:]
+    if verb == "fill":
+        fill(Path(first), int(second), *map(int, rest))
+    else:
+        print(json.dumps(measure(Path(first), int(second), [Path(path) for path in rest])))

@@ -149,10 +149,8 @@ class Crew:
             for descriptor in member.ends():
                 os.close(descriptor)
         for member in members:
-            try:
-                os.waitpid(member.process, 0)
-            except ChildProcessError:  # whoever started us has SIGCHLD ignored: nothing to wait for
-                continue
+            if not member.gone:
+                _wait_for(member.process)
         if self._queue >= 0:
             os.close(self._queue)
             self._queue = -1
@@ -186,7 +184,16 @@ class Crew:
     def _lose(self, member: _Member) -> None:
         if not member.gone:
             logger.debug("Process %s ended early", member.process)
+            # Its pipe ends before it does: what it left is not to be taken for its work.
+            _wait_for(member.process)
         member.gone = True
+
+
+def _wait_for(process: int) -> None:
+    try:
+        os.waitpid(process, 0)
+    except ChildProcessError:  # whoever started us has SIGCHLD ignored: nothing to wait for
+        return
 
 
 def _serve(

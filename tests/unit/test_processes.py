@@ -116,19 +116,10 @@ def start() -> Iterator[Starter]:
 
     yield make
     for crew in begun:
-        for process in _members(crew):
-            os.kill(process, signal.SIGKILL)
+        for member in crew._members:
+            if not member.gone:  # else its number may be somebody else's by now
+                os.kill(member.process, signal.SIGKILL)
         crew.end()
-
-
-def _wait_for_the_end_of(process: int) -> None:
-    descriptor = os.pidfd_open(process) if hasattr(os, "pidfd_open") else -1
-    if descriptor < 0:
-        pytest.skip("this Python cannot wait for a process that is not its child")
-    try:
-        select.select([descriptor], [], [])
-    finally:
-        os.close(descriptor)
 
 
 # -- work

@@ -225,8 +225,35 @@ SHARED = {
         "both/a.py",
         "two-1.0.data/data/lib/python3.11/site-packages/both/a.py",
     ),
-    "a script and data in bin": ("one-1.0.data/scripts/run", "two-1.0.data/data/bin/run"),
 }
+
+
+@pytest.mark.parametrize(("one", "two"), SHARED.values(), ids=SHARED.keys())
+@pytest.mark.parametrize("known", [True, False], ids=["both for the store", "one for pip alone"])
+def test_distributions_that_share_a_path_are_left_to_the_first_process(
+    loop: Loop, given: Given, one: str, two: str, known: bool
+) -> None:
+    """Of those the last one wins, in pip's order."""
+    loop.add("one", "one/x.py", one)
+    loop.add("three", "three/x.py")
+    loop.add("two", "two/x.py", two, known=known)
+    loop.add("four", "four/x.py")
+    assert sorted(given()) == ["four", "three"]
+
+
+@pytest.mark.parametrize(
+    "shipped", ["", "two-1.0.data/scripts/run"], ids=["also generated", "shipped"]
+)
+@pytest.mark.parametrize("known", [True, False], ids=["both for the store", "one for pip alone"])
+def test_distributions_that_share_a_generated_script_are_left_to_the_first_process(
+    loop: Loop, given: Given, shipped: str, known: bool
+) -> None:
+    loop.add("one", "one/x.py", scripts=("own", "run"))
+    files = ("two/x.py", shipped) if shipped else ("two/x.py",)
+    loop.add("two", *files, scripts=() if shipped else ("run",), known=known)
+    loop.add("three", "three/x.py", scripts=("walk",))
+    loop.add("four", "four/x.py", scripts=("stand",))
+    assert sorted(given()) == ["four", "three"]
 
 
 def test_a_script_and_a_file_of_its_name_share_nothing(loop: Loop, given: Given) -> None:

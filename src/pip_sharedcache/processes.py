@@ -226,9 +226,7 @@ def _die_with(parent: int) -> None:
 
 def _send(descriptor: int, value: Any) -> None:
     data = pickle.dumps(value)
-    view = memoryview(_LENGTH.pack(len(data)) + data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    linker.write_all(descriptor, _LENGTH.pack(len(data)) + data)
 
 
 def _read(descriptor: int) -> Any:

@@ -49,17 +49,18 @@ def run_pip(arguments: Sequence[str]) -> None:
     if importlib.util.find_spec("pip") is None:
         raise PipMissing(f"{sys.executable} has no pip", "python -m ensurepip installs it")
     consulted: list[ModuleType] = []
+    settings = functools.cache(functools.partial(_settings, "--isolated" in arguments))
 
     def put_in(module: ModuleType) -> None:
         consulted.append(module)
-        _put_in("--isolated" in arguments)
+        _put_in(settings())
 
     for module in _RUNNABLE:
         when_imported(module, _answer_with_our_runner)
     when_imported(_FORCE_REMOVE, _spare_foreign_files)
     when_imported(_INSTALL, put_in)
     if "install" in arguments:
-        _settings("--isolated" in arguments)  # what is wrong with them is said first
+        settings()  # what is wrong with them is said first
     sys.argv[1:] = arguments
     # Asked now: pip 26.3 lets nothing be imported, nor looked for, once it has installed.
     elsewhere = "install" in arguments and importlib.util.find_spec(_INSTALL) is None
@@ -75,14 +76,13 @@ def _settings(isolated: bool) -> config.Settings:
     return config.load(configuration_files(isolated=isolated), os.environ, isolated=isolated)
 
 
-def _put_in(isolated: bool) -> None:
+def _put_in(settings: config.Settings) -> None:
     """pip is going to install: step into its seams, if it has them. All that this needs is
     imported only now, so that no other command waits for it."""
     from pip_sharedcache.install import Session
     from pip_sharedcache.interception import seams
     from pip_sharedcache.interception.swap import Swap
 
-    settings = _settings(isolated)
     try:
         seams.check()
     except SeamMissing as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from operator import methodcaller
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -335,20 +336,20 @@ def show(placements: Sequence[Placement]) -> None:
     wait for the same commit of the file system's journal. Raises OSError, the first one, when all
     others are done."""
     first: OSError | None = None
-    ready = []
-    for placement in placements:
-        try:
-            placement.flush()
-            ready.append(placement)
-        except OSError as error:
+    ready = list(placements)
+    try:
+        for step in (methodcaller("flush"), methodcaller("reveal")):
+            for placement in list(ready):
+                try:
+                    step(placement)
+                except OSError as error:
+                    ready.remove(placement)
+                    placement.undo()
+                    first = first or error
+    except BaseException:  # Ctrl-C: each is whole or absent; undo spares what is visible
+        for placement in ready:
             placement.undo()
-            first = first or error
-    for placement in ready:
-        try:
-            placement.reveal()
-        except OSError as error:
-            placement.undo()
-            first = first or error
+        raise
     if first is not None:
         raise first
 

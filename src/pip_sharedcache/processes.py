@@ -34,13 +34,14 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 @dataclass
 class _Member:
     """One copy, seen from the process that started it. ``done``: the pieces that it has done;
-    ``busy``: whether it may do more."""
+    ``busy``: whether it may do more; ``asked``: whether it owes an answer."""
 
     process: int
     orders: int
     replies: int
     done: set[int] = field(default_factory=set)
     busy: bool = True
+    asked: bool = False
     gone: bool = False
 
     def ends(self) -> tuple[int, int]:
@@ -88,8 +89,10 @@ class Crew:
 
     def _add(self, work: Callable[[int], Any], answer: Callable[[Any], Any]) -> None:
         parent = os.getpid()
-        ends = [*os.pipe(), *os.pipe()]
+        ends: list[int] = []
         try:
+            ends += os.pipe()
+            ends += os.pipe()
             process = os.fork()
         except OSError:
             for end in ends:
@@ -128,12 +131,13 @@ class Crew:
     def ask(self, question: Any) -> list[Any]:
         """The answers of all copies to ``question``, when they have done all pieces."""
         self._answers = []
-        for member in self._members:
+        for member in self._present():
+            member.asked = True
             try:
                 _send(member.orders, question)
             except OSError:  # EPIPE: it is gone
                 self._lose(member)
-        while len(self._answers) < len(self._present()):
+        while any(member.asked for member in self._present()):
             self._receive()
         return self._answers
 
@@ -176,6 +180,7 @@ class Crew:
             if number == _IDLE:
                 member.busy = False
             elif number == _ANSWER:
+                member.asked = False
                 self._answers.append(value)
             else:
                 member.done.add(number)

@@ -1060,3 +1060,20 @@ def test_one_that_cannot_be_durable_is_told_before_one_that_cannot_appear(
 
 def test_nothing_to_show_is_nothing(session: Session) -> None:
     install.show(session.take_complete())
+
+
+@pytest.mark.parametrize("step", ["flush", "reveal"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["at the first", "in the middle", "at the last"])
+def test_interrupted_each_is_whole_or_absent(several: Several, step: str, number: int) -> None:
+    """What is absent leaves neither files nor what it was filled under."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    setattr(several.placements[number], step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        install.show(several.placements)
+    visible = several.visible()
+    for name in several.names:
+        expected = [name, f"{name}-1.0.dist-info"] if name in visible else []
+        assert several.left(name) == sorted(expected), name

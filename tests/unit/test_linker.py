@@ -2682,3 +2682,46 @@ def test_removing_what_is_not_there_says_nothing(
     made.make()
     made.remove()
     assert (os.listdir(tmp_path), caplog.messages) == ([], [])
+
+
+@pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
+def test_what_was_there_is_not_new_though_a_mode_is_refused_for_it(
+    shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """link(2) says that something is there before it says that it is not permitted."""
+    jobs, outcome = _batch(shelf, 3), Outcome()
+    shelf.placed("f0").write_text("old")
+    holder = descriptors.fcntl if mode is LinkMode.REFLINK else os
+    name = {LinkMode.REFLINK: "ioctl", LinkMode.HARDLINK: "link", LinkMode.SYMLINK: "symlink"}[mode]
+    real = getattr(holder, name)
+
+    def refuse(*args: Any, **how: Any) -> Any:
+        if mode is not LinkMode.REFLINK and os.path.lexists(args[1]):
+            return real(*args, **how)
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(holder, name, refuse)
+    _place_all(shelf, _linker(mode), jobs, outcome)
+    assert outcome.created == _destinations(jobs[1:])
+    assert shelf.placed("f0").read_text() == "file 0"
+
+
+@pytest.mark.parametrize("what", ["file", "bytecode"])
+def test_what_pip_does_in_place_of_what_was_taken_belongs_to_the_group_too(
+    tmp_path: Path, what: str
+) -> None:
+    taken = Taken(tmp_path, group=True)
+    path = SOURCES[0] if what == "file" else _pyc(SOURCES[0])
+    damaged = taken.site.shelf if what == "file" else taken.bytecode
+    (damaged.entry / "files" / path).unlink()
+    os.umask(0o077)
+    begun = taken.take()
+    taken.save_rest(begun)
+    ((job, _),) = begun.undone
+    Path(job.destination).write_text("by pip")
+    if what == "file":
+        begun.restored(job)
+    else:
+        begun.compiled(taken.site.target(SOURCES[0]))
+    begun.commit()
+    assert oct(_mode(taken.library / path)) == oct(0o660)

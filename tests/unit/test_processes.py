@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -635,3 +637,60 @@ def test_with_fewer_copies_than_wanted_all_is_done_by_those(
     assert len(crew.ask(WHO)) == allowed
     assert crew.lost() == set()
     crew.end()
+
+
+def test_a_copy_that_is_killed_after_its_answer_costs_no_other_answer(
+    start: Starter, gate: Callable[[], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noticed, send, lose = gate(), processes._send, Crew._lose
+
+    def then_die(descriptor: int, value: Any) -> None:
+        send(descriptor, value)
+        if value == (processes._ANSWER, "first"):
+            _die()
+
+    def told(crew: Crew, member: Any) -> None:
+        lose(crew, member)
+        noticed.open()
+
+    def answer(first: int) -> str:
+        if os.getpid() == first:
+            return "first"
+        with contextlib.suppress(ProcessLookupError):  # waited for already
+            _wait_for_the_end_of(first)
+        noticed.opens_within(1)  # the starter may have no reason to look whether it is gone
+        return "second"
+
+    monkeypatch.setattr(processes, "_send", then_die)
+    monkeypatch.setattr(Crew, "_lose", told)
+    crew = start(2, [], answer=answer)
+    assert "second" in crew.ask(_members(crew)[0])
+
+
+@pytest.mark.parametrize("room", range(8), ids="{} descriptors left".format)
+def test_without_descriptors_there_are_fewer_copies_and_none_is_leaked(
+    start: Starter, room: int
+) -> None:
+    before = _descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The lowest free number is taken each time, and the limit is one for numbers.
+    free = [number for number in range(room + len(before) + 1) if number not in before]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[room], hard))
+    try:
+        crew = start(2, range(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    results = [crew.result(number) for number in range(3)]
+    assert results == ([0, 1, 2] if _members(crew) else [None] * 3)
+    crew.end()
+    assert _descriptors() == before
+
+
+def _wait_for_the_end_of(process: int) -> None:
+    descriptor = os.pidfd_open(process) if hasattr(os, "pidfd_open") else -1
+    if descriptor < 0:
+        pytest.skip("this Python cannot wait for a process that is not its child")
+    try:
+        select.select([descriptor], [], [])
+    finally:
+        os.close(descriptor)

@@ -724,3 +724,31 @@ def test_without_copies_what_cannot_appear_is_told(side: Side, failed: bool) -> 
         begun.end(failed=failed)
     assert caught.value.filename == "/in/one"
     assert (side.done("undo"), side.done("reveal")) == (["one"], ["two"])
+
+
+@side_by_side
+def test_what_is_installed_anew_is_counted_once(side: Side) -> None:
+    side.add("one", "two", "three")
+    begun = _kill_after_taking(side)
+    begun.end(failed=False)
+    assert side.session.report.installed == 3
+
+
+@side_by_side
+def test_an_error_while_something_is_installed_anew_does_not_hide_what_is_complete(
+    side: Side,
+) -> None:
+    side.add("one", "two", "three")
+    here = os.getpid()
+
+    def fail() -> None:
+        if os.getpid() == here:
+            raise ValueError("pip's own error")
+
+    side.acts = dict.fromkeys(("one", "two", "three"), fail)
+    begun = _kill_after_taking(side)
+    other: Any = Noted("other", side.path)
+    side.session.settle(other, later=True)
+    with pytest.raises(ValueError, match="pip's own error"):
+        begun.end(failed=False)
+    assert side.done("reveal", here=True) == ["other"]

@@ -80,14 +80,15 @@ class Together:
             names = self._session.names_in(path) if path else None
             if names is None:
                 continue
+            wanted[number], whole = [_claim(name) for name in names], True
             try:
-                wanted[number] = [*map(_claim, names), *entry_points(requirement)]
+                wanted[number] += entry_points(requirement)
             except Exception:
                 # Whatever is odd about it, the pip that comes to it says so.
                 logger.debug("Scripts of %s are not known", path, exc_info=True)
-                continue
+                whole = False
             claims.update(wanted[number])
-            if self._session.knows(path):
+            if whole and self._session.knows(path):
                 unpacked = self._session.is_served(path)
                 more = 0 if unpacked else os.path.getsize(path) // _BYTES_A_FILE
                 weights[number] = len(names) + more
@@ -131,10 +132,12 @@ class Together:
             finally:
                 self._crew.end()
                 self._crew = None
-        if not failed:
-            for number in lost:
+        try:
+            for number in () if failed else lost:
+                self._session.report.installed -= 1  # it was counted when it was taken
                 self._requirements[number].install(**self._how)
-        show(self._session.take_complete())
+        finally:
+            show(self._session.take_complete())
         if first is not None:
             raise first
 
@@ -210,5 +213,7 @@ def _claim(name: str) -> str:
     key, _, rest = rest.partition("/")
     if key in ("purelib", "platlib"):
         return rest
+    if key == "data" and rest.startswith("bin/"):
+        key, rest = "scripts", rest[len("bin/") :]
     # A path below the prefix that leads into a library directory after all.
     return rest.rpartition("/site-packages/")[2] if key == "data" else f"{key}:{rest}"

@@ -46,18 +46,20 @@ class Job(NamedTuple):
 class Outcome:
     """What was done with a batch of jobs; grows as they are done.
 
-    ``created``: destinations where nothing was before. ``damaged``: jobs whose file in the store
-    is not what the manifest says; nothing was touched for those.
+    ``created``: destinations where nothing was before. ``replaced``: those that were cleared,
+    whatever came of it. ``damaged``: jobs whose file in the store is not what the manifest says;
+    nothing was touched for those.
     """
 
     files: Counter[LinkMode] = field(default_factory=Counter)
     size: Counter[LinkMode] = field(default_factory=Counter)  # bytes
     created: list[str] = field(default_factory=list)
     damaged: list[tuple[Job, DamagedEntry]] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
 
     def note(self, job: Job, mode: LinkMode, replaced: bool) -> None:
         """One job is done."""
         self.files[mode] += 1
         self.size[mode] += job.file.size
-        if not replaced:
+        if not replaced and job.destination not in self.replaced:
             self.created.append(job.destination)

@@ -123,7 +123,7 @@ class Linker:
             return jobs
         for number, job in enumerate(jobs):
             try:
-                replaced = self._link(mode, entry, way.publisher, job)
+                self._link(mode, entry, way.publisher, job, outcome)
             except DamagedEntry as error:
                 outcome.damaged.append((job, error))
             except OSError as error:
@@ -132,10 +132,12 @@ class Linker:
                 self._refuse(mode, way, reason(error))
                 return jobs[number:]
             else:
-                outcome.note(job, mode, replaced)
+                outcome.note(job, mode, replaced=False)
         return ()
 
-    def _link(self, mode: LinkMode, entry: Directory, publisher: int, job: Job) -> bool:
+    def _link(
+        self, mode: LinkMode, entry: Directory, publisher: int, job: Job, outcome: Outcome
+    ) -> None:
         source, destination = f"files/{job.file.path}", job.destination
         try:
             status = entry.file_status(source)
@@ -155,9 +157,9 @@ class Linker:
             link()
         except FileExistsError:
             os.unlink(destination)
+            # The link may be refused only now (EEXIST comes before EPERM), and a copy follows.
+            outcome.replaced.add(destination)
             link()
-            return True
-        return False
 
     def _copy_all(self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: Outcome) -> None:
         done = 0

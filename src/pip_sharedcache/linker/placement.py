@@ -16,11 +16,7 @@ import stat
 from collections.abc import Iterable, Sequence
 
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.linker.descriptors import (
-    Directory,
-    share_directory,
-    share_file,
-)
+from pip_sharedcache.linker.descriptors import Directory, share_directory, share_file
 from pip_sharedcache.linker.information import Information
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.linker.link import Linker
@@ -64,6 +60,7 @@ class Placement:
         self._taken: dict[str, StoredFile] = {}
         self._taken_bytecode: list[StoredFile] = []
         self._restored: set[str] = set()
+        self._compiled: list[str] = []
         self._recorded = False
 
     # -- .dist-info under another name until the end
@@ -201,7 +198,8 @@ class Placement:
 
     def compiled(self, source: str) -> None:
         """pip compiled the placed ``source``, whose bytecode was undone."""
-        self._placed.append(importlib.util.cache_from_source(source))
+        self._compiled.append(importlib.util.cache_from_source(source))
+        self._placed.append(self._compiled[-1])
 
     def not_compiled(self, source: str) -> None:
         """The placed ``source`` gets no bytecode after all."""
@@ -310,7 +308,8 @@ class Placement:
         """Finish the RECORD that pip wrote. Raises OSError."""
         library = self._information.library
         if not self._recorded and library is not None:
-            self._share_generated(library, self._information.complete(self.taken))
+            written = self._information.complete(self.taken)
+            self._share_generated(library, [*written, *self._compiled])
         self._recorded = True
 
     def close(self) -> None:

@@ -2400,6 +2400,7 @@ def test_bytecode_that_cannot_be_placed_is_no_error(
     begun = taken.take(mode)
     with file_size_limit(limit):
         begun.destination(f"{INFO}/WHEEL", taken.site.target(f"{INFO}/WHEEL"))
+    counted = sum(taken.site.report.placed.values())
     taken.save_rest(begun)
     told = [job.file.path for job, _ in begun.undone]
     assert sorted(told) == sorted(undone), "each once"
@@ -2410,6 +2411,7 @@ def test_bytecode_that_cannot_be_placed_is_no_error(
     placed = {path for path in taken.tree() if path.endswith(".pyc")}
     assert placed == COMPILED - undone
     assert taken.tree() >= PLACED
+    assert counted == len(PLACED | placed), "each counted once"
     begun.commit()
     assert taken.site.names() == ["demo", INFO]
 

@@ -33,7 +33,10 @@ BASE = ("config", "model", "errors")
 #: Inside a package, from the bottom to the top.
 INSIDE = {
     "bytecode": ("worker", "__init__"),
-    "linker": ("descriptors", "jobs", "link", "information", "placement", "__init__"),
+    "linker": (
+        *("descriptors", "jobs", "link", "information", "directories", "placement"),
+        "__init__",
+    ),
     "store": ("layout", "lookup", "publish", "__init__"),
     "cli": ("commands", "__init__"),
     "interception": (

@@ -202,7 +202,7 @@ class Swap:
         bound = seams.arguments(ensure, args, kw)
         if self.placement is None or bound is None:
             return ensure(*args, **kw)
-        self.placement.make_parents(str(bound["path"]))
+        self.placement.directories.make(str(bound["path"]))
         return None
 
     def _write_recovery(self, write: Original, _: Any, args: Arguments, kw: Keywords) -> Any:

@@ -7,16 +7,15 @@ schemes.
 
 from __future__ import annotations
 
-import errno
 import functools
 import importlib.util
 import logging
 import os
-import stat
 from collections.abc import Iterable, Sequence
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker.descriptors import Directory, share_directory, share_file
+from pip_sharedcache.linker.directories import Directories, remove_if_empty
 from pip_sharedcache.linker.information import Information
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.linker.link import Linker
@@ -49,11 +48,10 @@ class Placement:
         self.undone: list[tuple[Job, DamagedEntry | OSError]] = []
         self._wheel = Source(entry, held)
         self._bytecode: Source | None = None
+        self.directories = Directories(linker.group_environment)
         self._linker = linker
         self._report = report
         self._information = Information("")
-        self._parents: dict[str, Parent] = {}
-        self._made: list[str] = []
         self._placed: list[str] = []
         self._sources: dict[str, str] = {}
         self._since = 0
@@ -102,7 +100,7 @@ class Placement:
         information = self._information
         information.library = library
         information.sweep()
-        above = self.make_parents(library)
+        above = self.directories.make(library)
         information.make()
         if above.grant:
             share_directory(information.path, above.grant)
@@ -152,8 +150,8 @@ class Placement:
     def _jobs(self, library: str, files: Iterable[StoredFile]) -> list[Job]:
         jobs = []
         for file in files:
-            destination = os.path.join(library, file.path.replace("/", os.sep))
-            jobs.append(Job(file, destination, self.make_parents(os.path.dirname(destination))))
+            destination = _destination(library, file)
+            jobs.append(Job(file, destination, self.directories.make(os.path.dirname(destination))))
         return jobs
 
     def _place_bytecode(self, library: str, source: Source) -> None:
@@ -162,12 +160,15 @@ class Placement:
         try:
             self._place(source, self._jobs(library, self._taken_bytecode))
         except OSError:
+            met = {*self._placed, *(job.destination for job, _ in self.undone)}
             for file in self._taken_bytecode:
+                destination = _destination(library, file)
+                if destination in met:
+                    continue  # a second time it would be counted twice
                 try:
                     self._place(source, self._jobs(library, [file]))
                 except OSError as error:
-                    job = Job(file, os.path.join(library, file.path), Parent(0, 0))
-                    self.undone.append((job, error))
+                    self.undone.append((Job(file, destination, Parent(0, 0)), error))
 
     def _place(self, source: Source, jobs: Sequence[Job]) -> None:
         outcome = Outcome()
@@ -234,52 +235,11 @@ class Placement:
     def _place_one(
         self, source: Source, file: StoredFile, destination: str, *, private: bool
     ) -> None:
-        job = Job(file, destination, self.make_parents(os.path.dirname(destination)), private)
+        job = Job(file, destination, self.directories.make(os.path.dirname(destination)), private)
         before = len(self.undone)
         self._place(source, [job])
         if len(self.undone) > before:
             raise self.undone.pop()[1]
-
-    def make_parents(self, path: str) -> Parent:
-        """Make the directory ``path`` and what is missing above it, and remember which.
-
-        In an environment that a group shares, new directories get what their parent grants the
-        group: without the write bit a colleague could not uninstall what lies in them.
-        """
-        path = path or os.curdir
-        known = self._parents.get(path)
-        if known is None:
-            known = self._parents[path] = self._make_parent(path)
-        return known
-
-    def _make_parent(self, path: str) -> Parent:
-        above = self._parents.get(os.path.dirname(path))
-        if above is None or not self._make_directory(path):
-            try:
-                return self._look_at(path)
-            except FileNotFoundError:
-                above = self.make_parents(os.path.dirname(path))
-                if not self._make_directory(path):
-                    return self._look_at(path)
-        if above.grant:
-            share_directory(path, above.grant)
-            return self._look_at(path)
-        return above  # what is made in a directory is on its device
-
-    def _make_directory(self, path: str) -> bool:
-        """Make one directory; False where something is there, or nothing above it."""
-        try:
-            os.mkdir(path)
-        except (FileExistsError, FileNotFoundError):
-            return False  # a neighbour made it meanwhile, or it is a dangling link: stat tells
-        self._made.append(path)
-        return True
-
-    def _look_at(self, path: str) -> Parent:
-        status = os.stat(path)
-        if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-        return Parent.of(status, self._linker.group_environment)
 
     def use_bytecode(self, entry: Entry, held: Directory) -> None:
         """Place bytecode from this ``entry``, whose descriptor ``held`` is ours to close now."""
@@ -297,9 +257,9 @@ class Placement:
             if file is not None:
                 self._place_one(self._bytecode, file, compiled, private=False)
                 return True
-        if self.make_parents(os.path.dirname(source)).grant:
+        if self.directories.make(os.path.dirname(source)).grant:
             # py_compile would make it by the umask, and no colleague could remove it.
-            self.make_parents(os.path.dirname(compiled))
+            self.directories.make(os.path.dirname(compiled))
         return None
 
     # -- the end, either way
@@ -348,15 +308,14 @@ class Placement:
             if path.endswith(".py"):
                 bytecode = importlib.util.cache_from_source(path)
                 _unlink_if_there(bytecode)
-                _remove_if_empty(os.path.dirname(bytecode))
+                remove_if_empty(os.path.dirname(bytecode))
         self._information.remove()
-        for path in reversed(self._made):
-            _remove_if_empty(path)
+        self.directories.remove_made()
 
     def _share_generated(self, library: str, paths: list[str]) -> None:
         """In an environment that a group shares, give the group its bits on what pip wrote itself:
         without reading RECORD a colleague could not uninstall."""
-        if not self.make_parents(library).grant:
+        if not self.directories.make(library).grant:
             return
         for path in paths:
             if path in self._taken and path not in self._restored:
@@ -364,8 +323,12 @@ class Placement:
             # A wheel's RECORD may list anything; pip keeps such rows.
             full = os.path.normpath(os.path.join(library, path))
             if os.path.lexists(full):
-                grant = self.make_parents(os.path.dirname(full)).grant
+                grant = self.directories.make(os.path.dirname(full)).grant
                 share_file(full, grant, self._since)
+
+
+def _destination(library: str, file: StoredFile) -> str:
+    return os.path.join(library, file.path.replace("/", os.sep))
 
 
 def _compiled_path(path: str) -> str:
@@ -388,11 +351,3 @@ def _unlink_if_there(path: str) -> None:
         return
     except OSError as error:
         logger.warning("%s is left over: %s", path, reason(error))
-
-
-def _remove_if_empty(path: str) -> None:
-    try:
-        os.rmdir(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-            logger.warning("%s is left over: %s", path, reason(error))

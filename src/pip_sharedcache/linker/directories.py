@@ -1,0 +1,80 @@
+"""The directories of an environment that files are placed in: made where missing, remembered."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+
+from pip_sharedcache.errors import reason
+from pip_sharedcache.linker.descriptors import share_directory
+from pip_sharedcache.linker.jobs import Parent
+
+logger = logging.getLogger(__name__)
+
+
+class Directories:
+    """Those that one placement needs. ``group_environment``: whether what is made gets what its
+    parent grants the group."""
+
+    def __init__(self, group_environment: bool) -> None:
+        self._group_environment = group_environment
+        self._known: dict[str, Parent] = {}
+        self._made: list[str] = []
+
+    def make(self, path: str) -> Parent:
+        """Make the directory ``path`` and what is missing above it, and remember which.
+
+        In an environment that a group shares, new directories get what their parent grants the
+        group: without the write bit a colleague could not uninstall what lies in them. Raises
+        OSError.
+        """
+        path = path or os.curdir
+        known = self._known.get(path)
+        if known is None:
+            known = self._known[path] = self._make(path)
+        return known
+
+    def remove_made(self) -> None:
+        """Remove what was made here and is empty. Never raises."""
+        for path in reversed(self._made):
+            remove_if_empty(path)
+
+    def _make(self, path: str) -> Parent:
+        above = self._known.get(os.path.dirname(path))
+        if above is None or not self._make_one(path):
+            try:
+                return self._look_at(path)
+            except FileNotFoundError:
+                above = self.make(os.path.dirname(path))
+                if not self._make_one(path):
+                    return self._look_at(path)
+        if above.grant:
+            share_directory(path, above.grant)
+            return self._look_at(path)
+        return above  # what is made in a directory is on its device
+
+    def _make_one(self, path: str) -> bool:
+        """Make one directory; False where something is there, or nothing above it."""
+        try:
+            os.mkdir(path)
+        except (FileExistsError, FileNotFoundError):
+            return False  # a neighbour made it meanwhile, or it is a dangling link: stat tells
+        self._made.append(path)
+        return True
+
+    def _look_at(self, path: str) -> Parent:
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return Parent.of(status, self._group_environment)
+
+
+def remove_if_empty(path: str) -> None:
+    """Remove the directory ``path`` if it is there and empty. Never raises: it is said."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            logger.warning("%s is left over: %s", path, reason(error))

@@ -31,6 +31,7 @@ from pip_sharedcache.store import Store
 from pip_sharedcache.wheel import digest_of
 
 _NAME = "benchmark_entry"
+_PUBLISHED = 1_700_000_000  # seconds
 
 
 def fill(store: Path, entries: int, publishers: int, first_uid: int) -> None:
@@ -45,7 +46,7 @@ def _add(store: Path, version: str, uid: int) -> None:
     rows = write_wheel(wheel, _NAME, [], version)
     content = wheel.getvalue()
     digest = Digest(hashlib.sha256(content).hexdigest())
-    files = tuple(StoredFile(*row, executable=False, mtime=0) for row in rows)
+    files = tuple(StoredFile(*row, executable=False, mtime=_PUBLISHED) for row in rows)
     manifest = Manifest(name, digest, len(content), files).to_json().encode()
     entry = store / "wheels" / digest[:2] / digest
     entry.mkdir()
@@ -53,6 +54,7 @@ def _add(store: Path, version: str, uid: int) -> None:
     for path, data in ((entry / name, content), (entry / "entry.json", manifest)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
         os.write(descriptor, data)
+        os.utime(descriptor, (_PUBLISHED, _PUBLISHED))
         os.close(descriptor)
         os.chown(path, uid, -1)
     for directory in (entry / "files", entry):

@@ -199,3 +199,16 @@ def test_memory_is_that_of_pip_and_a_bounded_part_more(place: Place, wheelhouse:
         done = run_as(None, argv, env=place.settings(), cwd=place.base, check=True)
         peaks.append(int(done.stdout.rpartition("peak ")[2]))  # KiB
     assert peaks[1] - peaks[0] < 150 << 10
+
+
+def test_memory_is_not_searched_when_the_process_ends(place: Place, wheelhouse: Path) -> None:
+    make_wheel(wheelhouse, "demo")
+    environment = place.environment()
+    said = place.base / "said"
+    (environment.site_packages / "sitecustomize.py").write_text(
+        "import atexit, gc\n"
+        f"atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000,"
+        f" file=open({str(said)!r}, 'w')))\n"
+    )
+    place.install(environment, "demo")
+    assert said.read_text() == "False True\n"

@@ -7,6 +7,7 @@ pip is imported, and do nothing for commands that do not install.
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 import json
 import logging
@@ -70,6 +71,11 @@ def run_pip(arguments: Sequence[str]) -> None:
         if elsewhere and not consulted and end.code in (0, None):
             _warn(SeamMissing(f"{_INSTALL} is missing"))
         raise
+    finally:
+        # The process ends, and its memory with it: to look through all that a resolver has made
+        # for cycles would take longer than placing ten thousand files.
+        gc.disable()
+        gc.freeze()
 
 
 def _settings(isolated: bool) -> config.Settings:

@@ -274,12 +274,21 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
     made, failed = compile_into(top)
     files, directories = [], {staging, top}
     for path in made:
-        directories.update(above for above in (top / path).parents if top in above.parents)
+        _note_parents(path, top, directories)
         size = linker.finish_file(top / path, _FILE, now)
         files.append(StoredFile(path, size, "", False, now))
     manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
     _complete(staging, manifest, directories)
     return manifest
+
+
+def _note_parents(path: str, top: Path, directories: set[Path]) -> None:
+    """Add the directories below ``top`` that lead to ``path``."""
+    while path := path.rpartition("/")[0]:
+        directory = top / path
+        if directory in directories:
+            return
+        directories.add(directory)
 
 
 def _complete(staging: Path, manifest: Manifest, directories: set[Path]) -> None:

@@ -22,7 +22,16 @@ ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
 OPTION_PREFIX = "_PIP_SHAREDCACHE_OPTION_"
 APPLICATION = "pip-sharedcache"
 
-NAMES = ("dir", "link-mode", "share", "group-environment", "processes")
+NAMES = (
+    "dir",
+    "link-mode",
+    "share",
+    "group-environment",
+    "processes",
+    "trust",
+    "verify",
+    "build-salt",
+)
 
 _YES = {"1", "true", "yes", "y", "on"}
 _MOST_PROCESSES = 64
@@ -31,10 +40,12 @@ _NO = {"0", "false", "no", "n", "off"}
 
 @dataclass(frozen=True)
 class Setting:
-    """A value as text, and where it was found, in words for messages."""
+    """A value as text, and where it was found, in words for messages; ``administered``: whether
+    only root could write it there."""
 
     value: str
     source: str
+    administered: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,9 +53,13 @@ class Settings:
     """All settings of one run.
 
     ``dir`` is None for a user without a home directory. ``private`` is whether nobody named a
-    store and the site has none, so that it is the user's own, made where it is missing.
+    store and the site has none, so that it is the user's own, made where it is missing;
+    ``dir_administered``, that nobody but root could have named it.
     ``share`` are URL prefixes. ``processes`` is how many install side by side, 0 for what the
-    machine has. ``notes`` are sentences on settings that nobody knows.
+    machine has. ``trust``: of those whom the store's owner named, only those are believed who are
+    in each of these. ``verify``: whether everything is hashed before it is placed.
+    ``build_salt`` keeps apart what is built with different tools. ``notes`` are sentences on
+    settings that nobody knows.
     """
 
     dir: Path | None
@@ -54,7 +69,11 @@ class Settings:
     share: tuple[str, ...] = ()
     group_environment: bool = True
     processes: int = 0
+    trust: tuple[tuple[str, ...], ...] = ()
+    verify: bool = False
+    build_salt: str = ""
     notes: tuple[str, ...] = ()
+    dir_administered: bool = True
 
 
 def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
@@ -76,7 +95,13 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
                 found[name] = setting
             else:
                 notes.append(f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored")
-    return _build(found, tuple(notes))
+    # No later layer widens what an earlier one has narrowed.
+    trusted = tuple(
+        () if layer["trust"].value.lower() == "owner" else tuple(layer["trust"].value.split())
+        for layer in layers
+        if "trust" in layer
+    )
+    return _build(found, trusted, tuple(notes))
 
 
 def option_variable(name: str) -> str:
@@ -88,6 +113,7 @@ def _from_file(path: Path) -> dict[str, Setting]:
     parser = configparser.RawConfigParser()
     try:
         with path.open(encoding="utf-8") as file:
+            administered = _is_administered(os.fstat(file.fileno()))
             parser.read_file(file)
     except OSError:
         return {}  # as pip: a file that cannot be opened says nothing
@@ -97,7 +123,7 @@ def _from_file(path: Path) -> dict[str, Setting]:
     if not parser.has_section(SECTION):
         return {}
     return {
-        key.replace("_", "-").lower(): Setting(value.strip(), str(path))
+        key.replace("_", "-").lower(): Setting(value.strip(), str(path), administered)
         for key, value in parser.items(SECTION)
         if value and value.strip()
     }
@@ -113,16 +139,19 @@ def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> di
     return found
 
 
-def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
+def _build(
+    found: Mapping[str, Setting], trusted: tuple[tuple[str, ...], ...], notes: tuple[str, ...]
+) -> Settings:
     directory = found.get("dir")
     path: Path | None
     if directory is not None:
         path = Path(os.path.expanduser(directory.value))
         if not path.is_absolute() or "\0" in directory.value:
             raise _wrong("dir", directory, "an absolute path")
-        source, private = directory.source, False
+        source, administered, private = directory.source, directory.administered, False
     else:
         path, source, private = _default_directory()
+        administered = True
     link_mode = LinkMode.REFLINK
     if mode := found.get("link-mode"):
         try:
@@ -149,7 +178,29 @@ def _build(found: Mapping[str, Setting], notes: tuple[str, ...]) -> Settings:
         ):
             raise _wrong("processes", number, f"a number from 1 to {_MOST_PROCESSES}")
         processes = int(number.value)
-    return Settings(path, source, private, link_mode, share, grouped, processes, notes)
+    verify = False
+    if when := found.get("verify"):
+        if when.value.lower() not in ("always", "changed"):
+            raise _wrong("verify", when, "always, or changed (what size and time tell)")
+        verify = when.value.lower() == "always"
+    return Settings(
+        dir=path,
+        dir_source=source,
+        dir_administered=administered,
+        private=private,
+        link_mode=link_mode,
+        share=share,
+        group_environment=grouped,
+        processes=processes,
+        trust=trusted,
+        verify=verify,
+        build_salt=found["build-salt"].value if "build-salt" in found else "",
+        notes=notes,
+    )
+
+
+def _is_administered(status: os.stat_result) -> bool:
+    return status.st_uid == 0 and not status.st_mode & 0o022
 
 
 def _is_prefix(text: str) -> bool:

@@ -7,12 +7,12 @@ and one line that says why.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from operator import methodcaller
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
 from pip_sharedcache import bytecode, linker, trust, wheel
 from pip_sharedcache import store as stores
@@ -23,12 +23,17 @@ from pip_sharedcache.errors import (
     NotWritable,
     StoreUnusable,
     UnusualWheel,
+    reason,
 )
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
-from pip_sharedcache.store import Staged, Store
+from pip_sharedcache.origins import Origins
+from pip_sharedcache.repair import Repairs
+from pip_sharedcache.store import Build, Staged, Store
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE = 10.0  # seconds for a store to answer
 
 
 class Session:
@@ -40,17 +45,26 @@ class Session:
         self.store = store
         self.report = Report()
         self.linker = Linker(
-            settings.link_mode, umask, group_environment=settings.group_environment
+            settings.link_mode,
+            umask,
+            group_environment=settings.group_environment,
+            hashes=settings.verify,
         )
-        self._origins: dict[str, Origin] = {}
+        self.origins = Origins(settings.share)
         self._found: dict[tuple[Digest, str], Entry] = {}
         self._by_wheel: dict[str, Entry] = {}
-        self._spoiled: set[tuple[int, int]] = set()
+        self.repairs = Repairs(self.say_once)
         self._served: set[Digest] = set()
+        self._marked: set[str] = set()
+        self._builds: dict[str, tuple[Digest, Build]] = {}
         self._complete: list[Placement] = []
-        self._digests: dict[str, Digest] = {}
         self._staged: list[Staged] = []
         self._said: set[str] = set()
+        if store is not None and settings.link_mode is LinkMode.SYMLINK:
+            try:
+                store.own_use()
+            except OSError as error:  # nobody could know that what they lead to is still needed
+                self.linker.give_up(LinkMode.SYMLINK, f"links cannot be noted: {reason(error)}")
 
     @classmethod
     def start(cls, settings: Settings) -> Session:
@@ -59,7 +73,7 @@ class Session:
             logger.warning(note)
         store = None
         try:
-            store = open_store(settings)
+            store = stores.open_store(settings, answers_within=_PATIENCE)
         except StoreUnusable as error:
             logger.warning(
                 "Installing without the shared store: %s (%s)", error, settings.dir_source
@@ -76,18 +90,21 @@ class Session:
             known = self._found.get((digest, filename))
             if known is not None:
                 return known
-            found = stores.find(self.store, digest, filename)
+            found = stores.find(self.store, digest, filename, self.repairs.spoiled)
             for objection in found.objections:
                 self.say_once(f"Shared store: {objection}")
-            if found.entry is not None and found.entry.identity not in self._spoiled:
+            if found.entry is None and found.doubtful is not None:
+                self.repairs.note(found.doubtful)
+            if found.entry is not None:
                 self._found[digest, filename] = found.entry
                 return found.entry
         return None
 
-    def copy_untrusted(
+    def copy_doubtful(
         self, digests: Iterable[Digest], filename: str, directory: Path
     ) -> Path | None:
-        """Copy the wheel out of an entry whose publisher is not trusted; None where there is none.
+        """Copy the wheel out of an entry that is damaged, or whose publisher is not trusted; None
+        where there is none.
 
         The bytes are believed only after they were hashed in our own copy, so this saves the
         download and trusts nobody.
@@ -95,60 +112,51 @@ class Session:
         if self.store is None:
             return None
         for digest in digests:
-            entry = stores.find(self.store, digest, filename).untrusted
+            entry = stores.find(self.store, digest, filename, self.repairs.spoiled).doubtful
             if entry is None:
                 continue
             target = directory / filename
             try:
-                with stores.hold(entry) as held:
-                    if _is_hollow(held.file_status(filename)):
-                        continue
-                    source = os.fdopen(held.open_file(filename), "rb")
-                with source, linker.create_file(target, 0o600) as copy:
-                    for block in wheel.blocks(source):
-                        linker.write_all(copy, block)
-                if wheel.digest_of(target)[0] == digest:
+                if stores.copy_wheel(entry, target):
                     self._count_download(digest, entry.manifest.size)
                     return target
                 self.say_once(
                     f"{entry.wheel} is not the wheel it says it is "
-                    f"(published by {trust.user_name(entry.publisher)}): downloaded again"
+                    f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
                 )
-                target.unlink()
             except (OSError, DamagedEntry) as error:
                 self.say_once(f"Not used from the shared store: {error}")
         return None
 
+    def note_build(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
+        """pip has built the wheel at ``path``, which may be shared."""
+        digest, _ = wheel.digest_of(Path(path))
+        self.origins.note(path, Origin(""))
+        self.origins.note_digest(path, digest)
+        self._builds[path] = key, Build(digest, os.path.basename(path), details)
+
     def serve(self, entry: Entry, digest: Digest) -> None:
         """Note that pip was handed the entry's own wheel instead of downloading it."""
         self._by_wheel[str(entry.wheel)] = entry
+        self.report.used.add(entry.path.name)
         self._count_download(digest, entry.manifest.size)
 
     def spoil(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is."""
-        known = entry.identity in self._spoiled
-        self._spoiled.add(entry.identity)
         self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
-        if known:
-            return  # thousands of its files may be missing: one line tells of them all
-        owner = trust.user_name(entry.publisher)
-        self.say_once(f"Damaged entry of {owner} in the shared store is not used: {what}")
+        self.repairs.spoil(entry, what)
+
+    def check_everybody(self) -> None:
+        """With --require-hashes, what others than root, the store's owner and ourselves published
+        is checked like that of somebody who is not trusted."""
+        if self.store is not None:
+            self.store.narrow((), "is not believed with --require-hashes")
+            self._found.clear()
 
     def _count_download(self, digest: Digest, size: int) -> None:
         if digest not in self._served:
             self._served.add(digest)
             self.report.not_downloaded += size
-
-    # -- where wheels come from
-
-    def note_origin(self, path: str, origin: Origin) -> None:
-        """Remember where pip took the wheel at ``path`` from. A wheel nothing is noted of was
-        built here, and is neither looked up nor published."""
-        self._origins[os.path.abspath(path)] = origin
-
-    def note_digest(self, path: str, digest: Digest) -> None:
-        """pip itself has found that the file at ``path`` has this ``digest``."""
-        self._digests[os.path.abspath(path)] = digest
 
     def names_in(self, path: str) -> list[str] | None:
         """The files of the wheel at ``path``; None where it cannot be read."""
@@ -161,22 +169,28 @@ class Session:
         """Whether the wheel at ``path`` is the store's own."""
         return path in self._by_wheel
 
-    def knows(self, path: str) -> bool:
-        """Whether ``path`` is a wheel that came with a known origin, and stays as it is while
-        this run lasts."""
-        return os.path.abspath(path) in self._origins
-
-    def is_shared_anyway(self, url: str) -> bool:
-        """Whether ``url`` (or an absolute path) is below a prefix in the setting ``share``."""
-        return any(_is_below(url, prefix) for prefix in self.settings.share)
-
     # -- installing
+
+    def follow(self, path: str) -> str:
+        """Where the wheel that pip was handed as ``path`` lies now: garbage collection may have
+        taken its entry out of sight, which stays whole for a while."""
+        entry = self._by_wheel.get(path)
+        if entry is None or os.path.lexists(path):
+            return path
+        retired = stores.find_retired(entry)
+        if retired is None:
+            return path
+        moved = str(retired.wheel)
+        if self.linker.mode is not LinkMode.SYMLINK:  # no link may lead there: pip unpacks it
+            self._by_wheel[moved] = retired
+            self.origins.move(path, moved)
+        return moved
 
     def begin(self, path: str) -> Placement | None:
         """Start to install the wheel at ``path``: a placement to be committed or undone, or None
         where pip does it all. Every distribution that is installed comes by here once."""
         self.report.installed += 1
-        origin = self._origins.get(os.path.abspath(path))
+        origin = self.origins.of(path)
         if self.store is None or origin is None:
             return None
         entry = self._find_or_publish(self.store, Path(path), origin)
@@ -194,22 +208,26 @@ class Session:
             self.report.found += 1
             return served
         try:
-            digest = self._digests.get(os.path.abspath(path)) or wheel.digest_of(path)[0]
+            digest = self.origins.digest_of(str(path)) or wheel.digest_of(path)[0]
         except OSError:
             return None  # pip meets the same error, and words it
         found = self.find([digest], path.name)
         if found is not None:
             self.report.found += 1
-            return found
-        if origin.private_because and not self.is_shared_anyway(origin.url):
+            self.report.used.add(found.path.name)
+        elif origin.private_because and not self.origins.is_shared_anyway(origin.url):
             logger.debug("%s is not shared: %s", path.name, origin.private_because)
-            return None
-        entry = self._stage(
-            lambda: stores.stage(store, path, path.name, digest), "Installed without publishing"
-        )
-        if entry is not None:
-            self._found[digest, path.name] = entry
-        return entry
+        else:
+            found = self._stage(
+                lambda: stores.stage(store, path, path.name, digest, self.repairs.spoiled),
+                "Installed without publishing",
+            )
+            if found is not None:
+                self._found[digest, path.name] = found
+        built = self._builds.get(str(path))
+        if found is not None and built is not None:
+            self._stage(lambda: stores.stage_build(store, *built), "Installed without sharing")
+        return found
 
     def _stage(self, stage: Callable[[], Staged], otherwise: str) -> Entry | None:
         """Stage an entry, which becomes visible at the end of the run; None where that cannot be,
@@ -244,6 +262,7 @@ class Session:
                 continue
             if outcome.identity == one.entry.identity and outcome.manifest.size:
                 self.report.published += 1
+                self.repairs.done(outcome)
             revealed.append(outcome)
         return revealed
 
@@ -257,7 +276,7 @@ class Session:
             if entry is not None:
                 placement.use_bytecode(entry, stores.hold(entry))
         except DamagedEntry as error:
-            self.say_of_bytecode(error)
+            self.say_once(f"Bytecode in the shared store is not used: {error}")
 
     def save_bytecode(self, placement: Placement, source: str) -> bool | None:
         """Place the shared bytecode of the placed ``source``: True; False where it is known not
@@ -265,15 +284,11 @@ class Session:
         try:
             return placement.save_bytecode(source)
         except DamagedEntry as error:
-            self.say_of_bytecode(error)
+            self.repairs.spoil_bytecode(placement.bytecode, placement.entry, error)
         except OSError as error:
             # A colleague's __pycache__, a full disk: pip tries too, and goes on without.
             logger.debug("No bytecode for %s: %s", source, error)
         return None
-
-    def say_of_bytecode(self, error: DamagedEntry) -> None:
-        """One line for all damaged bytecode of a run: it is compiled anew."""
-        self.say_once(f"Damaged bytecode in the shared store is not used: {error}")
 
     def _bytecode_of(self, store: Store, entry: Entry) -> Entry | None:
         """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
@@ -281,10 +296,17 @@ class Session:
         tag, key = bytecode.tag(), bytecode.fits(entry)
         if not tag:
             return None
-        found = stores.find_bytecode(store, entry.manifest.digest, tag, key).entry
+        found = stores.find_bytecode(
+            store, entry.manifest.digest, tag, key, self.repairs.spoiled
+        ).entry
         return found or self._stage(
             lambda: stores.stage_bytecode(
-                store, entry, tag, key, lambda files: bytecode.compile_all(entry, files)
+                store,
+                entry,
+                tag,
+                key,
+                lambda files: bytecode.compile_all(entry, files),
+                self.repairs.spoiled,
             ),
             "Installed without sharing bytecode",
         )
@@ -295,11 +317,34 @@ class Session:
         """End the installation of one wheel. ``later``: nothing is replaced by it, so that it may
         appear together with others (``show``), made durable at once. Raises OSError."""
         if not later:
+            self._register([placement])
             placement.commit()
             return
         placement.record()
         placement.close()
         self._complete.append(placement)
+
+    def show(self, placements: Sequence[Placement]) -> None:
+        """Let complete distributions appear (linker.show), their symlinks registered before."""
+        self._register(placements)
+        linker.show(placements)
+
+    def _register(self, placements: Iterable[Placement]) -> None:
+        """Note the symlinks of ``placements``: garbage collection spares what they lead to."""
+        if self.store is None or self.linker.mode is not LinkMode.SYMLINK:
+            return
+        links = {
+            placement.entry.path.name: link
+            for placement in placements
+            if (link := placement.first_link())
+        }
+        try:
+            stores.register(self.store, links)
+        except OSError as error:
+            self.say_once(
+                f"Symlinks are not registered in {self.store.path}: {reason(error)}; "
+                "store gc may take away what they lead to"
+            )
 
     def take_complete(self) -> list[Placement]:
         """What was settled for later since this was asked last."""
@@ -307,8 +352,35 @@ class Session:
         return complete
 
     def finish(self) -> None:
-        """Make visible what this run staged. To be called however the run ended."""
+        """Make visible what this run staged, and note what it used. To be called however the run
+        ended."""
+        if self.store is not None:
+            self._stage_repairs(self.store)
         self._reveal()
+        self.mark()
+
+    def _stage_repairs(self, store: Store) -> None:
+        wheels, bytecode_of = self.repairs.take()
+        for entry, path in wheels:
+            filename, digest = entry.manifest.filename, entry.manifest.digest
+            stage = functools.partial(
+                stores.stage, store, path, filename, digest, self.repairs.spoiled
+            )
+            self._stage(stage, f"{filename} is not repaired")
+        for entry in bytecode_of:
+            self._bytecode_of(store, entry)
+
+    def mark(self) -> None:
+        """Note that this user uses what this run found so far, for garbage collection: before it
+        is installed, so that it is not taken away meanwhile."""
+        new = self.report.used - self._marked
+        if self.store is None or not new:
+            return
+        self._marked |= new
+        try:
+            stores.mark(self.store, new)
+        except OSError as error:
+            logger.debug("Not noted as used in %s: %s", self.store.path, error)
 
     def summary(self) -> str:
         """The line for the end of a run that installed something; "" where there is none."""
@@ -325,68 +397,3 @@ class Session:
         if message not in self._said:
             self._said.add(message)
             logger.warning(message, extra={"once": True})
-
-    def absorb(self, report: Report) -> None:
-        """Count what another process did for this run."""
-        self.report.add(report)
-
-
-def show(placements: Sequence[Placement]) -> None:
-    """Let complete distributions appear, all made durable before the first does: the files of one
-    wait for the same commit of the file system's journal. Raises OSError, the first one, when all
-    others are done."""
-    first: OSError | None = None
-    ready = list(placements)
-    try:
-        for step in (methodcaller("flush"), methodcaller("reveal")):
-            for placement in list(ready):
-                try:
-                    step(placement)
-                except OSError as error:
-                    ready.remove(placement)
-                    placement.undo()
-                    first = first or error
-    except BaseException:  # Ctrl-C: each is whole or absent; undo spares what is visible
-        for placement in ready:
-            placement.undo()
-        raise
-    if first is not None:
-        raise first
-
-
-def open_store(settings: Settings) -> Store:
-    """The store that ``settings`` name; a private one is made. Raises StoreUnusable."""
-    if settings.dir is None:
-        raise StoreUnusable(
-            "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
-        )
-    return Store.open(settings.dir, private=settings.private)
-
-
-def without_credentials(url: str) -> str:
-    """``url`` without user info, fragment and query, as it may be shown and compared."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
-def has_credentials(url: str) -> bool:
-    """Whether ``url`` carries user info."""
-    return "@" in urlsplit(url).netloc
-
-
-def _is_hollow(status: os.stat_result) -> bool:
-    """Whether a file is mostly holes: no wheel is, but a planted one could fill our disk."""
-    return hasattr(status, "st_blocks") and status.st_blocks * 512 < status.st_size // 2
-
-
-def _is_below(url: str, prefix: str) -> bool:
-    start, whole = (
-        without_credentials(text if "://" in text else Path(text).as_uri())
-        for text in (prefix, url)
-    )
-    start = start.rstrip("/")
-    return whole == start or whole.startswith(start + "/")
-
-
-__all__ = ["Session", "has_credentials", "open_store", "show", "without_credentials"]

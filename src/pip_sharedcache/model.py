@@ -17,6 +17,9 @@ Digest = NewType("Digest", str)
 #: Version of the layout on disk, in store.json and in every entry.json.
 FORMAT = 1
 
+#: Device and inode of a directory, by which a later opening knows that it is still the same one.
+Identity = tuple[int, int]
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -111,13 +114,12 @@ class Manifest:
 class Entry:
     """One unpacked wheel, or its bytecode for one interpreter, visible in a store.
 
-    ``publisher`` is the uid that owns it; ``identity`` (device, inode) of its directory, by which
-    a later opening knows that it is still the same one.
+    ``publisher`` is the uid that owns it; ``identity`` that of its directory.
     """
 
     path: Path
     publisher: int
-    identity: tuple[int, int]
+    identity: Identity
     manifest: Manifest
 
     @property
@@ -151,6 +153,7 @@ class Report:
     read_only: bool = False  # something was not added because the store may not be written
     placed: Counter[LinkMode] = field(default_factory=Counter)  # files
     placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
+    used: set[str] = field(default_factory=set)  # names of entries found in the store
 
     def count(self, mode: LinkMode, size: int) -> None:
         """Note one placed file of ``size`` bytes."""
@@ -166,6 +169,7 @@ class Report:
         self.read_only |= other.read_only
         self.placed.update(other.placed)
         self.placed_bytes.update(other.placed_bytes)
+        self.used |= other.used
 
     def sentence(self, store: Path) -> str:
         """One line: how many came from the store, how placed, what was saved."""

@@ -16,7 +16,9 @@ import signal
 import struct
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import linker
@@ -192,6 +194,41 @@ class Crew:
             # Its pipe ends before it does: what it left is not to be taken for its work.
             _wait_for(member.process)
         member.gone = True
+
+
+def answers(directory: Path, within: float) -> bool:
+    """Whether the file system of ``directory`` answers ``within`` so many seconds, be it with an
+    error. Asked by a copy of this process, which is left behind if it hangs: a call to a file
+    server that is away may not be interruptible."""
+    if not linker.can_fork() or threading.active_count() > 1:
+        return True
+    try:
+        question, reply = os.pipe()
+    except OSError:
+        return True
+    try:
+        process = os.fork()
+    except OSError:
+        os.close(reply)
+        os.close(question)
+        return True
+    if not process:
+        try:
+            with suppress(OSError):  # that is an answer too, and the caller meets it
+                os.listdir(directory)
+        finally:
+            os._exit(0)
+    os.close(reply)  # the copy's end closes when it ends
+    poll = select.poll()
+    poll.register(question)
+    try:
+        if poll.poll(within * 1000):
+            _wait_for(process)
+            return True
+        os.kill(process, signal.SIGKILL)
+        return False
+    finally:
+        os.close(question)
 
 
 def _wait_for(process: int) -> None:

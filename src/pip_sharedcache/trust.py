@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 try:
@@ -93,12 +94,27 @@ def access_list_objection(directory: int | None) -> str:
     return "published where an access list lets others"
 
 
+def _resolve(named: Iterable[str]) -> tuple[set[int], set[int]]:
+    """The uids and gids of account names and ``@group`` names, as far as they are known here."""
+    uids: set[int] = set()
+    gids: set[int] = set()
+    for name in named:
+        if name.startswith("@"):
+            gids.update(gid for gid in [group_id(name[1:])] if gid is not None)
+        else:
+            uids.update(uid for uid in [account_id(name)] if uid is not None)
+    return uids, gids
+
+
 @dataclass(frozen=True)
 class Trust:
-    """Whom this process believes in one store: ``uids``, and the members of ``gids``."""
+    """Whom this process believes in one store: ``uids``, and the members of ``gids`` (if ``only``
+    is given, of those only these). ``otherwise`` says why others are not."""
 
     uids: frozenset[int]
     gids: frozenset[int] = frozenset()
+    only: frozenset[int] | None = None
+    otherwise: str = "is not trusted there"
 
     @classmethod
     def in_store(cls, owner: int, named: tuple[str, ...]) -> Trust:
@@ -107,12 +123,24 @@ class Trust:
         uids = {0, user_id(), owner}
         gids: set[int] = set()
         if user_id() != 0:
-            for name in named:
-                if name.startswith("@"):
-                    gids.update(gid for gid in [group_id(name[1:])] if gid is not None)
-                else:
-                    uids.update(uid for uid in [account_id(name)] if uid is not None)
+            accounts, gids = _resolve(named)
+            uids |= accounts
         return cls(frozenset(uids - NOBODY), frozenset(gids))
+
+    def narrowed(self, owner: int, named: tuple[str, ...], why: str) -> Trust:
+        """This trust, but of others than root, ourselves and the store's ``owner`` only in those
+        of ``named``: it never trusts anybody that this one does not. ``why``: in words that follow
+        the name of somebody who is not believed for it."""
+        accounts, groups = _resolve(named)
+        uids = self.uids & ({0, user_id(), owner} | accounts)
+        if whole := self.gids & groups:
+            return Trust(uids, whole, self.only, why)
+        only = accounts if self.only is None else accounts & self.only
+        return Trust(uids, self.gids, frozenset(only), why)
+
+    def without_owner(self, why: str) -> Trust:
+        """This trust, but not in the store's owner; ``why`` as for ``narrowed``."""
+        return Trust(self.uids & {0, user_id()}, frozenset(), None, why)
 
     def objection(self, entry: os.stat_result, parents: tuple[os.stat_result, ...]) -> str:
         """Why an entry is not believed, in words that follow its owner's name; "" if it is.
@@ -129,8 +157,8 @@ class Trust:
             return ""
         if entry.st_uid in NOBODY:
             return "may be anyone"
-        if not self.gids:
-            return "is not trusted there"
+        if not self.gids or (self.only is not None and entry.st_uid not in self.only):
+            return self.otherwise
         shard = parents[0]
         if shard.st_gid not in self.gids:
             return "published where no trusted group may"

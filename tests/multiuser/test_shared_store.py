@@ -180,14 +180,22 @@ class Site:
         **changes: str | None,
     ) -> str:
         """Run our install, which must succeed; gives all that it said."""
+        chosen = self.settings(store) if account else self.administered(store)
         done = run_as(
             account,
             environment.command("install", *arguments),
             umask=umask,
-            env=self.settings(store, **changes),
+            env={**chosen, **changes},
             check=True,
         )
         return done.stdout + done.stderr
+
+    def administered(self, store: Path) -> dict[str, str | None]:
+        """As `settings`, but the store is named in a file that only root may write: root believes
+        the owner of no other one."""
+        file = self.directory() / "pip.conf"
+        file.write_text(f"[sharedcache]\ndir = {store}\n")
+        return {**self.settings(), "PIP_CONFIG_FILE": str(file)}
 
     def remove_environments(self) -> None:
         """Remove all environments that were made here."""
@@ -313,7 +321,7 @@ def access(store: Path, way: str) -> Iterator[Path]:
         with read_only(store, store.parent / "view") as view:
             yield view
         return
-    shards = list((store / "wheels").iterdir())
+    shards = [*(store / "wheels").iterdir(), store / "use"]
     if way == "read-only-mode":
         for shard in shards:
             shard.chmod(0o2755)

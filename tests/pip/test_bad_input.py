@@ -533,7 +533,7 @@ def test_store_init_makes_a_private_store(run: Runner, tmp_path: Path, umask: in
     assert len(list((store / "wheels").iterdir())) == 256
     assert (store / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886")
     configuration = json.loads((store / "store.json").read_text())
-    assert configuration == {"format": 1, "group": None, "trusted": []}
+    assert configuration == {"format": 1, "group": None, "trusted": [], "builds": False}
     assert stat.S_IMODE((store / "store.json").stat().st_mode) == 0o644
 
 

@@ -258,6 +258,9 @@ def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> Non
         "share": "https://a",
         "group-environment": "no",
         "processes": "3",
+        "trust": "owner",
+        "verify": "always",
+        "build-salt": "openmpi5",
     }
     settings = load([], {option_variable(name): values[name]})
     assert settings != load([], {})
@@ -266,3 +269,43 @@ def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> Non
 
 def test_the_process_environment_itself_will_do() -> None:
     assert load([], os.environ).notes == ()
+
+
+def test_trust_is_narrowed_by_every_place_and_widened_by_none(tmp_path: Path) -> None:
+    first = _file(tmp_path, "a", "[sharedcache]\ntrust = @lab alice\n")
+    second = _file(tmp_path, "b", "[sharedcache]\ntrust = owner\n")
+    environ = {"PIP_SHAREDCACHE_TRUST": "@everybody"}
+    assert load([first, second], environ).trust == (("@lab", "alice"), (), ("@everybody",))
+    assert load([], {}).trust == ()
+
+
+@pytest.mark.parametrize(("value", "expected"), [("always", True), ("Changed", False)])
+def test_when_files_are_hashed(value: str, expected: bool) -> None:
+    assert load([], {"PIP_SHAREDCACHE_VERIFY": value}).verify is expected
+    assert not load([], {}).verify
+
+
+def test_a_wrong_time_to_hash_is_told() -> None:
+    with pytest.raises(SettingError, match="always, or changed"):
+        load([], {"PIP_SHAREDCACHE_VERIFY": "sometimes"})
+
+
+@needs(root)
+@pytest.mark.parametrize(
+    ("owner", "mode", "expected"), [(0, 0o644, True), (0, 0o664, False), (54321, 0o644, False)]
+)
+def test_who_could_have_chosen_the_store(
+    tmp_path: Path, owner: int, mode: int, expected: bool
+) -> None:
+    file = _file(tmp_path, "pip.conf", "[sharedcache]\ndir = /x\n")
+    file.chmod(mode)
+    os.chown(file, owner, -1)
+    assert load([file], {}).dir_administered is expected
+    assert not load([file], {"PIP_SHAREDCACHE_DIR": "/y"}).dir_administered
+    assert not load([file], {option_variable("dir"): "/y"}).dir_administered
+    assert load([], {}).dir_administered
+
+
+def test_a_salt_is_any_text() -> None:
+    assert load([], {"PIP_SHAREDCACHE_BUILD_SALT": "openmpi 5"}).build_salt == "openmpi 5"
+    assert load([], {}).build_salt == ""

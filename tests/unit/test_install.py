@@ -19,9 +19,10 @@ import pytest
 from pip_sharedcache import bytecode, install, linker
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
-from pip_sharedcache.install import Session, has_credentials, without_credentials
-from pip_sharedcache.linker import Placement
+from pip_sharedcache.install import Session
+from pip_sharedcache.linker import Placement, information
 from pip_sharedcache.model import Digest, LinkMode, Origin, Report
+from pip_sharedcache.origins import has_credentials, without_credentials
 from pip_sharedcache.store import Store
 from support.probes import linux, needs, root
 from support.process import as_user, file_size_limit
@@ -68,7 +69,7 @@ def _digest(wheel: Path) -> Digest:
 def _install(session: Session, wheel: Path, origin: Origin | None = SHARED) -> bool:
     """Whether the wheel is installed through the store; nothing is placed."""
     if origin is not None:
-        session.note_origin(str(wheel), origin)
+        session.origins.note(str(wheel), origin)
     begun = session.begin(str(wheel))
     if begun is None:
         return False
@@ -118,7 +119,7 @@ def test_a_store_that_cannot_be_used_is_said_once_with_its_source(
     session = Session.start(_settings(tmp_path / "none"))
     assert session.store is None
     assert session.find([_digest(wheel)], wheel.name) is None
-    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
     assert not _install(session, wheel)
     assert session.report.installed == 1
     assert session.summary() == ""
@@ -255,7 +256,7 @@ def test_who_is_faster_publishes_and_the_other_installs_all_the_same(
 def test_symlinks_name_the_visible_entry(session: Session, wheel: Path) -> None:
     """The staging directory is gone when the run ends, and with it what points there."""
     linking = _again(session, link_mode=LinkMode.SYMLINK)
-    linking.note_origin(str(wheel), SHARED)
+    linking.origins.note(str(wheel), SHARED)
     begun = linking.begin(str(wheel))
     assert begun is not None
     assert begun.entry.path.name == _digest(wheel)
@@ -265,7 +266,7 @@ def test_symlinks_name_the_visible_entry(session: Session, wheel: Path) -> None:
 
 def test_symlinks_name_the_entry_of_who_was_faster(session: Session, wheel: Path) -> None:
     linking = _again(session, link_mode=LinkMode.SYMLINK)
-    linking.note_origin(str(wheel), SHARED)
+    linking.origins.note(str(wheel), SHARED)
     assert linking.find([_digest(wheel)], wheel.name) is None
     find, won = stores.find, []
 
@@ -380,7 +381,7 @@ def test_a_spoiled_entry_is_not_used_again_and_its_publisher_named(
     later.spoil(entry, "a file is missing")
     later.spoil(entry, "another file is missing too")
     assert later.find([_digest(wheel)], wheel.name) is None
-    later.note_origin(str(wheel), SHARED)
+    later.origins.note(str(wheel), SHARED)
     begun = later.begin(str(wheel))
     assert begun is not None
     assert begun.entry.identity != entry.identity, "unpacked anew from the wheel just checked"
@@ -397,7 +398,7 @@ def test_a_spoiled_entry_is_not_used_for_symlinks(session: Session, wheel: Path)
     assert entry is not None
     _spoil_bytes(entry.wheel)
     linking.spoil(entry, "other bytes")
-    linking.note_origin(str(wheel), SHARED)
+    linking.origins.note(str(wheel), SHARED)
     begun = linking.begin(str(wheel))
     if begun is not None:
         begun.undo()
@@ -479,7 +480,7 @@ def sources(shared_tmp: Path) -> Path:
 @contextmanager
 def _placed(session: Session, wheel: Path, library: Path) -> Iterator[Placement]:
     """Its sources are in the library; at the end it is committed."""
-    session.note_origin(str(wheel), SHARED)
+    session.origins.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
     session.provide_bytecode(begun)
@@ -578,7 +579,8 @@ def test_damaged_bytecode_is_said_once_and_pip_compiles(
             assert later.save_bytecode(begun, str(tmp_path / "two" / "demo/__init__.py")) is None
     assert not _compiled(tmp_path / "two").exists()
     (message,) = caplog.messages
-    assert message.startswith("Damaged bytecode in the shared store is not used: ")
+    assert message.startswith("Damaged bytecode of ")
+    assert "compiled anew" in message
     assert str(stored) in message
 
 
@@ -646,7 +648,7 @@ def test_in_a_store_that_may_not_be_written_pip_compiles_without_a_word(
 
 
 def test_undone_bytecode_is_taken_back(session: Session, sources: Path, tmp_path: Path) -> None:
-    session.note_origin(str(sources), SHARED)
+    session.origins.note(str(sources), SHARED)
     begun = session.begin(str(sources))
     assert begun is not None
     session.provide_bytecode(begun)
@@ -675,7 +677,7 @@ def test_a_strangers_wheel_is_copied_and_checked(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     os.umask(0o077)
-    copied = strangers.copy_untrusted([Digest("ab" * 32), _digest(wheel)], wheel.name, tmp_path)
+    copied = strangers.copy_doubtful([Digest("ab" * 32), _digest(wheel)], wheel.name, tmp_path)
     assert copied == tmp_path / wheel.name
     assert copied.read_bytes() == wheel.read_bytes()
     assert copied.stat().st_uid == 0
@@ -695,7 +697,7 @@ def test_a_strangers_wheel_with_other_bytes_is_not_taken(
     data[len(data) // 2] ^= 1
     stored.write_bytes(bytes(data))
     stored.chmod(0o444)
-    assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert strangers.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
     assert strangers.report.not_downloaded == 0
     assert any(f"published by uid {ALICE}" in message for message in caplog.messages)
@@ -706,7 +708,7 @@ def test_a_copy_that_does_not_fit_is_no_error(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     with file_size_limit(100):
-        assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+        assert strangers.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
 
 
@@ -715,16 +717,16 @@ def test_a_copy_does_not_touch_what_is_there(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     (tmp_path / wheel.name).write_text("pip's own")
-    assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert strangers.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
     assert (tmp_path / wheel.name).read_text() == "pip's own"
 
 
 def test_nothing_is_copied_where_there_is_nothing(
     session: Session, wheel: Path, tmp_path: Path
 ) -> None:
-    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
     _run(session, wheel)
-    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
 
 
@@ -793,11 +795,11 @@ def test_a_prefix_ends_where_a_name_ends(
     tmp_path: Path, url: str, prefix: str, expected: bool
 ) -> None:
     session = Session(_settings(tmp_path, share=("https://elsewhere", prefix)), None, 0o022)
-    assert session.is_shared_anyway(url) is expected
+    assert session.origins.is_shared_anyway(url) is expected
 
 
 def test_without_prefixes_nothing_is_shared_anyway(tmp_path: Path) -> None:
-    assert not Session(_settings(tmp_path), None, 0o022).is_shared_anyway("https://a/b")
+    assert not Session(_settings(tmp_path), None, 0o022).origins.is_shared_anyway("https://a/b")
 
 
 @pytest.mark.parametrize(
@@ -828,7 +830,7 @@ def test_a_digest_that_pip_has_checked_is_not_computed_again(
 ) -> None:
     _run(session, wheel)
     later = _again(session)
-    later.note_digest(os.path.relpath(wheel), _digest(wheel))
+    later.origins.note_digest(os.path.relpath(wheel), _digest(wheel))
     monkeypatch.delattr(install.wheel, "digest_of")
     assert _install(later, wheel)
     assert later.report.found == 1
@@ -836,7 +838,7 @@ def test_a_digest_that_pip_has_checked_is_not_computed_again(
 
 def test_a_wheel_is_published_under_the_digest_that_it_has(session: Session, wheel: Path) -> None:
     """pip said another one: nobody is to find other bytes under that."""
-    session.note_digest(str(wheel), Digest("ab" * 32))
+    session.origins.note_digest(str(wheel), Digest("ab" * 32))
     _run(session, wheel)
     again = _again(session)
     assert again.find([Digest("ab" * 32)], wheel.name) is None
@@ -845,12 +847,12 @@ def test_a_wheel_is_published_under_the_digest_that_it_has(session: Session, whe
 def test_a_known_wheel_is_one_that_came_from_somewhere(
     session: Session, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not session.knows(str(wheel))
-    session.note_origin(str(wheel), PRIVATE)
+    assert not session.origins.knows(str(wheel))
+    session.origins.note(str(wheel), PRIVATE)
     monkeypatch.chdir(wheel.parent)
-    assert session.knows(str(wheel))
-    assert session.knows(wheel.name)
-    assert not session.knows(str(wheel.parent))
+    assert session.origins.knows(str(wheel))
+    assert session.origins.knows(wheel.name)
+    assert not session.origins.knows(str(wheel.parent))
 
 
 def test_only_the_stores_own_wheel_is_served(session: Session, wheel: Path) -> None:
@@ -904,7 +906,7 @@ def test_what_another_process_did_is_counted(session: Session, wheel: Path) -> N
     _run(session, wheel)
     other = Report(2, 1, 1, 500, True)
     other.count(LinkMode.REFLINK, 7)
-    session.absorb(other)
+    session.report.add(other)
     assert session.summary() == (
         f"Shared store: 1 of 3 distributions from {session.settings.dir}; 2 added to it; "
         "files 1 reflinked; 500 bytes not downloaded; 7 bytes not copied"
@@ -920,7 +922,7 @@ def _complete(
     session: Session, wheel: Path, library: Path, info: str = INFO, *, later: bool = True
 ) -> Placement:
     """Installed by pip, as far as it goes; not yet shown if ``later``."""
-    session.note_origin(str(wheel), SHARED)
+    session.origins.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
     staged = begun.stage(info)
@@ -981,7 +983,7 @@ def test_settled_for_later_it_is_complete_and_not_visible(
     assert "demo/part/__init__.py" in record
     assert session.take_complete() == [begun]
     assert session.take_complete() == [], "whoever took it shows it"
-    install.show([begun])
+    linker.show([begun])
     assert sorted(os.listdir(tmp_path)) == ["demo", INFO]
 
 
@@ -1002,23 +1004,22 @@ def test_all_are_durable_before_the_first_is_visible(
     several: Several, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[str, str]] = []
-    rename, fsync = os.rename, os.fsync
+    rename, synchronise_all = os.rename, information.synchronise_all
 
     def noted_rename(source: Any, target: Any) -> None:
         done.append(("shown", os.path.basename(target)))
         rename(source, target)
 
-    def noted_fsync(descriptor: int) -> None:
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
-        done.append(("durable", os.path.basename(path)))
-        fsync(descriptor)
+    def noted(directory: str) -> bool:
+        records = Path(directory).glob(".*.installing/RECORD")
+        assert not any("installing" in record.read_text() for record in records)
+        done.append(("durable", directory))
+        return synchronise_all(directory)
 
     monkeypatch.setattr(os, "rename", noted_rename)
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    install.show(several.placements)
-    kinds = [kind for kind, _ in done]
-    assert kinds == ["durable"] * 6 + ["shown"] * 3
-    assert sorted({name for kind, name in done if kind == "durable"}) == ["INSTALLER", "RECORD"]
+    monkeypatch.setattr(information, "synchronise_all", noted)
+    linker.show(several.placements)
+    assert [kind for kind, _ in done] == ["durable"] + ["shown"] * 3, "one sync for all"
     assert several.visible() == list(several.names)
 
 
@@ -1030,12 +1031,12 @@ def test_those_that_cannot_appear_are_undone_and_the_others_appear(
     for number in which:
         error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(number))
 
-        def fail(error: OSError = error) -> None:
+        def fail(*_: object, error: OSError = error) -> None:
             raise error
 
         setattr(several.placements[number], step, fail)
     with pytest.raises(OSError) as caught:
-        install.show(several.placements)
+        linker.show(several.placements)
     assert caught.value.filename == str(which[0]), "the first one"
     good = [name for number, name in enumerate(several.names) if number not in which]
     assert several.visible() == good
@@ -1048,18 +1049,18 @@ def test_one_that_cannot_be_durable_is_told_before_one_that_cannot_appear(
 ) -> None:
     several.placements[0].reveal = _full  # type: ignore[method-assign]
 
-    def broken() -> None:
+    def broken(synchronised: set[int]) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     several.placements[2].flush = broken  # type: ignore[method-assign]
     with pytest.raises(OSError) as caught:
-        install.show(several.placements)
+        linker.show(several.placements)
     assert caught.value.errno == errno.EIO
     assert several.visible() == ["two"]
 
 
 def test_nothing_to_show_is_nothing(session: Session) -> None:
-    install.show(session.take_complete())
+    linker.show(session.take_complete())
 
 
 @pytest.mark.parametrize("step", ["flush", "reveal"])
@@ -1067,12 +1068,12 @@ def test_nothing_to_show_is_nothing(session: Session) -> None:
 def test_interrupted_each_is_whole_or_absent(several: Several, step: str, number: int) -> None:
     """What is absent leaves neither files nor what it was filled under."""
 
-    def interrupted() -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     setattr(several.placements[number], step, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        install.show(several.placements)
+        linker.show(several.placements)
     visible = several.visible()
     for name in several.names:
         expected = [name, f"{name}-1.0.dist-info"] if name in visible else []

@@ -501,13 +501,13 @@ def test_what_came_with_credentials_is_private(
     swapped._note_authorisation(SimpleNamespace(request=None))
     for comes_from in (page, SimpleNamespace(url=page)):
         link = SimpleNamespace(url=url, comes_from=comes_from)
-        assert bool(swapped._private(None, link)) is private
+        assert bool(swapped.private(None, link)) is private
 
 
 def test_what_came_with_a_client_certificate_is_private(swapped: downloads.Downloads) -> None:
     link = SimpleNamespace(url="https://files/demo.whl", comes_from=None)
-    assert swapped._private(SimpleNamespace(cert="/my.pem"), link)
-    assert not swapped._private(SimpleNamespace(cert=None), link)
+    assert swapped.private(SimpleNamespace(cert="/my.pem"), link)
+    assert not swapped.private(SimpleNamespace(cert=None), link)
 
 
 # -- what pip makes writable because it cannot delete it

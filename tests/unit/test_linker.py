@@ -38,6 +38,7 @@ from pip_sharedcache.linker import (
     synchronise,
     write_all,
 )
+from pip_sharedcache.linker import information as information_module
 from pip_sharedcache.linker import link as link_module
 from pip_sharedcache.linker.descriptors import close_all, copy_bytes, share_directory, share_file
 from pip_sharedcache.linker.information import Information
@@ -476,10 +477,10 @@ def test_with_syncfs_it_is_called_once_and_its_error_is_raised(
     assert called == [tmp_path.stat().st_ino]
 
 
-def test_a_finished_file_has_its_mode_and_time_and_tells_its_size(tmp_path: Path) -> None:
+def test_a_finished_file_has_its_mode_and_time(tmp_path: Path) -> None:
     os.umask(0o077)
     (tmp_path / "file").write_bytes(b"12345")
-    assert finish_file(tmp_path / "file", 0o444, MTIME) == 5
+    finish_file(tmp_path / "file", 0o444, MTIME)
     assert oct(_mode(tmp_path / "file")) == oct(0o444)
     assert (tmp_path / "file").stat().st_mtime_ns == MTIME * 10**9
 
@@ -2469,7 +2470,7 @@ def test_what_is_complete_and_closed_can_be_shown_later(taken: Taken) -> None:
     assert _open_descriptors() == before
     assert taken.site.names() == [begun.staged, "demo"]
     assert not begun.revealed
-    begun.flush()
+    begun.flush(set())
     begun.reveal()
     assert taken.site.names() == ["demo", INFO]
     assert begun.revealed
@@ -2497,7 +2498,29 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bytes]]:
         seen.append((path, Path(path).read_bytes()))
 
     monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(information_module, "synchronise_all", lambda directory: False)
     return seen
+
+
+def test_where_one_call_makes_all_durable_it_is_made_once_a_device(
+    taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def noted(directory: str) -> bool:
+        asked.append(directory)
+        return True
+
+    monkeypatch.setattr(information_module, "synchronise_all", noted)
+    begun = taken.take()
+    taken.save_rest(begun)
+    done: set[int] = set()
+    begun.flush(done)
+    assert (asked, done) == ([str(taken.library)], {os.stat(taken.library).st_dev})
+    begun.flush(done)
+    assert len(asked) == 1
+    begun.commit()
+    assert len(asked) == 2, "committed by itself it waits for nobody else"
 
 
 def test_what_pip_makes_durable_is_made_durable_with_its_last_content(
@@ -2510,20 +2533,20 @@ def test_what_pip_makes_durable_is_made_durable_with_its_last_content(
         (staged / name).write_text(name)
     begun.record()
     assert flushed == [], "all of a run together, at its end"
-    begun.flush()
+    begun.flush(set())
     named = dict(flushed)
     assert len(flushed) == len(named) == 3
     assert set(named) == {str(staged / n) for n in ("INSTALLER", "direct_url.json", "RECORD")}
     begun.reveal()
     assert (taken.library / INFO / "RECORD").read_bytes() == named[str(staged / "RECORD")]
-    begun.flush()
+    begun.flush(set())
     assert len(flushed) == 3, "it is durable already"
 
 
 def test_flushing_finishes_the_record_first(taken: Taken, flushed: list[tuple[str, bytes]]) -> None:
     begun = taken.take()
     taken.save_rest(begun)
-    begun.flush()
+    begun.flush(set())
     ((path, content),) = flushed
     assert os.path.basename(path) == "RECORD"
     assert b"installing" not in content
@@ -2537,10 +2560,10 @@ def test_a_disk_that_fails_when_it_is_flushed_is_told(
     begun = taken.take()
     taken.save_rest(begun)
 
-    def full(descriptor: int) -> None:
+    def full(directory: str) -> bool:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(information_module, "synchronise_all", full)
     with pytest.raises(OSError) as caught:
         begun.commit()
     assert caught.value.errno == errno.EDQUOT
@@ -2553,11 +2576,11 @@ def test_without_information_there_is_nothing_to_flush(
     site: Site, flushed: list[tuple[str, bytes]]
 ) -> None:
     begun = site.begin()
-    begun.flush()
+    begun.flush(set())
     begun.stage(INFO)
-    begun.flush()
+    begun.flush(set())
     site.save(begun, "demo/__init__.py")
-    begun.flush()
+    begun.flush(set())
     begun.commit()
     assert flushed == []
 

@@ -35,6 +35,7 @@ from pip_sharedcache.store import (
     find,
     find_bytecode,
     hold,
+    leftovers,
     publish,
     reveal,
     stage,
@@ -140,11 +141,18 @@ def test_a_store_for_one_user_has_all_shards_and_plain_modes(shared_tmp: Path) -
     shards = sorted((path / "wheels").iterdir())
     assert [shard.name for shard in shards] == [f"{number:02x}" for number in range(256)]
     assert {_mode(shard) for shard in shards} == {0o755}
-    assert sorted(os.listdir(path)) == ["CACHEDIR.TAG", "bytecode", "store.json", "wheels"]
+    assert sorted(os.listdir(path)) == [
+        "CACHEDIR.TAG",
+        "builds",
+        "bytecode",
+        "store.json",
+        "use",
+        "wheels",
+    ]
     assert {_mode(path / name) for name in ("CACHEDIR.TAG", "store.json")} == {0o644}
     assert (path / "CACHEDIR.TAG").read_bytes().startswith(b"Signature: 8a477f597d28d172789f0688")
     data = json.loads((path / "store.json").read_text())
-    assert data == {"format": FORMAT, "group": None, "trusted": []}
+    assert data == {"format": FORMAT, "group": None, "trusted": [], "builds": False}
 
 
 @needs(root)
@@ -380,7 +388,7 @@ def test_a_configuration_swapped_while_it_is_read_is_not_believed(
     """In a directory that everybody may write, between the look at it and the reading of it."""
     store.path.chmod(0o777)
     path = store.path / "store.json"
-    path.write_text('{"format": 1, "trusted": []}')
+    path.write_text('{"format": 1, "trusted": [], "builds": False}')
     other = store.path / "other"
     other.write_text(json.dumps({"format": 1, "trusted": [str(BOB)]}))
     os.chown(other, BOB, GROUP)
@@ -587,8 +595,8 @@ def test_root_publishes_its_own_beside_a_members(group_store: Store, wheel: Path
         _publish(Store.open(group_store.path), wheel)
     found = find(group_store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.untrusted is not None
-    assert found.untrusted.publisher == ALICE
+    assert found.doubtful is not None
+    assert found.doubtful.publisher == ALICE
     assert len(found.objections) == 1
     own = _publish(group_store, wheel)
     assert own.path.name == f"{_digest(wheel)}.0"
@@ -713,7 +721,7 @@ def test_a_name_that_is_taken_is_gone_around(store: Store, wheel: Path, kind: st
     before = taken.lstat()
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.untrusted is None
+    assert found.doubtful is None
     assert len(found.objections) == 1
     assert str(taken) in found.objections[0]
     entry = _publish(store, wheel)
@@ -1262,7 +1270,7 @@ def test_bytecode_of_who_is_not_trusted_is_not_used(store: Store, wheel: Path) -
     with as_user(BOB):
         opened = Store.open(store.path)
         found = find_bytecode(opened, _digest(wheel), TAG, KEY)
-        assert (found.entry, found.untrusted) == (None, None)
+        assert (found.entry, found.doubtful) == (None, None)
         own = _share_bytecode(opened, _publish(opened, wheel))
         assert own.path.name == f"{_digest(wheel)}.{TAG}.{BOB}"
         assert find_bytecode(opened, _digest(wheel), TAG, KEY).entry == own
@@ -1362,8 +1370,14 @@ def test_what_another_machine_is_making_stays_for_some_hours(
 def test_what_others_left_is_theirs(store: Store, wheel: Path) -> None:
     left = _left_over(_shard(store, wheel), HOST, _dead_pid(), age=10 * 24 * 3600)
     os.chown(left, ALICE, GROUP)
-    _publish(store, wheel)
+    store.path.chmod(0o1777)
+    _shard(store, wheel).chmod(0o1777)
+    with as_user(BOB):
+        _publish(Store.open(store.path), wheel)
     assert (left / "files" / "demo" / "x").exists()
+    leftovers._swept.clear()
+    _publish(store, wheel)
+    assert not left.exists(), "root takes it away"
 
 
 @pytest.mark.parametrize(
@@ -1392,7 +1406,7 @@ def test_staging_that_is_a_link_is_not_followed(store: Store, wheel: Path) -> No
 def test_nothing_is_found_where_nothing_is(store: Store, wheel: Path) -> None:
     for _ in range(2):
         found = find(store, _digest(wheel), wheel.name)
-        assert (found.entry, found.untrusted, found.objections) == (None, None, ())
+        assert (found.entry, found.doubtful, found.objections) == (None, None, ())
         assert os.listdir(store.path) in ([], ["wheels"])
         (store.path / "wheels").mkdir(exist_ok=True)
 
@@ -1400,7 +1414,7 @@ def test_nothing_is_found_where_nothing_is(store: Store, wheel: Path) -> None:
 def test_what_was_published_is_found(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
     found = find(store, _digest(wheel), wheel.name)
-    assert (found.entry, found.untrusted, found.objections) == (entry, None, ())
+    assert (found.entry, found.doubtful, found.objections) == (entry, None, ())
 
 
 def test_a_store_that_went_away_is_a_miss(store: Store, wheel: Path) -> None:
@@ -1421,7 +1435,7 @@ def test_looking_up_writes_nothing(store: Store, wheel: Path) -> None:
 def test_the_same_bytes_under_another_name_are_another_wheel(store: Store, wheel: Path) -> None:
     _publish(store, wheel)
     found = find(store, _digest(wheel), "demo-1.0-1-py3-none-any.whl")
-    assert (found.entry, found.untrusted, found.objections) == (None, None, ())
+    assert (found.entry, found.doubtful, found.objections) == (None, None, ())
 
 
 def test_the_same_bytes_under_another_name_can_be_published_beside(
@@ -1503,7 +1517,8 @@ DAMAGE = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 
 def _assert_not_used(store: Store, wheel: Path, entry: Entry) -> None:
     found = find(store, _digest(wheel), wheel.name)
-    assert (found.entry, found.untrusted) == (None, None)
+    assert found.entry is None
+    assert found.doubtful is None or not found.doubtful.manifest.files, "its wheel at most"
     assert len(found.objections) == 1
     assert str(entry.path) in found.objections[0]
     assert "\n" not in found.objections[0]
@@ -1641,7 +1656,9 @@ def test_an_entry_that_holds_somebody_elses_file_is_not_used(
     entry = _publish(store, wheel)
     os.chown(entry.path / "entry.json" if which == "entry.json" else entry.wheel, ALICE, GROUP)
     found = find(store, _digest(wheel), wheel.name)
-    assert (found.entry, found.untrusted) == (None, None)
+    assert found.entry is None
+    assert found.doubtful is not None
+    assert found.doubtful.manifest.files == (), "nothing that it says of itself"
     assert f"uid {ALICE}" in found.objections[0]
 
 
@@ -1650,7 +1667,7 @@ def test_an_entry_that_others_may_write_is_checked_in_a_copy(store: Store, wheel
     entry.path.chmod(0o775)
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.untrusted == entry
+    assert found.doubtful == entry
 
 
 def test_a_manifest_without_end_is_not_read(store: Store, wheel: Path) -> None:
@@ -1691,7 +1708,7 @@ def test_an_entry_of_a_stranger_is_told_and_can_be_copied(store: Store, wheel: P
     with as_user(BOB):
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
         assert found.entry is None
-        assert found.untrusted == theirs
+        assert found.doubtful == theirs
         assert len(found.objections) == 1
         assert f"uid {ALICE}" in found.objections[0]
         own = _publish(Store.open(store.path), wheel)
@@ -1751,8 +1768,8 @@ def test_a_name_with_a_foreign_number_does_not_make_a_publisher(store: Store, wh
     with as_user(BOB):
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
         assert found.entry is None
-        assert found.untrusted is not None
-        assert found.untrusted.publisher == ALICE
+        assert found.doubtful is not None
+        assert found.doubtful.publisher == ALICE
 
 
 @needs(root, acl)

@@ -19,28 +19,40 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 LAYERS = (
     ("errors",),
     ("model",),
-    ("config",),
+    ("config", "origins"),
     ("trust", "wheel"),
     ("linker",),
     ("processes",),
     ("store", "bytecode"),
+    ("repair",),
     ("install",),
     ("interception",),
     ("cli",),
     ("__main__", "interception/__runner__"),
 )
-BASE = ("config", "model", "errors")
+BASE = ("config", "model", "errors", "origins")
 #: Inside a package, from the bottom to the top.
 INSIDE = {
     "bytecode": ("worker", "__init__"),
     "linker": (
-        *("descriptors", "jobs", "link", "information", "directories", "placement"),
+        *("descriptors", "removal", "jobs", "link", "information", "directories"),
+        *("placement", "appearance", "__init__"),
+    ),
+    "store": (
+        "layout",
+        "leftovers",
+        "lookup",
+        "publish",
+        "builds",
+        "marks",
+        "collect",
+        "opening",
         "__init__",
     ),
-    "store": ("layout", "lookup", "publish", "__init__"),
-    "cli": ("commands", "__init__"),
+    "cli": ("output", "stores", "collecting", "commands", "__init__"),
     "interception": (
-        *("seams", "configuration", "hooks", "guards", "downloads", "together", "swap", "run"),
+        *("seams", "configuration", "hooks", "guards", "downloads", "builds", "together"),
+        *("swap", "run"),
         "__init__",
     ),
 }

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from pip_sharedcache.config import Settings
-from pip_sharedcache.install import Session, show
+from pip_sharedcache.install import Session
 from pip_sharedcache.interception import seams, together
 from pip_sharedcache.interception.downloads import Downloads
+from pip_sharedcache.linker import show
 from pip_sharedcache.model import LinkMode, Origin, Report
 from support.probes import linux, needs
 from support.wheels import make_wheel
@@ -91,7 +92,10 @@ class _Placement:
         if what == self.name:
             raise OSError(28, "full", self.name)
 
-    def flush(self) -> None:
+    def record(self) -> None:
+        self._do("record")
+
+    def flush(self, synchronised: set[int]) -> None:
         self._do("flush")
 
     def reveal(self) -> None:
@@ -104,10 +108,10 @@ class _Placement:
 def test_all_are_durable_before_the_first_appears() -> None:
     log: list[str] = []
     show([_Placement("a", log), _Placement("b", log)])  # type: ignore[list-item]
-    assert log == ["flush a", "flush b", "reveal a", "reveal b"]
+    assert log == ["record a", "record b", "flush a", "flush b", "reveal a", "reveal b"]
 
 
-@pytest.mark.parametrize("fails", ["flush", "reveal"])
+@pytest.mark.parametrize("fails", ["record", "flush", "reveal"])
 def test_one_that_cannot_appear_is_undone_and_the_others_appear(fails: str, tmp_path: Path) -> None:
     log: list[str] = []
     names = ("a", fails, "b")
@@ -165,7 +169,7 @@ class Loop:
             self.base / "wheels", name, files=dict.fromkeys(files, content), compress=False
         )
         if known:
-            self.session.note_origin(str(wheel), Origin("https://index/x.whl"))
+            self.session.origins.note(str(wheel), Origin("https://index/x.whl"))
         self.requirements.append(Requirement(name, wheel, act))
         self.requirements[-1].scripts = scripts
         return self.requirements[-1]
@@ -287,7 +291,7 @@ def test_what_cannot_be_read_is_left_to_the_pip_that_says_why(
         path.write_text("no archive")
     elif kind == "a directory":
         path.mkdir()
-    loop.session.note_origin(str(path), Origin("https://index/x.whl"))
+    loop.session.origins.note(str(path), Origin("https://index/x.whl"))
     loop.requirements.append(Requirement("bad", None if kind == "no file" else path))
     assert sorted(given()) == ["one", "two"]
 
@@ -312,7 +316,7 @@ def test_a_wheel_whose_scripts_cannot_be_known_is_left_to_the_pip_that_says_why(
     importlib.import_module(seams.WHEEL_DISTRIBUTION.module)
     loop.add("one", "one/x.py")
     odd = make_wheel(loop.base / "odd", "odd", files={"odd/x.py": ""}, **UNREADABLE[kind])
-    loop.session.note_origin(str(odd), Origin("https://index/odd.whl"))
+    loop.session.origins.note(str(odd), Origin("https://index/odd.whl"))
     loop.requirements.append(Requirement("odd", odd))
     loop.add("two", "two/x.py")
     assert set(given(scripts=Downloads().scripts_of)) <= {"one", "two"}
@@ -403,7 +407,7 @@ class Noted:
     def close(self) -> None:
         self._do("close")
 
-    def flush(self) -> None:
+    def flush(self, synchronised: set[int]) -> None:
         self._do("flush")
 
     def reveal(self) -> None:

@@ -271,3 +271,58 @@ def test_asking_for_the_umask_leaves_it(mask: int) -> None:
     os.umask(mask)
     assert trust.current_umask() == mask
     assert trust.current_umask() == mask
+
+
+# -- narrowed
+
+BY_BOTH = Trust(frozenset({0, ALICE, BOB}), frozenset({GROUP}))
+
+
+@pytest.mark.parametrize(
+    ("named", "believed"),
+    [
+        ((), set()),
+        ((str(ALICE),), {ALICE}),
+        ((str(CAROL),), {CAROL}),  # of the group, which is trusted
+        ((f"@{GROUP}",), {ALICE, CAROL, BOB}),
+        ((f"@{OTHER_GROUP}",), set()),
+        (("nobody-has-this-name",), set()),
+    ],
+    ids=["owner", "an account", "a member", "the group", "another group", "no such name"],
+)
+def test_narrowed_trust_is_in_those_named_of_those_trusted(
+    tree: Tree, named: tuple[str, ...], believed: set[int]
+) -> None:
+    narrow = BY_BOTH.narrowed(0, named, "is not named")
+    for uid in (ALICE, BOB, CAROL):
+        tree.own(tree.entry, uid, GROUP, 0o555)
+        assert tree.objection(narrow) == ("" if uid in believed else "is not named")
+
+
+def test_narrowing_never_widens(tree: Tree) -> None:
+    for before in (ADMIN_ONLY, BY_NAME):
+        narrow = before.narrowed(0, (str(CAROL), f"@{GROUP}"), "is not named")
+        tree.own(tree.entry, CAROL, GROUP, 0o555)
+        assert tree.objection(narrow) == "is not named"
+        twice = narrow.narrowed(0, (str(ALICE),), "is not named")
+        tree.own(tree.entry, ALICE, GROUP, 0o555)
+        assert tree.objection(twice) == "is not named", "named by the second, not by the first"
+
+
+def test_narrowed_twice_both_must_name_a_member(tree: Tree) -> None:
+    narrow = BY_GROUP.narrowed(0, (str(ALICE), str(CAROL)), "one")
+    narrow = narrow.narrowed(0, (str(CAROL), str(BOB)), "two")
+    for uid, objection in ((ALICE, "two"), (BOB, "two"), (CAROL, "")):
+        tree.own(tree.entry, uid, GROUP, 0o555)
+        assert tree.objection(narrow) == objection
+
+
+def test_root_ourselves_and_the_owner_stay_trusted(tree: Tree) -> None:
+    narrow = Trust.in_store(BOB, ()).narrowed(BOB, (), "is not named")
+    assert narrow.uids == {0, os.geteuid(), BOB}
+
+
+def test_the_owner_of_a_store_that_anybody_chose_is_not_trusted(tree: Tree) -> None:
+    chosen = Trust.in_store(ALICE, ()).without_owner("is not believed by root")
+    assert chosen.uids == {0, os.geteuid()}
+    assert tree.objection(chosen) == "is not believed by root"

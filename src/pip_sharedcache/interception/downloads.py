@@ -21,11 +21,13 @@ from urllib.request import url2pathname
 
 from packaging.utils import parse_wheel_filename
 
+from pip_sharedcache import trust
 from pip_sharedcache.errors import reason
-from pip_sharedcache.install import Session, has_credentials, without_credentials
+from pip_sharedcache.install import Session
 from pip_sharedcache.interception import seams
 from pip_sharedcache.interception.seams import Arguments, Keywords, Original
 from pip_sharedcache.model import Digest, Entry, Origin, as_digest
+from pip_sharedcache.origins import has_credentials, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class Downloads:
         self._expected: dict[str, Digest] = {}
         self._distributions: dict[tuple[str, str], Any] = {}
         self._must_hash = False
+        self._served: dict[Digest, tuple[Any, str]] = {}
+        self._downloader: Any = None
 
     def put_in(self) -> None:
         """Wrap the seams, in the modules that look them up."""
@@ -64,6 +68,8 @@ class Downloads:
         """The run is over."""
         self.session = None
         self._distributions.clear()
+        self._served.clear()
+        self._downloader = None
 
     # -- what is known of a wheel before it is there
 
@@ -73,6 +79,10 @@ class Downloads:
             return  # pip download and pip wheel copy what they get
         # With --require-hashes the user asks for every byte to be checked.
         self._must_hash = bool(getattr(preparer, "require_hashes", True))
+        if self._must_hash:
+            self.session.check_everybody()
+        self._must_hash |= self.session.settings.verify
+        self._downloader = getattr(preparer, "_download", None)
         for name in ("_download", "_batch_download"):
             downloader = getattr(preparer, name, None)
             if downloader is not None:
@@ -113,7 +123,7 @@ class Downloads:
             listed = (_local_path(link) for link in getattr(preparer.finder, "find_links", ()))
             if os.path.realpath(os.path.dirname(path)) not in set(listed):
                 reason = "it came from a local path"
-        session.note_origin(path, Origin(without_credentials(requirement.link.url), reason))
+        session.origins.note(path, Origin(without_credentials(requirement.link.url), reason))
 
     def _was_built(self, requirement: Any, path: str) -> bool:
         if getattr(requirement, "cached_wheel_source_link", None) is not None:
@@ -162,26 +172,27 @@ class Downloads:
         if not link.is_wheel:
             return None
         digests = self._digests.get(link.url) or _digests(None, link)
-        origin = Origin(without_credentials(link.url), self._private(None, link))
+        origin = Origin(without_credentials(link.url), self.private(None, link))
         entry = session.find(digests, link.filename)
-        if entry is not None and self._is_believed(session, entry):
+        if entry is not None and self.believe(session, entry):
             logger.info("Using %s from the shared store", link.filename)
             session.serve(entry, entry.manifest.digest)
-            session.note_origin(str(entry.wheel), origin)
+            self._served[entry.manifest.digest] = link, location
+            session.origins.note(str(entry.wheel), origin)
             return str(entry.wheel)
-        copied = session.copy_untrusted(digests, link.filename, Path(location))
+        copied = session.copy_doubtful(digests, link.filename, Path(location))
         if copied is None:
             return None
         logger.info("Using a checked copy of %s from the shared store", link.filename)
-        session.note_origin(str(copied), origin)
+        session.origins.note(str(copied), origin)
         return str(copied)
 
-    def _is_believed(self, session: Session, entry: Entry) -> bool:
+    def believe(self, session: Session, entry: Entry) -> bool:
         """Whether pip may have the wheel of ``entry``, whose publisher is trusted: it is hashed
         only where the user asked pip to hash (--require-hashes)."""
         if self._must_hash and not self.is_sound(session, entry):
             return False
-        session.note_origin(str(entry.wheel), Origin(""))
+        session.origins.note(str(entry.wheel), Origin(""))
         exceptions = importlib.import_module("pip._internal.exceptions")
         try:
             text = self._distribution(entry.wheel, entry.manifest.filename).read_text("METADATA")
@@ -212,14 +223,30 @@ class Downloads:
         self._hashed.add(path)
         return True
 
+    def fetch(self, session: Session, entry: Entry) -> str:
+        """Have pip download the wheel of the damaged ``entry`` after all; return where it is. It
+        is published at the end of the run. Raises pip's own errors, InstallationError."""
+        exceptions = importlib.import_module("pip._internal.exceptions")
+        hashes_module = importlib.import_module("pip._internal.utils.hashes")
+        whose = trust.user_name(entry.publisher)
+        damaged = f"{entry.path}, published by {whose}, is damaged, its wheel too"
+        served = self._served.get(entry.manifest.digest)
+        if served is None or self._downloader is None:
+            raise exceptions.InstallationError(f"{damaged}; --sharedcache-dir names another store")
+        link, location = served
+        path, _ = self._downloader(link, location)
+        hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
+        session.repairs.heal(entry, Path(path))
+        return str(path)
+
     def _note_download(self, session: Session, downloader: Any, link: Any, path: str) -> None:
         if link.is_wheel:
-            private = self._private(getattr(downloader, "_session", None), link)
-            session.note_origin(path, Origin(without_credentials(link.url), private))
+            private = self.private(getattr(downloader, "_session", None), link)
+            session.origins.note(path, Origin(without_credentials(link.url), private))
             if len(digests := self._digests.get(link.url, ())) == 1:
                 self._expected[path] = digests[0]
 
-    def _private(self, session: Any, link: Any) -> str:
+    def private(self, session: Any, link: Any) -> str:
         """Why a downloaded wheel is not to be shared; "" where everybody could have had it."""
         page = link.comes_from
         page = page if isinstance(page, str) else getattr(page, "url", "") or ""
@@ -247,14 +274,14 @@ class Downloads:
     def _note_checked(self, session: Session, hashes: Any, path: str, digest: Digest) -> None:
         """pip found the file good: if only one sha256 would do, that is its digest."""
         if getattr(hashes, "digest_count", 0) == 1:
-            session.note_digest(path, digest)
+            session.origins.note_digest(path, digest)
 
     def _wheel_distribution(self, get: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         """pip reads the metadata of a wheel to resolve, to look for conflicts and to install:
         opening the archive costs more each time than the metadata."""
         bound = seams.arguments(get, args, kw)
         path = str(getattr(bound["wheel"], "location", "")) if bound else ""
-        if self.session is None or bound is None or not self.session.knows(path):
+        if self.session is None or bound is None or not self.session.origins.knows(path):
             return get(*args, **kw)
         key = (path, str(bound["canonical_name"]))
         if key not in self._distributions:

@@ -185,6 +185,16 @@ INSTALL_SEAMS = (
     FORCE_REMOVE,
 )
 
+#: Built wheels: where pip keeps its own, and what builds one. Without them none are shared.
+BUILT = Seam(
+    "pip._internal.cache",
+    "WheelCache.get_cache_entry",
+    ("link", "package_name", "supported_tags"),
+)
+BUILD = Seam(
+    "pip._internal.wheel_builder", "_build_one", ("req", "output_dir", "verify", "editable")
+)
+
 #: Which paths pip moves aside, in sorted order, before it installs another version.
 COMPACT = Seam("pip._internal.req.req_uninstall", "compact", ("paths",))
 

@@ -6,7 +6,6 @@ way. pip runs one installation at a time in one thread, so what is under way is 
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import logging
 import sys
@@ -14,10 +13,11 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from pip_sharedcache import linker, trust
+from pip_sharedcache import linker
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import guards, seams
+from pip_sharedcache.interception.builds import Builds
 from pip_sharedcache.interception.downloads import Downloads
 from pip_sharedcache.interception.seams import Arguments, Keywords, Original
 from pip_sharedcache.interception.together import LeftToOthers, Together
@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 _MOST_PROCESSES = 8
 
 
+class _WheelDamaged(Exception):
+    """A file of an entry is damaged, and so is the wheel that it could be taken from."""
+
+
 class Swap:
     """The wrappers, and what they know of the one installation under way."""
 
@@ -36,12 +40,14 @@ class Swap:
         self.session: Session | None = None
         self.placement: Placement | None = None
         self._downloads = Downloads()
+        self._builds = Builds(self._downloads)
         self._together: Together | None = None
         self._compiles = True
 
     def put_in(self) -> None:
         """Wrap every seam, in the module that looks it up when pip installs."""
         self._downloads.put_in()
+        self._builds.put_in()
         for seam, wrapper in (
             (seams.RUN_INSTALL, self._run_install),
             (seams.INSTALL_ALL, self._install_all),
@@ -68,6 +74,7 @@ class Swap:
         if bound is None:
             return run(*args, **kw)
         self.session = self._downloads.session = session = self._start()
+        self._builds.begin(bound["options"])
         self._downloads.cache = getattr(bound["options"], "cache_dir", None)
         try:
             status = run(*args, **kw)
@@ -84,6 +91,7 @@ class Swap:
         session = self.session
         if session is None or bound is None:
             return install(*args, **kw)
+        session.mark()
         requirements = list(bound["requirements"])
         if any(getattr(requirement, "should_reinstall", True) for requirement in requirements):
             # What is removed for one may be what another one brings: strictly in pip's order.
@@ -111,23 +119,27 @@ class Swap:
         together = self._together
         if together is not None and together.take(bound["name"]):
             return None
+        bound["wheel_path"] = session.follow(bound["wheel_path"])
         self.placement = placement = session.begin(bound["wheel_path"])
         if placement is None:
             if together is not None and together.is_copy:
                 raise LeftToOthers
-            return install(*args, **kw)
+            return install(**bound)
         self._compiles = bool(bound.get("pycompile", True))
         try:
-            result = install(*args, **kw)
+            result = install(**bound)
             if placement.undone:
                 self._restore(session, placement)
             session.settle(placement, later=together is not None)
             return result
-        except BaseException:
+        except BaseException as error:
             placement.undo()
-            raise
+            if not isinstance(error, _WheelDamaged) or (together is not None and together.is_copy):
+                raise
         finally:
             self.placement = None
+        # Only now, with nothing of it left: pip downloads it and does it all itself.
+        return install(**{**bound, "wheel_path": self._downloads.fetch(session, placement.entry)})
 
     def _parse_wheel(self, parse: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         info_directory, metadata = parse(*args, **kw)
@@ -158,7 +170,7 @@ class Swap:
             if not placement.is_of_wheel(job):
                 source = importlib.util.source_from_cache(source)
                 if isinstance(error, DamagedEntry):
-                    session.say_of_bytecode(error)
+                    session.repairs.spoil_bytecode(placement.bytecode, placement.entry, error)
             if not self._compiles or not source.endswith(".py"):
                 continue
             if module["compileall"].compile_file(source, force=True, quiet=2):
@@ -168,16 +180,13 @@ class Swap:
 
     def _doubt(self, session: Session, placement: Placement, what: str) -> None:
         """A file of the entry is damaged. pip takes it out of the entry's wheel instead, if that
-        is still the one of its digest; raises pip's InstallationError if not."""
+        is still the one of its digest; raises _WheelDamaged if not."""
         entry = placement.entry
         session.spoil(entry, what)
-        if not self._downloads.is_sound(session, entry):
-            exceptions = importlib.import_module("pip._internal.exceptions")
-            raise exceptions.InstallationError(
-                f"{entry.path} in the shared store is damaged, its wheel too "
-                f"(published by {trust.user_name(entry.publisher)}); "
-                "whoever published it can remove it, and --sharedcache-dir names another store"
-            )
+        if self._downloads.is_sound(session, entry):
+            session.repairs.heal(entry, entry.wheel)
+        else:
+            raise _WheelDamaged(f"{entry.wheel} is damaged, too")
 
     def _new_file(self, init: Original, file: Any, args: Arguments, kw: Keywords) -> None:
         init(*args, **kw)

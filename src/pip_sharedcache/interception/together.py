@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pip_sharedcache.install import Session, show
+from pip_sharedcache.install import Session
 from pip_sharedcache.linker import Placement
 from pip_sharedcache.model import Report
 from pip_sharedcache.processes import Crew
@@ -88,7 +88,7 @@ class Together:
                 logger.debug("Scripts of %s are not known", path, exc_info=True)
                 whole = False
             claims.update(wanted[number])
-            if whole and self._session.knows(path):
+            if whole and self._session.origins.knows(path):
                 unpacked = self._session.is_served(path)
                 more = 0 if unpacked else os.path.getsize(path) // _BYTES_A_FILE
                 weights[number] = len(names) + more
@@ -109,7 +109,7 @@ class Together:
         done = self._crew.result(number)
         if done is None:
             return False
-        self._session.absorb(done.report)
+        self._session.report.add(done.report)
         self._relay(done.records)
         self._accepted.add(number)
         return True
@@ -125,7 +125,7 @@ class Together:
                     self._crew.stop()
                 for shown in self._crew.ask(frozenset(self._accepted)):
                     first = first or shown.error
-                    self._session.absorb(shown.report)
+                    self._session.report.add(shown.report)
                     self._session.linker.refusals.update(shown.refusals)
                     self._relay(shown.records)
                 lost = self._crew.lost() & self._accepted
@@ -137,7 +137,7 @@ class Together:
                 self._session.report.installed -= 1  # it was counted when it was taken
                 self._requirements[number].install(**self._how)
         finally:
-            show(self._session.take_complete())
+            self._session.show(self._session.take_complete())
         if first is not None:
             raise first
 
@@ -172,7 +172,8 @@ class Together:
                 for placement in self._placements.pop(number):
                     placement.undo()
             try:
-                show([one for placements in self._placements.values() for one in placements])
+                placements = self._placements.values()
+                session.show([one for complete in placements for one in complete])
             except OSError as problem:
                 error = problem
             session.finish()

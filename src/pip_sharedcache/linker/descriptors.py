@@ -36,6 +36,9 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | _BINARY
 #: This machine, in the names of what an installation under way leaves behind if it is killed.
 HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
+#: Flags for a directory held open, never one that a symlink leads to.
+DIRECTORY = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC
+
 _BLOCK = 1 << 20  # bytes
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 
@@ -65,8 +68,7 @@ class Directory:
         """Open the directory ``name`` in this one, never through a symlink. Raises OSError."""
         if self.descriptor is None:
             return Directory.open(self.path / name)
-        flags = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC
-        return Directory(self.path / name, os.open(name, flags, dir_fd=self.descriptor))
+        return Directory(self.path / name, os.open(name, DIRECTORY, dir_fd=self.descriptor))
 
     def status(self) -> os.stat_result:
         """fstat of the directory itself."""
@@ -161,15 +163,14 @@ def create_file(path: Path, mode: int, mtime: int | None = None) -> Iterator[int
         raise
 
 
-def finish_file(path: Path, mode: int, mtime: int) -> int:
-    """Give a file that a child of ours has just made exactly ``mode`` and ``mtime`` (seconds);
-    return its size in bytes. Raises OSError, ELOOP for a symlink."""
+def finish_file(path: Path, mode: int, mtime: int) -> None:
+    """Give a file that a child of ours has just made exactly ``mode`` and ``mtime`` (seconds).
+    Raises OSError, ELOOP for a symlink."""
     descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | _BINARY)
     try:
         if hasattr(os, "fchmod"):
             os.fchmod(descriptor, mode)
         set_time(descriptor, path, mtime)
-        return os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
 
@@ -206,7 +207,7 @@ def set_directory(path: Path, mode: int, group: int | None = None) -> None:
     """Give our own directory ``path`` exactly ``mode``, and ``group``. Raises OSError."""
     if not hasattr(os, "fchmod"):
         return
-    descriptor = os.open(path, os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC)
+    descriptor = os.open(path, DIRECTORY)
     try:
         if group is not None and os.fstat(descriptor).st_gid != group:
             os.fchown(descriptor, -1, group)
@@ -218,7 +219,7 @@ def set_directory(path: Path, mode: int, group: int | None = None) -> None:
 
 def share_directory(path: str, grant: int) -> None:
     """Add the group's bits ``grant`` and setgid to a directory just made. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC)
+    descriptor = os.open(path, DIRECTORY)
     try:
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
         os.fchmod(descriptor, mode | grant | stat.S_ISGID)
@@ -254,25 +255,6 @@ def drop_access_lists(path: Path) -> None:
             os.removexattr(path, name)
         except OSError:  # ENODATA: it had none; EOPNOTSUPP: no ACLs here
             continue
-
-
-def remove_tree(path: Path) -> None:
-    """Delete a directory tree of our own, read-only directories included. Raises OSError."""
-    if not stat.S_ISDIR(os.lstat(path).st_mode):  # os.walk would follow a link, or say nothing
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-    for current, _, files in os.walk(path, topdown=True):
-        if hasattr(os, "fchmod"):
-            set_directory(Path(current), 0o700)
-        for name in files:
-            os.unlink(os.path.join(current, name))
-    for current, directories, _ in os.walk(path, topdown=False):
-        for name in directories:
-            child = os.path.join(current, name)
-            if os.path.islink(child):
-                os.unlink(child)
-            else:
-                os.rmdir(child)
-    os.rmdir(path)
 
 
 def can_fork() -> bool:
@@ -372,14 +354,21 @@ _SYNCFS = _load_syncfs()
 def synchronise(directory: Path, files: Iterable[Path]) -> None:
     """Make ``files`` below ``directory`` durable: one syncfs(2) where the system has it, else
     one fsync for each. Raises OSError (EDQUOT and ENOSPC may arrive only here)."""
-    if _SYNCFS is not None:
-        descriptor = os.open(directory, os.O_RDONLY | _DIRECTORY | _CLOEXEC)
-        try:
-            if _SYNCFS(descriptor) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), str(directory))
-        finally:
-            os.close(descriptor)
-        return
-    for path in files:
-        flush(str(path))
+    if not synchronise_all(directory):
+        for path in files:
+            flush(str(path))
+
+
+def synchronise_all(directory: str | Path) -> bool:
+    """Make everything on the file system of ``directory`` durable by one syncfs(2); False where
+    the system has none. Raises OSError."""
+    if _SYNCFS is None:
+        return False
+    descriptor = os.open(directory, os.O_RDONLY | _DIRECTORY | _CLOEXEC)
+    try:
+        if _SYNCFS(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(descriptor)
+    return True

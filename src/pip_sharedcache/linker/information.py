@@ -25,9 +25,10 @@ from pip_sharedcache.linker.descriptors import (
     alive,
     create_file,
     flush,
-    remove_tree,
+    synchronise_all,
     write_all,
 )
+from pip_sharedcache.linker.removal import remove_tree
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ _STAGED = re.compile(
 #: They make a distribution complete; where files go one by one they go last.
 _LAST = ("METADATA", "RECORD")
 
-#: What pip makes durable before it goes on.
+#: What pip makes durable before it goes on, on every system.
 _DURABLE = ("INSTALLER", "direct_url.json", "RECORD")
 
 
@@ -104,9 +105,17 @@ class Information:
             write_all(descriptor, text.getvalue().encode("utf-8"))
         os.replace(replacement, path)
 
-    def flush(self) -> None:
-        """Make durable what pip makes durable. Raises OSError."""
+    def flush(self, synchronised: set[int]) -> None:
+        """Make durable what is to be there after a power cut if pip lists the distribution: all
+        that was placed, by one syncfs(2) for all that lies on a device, which is noted in
+        ``synchronised``; else, as pip does, what describes it. Raises OSError."""
         if self.revealed or self.library is None:
+            return
+        device = os.stat(self.library).st_dev
+        if device in synchronised:
+            return
+        if synchronise_all(self.library):
+            synchronised.add(device)
             return
         for name in _DURABLE:
             try:

@@ -7,9 +7,11 @@ and the new file is created with O_EXCL.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
@@ -47,6 +49,8 @@ TRY_NEXT = frozenset(
 #: Of this process, not of the file that was to be opened.
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
+_BLOCK = 1 << 20  # bytes
+
 #: How many of the store's files are opened before they are placed.
 _AHEAD = 32
 
@@ -60,19 +64,32 @@ class _Way(NamedTuple):
 
 
 class Linker:
-    """Places files with one link mode for a whole run.
+    """Places files with one link mode for a whole run. ``hashes``: each is read and hashed first.
 
     Remembers which mode failed from which device to which for which publisher, so that the next
     file does not ask again; ``refusals`` says why, for the user.
     """
 
-    def __init__(self, mode: LinkMode, umask: int, *, group_environment: bool = True) -> None:
+    def __init__(
+        self,
+        mode: LinkMode,
+        umask: int,
+        *,
+        group_environment: bool = True,
+        hashes: bool = False,
+    ) -> None:
         self.mode = mode
         self.umask = umask
         self.group_environment = group_environment
+        self.hashes = hashes
         self.refusals: dict[LinkMode, str] = {}
         self._failed: set[tuple[LinkMode, _Way]] = set()
         self._ahead = _AHEAD
+
+    def give_up(self, mode: LinkMode, why: str) -> None:
+        """Do not use ``mode``, the one that was asked for; ``why``, for the user."""
+        self.mode = LinkMode.REFLINK
+        self.refusals[mode] = why
 
     def place(
         self,
@@ -144,6 +161,9 @@ class Linker:
         except OSError as error:
             raise _damaged(entry, job.file, reason(error)) from error
         _check(entry, publisher, job.file, status)
+        if self.hashes:
+            with _opened(entry, job.file) as descriptor:
+                _check_hash(entry, job.file, descriptor)
 
         def link() -> None:
             if mode is LinkMode.SYMLINK:
@@ -200,6 +220,8 @@ class Linker:
         file, destination = job.file, job.destination
         try:
             _check(entry, way.publisher, file, os.fstat(source))
+            if self.hashes:
+                _check_hash(entry, file, source)
             target, replaced = self._create(file, destination, job.parent)
             try:
                 mode = self._fill(way, entry, file, source, target)
@@ -235,7 +257,12 @@ class Linker:
                 if error.errno not in TRY_NEXT:
                     raise
                 self._refuse(LinkMode.REFLINK, way, reason(error))
-        if (copied := copy_bytes(source, target, file.size)) != file.size:
+        try:
+            copied = copy_bytes(source, target, file.size)
+        except OSError as error:
+            _check_readable(entry, file, source)  # which of the two is it that does not do?
+            raise error
+        if copied != file.size:
             raise _damaged(entry, file, f"ends after {copied} of {file.size} bytes")
         return LinkMode.COPY
 
@@ -283,6 +310,42 @@ def _check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_r
         raise _damaged(entry, file, f"belongs to {trust.user_name(status.st_uid)}")
     if trust.writable_by_others(status):
         raise _damaged(entry, file, "may be written by others than its owner")
+
+
+@contextmanager
+def _opened(entry: Directory, file: StoredFile) -> Iterator[int]:
+    try:
+        descriptor = entry.open_file(f"files/{file.path}")
+    except OSError as error:
+        raise _damaged(entry, file, reason(error)) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check_readable(entry: Directory, file: StoredFile, source: int) -> None:
+    """Raise DamagedEntry if ``source`` cannot be read to its end (EIO, ESTALE)."""
+    try:
+        os.lseek(source, 0, os.SEEK_SET)
+        while os.read(source, _BLOCK):
+            pass
+    except OSError as error:
+        raise _damaged(entry, file, reason(error)) from error
+
+
+def _check_hash(entry: Directory, file: StoredFile, source: int) -> None:
+    """Raise DamagedEntry if the bytes of ``source`` are not those that the manifest promises; its
+    position is the start again."""
+    hasher = hashlib.sha256()
+    try:
+        while block := os.read(source, _BLOCK):
+            hasher.update(block)
+    except OSError as error:
+        raise _damaged(entry, file, reason(error)) from error
+    os.lseek(source, 0, os.SEEK_SET)
+    if hasher.hexdigest() != file.sha256:
+        raise _damaged(entry, file, "has other bytes than were published")
 
 
 def _damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:

@@ -70,6 +70,11 @@ class Placement:
         return self._information.staged
 
     @property
+    def bytecode(self) -> Entry | None:
+        """The entry whose bytecode is placed, if there is one."""
+        return None if self._bytecode is None else self._bytecode.entry
+
+    @property
     def info_directory(self) -> str:
         """The real name of .dist-info; "" before ``stage``."""
         return self._information.name
@@ -188,6 +193,12 @@ class Placement:
         """The paths, relative to the library directory, of what is placed without pip."""
         return [*self._taken, *(file.path for file in self._taken_bytecode)]
 
+    def first_link(self) -> str:
+        """The absolute path of one placed symlink into the entry; "" where there is none."""
+        library = self._information.library or ""
+        paths = (*self._placed, *(os.path.join(library, path) for path in self._taken))
+        return next((os.path.abspath(path) for path in paths if os.path.islink(path)), "")
+
     def is_of_wheel(self, job: Job) -> bool:
         """Whether ``job`` is a file of the wheel itself, and not its bytecode."""
         return self._wheel.files.get(job.file.path) is job.file
@@ -280,13 +291,13 @@ class Placement:
 
     def commit(self) -> None:
         """Let the finished distribution appear. Raises OSError."""
-        self.flush()
+        self.flush(set())
         self.reveal()
 
-    def flush(self) -> None:
-        """Make durable what pip makes durable of a distribution. Raises OSError."""
+    def flush(self, synchronised: set[int]) -> None:
+        """Make all that was placed durable; ``synchronised`` as for Information. Raises OSError."""
         self.record()
-        self._information.flush()
+        self._information.flush(synchronised)
 
     def reveal(self) -> None:
         """Rename .dist-info to its own name, its RECORD speaking of that name. Raises OSError."""

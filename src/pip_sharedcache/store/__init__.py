@@ -1,19 +1,55 @@
-"""The store on disk: where an entry lies, looking one up, publishing one."""
+"""The store on disk: where an entry lies, looking one up, publishing one, taking one away."""
 
+from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
+from pip_sharedcache.store.collect import (
+    GRACE,
+    Item,
+    choose,
+    delete_retired,
+    inventory,
+    retire,
+)
 from pip_sharedcache.store.layout import Store, survey
-from pip_sharedcache.store.lookup import Found, find, find_bytecode, hold
+from pip_sharedcache.store.lookup import (
+    Found,
+    copy_wheel,
+    find,
+    find_bytecode,
+    find_retired,
+    hold,
+)
+from pip_sharedcache.store.marks import forget, linked, mark, register, used
+from pip_sharedcache.store.opening import open_store
 from pip_sharedcache.store.publish import Staged, publish, reveal, stage, stage_bytecode
 
 __all__ = [
+    "GRACE",
+    "Build",
     "Found",
+    "Item",
     "Staged",
     "Store",
+    "choose",
+    "copy_wheel",
+    "delete_retired",
     "find",
+    "find_build",
     "find_bytecode",
+    "find_retired",
+    "forget",
     "hold",
+    "inventory",
+    "key_of",
+    "linked",
+    "mark",
+    "open_store",
     "publish",
+    "register",
+    "retire",
     "reveal",
     "stage",
+    "stage_build",
     "stage_bytecode",
     "survey",
+    "used",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -17,6 +18,10 @@ from pip_sharedcache.trust import Trust
 CONFIGURATION = "store.json"
 WHEELS = "wheels"
 BYTECODE = "bytecode"
+BUILDS = "builds"
+USE = "use"
+#: How the name of an entry begins that was taken out of sight.
+DEAD = ".dead-"
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 _TAG_NAME = "CACHEDIR.TAG"
@@ -31,12 +36,26 @@ class Store:
     Holds no descriptor between calls.
     """
 
-    def __init__(self, path: Path, owner: int, group: str, trusted: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        owner: int,
+        group: str,
+        trusted: tuple[str, ...],
+        *,
+        builds: bool = False,
+    ) -> None:
+        self.builds = builds
         self.path = path
         self.owner = owner
         self.group = group
         self.trusted = trusted
         self.trust = Trust.in_store(owner, trusted)
+
+    def narrow(self, named: tuple[str, ...], why: str) -> None:
+        """From now on believe, besides root, ourselves and the owner, only those of ``named`` whom
+        the store's owner named, too; ``why``: as in Trust.narrowed."""
+        self.trust = self.trust.narrowed(self.owner, named, why)
 
     @classmethod
     def open(cls, path: Path, *, private: bool = False) -> Store:
@@ -87,11 +106,12 @@ class Store:
                 f"{path} is a store of format {version}, this is for format {FORMAT}",
                 "a newer pip-sharedcache reads it",
             )
-        return cls(path, owner, str(group), trusted)
+        return cls(path, owner, str(group), trusted, builds=data.get("builds") is True)
 
     @classmethod
-    def make(cls, path: Path, group: str = "") -> Store:
+    def make(cls, path: Path, group: str = "", *, builds: bool = False) -> Store:
         """Make a store at ``path``, shared by ``group`` if one is given; finish one half made.
+        ``builds``: whether what its users build is shared too.
 
         Raises UsageError where the path or the group will not do, OSError where the system
         refuses.
@@ -119,8 +139,15 @@ class Store:
         linker.set_directory(path, top, gid)
         _make_shards(path / WHEELS, top, shard, gid)
         _make_shards(path / BYTECODE, top, shard, gid)
+        _make_shards(path / BUILDS, top, shard, gid)
+        _make_directory(path / USE, shard, gid)
         trusted = [f"@{group}"] if group else []
-        configuration = {"format": FORMAT, "group": group or None, "trusted": trusted}
+        configuration = {
+            "format": FORMAT,
+            "group": group or None,
+            "trusted": trusted,
+            "builds": builds,
+        }
         _write_new(path / _TAG_NAME, _TAG)
         _write_new(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
         return cls.open(path)
@@ -141,7 +168,26 @@ class Store:
         """
         shards = self.path / area
         shard = shards / digest[:2]
-        for missing in (shards, shard):
+        self._make_missing(shards, shard)
+        return shard
+
+    def own_use(self) -> Path:
+        """The directory for this user's own marks, made where it is missing. Raises OSError, also
+        where somebody else has made it."""
+        above = self.path / USE
+        own = above / str(trust.user_id())
+        try:
+            status = own.lstat()
+        except FileNotFoundError:
+            self._make_missing(above)
+            linker.make_directory(own, 0o755)
+            return own
+        if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
+            raise PermissionError(errno.EPERM, "is not yours", str(own))
+        return own
+
+    def _make_missing(self, *directories: Path) -> None:
+        for missing in directories:
             if not missing.is_dir():
                 top = stat.S_IMODE(os.stat(self.path).st_mode)
                 shared = stat.S_ISVTX if top & 0o022 else 0
@@ -151,7 +197,6 @@ class Store:
                     linker.make_directory(missing, mode, keep_access_lists=True)
                 except FileExistsError:
                     continue  # a neighbour was faster
-        return shard
 
 
 def survey(store: Store) -> tuple[int, int]:
@@ -193,17 +238,21 @@ def _refuse_foreign_home(path: Path) -> None:
 
 
 def _may_become_store(path: Path) -> bool:
-    ours = {_TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, "lost+found"}
+    ours = {_TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, "lost+found"}
     return set(os.listdir(path)) <= ours
 
 
 def _make_shards(shards: Path, top: int, mode: int, gid: int | None) -> None:
     for directory, wanted in [(shards, top), *((shards / name, mode) for name in SHARDS)]:
-        try:
-            linker.make_directory(directory, wanted, gid)
-        except FileExistsError:
-            linker.drop_access_lists(directory)
-            linker.set_directory(directory, wanted, gid)
+        _make_directory(directory, wanted, gid)
+
+
+def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
+    try:
+        linker.make_directory(directory, mode, gid)
+    except FileExistsError:
+        linker.drop_access_lists(directory)
+        linker.set_directory(directory, mode, gid)
 
 
 def _write_new(path: Path, text: str) -> None:

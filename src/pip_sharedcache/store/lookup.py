@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pip_sharedcache import trust, wheel
+from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import Digest, Entry, Manifest
-from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
+from pip_sharedcache.model import Digest, Entry, Identity, Manifest
+from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
 
 MANIFEST = "entry.json"
+#: What the manifest of an entry that is a note calls it.
+NOTE = "note"
 
 #: Any member may put names beside an entry; so many are looked at and spoken of, no more.
 _MOST_BESIDE = 16
@@ -27,32 +29,50 @@ _MOST_BESIDE = 16
 
 @dataclass(frozen=True)
 class Found:
-    """What looking up a digest gave: a usable ``entry``, or one of an ``untrusted`` publisher
-    (whose wheel may be copied and checked), and why others were passed over (``objections``)."""
+    """What looking up a digest gave: a usable ``entry``, or a ``doubtful`` one (of a publisher who
+    is not trusted, or damaged), whose wheel may be copied and checked; and why others were passed
+    over (``objections``)."""
 
     entry: Entry | None = None
-    untrusted: Entry | None = None
+    doubtful: Entry | None = None
     objections: tuple[str, ...] = ()
 
 
-def find(store: Store, digest: Digest, filename: str) -> Found:
-    """Look for the wheel ``filename`` with this ``digest``. Never raises for what lies there.
+def find(store: Store, digest: Digest, filename: str, without: Container[Identity] = ()) -> Found:
+    """Look for the wheel ``filename`` with this ``digest``; not for entries of an identity in
+    ``without``, which are known to be damaged. Never raises for what lies there.
 
     A wheel of the same bytes under another file name is not taken: pip reads tags and build
     number off the name.
     """
-    return _search(store, WHEELS, digest, digest, filename)
+    return _search(store, WHEELS, digest, digest, filename, without)
 
 
-def find_bytecode(store: Store, digest: Digest, tag: str, interpreter: str) -> Found:
+def find_bytecode(
+    store: Store, digest: Digest, tag: str, interpreter: str, without: Container[Identity] = ()
+) -> Found:
     """Look for the bytecode that lies under ``tag`` for the wheel ``digest``, and was made for
     exactly ``interpreter``. Only a usable entry counts: derived data cannot be checked."""
-    return Found(_search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter).entry)
+    found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without)
+    return Found(found.entry)
 
 
-def _search(store: Store, area: str, digest: Digest, plain: str, filename: str) -> Found:
+def find_note(store: Store, area: str, key: Digest, without: Container[Identity] = ()) -> Found:
+    """Look for what ``publish.stage_note`` put into ``area`` under ``key``. Only a usable entry
+    counts."""
+    return Found(_search(store, area, key, key, NOTE, without).entry)
+
+
+def _search(
+    store: Store,
+    area: str,
+    digest: Digest,
+    plain: str,
+    filename: str,
+    without: Container[Identity],
+) -> Found:
     objections: list[str] = []
-    untrusted: Entry | None = None
+    doubtful: Entry | None = None
     with ExitStack() as stack:
         try:
             top = stack.enter_context(Directory.open(store.path))
@@ -65,12 +85,18 @@ def _search(store: Store, area: str, digest: Digest, plain: str, filename: str) 
             try:
                 with shard.subdirectory(name) as held:
                     status = held.status()
+                    if (status.st_dev, status.st_ino) in without:
+                        continue
                     objection = store.trust.objection(status, chain)
                     if not objection and status.st_uid not in store.trust.uids:
                         objection = trust.access_list_objection(shard.descriptor)
-                    entry = _read_entry(held, status, digest)
-                    if area == WHEELS:
-                        _check_wheel(held, entry)
+                    try:
+                        entry = _read_entry(held, status, digest)
+                        if area == WHEELS:
+                            _check_wheel(held, entry)
+                    except (DamagedEntry, OSError):
+                        doubtful = doubtful or _wheel_alone(held, status, digest, filename)
+                        raise
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -87,8 +113,22 @@ def _search(store: Store, area: str, digest: Digest, plain: str, filename: str) 
             objections.append(
                 f"wheels of {who} in {store.path} are checked in a copy, since {who} {objection}"
             )
-            untrusted = untrusted or entry
-    return Found(None, untrusted, tuple(objections))
+            doubtful = doubtful or entry
+    return Found(None, doubtful, tuple(objections))
+
+
+def _wheel_alone(
+    held: Directory, status: os.stat_result, digest: Digest, filename: str
+) -> Entry | None:
+    """What is left of a damaged entry if it has a file of the wheel's name."""
+    try:
+        wheel_status = held.file_status(filename)
+    except OSError:
+        return None
+    if not stat.S_ISREG(wheel_status.st_mode):
+        return None
+    manifest = Manifest(filename, digest, wheel_status.st_size, ())
+    return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
 
 
 def hold(entry: Entry) -> Directory:
@@ -107,6 +147,41 @@ def hold(entry: Entry) -> Directory:
     return held
 
 
+def copy_wheel(entry: Entry, target: Path) -> bool:
+    """Copy the wheel of a doubtful ``entry`` to the new file ``target``, and hash that copy:
+    whether it has the digest. False, and nothing there, if it has not. Raises DamagedEntry,
+    OSError."""
+    name = entry.manifest.filename
+    with hold(entry) as held:
+        if _is_hollow(held.file_status(name)):
+            return False
+        source = os.fdopen(held.open_file(name), "rb")
+    with source, linker.create_file(target, 0o600) as copy:
+        for block in wheel.blocks(source):
+            linker.write_all(copy, block)
+    if wheel.digest_of(target)[0] == entry.manifest.digest:
+        return True
+    target.unlink()
+    return False
+
+
+def _is_hollow(status: os.stat_result) -> bool:
+    """Whether a file is mostly holes: no wheel is, but a planted one could fill our disk."""
+    return hasattr(status, "st_blocks") and status.st_blocks * 512 < status.st_size // 2
+
+
+def find_retired(entry: Entry) -> Entry | None:
+    """``entry`` where garbage collection has put it, not yet deleted; None where it is gone."""
+    for path in entry.path.parent.glob(f"{DEAD}{entry.path.name}-*"):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) == entry.identity:
+            return replace(entry, path=path)
+    return None
+
+
 def is_damaged(path: Path, digest: Digest) -> bool:
     """Whether what lies at ``path`` is no whole entry of the wheel ``digest``, whoever owns it.
 
@@ -122,15 +197,18 @@ def is_damaged(path: Path, digest: Digest) -> bool:
 
 
 def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
-    """Names under which the entry may lie: the plain one, then those beside it.
+    """Names under which the entry may lie: our own, the plain one, then others beside it.
 
     Others than those of known uids are looked for only where the plain one exists and the
     group is trusted. A shard is listed last of all: it grows with the store, and neither a hit
     nor a miss is to take longer for that.
     """
+    # One's own beside another's is there because that one was not believed, or damaged.
+    own = f"{plain}.{trust.user_id()}"
+    yield own
     yield plain
     known = [f"{plain}.{uid}" for uid in sorted(store.trust.uids)]
-    yield from known
+    yield from (name for name in known if name != own)
     if not store.trust.gids:
         return
     try:
@@ -139,18 +217,23 @@ def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
         return
     beside = re.compile(re.escape(plain) + r"\.\d+")
     others = {name for name in shard.names() if beside.fullmatch(name)}
-    yield from sorted(others - set(known))[:_MOST_BESIDE]
+    yield from sorted(others - {own, *known})[:_MOST_BESIDE]
 
 
-def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:
-    """Read and check an entry's manifest. Raises DamagedEntry, OSError."""
+def read_manifest(held: Directory) -> tuple[Manifest, os.stat_result]:
+    """The manifest of a held entry, and the status of its file. Raises DamagedEntry, OSError."""
     try:
-        text, record = held.read(MANIFEST)
-        manifest = Manifest.from_json(text)
+        text, status = held.read(MANIFEST)
+        return Manifest.from_json(text), status
     except FileNotFoundError as error:
         raise DamagedEntry(f"{held.path} lacks its manifest") from error
     except ValueError as error:
         raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
+
+
+def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:
+    """Read and check an entry's manifest. Raises DamagedEntry, OSError."""
+    manifest, record = read_manifest(held)
     plain = manifest.filename.isprintable() and "/" not in manifest.filename
     if manifest.digest != digest or not plain:
         raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")

@@ -10,11 +10,10 @@ import hashlib
 import logging
 import os
 import secrets
-import stat
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,9 +25,17 @@ except ImportError:  # a Python built without it, as zipfile allows
 
 from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel, reason
-from pip_sharedcache.model import Digest, Entry, Manifest, StoredFile
-from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
-from pip_sharedcache.store.lookup import MANIFEST, find, find_bytecode, is_damaged
+from pip_sharedcache.model import Digest, Entry, Identity, Manifest, StoredFile
+from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
+from pip_sharedcache.store.leftovers import in_use, sweep
+from pip_sharedcache.store.lookup import (
+    MANIFEST,
+    NOTE,
+    find,
+    find_bytecode,
+    find_note,
+    is_damaged,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +43,6 @@ logger = logging.getLogger(__name__)
 Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
 
 _FILE, _PROGRAM, _DIRECTORY = 0o444, 0o555, 0o555
-_STALE = 6 * 3600  # seconds after which a staging directory of ours on another host is left over
 #: What zipfile and its decompressors raise for an archive that is not sound. ValueError covers
 #: names that are not UTF-8, RuntimeError a wrong password.
 _BROKEN_ARCHIVE = (
@@ -49,9 +55,6 @@ _BROKEN_ARCHIVE = (
     zlib.error,
     *([lzma.LZMAError] if lzma else []),
 )
-#: Staging directories of this process. In a container an earlier process may have had its number.
-_in_use: set[str] = set()
-_swept: set[Path] = set()
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -67,12 +70,16 @@ class Staged:
     name: str
     what: str
     find_usable: Callable[[], Entry | None]
+    damaged: Container[Identity]
 
 
-def stage(store: Store, path: Path, filename: str, digest: Digest) -> Staged:
+def stage(
+    store: Store, path: Path, filename: str, digest: Digest, damaged: Container[Identity] = ()
+) -> Staged:
     """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
 
-    Raises NotPublished (the store cannot take it) or UnusualWheel.
+    Entries of an identity in ``damaged`` do not stand in its way: one's own is replaced, another's
+    gone around. Raises NotPublished (the store cannot take it) or UnusualWheel.
     """
     return _stage(
         store,
@@ -81,12 +88,18 @@ def stage(store: Store, path: Path, filename: str, digest: Digest) -> Staged:
         digest,
         filename,
         lambda staging: _unpack(path, filename, digest, staging),
-        lambda: find(store, digest, filename).entry,
+        lambda: find(store, digest, filename, damaged).entry,
+        damaged,
     )
 
 
 def stage_bytecode(
-    store: Store, entry: Entry, tag: str, interpreter: str, compile_into: Compile
+    store: Store,
+    entry: Entry,
+    tag: str,
+    interpreter: str,
+    compile_into: Compile,
+    damaged: Container[Identity] = (),
 ) -> Staged:
     """Put the bytecode of ``entry`` for ``interpreter`` into its shard of ``store``.
 
@@ -101,7 +114,23 @@ def stage_bytecode(
         f"{digest}.{tag}",
         f"the bytecode of {entry.manifest.filename}",
         lambda staging: _gather(staging, digest, interpreter, compile_into),
-        lambda: find_bytecode(store, digest, tag, interpreter).entry,
+        lambda: find_bytecode(store, digest, tag, interpreter, damaged).entry,
+        damaged,
+    )
+
+
+def stage_note(store: Store, area: str, key: Digest, name: str, data: bytes) -> Staged:
+    """Put ``data`` into the one file ``name`` of an entry ``key`` in ``area``. Raises
+    NotPublished."""
+    return _stage(
+        store,
+        area,
+        key,
+        key,
+        f"a note in {area}",
+        lambda staging: _write_down(staging, key, name, data),
+        lambda: find_note(store, area, key).entry,
+        (),
     )
 
 
@@ -113,19 +142,20 @@ def _stage(
     what: str,
     fill: Callable[[Path], Manifest],
     find_usable: Callable[[], Entry | None],
+    damaged: Container[Identity],
 ) -> Staged:
     try:
         shard = store.shard(area, digest)
-        _sweep(shard)
+        sweep(shard)
         staging = shard / f".new-{linker.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
         linker.make_directory(staging, 0o700)
-        _in_use.add(staging.name)
+        in_use.add(staging.name)
     except OSError as error:
         kind = NotWritable if error.errno in _READ_ONLY else NotPublished
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
     try:
         manifest = fill(staging)
-        return Staged(_entry_of(staging, manifest), area, name, what, find_usable)
+        return Staged(_entry_of(staging, manifest), area, name, what, find_usable, damaged)
     except OSError as error:
         _discard(staging)
         raise NotPublished(f"{store.path} cannot take {what}: {reason(error)}") from error
@@ -205,7 +235,7 @@ def _retire(target: Path, staged: Staged) -> bool:
         return False
     if not os.path.isdir(target / "files") or os.path.islink(target):
         return False  # not what we make; it is left alone and gone around
-    dead = target.with_name(f".dead-{target.name}-{secrets.token_hex(4)}")
+    dead = target.with_name(f"{DEAD}{target.name}-{secrets.token_hex(4)}")
     os.rename(target, dead)
     _discard(dead)
     return True
@@ -222,6 +252,9 @@ def _discard(path: Path) -> None:
 
 
 def _is_useless(target: Path, staged: Staged) -> bool:
+    status = os.lstat(target)
+    if (status.st_dev, status.st_ino) in staged.damaged:
+        return True
     if staged.area == WHEELS:
         return is_damaged(target, staged.entry.manifest.digest)
     return staged.find_usable() is None
@@ -275,10 +308,23 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
     files, directories = [], {staging, top}
     for path in made:
         _note_parents(path, top, directories)
-        size = linker.finish_file(top / path, _FILE, now)
-        files.append(StoredFile(path, size, "", False, now))
+        linker.finish_file(top / path, _FILE, now)
+        sha256, size = wheel.digest_of(top / path)
+        files.append(StoredFile(path, size, sha256, False, now))
     manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
     _complete(staging, manifest, directories)
+    return manifest
+
+
+def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
+    now = int(time.time())
+    top = staging / "files"
+    linker.make_directory(top, 0o700)
+    with linker.create_file(top / name, _FILE, now) as target:
+        linker.write_all(target, data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    manifest = Manifest(NOTE, key, 0, (StoredFile(name, len(data), sha256, False, now),))
+    _complete(staging, manifest, {staging, top})
     return manifest
 
 
@@ -336,24 +382,3 @@ def _decompressed(source: IO[bytes], archive: str) -> Iterator[bytes]:
         if error.errno is None:  # bz2 says so of a broken stream; the disk's errors have numbers
             raise UnusualWheel(f"{archive}: {error}") from error
         raise
-
-
-def _sweep(shard: Path) -> None:
-    """Remove staging directories that killed publishers of ours left in ``shard``, once a run:
-    listing it takes the longer the more the store holds."""
-    if shard in _swept:
-        return
-    _swept.add(shard)
-    for left in shard.glob(".new-*"):
-        if left.name in _in_use:
-            continue
-        try:
-            status = left.lstat()
-            if status.st_uid != trust.user_id() or not stat.S_ISDIR(status.st_mode):
-                continue
-            _, host, pid, _ = left.name.split("-", 3)
-            old = time.time() - status.st_mtime > _STALE
-            if old if host != linker.HOST else not linker.alive(int(pid)):
-                linker.remove_tree(left)
-        except (OSError, ValueError):
-            continue  # a neighbour removed it, or it is not one of ours

@@ -1,0 +1,36 @@
+"""Letting complete distributions appear: all made durable by one sync, then shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import methodcaller
+
+from pip_sharedcache.linker.placement import Placement
+
+
+def show(placements: Sequence[Placement]) -> None:
+    """Make complete ``placements`` durable, then let pip see them. Raises OSError, the first one,
+    when all others are done; those that cannot appear are undone."""
+    first: OSError | None = None
+    ready = list(placements)
+    synchronised: set[int] = set()
+    steps: tuple[Callable[[Placement], None], ...] = (
+        methodcaller("record"),
+        methodcaller("flush", synchronised),
+        methodcaller("reveal"),
+    )
+    try:
+        for step in steps:
+            for placement in list(ready):
+                try:
+                    step(placement)
+                except OSError as error:
+                    ready.remove(placement)
+                    placement.undo()
+                    first = first or error
+    except BaseException:  # Ctrl-C: each is whole or absent; undo spares what is visible
+        for placement in ready:
+            placement.undo()
+        raise
+    if first is not None:
+        raise first

@@ -1,0 +1,37 @@
+"""What killed publishers leave behind: staging directories that nobody fills any more."""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+
+from pip_sharedcache import linker, trust
+
+_STALE = 6 * 3600  # seconds after which a staging directory of ours on another host is left over
+
+#: Staging directories of this process. In a container an earlier process may have had its number.
+in_use: set[str] = set()
+_swept: set[Path] = set()
+
+
+def sweep(shard: Path) -> None:
+    """Remove staging directories that killed publishers of ours (as root: anybody's) left in
+    ``shard``, once a run: listing it takes the longer the more the store holds."""
+    if shard in _swept:
+        return
+    _swept.add(shard)
+    for left in shard.glob(".new-*"):
+        if left.name in in_use:
+            continue
+        try:
+            status = left.lstat()
+            foreign = trust.user_id() not in (0, status.st_uid)
+            if foreign or not stat.S_ISDIR(status.st_mode):
+                continue
+            _, host, pid, _ = left.name.split("-", 3)
+            old = time.time() - status.st_mtime > _STALE
+            if old if host != linker.HOST else not linker.alive(int(pid)):
+                linker.remove_tree(left)
+        except (OSError, ValueError):
+            continue  # a neighbour removed it, or it is not one of ours

@@ -1,0 +1,32 @@
+"""Which store a run uses, whom it believes there, and whether it answers at all."""
+
+from __future__ import annotations
+
+from pip_sharedcache import trust
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import StoreUnusable
+from pip_sharedcache.processes import answers
+from pip_sharedcache.store.layout import Store
+
+
+def open_store(settings: Settings, *, answers_within: float = 0) -> Store:
+    """The store that ``settings`` name; a private one is made. Raises StoreUnusable, also where
+    nothing is heard of it ``answers_within`` so many seconds (0: waits for ever)."""
+    if settings.dir is None:
+        raise StoreUnusable(
+            "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
+        )
+    if answers_within and not settings.private and not answers(settings.dir, answers_within):
+        raise StoreUnusable(
+            f"{settings.dir} does not answer for {answers_within:g} seconds",
+            "its file system may be away",
+        )
+    store = Store.open(settings.dir, private=settings.private)
+    if trust.user_id() == 0 and not settings.dir_administered:
+        # Through sudo it may be anybody who chose the store, and owns it.
+        store.trust = store.trust.without_owner(
+            f"is not believed by root in a store that was named by {settings.dir_source}"
+        )
+    for names in settings.trust:
+        store.narrow(names, "is not named in the setting trust")
+    return store

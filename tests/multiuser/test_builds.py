@@ -1,0 +1,217 @@
+"""Wheels that pip built: shared where the store's owner allows it, from trusted publishers only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from multiuser.test_shared_store import Site, entries, running_site
+from support.accounts import Account, Accounts, run_as
+from support.environments import Environment
+from support.probes import needs, setpriv, tmpfs
+from support.trees import differences, snapshot
+
+pytestmark = [pytest.mark.multiuser, needs(tmpfs, setpriv)]
+
+_BACKEND = """
+import os, zipfile
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    with open(os.environ["BUILD_LOG"], "a") as log:
+        log.write("built\\n")
+    filename = "built-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(wheel_directory, filename), "w") as archive:
+        archive.writestr("built.py", "SETTINGS = %r\\n" % (config_settings,))
+        archive.writestr(
+            "built-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0\\n"
+        )
+        archive.writestr(
+            "built-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+        )
+        archive.writestr("built-1.0.dist-info/RECORD", "")
+    return filename
+"""
+_PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+
+class Workshop:
+    """A site whose index has an sdist, and a note of how often that was built."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.log = site.base / "built"
+        self.project = site.base / "project"
+        self.project.mkdir()
+        (self.project / "pyproject.toml").write_text(_PROJECT)
+        (self.project / "backend.py").write_text(_BACKEND)
+        self.sdist = site.wheels / "built-1.0.tar.gz"
+        with tarfile.open(self.sdist, "w:gz") as archive:
+            archive.add(self.project, "built-1.0")
+
+    def make_store(self, maker: Account | None, *options: str) -> Path:
+        store = self.site.directory(maker) / "store"
+        command = self.site.template.command(
+            "store", "init", "--group", "pkgshare", *options, store
+        )
+        run_as(maker, command, env=self.site.settings(), check=True)
+        return store
+
+    def install(
+        self, account: Account | None, store: Path | None, *arguments: str, **changes: str | None
+    ) -> tuple[Environment, str, int]:
+        """Install in a new environment: that, what was said, and how often it was built for it.
+        Without a store: by plain pip."""
+        environment = self.site.environment(account)
+        self.log.write_text("")
+        self.log.chmod(0o666)
+        words = ("install", *(arguments or ("built",)))
+        command = environment.command(*words) if store else environment.plain(*words)
+        env = self.site.settings(store, BUILD_LOG=str(self.log), **changes)
+        done = run_as(account, command, env=env, check=True)
+        return environment, done.stdout + done.stderr, self.log.read_text().count("built")
+
+
+@pytest.fixture(scope="module")
+def workshop(accounts: Accounts, public_python: Path) -> Iterator[Workshop]:
+    with running_site(accounts, public_python) as site:
+        yield Workshop(site)
+
+
+@pytest.fixture(autouse=True)
+def _environments_removed(workshop: Workshop) -> Iterator[None]:
+    yield
+    workshop.site.remove_environments()
+
+
+def test_what_one_built_the_next_one_has(workshop: Workshop) -> None:
+    site = workshop.site
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = workshop.make_store(None, "--builds")
+    _, _, built = workshop.install(usera, store)
+    assert built == 1
+    expected, _, _ = workshop.install(userb, None)
+    environment, said, built = workshop.install(userb, store)
+    assert built == 0
+    assert f"built-1.0-py3-none-any.whl from the shared store, built by {usera.name}" in said
+    assert differences(snapshot(expected.prefix), snapshot(environment.prefix)) == []
+    (note,) = (store / "builds").glob("*/*/files/build.json")
+    details = json.loads(note.read_text())["details"]
+    assert details["by"] == usera.name
+    assert details["source"].endswith("/built-1.0.tar.gz")
+    assert {"on", "at", "python"} <= details.keys()
+    assert note.stat().st_uid == usera.uid
+
+
+def test_the_owner_must_allow_it(workshop: Workshop) -> None:
+    site = workshop.site
+    store = workshop.make_store(None)
+    for _ in range(2):
+        assert workshop.install(site.accounts.usera, store)[2] == 1
+    assert entries(store) == []
+    assert list((store / "builds").glob("*/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["built"], {"PIP_SHAREDCACHE_BUILD_SALT": "other-mpi"}),
+        (["built"], {"CFLAGS": "-march=native"}),
+        (["-C", "fast=yes", "built"], {}),
+    ],
+    ids=["salt", "compiler flags", "config settings"],
+)
+def test_another_build_is_not_taken_for_it(
+    workshop: Workshop, arguments: list[str], changes: dict[str, str]
+) -> None:
+    site = workshop.site
+    store = workshop.make_store(None, "--builds")
+    assert workshop.install(site.accounts.usera, store)[2] == 1
+    for expected in (1, 0):
+        environment, _, built = workshop.install(site.accounts.userb, store, *arguments, **changes)
+        assert built == expected
+        wanted = "SETTINGS = {'fast': 'yes'}\n" if "-C" in arguments else "SETTINGS = None\n"
+        assert (environment.site_packages / "built.py").read_text() in (
+            wanted,
+            wanted.replace("None", "{}"),
+        )
+
+
+def test_who_is_not_trusted_has_built_for_nobody_else(workshop: Workshop) -> None:
+    site = workshop.site
+    store = workshop.make_store(site.accounts.usera, "--builds")
+    assert workshop.install(site.accounts.userb, store)[2] == 1
+    assert workshop.install(None, store)[2] == 1, "root believes no member"
+    other = workshop.make_store(None, "--builds")
+    assert workshop.install(site.accounts.userb, other)[2] == 1
+    narrow = {"PIP_SHAREDCACHE_TRUST": "owner"}
+    assert workshop.install(site.accounts.usera, other, **narrow)[2] == 1
+    assert workshop.install(site.accounts.usera, other, **narrow)[2] == 0, "his own"
+
+
+def test_with_required_hashes_it_is_built(workshop: Workshop) -> None:
+    site = workshop.site
+    store = workshop.make_store(None, "--builds")
+    workshop.install(site.accounts.usera, store)
+    digest = hashlib.sha256(workshop.sdist.read_bytes()).hexdigest()
+    wanted = site.directory() / "requirements.txt"
+    wanted.write_text(f"built==1.0 --hash=sha256:{digest}\n")
+    _, _, built = workshop.install(
+        site.accounts.userb, store, "--require-hashes", "-r", str(wanted)
+    )
+    assert built == 1
+
+
+def test_a_fixed_commit_is_shared_with_its_direct_url(workshop: Workshop) -> None:
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    site = workshop.site
+    repository = site.directory() / "repository"
+    shutil.copytree(workshop.project, repository)
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    for words in (["init", "-q", "."], ["add", "."], [*identity, "commit", "-qm", "one"]):
+        subprocess.run(["git", *words], cwd=repository, check=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    believing = repository.parent / "gitconfig"
+    believing.write_text("[safe]\n\tdirectory = *\n")
+    everybody = {"GIT_CONFIG_GLOBAL": str(believing)}
+    store = workshop.make_store(None, "--builds")
+    usera, userb = site.accounts.usera, site.accounts.userb
+    moving, fixed = (f"built @ git+{repository.as_uri()}{at}" for at in ("", f"@{head}"))
+    assert workshop.install(usera, store, moving, **everybody)[2] == 1
+    assert workshop.install(userb, store, moving, **everybody)[2] == 1, "it may be another one"
+    assert workshop.install(usera, store, fixed, **everybody)[2] == 1
+    expected, _, _ = workshop.install(userb, None, fixed, **everybody)
+    environment, _, built = workshop.install(userb, store, fixed, **everybody)
+    assert built == 0
+    urls = [
+        next(one.site_packages.glob("built-*/direct_url.json")).read_text()
+        for one in (expected, environment)
+    ]
+    assert urls[0] == urls[1]
+    assert differences(snapshot(expected.prefix), snapshot(environment.prefix)) == []
+
+
+def test_a_damaged_note_costs_a_build_and_no_more(workshop: Workshop) -> None:
+    site = workshop.site
+    store = workshop.make_store(None, "--builds")
+    workshop.install(site.accounts.usera, store)
+    (note,) = (store / "builds").glob("*/*/files/build.json")
+    note.chmod(0o644)
+    for text in ("{", "[]", '{"sha256": "x", "filename": "../x.whl", "details": {}}'):
+        note.write_text(text)
+        os.utime(note, (1, 1))
+        assert workshop.install(site.accounts.userb, store)[2] == 1
+        for own in (store / "builds").glob(f"*/*.{site.accounts.userb.uid}"):
+            shutil.rmtree(own)

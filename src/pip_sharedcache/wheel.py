@@ -10,10 +10,16 @@ import email
 import hashlib
 import stat
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+try:
+    import lzma
+except ImportError:  # a Python built without it, as zipfile allows
+    lzma = None  # type: ignore[assignment]
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
@@ -23,7 +29,21 @@ from pip_sharedcache.model import Digest
 #: pip's scheme keys (pip/_internal/models/scheme.py), the only ones valid below .data.
 SCHEME_KEYS = frozenset({"platlib", "purelib", "headers", "scripts", "data"})
 
+#: What zipfile and its decompressors raise for an archive that is not sound. ValueError covers
+#: names that are not UTF-8, RuntimeError a wrong password.
+BROKEN = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    NotImplementedError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    zlib.error,
+    *([lzma.LZMAError] if lzma else []),
+)
+
 _BLOCK = 1 << 20  # bytes
+_MOST_METADATA = 1 << 26  # bytes; more would be held in memory at once
 _ENCRYPTED = 0x1
 _NAME_LIMIT = 255  # bytes in one path component on every common Linux file system
 
@@ -43,12 +63,16 @@ class Member:
 
 def digest_of(path: Path) -> tuple[Digest, int]:
     """sha256 and size in bytes of the file ``path``. Raises OSError."""
-    hasher = hashlib.sha256()
-    size = 0
     with path.open("rb") as file:
-        for block in blocks(file):
-            hasher.update(block)
-            size += len(block)
+        return digest_of_blocks(blocks(file))
+
+
+def digest_of_blocks(pieces: Iterable[bytes]) -> tuple[Digest, int]:
+    """sha256 and size in bytes of all ``pieces`` together. Raises what reading them raises."""
+    hasher, size = hashlib.sha256(), 0
+    for piece in pieces:
+        hasher.update(piece)
+        size += len(piece)
     return Digest(hasher.hexdigest()), size
 
 
@@ -56,6 +80,18 @@ def blocks(file: IO[bytes]) -> Iterator[bytes]:
     """The rest of ``file`` in pieces of at most 1 MiB."""
     while block := file.read(_BLOCK):
         yield block
+
+
+def content(archive: zipfile.ZipFile, member: Member) -> Iterator[bytes]:
+    """The bytes of ``member``, in pieces. Raises UnusualWheel or one of BROKEN where the archive
+    is not sound, OSError where it cannot be read."""
+    try:
+        with archive.open(member.info) as source:
+            yield from blocks(source)
+    except OSError as error:
+        if error.errno is None:  # bz2 says so of a broken stream; the disk's errors have numbers
+            raise UnusualWheel(f"{archive.filename}: {error}") from error
+        raise
 
 
 def names_in(path: str) -> list[str] | None:
@@ -96,6 +132,8 @@ def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:
     for required in ("METADATA", "RECORD", "WHEEL"):
         if f"{directory}/{required}" not in paths:
             raise UnusualWheel(f"{filename}: has no {required}")
+    if archive.getinfo(f"{directory}/METADATA").file_size > _MOST_METADATA:
+        raise UnusualWheel(f"{filename}: its METADATA is too large")
     metadata = email.message_from_bytes(archive.read(f"{directory}/METADATA"))
     if canonicalize_name(str(metadata["Name"])) != name:
         raise UnusualWheel(f"{filename}: its METADATA is for {metadata['Name']!r}")

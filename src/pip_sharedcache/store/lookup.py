@@ -153,7 +153,7 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
     OSError."""
     name = entry.manifest.filename
     with hold(entry) as held:
-        if _is_hollow(held.file_status(name)):
+        if is_hollow(held.file_status(name)):
             return False
         source = os.fdopen(held.open_file(name), "rb")
     with source, linker.create_file(target, 0o600) as copy:
@@ -165,7 +165,7 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
     return False
 
 
-def _is_hollow(status: os.stat_result) -> bool:
+def is_hollow(status: os.stat_result) -> bool:
     """Whether a file is mostly holes: no wheel is, but a planted one could fill our disk."""
     return hasattr(status, "st_blocks") and status.st_blocks * 512 < status.st_size // 2
 

@@ -6,22 +6,14 @@ Losing that race is not an error.
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import secrets
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-
-try:
-    import lzma
-except ImportError:  # a Python built without it, as zipfile allows
-    lzma = None  # type: ignore[assignment]
 
 from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel, reason
@@ -42,19 +34,8 @@ logger = logging.getLogger(__name__)
 #: Fills a directory with bytecode: what it made, and which sources do not compile.
 Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
 
-_FILE, _PROGRAM, _DIRECTORY = 0o444, 0o555, 0o555
-#: What zipfile and its decompressors raise for an archive that is not sound. ValueError covers
-#: names that are not UTF-8, RuntimeError a wrong password.
-_BROKEN_ARCHIVE = (
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-    NotImplementedError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    zlib.error,
-    *([lzma.LZMAError] if lzma else []),
-)
+#: The modes of all that lies in an entry.
+FILE, PROGRAM, DIRECTORY = 0o444, 0o555, 0o555
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -278,7 +259,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
     """
     now = int(time.time())
     copy = staging / filename
-    with path.open("rb") as source, linker.create_file(copy, _FILE, now) as target:
+    with path.open("rb") as source, linker.create_file(copy, FILE, now) as target:
         copied, size = _write(wheel.blocks(source), target)
     if copied != digest:
         raise NotPublished(f"{path} changed while it was read")
@@ -291,7 +272,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
                 target_path = staging / "files" / member.path
                 _make_directories(target_path.parent, directories)
                 files.append(_extract(archive, member, target_path, now))
-    except _BROKEN_ARCHIVE as error:
+    except wheel.BROKEN as error:
         raise UnusualWheel(f"{filename}: {error}") from error
     manifest = Manifest(filename, digest, size, tuple(files))
     _complete(staging, manifest, directories)
@@ -308,7 +289,7 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
     files, directories = [], {staging, top}
     for path in made:
         _note_parents(path, top, directories)
-        linker.finish_file(top / path, _FILE, now)
+        linker.finish_file(top / path, FILE, now)
         sha256, size = wheel.digest_of(top / path)
         files.append(StoredFile(path, size, sha256, False, now))
     manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
@@ -320,10 +301,9 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     now = int(time.time())
     top = staging / "files"
     linker.make_directory(top, 0o700)
-    with linker.create_file(top / name, _FILE, now) as target:
-        linker.write_all(target, data)
-    sha256 = hashlib.sha256(data).hexdigest()
-    manifest = Manifest(NOTE, key, 0, (StoredFile(name, len(data), sha256, False, now),))
+    with linker.create_file(top / name, FILE, now) as target:
+        sha256, size = _write([data], target)
+    manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
     _complete(staging, manifest, {staging, top})
     return manifest
 
@@ -339,10 +319,10 @@ def _note_parents(path: str, top: Path, directories: set[Path]) -> None:
 
 def _complete(staging: Path, manifest: Manifest, directories: set[Path]) -> None:
     """Write the manifest, and take the write bits away."""
-    with linker.create_file(staging / MANIFEST, _FILE, int(time.time())) as target:
+    with linker.create_file(staging / MANIFEST, FILE, int(time.time())) as target:
         linker.write_all(target, manifest.to_json().encode("utf-8"))
     for directory in sorted(directories, key=lambda item: len(item.parts), reverse=True):
-        linker.set_directory(directory, _DIRECTORY)
+        linker.set_directory(directory, DIRECTORY)
 
 
 def _make_directories(path: Path, known: set[Path]) -> None:
@@ -355,30 +335,19 @@ def _make_directories(path: Path, known: set[Path]) -> None:
 def _extract(
     archive: zipfile.ZipFile, member: wheel.Member, target_path: Path, mtime: int
 ) -> StoredFile:
-    mode = _PROGRAM if member.executable else _FILE
-    with (
-        archive.open(member.info) as source,
-        linker.create_file(target_path, mode, mtime) as target,
-    ):
-        sha256, size = _write(_decompressed(source, archive.filename or ""), target)
+    mode = PROGRAM if member.executable else FILE
+    with linker.create_file(target_path, mode, mtime) as target:
+        sha256, size = _write(wheel.content(archive, member), target)
     return StoredFile(member.path, size, sha256, member.executable, mtime)
 
 
 def _write(blocks: Iterable[bytes], target: int) -> tuple[str, int]:
     """Write ``blocks`` to the descriptor ``target``; return their sha256 in hexadecimal and their
     size in bytes. Raises OSError."""
-    hasher, size = hashlib.sha256(), 0
-    for block in blocks:
-        hasher.update(block)
-        size += len(block)
-        linker.write_all(target, block)
-    return hasher.hexdigest(), size
 
+    def written() -> Iterator[bytes]:
+        for block in blocks:
+            linker.write_all(target, block)
+            yield block
 
-def _decompressed(source: IO[bytes], archive: str) -> Iterator[bytes]:
-    try:
-        yield from wheel.blocks(source)
-    except OSError as error:
-        if error.errno is None:  # bz2 says so of a broken stream; the disk's errors have numbers
-            raise UnusualWheel(f"{archive}: {error}") from error
-        raise
+    return wheel.digest_of_blocks(written())

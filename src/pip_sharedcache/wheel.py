@@ -31,7 +31,7 @@ SCHEME_KEYS = frozenset({"platlib", "purelib", "headers", "scripts", "data"})
 
 #: What zipfile and its decompressors raise for an archive that is not sound. ValueError covers
 #: names that are not UTF-8, RuntimeError a wrong password.
-BROKEN = (
+BROKEN: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     NotImplementedError,

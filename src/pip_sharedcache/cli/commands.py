@@ -9,11 +9,11 @@ import argparse
 from collections.abc import Sequence
 
 from pip_sharedcache import __version__
-from pip_sharedcache.cli import collecting, stores
+from pip_sharedcache.cli import collecting, stores, verifying
 from pip_sharedcache.cli.output import Output
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
-_MODULES = (stores, collecting)
+_MODULES = (stores, collecting, verifying)
 
 
 def store_command(arguments: Sequence[str]) -> int:

@@ -40,17 +40,18 @@ class Output:
     def result(self, data: Any) -> None:
         """The whole result, for programs."""
         if self.as_json:
-            print(json.dumps(data, indent=2, ensure_ascii=False))
+            # In ASCII: names in a store may be no text at all.
+            print(json.dumps(data, indent=2))
 
     def say(self, line: str) -> None:
         """A line for people."""
         if not self.as_json and not self.quiet:
-            print(line)
+            print(_shown(line))
 
     def find(self, line: str) -> None:
         """A finding, for people: quiet or not."""
         if not self.as_json:
-            print(line)
+            print(_shown(line))
 
     def detail(self, line: str) -> None:
         """A line for people who asked for more."""
@@ -59,7 +60,7 @@ class Output:
 
     def warn(self, line: str) -> None:
         """What went wrong on the way."""
-        print(f"WARNING: {line}", file=sys.stderr)
+        print(f"WARNING: {_shown(line)}", file=sys.stderr)
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Columns for people."""
@@ -81,3 +82,12 @@ class Output:
             yield piece
         if shown and last:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _shown(line: str) -> str:
+    """``line`` with what is not to reach a terminal escaped: anybody who publishes gives names to
+    files, and a name may hold control sequences, line breaks, or bytes that are no text."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in line
+    )

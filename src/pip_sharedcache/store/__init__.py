@@ -9,6 +9,7 @@ from pip_sharedcache.store.collect import (
     inventory,
     retire,
 )
+from pip_sharedcache.store.heal import heal
 from pip_sharedcache.store.layout import Store, survey
 from pip_sharedcache.store.lookup import (
     Found,
@@ -21,14 +22,17 @@ from pip_sharedcache.store.lookup import (
 from pip_sharedcache.store.marks import forget, linked, mark, register, used
 from pip_sharedcache.store.opening import open_store
 from pip_sharedcache.store.publish import Staged, publish, reveal, stage, stage_bytecode
+from pip_sharedcache.store.verify import Damage, Verdict, verify
 
 __all__ = [
     "GRACE",
     "Build",
+    "Damage",
     "Found",
     "Item",
     "Staged",
     "Store",
+    "Verdict",
     "choose",
     "copy_wheel",
     "delete_retired",
@@ -37,6 +41,7 @@ __all__ = [
     "find_bytecode",
     "find_retired",
     "forget",
+    "heal",
     "hold",
     "inventory",
     "key_of",
@@ -52,4 +57,5 @@ __all__ = [
     "stage_bytecode",
     "survey",
     "used",
+    "verify",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import total_size
 from pip_sharedcache.store.layout import BYTECODE, DEAD, SHARDS, WHEELS, Store
 from pip_sharedcache.store.leftovers import sweep
-from pip_sharedcache.store.lookup import read_manifest
+from pip_sharedcache.store.lookup import read_manifest, wheel_name
 
 #: Seconds. What was used within that time may be in the hands of an installation under way; what
 #: was retired longer ago is in nobody's.
@@ -33,9 +34,9 @@ _NAME = re.compile(r"(?P<digest>[0-9a-f]{64})(?P<rest>\..+)?")
 class Item:
     """One entry in the store, whoever published it.
 
-    ``title``: the wheel's file name, or what bytecode is for; ``size``: bytes of its files and of
-    its wheel; ``used``: when it was used last or else published, seconds since the epoch;
-    ``damage``: why it cannot be read, or "".
+    ``title``: the wheel's file name, or what bytecode is for; ``publisher``: -1 where not even
+    that can be told; ``size``: bytes of its files and of its wheel; ``used``: when it was used last
+    or else published, seconds since the epoch; ``damage``: why it cannot be read, or "".
     """
 
     path: Path
@@ -76,14 +77,23 @@ def _item(shard: Directory, area: str, name: str, used: dict[str, int]) -> Itera
                 title, size = manifest.filename, manifest.size + total_size(manifest.files)
             except (DamagedEntry, OSError) as error:
                 damage = reason(error) if isinstance(error, OSError) else str(error)
+                title = wheel_name(held) or name
     except FileNotFoundError:
         return
     except OSError as error:
-        yield Item(shard.path / name, area, name, -1, 0, 0, 0, reason(error))
+        publisher = _owner_of(shard, name)
+        yield Item(shard.path / name, area, name, publisher, 0, 0, 0, reason(error))
         return
     published = int(status.st_mtime)
     last = max(published, used.get(name, 0))
     yield Item(held.path, area, title, status.st_uid, size, published, last, damage)
+
+
+def _owner_of(shard: Directory, name: str) -> int:
+    try:
+        return shard.file_status(name).st_uid
+    except OSError:
+        return -1
 
 
 def choose(
@@ -145,10 +155,14 @@ def delete_retired(store: Store, grace: float = GRACE) -> tuple[int, list[tuple[
         sweep(shard)
         for path in sorted(shard.glob(f"{DEAD}*")):
             try:
+                status = path.lstat()
                 # rename(2) sets the time of the last status change.
-                if path.lstat().st_ctime > time.time() - grace:
+                if status.st_ctime > time.time() - grace:
                     continue
-                linker.remove_tree(path)
+                if stat.S_ISDIR(status.st_mode):
+                    linker.remove_tree(path)
+                else:  # verify --fix took away what was in the place of an entry
+                    path.unlink()
                 deleted += 1
             except FileNotFoundError:
                 continue  # somebody else did

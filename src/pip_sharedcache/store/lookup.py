@@ -231,6 +231,13 @@ def read_manifest(held: Directory) -> tuple[Manifest, os.stat_result]:
         raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
 
 
+def wheel_name(held: Directory) -> str:
+    """The name of the one file in a held entry that is called like a wheel, where the manifest
+    does not tell; "" where there is none. Raises OSError."""
+    names = [name for name in held.names() if name.endswith(".whl")]
+    return names[0] if len(names) == 1 else ""
+
+
 def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:
     """Read and check an entry's manifest. Raises DamagedEntry, OSError."""
     manifest, record = read_manifest(held)

@@ -1,0 +1,108 @@
+"""Checking what the store holds, byte by byte, and healing it: verify."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from pip_sharedcache import trust
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.errors import StoreUnusable, UsageError, reason
+from pip_sharedcache.store import Item, Store, Verdict, heal, inventory, verify
+
+_FEWEST_DIGITS = 6  # of a digest's beginning; fewer are a name: "bad" and "face" are both
+
+
+def add(commands: Any) -> None:
+    """Name the commands of this module."""
+    parser = commands.add_parser(
+        "verify",
+        help="check every byte of what the store holds",
+        description="Checks every file of every entry against the entry's own wheel, whose digest "
+        "is the entry's name. Exit status 1 where something is damaged, healed or not.",
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a distribution, or the beginning of a digest"
+    )
+    parser.add_argument(
+        "--fix", action="store_true", help="heal what is yours (as root: anybody's)"
+    )
+    Output.add_options(parser)
+    parser.set_defaults(run=_verify)
+
+
+def _verify(chosen: argparse.Namespace, output: Output) -> int:
+    store = store_in_use(output)
+    items = _named(list(inventory(store, {})), chosen.names)
+    damaged: list[dict[str, Any]] = []
+    checked = 0
+    try:
+        for verdict in output.progress(verify(items), "Checked", len(items)):
+            if verdict is None:
+                continue  # gone meanwhile
+            checked += 1
+            if verdict.damage:
+                damaged.append(_tell(store, verdict, output, fix=chosen.fix))
+            else:
+                output.detail(f"{verdict.item.path}: {verdict.item.title} is sound")
+    except OSError as error:
+        raise StoreUnusable(
+            f"{store.path} cannot be verified: {reason(error)}", f"{checked} entries were"
+        ) from error
+    healed = sum(bool(facts["healed"]) for facts in damaged)
+    output.result({"checked": checked, "damaged": damaged})
+    line = f"Checked {checked} entries of {store.path}: "
+    line += f"{len(damaged)} damaged" if damaged else "all are sound"
+    output.say(line + (f", {healed} of them healed." if damaged and chosen.fix else "."))
+    return FINDINGS if damaged else FINE
+
+
+def _tell(store: Store, verdict: Verdict, output: Output, *, fix: bool) -> dict[str, Any]:
+    """Say what is damaged in an entry and, if it is to be healed, what was done; the same for
+    programs."""
+    item, who = verdict.item, trust.user_name(verdict.item.publisher)
+    for damage in verdict.damage:
+        path = item.path / damage.path
+        output.find(f"{path} {damage.what} ({item.title}, published by {who})")
+    healed, how = heal(store, verdict) if fix else (None, "")
+    if how:
+        output.find(f"{item.path} of {who}: {how}")
+    return {
+        "path": str(item.path),
+        "area": item.area,
+        "title": item.title,
+        "sha256": item.digest,
+        "publisher": who,
+        "damage": [vars(damage) for damage in verdict.damage],
+        "healed": healed,
+        "what_was_done": how or None,
+    }
+
+
+def _named(items: Sequence[Item], names: Sequence[str]) -> list[Item]:
+    """Those of ``items`` that ``names`` name, with their bytecode; all where there are no names.
+    Raises UsageError for a name that nothing has."""
+    if not names:
+        return list(items)
+    digests: set[str] = set()
+    for name in names:
+        found = {item.digest for item in items if _has_name(item, name)}
+        if not found:
+            raise UsageError(
+                f"The store holds nothing called {name}", "pip-sharedcache store list shows all"
+            )
+        digests |= found
+    return [item for item in items if item.digest in digests]
+
+
+def _has_name(item: Item, name: str) -> bool:
+    if len(name) >= _FEWEST_DIGITS and item.digest.startswith(name.lower()):
+        return True
+    distribution = item.title.partition("-")[0]
+    return item.title.endswith(".whl") and canonicalize_name(distribution) == canonicalize_name(
+        name
+    )

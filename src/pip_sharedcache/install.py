@@ -93,8 +93,8 @@ class Session:
             found = stores.find(self.store, digest, filename, self.repairs.spoiled)
             for objection in found.objections:
                 self.say_once(f"Shared store: {objection}")
-            if found.entry is None and found.doubtful is not None:
-                self.repairs.note(found.doubtful)
+            if found.damaged:
+                self.repairs.note(digest, found.damaged)
             if found.entry is not None:
                 self._found[digest, filename] = found.entry
                 return found.entry

@@ -27,10 +27,9 @@ class Repairs:
         self._wheels: dict[Digest, tuple[Entry, Path]] = {}
         self._bytecode: dict[Digest, Entry] = {}
 
-    def note(self, doubtful: Entry) -> None:
-        """Looking up gave no more than this; what was wrong is said already."""
-        if not doubtful.manifest.files:  # damaged, not only somebody's who is not trusted
-            self._owners[doubtful.manifest.digest] = trust.user_name(doubtful.publisher)
+    def note(self, digest: Digest, owner: str) -> None:
+        """Looking up gave only a damaged entry of ``owner``; what is wrong with it is said."""
+        self._owners[digest] = owner
 
     def spoil(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is, once: thousands of its files

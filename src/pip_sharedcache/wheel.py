@@ -82,6 +82,15 @@ def blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
+def outline(archive: zipfile.ZipFile) -> set[tuple[str, int, bool]]:
+    """Path, size in bytes and executable bit of every file in ``archive``."""
+    return {
+        (info.filename, info.file_size, _is_executable(info))
+        for info in archive.infolist()
+        if not info.filename.endswith("/")
+    }
+
+
 def content(archive: zipfile.ZipFile, member: Member) -> Iterator[bytes]:
     """The bytes of ``member``, in pieces. Raises UnusualWheel or one of BROKEN where the archive
     is not sound, OSError where it cannot be read."""

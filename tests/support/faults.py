@@ -57,6 +57,9 @@ def faults_of_entry(entry: Path) -> list[str]:
             wheel = entry / manifest["filename"]
             if digest(wheel) != manifest["sha256"] or wheel.stat().st_size != manifest["size"]:
                 found.append("the wheel has another content")
+        times = {int((entry / name).stat().st_mtime) for name in expected}
+        if times - {row[4] for row in manifest["files"]} and manifest["files"]:
+            found.append("the manifest or the wheel has another time than the files")
         for name, size, sha256, executable, mtime in manifest["files"]:
             path = entry / "files" / name
             expected[f"files/{name}"] = 0o555 if executable else 0o444

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from pip_sharedcache import linker
+from pip_sharedcache import linker, wheel
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import guards, seams
@@ -148,9 +148,15 @@ class Swap:
         if placement is None or self.session is None or bound is None:
             return info_directory, metadata
         staged = placement.stage(info_directory)
+        archive = bound["wheel_zip"]
+        manifest = placement.entry.manifest
+        if wheel.outline(archive) != {(f.path, f.size, f.executable) for f in manifest.files}:
+            where = placement.entry.path
+            self._doubt(self.session, placement, f"{where} does not list the files of its wheel")
+            placement.take_nothing()
+            return staged, metadata
         if self._compiles:
             self.session.provide_bytecode(placement)
-        archive = bound["wheel_zip"]
         left = placement.take_over(archive.namelist(), compiles=self._compiles)
         archive.namelist = lambda: left  # what pip's loop goes through
         return staged, metadata

@@ -161,6 +161,8 @@ class Linker:
         except OSError as error:
             raise _damaged(entry, job.file, reason(error)) from error
         _check(entry, publisher, job.file, status)
+        if trust.OWNERS_MEAN_SOMETHING and bool(status.st_mode & 0o111) != job.file.executable:
+            raise _damaged(entry, job.file, "has another mode than was published")
         if self.hashes:
             with _opened(entry, job.file) as descriptor:
                 _check_hash(entry, job.file, descriptor)

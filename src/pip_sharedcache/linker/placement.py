@@ -138,6 +138,10 @@ class Placement:
                 self._taken[name] = file
         return left
 
+    def take_nothing(self) -> None:
+        """Leave every file to pip: the manifest is not to be believed."""
+        self._wheel.files.clear()
+
     def _take_bytecode(self, name: str) -> bool:
         """Whether nothing is left to be compiled for ``name``: it is no source, its bytecode is
         there, or it does not compile."""

@@ -30,12 +30,13 @@ _MOST_BESIDE = 16
 @dataclass(frozen=True)
 class Found:
     """What looking up a digest gave: a usable ``entry``, or a ``doubtful`` one (of a publisher who
-    is not trusted, or damaged), whose wheel may be copied and checked; and why others were passed
-    over (``objections``)."""
+    is not trusted, or damaged), whose wheel may be copied and checked; why others were passed
+    over (``objections``); and who published the one that is ``damaged``, "" if none is."""
 
     entry: Entry | None = None
     doubtful: Entry | None = None
     objections: tuple[str, ...] = ()
+    damaged: str = ""
 
 
 def find(store: Store, digest: Digest, filename: str, without: Container[Identity] = ()) -> Found:
@@ -73,6 +74,7 @@ def _search(
 ) -> Found:
     objections: list[str] = []
     doubtful: Entry | None = None
+    damaged = ""
     with ExitStack() as stack:
         try:
             top = stack.enter_context(Directory.open(store.path))
@@ -99,11 +101,13 @@ def _search(
                         raise
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                objections.append(f"{shard.path / name} cannot be read: {reason(error)}")
-                continue
-            except DamagedEntry as error:
-                objections.append(f"{error} (published by {_publisher(shard, name)})")
+            except (DamagedEntry, OSError) as error:
+                who = _publisher(shard, name)
+                damaged = damaged or who
+                what = str(error)
+                if isinstance(error, OSError):
+                    what = f"{shard.path / name} cannot be read: {reason(error)}"
+                objections.append(f"{what} (published by {who})")
                 continue
             if entry.manifest.filename != filename:
                 continue
@@ -114,7 +118,7 @@ def _search(
                 f"wheels of {who} in {store.path} are checked in a copy, since {who} {objection}"
             )
             doubtful = doubtful or entry
-    return Found(None, doubtful, tuple(objections))
+    return Found(None, doubtful, tuple(objections), damaged)
 
 
 def _wheel_alone(
@@ -244,6 +248,8 @@ def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entr
     plain = manifest.filename.isprintable() and "/" not in manifest.filename
     if manifest.digest != digest or not plain:
         raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
+    if manifest.files and int(record.st_mtime) != manifest.files[0].mtime:  # all have one time
+        raise DamagedEntry(f"{held.path / MANIFEST} was changed after it was published")
     _check_owner(held, MANIFEST, record, status)
     return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
 

@@ -275,7 +275,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
     except wheel.BROKEN as error:
         raise UnusualWheel(f"{filename}: {error}") from error
     manifest = Manifest(filename, digest, size, tuple(files))
-    _complete(staging, manifest, directories)
+    _complete(staging, manifest, directories, now)
     return manifest
 
 
@@ -293,7 +293,7 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
         sha256, size = wheel.digest_of(top / path)
         files.append(StoredFile(path, size, sha256, False, now))
     manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
-    _complete(staging, manifest, directories)
+    _complete(staging, manifest, directories, now)
     return manifest
 
 
@@ -304,7 +304,7 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     with linker.create_file(top / name, FILE, now) as target:
         sha256, size = _write([data], target)
     manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
-    _complete(staging, manifest, {staging, top})
+    _complete(staging, manifest, {staging, top}, now)
     return manifest
 
 
@@ -317,9 +317,9 @@ def _note_parents(path: str, top: Path, directories: set[Path]) -> None:
         directories.add(directory)
 
 
-def _complete(staging: Path, manifest: Manifest, directories: set[Path]) -> None:
+def _complete(staging: Path, manifest: Manifest, directories: set[Path], mtime: int) -> None:
     """Write the manifest, and take the write bits away."""
-    with linker.create_file(staging / MANIFEST, FILE, int(time.time())) as target:
+    with linker.create_file(staging / MANIFEST, FILE, mtime) as target:
         linker.write_all(target, manifest.to_json().encode("utf-8"))
     for directory in sorted(directories, key=lambda item: len(item.parts), reverse=True):
         linker.set_directory(directory, DIRECTORY)

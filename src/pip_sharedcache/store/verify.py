@@ -132,14 +132,14 @@ class _Examination:
             return  # nothing tells what should be here
         files = manifest.files if told is None and manifest is not None else told
         size = manifest.size if manifest else _UNKNOWN
-        self._walk_all(files or (), StoredFile(name, size, "", False, time))
+        self._walk_all(files or (), time, StoredFile(name, size, "", False, time))
 
     def bytecode(self) -> None:
         """Check the bytecode that this is."""
         manifest = self._manifest()
         if manifest is None:
             return
-        self._walk_all(manifest.files)
+        self._walk_all(manifest.files, _time_of(manifest))
         for file in manifest.files:
             if not file.sha256:  # not noted yet when it was compiled
                 self._check_header(manifest, file)
@@ -215,11 +215,12 @@ class _Examination:
 
     # -- what is here
 
-    def _walk_all(self, files: Iterable[StoredFile], *beside: StoredFile) -> None:
-        """Compare all that lies in the entry with ``files`` and what lies ``beside`` them."""
+    def _walk_all(self, files: Iterable[StoredFile], time: int, *beside: StoredFile) -> None:
+        """Compare all that lies in the entry with ``files``, a manifest of this ``time``, and what
+        lies ``beside`` them."""
         expected = {f"{_FILES}/{file.path}": file for file in files}
         expected.update((file.path, file) for file in beside)
-        expected[MANIFEST] = StoredFile(MANIFEST, _UNKNOWN, "", False, _UNKNOWN)
+        expected[MANIFEST] = StoredFile(MANIFEST, _UNKNOWN, "", False, time)
         directories = {
             path[:index]
             for path in (f"{_FILES}/", *expected)

@@ -120,10 +120,11 @@ class Session:
                 if stores.copy_wheel(entry, target):
                     self._count_download(digest, entry.manifest.size)
                     return target
-                self.say_once(
-                    f"{entry.wheel} is not the wheel it says it is "
-                    f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
-                )
+                if entry.manifest.files:  # of a damaged one it is said already
+                    self.say_once(
+                        f"{entry.wheel} is not the wheel it says it is "
+                        f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
+                    )
             except (OSError, DamagedEntry) as error:
                 self.say_once(f"Not used from the shared store: {error}")
         return None

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -740,3 +741,17 @@ def test_running_out_of_descriptors_is_status_2_and_no_damage(
 def test_no_store_is_status_2(tmp_path: Path, capsys: Captured) -> None:
     os.environ["PIP_SHAREDCACHE_DIR"] = str(tmp_path / "none")
     assert _run(capsys)[0] == 2
+
+
+@pytest.mark.parametrize(("quiet", "shown"), [([], True), (["-q"], False)], ids=["", "quiet"])
+def test_on_a_terminal_a_line_tells_how_far_it_is(
+    store: Store,
+    wheel: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    quiet: list[str],
+    shown: bool,
+) -> None:
+    _compile(store, _publish(store, wheel))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert ("\rChecked 2 of 2" in _run(capsys, *quiet)[2]) is shown

@@ -217,3 +217,30 @@ def test_blocks_are_the_rest_in_pieces_of_a_mebibyte() -> None:
     file = io.BytesIO(b"x" * ((2 << 20) + 5))
     file.seek(3)
     assert [len(block) for block in wheel.blocks(file)] == [1 << 20, 1 << 20, 2]
+
+
+def test_the_outline_is_what_a_manifest_says_of_files(tmp_path: Path) -> None:
+    files = {"demo/tool": "abc", "demo/empty": ""}
+    path = make_wheel(tmp_path, files=files, executables=["demo/tool"], add_directory_entries=True)
+    with zipfile.ZipFile(path) as archive:
+        outline = wheel.outline(archive)
+    assert {row for row in outline if INFO not in row[0]} == {
+        ("demo/tool", 3, True),
+        ("demo/empty", 0, False),
+    }
+    assert len(outline) == 5
+
+
+def test_metadata_that_would_fill_the_memory_is_left_to_pip(tmp_path: Path) -> None:
+    metadata = b"Name: demo\n" + bytes(1 << 26)
+    path = make_wheel(tmp_path, dist_info_files={"METADATA": metadata})
+    assert "METADATA is too large" in _refused(path)
+
+
+def test_a_broken_stream_of_a_member_is_told(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, files={"demo/x": "x" * 1000}, compress=False)
+    path.write_bytes(path.read_bytes().replace(b"x" * 1000, b"x" * 999 + b"y"))
+    with zipfile.ZipFile(path) as archive:
+        member = wheel.Member(archive.getinfo("demo/x"), False)
+        with pytest.raises(wheel.BROKEN, match="CRC"):
+            list(wheel.content(archive, member))

@@ -30,6 +30,7 @@ from pip_sharedcache.linker import (
     alive,
     create_file,
     descriptors,
+    durability,
     drop_access_lists,
     finish_file,
     make_directory,
@@ -453,7 +454,7 @@ def test_without_syncfs_each_file_is_synchronised(
     for path in files:
         path.touch(mode=0o444)
     synced: list[int] = []
-    monkeypatch.setattr(descriptors, "_SYNCFS", None)
+    monkeypatch.setattr(durability, "_SYNCFS", None)
     monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
     synchronise(tmp_path, files)
     assert synced == [path.stat().st_ino for path in files]
@@ -462,7 +463,7 @@ def test_without_syncfs_each_file_is_synchronised(
 def test_with_syncfs_it_is_called_once_and_its_error_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert descriptors._SYNCFS is not None
+    assert durability._SYNCFS is not None
     called: list[int] = []
 
     def full(descriptor: int) -> int:
@@ -470,7 +471,7 @@ def test_with_syncfs_it_is_called_once_and_its_error_is_raised(
         ctypes.set_errno(errno.EDQUOT)
         return -1
 
-    monkeypatch.setattr(descriptors, "_SYNCFS", full)
+    monkeypatch.setattr(durability, "_SYNCFS", full)
     with pytest.raises(OSError) as caught:
         synchronise(tmp_path, [tmp_path / "a", tmp_path / "b"])
     assert caught.value.errno == errno.EDQUOT

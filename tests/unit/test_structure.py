@@ -35,15 +35,17 @@ BASE = ("config", "model", "errors", "origins")
 INSIDE = {
     "bytecode": ("worker", "__init__"),
     "linker": (
-        *("descriptors", "removal", "jobs", "link", "information", "directories"),
+        *("descriptors", "durability", "trees", "jobs", "link", "information", "directories"),
         *("placement", "appearance", "__init__"),
     ),
     "store": (
-        *("layout", "leftovers", "lookup", "publish", "builds", "marks", "collect", "verify"),
-        *("heal", "opening"),
+        *("layout", "leftovers", "lookup", "publish", "builds", "marks", "inventory", "collect"),
+        *("verify", "heal", "opening", "__init__"),
+    ),
+    "cli": (
+        *("output", "stores", "listing", "collecting", "verifying", "doctoring", "commands"),
         "__init__",
     ),
-    "cli": ("output", "stores", "collecting", "verifying", "commands", "__init__"),
     "interception": (
         *("seams", "configuration", "hooks", "guards", "downloads", "builds", "together"),
         *("swap", "run"),

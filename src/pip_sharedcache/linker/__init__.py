@@ -4,6 +4,7 @@ a mode or a time, and the only code that branches on the operating system."""
 from pip_sharedcache.linker.appearance import show
 from pip_sharedcache.linker.descriptors import (
     HOST,
+    NEW,
     Directory,
     alive,
     can_fork,
@@ -13,15 +14,16 @@ from pip_sharedcache.linker.descriptors import (
     finish_file,
     make_directory,
     set_directory,
-    synchronise,
     write_all,
 )
+from pip_sharedcache.linker.durability import synchronise
 from pip_sharedcache.linker.link import Linker
 from pip_sharedcache.linker.placement import Placement
-from pip_sharedcache.linker.removal import remove_tree
+from pip_sharedcache.linker.trees import remove_tree, tree_size
 
 __all__ = [
     "HOST",
+    "NEW",
     "Directory",
     "Linker",
     "Placement",
@@ -36,5 +38,6 @@ __all__ = [
     "set_directory",
     "show",
     "synchronise",
+    "tree_size",
     "write_all",
 ]

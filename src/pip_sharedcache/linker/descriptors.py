@@ -5,10 +5,11 @@ Where the system has no directory descriptors (Windows) a directory is held by i
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import errno
 import os
 import re
+import secrets
 import socket
 import stat
 import sys
@@ -26,18 +27,24 @@ BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
-_BINARY = getattr(os, "O_BINARY", 0)
+BINARY = getattr(os, "OBINARY", 0)
 # A FIFO put in place of a file would otherwise hang its reader at open.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 #: Flags for a file of our own: new, never through what is there already.
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | _BINARY
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | BINARY
 
 #: This machine, in the names of what an installation under way leaves behind if it is killed.
 HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
+#: How the name of a file begins that is to replace another one.
+NEW = ".new-"
+
 #: Flags for a directory held open, never one that a symlink leads to.
 DIRECTORY = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC
+
+#: The same, where the path to it is the administrator's choice, links in it included.
+FOLLOWED_DIRECTORY = os.O_RDONLY | _DIRECTORY | _CLOEXEC
 
 _BLOCK = 1 << 20  # bytes
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
@@ -62,7 +69,7 @@ class Directory:
             if not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
             return cls(path, None)
-        return cls(path, os.open(path, os.O_RDONLY | _DIRECTORY | _CLOEXEC))
+        return cls(path, os.open(path, FOLLOWED_DIRECTORY))
 
     def subdirectory(self, name: str) -> Directory:
         """Open the directory ``name`` in this one, never through a symlink. Raises OSError."""
@@ -77,7 +84,7 @@ class Directory:
     def open_file(self, name: str) -> int:
         """A descriptor for reading the file ``name`` ("/" separated), which the caller closes.
         A symlink as last component is refused (ELOOP), a FIFO does not block."""
-        flags = os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC | _BINARY
+        flags = os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC | BINARY
         if self.descriptor is None:
             return os.open(self.path / name, flags)
         return os.open(name, flags, dir_fd=self.descriptor)
@@ -106,6 +113,22 @@ class Directory:
         if len(data) > limit:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self.path / name))
         return data, status
+
+    def replace(self, name: str, content: bytes = b"") -> None:
+        """Put a new file of ours that all may read in the place of ``name``, by one rename.
+        Raises OSError."""
+        new = f"{NEW}{secrets.token_hex(8)}"
+        with create_file(self.path / new, 0o644, above=self.descriptor) as descriptor:
+            write_all(descriptor, content)
+        if self.descriptor is None:
+            os.replace(self.path / new, self.path / name)
+        else:
+            os.replace(new, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def remove(self, name: str) -> None:
+        """Unlink the file ``name``; it may be gone already. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            _unlink(self.path / name, self.descriptor)
 
     def names(self) -> list[str]:
         """The names in this directory, in no order."""
@@ -141,14 +164,17 @@ def close_all(descriptors: Iterable[int]) -> None:
 
 
 @contextmanager
-def create_file(path: Path, mode: int, mtime: int | None = None) -> Iterator[int]:
-    """Create ``path`` (it must not exist) and yield a descriptor for writing it.
+def create_file(
+    path: Path, mode: int, mtime: int | None = None, *, above: int | None = None
+) -> Iterator[int]:
+    """Create ``path`` (it must not exist) and yield a descriptor for writing it; where ``above``
+    is given, in the directory held open as that.
 
     The file gets exactly ``mode`` whatever umask and default ACL say, and ``mtime`` (seconds).
     A file that could not be completed is removed. Raises OSError, FileExistsError included;
     errors at close (EDQUOT on network file systems) are raised too.
     """
-    descriptor = os.open(path, CREATE, 0o600)
+    descriptor = os.open(path if above is None else path.name, CREATE, 0o600, dir_fd=above)
     try:
         try:
             yield descriptor
@@ -159,14 +185,18 @@ def create_file(path: Path, mode: int, mtime: int | None = None) -> Iterator[int
         finally:
             os.close(descriptor)
     except BaseException:
-        os.unlink(path)
+        _unlink(path, above)
         raise
+
+
+def _unlink(path: Path, above: int | None) -> None:
+    os.unlink(path if above is None else path.name, dir_fd=above)
 
 
 def finish_file(path: Path, mode: int, mtime: int) -> None:
     """Give a file that a child of ours has just made exactly ``mode`` and ``mtime`` (seconds).
     Raises OSError, ELOOP for a symlink."""
-    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | _BINARY)
+    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | BINARY)
     try:
         if hasattr(os, "fchmod"):
             os.fchmod(descriptor, mode)
@@ -329,46 +359,3 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def flush(path: str) -> None:
-    """Make one file of ours durable. Raises OSError."""
-    # Windows can only flush what is open for writing, and has no 0444 to prevent it.
-    descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | _BINARY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _load_syncfs() -> ctypes._NamedFuncPointer | None:
-    try:
-        return ctypes.CDLL(None, use_errno=True).syncfs
-    except (OSError, AttributeError, TypeError):
-        return None
-
-
-_SYNCFS = _load_syncfs()
-
-
-def synchronise(directory: Path, files: Iterable[Path]) -> None:
-    """Make ``files`` below ``directory`` durable: one syncfs(2) where the system has it, else
-    one fsync for each. Raises OSError (EDQUOT and ENOSPC may arrive only here)."""
-    if not synchronise_all(directory):
-        for path in files:
-            flush(str(path))
-
-
-def synchronise_all(directory: str | Path) -> bool:
-    """Make everything on the file system of ``directory`` durable by one syncfs(2); False where
-    the system has none. Raises OSError."""
-    if _SYNCFS is None:
-        return False
-    descriptor = os.open(directory, os.O_RDONLY | _DIRECTORY | _CLOEXEC)
-    try:
-        if _SYNCFS(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(directory))
-    finally:
-        os.close(descriptor)
-    return True

@@ -1,0 +1,53 @@
+"""Making what was written durable, before others are told of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pip_sharedcache.linker.descriptors import BINARY, FOLLOWED_DIRECTORY
+
+
+def flush(path: str) -> None:
+    """Make one file of ours durable. Raises OSError."""
+    # Windows can only flush what is open for writing, and has no 0444 to prevent it.
+    descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | BINARY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _load_syncfs() -> ctypes._NamedFuncPointer | None:
+    try:
+        return ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+_SYNCFS = _load_syncfs()
+
+
+def synchronise(directory: Path, files: Iterable[Path]) -> None:
+    """Make ``files`` below ``directory`` durable: one syncfs(2) where the system has it, else
+    one fsync for each. Raises OSError (EDQUOT and ENOSPC may arrive only here)."""
+    if not synchronise_all(directory):
+        for path in files:
+            flush(str(path))
+
+
+def synchronise_all(directory: str | Path) -> bool:
+    """Make everything on the file system of ``directory`` durable by one syncfs(2); False where
+    the system has none. Raises OSError."""
+    if _SYNCFS is None:
+        return False
+    descriptor = os.open(directory, FOLLOWED_DIRECTORY)
+    try:
+        if _SYNCFS(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(descriptor)
+    return True

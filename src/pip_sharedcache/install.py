@@ -30,6 +30,7 @@ from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
 from pip_sharedcache.origins import Origins
 from pip_sharedcache.repair import Repairs
 from pip_sharedcache.store import Build, Staged, Store
+from pip_sharedcache.uses import Uses
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +55,15 @@ class Session:
         self._found: dict[tuple[Digest, str], Entry] = {}
         self._by_wheel: dict[str, Entry] = {}
         self.repairs = Repairs(self.say_once)
+        self.uses = Uses(store, self.say_once)
         self._served: set[Digest] = set()
-        self._marked: set[str] = set()
         self._builds: dict[str, tuple[Digest, Build]] = {}
         self._complete: list[Placement] = []
         self._staged: list[Staged] = []
         self._said: set[str] = set()
         if store is not None and settings.link_mode is LinkMode.SYMLINK:
             try:
-                store.own_use()
+                store.own_use().close()
             except OSError as error:  # nobody could know that what they lead to is still needed
                 self.linker.give_up(LinkMode.SYMLINK, f"links cannot be noted: {reason(error)}")
 
@@ -139,13 +140,18 @@ class Session:
     def serve(self, entry: Entry, digest: Digest) -> None:
         """Note that pip was handed the entry's own wheel instead of downloading it."""
         self._by_wheel[str(entry.wheel)] = entry
-        self.report.used.add(entry.path.name)
+        self.uses.note(entry)
         self._count_download(digest, entry.manifest.size)
 
     def spoil(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is."""
         self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
         self.repairs.spoil(entry, what)
+
+    def lose(self, entry: Entry) -> None:
+        """``entry`` was deleted while this run went on, and is to be looked up anew."""
+        self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
+        self.say_once(f"{entry.path} is gone from the shared store: downloaded after all")
 
     def check_everybody(self) -> None:
         """With --require-hashes, what others than root, the store's owner and ourselves published
@@ -172,13 +178,16 @@ class Session:
 
     # -- installing
 
+    def gone(self, path: str) -> Entry | None:
+        """The entry whose wheel pip was handed as ``path``, if there is nothing any more."""
+        entry = self._by_wheel.get(path)
+        return None if entry is None or os.path.lexists(path) else entry
+
     def follow(self, path: str) -> str:
         """Where the wheel that pip was handed as ``path`` lies now: garbage collection may have
         taken its entry out of sight, which stays whole for a while."""
-        entry = self._by_wheel.get(path)
-        if entry is None or os.path.lexists(path):
-            return path
-        retired = stores.find_retired(entry)
+        entry = self.gone(path)
+        retired = entry and stores.find_retired(entry)
         if retired is None:
             return path
         moved = str(retired.wheel)
@@ -215,7 +224,7 @@ class Session:
         found = self.find([digest], path.name)
         if found is not None:
             self.report.found += 1
-            self.report.used.add(found.path.name)
+            self.uses.note(found)
         elif origin.private_because and not self.origins.is_shared_anyway(origin.url):
             logger.debug("%s is not shared: %s", path.name, origin.private_because)
         else:
@@ -300,6 +309,8 @@ class Session:
         found = stores.find_bytecode(
             store, entry.manifest.digest, tag, key, self.repairs.spoiled
         ).entry
+        if found is not None:
+            self.uses.note(found)
         return found or self._stage(
             lambda: stores.stage_bytecode(
                 store,
@@ -331,21 +342,8 @@ class Session:
         linker.show(placements)
 
     def _register(self, placements: Iterable[Placement]) -> None:
-        """Note the symlinks of ``placements``: garbage collection spares what they lead to."""
-        if self.store is None or self.linker.mode is not LinkMode.SYMLINK:
-            return
-        links = {
-            placement.entry.path.name: link
-            for placement in placements
-            if (link := placement.first_link())
-        }
-        try:
-            stores.register(self.store, links)
-        except OSError as error:
-            self.say_once(
-                f"Symlinks are not registered in {self.store.path}: {reason(error)}; "
-                "store gc may take away what they lead to"
-            )
+        if self.linker.mode is LinkMode.SYMLINK:
+            self.uses.note_links(placements)
 
     def take_complete(self) -> list[Placement]:
         """What was settled for later since this was asked last."""
@@ -353,12 +351,10 @@ class Session:
         return complete
 
     def finish(self) -> None:
-        """Make visible what this run staged, and note what it used. To be called however the run
-        ended."""
+        """Make visible what this run staged. To be called however the run ended."""
         if self.store is not None:
             self._stage_repairs(self.store)
         self._reveal()
-        self.mark()
 
     def _stage_repairs(self, store: Store) -> None:
         wheels, bytecode_of = self.repairs.take()
@@ -370,18 +366,6 @@ class Session:
             self._stage(stage, f"{filename} is not repaired")
         for entry in bytecode_of:
             self._bytecode_of(store, entry)
-
-    def mark(self) -> None:
-        """Note that this user uses what this run found so far, for garbage collection: before it
-        is installed, so that it is not taken away meanwhile."""
-        new = self.report.used - self._marked
-        if self.store is None or not new:
-            return
-        self._marked |= new
-        try:
-            stores.mark(self.store, new)
-        except OSError as error:
-            logger.debug("Not noted as used in %s: %s", self.store.path, error)
 
     def summary(self) -> str:
         """The line for the end of a run that installed something; "" where there is none."""

@@ -153,7 +153,6 @@ class Report:
     read_only: bool = False  # something was not added because the store may not be written
     placed: Counter[LinkMode] = field(default_factory=Counter)  # files
     placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
-    used: set[str] = field(default_factory=set)  # names of entries found in the store
 
     def count(self, mode: LinkMode, size: int) -> None:
         """Note one placed file of ``size`` bytes."""
@@ -169,7 +168,6 @@ class Report:
         self.read_only |= other.read_only
         self.placed.update(other.placed)
         self.placed_bytes.update(other.placed_bytes)
-        self.used |= other.used
 
     def sentence(self, store: Path) -> str:
         """One line: how many came from the store, how placed, what was saved."""

@@ -131,12 +131,6 @@ def test_a_hit_reads_of_the_wheel_what_metadata_needs(place: Place, wheelhouse: 
     assert read("--require-hashes", "-r", "pinned.txt") > len(data)
 
 
-def _times(store: Path) -> dict[Path, int]:
-    """When what is published in a store was changed last."""
-    areas = (store / area for area in ("wheels", "bytecode"))
-    return {path: path.stat().st_mtime_ns for area in areas for path in area.rglob("*")}
-
-
 def test_nothing_is_requested_or_compiled_or_started_twice(place: Place, wheelhouse: Path) -> None:
     names = [f"part{number}" for number in range(4)]
     for name in names:
@@ -144,7 +138,7 @@ def test_nothing_is_requested_or_compiled_or_started_twice(place: Place, wheelho
         make_wheel(wheelhouse, name, files={**files, f"{name}/broken.py": "def ("})
     place.install(place.environment(), *names, PIP_SHAREDCACHE_PROCESSES="2")
     place.server.clear()
-    before = _times(place.store)
+    before = _times_of_entries(place.store)
     environment = place.environment()
     (environment.site_packages / "sitecustomize.py").write_text(
         "import os, sys\n"
@@ -162,10 +156,16 @@ def test_nothing_is_requested_or_compiled_or_started_twice(place: Place, wheelho
     assert (place.base / "compiled").read_text() == ""
     assert "execve(" in log.read_text()
     assert "worker.py" not in log.read_text()  # pip itself starts uname and the like
-    assert _times(place.store) == before
+    assert _times_of_entries(place.store) == before
     compiled = list(environment.site_packages.glob("part*/__pycache__/m*.pyc"))
     assert len(compiled) == 4 * 150
     assert not list(environment.site_packages.glob("part*/__pycache__/broken*"))
+
+
+def _times_of_entries(store: Path) -> dict[Path, int]:
+    """Of all of a store but the marks of its users."""
+    parts = (store / "wheels", store / "bytecode")
+    return {path: path.stat().st_mtime_ns for part in parts for path in part.rglob("*")}
 
 
 def test_what_was_placed_is_imported_from_its_bytecode(place: Place, wheelhouse: Path) -> None:

@@ -81,9 +81,12 @@ def faults_of_store(store: Path) -> list[str]:
 
 
 def state_of(directory: Path) -> dict[str, tuple[object, ...]]:
-    """Everything below directory that must not change by being used: inode, owner, mode, bytes."""
+    """Everything below directory that must not change by being used: inode, owner, mode, bytes.
+    Not the marks of a store's users."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted(directory.rglob("*")):
+        if path.relative_to(directory).parts[0] == "use":
+            continue
         status = path.lstat()
         content = digest(path) if stat.S_ISREG(status.st_mode) else ""
         found[str(path.relative_to(directory))] = (

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pip_sharedcache
 from pip_sharedcache import cli, config, interception, linker
 from pip_sharedcache.errors import PipMissing
-from pip_sharedcache.store import Store, publish
+from pip_sharedcache.model import Digest, Entry
+from pip_sharedcache.store import (
+    Store,
+    find,
+    inventory,
+    marks,
+    publish,
+    reveal,
+    stage_bytecode,
+)
 from support.probes import linux, needs, root
 from support.process import as_user
 from support.wheels import digest, make_wheel
@@ -20,7 +35,21 @@ from support.wheels import digest, make_wheel
 pytestmark = needs(linux)
 
 ALICE, GROUP = 54321, 54399
+OLD = 1_600_000_000  # 2020-09-13
+OBJECTION = (
+    "is not believed by root in a store that was named by environment variable PIP_SHAREDCACHE_DIR"
+)
 Captured = pytest.CaptureFixture[str]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A store, and the paths of what is in it."""
+
+    store: Store
+    demo: Path
+    other: Path
+    bytecode: Path
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +196,23 @@ def test_init_for_a_group_says_so(shared_tmp: Path, capsys: Captured) -> None:
     assert cli.main(["store", "init", "--group", str(GROUP), str(path)]) == 0
     assert f"for the members of {GROUP}." in capsys.readouterr().out
     assert path.stat().st_gid == GROUP
+    assert cli.main(["store", "init", "-v", "--group", str(GROUP), str(path)]) == 0
+    assert f"Trusted there: root, yourself, @{GROUP}" in capsys.readouterr().out
+
+
+@needs(root)
+def test_init_by_a_user_names_a_configuration_that_they_may_write(
+    shared_tmp: Path, capsys: Captured
+) -> None:
+    (shared_tmp / "my own").mkdir()
+    os.chown(shared_tmp / "my own", ALICE, -1)
+    with as_user(ALICE):
+        assert cli.main(["store", "init", "--json", str(shared_tmp / "my own")]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "path": f"{shared_tmp}/my own",
+        "group": None,
+        "to_use": f"pip config --user set sharedcache.dir '{shared_tmp}/my own'",
+    }
 
 
 @needs(root)
@@ -300,6 +346,257 @@ def test_info_of_what_is_no_store_is_one_line_and_status_2(
     assert shown.out == ""
     assert shown.err.startswith(f"ERROR: {path}")
     assert shown.err.count("\n") == 1
+
+
+# -- store list, store info NAME, store gc
+
+
+@pytest.fixture
+def kept(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+    """A store with demo and its bytecode, and other, published long ago."""
+    store, _ = _store_with_a_wheel(shared_tmp, monkeypatch)
+    other = make_wheel(shared_tmp / "wheels", "other-name")
+    publish(store, other, other.name, Digest(digest(other)))
+    found = {item.title.partition("-")[0]: item for item in inventory(store, {}, [])}
+    entry = find(store, Digest(found["demo"].digest), found["demo"].title).entry
+    assert entry is not None
+
+    def compiled(files: Path) -> tuple[list[str], list[str]]:
+        (files / "x.pyc").write_bytes(b"compiled")
+        return ["x.pyc"], []
+
+    stage = stage_bytecode(store, entry, "cpython-313", "cpython-313-key", compiled)
+    (bytecode,) = reveal(store, [stage])
+    assert isinstance(bytecode, Entry)
+    for path in (found["demo"].path, found["other_name"].path, bytecode.path):
+        os.utime(path, (OLD, OLD))
+    yield Kept(store, found["demo"].path, found["other_name"].path, bytecode.path)
+
+
+def _json(capsys: Captured) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_list_tells_of_each_wheel_in_a_table(kept: Kept, capsys: Captured) -> None:
+    assert cli.main(["store", "list"]) == 0
+    head, demo, other = capsys.readouterr().out.splitlines()
+    assert head.split("  ")[0] == "wheel"
+    owner = kept.store.path.owner()
+    assert demo.split()[0] == "demo-1.0-py3-none-any.whl"
+    assert demo.split()[-3:] == [owner, "2020-09-13", "2020-09-13"]
+    assert other.split()[0] == "other_name-1.0-py3-none-any.whl"
+    assert cli.main(["store", "list", "-v", "Other.Name"]) == 0
+    (_, line) = capsys.readouterr().out.splitlines()
+    assert line.endswith(f"  yes      {kept.other}")
+    assert kept.other.name in line, "the digest"
+    assert cli.main(["store", "list", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_list_as_json_has_apparent_bytes_and_the_last_use(kept: Kept, capsys: Captured) -> None:
+    marks.mark(kept.store, [kept.demo.name])
+    assert cli.main(["store", "list", "--json", "--bytecode", "demo"]) == 0
+    wheel, bytecode = _json(capsys)
+    files = [path for path in kept.demo.rglob("*") if path.is_file()]
+    sizes = sum(path.stat().st_size for path in files if path.name != "entry.json")
+    assert (wheel["files"], wheel["bytes"]) == (len(files) - 2, sizes)
+    assert wheel["sha256"] == bytecode["sha256"] == kept.demo.name
+    assert wheel["path"] == str(kept.demo)
+    assert (wheel["published"], wheel["used_by"]) == (OLD, kept.store.path.owner())
+    assert wheel["used"] > OLD
+    assert (wheel["trusted"], wheel["objection"], wheel["damage"]) == (True, None, None)
+    assert (bytecode["area"], bytecode["title"]) == ("bytecode", "cpython-313-key")
+    assert (bytecode["used"], bytecode["used_by"]) == (OLD, None)
+
+
+@pytest.mark.parametrize("verb", ["list", "info"])
+def test_a_distribution_that_is_not_there_is_a_finding(
+    kept: Kept, verb: str, capsys: Captured
+) -> None:
+    assert cli.main(["store", verb, "demo", "absent"]) == 1
+    out = capsys.readouterr().out
+    assert "demo-1.0" in out
+    assert out.endswith("The store has no wheel of absent\n")
+    assert cli.main(["store", verb, "--json", "absent"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == []
+    assert shown.err == "WARNING: The store has no wheel of absent\n"
+
+
+def test_damage_is_a_finding_that_names_path_and_publisher(kept: Kept, capsys: Captured) -> None:
+    (kept.other / "other_name-1.0-py3-none-any.whl").unlink()
+    assert cli.main(["store", "list", "-q"]) == 1
+    owner = kept.store.path.owner()
+    line = f"{kept.other} of {owner} is damaged: {kept.other} lacks its wheel\n"
+    assert capsys.readouterr().out == line
+    assert cli.main(["store", "list", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert line in shown.err
+    assert [fact["damage"] for fact in json.loads(shown.out)] == [
+        None,
+        f"{kept.other} lacks its wheel",
+    ]
+
+
+@needs(root)
+def test_who_is_not_trusted_is_told_with_the_reason(kept: Kept, capsys: Captured) -> None:
+    for path in [kept.other, *kept.other.rglob("*")]:
+        os.chown(path, ALICE, -1)
+    assert cli.main(["store", "list", "--json"]) == 0
+    trusted = {fact["publisher"]: (fact["trusted"], fact["objection"]) for fact in _json(capsys)}
+    assert trusted[f"uid {ALICE}"] == (False, OBJECTION)
+    assert trusted[kept.store.path.owner()] == (True, None)
+    assert cli.main(["store", "info", "other-name"]) == 0
+    out = capsys.readouterr().out
+    assert f"Trusted:   no, since uid {ALICE} {OBJECTION}" in out
+
+
+def test_info_of_a_distribution_tells_all_about_it(kept: Kept, capsys: Captured) -> None:
+    marks.mark(kept.store, [kept.demo.name])
+    today = time.strftime("%Y-%m-%d")
+    owner = kept.store.path.owner()
+    assert cli.main(["store", "info", "DEMO"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "demo-1.0-py3-none-any.whl"
+    assert lines[1] == f"  Path:      {kept.demo}"
+    assert lines[2] == f"  Publisher: {owner}, 2020-09-13"
+    assert lines[3] == "  Trusted:   yes"
+    assert lines[4].startswith("  Holds:     6 files, ")
+    assert lines[5].startswith("  Bytecode:  cpython-313-key: 1 files, 8 bytes, by ")
+    assert lines[6:] == [f"  Used:      {today} by {owner}"]
+    assert cli.main(["store", "info", "--json", "demo"]) == 0
+    (fact,) = _json(capsys)
+    assert [use["user"] for use in fact["uses"]] == [owner]
+    assert [one["path"] for one in fact["bytecode"]] == [str(kept.bytecode)]
+
+
+def test_gc_takes_away_what_is_old_and_says_what(kept: Kept, capsys: Captured) -> None:
+    marks.mark(kept.store, [kept.demo.name, kept.bytecode.name])
+    assert cli.main(["store", "gc", "--older-than", "30d", "--dry-run", "--json"]) == 0
+    fact = _json(capsys)
+    assert (fact["dry_run"], fact["retired"]) == (True, [str(kept.other)])
+    assert kept.other.exists()
+    assert cli.main(["store", "gc", "--older-than", "30d", "-v"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f", {kept.other}")
+    assert lines[1].startswith("Took 1 entry of ")
+    assert lines[2] == "Deleted 0 that were out of sight for 60 minutes; 1 are kept until then."
+    assert not kept.other.exists()
+    assert kept.demo.exists()
+    assert kept.bytecode.exists()
+    assert cli.main(["store", "gc", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_gc_deletes_after_the_hour(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    assert cli.main(["store", "gc", "--older-than", "30d"]) == 0
+    later = marks.now(kept.store) + 3700
+    monkeypatch.setattr(marks, "now", lambda store: later)
+    assert cli.main(["store", "gc", "--json"]) == 0
+    fact = json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))
+    assert (fact["deleted"], fact["kept"]) == (3, 0)
+    assert not list(kept.store.path.glob("*/*/.dead-*"))
+
+
+@needs(root)
+def test_gc_tells_whose_entries_are_left_and_who_can_take_them(
+    kept: Kept, capsys: Captured
+) -> None:
+    with as_user(ALICE):
+        assert cli.main(["store", "gc", "--older-than", "30d"]) == 1
+        out = capsys.readouterr().out
+        assert cli.main(["store", "gc", "--older-than", "30d", "--json"]) == 1
+    owner = kept.store.path.owner()
+    assert out.splitlines()[2] == (
+        f"3 entries of {owner} cannot be taken away by you (Permission denied): "
+        f"{owner} can, with the same command, and so can root"
+    )
+    assert set(_json(capsys)["refused"]) == {
+        str(kept.demo),
+        str(kept.other),
+        str(kept.bytecode),
+    }
+
+
+@needs(root)
+def test_gc_tells_of_a_squatted_place_for_marks(kept: Kept, capsys: Captured) -> None:
+    marks.mark(kept.store, [])
+    place = kept.store.path / "use" / str(ALICE)
+    place.mkdir()
+    assert cli.main(["store", "gc", "-q"]) == 1
+    assert capsys.readouterr().out.startswith(f"{place} is for the marks of uid {ALICE}")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(
+            "--older-than=x",
+            "--older-than=-1d",
+            "--older-than=3y",
+            "--older-than=",
+            "--max-size=5X",
+        ),
+        *("--max-size=1e3", "--max-size=M"),
+    ],
+)
+def test_gc_says_what_an_age_and_a_size_look_like(option: str, capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["store", "gc", option])
+    assert caught.value.code == 2
+    assert "like " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "taken"),
+    [
+        *(("--older-than=12h", 3), ("--older-than=8W", 3), ("--older-than=4000d", 0)),
+        *(("--older-than=2000", 3), ("--max-size=5GB", 0), ("--max-size=4.5k", 2)),
+        *(("--max-size=0", 3), ("--max-size=1T", 0)),
+    ],
+)
+def test_gc_reads_ages_and_sizes(kept: Kept, option: str, taken: int, capsys: Captured) -> None:
+    now = 1_700_000_000.0 if option != "--older-than=2000" else OLD + 2001 * 24 * 3600.0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(marks, "now", lambda store: now)
+        assert cli.main(["store", "gc", "--dry-run", "--json", option]) == 0
+    assert len(_json(capsys)["retired"]) == taken
+
+
+@pytest.mark.parametrize("verb", ["list", "gc", "info"])
+def test_a_disk_that_fails_is_one_line_and_status_2(
+    kept: Kept, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(kept.store.path))
+
+    monkeypatch.setattr(marks, "last_uses", broken)
+    assert cli.main(["store", verb, *(["demo"] if verb == "info" else [])]) == 2
+    shown = capsys.readouterr()
+    path = kept.store.path
+    assert shown == ("", f"ERROR: The store cannot be used: {path}: Input/output error\n")
+
+
+def test_who_stops_reading_gets_no_traceback(kept: Kept) -> None:
+    command = [sys.executable, "-m", "pip_sharedcache", "store", "list", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (2, "")
+
+
+def test_an_interrupt_is_told_without_a_traceback(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(marks, "linked", interrupted)
+    assert cli.main(["store", "gc"]) == 130
+    assert capsys.readouterr().err == "WARNING: Interrupted\n"
 
 
 @pytest.mark.parametrize(

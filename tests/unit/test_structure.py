@@ -24,7 +24,7 @@ LAYERS = (
     ("linker",),
     ("processes",),
     ("store", "bytecode"),
-    ("repair",),
+    ("repair", "uses"),
     ("install",),
     ("interception",),
     ("cli",),

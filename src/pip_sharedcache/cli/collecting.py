@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import Counter
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.errors import reason
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import (
     GRACE,
     Item,
+    Store,
     choose,
     delete_retired,
-    forget,
     inventory,
-    linked,
+    marks,
     retire,
-    used,
 )
 
 _AGES = {"h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600, "": 24 * 3600}  # seconds
 _SIZES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}  # bytes
+
+
+@dataclass
+class _Outcome:
+    """What one run did. ``refused``: paths, each with the owner and why."""
+
+    retired: list[Item] = field(default_factory=list)
+    deleted: int = 0
+    kept: int = 0
+    refused: list[tuple[Path, int, str]] = field(default_factory=list)
 
 
 def add(commands: Any) -> None:
@@ -44,7 +56,7 @@ def add(commands: Any) -> None:
 
 
 def _age(text: str) -> float:
-    return _number(text, _AGES, "an age, like 12h, 30d or 8w")
+    return _number(text.lower(), _AGES, "an age, like 12h, 30d or 8w")
 
 
 def _size(text: str) -> float:
@@ -60,49 +72,78 @@ def _number(text: str, units: dict[str, int], wanted: str) -> float:
 
 def _gc(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
-    items = choose(
-        inventory(store, used(store)),
-        linked(store),
-        older_than=chosen.older_than,
-        max_size=chosen.max_size,
+    now = marks.now(store)
+    unread: list[tuple[Path, str]] = []
+    items = list(inventory(store, marks.last_uses(store), unread))
+    doomed = choose(
+        items, marks.linked(store), now, older_than=chosen.older_than, max_size=chosen.max_size
     )
-    retired: list[Item] = []
-    refused: list[tuple[str, str]] = []
-    deleted = 0
-    kept: Counter[int] = Counter()
     if chosen.dry_run:
-        retired = items
+        outcome = _Outcome(retired=doomed)
     else:
-        for item in items:
-            if why := retire(item):
-                refused.append((str(item.path), why))
-                kept[item.publisher] += item.size
-            else:
-                retired.append(item)
-        deleted, left = delete_retired(store)
-        refused += [(str(path), why) for path, why in left]
-        forget(store)
+        outcome = _collect(store, doomed, now)
+        marks.forget(store, {item.path.name for item in items}, now - GRACE)
+    outcome.refused += [(path, store.owner, why) for path, why in unread]
+    _tell(chosen, output, outcome)
+    squatters = [
+        f"{path} is for the marks of {trust.user_name(user)} and was put there by "
+        f"{trust.user_name(owner)}: what {trust.user_name(user)} uses counts as unused"
+        for path, user, owner in marks.squatters(store)
+    ]
+    for line in squatters:
+        (output.warn if output.as_json else output.find)(line)
+    return FINDINGS if outcome.refused or squatters else FINE
+
+
+def _collect(store: Store, doomed: list[Item], now: float) -> _Outcome:
+    outcome = _Outcome()
+    for item in doomed:
+        try:
+            if retire(store, item, now):
+                outcome.retired.append(item)
+        except OSError as error:
+            outcome.refused.append((item.path, item.publisher, reason(error)))
+    done = delete_retired(store, now)
+    outcome.deleted, outcome.kept = done.deleted, done.kept
+    outcome.refused += done.refused
+    return outcome
+
+
+def _tell(chosen: argparse.Namespace, output: Output, outcome: _Outcome) -> None:
+    retired = outcome.retired
     output.result(
         {
             "dry_run": chosen.dry_run,
             "retired": [str(item.path) for item in retired],
             "bytes": sum(item.size for item in retired),
-            "deleted": deleted,
-            "refused": dict(refused),
+            "deleted": outcome.deleted,
+            "kept": outcome.kept,
+            "refused": {str(path): why for path, _, why in outcome.refused},
         }
     )
     for item in retired:
-        output.detail(f"{item.title} of {trust.user_name(item.publisher)}, {item.path.name}")
+        output.detail(f"{item.title} of {trust.user_name(item.publisher)}, {item.path}")
     size = megabytes(sum(item.size for item in retired))
     would = "Would take" if chosen.dry_run else "Took"
-    output.say(f"{would} {len(retired)} entries of {size} out of sight.")
+    output.say(f"{would} {_entries(len(retired))} of {size} out of sight.")
     if not chosen.dry_run:
-        output.say(f"Deleted {deleted} that were out of sight for {GRACE // 60} minutes.")
-    for publisher, bytes_kept in kept.items():
-        output.find(
-            f"{megabytes(bytes_kept)} are left of {trust.user_name(publisher)}, "
-            "who can take them away with the same command, as root can"
+        output.say(
+            f"Deleted {outcome.deleted} that were out of sight for {GRACE // 60} minutes; "
+            f"{outcome.kept} are kept until then."
         )
-    for path, why in refused:
-        output.detail(f"{path}: {why}")
-    return FINDINGS if refused else FINE
+    by_owner = defaultdict(list)
+    for path, owner, why in outcome.refused:
+        by_owner[owner].append((path, why))
+    for owner, refused in by_owner.items():
+        # In a sticky shard its owner may rename what others published, and not empty it.
+        who = trust.user_name(owner)
+        output.find(
+            f"{_entries(len(refused))} of {who} cannot be taken away by you ({refused[0][1]}): "
+            f"{who} can, with the same command, and so can root"
+        )
+        for path, why in refused:
+            output.detail(f"{path}: {why}")
+
+
+def _entries(number: int) -> str:
+    return "1 entry" if number == 1 else f"{number} entries"

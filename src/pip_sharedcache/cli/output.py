@@ -40,18 +40,17 @@ class Output:
     def result(self, data: Any) -> None:
         """The whole result, for programs."""
         if self.as_json:
-            # In ASCII: names in a store may be no text at all.
             print(json.dumps(data, indent=2))
 
     def say(self, line: str) -> None:
         """A line for people."""
-        if not self.as_json and not self.quiet:
-            print(_shown(line))
+        if not self.quiet:
+            self.find(line)
 
     def find(self, line: str) -> None:
         """A finding, for people: quiet or not."""
         if not self.as_json:
-            print(_shown(line))
+            print(_plain(line, sys.stdout.encoding))
 
     def detail(self, line: str) -> None:
         """A line for people who asked for more."""
@@ -60,11 +59,13 @@ class Output:
 
     def warn(self, line: str) -> None:
         """What went wrong on the way."""
-        print(f"WARNING: {_shown(line)}", file=sys.stderr)
+        print(f"WARNING: {_plain(line, sys.stderr.encoding)}", file=sys.stderr)
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Columns for people."""
+        """Columns for people; nothing where there are no rows."""
         lines = [head, *rows]
+        if len(lines) == 1:
+            return
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
         for line in lines:
             cells = (cell.ljust(width) for cell, width in zip(line, widths))
@@ -84,10 +85,9 @@ class Output:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _shown(line: str) -> str:
-    """``line`` with what is not to reach a terminal escaped: anybody who publishes gives names to
-    files, and a name may hold control sequences, line breaks, or bytes that are no text."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in line
-    )
+def _plain(line: str, encoding: str | None) -> str:
+    """``line`` without what would steer a terminal, or cannot be shown there: names in a store are
+    anybody's choice."""
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    encoding = encoding or "ascii"
+    return shown.encode(encoding, "backslashreplace").decode(encoding)

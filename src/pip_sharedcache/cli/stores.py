@@ -1,18 +1,17 @@
-"""Making a store, and saying what the one in use is and holds: init, path, info, list."""
+"""Making a store, and saying which one is in use: init, path."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
+import shlex
 from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import config, interception, trust
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import UsageError, reason
-from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import Item, Store, inventory, open_store, survey, used
+from pip_sharedcache.store import Store, open_store
 
 
 def add(commands: Any) -> None:
@@ -22,10 +21,7 @@ def add(commands: Any) -> None:
     init.add_argument("--group", default="", help="the group whose members share the store")
     init.add_argument("--builds", action="store_true", help="share what its users build, too")
     path = commands.add_parser("path", help="print where the store in use lies")
-    info = commands.add_parser("info", help="say what the store in use is and holds")
-    listing = commands.add_parser("list", help="list what the store in use holds")
-    listing.add_argument("--bytecode", action="store_true", help="list the bytecode, too")
-    for parser, run in ((init, _init), (path, _path), (info, _info), (listing, _list)):
+    for parser, run in ((init, _init), (path, _path)):
         Output.add_options(parser)
         parser.set_defaults(run=run)
 
@@ -55,85 +51,26 @@ def _init(chosen: argparse.Namespace, output: Output) -> int:
         raise UsageError(f"{directory} cannot be made: {where}: {reason(error)}") from error
     group = chosen.group
     whose = f"for the members of {group}" if group else f"for {trust.user_name(store.owner)}"
+    # Only root may write the configuration of all.
+    level = "--global" if trust.user_id() == 0 else "--user"
+    command = f"pip config {level} set sharedcache.dir {shlex.quote(str(store.path))}"
     output.say(f"Store {store.path} is ready, {whose}.")
-    output.say(f"To use it: pip config --global set sharedcache.dir {store.path}")
-    output.result({"path": str(store.path), "group": chosen.group or None})
+    output.say(f"To use it: {command}")
+    output.detail(f"Trusted there: {', '.join(believed(store))}")
+    output.result({"path": str(store.path), "group": group or None, "to_use": command})
     return FINE
+
+
+def believed(store: Store) -> list[str]:
+    """Whom the caller believes in ``store``, by name."""
+    owner = trust.user_name(store.owner)
+    return list(dict.fromkeys(["root", owner, "yourself", *store.trusted]))
 
 
 def _path(chosen: argparse.Namespace, output: Output) -> int:
     settings = settings_in_use(output)
     path = str(settings.dir or open_store(settings).path)
     output.find(path)
-    output.result({"path": path})
+    output.detail(f"from {settings.dir_source}")
+    output.result({"path": path, "source": settings.dir_source})
     return FINE
-
-
-def _info(chosen: argparse.Namespace, output: Output) -> int:
-    settings = settings_in_use(output)
-    store = open_store(settings)
-    entries, size = survey(store)
-    facts: dict[str, Any] = {
-        "path": str(store.path),
-        "source": settings.dir_source,
-        "owner": trust.user_name(store.owner),
-        "group": store.group or None,
-        "trusted": list(store.trusted),
-        "writable": store.may_publish(),
-        "entries": entries,
-        "bytes": size,
-        "link_mode": settings.link_mode.value,
-    }
-    output.result(facts)
-    named = ", ".join(dict.fromkeys(["root", facts["owner"], "yourself", *store.trusted]))
-    output.say(f"Store:     {store.path} ({settings.dir_source})")
-    output.say(f"Owner:     {facts['owner']}" + (f", group {store.group}" if store.group else ""))
-    output.say(f"Trusted:   {named}")
-    output.say(f"You may:   {'install and publish' if facts['writable'] else 'install only'}")
-    output.say(f"Holds:     {entries} wheels, {megabytes(size)} as wheels")
-    output.say(f"Link mode: {settings.link_mode.value}")
-    return FINE
-
-
-def _list(chosen: argparse.Namespace, output: Output) -> int:
-    store = store_in_use(output)
-    items = [
-        item for item in inventory(store, used(store)) if chosen.bytecode or item.area == "wheels"
-    ]
-    items.sort(key=lambda item: (item.title.lower(), item.path.name))
-    output.result([_facts(item) for item in items])
-    head = ["wheel", "size", "publisher", "published", "last used"]
-    rows = [
-        [
-            item.title,
-            megabytes(item.size),
-            trust.user_name(item.publisher),
-            _day(item.published),
-            _day(item.used),
-        ]
-        for item in items
-        if not item.damage
-    ]
-    output.table(head, rows)
-    damaged = [item for item in items if item.damage]
-    for item in damaged:
-        output.find(f"{item.path} of {trust.user_name(item.publisher)} is damaged: {item.damage}")
-    return FINDINGS if damaged else FINE
-
-
-def _facts(item: Item) -> dict[str, Any]:
-    return {
-        "path": str(item.path),
-        "area": item.area,
-        "title": item.title,
-        "sha256": item.digest,
-        "publisher": trust.user_name(item.publisher),
-        "bytes": item.size,
-        "published": item.published,
-        "used": item.used,
-        "damage": item.damage or None,
-    }
-
-
-def _day(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(seconds))

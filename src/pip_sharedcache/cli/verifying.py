@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -37,7 +38,10 @@ def add(commands: Any) -> None:
 
 def _verify(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
-    items = _named(list(inventory(store, {})), chosen.names)
+    unread: list[tuple[Path, str]] = []
+    items = _named(list(inventory(store, {}, unread)), chosen.names)
+    for path, why in unread:
+        output.find(f"{path} cannot be read: {why}")
     damaged: list[dict[str, Any]] = []
     checked = 0
     try:
@@ -58,7 +62,7 @@ def _verify(chosen: argparse.Namespace, output: Output) -> int:
     line = f"Checked {checked} entries of {store.path}: "
     line += f"{len(damaged)} damaged" if damaged else "all are sound"
     output.say(line + (f", {healed} of them healed." if damaged and chosen.fix else "."))
-    return FINDINGS if damaged else FINE
+    return FINDINGS if damaged or unread else FINE
 
 
 def _tell(store: Store, verdict: Verdict, output: Output, *, fix: bool) -> dict[str, Any]:

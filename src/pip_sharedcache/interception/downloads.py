@@ -223,20 +223,30 @@ class Downloads:
         self._hashed.add(path)
         return True
 
-    def fetch(self, session: Session, entry: Entry) -> str:
-        """Have pip download the wheel of the damaged ``entry`` after all; return where it is. It
-        is published at the end of the run. Raises pip's own errors, InstallationError."""
+    def replace_damaged(self, session: Session, entry: Entry) -> str:
+        """Have pip download the wheel of the damaged ``entry`` after all; return where it is. It is
+        published at the end of the run. Raises pip's own errors, InstallationError."""
+        path = self._fetch(entry, "is damaged, its wheel too")
+        session.repairs.heal(entry, Path(path))
+        return path
+
+    def replace_gone(self, session: Session, entry: Entry) -> str:
+        """Have pip download the wheel of ``entry``, which was deleted meanwhile; return where it
+        is. Raises pip's own errors, InstallationError."""
+        session.lose(entry)
+        return self._fetch(entry, "is gone")
+
+    def _fetch(self, entry: Entry, what: str) -> str:
         exceptions = importlib.import_module("pip._internal.exceptions")
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
         whose = trust.user_name(entry.publisher)
-        damaged = f"{entry.path}, published by {whose}, is damaged, its wheel too"
+        useless = f"{entry.path}, published by {whose}, {what}"
         served = self._served.get(entry.manifest.digest)
         if served is None or self._downloader is None:
-            raise exceptions.InstallationError(f"{damaged}; --sharedcache-dir names another store")
+            raise exceptions.InstallationError(f"{useless}; --sharedcache-dir names another store")
         link, location = served
         path, _ = self._downloader(link, location)
         hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
-        session.repairs.heal(entry, Path(path))
         return str(path)
 
     def _note_download(self, session: Session, downloader: Any, link: Any, path: str) -> None:

@@ -91,7 +91,6 @@ class Swap:
         session = self.session
         if session is None or bound is None:
             return install(*args, **kw)
-        session.mark()
         requirements = list(bound["requirements"])
         if any(getattr(requirement, "should_reinstall", True) for requirement in requirements):
             # What is removed for one may be what another one brings: strictly in pip's order.
@@ -120,6 +119,10 @@ class Swap:
         if together is not None and together.take(bound["name"]):
             return None
         bound["wheel_path"] = session.follow(bound["wheel_path"])
+        if (gone := session.gone(bound["wheel_path"])) is not None:
+            if together is not None and together.is_copy:
+                raise LeftToOthers
+            bound["wheel_path"] = self._downloads.replace_gone(session, gone)
         self.placement = placement = session.begin(bound["wheel_path"])
         if placement is None:
             if together is not None and together.is_copy:
@@ -134,12 +137,17 @@ class Swap:
             return result
         except BaseException as error:
             placement.undo()
-            if not isinstance(error, _WheelDamaged) or (together is not None and together.is_copy):
+            # Garbage collection may take a wheel between our look at it and pip's.
+            taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
+            if not (taken or isinstance(error, _WheelDamaged)):
+                raise
+            if together is not None and together.is_copy:
                 raise
         finally:
             self.placement = None
         # Only now, with nothing of it left: pip downloads it and does it all itself.
-        return install(**{**bound, "wheel_path": self._downloads.fetch(session, placement.entry)})
+        replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
+        return install(**{**bound, "wheel_path": replace(session, placement.entry)})
 
     def _parse_wheel(self, parse: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         info_directory, metadata = parse(*args, **kw)

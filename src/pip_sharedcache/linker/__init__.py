@@ -5,6 +5,7 @@ from pip_sharedcache.linker.appearance import show
 from pip_sharedcache.linker.descriptors import (
     HOST,
     NEW,
+    OF_THIS_PROCESS,
     Directory,
     alive,
     can_fork,
@@ -24,6 +25,7 @@ from pip_sharedcache.linker.trees import remove_tree, tree_size
 __all__ = [
     "HOST",
     "NEW",
+    "OF_THIS_PROCESS",
     "Directory",
     "Linker",
     "Placement",

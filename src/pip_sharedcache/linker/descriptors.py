@@ -46,6 +46,9 @@ DIRECTORY = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC
 #: The same, where the path to it is the administrator's choice, links in it included.
 FOLLOWED_DIRECTORY = os.O_RDONLY | _DIRECTORY | _CLOEXEC
 
+#: Errors of this process or machine, not of the file that was to be opened.
+OF_THIS_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
 _BLOCK = 1 << 20  # bytes
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 

@@ -19,6 +19,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker.descriptors import (
     CREATE,
+    OF_THIS_PROCESS,
     Directory,
     clone,
     close_all,
@@ -45,9 +46,6 @@ TRY_NEXT = frozenset(
     )
     if hasattr(errno, name)
 )
-
-#: Of this process, not of the file that was to be opened.
-_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _BLOCK = 1 << 20  # bytes
 
@@ -196,7 +194,7 @@ class Linker:
                         outcome.damaged.append((job, source))
                     done += 1
             except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS or len(sources) < 2:
+                if error.errno not in OF_THIS_PROCESS or len(sources) < 2:
                     raise
                 self._ahead = 1  # what was opened ahead is missing now
             finally:
@@ -211,7 +209,7 @@ class Linker:
             try:
                 sources.append(entry.open_file(f"files/{job.file.path}"))
             except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
+                if error.errno not in OF_THIS_PROCESS:
                     sources.append(_damaged(entry, job.file, reason(error)))
                 elif sources:
                     return  # these first

@@ -1,15 +1,10 @@
 """The store on disk: where an entry lies, looking one up, publishing one, taking one away."""
 
+from pip_sharedcache.store import marks
 from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
-from pip_sharedcache.store.collect import (
-    GRACE,
-    Item,
-    choose,
-    delete_retired,
-    inventory,
-    retire,
-)
+from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire
 from pip_sharedcache.store.heal import heal
+from pip_sharedcache.store.inventory import Item, inventory
 from pip_sharedcache.store.layout import Store, survey
 from pip_sharedcache.store.lookup import (
     Found,
@@ -19,7 +14,6 @@ from pip_sharedcache.store.lookup import (
     find_retired,
     hold,
 )
-from pip_sharedcache.store.marks import forget, linked, mark, register, used
 from pip_sharedcache.store.opening import open_store
 from pip_sharedcache.store.publish import Staged, publish, reveal, stage, stage_bytecode
 from pip_sharedcache.store.verify import Damage, Verdict, verify
@@ -40,22 +34,18 @@ __all__ = [
     "find_build",
     "find_bytecode",
     "find_retired",
-    "forget",
     "heal",
     "hold",
     "inventory",
     "key_of",
-    "linked",
-    "mark",
+    "marks",
     "open_store",
     "publish",
-    "register",
     "retire",
     "reveal",
     "stage",
     "stage_build",
     "stage_bytecode",
     "survey",
-    "used",
     "verify",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.errors import NotPublished, SharedCacheError, UnusualWheel, reason
 from pip_sharedcache.model import Digest, Entry, Manifest
-from pip_sharedcache.store.collect import retire
+from pip_sharedcache.store.collect import take_out_of_sight
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.store.lookup import copy_wheel
 from pip_sharedcache.store.publish import publish
@@ -42,8 +42,7 @@ def _take_away(verdict: Verdict) -> tuple[bool, str]:
     status = os.lstat(verdict.item.path)
     if verdict.identity not in (None, (status.st_dev, status.st_ino)):
         return True, "somebody else has replaced it"
-    if why := retire(verdict.item):
-        return False, why
+    take_out_of_sight(verdict.item.path)
     return True, "taken out of sight; the next installation that needs it publishes a sound one"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -171,20 +172,26 @@ class Store:
         self._make_missing(shards, shard)
         return shard
 
-    def own_use(self) -> Path:
-        """The directory for this user's own marks, made where it is missing. Raises OSError, also
-        where somebody else has made it."""
-        above = self.path / USE
-        own = above / str(trust.user_id())
+    def own_use(self) -> Directory:
+        """The directory for this user's own marks, held open, made where it is missing; the caller
+        closes it. Raises OSError: EEXIST where somebody else has taken its place."""
+        own = self.path / USE / str(trust.user_id())
         try:
-            status = own.lstat()
+            with Directory.open(own.parent) as above:
+                held = above.subdirectory(own.name)
         except FileNotFoundError:
-            self._make_missing(above)
-            linker.make_directory(own, 0o755)
-            return own
-        if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
-            raise PermissionError(errno.EPERM, "is not yours", str(own))
-        return own
+            self._make_missing(own.parent)
+            with contextlib.suppress(FileExistsError):  # by another run of ours
+                linker.make_directory(own, 0o755)
+            return self.own_use()
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise _taken(own, own.lstat()) from error
+            raise
+        if trust.OWNERS_MEAN_SOMETHING and held.status().st_uid != trust.user_id():
+            held.close()
+            raise _taken(own, own.lstat())
+        return held
 
     def _make_missing(self, *directories: Path) -> None:
         for missing in directories:
@@ -197,6 +204,11 @@ class Store:
                     linker.make_directory(missing, mode, keep_access_lists=True)
                 except FileExistsError:
                     continue  # a neighbour was faster
+
+
+def _taken(path: Path, status: os.stat_result) -> OSError:
+    who = trust.user_name(status.st_uid)
+    return FileExistsError(errno.EEXIST, f"{path} was put there by {who}", str(path))
 
 
 def survey(store: Store) -> tuple[int, int]:

@@ -89,13 +89,9 @@ def _search(
                     status = held.status()
                     if (status.st_dev, status.st_ino) in without:
                         continue
-                    objection = store.trust.objection(status, chain)
-                    if not objection and status.st_uid not in store.trust.uids:
-                        objection = trust.access_list_objection(shard.descriptor)
+                    objection = objection_to(store, status, chain, shard)
                     try:
-                        entry = _read_entry(held, status, digest)
-                        if area == WHEELS:
-                            _check_wheel(held, entry)
+                        entry = read_entry(held, status, digest, area)
                     except (DamagedEntry, OSError):
                         doubtful = doubtful or _wheel_alone(held, status, digest, filename)
                         raise
@@ -119,6 +115,17 @@ def _search(
             )
             doubtful = doubtful or entry
     return Found(None, doubtful, tuple(objections), damaged)
+
+
+def objection_to(
+    store: Store, status: os.stat_result, chain: tuple[os.stat_result, ...], shard: Directory
+) -> str:
+    """Why the entry with this ``status`` is not believed, as Trust.objection has it. ``chain``: the
+    status of the ``shard`` that it is in, and of what is above."""
+    objection = store.trust.objection(status, chain)
+    if objection or status.st_uid in store.trust.uids:
+        return objection
+    return trust.access_list_objection(shard.descriptor)
 
 
 def _wheel_alone(
@@ -193,8 +200,7 @@ def is_damaged(path: Path, digest: Digest) -> bool:
     """
     try:
         with Directory.open(path) as held:
-            entry = _read_entry(held, held.status(), digest)
-            _check_wheel(held, entry)
+            entry = read_entry(held, held.status(), digest, WHEELS)
             return wheel.digest_of(entry.wheel)[0] != digest
     except (DamagedEntry, OSError):
         return True
@@ -242,8 +248,9 @@ def wheel_name(held: Directory) -> str:
     return names[0] if len(names) == 1 else ""
 
 
-def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entry:
-    """Read and check an entry's manifest. Raises DamagedEntry, OSError."""
+def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: str) -> Entry:
+    """The entry held open in ``area``, its manifest and its wheel checked as far as their status
+    tells. Raises DamagedEntry, OSError."""
     manifest, record = read_manifest(held)
     plain = manifest.filename.isprintable() and "/" not in manifest.filename
     if manifest.digest != digest or not plain:
@@ -251,7 +258,10 @@ def _read_entry(held: Directory, status: os.stat_result, digest: Digest) -> Entr
     if manifest.files and int(record.st_mtime) != manifest.files[0].mtime:  # all have one time
         raise DamagedEntry(f"{held.path / MANIFEST} was changed after it was published")
     _check_owner(held, MANIFEST, record, status)
-    return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
+    entry = Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
+    if area == WHEELS:
+        _check_wheel(held, entry)
+    return entry
 
 
 def _check_wheel(held: Directory, entry: Entry) -> None:

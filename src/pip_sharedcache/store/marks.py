@@ -1,9 +1,9 @@
 """Who used what, and when: what garbage collection goes by.
 
-Below ``use/<uid>/`` each user keeps, in files of their own, when they last used which entry
-(``marks``), and which symlinks into entries their environments have (``links-*``). Files are
-replaced, never written in place, and nobody's times are set; a store that may not be written is
-used without marks.
+Below ``use/<uid>/`` each user has an empty file for each entry they use: when it was made says when
+that was, by the file system's own clock, which no user sets, and the same for all hosts. Files
+``links-*`` there tell which symlinks into entries their environments have. Files are replaced,
+never written in place; a store that may not be written is used without.
 """
 
 from __future__ import annotations
@@ -11,77 +11,140 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
+import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from pip_sharedcache import linker, trust
-from pip_sharedcache.linker import Directory
+from pip_sharedcache import trust
+from pip_sharedcache.linker import NEW, Directory
 from pip_sharedcache.store.layout import USE, Store
 
-_MARKS = "marks"
+#: What entries are called.
+ENTRY_NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9_.-]+)?")
+
+#: Seconds. A mark that is no older is not made anew.
+FRESH = 600
+
 _LINKS = "links-"
-_DAY = 24 * 3600  # seconds
-_FORGET = 800 * _DAY  # marks older than this say nothing any more
-_TRIES = 3
+_CLOCK = ".clock"
+_MOST_LINKS = 1 << 20  # bytes of one file of links that are read; a run of 1000 has a fifth
+#: A FIFO, a huge file, a link, a file kept from others: in place of a note, it notes nothing.
+_OWNERS_FAULT = frozenset(
+    {errno.EINVAL, errno.EFBIG, errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO, errno.EISDIR}
+)
+
+
+@dataclass(frozen=True)
+class Use:
+    """An entry was used: ``when``, in seconds since the epoch, and by whose uid."""
+
+    when: float
+    user: int
+
+
+def now(store: Store) -> float:
+    """Seconds since the epoch by the clock that the times in ``store`` are of: its file server's.
+    By our own where we may not write there, and so may take nothing away."""
+    try:
+        with store.own_use() as held:
+            held.replace(_CLOCK)
+            return held.file_status(_CLOCK).st_ctime
+    except OSError:
+        return time.time()
 
 
 def mark(store: Store, names: Iterable[str]) -> None:
-    """Note that this user uses the entries called ``names`` today. Raises OSError."""
-    now = int(time.time())
-    wanted = frozenset(names)
-    own = store.own_use()
-    for _ in range(_TRIES):
-        with Directory.open(own) as held:
-            known = dict(_marks(held))
-        fresh = [name for name in wanted if not now - _DAY < known.get(name, 0) <= now]
-        if not fresh:
-            return  # also how a run finds that another one of the same user left its marks alone
-        known = {name: when for name, when in known.items() if now - when < _FORGET}
-        known.update(dict.fromkeys(fresh, now))
-        _replace(own / _MARKS, "".join(f"{when} {name}\n" for name, when in known.items()))
+    """Note that this user uses the entries called ``names`` now. Raises OSError: EEXIST where
+    somebody else has taken the place for this user's marks."""
+    with store.own_use() as held:
+        for name in names:
+            try:
+                age = time.time() - held.file_status(name).st_ctime
+            except FileNotFoundError:
+                age = -1
+            if not 0 <= age < FRESH:  # a clock of ours that is wrong costs no more than this
+                held.replace(name)
 
 
-def used(store: Store) -> dict[str, int]:
-    """When each entry was used last by anybody, in seconds since the epoch, by its name."""
-    latest: dict[str, int] = {}
-    now = int(time.time())
-    for held in _users(store):
-        for name, when in _marks(held):
-            # A clock that was ahead must not keep an entry for ever.
-            latest[name] = max(latest.get(name, 0), min(when, now))
+def last_uses(store: Store) -> dict[str, Use]:
+    """The last use of each entry that is marked, by the entry's name."""
+    latest: dict[str, Use] = {}
+    for user, held in _users(store):
+        for name, when in _marks(user, held):
+            if name not in latest or latest[name].when < when:
+                latest[name] = Use(when, user)
     return latest
+
+
+def uses(store: Store, name: str) -> list[Use]:
+    """The last use of the entry ``name`` by each user, the latest first."""
+    found = [
+        Use(when, user)
+        for user, held in _users(store)
+        if (when := _when(user, held, name)) is not None
+    ]
+    return sorted(found, key=lambda use: use.when, reverse=True)
 
 
 def register(store: Store, links: Mapping[str, str]) -> None:
     """Note symlinks of this user's environments: for the name of an entry the path of a link into
-    it. Raises OSError."""
+    it. Raises OSError, as for ``mark``."""
     if links:
         text = "".join(json.dumps([name, path]) + "\n" for name, path in links.items())
-        _replace(store.own_use() / f"{_LINKS}{secrets.token_hex(8)}", text)
+        with store.own_use() as held:
+            held.replace(f"{_LINKS}{secrets.token_hex(8)}", text.encode("ascii"))
 
 
 def linked(store: Store) -> set[str]:
     """The names of entries into which a registered symlink leads still, or may: one that cannot be
-    looked at counts."""
-    return {
-        name
-        for held in _users(store)
-        for file in _link_files(held)
-        for name, path in _links(held, file)
-        if _leads(path, name)
-    }
-
-
-def forget(store: Store) -> None:
-    """Delete this user's notes of which no symlink is left. Raises OSError."""
-    for held in _users(store):
-        if held.path.name != str(trust.user_id()):
-            continue
+    looked at counts. Raises OSError where a note cannot be read for no fault of its owner's:
+    nobody knows then what is needed."""
+    found: set[str] = set()
+    for user, held in _users(store):
         for file in _link_files(held):
-            if not any(_leads(path, name) for name, path in _links(held, file)):
-                (held.path / file).unlink(missing_ok=True)
+            try:
+                found.update(name for name, path in _links(user, held, file) if _leads(path, name))
+            except OSError as error:
+                if error.errno not in _OWNERS_FAULT:
+                    raise
+    return found
+
+
+def forget(store: Store, present: Collection[str], before: float) -> None:
+    """Delete notes that say nothing any more, this user's own (as root: everybody's): marks from
+    ``before`` that time for entries of which none is ``present``, and notes of links of which none
+    is left. Never raises: what is left over is met again by the next run."""
+    for user, held in _users(store):
+        if trust.user_id() not in (0, user):
+            continue
+        stale = [
+            name
+            for name in held.names()
+            if name not in present
+            and (ENTRY_NAME.fullmatch(name) or name.startswith(NEW))
+            and (_when(user, held, name) or before) < before
+        ]
+        for name in (*stale, *_link_files(held)):
+            try:
+                links = _links(user, held, name) if name.startswith(_LINKS) else ()
+                if not any(_leads(path, entry) for entry, path in links):
+                    held.remove(name)
+            except OSError:
+                continue
+
+
+def squatters(store: Store) -> list[tuple[Path, int, int]]:
+    """Directories for the marks of one user that belong to another, who thereby keeps that user's
+    from being noted: path, the uid that it is for, and the one it belongs to."""
+    return [
+        (store.path / USE / name, int(name), status.st_uid)
+        for name, status in _directories(store)
+        if trust.OWNERS_MEAN_SOMETHING and status.st_uid != int(name)
+    ]
 
 
 def _leads(link: str, name: str) -> bool:
@@ -93,58 +156,65 @@ def _leads(link: str, name: str) -> bool:
         return error.errno != errno.EINVAL  # no link; else somebody else's, or away for now
 
 
-def _users(store: Store) -> Iterator[Directory]:
-    """The directories of users, each held open while it is looked at, and each that user's own:
-    anybody may have made one of another's name."""
+def _directories(store: Store) -> Iterator[tuple[str, os.stat_result]]:
+    """What lies where the marks of users belong: name, and status."""
     try:
-        names = os.listdir(store.path / USE)
+        with Directory.open(store.path / USE) as above:
+            for name in above.names():
+                if name.isascii() and name.isdecimal() and str(int(name)) == name:
+                    try:
+                        yield name, above.file_status(name)
+                    except OSError:
+                        continue  # removed meanwhile
     except OSError:
-        return
-    for name in names:
-        if not name.isdecimal():
-            continue
+        return  # nobody has noted anything yet, or it is not for us to read
+
+
+def _users(store: Store) -> Iterator[tuple[int, Directory]]:
+    """The uids of users and their directories, each held open while it is looked at, and each that
+    user's own: anybody may have made one of another's name."""
+    for name, _ in _directories(store):
         try:
             with Directory.open(store.path / USE) as above, above.subdirectory(name) as held:
                 if not trust.OWNERS_MEAN_SOMETHING or held.status().st_uid == int(name):
-                    yield held
+                    yield int(name), held
         except OSError:
             continue  # removed meanwhile, a link, or not for us to read
 
 
-def _marks(held: Directory) -> Iterator[tuple[str, int]]:
-    for line in _lines(held, _MARKS):
-        when, _, name = line.partition(" ")
-        if when.isdecimal() and len(when) < 12:
-            yield name, int(when)
+def _marks(user: int, held: Directory) -> Iterator[tuple[str, float]]:
+    for name in held.names():
+        if ENTRY_NAME.fullmatch(name) and (when := _when(user, held, name)) is not None:
+            yield name, when
+
+
+def _when(user: int, held: Directory, name: str) -> float | None:
+    try:
+        status = held.file_status(name)
+    except OSError:
+        return None
+    own = not trust.OWNERS_MEAN_SOMETHING or status.st_uid == user
+    return status.st_ctime if own and stat.S_ISREG(status.st_mode) else None
 
 
 def _link_files(held: Directory) -> list[str]:
     return [name for name in held.names() if name.startswith(_LINKS)]
 
 
-def _links(held: Directory, file: str) -> Iterator[tuple[str, str]]:
-    for line in _lines(held, file):
+def _links(user: int, held: Directory, file: str) -> Iterator[tuple[str, str]]:
+    """What a file of links says: names of entries, and paths. Nothing that is not so is taken.
+    Raises OSError."""
+    text, status = held.read(file, _MOST_LINKS)
+    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != user:
+        return
+    for line in text.splitlines():
         try:
             name, path = json.loads(line)
-        except (ValueError, TypeError):
+            if (
+                ENTRY_NAME.fullmatch(name)
+                and os.path.isabs(path)
+                and b"\0" not in os.fsencode(path)
+            ):
+                yield name, path
+        except (ValueError, TypeError, RecursionError):
             continue  # not by us
-        if isinstance(name, str) and isinstance(path, str) and "\0" not in path:
-            yield name, path
-
-
-def _lines(held: Directory, name: str) -> list[str]:
-    """The lines of a file of the user whose directory is ``held``; none where there is no such."""
-    try:
-        text, status = held.read(name)
-    except OSError:
-        return []
-    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != held.status().st_uid:
-        return []
-    return text.decode("utf-8", "replace").splitlines()
-
-
-def _replace(path: Path, text: str) -> None:
-    new = path.with_name(f".new-{secrets.token_hex(8)}")
-    with linker.create_file(new, 0o644) as descriptor:
-        linker.write_all(descriptor, text.encode("utf-8"))
-    os.replace(new, path)

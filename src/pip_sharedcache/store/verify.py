@@ -20,9 +20,9 @@ from typing import IO
 
 from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, UnusualWheel, reason
-from pip_sharedcache.linker import Directory
+from pip_sharedcache.linker import OF_THIS_PROCESS, Directory
 from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
-from pip_sharedcache.store.collect import Item
+from pip_sharedcache.store.inventory import Item
 from pip_sharedcache.store.layout import WHEELS
 from pip_sharedcache.store.lookup import MANIFEST, is_hollow, read_manifest, wheel_name
 from pip_sharedcache.store.publish import DIRECTORY, FILE, PROGRAM
@@ -33,8 +33,6 @@ _MOST_WORKERS = 16  # each holds a descriptor for each level of what it looks in
 _MOST = 1000  # kinds of damage that are noted of one entry: thousands of files may be missing
 _DEEPEST = 50  # directories inside each other that are looked into
 _NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
-#: Of this process or machine, not of what was to be read.
-_OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def _verify_one(item: Item) -> Verdict | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in _OWN_TROUBLE:
+        if error.errno in OF_THIS_PROCESS:
             raise
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
             return Verdict(item, (Damage("", "type", "is not a directory"),))
@@ -306,7 +304,7 @@ class _Examination:
             self._note(path, "mode", what)
 
     def _unreadable(self, path: str, error: OSError) -> None:
-        if error.errno in _OWN_TROUBLE:
+        if error.errno in OF_THIS_PROCESS:
             raise error
         self._note(path, "unreadable", f"cannot be read: {reason(error)}")
 

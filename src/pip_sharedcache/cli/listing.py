@@ -1,0 +1,217 @@
+"""Saying what a store is and holds: info, list."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from pip_sharedcache import trust
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.stores import believed, settings_in_use, store_in_use
+from pip_sharedcache.config import Settings
+from pip_sharedcache.model import megabytes
+from pip_sharedcache.store import Item, Store, inventory, marks, open_store, survey
+
+_WHEELS = "wheels"
+
+#: A name service may take its time, and there are thousands of entries.
+_user = functools.cache(trust.user_name)
+
+
+def add(commands: Any) -> None:
+    """Name the commands of this module."""
+    info = commands.add_parser(
+        "info", help="say what the store in use is and holds, or all about distributions in it"
+    )
+    listing = commands.add_parser("list", help="list what the store in use holds")
+    listing.add_argument("--bytecode", action="store_true", help="list the bytecode, too")
+    for parser, run in ((info, _info), (listing, _list)):
+        parser.add_argument("names", metavar="NAME", nargs="*", help="distributions, by name")
+        Output.add_options(parser)
+        parser.set_defaults(run=run)
+
+
+# -- info
+
+
+def _info(chosen: argparse.Namespace, output: Output) -> int:
+    settings = settings_in_use(output)
+    store = open_store(settings)
+    if chosen.names:
+        return _info_of(store, chosen.names, output)
+    return _info_of_store(store, settings, output)
+
+
+def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
+    entries, size = survey(store)
+    facts: dict[str, Any] = {
+        "path": str(store.path),
+        "source": settings.dir_source,
+        "owner": _user(store.owner),
+        "group": store.group or None,
+        "trusted": list(store.trusted),
+        "writable": store.may_publish(),
+        "entries": entries,
+        "bytes": size,
+        "link_mode": settings.link_mode.value,
+    }
+    output.result(facts)
+    output.say(f"Store:     {store.path} ({settings.dir_source})")
+    output.say(f"Owner:     {facts['owner']}" + (f", group {store.group}" if store.group else ""))
+    output.say(f"Trusted:   {', '.join(believed(store))}")
+    output.say(f"You may:   {'install and publish' if facts['writable'] else 'install only'}")
+    output.say(f"Holds:     {entries} wheels, {megabytes(size)} as wheels")
+    output.say(f"Link mode: {settings.link_mode.value}")
+    return FINE
+
+
+def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
+    """All about the entries of the distributions called ``names``."""
+    items, unread = _read(store)
+    wheels = _named(items, names)
+    compiled = _bytecode_of(wheels, items)
+    facts = []
+    for item in wheels:
+        uses = marks.uses(store, item.path.name)
+        bytecode = [one for one in compiled if one.digest == item.digest]
+        fact = _facts(item)
+        fact["uses"] = [{"user": _user(use.user), "at": int(use.when)} for use in uses]
+        fact["bytecode"] = [_facts(one) for one in bytecode]
+        facts.append(fact)
+        output.say(item.title)
+        output.say(f"  Path:      {item.path}")
+        output.say(f"  Publisher: {_user(item.publisher)}, {_day(item.published)}")
+        output.say(f"  Trusted:   {_trusted(item)}")
+        output.say(f"  Holds:     {item.files} files, {megabytes(item.size)} with the wheel")
+        for one in bytecode:
+            output.say(
+                f"  Bytecode:  {one.title}: {one.files} files, {megabytes(one.size)}, by "
+                f"{_user(one.publisher)}, used {_day(one.used(time.time()))}"
+            )
+        # Everybody's, or the last one's only.
+        for use in uses if output.verbose else uses[:1]:
+            output.say(f"  Used:      {_day(use.when)} by {_user(use.user)}")
+        if not uses:
+            output.say("  Used:      by nobody who could note it")
+    output.result(facts)
+    return _findings(output, [*wheels, *compiled], unread, _missing(wheels, names))
+
+
+# -- list
+
+
+def _list(chosen: argparse.Namespace, output: Output) -> int:
+    items, unread = _read(store_in_use(output))
+    shown = _named(items, chosen.names)
+    missing = _missing(shown, chosen.names)
+    if chosen.bytecode:
+        shown += _bytecode_of(shown, items) if chosen.names else _of_area(items, "bytecode")
+    output.result([_facts(item) for item in shown])
+    head = ["wheel", "files", "size", "publisher", "published", "last used"]
+    more = ["trusted", "path"] if output.verbose else []
+    now = time.time()
+    rows = [
+        [
+            *(item.title, str(item.files), megabytes(item.size), _user(item.publisher)),
+            *(_day(item.published), _day(item.used(now))),
+            *((_trusted(item), str(item.path)) if more else ()),
+        ]
+        for item in shown
+        if not item.damage
+    ]
+    output.table([*head, *more], rows)
+    return _findings(output, shown, unread, missing)
+
+
+# -- both
+
+
+def _read(store: Store) -> tuple[list[Item], list[tuple[Path, str]]]:
+    """All that is in ``store``, in order, and what cannot be read of it."""
+    unread: list[tuple[Path, str]] = []
+    items = list(inventory(store, marks.last_uses(store), unread))
+    return sorted(items, key=lambda item: (item.title.lower(), item.path.name)), unread
+
+
+def _of_area(items: Iterable[Item], area: str) -> list[Item]:
+    return [item for item in items if item.area == area]
+
+
+def _named(items: Iterable[Item], names: Sequence[str]) -> list[Item]:
+    """The wheels among ``items`` of distributions called so; all where no names are given."""
+    wanted = {canonicalize_name(name) for name in names}
+    wheels = _of_area(items, _WHEELS)
+    return [item for item in wheels if not wanted or _project(item) in wanted]
+
+
+def _bytecode_of(wheels: Iterable[Item], items: Iterable[Item]) -> list[Item]:
+    digests = {item.digest for item in wheels}
+    return [item for item in _of_area(items, "bytecode") if item.digest in digests]
+
+
+def _project(item: Item) -> str:
+    return canonicalize_name(item.title.partition("-")[0])
+
+
+def _missing(wheels: Iterable[Item], names: Sequence[str]) -> list[str]:
+    found = {_project(item) for item in wheels}
+    return [name for name in names if canonicalize_name(name) not in found]
+
+
+def _findings(
+    output: Output,
+    items: Iterable[Item],
+    unread: Iterable[tuple[Path, str]],
+    missing: Iterable[str],
+) -> int:
+    """Tell what is wrong, and give the exit status."""
+    lines = [
+        f"{item.path} of {_user(item.publisher)} is damaged: {item.damage}"
+        for item in items
+        if item.damage
+    ]
+    lines += [f"{path} cannot be read: {why}" for path, why in unread]
+    lines += [f"The store has no wheel of {name}" for name in missing]
+    for line in lines:
+        output.find(line)
+    if output.as_json:
+        for line in lines:
+            output.warn(line)
+    return FINDINGS if lines else FINE
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    return {
+        "path": str(item.path),
+        "area": item.area,
+        "title": item.title,
+        "sha256": item.digest,
+        "publisher": _user(item.publisher),
+        "trusted": not item.objection,
+        "objection": item.objection or None,
+        "files": item.files,
+        "bytes": item.size,
+        "published": int(item.published),
+        "used": int(item.used(time.time())),
+        "used_by": _user(item.last_use.user) if item.last_use else None,
+        "damage": item.damage or None,
+    }
+
+
+def _trusted(item: Item) -> str:
+    if not item.objection:
+        return "yes"
+    return f"no, since {_user(item.publisher)} {item.objection}"
+
+
+def _day(seconds: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d", time.localtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return "unknown"  # a file may bear any time

@@ -1,0 +1,114 @@
+"""What a store holds: every visible entry, with all that is told of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.linker import OF_THIS_PROCESS, Directory
+from pip_sharedcache.model import Digest, Identity, total_size
+from pip_sharedcache.store.layout import BYTECODE, SHARDS, WHEELS, Store
+from pip_sharedcache.store.lookup import objection_to, read_entry, wheel_name
+from pip_sharedcache.store.marks import ENTRY_NAME, Use
+
+_DAY = 24 * 3600  # seconds; no clock that is kept at all is ahead by more
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry in the store, whoever published it.
+
+    ``title``: the wheel's file name, or which interpreter bytecode is for; ``files``: how many it
+    was unpacked to; ``size``: bytes of them and of the wheel together, as its manifest says;
+    ``published``: seconds since the epoch; ``objection``: why its publisher is not believed, or "";
+    ``damage``: why it is not used, or "".
+    """
+
+    path: Path
+    area: str
+    title: str
+    publisher: int
+    identity: Identity
+    published: float
+    last_use: Use | None = None
+    files: int = 0
+    size: int = 0
+    objection: str = ""
+    damage: str = ""
+
+    @property
+    def digest(self) -> str:
+        """That of the wheel."""
+        return self.path.name[:64]
+
+    def used(self, now: float) -> float:
+        """When it was used last, or else published, in seconds since the epoch; not after ``now``:
+        a time that lies ahead by more than clocks differ says nothing, so that it keeps nothing
+        for ever."""
+        times = (self.published, self.last_use.when if self.last_use else 0.0)
+        return max(min(when, now) if when < now + _DAY else 0.0 for when in times)
+
+
+def inventory(
+    store: Store, uses: Mapping[str, Use], unread: list[tuple[Path, str]]
+) -> Iterator[Item]:
+    """Every visible entry of ``store``, one after another. ``uses``: as from marks.last_uses.
+    Shards that cannot be read are added to ``unread``, with the reason. Raises OSError where this
+    process lacks what it takes (descriptors, memory)."""
+    for area in (WHEELS, BYTECODE):
+        for shard in SHARDS:
+            path = store.path / area / shard
+            try:
+                with ExitStack() as stack:
+                    top = stack.enter_context(Directory.open(store.path))
+                    above = stack.enter_context(top.subdirectory(area))
+                    held = stack.enter_context(above.subdirectory(shard))
+                    chain = (held.status(), above.status(), top.status())
+                    for name in sorted(filter(ENTRY_NAME.fullmatch, held.names())):
+                        item = _item(store, area, held, chain, name, uses.get(name))
+                        if item is not None:
+                            yield item
+            except FileNotFoundError:
+                continue  # a store made by hand has only what was needed so far
+            except OSError as error:
+                if error.errno in OF_THIS_PROCESS:
+                    raise
+                unread.append((path, reason(error)))
+
+
+def _item(
+    store: Store,
+    area: str,
+    shard: Directory,
+    chain: tuple[os.stat_result, ...],
+    name: str,
+    use: Use | None,
+) -> Item | None:
+    """The entry ``name``; None if it was retired meanwhile. Raises OSError."""
+    title, files, size, damage, objection = "", 0, 0, "", ""
+    try:
+        status = shard.file_status(name)
+        with shard.subdirectory(name) as held:
+            status = held.status()
+            objection = objection_to(store, status, chain, shard)
+            title = wheel_name(held)
+            manifest = read_entry(held, status, Digest(name[:64]), area).manifest
+            title, files = manifest.filename, len(manifest.files)
+            size = manifest.size + total_size(manifest.files)
+    except FileNotFoundError:
+        return None
+    except DamagedEntry as error:
+        damage = str(error)
+    except OSError as error:
+        if error.errno in OF_THIS_PROCESS:
+            raise
+        damage = f"{shard.path / name} cannot be read: {reason(error)}"
+    identity = (status.st_dev, status.st_ino)
+    return Item(
+        *(shard.path / name, area, title or name, status.st_uid, identity, status.st_mtime, use),
+        *(files, size, objection, damage),
+    )

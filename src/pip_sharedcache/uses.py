@@ -1,0 +1,63 @@
+"""What one run uses of a store, noted there so that garbage collection spares it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterable
+
+from pip_sharedcache.errors import reason
+from pip_sharedcache.linker import Placement
+from pip_sharedcache.model import Entry
+from pip_sharedcache.store import Store, marks
+
+logger = logging.getLogger(__name__)
+
+#: Who may not write the store leaves no notes in it.
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Uses:
+    """The notes of one run in ``store`` (None: there is none). ``say`` warns the user, each line
+    once."""
+
+    def __init__(self, store: Store | None, say: Callable[[str], None]) -> None:
+        self._store = store
+        self._say = say
+        self._noted: set[str] = set()
+
+    def note(self, entry: Entry) -> None:
+        """This user uses ``entry``. To be noted before it is opened: garbage collection, which
+        looks for that after it has taken an entry out of sight, brings it back then. Never raises.
+        """
+        name = entry.path.name
+        if self._store is None or name in self._noted:
+            return
+        self._noted.add(name)
+        try:
+            marks.mark(self._store, [name])
+        except OSError as error:
+            if error.errno in _READ_ONLY:
+                logger.debug("Not noted as used in %s: %s", self._store.path, error)
+                return
+            self._say(
+                f"What you use is not noted in {self._store.path}, and store gc may take it away "
+                f"early: {reason(error)}"
+            )
+
+    def note_links(self, placements: Iterable[Placement]) -> None:
+        """Symlinks of ``placements`` lead into their entries. Never raises."""
+        if self._store is None:
+            return
+        links = {
+            placement.entry.path.name: link
+            for placement in placements
+            if (link := placement.first_link())
+        }
+        try:
+            marks.register(self._store, links)
+        except OSError as error:
+            self._say(
+                f"Symlinks are not registered in {self._store.path}: {reason(error)}; "
+                "store gc may take away what they lead to"
+            )

@@ -1,0 +1,88 @@
+"""kill -9 at any moment of a garbage collection: what is seen is whole, the next one ends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache import linker
+from pip_sharedcache.model import Digest
+from pip_sharedcache.store import Store, marks, publish
+from support.accounts import run_as
+from support.faults import Call, faults_of_store, leftovers, run_with_fault, spread, trace
+from support.probes import needs, strace
+from support.wheels import digest, make_wheel
+
+pytestmark = [pytest.mark.strace, needs(strace)]
+
+OLD = 10**9
+COMMAND = (sys.executable, "-m", "pip_sharedcache", "store", "gc", "--older-than", "30d")
+#: The same, when the hour is over.
+LATER = """
+import sys
+from pip_sharedcache.cli import main
+from pip_sharedcache.store import marks
+now = marks.now
+marks.now = lambda store: now(store) + 7200
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """old and used are of long ago; used was used today."""
+    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    (tmp_path / "store").mkdir()
+    store = Store.open(tmp_path / "store")
+    for name in ("old", "older", "used"):
+        wheel = make_wheel(wheelhouse, name)
+        entry = publish(store, wheel, wheel.name, Digest(digest(wheel)))
+        os.utime(entry.path, (OLD, OLD))
+    marks.mark(store, [entry.path.name])
+    return store
+
+
+def _changing(calls: list[Call], store: Path) -> list[Call]:
+    return [call for call in calls if call.changes and call.touches(store)]
+
+
+def _names(store: Path) -> list[str]:
+    return sorted(path.name for path in (store / "wheels").glob("*/*/*.whl"))
+
+
+@pytest.mark.parametrize("phase", ["retiring", "deleting"])
+def test_a_killed_collection_leaves_nothing_broken(
+    tmp_path: Path, store: Store, phase: str
+) -> None:
+    kept = tmp_path / "kept"
+    env: dict[str, str | None] = {"PIP_SHAREDCACHE_DIR": str(store.path)}
+    later = [sys.executable, "-c", LATER, *COMMAND[3:]]
+    argv = list(COMMAND)
+    if phase == "deleting":
+        run_as(None, COMMAND, env=env, check=True)
+        argv = later
+    shutil.copytree(store.path, kept, symlinks=True)
+    calls = trace(argv, tmp_path / "trace", env=env)
+    points = _changing(calls, store.path)
+    assert {call.name for call in points} & {"rename", "unlink", "unlinkat", "rmdir"}
+    wrong = []
+    for call in spread(points, 20, last=2):
+        shutil.rmtree(store.path)
+        shutil.copytree(kept, store.path, symlinks=True)
+        for entry in (store.path / "wheels").glob("*/*"):
+            os.utime(entry, (OLD, OLD))
+        killed = run_with_fault(argv, call, "signal=SIGKILL", env=env)
+        if killed.returncode not in (-9, 128 + 9):
+            wrong.append(f"{call} did not kill it: {killed.stderr}")
+        wrong += [f"after {call}: {fault}" for fault in faults_of_store(store.path)]
+        for command in (COMMAND, later):
+            run_as(None, command, env=env, check=True)
+        if left := leftovers(store.path):
+            wrong.append(f"after {call} there is left {left}")
+        if _names(store.path) != ["used-1.0-py3-none-any.whl"]:
+            wrong.append(f"after {call} there are {_names(store.path)}")
+    assert not wrong, "\n".join(wrong)

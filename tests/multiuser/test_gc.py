@@ -1,0 +1,364 @@
+"""Garbage collection among real users, with real pips at work meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multiuser.test_shared_store import (
+    Site,
+    entry_of,
+    foreign_changes,
+    inodes,
+    rich_wheel,
+    running_site,
+)
+from support import probes
+from support.accounts import Account, Accounts, run_as, start_as, stop
+from support.environments import Environment
+from support.index import LocalIndex
+from support.trees import differences, snapshot
+
+pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.tmpfs)]
+
+HOUR, DAY = 3600, 24 * 3600
+SYMLINKS = {"PIP_SHAREDCACHE_LINK_MODE": "symlink"}
+
+#: Our command, so many seconds later; what was retired is deleted yet so many later.
+LATER = """
+import sys
+from pip_sharedcache.cli import collecting, main
+from pip_sharedcache.store import marks
+now, delete = marks.now, collecting.delete_retired
+later, deleting = float(sys.argv.pop(1)), float(sys.argv.pop(1))
+marks.now = lambda store: now(store) + later
+collecting.delete_retired = lambda store, when: delete(store, when - later + deleting)
+sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
+    with running_site(accounts, public_python) as found:
+        rich_wheel(found.wheels, "alpha", requires="beta")
+        rich_wheel(found.wheels, "beta")
+        rich_wheel(found.wheels, "gamma")
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _environments_removed(site: Site) -> Iterator[None]:
+    yield
+    site.remove_environments()
+
+
+@pytest.fixture
+def store(site: Site) -> Path:
+    """A store for the group in which usera has published alpha and beta."""
+    store = site.make_store(None)
+    usera = site.accounts.usera
+    site.install(usera, site.environment(usera), store, "alpha")
+    return store
+
+
+def gc(
+    site: Site,
+    account: Account | None,
+    store: Path,
+    *arguments: str,
+    later: float = 0,
+    deleting: float = 0,
+) -> subprocess.CompletedProcess[str]:
+    """Run our gc as account, so many seconds later; as to deleting, by a time of its own."""
+    clocks = [str(later), str(deleting)]
+    command = [site.template.python, "-c", LATER, *clocks, "store", "gc", *arguments]
+    done = run_as(account, command, env=site.settings(store))
+    assert done.returncode in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def gc_facts(site: Site, account: Account | None, store: Path, later: float) -> dict[str, Any]:
+    done = gc(site, account, store, "--json", "--older-than", "30d", later=later)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def is_right(site: Site, environment: Environment, *arguments: str) -> list[str]:
+    """What is not as plain pip makes it."""
+    return differences(site.plain_tree(0o022, *arguments), snapshot(environment.prefix))
+
+
+def retired(store: Path) -> list[Path]:
+    return sorted(store.glob("*/*/.dead-*"))
+
+
+def visible(store: Path) -> list[Path]:
+    """The entries that can be seen; others may lie retired beside them."""
+    found = [*(store / "wheels").glob("*/*"), *(store / "bytecode").glob("*/*")]
+    return [path for path in found if not path.name.startswith(".")]
+
+
+@contextmanager
+def held_back(index: LocalIndex, project: str) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """An index that is slow with this project: when it was asked for it, and when it may answer."""
+    asked, answer, page = threading.Event(), threading.Event(), index._project_page
+
+    def slow(wanted: str) -> bytes | None:
+        if wanted == project:
+            asked.set()
+            assert answer.wait(120)
+        return page(wanted)
+
+    index._project_page = slow  # type: ignore[method-assign]
+    try:
+        yield asked, answer
+    finally:
+        answer.set()
+        index._project_page = page  # type: ignore[method-assign]
+
+
+# -- who uses what
+
+
+def test_each_user_marks_what_they_use_bytecode_too(site: Site, store: Path) -> None:
+    userb = site.accounts.userb
+    before = inodes(store)
+    site.install(userb, site.environment(userb), store, "alpha")
+    assert foreign_changes(before, inodes(store), userb.uid) == []
+    marked = set(os.listdir(store / "use" / str(userb.uid)))
+    assert marked == {path.name for path in visible(store)}
+    assert len(marked) == 4, "two wheels, and the bytecode of each"
+
+
+def test_what_one_user_uses_is_kept_for_all(site: Site, store: Path) -> None:
+    userb = site.accounts.userb
+    old = 40 * DAY
+    for path in visible(store):
+        when = path.stat().st_mtime - old
+        os.utime(path, (when, when))
+    site.install(userb, site.environment(userb), store, "beta")
+    facts = gc_facts(site, site.accounts.usera, store, 0)
+    assert len(facts["retired"]) == 2
+    wheels = [path.name for entry in visible(store) for path in entry.glob("*.whl")]
+    assert wheels == ["beta-1.0-py3-none-any.whl"]
+    assert len(visible(store)) == 2, "with its bytecode"
+
+
+def test_a_reader_without_a_place_for_marks_installs_all_the_same(site: Site, store: Path) -> None:
+    userc = site.accounts.userc
+    environment = site.environment(userc)
+    said = site.install(userc, environment, store, "alpha")
+    assert "noted" not in said
+    assert "2 of 2 distributions" in said
+    assert not (store / "use" / str(userc.uid)).exists()
+
+
+def test_a_squatted_place_for_marks_is_told_to_its_victim_and_by_gc(
+    site: Site, store: Path
+) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    place = store / "use" / str(userb.uid)
+    run_as(usera, ["mkdir", place], check=True)
+    environment = site.environment(userb)
+    said = site.install(userb, environment, store, "alpha")
+    assert said.count(f"{place} was put there by usera") == 1
+    assert is_right(site, environment, "alpha") == []
+    done = gc(site, None, store)
+    assert done.returncode == 1
+    assert f"{place} is for the marks of userb and was put there by usera" in done.stdout
+
+
+# -- installations under way
+
+
+@pytest.mark.parametrize("collector", ["root", "usera"])
+def test_pip_goes_on_with_a_wheel_whose_entry_was_retired_meanwhile(
+    site: Site, store: Path, collector: str
+) -> None:
+    userb = site.accounts.userb
+    environment = site.environment(userb)
+    with held_back(site.index, "beta") as (asked, answer):
+        pip = start_as(userb, environment.command("install", "alpha"), env=site.settings(store))
+        assert asked.wait(120)
+        # It has the wheel of alpha, and waits for the page of beta.
+        site.index.clear()
+        facts = gc_facts(site, site.account(collector), store, 40 * DAY)
+        assert len(facts["retired"]) == 4
+        assert not visible(store)
+        answer.set()
+        _, err = pip.communicate(timeout=120)
+    assert pip.returncode == 0, err
+    assert "Traceback" not in err
+    assert is_right(site, environment, "alpha") == []
+    assert site.index.wheel_requests("alpha") == []
+
+
+def test_pip_downloads_what_was_even_deleted_meanwhile(site: Site, store: Path) -> None:
+    userb = site.accounts.userb
+    environment = site.environment(userb)
+    with held_back(site.index, "beta") as (asked, answer):
+        pip = start_as(userb, environment.command("install", "alpha"), env=site.settings(store))
+        assert asked.wait(120)
+        site.index.clear()
+        gc(site, None, store, "--older-than", "30d", later=40 * DAY, deleting=2 * HOUR)
+        assert not retired(store)
+        answer.set()
+        out, err = pip.communicate(timeout=120)
+    assert pip.returncode == 0, err
+    assert "is gone from the shared store: downloaded after all" in out + err
+    assert is_right(site, environment, "alpha") == []
+    assert len(site.index.wheel_requests("alpha")) == 1
+    assert entry_of(store, "alpha").stat().st_uid == userb.uid, "published anew"
+
+
+@pytest.mark.parametrize(
+    ("mode", "later", "deleting"),
+    [("symlink", 0, 0), ("copy", 2 * HOUR, 0), ("hardlink", 2 * HOUR, 0), ("copy", 2 * HOUR, DAY)],
+    ids=["as promised", "in use", "in use, linked", "deleted in use"],
+)
+def test_installations_are_right_while_everybody_collects(
+    site: Site, store: Path, mode: str, later: float, deleting: float
+) -> None:
+    """Everything is as old as can be when an installation begins, and all collect all the time.
+    Even by clocks that are hours ahead, for which nothing is in use."""
+    usera, userb = site.accounts.usera, site.accounts.userb
+    over, retirements = threading.Event(), [0]
+
+    def collect(account: Account | None) -> None:
+        while not over.is_set():
+            wanted = ("--json", "--older-than", "1h")
+            done = gc(site, account, store, *wanted, later=later, deleting=deleting)
+            retirements[0] += len(json.loads(done.stdout)["retired"])
+
+    def install(account: Account) -> list[str]:
+        environment = site.environment(account)
+        site.install(account, environment, store, "alpha", PIP_SHAREDCACHE_LINK_MODE=mode)
+        return is_right(site, environment, "alpha") if mode == "copy" else []
+
+    wrong: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        collecting = [pool.submit(collect, account) for account in (usera, userb, None)]
+        try:
+            for _ in range(5):
+                make_old(store)
+                for found in [pool.submit(install, account) for account in (usera, userb)]:
+                    wrong += found.result()
+        finally:
+            over.set()
+        for found_none in collecting:
+            found_none.result()
+    for environment in site._environments:
+        program = "import alpha.deep.er, beta; print(alpha.__version__)"
+        done = run_as(None, [environment / "bin" / "python", "-c", program])
+        if done.stdout != "1.0\n":
+            wrong.append(done.stderr)
+    assert wrong == []
+    assert retirements[0] >= 4
+
+
+def make_old(store: Path) -> None:
+    """Let all entries have been published long ago, and be used by nobody."""
+    for mark in (store / "use").glob("*/[0-9a-f]*"):
+        mark.unlink()
+    for path in visible(store):
+        try:
+            os.utime(path, (10**9, 10**9))
+        except FileNotFoundError:
+            continue  # collected meanwhile
+
+
+# -- symlinked environments
+
+
+@pytest.mark.parametrize("collector", ["root", "usera"])
+def test_symlinked_environments_are_kept_until_they_are_deleted(
+    site: Site, store: Path, collector: str
+) -> None:
+    """usera published; userb's environment is nobody else's to look at."""
+    userb, account = site.accounts.userb, site.account(collector)
+    private = site.directory(userb, 0o700)
+    environment = site.environment(userb, private / "environment")
+    site.install(userb, environment, store, "alpha", **SYMLINKS)
+    assert (environment.site_packages / "alpha" / "__init__.py").is_symlink()
+    assert gc_facts(site, account, store, 400 * DAY)["retired"] == []
+    run_as(userb, [environment.python, "-c", "import alpha.deep.er, beta"], check=True)
+    shutil.rmtree(environment.prefix)
+    facts = gc_facts(site, account, store, 400 * DAY)
+    if collector == "root":
+        assert len(facts["retired"]) == 4
+    else:
+        assert facts["retired"] == [], "usera cannot see that the environment is gone"
+        gc(site, userb, store)
+        assert len(gc_facts(site, account, store, 400 * DAY)["retired"]) == 4
+    assert not visible(store)
+
+
+# -- who may take away what
+
+
+def test_the_owner_of_the_store_retires_what_only_its_publisher_can_delete(site: Site) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = site.make_store(usera)
+    site.install(userb, site.environment(userb), store, "gamma")
+    facts = gc_facts(site, usera, store, 40 * DAY)
+    assert len(facts["retired"]) == 2
+    done = gc(site, usera, store, deleting=2 * HOUR)
+    assert done.returncode == 1
+    assert (
+        "2 entries of userb cannot be taken away by you (belongs to somebody else): "
+        "userb can, with the same command, and so can root" in done.stdout
+    )
+    assert len(retired(store)) == 2
+    assert gc(site, userb, store, deleting=2 * HOUR).returncode == 0
+    assert retired(store) == []
+
+
+def test_a_member_takes_away_only_their_own(site: Site, store: Path) -> None:
+    userb = site.accounts.userb
+    site.install(userb, site.environment(userb), store, "gamma")
+    facts = gc_facts(site, userb, store, 40 * DAY)
+    assert len(facts["retired"]) == 2
+    assert len(facts["refused"]) == 4
+    assert [entry.stat().st_uid for entry in visible(store)] == [site.accounts.usera.uid] * 4
+
+
+def test_nothing_outside_is_deleted_while_a_member_moves_things(site: Site, store: Path) -> None:
+    """usera, whose retired entry root deletes, swaps its directories for symlinks all the time."""
+    usera = site.accounts.usera
+    precious = site.directory()
+    for number in range(50):
+        (precious / f"file-{number}").touch()
+    shard = store / "wheels" / "ab"
+    dead = shard / f".dead-{'ab' * 32}-0123"
+    run_as(usera, ["mkdir", "-p", dead], check=True)
+    swap = (
+        "import os, sys\n"
+        "os.chdir(sys.argv[1])\n"
+        "while True:\n"
+        "    for number in range(40):\n"
+        "        try:\n"
+        "            os.makedirs(f'd{number}/e', exist_ok=True)\n"
+        "            os.rename(f'd{number}', f'x{number}')\n"
+        "            os.symlink(sys.argv[2], f'd{number}')\n"
+        "            os.unlink(f'd{number}')\n"
+        "            os.rename(f'x{number}', f'd{number}')\n"
+        "        except OSError: pass\n"
+    )
+    swapping = start_as(usera, [site.template.python, "-c", swap, str(dead), str(precious)])
+    for _ in range(12):
+        gc(site, None, store, deleting=2 * HOUR)
+    stop(swapping)
+    assert len(list(precious.iterdir())) == 50
+    gc(site, None, store, deleting=2 * HOUR)
+    assert not dead.exists()

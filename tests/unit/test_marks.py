@@ -1,0 +1,352 @@
+"""Marks: each user's own, by the file system's clock, whatever others put beside them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache.store import Store, marks
+from support.probes import linux, needs, root
+from support.process import as_user
+
+pytestmark = needs(linux)
+
+ALICE, BOB, GROUP = 54321, 54322, 54399
+NAMES = [f"{number:064x}" for number in range(8)]
+COMPILED = f"{NAMES[0]}.cpython-313.opt-1.1000"
+
+
+@pytest.fixture
+def store(shared_tmp: Path) -> Store:
+    return Store.make(shared_tmp / "store")
+
+
+@pytest.fixture
+def shared(shared_tmp: Path) -> Store:
+    """A store of a group; root's."""
+    return Store.make(shared_tmp / "store", str(GROUP))
+
+
+def _own(store: Store) -> Path:
+    return store.path / "use" / str(os.geteuid())
+
+
+def _latest(store: Store) -> dict[str, int]:
+    return {name: use.user for name, use in marks.last_uses(store).items()}
+
+
+@pytest.fixture
+def wrong_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> float:
+    """The clock of this host, but not the file system's, is ahead or behind by so much."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + request.param)
+    return float(request.param)
+
+
+# -- marks
+
+
+def test_what_is_marked_is_known_with_user_and_time(store: Store) -> None:
+    before = marks.now(store)
+    marks.mark(store, [NAMES[0], COMPILED])
+    found = marks.last_uses(store)
+    assert set(found) == {NAMES[0], COMPILED}
+    for use in found.values():
+        assert use.user == os.geteuid()
+        assert before <= use.when <= marks.now(store)
+    assert marks.uses(store, NAMES[0]) == [found[NAMES[0]]]
+    assert marks.uses(store, NAMES[1]) == []
+
+
+def test_marks_can_be_counted_by_everybody_and_written_by_their_owner(store: Store) -> None:
+    os.umask(0o077)
+    marks.mark(store, [NAMES[0]])
+    assert oct(stat.S_IMODE(_own(store).stat().st_mode)) == oct(0o755)
+    assert oct(stat.S_IMODE((_own(store) / NAMES[0]).stat().st_mode)) == oct(0o644)
+
+
+def test_a_fresh_mark_is_left_alone(store: Store) -> None:
+    marks.mark(store, [NAMES[0]])
+    first = (_own(store) / NAMES[0]).stat()
+    marks.mark(store, [NAMES[0]])
+    assert (_own(store) / NAMES[0]).stat() == first
+
+
+def test_an_old_mark_is_replaced_never_touched(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks.mark(store, [NAMES[0]])
+    path = _own(store) / NAMES[0]
+    first = path.stat()
+    os.link(path, store.path / "kept")
+    kept = (store.path / "kept").stat()
+    later = time.time() + marks.FRESH
+    monkeypatch.setattr(time, "time", lambda: later)
+    marks.mark(store, [NAMES[0]])
+    assert path.stat().st_ino != first.st_ino
+    now = (store.path / "kept").stat()
+    assert (now.st_mtime_ns, now.st_size) == (kept.st_mtime_ns, 0)
+    assert os.listdir(_own(store)) == [NAMES[0]], "nothing is left beside it"
+
+
+@pytest.mark.parametrize("wrong_clock", [-(10**8), -7200, 7200, 10**8], indirect=True)
+def test_marks_are_right_where_the_clock_of_the_host_is_wrong(
+    store: Store, wrong_clock: float
+) -> None:
+    true = time.time() - wrong_clock
+    for _ in range(2):
+        marks.mark(store, [NAMES[0]])
+        assert abs(marks.last_uses(store)[NAMES[0]].when - true) < 600
+    assert abs(marks.now(store) - true) < 600
+
+
+def test_marks_of_many_runs_at_once_are_all_kept(store: Store) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pip_sharedcache.store import Store, marks\n"
+        "store = Store.open(Path(sys.argv[1]))\n"
+        "for number in range(60): marks.mark(store, [f'{int(sys.argv[2]) * 100 + number:064x}'])\n"
+    )
+    runs = [
+        subprocess.Popen([sys.executable, "-c", program, str(store.path), str(run)])
+        for run in range(6)
+    ]
+    assert [run.wait(timeout=120) for run in runs] == [0] * 6
+    assert len(marks.last_uses(store)) == 360
+
+
+@needs(root)
+def test_the_latest_user_of_each_is_told(shared: Store) -> None:
+    for user in (ALICE, BOB):
+        with as_user(user, GROUP):
+            marks.mark(shared, [NAMES[0]])
+    with as_user(ALICE, GROUP):
+        marks.mark(shared, [NAMES[1]])
+    assert _latest(shared) == {NAMES[0]: BOB, NAMES[1]: ALICE}
+    assert [use.user for use in marks.uses(shared, NAMES[0])] == [BOB, ALICE]
+
+
+@needs(root)
+def test_who_may_not_write_cannot_mark_and_goes_by_the_clock_of_the_host(store: Store) -> None:
+    with as_user(ALICE, GROUP):
+        with pytest.raises(PermissionError):
+            marks.mark(store, [NAMES[0]])
+        assert abs(marks.now(store) - time.time()) < 600
+    assert os.listdir(store.path / "use") == []
+
+
+def test_a_store_made_by_hand_gets_its_directory(shared_tmp: Path) -> None:
+    (shared_tmp / "store").mkdir()
+    store = Store.open(shared_tmp / "store")
+    assert marks.last_uses(store) == {}
+    assert marks.linked(store) == set()
+    marks.mark(store, [NAMES[0]])
+    assert set(marks.last_uses(store)) == {NAMES[0]}
+
+
+# -- what others put there
+
+
+@needs(root)
+@pytest.mark.parametrize("kind", ["directory", "file", "symlink", "fifo"])
+def test_a_squatted_place_is_not_written_to_and_told(shared: Store, kind: str) -> None:
+    place = shared.path / "use" / str(ALICE)
+    elsewhere = shared.path.parent / "elsewhere"
+    elsewhere.mkdir()
+    os.chown(elsewhere, ALICE, -1)
+    with as_user(BOB, GROUP):
+        _plant(place, kind, elsewhere)
+    with as_user(ALICE, GROUP):
+        with pytest.raises(OSError) as caught:
+            marks.mark(shared, [NAMES[0]])
+        with pytest.raises(OSError):
+            marks.register(shared, {NAMES[0]: "/x"})
+        marks.forget(shared, {}, time.time() + 10**6)
+    assert caught.value.errno == errno.EEXIST
+    assert f"was put there by uid {BOB}" in str(caught.value.strerror)
+    assert os.listdir(elsewhere) == []
+    assert marks.last_uses(shared) == {}
+    assert marks.squatters(shared) == [(place, ALICE, BOB)]
+
+
+def _plant(path: Path, kind: str, elsewhere: Path) -> None:
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "symlink":
+        path.symlink_to(elsewhere)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.touch()
+
+
+@needs(root)
+def test_marks_in_anothers_name_do_not_count(shared: Store) -> None:
+    with as_user(BOB, GROUP):
+        (shared.path / "use" / str(ALICE)).mkdir()
+        (shared.path / "use" / str(ALICE) / NAMES[0]).touch()
+        for name in ("..x", "007", f"0{BOB}", "nobody", "-1", "\N{FULLWIDTH DIGIT NINE}"):
+            (shared.path / "use" / name).mkdir()
+            (shared.path / "use" / name / NAMES[0]).touch()
+    assert marks.last_uses(shared) == {}
+
+
+def test_what_is_no_mark_is_passed_over(store: Store, no_hanging: None) -> None:
+    own = _own(store)
+    marks.mark(store, [NAMES[0]])
+    for name in ("x" * 250, "é", os.fsdecode(b"\xff"), NAMES[1] + "x", NAMES[1] + ".\n", "\x1b[2J"):
+        (own / name).touch()
+    (own / NAMES[2]).mkdir()
+    (own / NAMES[3]).symlink_to(own / NAMES[0])
+    os.mkfifo(own / NAMES[4])
+    assert set(marks.last_uses(store)) == {NAMES[0]}
+
+
+# -- links
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Path:
+    link = tmp_path / "environment" / "module.py"
+    link.parent.mkdir()
+    link.symlink_to(f"/data/store/wheels/00/{NAMES[0]}/files/module.py")
+    return link
+
+
+def test_a_registered_link_keeps_its_entry_while_it_leads_there(store: Store, link: Path) -> None:
+    marks.register(store, {NAMES[0]: str(link)})
+    assert marks.linked(store) == {NAMES[0]}
+    link.unlink()
+    link.symlink_to(f"/data/store/wheels/00/{NAMES[1]}/files/module.py")
+    assert marks.linked(store) == set(), "it leads to another one now"
+    link.unlink()
+    link.write_text("edited")
+    assert marks.linked(store) == set(), "no link any more"
+    link.unlink()
+    assert marks.linked(store) == set()
+    link.parent.rmdir()
+    assert marks.linked(store) == set()
+
+
+def test_a_path_of_any_bytes_can_be_registered(store: Store, tmp_path: Path) -> None:
+    link = os.path.join(tmp_path, os.fsdecode(b"\xff\n\xe9 \x1b"))
+    os.symlink(f"/x/{NAMES[0]}/files/y", link)
+    marks.register(store, {NAMES[0]: link})
+    assert marks.linked(store) == {NAMES[0]}
+
+
+def test_nothing_is_noted_where_no_link_was_placed(store: Store) -> None:
+    marks.register(store, {})
+    assert not _own(store).exists()
+
+
+@needs(root)
+def test_a_link_that_cannot_be_looked_at_counts(shared: Store) -> None:
+    home = shared.path.parent / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, ALICE, GROUP)
+    with as_user(ALICE, GROUP):
+        (home / "module.py").symlink_to(f"/x/{NAMES[0]}/files/module.py")
+        marks.register(shared, {NAMES[0]: str(home / "module.py")})
+        (home / "module.py").unlink()
+    with as_user(BOB, GROUP):
+        assert marks.linked(shared) == {NAMES[0]}
+        marks.forget(shared, {}, time.time())
+    assert marks.linked(shared) == set(), "root sees that it is gone"
+
+
+_JUNK = [
+    b"",
+    b"\x00\xff\xfe" * 1000,
+    b"[" * 200_000,
+    b"1" * 10_000,
+    b"null\n[1, 2]\n[[], {}]\n{}\n[1]\n",
+    json.dumps([NAMES[0], "/\ud800"]).encode(),
+    json.dumps([NAMES[0], "/x\0y"]).encode(),
+    json.dumps([NAMES[0], "module.py"]).encode(),
+    json.dumps(["..", "LINK"]).encode(),
+    json.dumps([f"../{NAMES[0]}", "LINK"]).encode(),
+]
+
+
+@pytest.mark.parametrize("content", _JUNK, ids=range(len(_JUNK)))
+def test_a_note_that_is_junk_notes_nothing(
+    store: Store, link: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(link.parent)
+    marks.register(store, {NAMES[1]: str(link)})
+    (note,) = _own(store).glob("links-*")
+    note.write_bytes(content.replace(b"LINK", str(link).encode()))
+    assert marks.linked(store) == set()
+
+
+@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "huge", "socket"])
+def test_a_note_that_is_no_plain_file_notes_nothing(
+    store: Store, link: Path, kind: str, no_hanging: None
+) -> None:
+    marks.register(store, {NAMES[0]: str(link)})
+    other = _own(store) / "links-other"
+    if kind == "huge":
+        other.touch()
+        os.truncate(other, 1 << 40)
+    elif kind == "socket":
+        os.mknod(other, stat.S_IFSOCK | 0o644)
+    else:
+        _plant(other, kind, link.parent)
+    assert marks.linked(store) == {NAMES[0]}
+    marks.forget(store, {}, time.time())
+    assert marks.linked(store) == {NAMES[0]}
+
+
+def test_a_note_that_the_disk_does_not_give_stops_the_one_who_asks(
+    store: Store, link: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks.register(store, {NAMES[0]: str(link)})
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pip_sharedcache.linker.Directory.read", broken)
+        with pytest.raises(OSError):
+            marks.linked(store)
+        marks.forget(store, {}, time.time())
+    assert marks.linked(store) == {NAMES[0]}
+
+
+# -- forgetting
+
+
+def test_what_says_nothing_any_more_is_forgotten(store: Store, link: Path) -> None:
+    marks.mark(store, NAMES[:3])
+    (_own(store) / ".new-0123").touch()
+    marks.register(store, {NAMES[0]: str(link)})
+    later = marks.now(store) + 1
+    marks.forget(store, {NAMES[0]}, later - 3600)
+    assert set(marks.last_uses(store)) == set(NAMES[:3]), "too new to be forgotten"
+    marks.forget(store, {NAMES[0]}, later)
+    assert set(marks.last_uses(store)) == {NAMES[0]}
+    assert marks.linked(store) == {NAMES[0]}
+    link.unlink()
+    marks.forget(store, {NAMES[0]}, later)
+    assert sorted(os.listdir(_own(store))) == [".clock", NAMES[0]]
+
+
+@needs(root)
+def test_nobody_but_root_forgets_for_others(shared: Store) -> None:
+    with as_user(ALICE, GROUP):
+        marks.mark(shared, [NAMES[0]])
+    later = marks.now(shared) + 1
+    with as_user(BOB, GROUP):
+        marks.mark(shared, [NAMES[1]])
+        marks.forget(shared, {}, later)
+    assert _latest(shared) == {NAMES[0]: ALICE}
+    marks.forget(shared, {}, later)
+    assert _latest(shared) == {}

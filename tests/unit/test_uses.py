@@ -1,0 +1,90 @@
+"""What a run notes for garbage collection, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache.model import Digest, Entry, Manifest
+from pip_sharedcache.store import Store, marks
+from pip_sharedcache.uses import Uses
+from support.probes import linux, needs, root
+from support.process import as_user
+
+pytestmark = needs(linux)
+
+ALICE, BOB, GROUP = 54321, 54322, 54399
+DIGEST = Digest("ab" * 32)
+
+
+@pytest.fixture
+def store(shared_tmp: Path) -> Store:
+    return Store.make(shared_tmp / "store", str(GROUP))
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def _entry(store: Store) -> Entry:
+    path = store.path / "wheels" / "ab" / DIGEST
+    return Entry(path, 0, (0, 0), Manifest("x.whl", DIGEST, 0, ()))
+
+
+def test_each_entry_is_noted_once_a_run(
+    store: Store, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+    mark = marks.mark
+    monkeypatch.setattr(
+        marks, "mark", lambda store, names: (noted.extend(names), mark(store, names))
+    )
+    uses = Uses(store, said.append)
+    uses.note(_entry(store))
+    uses.note(_entry(store))
+    assert noted == [DIGEST]
+    assert set(marks.last_uses(store)) == {DIGEST}
+    assert said == []
+
+
+def test_without_a_store_nothing_is_noted(store: Store, said: list[str]) -> None:
+    uses = Uses(None, said.append)
+    uses.note(_entry(store))
+    uses.note_links([])
+    assert said == []
+    assert marks.last_uses(store) == {}
+
+
+@needs(root)
+def test_who_may_not_write_is_told_nothing(store: Store, said: list[str]) -> None:
+    with as_user(ALICE):
+        Uses(store, said.append).note(_entry(store))
+    assert said == []
+    assert os.listdir(store.path / "use") == []
+
+
+@needs(root)
+def test_whose_place_is_taken_is_told_by_whom(store: Store, said: list[str]) -> None:
+    with as_user(BOB, GROUP):
+        (store.path / "use" / str(ALICE)).mkdir()
+    with as_user(ALICE, GROUP):
+        Uses(store, said.append).note(_entry(store))
+    (line,) = said
+    assert line.startswith(f"What you use is not noted in {store.path}, and store gc may take")
+    assert line.endswith(f"{store.path}/use/{ALICE} was put there by uid {BOB}")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_does_not_take_a_note_is_told(
+    store: Store, said: list[str], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("pip_sharedcache.linker.Directory.replace", refuse)
+    Uses(store, said.append).note(_entry(store))
+    assert [line.endswith(os.strerror(number)) for line in said] == [True]

@@ -127,6 +127,8 @@ def faults_of_distribution(site_packages: Path, info: str) -> list[str]:
             rows = list(csv.reader(stream))
     except OSError as error:
         return [f"{info} has no RECORD: {error}"]
+    if not {f"{info}/RECORD", f"{info}/METADATA"} <= {row[0] for row in rows if row}:
+        return [f"{info}/RECORD does not list itself and METADATA"]
     found = []
     for name, checksum, size in rows:
         path = site_packages / name

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -48,24 +48,42 @@ def mounted(kind: Kind, base: Path, size_mb: int = 512, options: str = "") -> It
     try:
         if kind == "tmpfs":
             chosen = ",".join(filter(None, [f"size={size_mb}m,mode=0755", options]))
-            _run("mount", "-t", "tmpfs", "-o", chosen, "tmpfs", str(point))
+            showing = _mounted_at(point, "tmpfs", "tmpfs", chosen)
         else:
-            with image.open("wb") as stream:
-                stream.truncate(size_mb << 20)
-            _run(*_MAKE[kind], str(image))
-            chosen = ",".join(filter(None, ["loop", options]))
-            _run("mount", "-t", kind, "-o", chosen, str(image), str(point))
-        try:
+            make_image(kind, image, size_mb)
+            showing = mounted_image(kind, image, point, options)
+        with showing:
             if "ro" not in options.split(","):
                 point.chmod(0o755)
             yield point
-        finally:
-            unmount(point)
     finally:
         if not os.path.ismount(point):
             point.rmdir()
             image.unlink(missing_ok=True)
             place.rmdir()
+
+
+def make_image(kind: Kind, image: Path, size_mb: int) -> None:
+    """Write the image of a new file system, a sparse file."""
+    with image.open("wb") as stream:
+        stream.truncate(size_mb << 20)
+    _run(*_MAKE[kind], str(image))
+
+
+def mounted_image(
+    kind: Kind, image: Path, point: Path, options: str = ""
+) -> AbstractContextManager[None]:
+    """Show the file system in the file ``image`` at the directory ``point``."""
+    return _mounted_at(point, kind, str(image), ",".join(filter(None, ["loop", options])))
+
+
+@contextmanager
+def _mounted_at(point: Path, kind: Kind, source: str, options: str) -> Iterator[None]:
+    _run("mount", "-t", kind, "-o", options, source, str(point))
+    try:
+        yield
+    finally:
+        unmount(point)
 
 
 @contextmanager

@@ -128,6 +128,12 @@ def reflink() -> str | None:
 
 
 @functools.cache
+def fuse() -> str | None:
+    """File systems that a process answers for can be mounted."""
+    return linux() or root() or (None if os.path.exists("/dev/fuse") else "no /dev/fuse here")
+
+
+@functools.cache
 def bind_mounts() -> str | None:
     """A directory can be shown read-only at another place."""
     reason = linux() or root() or _program("mount")

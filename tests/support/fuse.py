@@ -1,0 +1,153 @@
+"""File systems answered by a process of our own, over the raw protocol of /dev/fuse (fuse(4)).
+
+Run as a program, in one of two ways, until it is killed (then every access to it fails):
+
+    fuse.py record POINT IMAGE LOG   the one file POINT/disk is IMAGE; each write and each flush
+                                     that reaches it is noted in LOG, in the order of arrival
+    fuse.py silent POINT             takes every question and never answers
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DISK = "disk"
+#: In LOG: where a write goes and how long it is, then its bytes; for a flush both are 0.
+RECORD = struct.Struct("<QQ")
+
+_ANSWER = struct.Struct("<IiQ")  # fuse_out_header
+_QUESTION = struct.Struct("<IIQQIIII")  # fuse_in_header
+_ATTRIBUTES = struct.Struct("<6Q10I")  # fuse_attr
+_ROOT, _FILE = 1, 2  # inodes
+_LARGEST = 1 << 20  # bytes in one write
+_LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _WRITE, _STATFS, _RELEASE, _FSYNC = (
+    *(1, 2, 3, 14, 15, 16, 17, 18, 20),
+)
+_FLUSH, _INIT, _OPENDIR, _RELEASEDIR, _BATCH_FORGET = 25, 26, 27, 29, 42
+_PASS_ON_ALL, _MAX_PAGES = 1, 1 << 22  # FOPEN_DIRECT_IO, FUSE_MAX_PAGES
+_BIG_WRITES = 1 << 5
+
+
+@contextmanager
+def recorded(point: Path, image: Path, log: Path) -> Iterator[Path]:
+    """Give the path of a file that stands for ``image`` and notes in ``log`` what is written."""
+    with _serving(point, "record", image, log):
+        yield point / DISK
+
+
+@contextmanager
+def silent(point: Path) -> Iterator[None]:
+    """Let the directory ``point`` be one that never answers: whoever asks cannot be killed."""
+    with _serving(point, "silent"):
+        yield
+
+
+@contextmanager
+def _serving(point: Path, way: str, *places: Path) -> Iterator[None]:
+    command = [sys.executable, __file__, way, str(point), *map(str, places)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert server.stdout is not None
+        if not server.stdout.readline():
+            raise RuntimeError(f"no file system at {point}: the server ended with {server.wait()}")
+        yield
+    finally:
+        server.kill()
+        server.communicate()
+        subprocess.run(["umount", "--lazy", str(point)], check=True)
+
+
+def replay(log: Path) -> Iterator[tuple[int, bytes] | None]:
+    """What ``log`` holds: for each write where it went and its bytes, None for each flush."""
+    with log.open("rb") as stream:
+        while head := stream.read(RECORD.size):
+            offset, size = RECORD.unpack(head)
+            yield (offset, stream.read(size)) if size else None
+
+
+def _mount(point: str) -> int:
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,max_read={_LARGEST}"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tests", os.fsencode(point), b"fuse", 0, options.encode()):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), point)
+    return device
+
+
+class _Server:
+    """Answers for one directory; with an image, for the one file in it."""
+
+    def __init__(self, device: int, image: str = "", log: str = "") -> None:
+        self._device = device
+        self._image = os.open(image, os.O_RDWR) if image else -1
+        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if log else -1
+
+    def run(self) -> None:
+        while True:
+            question = os.read(self._device, _LARGEST + (1 << 16))
+            _, code, number, node, *_ = _QUESTION.unpack_from(question)
+            if code in (_FORGET, _BATCH_FORGET) or (self._image < 0 and code != _INIT):
+                continue
+            try:
+                status, data = 0, self._answer(code, node, question[_QUESTION.size :])
+            except OSError as error:
+                status, data = -(error.errno or errno.EIO), b""
+            os.write(self._device, _ANSWER.pack(_ANSWER.size + len(data), status, number) + data)
+
+    def _answer(self, code: int, node: int, body: bytes) -> bytes:
+        if code == _INIT:
+            flags = _BIG_WRITES | _MAX_PAGES
+            numbers = (7, 31, 0, flags, 64, 48, _LARGEST, 1, _LARGEST // 4096, 0, 0)
+            return struct.pack("<IIIIHHIIHHI28x", *numbers)
+        if code == _LOOKUP:
+            if body.rstrip(b"\0") != DISK.encode():
+                raise OSError(errno.ENOENT, "only the disk is here")
+            return struct.pack("<QQQQII", _FILE, 0, 0, 0, 0, 0) + self._attributes(_FILE)
+        if code == _GETATTR:
+            return struct.pack("<QII", 0, 0, 0) + self._attributes(node)
+        if code in (_OPEN, _OPENDIR):
+            return struct.pack("<QII", 0, _PASS_ON_ALL, 0)
+        if code == _READ:
+            _, offset, size = struct.unpack_from("<QQI", body)
+            return os.pread(self._image, size, offset)
+        if code == _WRITE:
+            _, offset, size = struct.unpack_from("<QQI", body)
+            self._write(offset, body[40 : 40 + size])
+            return struct.pack("<II", size, 0)
+        if code == _FSYNC:
+            os.write(self._log, RECORD.pack(0, 0))
+            return b""
+        if code == _STATFS:
+            return struct.pack("<QQQQQIIII24x", 0, 0, 0, 0, 0, 4096, 255, 4096, 0)
+        if code in (_RELEASE, _RELEASEDIR, _FLUSH):
+            return b""
+        raise OSError(errno.ENOSYS, "no disk does that")
+
+    def _write(self, offset: int, data: bytes) -> None:
+        os.write(self._log, RECORD.pack(offset, len(data)) + data)
+        os.pwrite(self._image, data, offset)
+
+    def _attributes(self, node: int) -> bytes:
+        size = os.fstat(self._image).st_size if node == _FILE else 0
+        mode = stat.S_IFREG | 0o600 if node == _FILE else stat.S_IFDIR | 0o755
+        return _ATTRIBUTES.pack(
+            node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, *(0, 0, 0), 4096, 0
+        )
+
+
+if __name__ == "__main__":
+    way, point, *places = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, which then end this
+    server = _Server(_mount(point), *places)
+    print("ready", flush=True)
+    server.run()

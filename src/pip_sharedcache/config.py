@@ -59,7 +59,7 @@ class Settings:
     machine has. ``trust``: of those whom the store's owner named, only those are believed who are
     in each of these. ``verify``: whether everything is hashed before it is placed.
     ``build_salt`` keeps apart what is built with different tools. ``notes`` are sentences on
-    settings that nobody knows.
+    settings that nobody knows. ``chosen``: what was set, by name, as it was found.
     """
 
     dir: Path | None
@@ -74,6 +74,7 @@ class Settings:
     build_salt: str = ""
     notes: tuple[str, ...] = ()
     dir_administered: bool = True
+    chosen: tuple[tuple[str, Setting], ...] = ()
 
 
 def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
@@ -196,6 +197,7 @@ def _build(
         verify=verify,
         build_salt=found["build-salt"].value if "build-salt" in found else "",
         notes=notes,
+        chosen=tuple(found.items()),
     )
 
 

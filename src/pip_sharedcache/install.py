@@ -34,8 +34,6 @@ from pip_sharedcache.uses import Uses
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 10.0  # seconds for a store to answer
-
 
 class Session:
     """One run of ``pip install``: its settings, its store (None: unusable, said once), what it
@@ -74,7 +72,7 @@ class Session:
             logger.warning(note)
         store = None
         try:
-            store = stores.open_store(settings, answers_within=_PATIENCE)
+            store = stores.open_store(settings, answers_within=stores.PATIENCE)
         except StoreUnusable as error:
             logger.warning(
                 "Installing without the shared store: %s (%s)", error, settings.dir_source

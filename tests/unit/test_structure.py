@@ -25,7 +25,7 @@ LAYERS = (
     ("processes",),
     ("store", "bytecode"),
     ("repair", "uses"),
-    ("install",),
+    ("install", "doctor"),
     ("interception",),
     ("cli",),
     ("__main__", "interception/__runner__"),
@@ -36,11 +36,15 @@ INSIDE = {
     "bytecode": ("worker", "__init__"),
     "linker": (
         *("descriptors", "durability", "trees", "jobs", "link", "information", "directories"),
-        *("placement", "appearance", "__init__"),
+        *("placement", "appearance", "trial", "quotas", "__init__"),
     ),
     "store": (
         *("layout", "leftovers", "lookup", "publish", "builds", "marks", "inventory", "collect"),
         *("verify", "heal", "opening", "__init__"),
+    ),
+    "doctor": (
+        *("report", "surroundings", "directories", "configuration", "publishers", "trials"),
+        *("opening", "__init__"),
     ),
     "cli": (
         *("output", "stores", "listing", "collecting", "verifying", "doctoring", "commands"),

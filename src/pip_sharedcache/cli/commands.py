@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from pip_sharedcache import __version__
-from pip_sharedcache.cli import collecting, listing, stores, verifying
+from pip_sharedcache.cli import collecting, doctoring, listing, stores, verifying
 from pip_sharedcache.cli.output import CANNOT, Output
 from pip_sharedcache.errors import StoreUnusable, reason
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
-_MODULES = (stores, listing, collecting, verifying)
+_MODULES = (stores, listing, collecting, verifying, doctoring)
 
 _INTERRUPTED = 130  # as shells have it
 

@@ -1,6 +1,6 @@
 """The boundary to pip: the only code that imports ``pip._internal`` and wrapt."""
 
 from pip_sharedcache.interception.configuration import configuration_files
-from pip_sharedcache.interception.run import run_pip
+from pip_sharedcache.interception.run import look_at_pip, run_pip
 
-__all__ = ["configuration_files", "run_pip"]
+__all__ = ["configuration_files", "look_at_pip", "run_pip"]

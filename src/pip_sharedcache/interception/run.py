@@ -78,6 +78,21 @@ def run_pip(arguments: Sequence[str]) -> None:
         gc.freeze()
 
 
+def look_at_pip() -> tuple[str, str]:
+    """The version of this interpreter's pip ("" where it has none), and why its installations
+    could not go through the store ("" where they can)."""
+    if importlib.util.find_spec("pip") is None:
+        return "", f"{sys.executable} has no pip"
+    import pip
+    from pip_sharedcache.interception import seams
+
+    try:
+        seams.check()
+    except SeamMissing as error:
+        return str(pip.__version__), str(error)
+    return str(pip.__version__), ""
+
+
 def _settings(isolated: bool) -> config.Settings:
     return config.load(configuration_files(isolated=isolated), os.environ, isolated=isolated)
 

@@ -14,13 +14,16 @@ from pip_sharedcache.linker.descriptors import (
     drop_access_lists,
     finish_file,
     make_directory,
+    replace_file,
     set_directory,
     write_all,
 )
 from pip_sharedcache.linker.durability import synchronise
 from pip_sharedcache.linker.link import Linker
 from pip_sharedcache.linker.placement import Placement
+from pip_sharedcache.linker.quotas import Quota, quota
 from pip_sharedcache.linker.trees import remove_tree, tree_size
+from pip_sharedcache.linker.trial import try_link_modes, try_writing
 
 __all__ = [
     "HOST",
@@ -29,6 +32,7 @@ __all__ = [
     "Directory",
     "Linker",
     "Placement",
+    "Quota",
     "alive",
     "can_fork",
     "cpus",
@@ -36,10 +40,14 @@ __all__ = [
     "drop_access_lists",
     "finish_file",
     "make_directory",
+    "quota",
     "remove_tree",
+    "replace_file",
     "set_directory",
     "show",
     "synchronise",
     "tree_size",
+    "try_link_modes",
+    "try_writing",
     "write_all",
 ]

@@ -196,6 +196,19 @@ def _unlink(path: Path, above: int | None) -> None:
     os.unlink(path if above is None else path.name, dir_fd=above)
 
 
+def replace_file(path: Path, data: bytes, mode: int) -> None:
+    """Put a new file of our own in the place of ``path``, at once, with exactly ``mode``: what was
+    there is not written to. Raises OSError."""
+    new = path.with_name(f".new-{secrets.token_hex(8)}")
+    with create_file(new, mode) as descriptor:
+        write_all(descriptor, data)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+
+
 def finish_file(path: Path, mode: int, mtime: int) -> None:
     """Give a file that a child of ours has just made exactly ``mode`` and ``mtime`` (seconds).
     Raises OSError, ELOOP for a symlink."""

@@ -5,7 +5,17 @@ from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
 from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire
 from pip_sharedcache.store.heal import heal
 from pip_sharedcache.store.inventory import Item, inventory
-from pip_sharedcache.store.layout import Store, survey
+from pip_sharedcache.store.layout import (
+    BYTECODE,
+    CONFIGURATION,
+    SHARDS,
+    USE,
+    WHEELS,
+    Store,
+    directories,
+    refuse_foreign_home,
+    survey,
+)
 from pip_sharedcache.store.lookup import (
     Found,
     copy_wheel,
@@ -13,13 +23,21 @@ from pip_sharedcache.store.lookup import (
     find_bytecode,
     find_retired,
     hold,
+    objection_to,
+    read_manifest,
 )
-from pip_sharedcache.store.opening import open_store
+from pip_sharedcache.store.opening import PATIENCE, open_store
 from pip_sharedcache.store.publish import Staged, publish, reveal, stage, stage_bytecode
 from pip_sharedcache.store.verify import Damage, Verdict, verify
 
 __all__ = [
+    "BYTECODE",
+    "CONFIGURATION",
     "GRACE",
+    "PATIENCE",
+    "SHARDS",
+    "USE",
+    "WHEELS",
     "Build",
     "Damage",
     "Found",
@@ -30,6 +48,7 @@ __all__ = [
     "choose",
     "copy_wheel",
     "delete_retired",
+    "directories",
     "find",
     "find_build",
     "find_bytecode",
@@ -39,8 +58,11 @@ __all__ = [
     "inventory",
     "key_of",
     "marks",
+    "objection_to",
     "open_store",
     "publish",
+    "read_manifest",
+    "refuse_foreign_home",
     "retire",
     "reveal",
     "stage",

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class Store:
         """
         try:
             if private:
-                _refuse_foreign_home(path)
+                refuse_foreign_home(path)
             if private and not os.path.lexists(path):
                 path.mkdir(parents=True, exist_ok=True, mode=0o755)
             with Directory.open(path) as directory:
@@ -134,14 +135,9 @@ class Store:
                     f"{path} is a store of {whose} already",
                     f"change group and trusted in {path / CONFIGURATION}, or make a new one",
                 )
-        path.mkdir(parents=True, exist_ok=True)
-        top, shard = (0o2755, _SHARED_SHARD) if group else (0o755, _PRIVATE_SHARD)
-        linker.drop_access_lists(path)
-        linker.set_directory(path, top, gid)
-        _make_shards(path / WHEELS, top, shard, gid)
-        _make_shards(path / BYTECODE, top, shard, gid)
-        _make_shards(path / BUILDS, top, shard, gid)
-        _make_directory(path / USE, shard, gid)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for relative, mode in directories(shared=bool(group)):
+            _make_directory(path / relative, mode, gid)
         trusted = [f"@{group}"] if group else []
         configuration = {
             "format": FORMAT,
@@ -211,6 +207,17 @@ def _taken(path: Path, status: os.stat_result) -> OSError:
     return FileExistsError(errno.EEXIST, f"{path} was put there by {who}", str(path))
 
 
+def directories(*, shared: bool) -> Iterator[tuple[str, int]]:
+    """Every directory that Store.make makes, each before those in it: its path relative to the
+    store ("" for the store itself) and its mode. ``shared``: whether a group shares the store."""
+    top, shard = (0o2755, _SHARED_SHARD) if shared else (0o755, _PRIVATE_SHARD)
+    yield "", top
+    for area in (WHEELS, BYTECODE, BUILDS):
+        yield area, top
+        yield from ((f"{area}/{name}", shard) for name in SHARDS)
+    yield USE, shard
+
+
 def survey(store: Store) -> tuple[int, int]:
     """How many entries are visible in ``store``, and the bytes of their wheels together."""
     entries = size = 0
@@ -233,7 +240,7 @@ def survey(store: Store) -> tuple[int, int]:
     return entries, size
 
 
-def _refuse_foreign_home(path: Path) -> None:
+def refuse_foreign_home(path: Path) -> None:
     """Do not use or make a private store in somebody else's home: root under sudo with the
     caller's HOME would leave directories there that the caller cannot write, and believe the
     caller's bytecode. pip switches its cache off there. Raises StoreUnusable."""
@@ -254,17 +261,13 @@ def _may_become_store(path: Path) -> bool:
     return set(os.listdir(path)) <= ours
 
 
-def _make_shards(shards: Path, top: int, mode: int, gid: int | None) -> None:
-    for directory, wanted in [(shards, top), *((shards / name, mode) for name in SHARDS)]:
-        _make_directory(directory, wanted, gid)
-
-
 def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
     try:
         linker.make_directory(directory, mode, gid)
     except FileExistsError:
-        linker.drop_access_lists(directory)
+        # First that, since it refuses a symlink, which dropping access lists would follow.
         linker.set_directory(directory, mode, gid)
+        linker.drop_access_lists(directory)
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -8,6 +8,9 @@ from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.processes import answers
 from pip_sharedcache.store.layout import Store
 
+#: Seconds for a store to answer: one that does not is done without.
+PATIENCE = 10.0
+
 
 def open_store(settings: Settings, *, answers_within: float = 0) -> Store:
     """The store that ``settings`` name; a private one is made. Raises StoreUnusable, also where

@@ -1,0 +1,156 @@
+"""Which store is meant, and why it cannot be opened where it cannot."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from pip_sharedcache import trust
+from pip_sharedcache.config import Settings
+from pip_sharedcache.doctor.configuration import look_at_configuration
+from pip_sharedcache.doctor.directories import way_to
+from pip_sharedcache.doctor.report import Finding, Report, quoted
+from pip_sharedcache.doctor.surroundings import mount_of
+from pip_sharedcache.errors import StoreUnusable, reason
+from pip_sharedcache.processes import answers
+from pip_sharedcache.store import PATIENCE, Store, open_store, refuse_foreign_home
+
+_NAME_ONE = "export PIP_SHAREDCACHE_DIR=/the/path/of/a/store"
+
+
+def look_at_settings(report: Report, settings: Settings) -> None:
+    """Report what is set, and where."""
+    chosen = {
+        name: {"value": setting.value, "source": setting.source}
+        for name, setting in settings.chosen
+    }
+    text = "; ".join(f"{name} = {one['value']} ({one['source']})" for name, one in chosen.items())
+    report.note("settings", text or "none: all is as by default", chosen)
+    home = os.environ.get("HOME")
+    report.note("home", home or "HOME is not set: the account's own is used", home or "")
+
+
+def reach(report: Report, settings: Settings) -> Store | None:
+    """The store that ``settings`` name, opened; None where it cannot be, and that is reported, or
+    where it is this user's own and not made yet. Nothing is made."""
+    path = settings.dir
+    if path is None:
+        report.find(
+            Finding(
+                "home",
+                "No home directory is known to keep a store in, and no store is named",
+                _NAME_ONE,
+                unmended="where it is to be is yours to say",
+            )
+        )
+        return None
+    report.note("store", f"{path} ({settings.dir_source})", str(path))
+    if not answers(path, PATIENCE):
+        report.find(_hanging(path))
+        return None
+    try:
+        path.lstat()
+        store = open_store(settings)
+    except (FileNotFoundError, NotADirectoryError):
+        _missing(report, settings, path)
+        return None
+    except OSError as error:
+        report.find(way_to(path) or _unusable(f"{path} cannot be used: {reason(error)}"))
+        return None
+    except StoreUnusable as error:
+        _explain(report, settings, path, error)
+        return None
+    if trust.user_id() == 0 and not settings.dir_administered and store.owner != 0:
+        report.note(
+            "root",
+            f"root does not believe {trust.user_name(store.owner)}, the store's owner, since the "
+            f"store was named by {settings.dir_source}, which root need not have set",
+            settings.dir_source,
+        )
+    return store
+
+
+def _hanging(path: Path) -> Finding:
+    # Not resolved: that would hang, too.
+    mount = mount_of(Path(os.path.abspath(path)))
+    point = quoted(mount.point if mount else path)
+    return Finding(
+        "hanging",
+        f"{path} does not answer for {PATIENCE:g} seconds: its file system may be away, and is "
+        "installed without",
+        f"umount -l {point} && mount {point}",
+        (0,),
+        unmended="others may be using that file system",
+    )
+
+
+def _missing(report: Report, settings: Settings, path: Path) -> None:
+    above = next(above for above in path.parents if above.exists())
+    if not settings.private:
+        report.find(
+            Finding(
+                "missing",
+                f"{path} does not exist ({settings.dir_source}): pip installs without the store",
+                f"pip-sharedcache store init {quoted(path)}",
+                (0, above.stat().st_uid),
+                unmended="where it is to be, and which group shares it (--group), is yours to say",
+            )
+        )
+    elif not os.access(above, os.W_OK | os.X_OK):
+        report.find(_foreign_home(f"{path} cannot be made: you may not write {above}"))
+    else:
+        try:
+            refuse_foreign_home(path)
+        except StoreUnusable as error:
+            report.find(_foreign_home(error.message))
+        else:
+            report.note("state", "not made yet: the first installation makes it", None)
+
+
+def _explain(report: Report, settings: Settings, path: Path, error: StoreUnusable) -> None:
+    """Report why the store that is there cannot be opened, for which ``error`` was raised."""
+    if settings.private and error.hint:
+        report.find(_foreign_home(error.message))
+        return
+    if not path.is_dir():
+        report.find(
+            Finding(
+                "no-directory",
+                f"{path} is not a directory ({settings.dir_source})",
+                f"mv {quoted(path)} {quoted(f'{path}.old')} && "
+                f"pip-sharedcache store init {quoted(path)}",
+                (0, path.lstat().st_uid),
+                unmended="what it is else is not known",
+            )
+        )
+    elif blocked := way_to(path):
+        report.find(blocked)
+    else:
+        before = len(report.findings)
+        look_at_configuration(report, path)
+        if len(report.findings) == before:
+            report.find(_unusable(str(error)))
+
+
+def _unusable(sentence: str) -> Finding:
+    return Finding("unusable", sentence, _NAME_ONE, unmended="it is not known what is wrong")
+
+
+def _foreign_home(sentence: str) -> Finding:
+    """The finding that the home directory in use will not do for a store of one's own."""
+    uid = trust.user_id()
+    account = os.path.expanduser(f"~{trust.user_name(uid)}")
+    command = _NAME_ONE
+    if account != os.environ.get("HOME") and _belongs_to(account, uid):
+        unset = "unset XDG_CACHE_HOME; " if "XDG_CACHE_HOME" in os.environ else ""
+        command = f"{unset}export HOME={quoted(account)}"
+    return Finding("home", sentence, command, (uid,), unmended="it is set outside")
+
+
+def _belongs_to(directory: str, uid: int) -> bool:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid

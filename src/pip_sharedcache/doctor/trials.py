@@ -1,0 +1,175 @@
+"""Trials: whether publishing works, and by which link mode files would be placed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pip_sharedcache import linker, trust
+from pip_sharedcache.config import OPTION_PREFIX, Settings
+from pip_sharedcache.doctor.publishers import Publishers, sample_file
+from pip_sharedcache.doctor.report import Finding, Report, quoted
+from pip_sharedcache.doctor.surroundings import mount_of, no_room, protected_hardlinks
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.linker import Directory
+from pip_sharedcache.model import LinkMode, StoredFile
+from pip_sharedcache.store import SHARDS, WHEELS, Store
+
+_PROBE_TIME = 10**9  # seconds since the epoch: any whole second will do
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def try_store(
+    report: Report, store: Store, settings: Settings, publishers: Publishers, environment: Path
+) -> None:
+    """Publish a probe where this process may, and place a file in ``environment`` by each link
+    mode: one of somebody else's entry if there is any, else the probe. Everything is removed."""
+    sample = _held_sample(publishers)
+    placed = False
+    if sample is not None:
+        held, file = sample
+        with held:
+            _try_placing(report, settings, held, publishers.sample_publisher, file, environment)
+        placed = True
+    where = _where_to_publish(store)
+    if where is None:
+        report.note("publishing", "not possible for you: you may read the store only", False)
+    else:
+        try:
+            with linker.try_writing(where, _PROBE_TIME) as (held, file):
+                report.note("publishing", "works: made, made durable, renamed, removed", True)
+                if not placed:
+                    uid = trust.user_id()
+                    _try_placing(report, settings, held, uid, file, environment)
+                    placed = True
+        except OSError as error:
+            report.note("publishing", f"fails: {reason(error)}", False)
+            _find_failure(report, store, error)
+    if not placed:
+        report.note("link-mode", "not tried: there is no file to try it with", None)
+
+
+def _where_to_publish(store: Store) -> Path | None:
+    """A directory in which this process may make something, as deep as there is one."""
+    for path in (store.path / WHEELS / SHARDS[0], store.path / WHEELS, store.path):
+        if path.is_dir():
+            return path if os.access(path, os.W_OK | os.X_OK) else None
+    return None
+
+
+def _find_failure(report: Report, store: Store, error: OSError) -> None:
+    owners = (0, store.owner)
+    if error.errno not in _FULL:
+        report.find(
+            Finding(
+                "publishing",
+                f"A probe cannot be published in {store.path}: {reason(error)}",
+                f"pip-sharedcache store verify; dmesg | tail; df {quoted(store.path)}",
+                owners,
+                unmended="it is not known what is wrong",
+            )
+        )
+    elif not any(finding.name == "room" for finding in report.findings):
+        report.find(no_room(store.path, f"refuses a probe ({reason(error)})", owners))
+
+
+def _held_sample(publishers: Publishers) -> tuple[Directory, StoredFile] | None:
+    if publishers.sample is None:
+        return None
+    try:
+        held = Directory.open(publishers.sample)
+    except OSError:
+        return None
+    file = sample_file(held)
+    if file is None:
+        held.close()
+        return None
+    return held, file
+
+
+def _try_placing(
+    report: Report,
+    settings: Settings,
+    held: Directory,
+    publisher: int,
+    file: StoredFile,
+    environment: Path,
+) -> None:
+    with _room_in(environment) as directory:
+        if directory is None:
+            report.note("link-mode", f"not tried: you may not write {environment}", None)
+            return
+        try:
+            refusals = linker.try_link_modes(held, publisher, file, directory)
+        except (DamagedEntry, OSError) as error:
+            report.note("link-mode", f"not tried: {error}", None)
+            return
+    whose = f"a file of {trust.user_name(publisher)}"
+    works = [mode.value for mode, why in refusals.items() if not why]
+    refused = [f"{mode.value} ({why})" for mode, why in refusals.items() if why]
+    asked = settings.link_mode
+    order = (asked, LinkMode.REFLINK, LinkMode.COPY)
+    gets = next((mode for mode in order if not refusals[mode]), LinkMode.COPY)
+    text = f"{gets.value} for {environment} (tried with {whose}: {', '.join(works)} work"
+    text += f"; not {', '.join(refused)})" if refused else ")"
+    refusals_by_name = {mode.value: why or None for mode, why in refusals.items()}
+    report.note(
+        "link-mode", text, {"asked": asked.value, "gets": gets.value, "refusals": refusals_by_name}
+    )
+    chosen = dict(settings.chosen).get("link-mode")
+    if refusals[asked] and chosen is not None:
+        why = refusals[asked]
+        others = publisher != trust.user_id()
+        if asked is LinkMode.HARDLINK and others and protected_hardlinks():
+            why += "; fs.protected_hardlinks allows it for own files only"
+        elif mount_of(held.path.resolve()) != mount_of(environment.resolve()):
+            why += "; they are on different file systems"
+        report.find(
+            Finding(
+                "link-mode",
+                f"link-mode = {asked.value} is asked for ({chosen.source}), but {whose} cannot be "
+                f"{_DONE[asked]} into {environment} ({why}): {gets.value} is used",
+                _forget("link-mode", chosen.source),
+                unmended="what is set is yours to say",
+            )
+        )
+
+
+_DONE = {
+    LinkMode.REFLINK: "reflinked",
+    LinkMode.HARDLINK: "hard-linked",
+    LinkMode.SYMLINK: "symlinked",
+    LinkMode.COPY: "copied",
+}
+
+
+def _forget(name: str, source: str) -> str:
+    """The command that takes back a setting that was found in ``source``."""
+    words = source.split()
+    if words[0] == "environment":
+        return f"unset {words[-1]}"
+    if words[0] == "option":
+        return f"unset {OPTION_PREFIX}{name.replace('-', '_').upper()}"
+    pattern = name.replace("-", "[-_]")
+    return f"sed -i '/^{pattern} *[=:]/d' {quoted(source)}"
+
+
+@contextmanager
+def _room_in(environment: Path) -> Iterator[Path | None]:
+    """A new directory in ``environment``, or else beside it, removed at the end; None where this
+    process may make one in neither."""
+    for place in (environment, environment.parent):
+        try:
+            made = tempfile.mkdtemp(prefix=".pip-sharedcache-", dir=place)
+        except OSError:
+            continue
+        try:
+            yield Path(made)
+        finally:
+            os.rmdir(made)
+        return
+    yield None

@@ -1,0 +1,65 @@
+"""What really works between a store and an environment, found out with one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pip_sharedcache.linker.descriptors import (
+    HOST,
+    Directory,
+    create_file,
+    make_directory,
+    write_all,
+)
+from pip_sharedcache.linker.durability import synchronise
+from pip_sharedcache.linker.jobs import Parent
+from pip_sharedcache.linker.link import Linker
+from pip_sharedcache.linker.trees import remove_tree
+from pip_sharedcache.model import LinkMode, StoredFile
+
+_CONTENT = b"of pip-sharedcache store doctor\n" * 256  # too much to be kept in an inode
+
+
+def try_link_modes(
+    entry: Directory, publisher: int, file: StoredFile, directory: Path
+) -> dict[LinkMode, str]:
+    """Place ``file`` of the held ``entry`` in ``directory`` (in the environment's file system) by
+    each link mode in turn: "" for those that work, else the system's reason. What was placed is
+    removed again. Raises DamagedEntry, OSError."""
+    parent = Parent.of(os.stat(directory), False)
+    refusals = {}
+    for mode in LinkMode:
+        linker = Linker(mode, 0o022)
+        destination = directory / f"{mode.value}-{os.getpid()}"
+        try:
+            placed = linker.place(entry, publisher, file, str(destination), parent, private=False)
+            refusals[mode] = "" if placed is mode else linker.refusals[mode]
+        finally:
+            destination.unlink(missing_ok=True)
+    return refusals
+
+
+@contextmanager
+def try_writing(directory: Path, mtime: int) -> Iterator[tuple[Directory, StoredFile]]:
+    """Do in ``directory`` what publishing does: make an entry of one file with the time ``mtime``
+    (seconds), make it durable, rename it. Yields it held open, and removes it. It bears the name
+    of a staging directory, so that others clear it away if this process is killed. Raises OSError.
+    """
+    first, second = (directory / f".new-{HOST}-{os.getpid()}-doctor{step}" for step in (1, 2))
+    try:
+        make_directory(first, 0o700)
+        make_directory(first / "files", 0o700)
+        probe = first / "files" / "probe"
+        with create_file(probe, 0o444, mtime) as descriptor:
+            write_all(descriptor, _CONTENT)
+        synchronise(first, [probe])
+        os.rename(first, second)
+        with Directory.open(second) as held:
+            yield held, StoredFile("probe", len(_CONTENT), "", False, mtime)
+    finally:
+        for path in (first, second):
+            if os.path.lexists(path):
+                remove_tree(path)

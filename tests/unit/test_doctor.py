@@ -1,0 +1,370 @@
+"""store doctor: what it says and how, that it changes nothing, and what it reads off the system."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pip_sharedcache import cli, linker
+from pip_sharedcache.doctor.surroundings import Mount, mount_of
+from pip_sharedcache.linker import Quota
+from pip_sharedcache.store import Store, publish
+from pip_sharedcache.store.publish import sweep
+from support import REPOSITORY, probes
+from support.filesystems import mounted, read_only
+from support.probes import linux, needs, root
+from support.process import as_user
+from support.trees import snapshot
+from support.wheels import digest, make_wheel
+
+pytestmark = needs(linux)
+
+ALICE, GROUP = 54321, 54399
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def store(shared_tmp: Path) -> Store:
+    """A store for one user, the one in use."""
+    os.environ["PIP_SHAREDCACHE_DIR"] = str(shared_tmp / "store")
+    return Store.make(shared_tmp / "store")
+
+
+@pytest.fixture
+def environment(shared_tmp: Path) -> Path:
+    path = shared_tmp / "environment"
+    path.mkdir()
+    return path
+
+
+def doctor(environment: Path, *arguments: str) -> int:
+    return cli.main(["store", "doctor", "--environment", str(environment), *arguments])
+
+
+def said(capsys: Captured) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return data
+
+
+def test_a_sound_store_gets_the_facts_and_one_word(
+    store: Store, environment: Path, capsys: Captured
+) -> None:
+    assert doctor(environment) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{store.path} (environment variable PIP_SHAREDCACHE_DIR)" in lines[0]
+    assert lines[-1] == "Nothing is wrong."
+    assert not any(line.startswith("umask:") for line in lines)
+
+
+def test_more_is_said_on_request(store: Store, environment: Path, capsys: Captured) -> None:
+    assert doctor(environment, "-v") == 0
+    text = capsys.readouterr().out
+    for name in ("umask", "id-mapping", "protected-hardlinks", "settings", "pip", "python"):
+        assert f"\n{name}:" in text
+    assert f"hooked:{'':14}no command: call pip-sharedcache" in text
+
+
+def test_quiet_says_findings_only_each_with_its_command(
+    store: Store, environment: Path, capsys: Captured
+) -> None:
+    assert doctor(environment, "-q") == 0
+    assert capsys.readouterr().out == ""
+    store.path.chmod(0o777)
+    assert doctor(environment, "-q") == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == (
+        f"{store.path} has mode 0777, not 0755: everybody may add to it, and rename in it."
+    )
+    assert second.startswith("    to mend it (as ")
+    assert second.endswith(f": chmod 0755 {store.path}")
+
+
+def test_programs_get_the_same(store: Store, environment: Path, capsys: Captured) -> None:
+    (store.path / "wheels" / "00").rmdir()
+    assert doctor(environment, "--json") == 1
+    data = said(capsys)
+    assert data["facts"]["store"] == str(store.path)
+    assert data["facts"]["directories"] == {"expected": 773, "differing": 1}
+    assert data["facts"]["link-mode"]["refusals"]["copy"] is None
+    (finding,) = data["findings"]
+    assert finding["name"] == "missing"
+    assert finding["command"] == f"pip-sharedcache store init {store.path}"
+    assert doctor(environment, "--json", "--fix") == 0
+    data = said(capsys)
+    assert [finding["name"] for finding in data["mended"]] == ["missing"]
+    assert data["findings"] == []
+
+
+@needs(root)
+def test_what_is_not_mended_is_said_with_the_reason(
+    store: Store, environment: Path, capsys: Captured
+) -> None:
+    os.chown(store.path / "wheels", ALICE, -1)
+    assert doctor(environment, "--fix") == 1
+    text = capsys.readouterr().out
+    assert "not mended: it is not what this store made" in text
+    assert f"to mend it (as root): chown root {store.path}/wheels" in text
+
+
+def test_mending_that_the_system_refuses_is_said(
+    store: Store, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    store.path.chmod(0o700)
+    monkeypatch.setattr(linker, "set_directory", refuse)
+    assert doctor(environment, "--fix") == 1
+    assert "    not mended: Operation not permitted" in capsys.readouterr().out
+
+
+def test_nothing_is_changed_and_nothing_left(
+    store: Store, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    wheel = make_wheel(store.path.parent / "wheels")
+    publish(store, wheel, wheel.name, digest(wheel))  # type: ignore[arg-type]
+    before = snapshot(store.path)
+    assert doctor(environment) == 0
+    assert snapshot(store.path) == before
+    assert os.listdir(environment) == []
+    assert os.listdir(environment.parent) and not list(environment.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("function", ["fchmod", "rename", "link", "symlink", "unlink"])
+def test_ctrl_c_leaves_nothing_either(
+    store: Store,
+    environment: Path,
+    function: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    """Interrupted while a probe is made, renamed, placed or removed."""
+    original = getattr(os, function)
+    done = False
+
+    def interrupted(*args: Any, **kw: Any) -> Any:
+        nonlocal done
+        result = original(*args, **kw)
+        if not done:
+            done = True
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(os, function, interrupted)
+    before = snapshot(store.path)
+    assert doctor(environment) == 130
+    assert done
+    assert capsys.readouterr().err == "WARNING: Interrupted\n"
+    assert snapshot(store.path) == before
+    assert os.listdir(environment) == []
+
+
+def test_what_a_killed_doctor_leaves_is_cleared_by_the_next_publisher(store: Store) -> None:
+    shard = store.path / "wheels" / "00"
+    process = os.fork()
+    if not process:
+        with linker.try_writing(shard, 10**9):
+            os._exit(0)
+    os.waitpid(process, 0)
+    assert len(list(shard.iterdir())) == 1
+    sweep(shard)
+    assert list(shard.iterdir()) == []
+
+
+def test_a_store_reached_by_a_link_is_mended_where_it_is(
+    store: Store, environment: Path, capsys: Captured
+) -> None:
+    link = store.path.with_name("link")
+    link.symlink_to(store.path)
+    store.path.chmod(0o1777)
+    os.environ["PIP_SHAREDCACHE_DIR"] = str(link)
+    assert doctor(environment, "--fix") == 0
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o755
+
+
+def test_commands_quote_what_a_shell_would_split(
+    shared_tmp: Path, environment: Path, capsys: Captured
+) -> None:
+    store = Store.make(shared_tmp / "a store; of 'ours'")
+    os.environ["PIP_SHAREDCACHE_DIR"] = str(store.path)
+    for shard in store.path.glob("*/??"):
+        shard.chmod(0o3700)
+    assert doctor(environment, "--json") == 1
+    (finding,) = said(capsys)["findings"]
+    assert "768 directories differ" in finding["sentence"]
+    assert len(finding["command"]) < 400
+    subprocess.run(["sh", "-c", finding["command"]], check=True)
+    assert doctor(environment) == 0
+
+
+def test_a_directory_that_is_not_there_is_a_wrong_argument(
+    store: Store, environment: Path, capsys: Captured
+) -> None:
+    assert doctor(environment / "x") == 2
+    assert "name one with --environment" in capsys.readouterr().err
+
+
+@needs(root)
+def test_an_environment_that_one_may_not_write_is_said(
+    store: Store, environment: Path, capsys: Captured
+) -> None:
+    for path in (environment, environment.parent):
+        path.chmod(0o755)
+    with as_user(ALICE):
+        assert doctor(environment, "--json") == 0
+    facts = said(capsys)["facts"]
+    assert facts["publishing"] is False
+    assert facts["link-mode"] is None
+
+
+def test_a_pip_that_is_built_differently_is_named(
+    store: Store, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pip._internal.operations.install.wheel import ZipBackedFile
+
+    monkeypatch.delattr(ZipBackedFile, "save")
+    assert doctor(environment, "--json") == 1
+    (finding,) = said(capsys)["findings"]
+    assert "ZipBackedFile.save is missing" in finding["sentence"]
+    assert finding["command"].startswith(f"{sys.executable} -m pip install")
+
+
+def test_a_setting_that_cannot_be_used_is_status_2(environment: Path, capsys: Captured) -> None:
+    os.environ["PIP_SHAREDCACHE_DIR"] = "relative"
+    assert doctor(environment) == 2
+    assert "PIP_SHAREDCACHE_DIR" in capsys.readouterr().err
+
+
+@needs(root)
+def test_users_whom_a_namespace_does_not_know_are_no_finding(
+    shared_tmp: Path, environment: Path
+) -> None:
+    """In it the group and the publishers appear as 65534 (user_namespaces(7))."""
+    store = Store.make(shared_tmp / "store", str(GROUP))
+    entry = store.path / "wheels" / "00" / ("00" * 32)
+    entry.mkdir(mode=0o555)
+    os.chown(entry, ALICE, GROUP)
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "pip_sharedcache"]
+    arguments = ["store", "doctor", "--json", "--environment", str(environment)]
+    variables = {**os.environ, "PIP_SHAREDCACHE_DIR": str(store.path)}
+    if subprocess.run([*command[:3], "true"], capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    done = subprocess.run([*command, *arguments], env=variables, capture_output=True, text=True)
+    data = json.loads(done.stdout)
+    assert data["facts"]["id-mapping"] is True
+    assert data["facts"]["entries"] == {"nobody": {"may be anyone": 1}}
+    assert data["findings"] == []
+
+
+# -- what is read off the system
+
+
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs"])
+def test_the_file_system_of_a_path_is_found(kind: Any, tmp_path: Path) -> None:
+    probes.require(probes.loop_mounts if kind == "ext4" else probes.tmpfs)
+    base = tmp_path / "with space\tand tab"
+    base.mkdir()
+    with mounted(kind, base, size_mb=16) as point:
+        found = mount_of(point / "a" / "b")
+        assert found is not None
+        assert (found.point, found.kind, found.read_only) == (str(point), kind, False)
+        beside = mount_of(point.with_name("mountx"))
+        assert beside is not None
+        assert beside.point != str(point)
+        with read_only(point, base / "view") as view:
+            assert mount_of(view) == Mount(str(view), kind, found.source, True, True)
+
+
+def test_the_uppermost_of_two_mounts_in_one_place_counts(tmp_path: Path) -> None:
+    probes.require(probes.tmpfs, probes.bind_mounts)
+    with mounted("tmpfs", tmp_path, size_mb=8) as point, read_only(tmp_path, point):
+        found = mount_of(point)
+        assert found is not None
+        assert found.read_only
+
+
+def test_where_there_is_no_quota_none_is_told(tmp_path: Path) -> None:
+    assert linker.quota("tmpfs", os.getuid()) is None
+    assert linker.quota(str(tmp_path / "no-device"), os.getuid()) is None
+
+
+_QUOTACTL = """
+#include <errno.h>
+#include <string.h>
+#include <sys/quota.h>
+int quotactl(int command, const char *device, int uid, char *address) {
+    if (command != (int)QCMD(Q_GETQUOTA, USRQUOTA) || strcmp(device, "/dev/some") || uid != 1234) {
+        errno = EINVAL;
+        return -1;
+    }
+    struct dqblk answer = {0};
+    answer.dqb_bhardlimit = 2000;
+    answer.dqb_curspace = 1048576;
+    answer.dqb_ihardlimit = 500;
+    answer.dqb_curinodes = 17;
+    memcpy(address, &answer, sizeof answer);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_a_quota_is_read_as_the_systems_own_header_lays_it_out(tmp_path: Path) -> None:
+    (tmp_path / "quota.c").write_text(_QUOTACTL)
+    library = tmp_path / "quota.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "quota.c"], check=True)
+    ask = "from pip_sharedcache import linker; print(*linker.quota('/dev/some', 1234))"
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={"LD_PRELOAD": str(library), "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1048576 2048000 17 500\n"
+
+
+@pytest.mark.parametrize(
+    ("quota", "found"),
+    [
+        (Quota(10**9, 0, 10, 0), False),
+        (Quota(10**9, 2 * 10**9, 10, 10**6), False),
+        (Quota(10**9, 10**9 + 5, 10, 0), True),
+        (Quota(0, 0, 9999, 10000), True),
+    ],
+    ids=["no limit", "far", "bytes", "inodes"],
+)
+def test_a_quota_that_is_nearly_used_up_is_a_finding(
+    store: Store,
+    environment: Path,
+    quota: Quota,
+    found: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    monkeypatch.setattr(linker, "quota", lambda device, uid: quota)
+    assert doctor(environment, "--json") == (1 if found else 0)
+    data = said(capsys)
+    assert data["facts"]["quota"] == quota._asdict()
+    whose = pwd.getpwuid(os.geteuid()).pw_name
+    assert not found or f"are used by {whose}" in data["findings"][0]["sentence"]

@@ -68,7 +68,7 @@ def _find_failure(report: Report, store: Store, error: OSError) -> None:
             Finding(
                 "publishing",
                 f"A probe cannot be published in {store.path}: {reason(error)}",
-                f"pip-sharedcache store verify; dmesg | tail; df {quoted(store.path)}",
+                f"df {quoted(store.path)}; dmesg | tail",
                 owners,
                 unmended="it is not known what is wrong",
             )

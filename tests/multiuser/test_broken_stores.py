@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from multiuser.test_handmade_store import make_by_hand
 from multiuser.test_shared_store import Site, inodes, rich_wheel, running_site
 from support import probes
 from support.accounts import Account, Accounts, home_of, run_as
@@ -78,7 +79,8 @@ class Doctor:
     def shell(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         path = f"{self.site.template.scripts}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
         changes = {**self.settings, "PATH": path}
-        return run_as(self.account, ["sh", "-c", script, "sh", *arguments], env=changes)
+        command = ["sh", "-c", script, "sh", *arguments]
+        return run_as(self.account, command, env=changes, timeout=100)
 
 
 def doctor_of(site: Site, name: str, store: Path | None, **changes: str | None) -> Doctor:
@@ -200,6 +202,39 @@ def test_a_sound_store_is_sound_for_everybody(site: Site) -> None:
         protected = probes.protected_hardlinks() is None
         assert refusal == ("Operation not permitted" if protected and not allowed else None)
     assert modes(store) == before
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077], ids=oct)
+def test_a_store_of_ones_own_as_an_installation_makes_it(site: Site, umask: int) -> None:
+    usera = site.accounts.usera
+    home = site.directory(usera)
+    doctor = doctor_of(site, "usera", None, HOME=str(home))
+    environment = site.environment(usera)
+    command = environment.command("install", "--no-compile", "alpha")
+    run_as(usera, command, umask=umask, env=doctor.settings, check=True)
+    said = doctor()
+    assert said.facts["store"].startswith(str(home))
+    assert said.facts["entries"] == {"usera": {"": 1}}
+    assert said.findings == {}
+
+
+@pytest.mark.parametrize("kind", ["one user", "3775", "1777", "acl"])
+def test_sound_stores_of_other_kinds(site: Site, kind: str) -> None:
+    if kind == "one user":
+        store = site.make_store(site.accounts.usera, group="")
+        published(site, store, "usera")
+    else:
+        store = make_by_hand(site, kind, None)
+        subprocess.run(["chmod", "+t", store], check=True)
+        for name in ("usera", "userb"):
+            account = site.account(name)
+            site.install(account, site.environment(account), store, "alpha")
+    for name in ("root", "usera", "userb", "userc"):
+        said = doctor_of(site, name, store)()
+        assert said.findings == {}
+        # root does not believe an owner in a store that anybody could have named.
+        trusted = name == "usera" or (kind == "one user" and name != "root")
+        assert ("" in said.facts["entries"]["usera"]) is trusted
 
 
 @broken

@@ -38,8 +38,8 @@ def spare_foreign_files(
 
 
 def information_first(active: Callable[[], bool]) -> seams.Wrapper:
-    """Around what pip moves aside before an upgrade, in sorted order: .dist-info comes first.
-    Killed in between, the old version must not stay listed with its scripts gone."""
+    """Around what pip moves aside before an upgrade, or to uninstall, in sorted order: .dist-info
+    comes first. Killed in between, nothing must stay listed with its scripts gone."""
 
     def wrapper(compact: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
         paths = compact(*args, **kw)

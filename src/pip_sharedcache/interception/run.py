@@ -36,6 +36,7 @@ _CARRIED = ("pip", "pip_sharedcache", "wrapt", "packaging", "platformdirs")
 
 _PYTHON_REQUIRES = re.compile(r"^PYTHON_REQUIRES = \((\d+), (\d+)\)", re.MULTILINE)
 _INSTALL = "pip._internal.commands.install"
+_UNINSTALL = "pip._internal.commands.uninstall"
 _FORCE_REMOVE = "pip._internal.utils.misc"
 #: Where get_runnable_pip is defined: the first up to 26.1.2, the second from 26.2.
 _RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
@@ -59,6 +60,7 @@ def run_pip(arguments: Sequence[str]) -> None:
     for module in _RUNNABLE:
         when_imported(module, _answer_with_our_runner)
     when_imported(_FORCE_REMOVE, _spare_foreign_files)
+    when_imported(_UNINSTALL, _information_first)
     when_imported(_INSTALL, put_in)
     if "install" in arguments:
         settings()  # what is wrong with them is said first
@@ -124,15 +126,30 @@ def _warn(error: SeamMissing) -> None:
 def _spare_foreign_files(module: ModuleType) -> None:
     from pip_sharedcache.interception.guards import spare_foreign_files
 
-    original = getattr(module, "rmtree_errorhandler", None)
+    _guard(module, "rmtree_errorhandler", spare_foreign_files)
+
+
+def _information_first(_: ModuleType) -> None:
+    """pip is going to uninstall: see guards.information_first."""
+    from pip_sharedcache.interception.guards import information_first
+    from pip_sharedcache.interception.seams import COMPACT
+
+    if COMPACT.find() is not None:
+        _guard(sys.modules[COMPACT.module], COMPACT.attribute, information_first(lambda: True))
+
+
+def _guard(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
+    """Put ``wrapper`` around a function of ``module``, if there is one of that name; without
+    wrapt, which takes longer to import than a short command of pip's runs."""
+    original = getattr(module, name, None)
     if original is None:
         return
 
     @functools.wraps(original)
     def guarded(*args: Any, **kw: Any) -> Any:
-        return spare_foreign_files(original, None, args, kw)
+        return wrapper(original, None, args, kw)
 
-    module.rmtree_errorhandler = guarded  # type: ignore[attr-defined]
+    setattr(module, name, guarded)
 
 
 def _answer_with_our_runner(module: ModuleType) -> None:

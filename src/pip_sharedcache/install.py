@@ -72,7 +72,7 @@ class Session:
             logger.warning(note)
         store = None
         try:
-            store = stores.open_store(settings, answers_within=stores.PATIENCE)
+            store = stores.open_store(settings)
         except StoreUnusable as error:
             logger.warning(
                 "Installing without the shared store: %s (%s)", error, settings.dir_source

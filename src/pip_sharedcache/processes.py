@@ -214,6 +214,9 @@ def answers(directory: Path, within: float) -> bool:
         return True
     if not process:
         try:
+            # Left behind it would hold open the pipes of whoever reads what this run says.
+            for standard in range(3):
+                os.dup2(reply, standard)
             with suppress(OSError):  # that is an answer too, and the caller meets it
                 os.listdir(directory)
         finally:

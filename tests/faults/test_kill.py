@@ -8,24 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from support.accounts import run_as
 from support.faults import (
     Call,
     faults_of_distribution,
-    faults_of_store,
-    leftovers,
-    run_with_fault,
     spread,
     trace,
-    visible_entries,
 )
-from support.grounds import Ground, compare, everywhere, make_grounds
+from support.grounds import (
+    Ground,
+    everywhere,
+    kill,
+    listed,
+    make_grounds,
+    mended,
+    store_faults,
+)
 from support.probes import needs, strace
 from support.wheels import Content, make_wheel
 
 pytestmark = [pytest.mark.strace, needs(strace)]
 
-KILLED = (-9, 128 + 9)
 PIPS = ("23.0.1", "23.2.1", "24.0", "24.3.1", "25.0.1", "25.1.1", "25.3", "26.3")
 SCRIPT = "[console_scripts]\ndemo = demo:main\n"
 
@@ -45,46 +47,6 @@ def _files(version: str) -> dict[str, Content]:
     }
 
 
-def _kill(ground: Ground, argv: Sequence[str], call: Call) -> list[str]:
-    """Run it and kill it just before this call; what is wrong with that."""
-    result = run_with_fault(argv, call, "signal=SIGKILL", env=ground.settings)
-    if result.returncode in KILLED:
-        return []
-    return [f"was not killed but ended with {result.returncode}: {result.stderr}"]
-
-
-def _store_after_kill(ground: Ground) -> list[str]:
-    return [f"visible in the store: {fault}" for fault in faults_of_store(ground.store)]
-
-
-def _mended(
-    ground: Ground, version: str, listed: str | None, expected: dict[str, object]
-) -> list[str]:
-    """Install again what was killed: what is not as it should be after that."""
-    # What is installed already is not installed again unless one insists.
-    insist = ["--force-reinstall"] if listed == version else []
-    again = run_as(None, ground.install(f"demo=={version}", *insist), env=ground.settings)
-    found = []
-    if again.returncode:
-        found.append(f"the next install ended with {again.returncode}: {again.stderr}")
-    found += [f"the next install gives another tree: {x}" for x in compare(expected, ground.tree())]
-    if left := leftovers(ground.store):
-        found.append(f"left in the store: {left}")
-    if not visible_entries(ground.store):
-        found.append("nothing is in the store")
-    return found + _store_after_kill(ground)
-
-
-def _listed(ground: Ground) -> tuple[str | None, list[str]]:
-    """The version that plain pip lists, and what it lacks."""
-    version = ground.listed()
-    if version is None:
-        return None, []
-    library = ground.environment.site_packages
-    faults = faults_of_distribution(library, f"demo-{version}.dist-info")
-    return version, [f"pip lists {version}: {fault}" for fault in faults]
-
-
 def _installs(
     grounds: Sequence[Ground], points: Callable[[list[Call]], list[Call]]
 ) -> tuple[int, list[str]]:
@@ -95,28 +57,12 @@ def _installs(
         ground.restore()
         ground.fresh_store()
         argv = ground.install("demo==1.0")
-        found = _kill(ground, argv, call)
-        version, faults = _listed(ground)
-        found += faults + _store_after_kill(ground)
-        return found + _mended(ground, "1.0", version, expected[ground])
+        found = kill(ground, argv, call)
+        version, faults = listed(ground)
+        found += faults + store_faults(ground)
+        return found + mended(ground, "1.0", version, expected[ground])
 
     return len(calls), everywhere(grounds, calls, check)
-
-
-def test_killed_install_shows_nothing_half_made_and_the_next_one_is_right(
-    tmp_path: Path,
-    wheels: Path,
-) -> None:
-    fields = make_grounds(tmp_path, wheels)
-
-    def points(calls: list[Call]) -> list[Call]:
-        changing = fields[0].changing(calls)
-        chosen = [*spread(calls, 8), *changing[::4], *calls[-40:]]
-        return list(dict.fromkeys(chosen))
-
-    number, wrong = _installs(fields, points)
-    assert not wrong, "\n".join(wrong)
-    assert number >= 60
 
 
 def test_killed_install_with_an_old_pip(tmp_path: Path, wheels: Path) -> None:
@@ -148,10 +94,10 @@ def test_killed_upgrade_leaves_the_old_or_the_new_version_or_none(
     def check(ground: Ground, call: Call) -> list[str]:
         ground.restore()
         ground.fresh_store()
-        found = _kill(ground, argvs[ground], call)
-        version, faults = _listed(ground)
-        found += faults + _store_after_kill(ground)
-        return found + _mended(ground, "2.0", version, expected[ground])
+        found = kill(ground, argvs[ground], call)
+        version, faults = listed(ground)
+        found += faults + store_faults(ground)
+        return found + mended(ground, "2.0", version, expected[ground])
 
     wrong = everywhere(fields, points, check)
     assert not wrong, "\n".join(wrong)
@@ -184,9 +130,9 @@ def test_killed_while_files_of_a_killed_install_are_replaced_by_links(
 
     def check(ground: Ground, call: Call) -> list[str]:
         ground.restore()
-        found = _kill(ground, argvs[ground], call)
-        version, faults = _listed(ground)
-        return found + faults + _mended(ground, "1.0", version, expected[ground])
+        found = kill(ground, argvs[ground], call)
+        version, faults = listed(ground)
+        return found + faults + mended(ground, "1.0", version, expected[ground])
 
     wrong = everywhere(fields, points, check)
     assert not wrong, "\n".join(wrong)

@@ -148,6 +148,7 @@ class _Server:
 if __name__ == "__main__":
     way, point, *places = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, which then end this
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody may hang for good
     server = _Server(_mount(point), *places)
     print("ready", flush=True)
     server.run()

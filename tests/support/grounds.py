@@ -11,8 +11,18 @@ from pathlib import Path
 
 from support.accounts import run_as
 from support.environments import NEWEST_PIP, Environment, make_environment
-from support.faults import Call, trace
+from support.faults import (
+    Call,
+    faults_of_distribution,
+    faults_of_store,
+    leftovers,
+    run_with_fault,
+    trace,
+    visible_entries,
+)
 from support.trees import snapshot
+
+_KILLED = (-9, 128 + 9)
 
 
 class Ground:
@@ -125,10 +135,16 @@ class Ground:
         answer = json.loads(run_as(None, argv, env=self.settings, check=True).stdout)
         return {row["name"]: row["version"] for row in answer}.get("demo")
 
-    def calls(self, argv: Sequence[str]) -> list[Call]:
-        """All calls of this run from the first access to the store to the end."""
+    def calls(self, argv: Sequence[str], *others: Path) -> list[Call]:
+        """All calls of this run from the first access to the store to the end, or from the first
+        change of something in the store or in ``others`` if nothing else is done there."""
         calls = trace(argv, self.directory / "trace", env=self.settings)
-        first = next(number for number, call in enumerate(calls) if call.touches(self.store))
+        places = (self.store, *others)
+        first = next(
+            number
+            for number, call in enumerate(calls)
+            if call.touches(self.store) or (call.changes and call.touches(*places))
+        )
         self.restore()
         return calls[first:]
 
@@ -178,3 +194,46 @@ def compare(expected: dict[str, object], actual: dict[str, object]) -> list[str]
         if expected[name] != actual[name]
     ]
     return sorted(lines)
+
+
+# -- a run that is killed, and the one after it
+
+
+def kill(ground: Ground, argv: Sequence[str], call: Call) -> list[str]:
+    """Run it and kill it just before this call; what is wrong with that."""
+    result = run_with_fault(argv, call, "signal=SIGKILL", env=ground.settings)
+    if result.returncode in _KILLED:
+        return []
+    return [f"was not killed but ended with {result.returncode}: {result.stderr}"]
+
+
+def store_faults(ground: Ground) -> list[str]:
+    return [f"visible in the store: {fault}" for fault in faults_of_store(ground.store)]
+
+
+def mended(
+    ground: Ground, version: str, listed: str | None, expected: dict[str, object]
+) -> list[str]:
+    """Install again what was killed: what is not as it should be after that."""
+    # What is installed already is not installed again unless one insists.
+    insist = ["--force-reinstall"] if listed == version else []
+    again = run_as(None, ground.install(f"demo=={version}", *insist), env=ground.settings)
+    found = []
+    if again.returncode:
+        found.append(f"the next install ended with {again.returncode}: {again.stderr}")
+    found += [f"the next install gives another tree: {x}" for x in compare(expected, ground.tree())]
+    if left := leftovers(ground.store):
+        found.append(f"left in the store: {left}")
+    if not visible_entries(ground.store):
+        found.append("nothing is in the store")
+    return found + store_faults(ground)
+
+
+def listed(ground: Ground) -> tuple[str | None, list[str]]:
+    """The version that plain pip lists, and what it lacks."""
+    version = ground.listed()
+    if version is None:
+        return None, []
+    library = ground.environment.site_packages
+    faults = faults_of_distribution(library, f"demo-{version}.dist-info")
+    return version, [f"pip lists {version}: {fault}" for fault in faults]

@@ -12,16 +12,17 @@ from pip_sharedcache.store.layout import Store
 PATIENCE = 10.0
 
 
-def open_store(settings: Settings, *, answers_within: float = 0) -> Store:
+
+def open_store(settings: Settings) -> Store:
     """The store that ``settings`` name; a private one is made. Raises StoreUnusable, also where
-    nothing is heard of it ``answers_within`` so many seconds (0: waits for ever)."""
+    nothing is heard of it for ten seconds."""
     if settings.dir is None:
         raise StoreUnusable(
             "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
         )
-    if answers_within and not settings.private and not answers(settings.dir, answers_within):
+    if not settings.private and not answers(settings.dir, PATIENCE):
         raise StoreUnusable(
-            f"{settings.dir} does not answer for {answers_within:g} seconds",
+            f"{settings.dir} does not answer for {PATIENCE:g} seconds",
             "its file system may be away",
         )
     store = Store.open(settings.dir, private=settings.private)

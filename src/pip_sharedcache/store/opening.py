@@ -12,7 +12,6 @@ from pip_sharedcache.store.layout import Store
 PATIENCE = 10.0
 
 
-
 def open_store(settings: Settings) -> Store:
     """The store that ``settings`` name; a private one is made. Raises StoreUnusable, also where
     nothing is heard of it for ten seconds."""

@@ -286,9 +286,10 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
     top = staging / "files"
     linker.make_directory(top, 0o700)
     made, failed = compile_into(top)
-    files, directories = [], {staging, top}
+    # All that are there: where a file could not be compiled for want of space, its directory is.
+    directories = {staging, *(Path(path) for path, _, _ in os.walk(top))}
+    files = []
     for path in made:
-        _note_parents(path, top, directories)
         linker.finish_file(top / path, FILE, now)
         sha256, size = wheel.digest_of(top / path)
         files.append(StoredFile(path, size, sha256, False, now))
@@ -306,15 +307,6 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
     _complete(staging, manifest, {staging, top}, now)
     return manifest
-
-
-def _note_parents(path: str, top: Path, directories: set[Path]) -> None:
-    """Add the directories below ``top`` that lead to ``path``."""
-    while path := path.rpartition("/")[0]:
-        directory = top / path
-        if directory in directories:
-            return
-        directories.add(directory)
 
 
 def _complete(staging: Path, manifest: Manifest, directories: set[Path], mtime: int) -> None:

@@ -16,6 +16,7 @@ from pip_sharedcache.linker.descriptors import (
     make_directory,
     replace_file,
     set_directory,
+    time_there,
     write_all,
 )
 from pip_sharedcache.linker.durability import synchronise
@@ -46,6 +47,7 @@ __all__ = [
     "set_directory",
     "show",
     "synchronise",
+    "time_there",
     "tree_size",
     "try_link_modes",
     "try_writing",

@@ -13,6 +13,8 @@ import secrets
 import socket
 import stat
 import sys
+import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -261,6 +263,17 @@ def set_directory(path: Path, mode: int, group: int | None = None) -> None:
             os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
+
+
+def time_there(directory: Path) -> float:
+    """The time now, in seconds since the epoch, by the clock that the times of files in
+    ``directory`` come from: a file server's, or another host's, may be hours away from ours. By our
+    own where no file can be made there."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 def share_directory(path: str, grant: int) -> None:

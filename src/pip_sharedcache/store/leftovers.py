@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import time
 from pathlib import Path
 
 from pip_sharedcache import linker, trust
@@ -30,8 +29,11 @@ def sweep(shard: Path) -> None:
             if foreign or not stat.S_ISDIR(status.st_mode):
                 continue
             _, host, pid, _ = left.name.split("-", 3)
-            old = time.time() - status.st_mtime > _STALE
-            if old if host != linker.HOST else not linker.alive(int(pid)):
+            if host == linker.HOST:
+                left_over = not linker.alive(int(pid))
+            else:
+                left_over = linker.time_there(shard) - status.st_mtime > _STALE
+            if left_over:
                 linker.remove_tree(left)
         except (OSError, ValueError):
             continue  # a neighbour removed it, or it is not one of ours

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ FORMAT = 1
 Identity = tuple[int, int]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NEVER_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # by unicodedata.category
+_NAME_LIMIT = 255  # bytes in one path component on every common Linux file system
+_PATH_LIMIT = 2048  # characters: with where it lies before it, less than Linux takes
 
 
 def as_digest(text: str) -> Digest | None:
@@ -29,9 +34,24 @@ def as_digest(text: str) -> Digest | None:
     return Digest(lowered) if _DIGEST.fullmatch(lowered) else None
 
 
-def _is_plain(path: object) -> bool:
-    """Whether ``path`` is a relative path that leads nowhere but down."""
-    return isinstance(path, str) and not {"", ".", ".."} & set(path.split("/"))
+def path_problem(path: str) -> str:
+    """Why the path of a file in a wheel ("/" separated) is not one that can be stored, placed and
+    shown as it is, in words that follow it; "" if it is."""
+    # Control characters, half characters, and what reorders a line: all would reach terminals.
+    categories = set() if path.isascii() else {unicodedata.category(one) for one in path}
+    if {"\\", ":"} & set(path) or _CONTROL.search(path) or categories & _NEVER_SHOWN:
+        return "has a character that no path in a wheel has"
+    parts = path.split("/")
+    if {"", ".", ".."} & set(parts):
+        return "is not a plain relative path"
+    if len(path) > _PATH_LIMIT or any(len(part.encode("utf-8")) > _NAME_LIMIT for part in parts):
+        return "has a name that is too long"
+    return ""
+
+
+def _is_count(number: object) -> bool:
+    """Whether ``number`` is a size or a time that a file can have."""
+    return isinstance(number, int) and 0 <= number < 1 << 62
 
 
 def _is_hash(text: object) -> bool:
@@ -101,11 +121,16 @@ class Manifest:
             failed = tuple(str(path) for path in data.get("failed", ()))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not an entry.json: {type(error).__name__} {error}") from error
-        if digest is None or not isinstance(filename, str) or not isinstance(size, int):
+        # Bytecode may be for an interpreter of no name.
+        named = filename == "" or (
+            isinstance(filename, str) and not path_problem(filename) and "/" not in filename
+        )
+        if digest is None or not named or not _is_count(size):
             raise ValueError("not an entry.json: sha256, filename or size is of the wrong kind")
         for file in files:
-            numbers = isinstance(file.size, int) and isinstance(file.mtime, int)
-            if not numbers or not _is_plain(file.path) or not _is_hash(file.sha256):
+            plain = isinstance(file.path, str) and not path_problem(file.path)
+            counted = _is_count(file.size) and _is_count(file.mtime)
+            if not plain or not counted or not _is_hash(file.sha256):
                 raise ValueError(f"not an entry.json: the row of {file.path!r} is malformed")
         return cls(filename, digest, size, files, failed)
 

@@ -82,6 +82,16 @@ def writable_by_others(status: os.stat_result) -> bool:
     return OWNERS_MEAN_SOMETHING and bool(status.st_mode & _WRITABLE_BY_OTHERS)
 
 
+def mode_objection(status: os.stat_result) -> str:
+    """Why a file of an entry is not believed for its mode, in words that follow its name; "" if
+    it is. A hard link or symlink to a setuid program is one."""
+    if writable_by_others(status):
+        return "may be written by others than its owner"
+    if OWNERS_MEAN_SOMETHING and status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        return "is setuid or setgid"
+    return ""
+
+
 def access_list_objection(directory: int | None) -> str:
     """Why a group-trusted shard held as ``directory`` is not believed: an access list may let
     others than the group publish in it. "" where it has none (acl(5), xattr(7))."""

@@ -24,7 +24,7 @@ except ImportError:  # a Python built without it, as zipfile allows
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from pip_sharedcache.errors import UnusualWheel
-from pip_sharedcache.model import Digest
+from pip_sharedcache.model import Digest, path_problem
 
 #: pip's scheme keys (pip/_internal/models/scheme.py), the only ones valid below .data.
 SCHEME_KEYS = frozenset({"platlib", "purelib", "headers", "scripts", "data"})
@@ -45,7 +45,6 @@ BROKEN: tuple[type[Exception], ...] = (
 _BLOCK = 1 << 20  # bytes
 _MOST_METADATA = 1 << 26  # bytes; more would be held in memory at once
 _ENCRYPTED = 0x1
-_NAME_LIMIT = 255  # bytes in one path component on every common Linux file system
 
 
 @dataclass(frozen=True)
@@ -158,17 +157,9 @@ def _is_executable(info: zipfile.ZipInfo) -> bool:
 def _problem(member: Member) -> str:
     if member.info.flag_bits & _ENCRYPTED:
         return "is encrypted"
-    path = member.path
-    if "\\" in path or "\0" in path or ":" in path:
-        return "has a character that no path in a wheel has"
-    parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        return "is not a plain relative path"
-    try:
-        if any(len(part.encode("utf-8")) > _NAME_LIMIT for part in parts):
-            return "has a name that is too long"
-    except UnicodeEncodeError:
-        return "has a name that is not text"
+    if problem := path_problem(member.path):
+        return problem
+    parts = member.path.split("/")
     if parts[0].endswith(".data") and (len(parts) < 3 or parts[1] not in SCHEME_KEYS):
         return "is in no scheme that pip knows"
     return ""

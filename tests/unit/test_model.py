@@ -29,14 +29,14 @@ MANIFEST = Manifest("demo-1.0-py3-none-any.whl", DIGEST, 1234, (FILE,))
 
 
 def _any_text(chance: random.Random, longest: int = 30) -> str:
-    alphabet = string.printable + 'äß€漢字😀\u200b\x00\x1f"\\/'
+    alphabet = string.ascii_letters + string.digits + " !\"#$%&'()*+,-;<=>?@[]^_`{|}~.äß€漢字😀\xa0"
     return "".join(chance.choice(alphabet) for _ in range(chance.randint(0, longest)))
 
 
 def _any_manifest(chance: random.Random) -> Manifest:
     files = tuple(
         StoredFile(
-            f"{_any_text(chance).replace('/', '_')}x/{_any_text(chance).replace('/', '_')}x",
+            f"{_any_text(chance)}x/{_any_text(chance)}x",
             chance.randrange(1 << 40),
             f"{chance.getrandbits(256):064x}",
             chance.random() < 0.5,
@@ -45,7 +45,7 @@ def _any_manifest(chance: random.Random) -> Manifest:
         for _ in range(chance.randrange(8))
     )
     digest = Digest(f"{chance.getrandbits(256):064x}")
-    return Manifest(_any_text(chance), digest, chance.randrange(1 << 40), files)
+    return Manifest(f"{_any_text(chance)}.whl", digest, chance.randrange(1 << 40), files)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -127,6 +127,36 @@ MALFORMED: dict[str, str | bytes] = {
     "file digest is a number": _changed(files=[[*ROW[:2], 7, *ROW[3:]]]),
     "file digest is null": _changed(files=[[*ROW[:2], None, *ROW[3:]]]),
     "file mtime is a text": _changed(files=[[*ROW[:4], "1"]]),
+    "file size is negative": _changed(files=[[ROW[0], -1, *ROW[2:]]]),
+    "file size is astronomic": _changed(files=[[ROW[0], 10**4000, *ROW[2:]]]),
+    "size is astronomic": _changed(size=10**4000),
+    "file mtime is before all time": _changed(files=[[*ROW[:4], -(10**4000)]]),
+    "filename is above": _changed(filename="../x.whl"),
+    "filename with an escape": _changed(filename="\x1b[2Jx.whl"),
+    **{
+        f"path is {path!a}"[:40]: _changed(files=[[path, *ROW[1:]]])
+        for path in (
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../x",
+            "a//x",
+            "a/.",
+            "a\\x",
+            "C:/x",
+            "a/\0x",
+            "a/\nx",
+            "a/\x1b[2Jx",
+            "a/\x7fx",
+            "a/\x9b2Jx",
+            "a/\u202ex",
+            "a/\u2028x",
+            "a/\ud800x",
+            "a/" + "x" * 256,
+            "a/" + "ü" * 128,
+            "/".join(["x" * 200] * 11),
+        )
+    },
     "file mtime is a fraction": _changed(files=[[*ROW[:4], 1.5]]),
 }
 

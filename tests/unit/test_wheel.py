@@ -104,6 +104,9 @@ def test_odd_but_plain_paths_are_ordinary(tmp_path: Path, path: str) -> None:
         ("demo\\x.py", "character"),
         ("C:/evil.py", "character"),
         ("demo/x.py:stream", "character"),
+        ("demo/new\nline.py", "character"),
+        ("demo/\x1b[2J.py", "character"),
+        ("demo/\u202etxt.py", "character"),
         ("demo/" + "x" * 256, "too long"),
         ("demo/" + "ü" * 128, "too long"),
         ("demo-1.0.data/scripts", "scheme"),
@@ -120,7 +123,7 @@ def test_an_unusual_path_is_left_to_pip(tmp_path: Path, path: str, words: str) -
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("", "plain relative path"), ("demo/\0", "character"), ("demo/\ud800", "not text")],
+    [("", "plain relative path"), ("demo/\0", "character"), ("demo/\ud800", "character")],
     ids=["empty", "zero byte", "no text"],
 )
 def test_paths_that_only_a_broken_archive_gives_are_left_to_pip(

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
@@ -298,6 +298,35 @@ def _kind(job: Job) -> tuple[int, bool]:
     return job.parent.device, job.private
 
 
+def damage_of_directories(
+    entry: Directory, publisher: int, files: Iterable[StoredFile]
+) -> DamagedEntry | None:
+    """Why no file of ``entry`` is believed: a directory that leads to one is a symlink, somebody
+    else's, or may be written by others, who could exchange the files in it. None if none is.
+    What is missing is left to its files."""
+    paths = {"files"}
+    for file in files:
+        above = file.path.rpartition("/")[0]
+        while above and f"files/{above}" not in paths:
+            paths.add(f"files/{above}")
+            above = above.rpartition("/")[0]
+    for path in sorted(paths):
+        try:
+            status = entry.file_status(path)
+        except OSError:
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            what = "is not a directory"
+        elif trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
+            what = f"belongs to {trust.user_name(status.st_uid)}"
+        elif trust.writable_by_others(status):
+            what = "may be written by others than its owner"
+        else:
+            continue
+        return DamagedEntry(f"{entry.path / path}: {what}")
+    return None
+
+
 def _check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_result) -> None:
     """Raise DamagedEntry if ``status`` of a store file is not what the manifest promises."""
     if not stat.S_ISREG(status.st_mode):
@@ -308,8 +337,8 @@ def _check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_r
         raise _damaged(entry, file, "was changed after it was published")
     if trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
         raise _damaged(entry, file, f"belongs to {trust.user_name(status.st_uid)}")
-    if trust.writable_by_others(status):
-        raise _damaged(entry, file, "may be written by others than its owner")
+    if objection := trust.mode_objection(status):
+        raise _damaged(entry, file, objection)
 
 
 @contextmanager

@@ -18,20 +18,22 @@ from pip_sharedcache.linker.descriptors import Directory, share_directory, share
 from pip_sharedcache.linker.directories import Directories, remove_if_empty
 from pip_sharedcache.linker.information import Information
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
-from pip_sharedcache.linker.link import Linker
+from pip_sharedcache.linker.link import Linker, damage_of_directories
 from pip_sharedcache.model import Entry, Report, StoredFile
 
 logger = logging.getLogger(__name__)
 
 
 class Source:
-    """An entry held open, whose files are placed. Owns the descriptor."""
+    """An entry held open, whose files are placed. Owns the descriptor. ``damage``: why none of
+    them is to be, or None."""
 
     def __init__(self, entry: Entry, held: Directory) -> None:
         self.entry = entry
         self.held = held
         self.files = {file.path: file for file in entry.manifest.files}
         self.failed = frozenset(entry.manifest.failed)
+        self.damage = damage_of_directories(held, entry.publisher, entry.manifest.files)
 
 
 class Placement:
@@ -182,6 +184,9 @@ class Placement:
     def _place(self, source: Source, jobs: Sequence[Job]) -> None:
         outcome = Outcome()
         try:
+            if source.damage is not None:
+                outcome.damaged += [(job, source.damage) for job in jobs]
+                return
             self._linker.place_all(source.held, source.entry.publisher, jobs, outcome)
         finally:
             self._note(outcome)

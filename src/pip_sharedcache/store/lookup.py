@@ -252,8 +252,7 @@ def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: st
     """The entry held open in ``area``, its manifest and its wheel checked as far as their status
     tells. Raises DamagedEntry, OSError."""
     manifest, record = read_manifest(held)
-    plain = manifest.filename.isprintable() and "/" not in manifest.filename
-    if manifest.digest != digest or not plain:
+    if manifest.digest != digest:
         raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
     if manifest.files and int(record.st_mtime) != manifest.files[0].mtime:  # all have one time
         raise DamagedEntry(f"{held.path / MANIFEST} was changed after it was published")
@@ -284,8 +283,8 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
 def _check_owner(held: Directory, name: str, one: os.stat_result, entry: os.stat_result) -> None:
     if trust.OWNERS_MEAN_SOMETHING and one.st_uid != entry.st_uid:
         raise DamagedEntry(f"{held.path / name} belongs to {trust.user_name(one.st_uid)}")
-    if trust.writable_by_others(one):
-        raise DamagedEntry(f"{held.path / name} may be written by others than its owner")
+    if objection := trust.mode_objection(one):
+        raise DamagedEntry(f"{held.path / name} {objection}")
 
 
 def _publisher(shard: Directory, name: str) -> str:

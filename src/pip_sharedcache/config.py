@@ -57,7 +57,7 @@ class Settings:
     ``dir_administered``, that nobody but root could have named it.
     ``share`` are URL prefixes. ``processes`` is how many install side by side, 0 for what the
     machine has. ``trust``: of those whom the store's owner named, only those are believed who are
-    in each of these. ``verify``: whether everything is hashed before it is placed.
+    in each of these. ``verify``: whether everything is hashed before it is placed, as any layer asks.
     ``build_salt`` keeps apart what is built with different tools. ``notes`` are sentences on
     settings that nobody knows. ``chosen``: what was set, by name, as it was found.
     """
@@ -102,7 +102,8 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
         for layer in layers
         if "trust" in layer
     )
-    return _build(found, trusted, tuple(notes))
+    verify = {_verifies(layer["verify"]) for layer in layers if "verify" in layer}
+    return _build(found, trusted, True in verify, tuple(notes))
 
 
 def option_variable(name: str) -> str:
@@ -140,8 +141,17 @@ def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> di
     return found
 
 
+def _verifies(when: Setting) -> bool:
+    if when.value.lower() not in ("always", "changed"):
+        raise _wrong("verify", when, "always, or changed (what size and time tell)")
+    return when.value.lower() == "always"
+
+
 def _build(
-    found: Mapping[str, Setting], trusted: tuple[tuple[str, ...], ...], notes: tuple[str, ...]
+    found: Mapping[str, Setting],
+    trusted: tuple[tuple[str, ...], ...],
+    verify: bool,
+    notes: tuple[str, ...],
 ) -> Settings:
     directory = found.get("dir")
     path: Path | None
@@ -179,11 +189,6 @@ def _build(
         ):
             raise _wrong("processes", number, f"a number from 1 to {_MOST_PROCESSES}")
         processes = int(number.value)
-    verify = False
-    if when := found.get("verify"):
-        if when.value.lower() not in ("always", "changed"):
-            raise _wrong("verify", when, "always, or changed (what size and time tell)")
-        verify = when.value.lower() == "always"
     return Settings(
         dir=path,
         dir_source=source,

@@ -267,6 +267,17 @@ def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> Non
     assert settings.notes == ()
 
 
+@pytest.mark.parametrize("later", ["changed", "always"])
+def test_no_later_layer_takes_verify_back(tmp_path: Path, later: str) -> None:
+    """Through sudo the environment may be anybody's."""
+    file = tmp_path / "pip.conf"
+    file.write_text("[sharedcache]\nverify = always\n")
+    assert load([file], {"PIP_SHAREDCACHE_VERIFY": later}).verify
+    assert not load([], {"PIP_SHAREDCACHE_VERIFY": "changed"}).verify
+    with pytest.raises(SettingError, match="verify"):
+        load([file], {"PIP_SHAREDCACHE_VERIFY": "never"})
+
+
 def test_the_process_environment_itself_will_do() -> None:
     assert load([], os.environ).notes == ()
 

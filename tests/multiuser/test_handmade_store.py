@@ -26,6 +26,7 @@ from multiuser.test_shared_store import (
 )
 from support import probes
 from support.accounts import Account, Accounts, run_as
+from support.tampering import EVIL, evil_like, rewrite
 from support.trees import differences, snapshot
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.acl, probes.tmpfs)]
@@ -188,29 +189,11 @@ def test_nobody_names_trusted_publishers_but_the_owner(site: Site, kind: str) ->
 
 Tampering = Callable[[Path], None]
 
-_EVIL = b"raise SystemExit('of usera')  "
-
-
-def _write(path: Path, data: bytes) -> None:
-    """As its owner could: other bytes at the same place, mode and mtime as they were."""
-    status = path.stat()
-    path.chmod(0o644)
-    with path.open("r+b") as file:
-        file.truncate(0)
-        file.write(data)
-    path.chmod(stat.S_IMODE(status.st_mode))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _of_the_same_length(path: Path) -> bytes:
-    size = path.stat().st_size
-    return (_EVIL * (size // len(_EVIL) + 1))[:size]
-
 
 def the_wheel(entry: Path) -> None:
     (wheel,) = entry.glob("*.whl")
     data = wheel.read_bytes()
-    _write(wheel, data[:-30] + b"\0" * 30)
+    rewrite(wheel, data[:-30] + b"\0" * 30)
 
 
 def a_whole_other_wheel(entry: Path) -> None:
@@ -218,42 +201,42 @@ def a_whole_other_wheel(entry: Path) -> None:
     evil = rich_wheel(entry.parents[3] / "evil", "alpha", "1.0", requires="evil")
     data = evil.read_bytes()
     shutil.rmtree(evil.parent)
-    _write(wheel, data)
+    rewrite(wheel, data)
     manifest = json.loads((entry / "entry.json").read_bytes())
     manifest["size"] = len(data)
-    _write(entry / "entry.json", json.dumps(manifest).encode())
+    rewrite(entry / "entry.json", json.dumps(manifest).encode())
 
 
 def the_files(entry: Path) -> None:
     for path in (entry / "files" / "alpha").rglob("*"):
         if path.is_file():
-            _write(path, _of_the_same_length(path))
+            rewrite(path, evil_like(path))
 
 
 def files_and_manifest(entry: Path) -> None:
     evil = entry / "files" / "alpha" / "__init__.py"
-    _write(evil, _EVIL)
+    rewrite(evil, EVIL)
     manifest = json.loads((entry / "entry.json").read_bytes())
     for row in manifest["files"]:
         if row[0] == "alpha/__init__.py":
-            row[1] = len(_EVIL)
+            row[1] = len(EVIL)
             row[2] = "0" * 64
-    _write(entry / "entry.json", json.dumps(manifest).encode())
+    rewrite(entry / "entry.json", json.dumps(manifest).encode())
 
 
 def a_file_more(entry: Path) -> None:
     directory = entry / "files" / "alpha"
     directory.chmod(0o755)
-    (directory / "more.py").write_bytes(_EVIL)
+    (directory / "more.py").write_bytes(EVIL)
     directory.chmod(0o555)
     manifest = json.loads((entry / "entry.json").read_bytes())
     first = manifest["files"][0]
-    manifest["files"].append(["alpha/more.py", len(_EVIL), "0" * 64, 0, first[4]])
-    _write(entry / "entry.json", json.dumps(manifest).encode())
+    manifest["files"].append(["alpha/more.py", len(EVIL), "0" * 64, 0, first[4]])
+    rewrite(entry / "entry.json", json.dumps(manifest).encode())
 
 
 def not_a_manifest(entry: Path) -> None:
-    _write(entry / "entry.json", b'{"format": 1')
+    rewrite(entry / "entry.json", b'{"format": 1')
 
 
 def a_link_in_place_of_the_wheel(entry: Path) -> None:
@@ -332,7 +315,7 @@ def test_shards_that_a_stranger_made_first_do_no_harm(site: Site, kind: str) -> 
     evil = site.directory(usera) / "evil"
     shutil.copytree(own, evil)
     for path in (evil / "files" / "alpha").rglob("*.py"):
-        _write(path, _of_the_same_length(path))
+        rewrite(path, evil_like(path))
     # As if it had once been userb's own: only that it is reached by a link is wrong with it.
     subprocess.run(["chown", "-hR", f"{site.accounts.userb.uid}", evil], check=True)
     run_as(usera, ["mv", own, own.with_name("kept")], check=True)

@@ -1,0 +1,595 @@
+"""What the publisher of an entry does to it, and what somebody else then ends up with.
+
+usera publishes and attacks, with his own account. A victim who does not believe him gets what
+plain pip would have made, whatever he did. One who believes him, since the store's owner named his
+group, is protected from all that can be seen; what cannot be seen is stated here as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from multiuser.test_shared_store import Site, entry_of, rich_wheel, running_site
+from support import probes
+from support.accounts import Account, Accounts, run_as
+from support.environments import Environment
+from support.process import as_user
+from support.tampering import (
+    EVIL,
+    describe,
+    evil_like,
+    manifest_of,
+    replace,
+    rewrite,
+    unlocked,
+    wheel_of,
+    write_manifest,
+)
+from support.trees import differences, snapshot
+from support.wheels import digest
+
+pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.acl, probes.tmpfs)]
+
+SOURCE = "alpha/__init__.py"
+PROGRAM = "alpha/bin/tool"
+
+Attack = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
+    with running_site(accounts, public_python) as found:
+        rich_wheel(found.wheels, "alpha")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def published(site: Site) -> Path:
+    """A group's store made by root, in which usera has published alpha with its bytecode."""
+    store = site.make_store(None)
+    usera = site.accounts.usera
+    site.install(usera, site.environment(usera), store, "alpha")
+    return store
+
+
+@pytest.fixture
+def store(site: Site, published: Path) -> Path:
+    """The same, for one test alone."""
+    copy = site.directory() / "store"
+    subprocess.run(["cp", "-a", published, copy], check=True)
+    return copy
+
+
+@pytest.fixture(autouse=True)
+def _environments_removed(site: Site) -> Iterator[None]:
+    yield
+    site.remove_environments()
+
+
+def attack_as_usera(site: Site, attack: Attack, store: Path) -> None:
+    """Run the attack with usera's rights; what only root could do says so and does it itself."""
+    usera = site.accounts.usera
+    entry = entry_of(store, "alpha")
+    if attack in BY_ROOT:
+        attack(entry)
+        return
+    with as_user(usera.uid, usera.gid, [site.accounts.group_gid]):
+        attack(entry)
+
+
+def bytecode_of(entry: Path) -> Path:
+    """The bytecode that was published for an entry."""
+    (found,) = (entry.parents[2] / "bytecode" / entry.parent.name).glob(f"{entry.name}.*")
+    return found
+
+
+def beside(entry: Path, name: str) -> Path:
+    """A place of usera's own, on the same file system."""
+    place = entry.parent / f".attack-{name}"
+    place.mkdir()
+    return place
+
+
+# -- what nothing but the bytes shows
+
+
+def edited_source(entry: Path) -> None:
+    source = entry / "files" / SOURCE
+    rewrite(source, evil_like(source))
+
+
+def edited_bytecode(entry: Path) -> None:
+    bytecode = bytecode_of(entry)
+    for path in (bytecode / "files").rglob("*.pyc"):
+        rewrite(path, path.read_bytes()[:16] + b"evil " + EVIL)
+        describe(bytecode, str(path.relative_to(bytecode / "files")))
+
+
+def source_with_matching_manifest(entry: Path) -> None:
+    rewrite(entry / "files" / SOURCE, EVIL)
+    describe(entry, SOURCE)
+
+
+def swapped_wheel(entry: Path) -> None:
+    wheel, new = wheel_of(entry), beside(entry, "wheel") / "new"
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(new, "w") as made:
+        for info in old.infolist():
+            made.writestr(info, EVIL if info.filename == SOURCE else old.read(info))
+    rewrite(wheel, new.read_bytes())
+    rewrite(entry / "files" / SOURCE, EVIL)
+    describe(entry, SOURCE)
+    manifest = manifest_of(entry)
+    manifest["size"] = wheel.stat().st_size
+    write_manifest(entry, manifest)
+    shutil.rmtree(new.parent)
+
+
+# -- what its name, kind, owner, size, time or mode shows
+
+
+def evil_wheel_under_the_digest(entry: Path) -> None:
+    """An honest entry of another wheel of that name, moved."""
+    swapped_wheel(entry)
+    manifest = manifest_of(entry)
+    manifest["sha256"] = digest(wheel_of(entry))
+    write_manifest(entry, manifest)
+
+
+def symlink_for_a_source(entry: Path) -> None:
+    evil = beside(entry, "file") / "evil.py"
+    source = entry / "files" / SOURCE
+    evil.write_bytes(evil_like(source))
+    evil.chmod(0o444)
+    os.utime(evil, ns=(0, source.stat().st_mtime_ns))
+    replace(source, lambda path: path.symlink_to(evil))
+
+
+def _symlink_for_a_directory(directory: Path, place: Path) -> None:
+    shutil.copytree(directory, place / "copy")
+    for path in (place / "copy").rglob("*.py"):
+        rewrite(path, evil_like(path))
+    with unlocked(directory.parent):
+        directory.chmod(0o755)
+        directory.rename(place / "before")
+        directory.symlink_to(place / "copy")
+
+
+def symlink_for_a_directory(entry: Path) -> None:
+    _symlink_for_a_directory(entry / "files" / "alpha", beside(entry, "directory"))
+
+
+def symlink_for_files(entry: Path) -> None:
+    _symlink_for_a_directory(entry / "files", beside(entry, "files"))
+
+
+def symlink_for_the_manifest(entry: Path) -> None:
+    source_with_matching_manifest(entry)
+    manifest = entry / "entry.json"
+    kept = beside(entry, "manifest") / "entry.json"
+    shutil.copy2(manifest, kept)
+    replace(manifest, lambda path: path.symlink_to(kept))
+
+
+def symlink_for_the_wheel(entry: Path) -> None:
+    swapped_wheel(entry)
+    kept = beside(entry, "kept") / "wheel"
+    shutil.copy2(wheel_of(entry), kept)
+    replace(wheel_of(entry), lambda path: path.symlink_to(kept))
+
+
+def _hard_link(entry: Path, name: str, owner: int, mode: int) -> None:
+    """usera may not make it where fs.protected_hardlinks is on: root does, as if it were off."""
+    path = entry / "files" / name
+    theirs = entry.parents[3] / "theirs"
+    theirs.write_bytes(evil_like(path))
+    os.chown(theirs, owner, owner)
+    theirs.chmod(mode)
+    os.utime(theirs, ns=(0, path.stat().st_mtime_ns))
+    replace(path, lambda new: os.link(theirs, new))
+    describe(entry, name)
+
+
+def hard_link_of_the_victims_file(entry: Path) -> None:
+    _hard_link(entry, SOURCE, _uid("userb"), 0o600)
+
+
+def hard_link_of_a_setuid_program_of_root(entry: Path) -> None:
+    _hard_link(entry, PROGRAM, 0, 0o4755)
+
+
+def fifo_for_a_source(entry: Path) -> None:
+    replace(entry / "files" / SOURCE, os.mkfifo)
+
+
+def fifo_for_the_manifest(entry: Path) -> None:
+    replace(entry / "entry.json", os.mkfifo)
+
+
+def fifo_for_the_wheel(entry: Path) -> None:
+    replace(wheel_of(entry), os.mkfifo)
+
+
+def _bind(path: Path) -> None:
+    before = os.getcwd()
+    os.chdir(path.parent)  # a socket's address is short
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+    finally:
+        os.chdir(before)
+
+
+def socket_for_a_source(entry: Path) -> None:
+    replace(entry / "files" / SOURCE, _bind)
+
+
+def socket_for_the_manifest(entry: Path) -> None:
+    replace(entry / "entry.json", _bind)
+
+
+def directory_for_a_source(entry: Path) -> None:
+    replace(entry / "files" / SOURCE, Path.mkdir)
+
+
+def directory_for_the_manifest(entry: Path) -> None:
+    replace(entry / "entry.json", Path.mkdir)
+
+
+def directory_for_the_wheel(entry: Path) -> None:
+    replace(wheel_of(entry), Path.mkdir)
+
+
+def _endless_device(path: Path) -> None:
+    os.mknod(path, stat.S_IFCHR | 0o444, os.makedev(1, 5))  # /dev/zero
+    os.chown(path, _uid("usera"), -1)
+
+
+def device_for_a_source(entry: Path) -> None:
+    replace(entry / "files" / SOURCE, _endless_device)
+
+
+def device_for_the_manifest(entry: Path) -> None:
+    replace(entry / "entry.json", _endless_device)
+
+
+def device_for_the_wheel(entry: Path) -> None:
+    replace(wheel_of(entry), _endless_device)
+
+
+def setuid_program(entry: Path) -> None:
+    (entry / "files" / PROGRAM).chmod(0o4555)
+
+
+def setgid_program(entry: Path) -> None:
+    (entry / "files" / PROGRAM).chmod(0o2555)
+
+
+def setuid_wheel(entry: Path) -> None:
+    wheel_of(entry).chmod(0o4444)
+
+
+def source_writable_by_the_group(entry: Path) -> None:
+    (entry / "files" / SOURCE).chmod(0o464)
+
+
+def directory_writable_by_all(entry: Path) -> None:
+    (entry / "files" / "alpha").chmod(0o777)
+
+
+def files_writable_by_the_group(entry: Path) -> None:
+    (entry / "files").chmod(0o775)
+
+
+def manifest_writable_by_all(entry: Path) -> None:
+    (entry / "entry.json").chmod(0o666)
+
+
+def wheel_writable_by_all(entry: Path) -> None:
+    wheel_of(entry).chmod(0o666)
+
+
+def entry_writable_by_all(entry: Path) -> None:
+    entry.chmod(0o777)
+
+
+def _let_userc_write(path: Path) -> None:
+    subprocess.run(["setfacl", "-m", "u:userc:rwx", path], check=True)
+
+
+def access_list_on_a_source(entry: Path) -> None:
+    _let_userc_write(entry / "files" / SOURCE)
+
+
+def access_list_on_a_directory(entry: Path) -> None:
+    _let_userc_write(entry / "files" / "alpha")
+
+
+def access_list_on_the_entry(entry: Path) -> None:
+    _let_userc_write(entry)
+
+
+def access_list_on_the_manifest(entry: Path) -> None:
+    _let_userc_write(entry / "entry.json")
+
+
+def sparse_manifest(entry: Path) -> None:
+    replace(entry / "entry.json", Path.touch)
+    os.truncate(entry / "entry.json", 1 << 40)
+
+
+def deep_manifest(entry: Path) -> None:
+    rewrite(entry / "entry.json", b"[" * 1_000_000)
+
+
+def manifest_of_a_million_levels(entry: Path) -> None:
+    text = json.dumps({**manifest_of(entry), "files": 0})
+    deep = "[" * 500_000 + "]" * 500_000
+    rewrite(entry / "entry.json", text.replace('"files": 0', f'"files": {deep}').encode())
+
+
+def _with_a_row(entry: Path, *row: object) -> None:
+    manifest = manifest_of(entry)
+    size, sha256, executable, mtime = manifest["files"][0][1:]
+    manifest["files"].append([*row, *[size, sha256, executable, mtime][len(row) - 1 :]])
+    write_manifest(entry, manifest)
+
+
+def file_above(entry: Path) -> None:
+    _with_a_row(entry, "../../../../../evil.py")
+
+
+def file_by_absolute_path(entry: Path) -> None:
+    _with_a_row(entry, str(entry.parents[3] / "evil.py"))
+
+
+def file_with_nul(entry: Path) -> None:
+    _with_a_row(entry, "alpha/nul\0.py")
+
+
+def file_with_half_a_character(entry: Path) -> None:
+    _with_a_row(entry, "alpha/\ud800.py")
+
+
+def file_with_a_very_long_name(entry: Path) -> None:
+    _with_a_row(entry, f"alpha/{'x' * 300}.py")
+
+
+def file_with_a_very_long_path(entry: Path) -> None:
+    _with_a_row(entry, "/".join(["alpha", *["x" * 200] * 30]))
+
+
+def file_of_astronomic_size(entry: Path) -> None:
+    _with_a_row(entry, "alpha/big.py", int("9" * 4000))
+
+
+def file_from_before_all_time(entry: Path) -> None:
+    _with_a_row(entry, "alpha/old.py", 0, "", 0, -int("9" * 4000))
+
+
+def _named(entry: Path, name: str) -> None:
+    with unlocked(entry / "files" / "alpha"):
+        shutil.copy2(entry / "files" / SOURCE, entry / "files" / "alpha" / name)
+        rewrite(entry / "files" / "alpha" / name, EVIL)
+    describe(entry, f"alpha/{name}")
+    (entry / "files" / "alpha" / name).chmod(0o644)  # something is to be said of it
+    with (entry / "files" / "alpha" / name).open("ab") as file:
+        file.write(b"#")
+
+
+def file_named_with_a_newline(entry: Path) -> None:
+    _named(entry, "a\nWARNING: all is well\n.py")
+
+
+def file_named_with_terminal_escapes(entry: Path) -> None:
+    _named(entry, "a\x1b[2J\x1b]0;of the attacker\x07.py")
+
+
+def wheel_named_with_terminal_escapes(entry: Path) -> None:
+    manifest = manifest_of(entry)
+    manifest["filename"] = "\x1b[2Jalpha-1.0-py3-none-any.whl"
+    write_manifest(entry, manifest)
+
+
+def _uid(name: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(name).pw_uid
+
+
+UNSEEN: tuple[Attack, ...] = (
+    edited_source,
+    edited_bytecode,
+    source_with_matching_manifest,
+    swapped_wheel,
+)
+#: What the kernel lets nobody else do.
+BY_ROOT = (
+    hard_link_of_the_victims_file,
+    hard_link_of_a_setuid_program_of_root,
+    device_for_a_source,
+    device_for_the_manifest,
+    device_for_the_wheel,
+)
+SEEN: tuple[Attack, ...] = (
+    evil_wheel_under_the_digest,
+    symlink_for_a_source,
+    symlink_for_a_directory,
+    symlink_for_files,
+    symlink_for_the_manifest,
+    symlink_for_the_wheel,
+    *BY_ROOT,
+    fifo_for_a_source,
+    fifo_for_the_manifest,
+    fifo_for_the_wheel,
+    socket_for_a_source,
+    socket_for_the_manifest,
+    directory_for_a_source,
+    directory_for_the_manifest,
+    directory_for_the_wheel,
+    setuid_program,
+    setgid_program,
+    setuid_wheel,
+    source_writable_by_the_group,
+    directory_writable_by_all,
+    files_writable_by_the_group,
+    manifest_writable_by_all,
+    wheel_writable_by_all,
+    entry_writable_by_all,
+    access_list_on_a_source,
+    access_list_on_a_directory,
+    access_list_on_the_entry,
+    access_list_on_the_manifest,
+    sparse_manifest,
+    deep_manifest,
+    manifest_of_a_million_levels,
+    file_above,
+    file_by_absolute_path,
+    file_with_nul,
+    file_with_half_a_character,
+    file_with_a_very_long_name,
+    file_with_a_very_long_path,
+    file_of_astronomic_size,
+    file_from_before_all_time,
+    file_named_with_a_newline,
+    file_named_with_terminal_escapes,
+    wheel_named_with_terminal_escapes,
+)
+
+
+def _words(attack: Attack) -> str:
+    return attack.__name__.replace("_", "-")
+
+
+seen = pytest.mark.parametrize("attack", SEEN, ids=_words)
+unseen = pytest.mark.parametrize("attack", UNSEEN, ids=_words)
+
+
+def install(
+    site: Site, account: Account | None, store: Path, *arguments: str, **settings: str
+) -> tuple[Environment, str]:
+    """The victim installs alpha, which succeeds, and what is said is fit for a terminal."""
+    environment = site.environment(account)
+    said = site.install(account, environment, store, *(arguments or ["alpha"]), **settings)
+    assert_fit_for_a_terminal(said)
+    return environment, said
+
+
+def assert_fit_for_a_terminal(said: str) -> None:
+    assert "Traceback" not in said
+    assert not re.search(r"[^\n\t -\x7e\u00a1-\uffff]", said), repr(said)
+    assert "\nWARNING: all is well" not in said
+
+
+def assert_as_plain(site: Site, environment: Environment) -> None:
+    assert differences(site.plain_tree(0o022, "alpha"), snapshot(environment.prefix)) == []
+    assert run_alpha(environment) == "1.0\n"
+
+
+def run_alpha(environment: Environment) -> str:
+    """What alpha says of its version, run by its own bytecode."""
+    code = "import alpha.deep.er; print(alpha.__version__)"
+    done = run_as(None, [environment.python, "-c", code])
+    return done.stdout + done.stderr
+
+
+def pinned(site: Site) -> list[str]:
+    """Arguments that ask for alpha with its digest, and nothing without one."""
+    wheel = site.wheels / "alpha-1.0-py3-none-any.whl"
+    requirements = site.base / "requirements.txt"
+    requirements.write_text(f"alpha==1.0 --hash=sha256:{digest(wheel)}\n")
+    requirements.chmod(0o644)
+    return ["--require-hashes", "-r", str(requirements)]
+
+
+@pytest.mark.parametrize("attack", [*UNSEEN, *SEEN], ids=_words)
+@pytest.mark.parametrize("victim", ["userb-with-hashes", "root"])
+def test_who_does_not_believe_the_publisher_gets_what_pip_makes(
+    site: Site, store: Path, attack: Attack, victim: str
+) -> None:
+    attack_as_usera(site, attack, store)
+    if victim == "root":
+        environment, _ = install(site, None, store)
+    else:
+        environment, _ = install(site, site.accounts.userb, store, *pinned(site))
+    assert_as_plain(site, environment)
+
+
+@seen
+def test_who_believes_the_publisher_is_protected_from_what_can_be_seen(
+    site: Site, store: Path, attack: Attack
+) -> None:
+    attack_as_usera(site, attack, store)
+    environment, said = install(site, site.accounts.userb, store)
+    assert_as_plain(site, environment)
+    assert "usera" in said, "whose entry it is"
+    command = site.template.command("store", "list", "--bytecode", "-v")
+    listed = run_as(site.accounts.userb, command, env=site.settings(store))
+    assert listed.returncode in (0, 1), listed.stderr
+    assert_fit_for_a_terminal(listed.stdout + listed.stderr)
+
+
+@unseen
+def test_what_the_owner_of_the_store_answers_for_by_naming_a_group(
+    site: Site, store: Path, attack: Attack
+) -> None:
+    """No promise is broken here: this is what trust means. What protects is in the next test."""
+    attack_as_usera(site, attack, store)
+    environment, _ = install(site, site.accounts.userb, store)
+    placed = list((environment.site_packages / "alpha").rglob("*.py*"))
+    assert any(EVIL[:20] in path.read_bytes() for path in placed)
+
+
+@unseen
+@pytest.mark.parametrize("protection", ["require-hashes", "trust-owner", "trust-userb"])
+def test_what_protects_from_members_of_the_group(
+    site: Site, store: Path, attack: Attack, protection: str
+) -> None:
+    attack_as_usera(site, attack, store)
+    settings = {"PIP_SHAREDCACHE_TRUST": protection[6:]} if "trust" in protection else {}
+    arguments = pinned(site) if protection == "require-hashes" else ["alpha"]
+    environment, said = install(site, site.accounts.userb, store, *arguments, **settings)
+    assert_as_plain(site, environment)
+    assert "usera" in said
+    environment, said = install(site, site.accounts.userb, store, *arguments, **settings)
+    assert_as_plain(site, environment)
+    assert "Using alpha-1.0-py3-none-any.whl from the shared store" in said, "by now his own"
+
+
+def test_verify_always_finds_bytes_that_are_not_those_of_the_manifest(
+    site: Site, store: Path
+) -> None:
+    attack_as_usera(site, edited_source, store)
+    settings = {"PIP_SHAREDCACHE_VERIFY": "always"}
+    environment, said = install(site, site.accounts.userb, store, **settings)
+    assert_as_plain(site, environment)
+    assert "usera" in said
+
+
+@pytest.mark.parametrize("uid", [65534, 4294967294], ids=str)
+def test_nobody_is_believed_even_in_a_shard_of_the_group(site: Site, store: Path, uid: int) -> None:
+    attack_as_usera(site, source_with_matching_manifest, store)
+    entry, userb = entry_of(store, "alpha"), site.accounts.userb
+    subprocess.run(["chown", "-R", str(uid), entry, bytecode_of(entry)], check=True)
+    environment, said = install(site, userb, store)
+    assert_as_plain(site, environment)
+    assert "may be anyone" in said
+
+
+def test_nobody_is_not_believed_by_nobody(site: Site, store: Path) -> None:
+    """A squashed root or user shares its uid with everybody who is squashed."""
+    attack_as_usera(site, source_with_matching_manifest, store)
+    subprocess.run(["chown", "-R", "65534", entry_of(store, "alpha")], check=True)
+    nobody = Account("nobody", 65534, 65534)
+    environment, _ = install(site, nobody, store)
+    assert_as_plain(site, environment)

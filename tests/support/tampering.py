@@ -1,0 +1,85 @@
+"""What the publisher of an entry, or somebody beside them, can do to it once it is visible.
+
+All of it is to run as that account (support.process.as_user), with the kernel's checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+#: A line of Python that no wheel of the tests has.
+EVIL = b"raise SystemExit('of the attacker')  "
+
+
+@contextmanager
+def unlocked(directory: Path) -> Iterator[None]:
+    """Let names be changed in a directory of one's own; its mode is put back."""
+    mode = stat.S_IMODE(directory.stat().st_mode)
+    directory.chmod(0o755)
+    try:
+        yield
+    finally:
+        directory.chmod(mode)
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Other bytes in the same inode; mode and times as they were."""
+    status = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(data)
+    path.chmod(stat.S_IMODE(status.st_mode))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replace(path: Path, make: Callable[[Path], object]) -> None:
+    """Remove a file and make something else of its name."""
+    with unlocked(path.parent):
+        path.unlink()
+        make(path)
+
+
+def evil_like(path: Path) -> bytes:
+    """Evil bytes, exactly as many as the file has."""
+    size = path.stat().st_size
+    return (EVIL * (size // len(EVIL) + 1))[:size]
+
+
+def wheel_of(entry: Path) -> Path:
+    """The wheel in an entry."""
+    (wheel,) = entry.glob("*.whl")
+    return wheel
+
+
+def manifest_of(entry: Path) -> dict[str, Any]:
+    """What entry.json says."""
+    manifest: dict[str, Any] = json.loads((entry / "entry.json").read_bytes())
+    return manifest
+
+
+def write_manifest(entry: Path, manifest: dict[str, Any]) -> None:
+    """Put another entry.json in place."""
+    rewrite(entry / "entry.json", json.dumps(manifest).encode())
+
+
+def describe(entry: Path, name: str) -> None:
+    """Have the manifest tell the truth about one file as it is now."""
+    path, manifest = entry / "files" / name, manifest_of(entry)
+    status = path.stat()
+    row = [
+        name,
+        status.st_size,
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        int(bool(status.st_mode & 0o111)),
+        int(status.st_mtime),
+    ]
+    manifest["files"] = [one for one in manifest["files"] if one[0] != name] + [row]
+    write_manifest(entry, manifest)

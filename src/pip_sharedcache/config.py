@@ -57,8 +57,8 @@ class Settings:
     ``dir_administered``, that nobody but root could have named it.
     ``share`` are URL prefixes. ``processes`` is how many install side by side, 0 for what the
     machine has. ``trust``: of those whom the store's owner named, only those are believed who are
-    in each of these. ``verify``: whether everything is hashed before it is placed, as any layer asks.
-    ``build_salt`` keeps apart what is built with different tools. ``notes`` are sentences on
+    in each of these. ``verify``: whether everything is hashed before it is placed, as any layer may
+    ask. ``build_salt`` keeps apart what is built with different tools. ``notes`` are sentences on
     settings that nobody knows. ``chosen``: what was set, by name, as it was found.
     """
 

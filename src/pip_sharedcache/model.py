@@ -22,6 +22,8 @@ FORMAT = 1
 Identity = tuple[int, int]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+#: Printable ASCII but for ":" and "\\", in components that are short enough.
+_ORDINARY = re.compile(r"[ -.0-9;-\[\]-~]{1,255}(?:/[ -.0-9;-\[\]-~]{1,255})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NEVER_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # by unicodedata.category
 _NAME_LIMIT = 255  # bytes in one path component on every common Linux file system
@@ -37,6 +39,8 @@ def as_digest(text: str) -> Digest | None:
 def path_problem(path: str) -> str:
     """Why the path of a file in a wheel ("/" separated) is not one that can be stored, placed and
     shown as it is, in words that follow it; "" if it is."""
+    if len(path) <= _PATH_LIMIT and "/." not in f"/{path}" and _ORDINARY.fullmatch(path):
+        return ""  # nearly all are; a manifest may have ten thousand
     # Control characters, half characters, and what reorders a line: all would reach terminals.
     categories = set() if path.isascii() else {unicodedata.category(one) for one in path}
     if {"\\", ":"} & set(path) or _CONTROL.search(path) or categories & _NEVER_SHOWN:

@@ -287,7 +287,7 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
     linker.make_directory(top, 0o700)
     made, failed = compile_into(top)
     # All that are there: where a file could not be compiled for want of space, its directory is.
-    directories = {staging, *(Path(path) for path, _, _ in os.walk(top))}
+    directories = {staging, *(Path(path) for path, _, _ in os.walk(top, onerror=_raise))}
     files = []
     for path in made:
         linker.finish_file(top / path, FILE, now)
@@ -307,6 +307,11 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
     _complete(staging, manifest, {staging, top}, now)
     return manifest
+
+
+def _raise(error: OSError) -> None:
+    """os.walk passes over what it cannot read unless this is asked of it."""
+    raise error
 
 
 def _complete(staging: Path, manifest: Manifest, directories: set[Path], mtime: int) -> None:

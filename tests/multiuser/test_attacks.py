@@ -576,6 +576,37 @@ def test_verify_always_finds_bytes_that_are_not_those_of_the_manifest(
     assert "usera" in said
 
 
+def edited_source_and_the_time_of(other: Path) -> Attack:
+    """Edit a source, and give all of the entry the time that ``other`` has; no bytecode."""
+    time = wheel_of(other).stat().st_mtime_ns
+
+    def attack(entry: Path) -> None:
+        edited_source(entry)
+        manifest = manifest_of(entry)
+        manifest["files"] = [[*row[:4], time // 10**9] for row in manifest["files"]]
+        write_manifest(entry, manifest)
+        for path in (wheel_of(entry), *(entry / "files").rglob("*")):
+            os.utime(path, ns=(time, time))
+        bytecode = bytecode_of(entry)
+        bytecode.chmod(0o755)
+        bytecode.rename(bytecode.with_name(f".attack-{bytecode.name}"))
+
+    return attack
+
+
+def test_bytecode_made_of_a_members_sources_fits_no_other_entry(site: Site, store: Path) -> None:
+    """Else who once believed a member would go on doing so by bytecode of their own."""
+    userb, entry = site.accounts.userb, entry_of(store, "alpha")
+    install(site, None, store, "--no-compile", "alpha")
+    of_root = entry.with_name(f"{entry.name}.0")
+    with as_user(site.accounts.usera.uid, site.accounts.usera.gid, [site.accounts.group_gid]):
+        edited_source_and_the_time_of(of_root)(entry)
+    environment, _ = install(site, userb, store)
+    assert "of the attacker" in run_alpha(environment), "he believed usera"
+    environment, _ = install(site, userb, store, *pinned(site))
+    assert_as_plain(site, environment)
+
+
 @pytest.mark.parametrize("uid", [65534, 4294967294], ids=str)
 def test_nobody_is_believed_even_in_a_shard_of_the_group(site: Site, store: Path, uid: int) -> None:
     attack_as_usera(site, source_with_matching_manifest, store)

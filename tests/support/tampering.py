@@ -48,9 +48,9 @@ def replace(path: Path, make: Callable[[Path], object]) -> None:
 
 
 def evil_like(path: Path) -> bytes:
-    """Evil bytes, exactly as many as the file has."""
+    """Evil bytes, exactly as many as the file has: Python, where that is enough for a line."""
     size = path.stat().st_size
-    return (EVIL * (size // len(EVIL) + 1))[:size]
+    return (EVIL + b"#" * size)[:size]
 
 
 def wheel_of(entry: Path) -> Path:

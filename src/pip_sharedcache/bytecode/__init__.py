@@ -38,10 +38,11 @@ def tag() -> str:
 
 def fits(entry: Entry) -> str:
     """All that the bytecode of ``entry`` depends on: the tag, the magic number (alphas share a
-    tag), and the time of its sources, which every .pyc names: another publisher's entry of the
-    same wheel has another."""
+    tag), the time of its sources, which every .pyc names, and whose sources they are: who compiles
+    what a member of the group has edited, believing him, must not find it again with
+    --require-hashes, as bytecode of their own for somebody else's entry of that time."""
     mtime = max((file.mtime for file in entry.manifest.files), default=0)
-    return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}-{mtime}"
+    return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}-{mtime}-{entry.publisher}"
 
 
 def compiled_path(source: str) -> str:

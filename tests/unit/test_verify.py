@@ -228,26 +228,6 @@ def _manifest(entry: Path, change: Callable[[Any], object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "right"),
-    [(0, True), (4, False), (8, False), (12, True)],
-    ids=["magic", "flags", "time", "size"],
-)
-def test_bytecode_whose_bytes_were_not_noted_is_told_by_its_header(
-    store: Store, wheel: Path, offset: int, right: bool
-) -> None:
-    entry = _compile(store, _publish(store, wheel))
-    _manifest(entry.path, lambda data: data["files"][0].__setitem__(2, ""))
-    assert [verdict.damage for verdict in _verdicts(store) if verdict] == [(), ()]
-    data = bytearray((entry.path / PYC).read_bytes())
-    data[offset] ^= 1
-    rewrite(entry.path / PYC, bytes(data))
-    verdict = _verdicts(store)[1]
-    assert verdict is not None
-    expected = {} if offset == 12 else {PYC: {"content"}}
-    assert _kinds(verdict) == expected
-
-
-@pytest.mark.parametrize(
     "change",
     [
         lambda data: data["files"][0].__setitem__(0, "demo/other.py"),

@@ -138,9 +138,6 @@ class _Examination:
         if manifest is None:
             return
         self._walk_all(manifest.files, _time_of(manifest))
-        for file in manifest.files:
-            if not file.sha256:  # not noted yet when it was compiled
-                self._check_header(manifest, file)
 
     # -- what should be here
 
@@ -278,21 +275,6 @@ class _Examination:
                     self._note(path, "content", "has other bytes than were published")
         except OSError as error:
             self._unreadable(path, error)
-
-    def _check_header(self, manifest: Manifest, wanted: StoredFile) -> None:
-        """What can be told of bytecode whose bytes were not noted: for which interpreter and for
-        sources of what time it is (PEP 552), as the end of ``manifest.filename`` says."""
-        path = f"{_FILES}/{wanted.path}"
-        rest, _, time = manifest.filename.rpartition("-")
-        magic = rest.rpartition("-")[2]
-        try:
-            with _opened(self.held, path) as file:
-                header = file.read(16)
-        except OSError:
-            return  # noted when the entry was walked
-        fits = header[:4].hex() == magic and header[4:8] == bytes(4)
-        if not fits or str(int.from_bytes(header[8:12], "little")) != time:
-            self._note(path, "content", "is not the bytecode that the entry is for")
 
     def _check_rights(self, path: str, status: os.stat_result, mode: int) -> None:
         if not trust.OWNERS_MEAN_SOMETHING:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import bytecode, linker, trust, wheel
+from pip_sharedcache import bytecode, caution, linker, trust, wheel
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import (
@@ -23,7 +23,6 @@ from pip_sharedcache.errors import (
     NotWritable,
     StoreUnusable,
     UnusualWheel,
-    reason,
 )
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
@@ -49,7 +48,7 @@ class Session:
             group_environment=settings.group_environment,
             hashes=settings.verify,
         )
-        self.origins = Origins(settings.share)
+        self.origins = Origins(caution.shared_although_private(settings, store))
         self._found: dict[tuple[Digest, str], Entry] = {}
         self._by_wheel: dict[str, Entry] = {}
         self.repairs = Repairs(self.say_once)
@@ -60,10 +59,7 @@ class Session:
         self._staged: list[Staged] = []
         self._said: set[str] = set()
         if store is not None and settings.link_mode is LinkMode.SYMLINK:
-            try:
-                store.own_use().close()
-            except OSError as error:  # nobody could know that what they lead to is still needed
-                self.linker.give_up(LinkMode.SYMLINK, f"links cannot be noted: {reason(error)}")
+            self._give_up_symlinks(caution.no_symlinks_because(settings, store))
 
     @classmethod
     def start(cls, settings: Settings) -> Session:
@@ -112,20 +108,25 @@ class Session:
             return None
         for digest in digests:
             entry = stores.find(self.store, digest, filename, self.repairs.spoiled).doubtful
-            if entry is None:
-                continue
-            target = directory / filename
-            try:
-                if stores.copy_wheel(entry, target):
-                    self._count_download(digest, entry.manifest.size)
-                    return target
-                if entry.manifest.files:  # of a damaged one it is said already
-                    self.say_once(
-                        f"{entry.wheel} is not the wheel it says it is "
-                        f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
-                    )
-            except (OSError, DamagedEntry) as error:
-                self.say_once(f"Not used from the shared store: {error}")
+            if entry is not None and (copied := self.copy(entry, directory)) is not None:
+                return copied
+        return None
+
+    def copy(self, entry: Entry, directory: Path) -> Path | None:
+        """Copy the wheel of ``entry`` into ``directory``, and hash that copy: None where it is not
+        what it should be, which is said."""
+        target = directory / entry.manifest.filename
+        try:
+            if stores.copy_wheel(entry, target):
+                self._count_download(entry.manifest.digest, entry.manifest.size)
+                return target
+            if entry.manifest.files:  # of a damaged one it is said already
+                self.say_once(
+                    f"{entry.wheel} is not the wheel it says it is "
+                    f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
+                )
+        except (OSError, DamagedEntry) as error:
+            self.say_once(f"Not used from the shared store: {error}")
         return None
 
     def note_build(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
@@ -204,6 +205,7 @@ class Session:
         entry = self._find_or_publish(self.store, Path(path), origin)
         if entry is None:
             return None
+        self._give_up_symlinks(self.exposure(entry))
         try:
             return Placement(entry, stores.hold(entry), self.linker, self.report)
         except DamagedEntry as error:
@@ -274,6 +276,14 @@ class Session:
             revealed.append(outcome)
         return revealed
 
+    def _give_up_symlinks(self, why: str) -> None:
+        if why and self.linker.mode is LinkMode.SYMLINK:
+            self.linker.give_up(LinkMode.SYMLINK, why)
+
+    def exposure(self, entry: Entry) -> str:
+        """Who may put something else in the place of ``entry``; "" if nobody may."""
+        return "" if self.store is None else stores.exposure(self.store, entry)
+
     def provide_bytecode(self, placement: Placement) -> None:
         """Give ``placement`` the bytecode for this interpreter, found or else compiled; nothing
         where it cannot be shared."""
@@ -282,6 +292,7 @@ class Session:
         try:
             entry = self._bytecode_of(self.store, placement.entry)
             if entry is not None:
+                self._give_up_symlinks(self.exposure(entry))
                 placement.use_bytecode(entry, stores.hold(entry))
         except DamagedEntry as error:
             self.say_once(f"Bytecode in the shared store is not used: {error}")

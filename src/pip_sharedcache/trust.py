@@ -152,6 +152,21 @@ class Trust:
         """This trust, but not in the store's owner; ``why`` as for ``narrowed``."""
         return Trust(self.uids & {0, user_id()}, frozenset(), None, why)
 
+    def believes(self, uid: int) -> bool:
+        """Whether what ``uid`` owns is believed, wherever it lies."""
+        return not OWNERS_MEAN_SOMETHING or uid in self.uids
+
+    def exposure(self, parents: tuple[os.stat_result, ...]) -> str:
+        """Who else than the believed may exchange what lies in ``parents`` (as for ``objection``),
+        in a sentence without its end; "" where nobody may. What is held open stays what it is;
+        a path that leads there may lead to something else the next moment."""
+        for parent in parents if OWNERS_MEAN_SOMETHING else ():
+            if parent.st_uid not in self.uids:
+                return f"{user_name(parent.st_uid)} may exchange what is stored there"
+            if writable_by_others(parent) and not parent.st_mode & stat.S_ISVTX:
+                return "others may exchange what is stored there"
+        return ""
+
     def objection(self, entry: os.stat_result, parents: tuple[os.stat_result, ...]) -> str:
         """Why an entry is not believed, in words that follow its owner's name; "" if it is.
 

@@ -24,7 +24,7 @@ LAYERS = (
     ("linker",),
     ("processes",),
     ("store", "bytecode"),
-    ("repair", "uses"),
+    ("repair", "uses", "caution"),
     ("install", "doctor"),
     ("interception",),
     ("cli",),

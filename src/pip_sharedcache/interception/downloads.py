@@ -174,6 +174,15 @@ class Downloads:
         digests = self._digests.get(link.url) or _digests(None, link)
         origin = Origin(without_credentials(link.url), self.private(None, link))
         entry = session.find(digests, link.filename)
+        if entry is not None and session.exposure(entry):
+            # pip opens it by its path, which may lead to something else by then.
+            copied = session.copy(entry, Path(location))
+            if copied is None:
+                session.spoil(entry, f"{entry.wheel} is not to be used")
+                return None
+            logger.info("Using %s from the shared store", link.filename)
+            session.origins.note(str(copied), origin)
+            return str(copied)
         if entry is not None and self.believe(session, entry):
             logger.info("Using %s from the shared store", link.filename)
             session.serve(entry, entry.manifest.digest)

@@ -8,13 +8,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import secrets
-import socket
 import stat
-import sys
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +30,6 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 #: Flags for a file of our own: new, never through what is there already.
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | BINARY
-
-#: This machine, in the names of what an installation under way leaves behind if it is killed.
-HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
 
 #: How the name of a file begins that is to replace another one.
 NEW = ".new-"
@@ -81,6 +73,21 @@ class Directory:
         if self.descriptor is None:
             return Directory.open(self.path / name)
         return Directory(self.path / name, os.open(name, DIRECTORY, dir_fd=self.descriptor))
+
+    @property
+    def steady(self) -> Path:
+        """A path to this very directory while it is held, for this process and its children: who
+        may rename it could put a link in place of its name. Its name where there is no such path.
+        """
+        by_number = Path(f"/proc/{os.getpid()}/fd/{self.descriptor}")
+        return by_number if self.descriptor is not None and by_number.is_dir() else self.path
+
+    def set_mode(self, mode: int) -> None:
+        """Give the directory, which is our own, exactly ``mode``. Raises OSError."""
+        if self.descriptor is None:
+            set_directory(self.path, mode)
+        else:
+            os.fchmod(self.descriptor, mode)
 
     def status(self) -> os.stat_result:
         """fstat of the directory itself."""
@@ -265,17 +272,6 @@ def set_directory(path: Path, mode: int, group: int | None = None) -> None:
         os.close(descriptor)
 
 
-def time_there(directory: Path) -> float:
-    """The time now, in seconds since the epoch, by the clock that the times of files in
-    ``directory`` come from: a file server's, or another host's, may be hours away from ours. By our
-    own where no file can be made there."""
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            return os.fstat(file.fileno()).st_mtime
-    except OSError:
-        return time.time()
-
-
 def share_directory(path: str, grant: int) -> None:
     """Add the group's bits ``grant`` and setgid to a directory just made. Raises OSError."""
     descriptor = os.open(path, DIRECTORY)
@@ -314,39 +310,6 @@ def drop_access_lists(path: Path) -> None:
             os.removexattr(path, name)
         except OSError:  # ENODATA: it had none; EOPNOTSUPP: no ACLs here
             continue
-
-
-def can_fork() -> bool:
-    """Whether a copy of this process, made by fork(2), may go on. Elsewhere than on Linux there is
-    no fork, or the system's own libraries do not survive it (macOS)."""
-    return sys.platform == "linux"
-
-
-def cpus() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def alive(pid: int) -> bool:
-    """Whether a process ``pid`` other than this one runs on this machine."""
-    if not hasattr(os, "geteuid"):
-        return True  # Windows: os.kill(pid, 0) does not ask there, it kills
-    if pid == os.getpid():
-        return False  # what bears our number and is not in use was left by an earlier process
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    try:
-        # proc_pid_stat(5): the state follows the last ")". A killed process that nobody waits for
-        # (a container without an init) is a zombie for good.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (OSError, IndexError):
-        return True
 
 
 def clone(source: int, target: int) -> None:

@@ -19,6 +19,7 @@ from pip_sharedcache.store.layout import (
 from pip_sharedcache.store.lookup import (
     Found,
     copy_wheel,
+    exposure,
     find,
     find_bytecode,
     find_retired,
@@ -49,6 +50,7 @@ __all__ = [
     "copy_wheel",
     "delete_retired",
     "directories",
+    "exposure",
     "find",
     "find_build",
     "find_bytecode",

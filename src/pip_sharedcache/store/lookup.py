@@ -142,6 +142,15 @@ def _wheel_alone(
     return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
 
 
+def exposure(store: Store, entry: Entry) -> str:
+    """Who may put something else in the place of ``entry`` (Trust.exposure); "" if nobody may."""
+    shard = entry.path.parent
+    try:
+        return store.trust.exposure(tuple(map(os.stat, (shard, shard.parent, store.path))))
+    except OSError as error:
+        return f"{shard} cannot be looked at: {reason(error)}"
+
+
 def hold(entry: Entry) -> Directory:
     """Open an entry that ``find`` or ``publish`` gave; the caller closes it.
 
@@ -164,12 +173,18 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
     OSError."""
     name = entry.manifest.filename
     with hold(entry) as held:
-        if is_hollow(held.file_status(name)):
-            return False
         source = os.fdopen(held.open_file(name), "rb")
-    with source, linker.create_file(target, 0o600) as copy:
-        for block in wheel.blocks(source):
-            linker.write_all(copy, block)
+    with source:
+        status = os.fstat(source.fileno())
+        if not stat.S_ISREG(status.st_mode) or is_hollow(status):
+            return False
+        with linker.create_file(target, 0o600) as copy:
+            left = status.st_size  # it may grow while we read, and fill our disk
+            for block in wheel.blocks(source):
+                linker.write_all(copy, block[:left])
+                left -= len(block)
+                if left <= 0:
+                    break
     if wheel.digest_of(target)[0] == entry.manifest.digest:
         return True
     target.unlink()

@@ -12,11 +12,12 @@ import secrets
 import time
 import zipfile
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel, reason
+from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest, StoredFile
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
 from pip_sharedcache.store.leftovers import in_use, sweep
@@ -135,8 +136,16 @@ def _stage(
         kind = NotWritable if error.errno in _READ_ONLY else NotPublished
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
     try:
-        manifest = fill(staging)
-        return Staged(_entry_of(staging, manifest), area, name, what, find_usable, damaged)
+        # Who owns the shard may put a link to elsewhere in place of the name.
+        with Directory.open(shard) as above, above.subdirectory(staging.name) as held:
+            status = held.status()
+            if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
+                raise PermissionError(errno.EPERM, "Somebody replaced what was to be published")
+            manifest = fill(held.steady)
+            held.set_mode(DIRECTORY)
+            identity = status.st_dev, status.st_ino
+        entry = Entry(staging, status.st_uid, identity, manifest)
+        return Staged(entry, area, name, what, find_usable, damaged)
     except OSError as error:
         _discard(staging)
         raise NotPublished(f"{store.path} cannot take {what}: {reason(error)}") from error
@@ -179,7 +188,10 @@ def _reveal(store: Store, staged: Staged) -> Entry | NotPublished:
                 return usable
             target = staging.parent / name
             if _rename(staging, target, staged):
-                return _entry_of(target, staged.entry.manifest)
+                status = os.lstat(target)
+                if (status.st_dev, status.st_ino) != staged.entry.identity:
+                    break  # whose shard it is has exchanged it
+                return replace(staged.entry, path=target)
         return _winner(staged) or NotPublished(
             f"{store.path} cannot take {staged.what}: its place is taken"
         )
@@ -247,11 +259,6 @@ def _files_of(entry: Entry) -> list[Path]:
     return [entry.path / MANIFEST, *own, *unpacked]
 
 
-def _entry_of(path: Path, manifest: Manifest) -> Entry:
-    status = os.stat(path)
-    return Entry(path, status.st_uid, (status.st_dev, status.st_ino), manifest)
-
-
 def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifest:
     """Fill ``staging`` with the wheel and its files, final modes and all.
 
@@ -264,7 +271,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
     if copied != digest:
         raise NotPublished(f"{path} changed while it was read")
     files: list[StoredFile] = []
-    directories = {staging, staging / "files"}
+    directories = {staging / "files"}
     linker.make_directory(staging / "files", 0o700)
     try:
         with zipfile.ZipFile(copy) as archive:
@@ -287,7 +294,7 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
     linker.make_directory(top, 0o700)
     made, failed = compile_into(top)
     # All that are there: where a file could not be compiled for want of space, its directory is.
-    directories = {staging, *(Path(path) for path, _, _ in os.walk(top, onerror=_raise))}
+    directories = {Path(path) for path, _, _ in os.walk(top, onerror=_raise)}
     files = []
     for path in made:
         linker.finish_file(top / path, FILE, now)
@@ -305,7 +312,7 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     with linker.create_file(top / name, FILE, now) as target:
         sha256, size = _write([data], target)
     manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
-    _complete(staging, manifest, {staging, top}, now)
+    _complete(staging, manifest, {top}, now)
     return manifest
 
 
@@ -315,7 +322,7 @@ def _raise(error: OSError) -> None:
 
 
 def _complete(staging: Path, manifest: Manifest, directories: set[Path], mtime: int) -> None:
-    """Write the manifest, and take the write bits away."""
+    """Write the manifest, and take the write bits of ``directories`` away."""
     with linker.create_file(staging / MANIFEST, FILE, mtime) as target:
         linker.write_all(target, manifest.to_json().encode("utf-8"))
     for directory in sorted(directories, key=lambda item: len(item.parts), reverse=True):

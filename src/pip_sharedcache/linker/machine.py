@@ -1,0 +1,58 @@
+"""What is asked of the machine: its name, its processors and processes, the clocks of its disks."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+#: This machine, in the names of what an installation under way leaves behind if it is killed.
+HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
+
+
+def can_fork() -> bool:
+    """Whether a copy of this process, made by fork(2), may go on. Elsewhere than on Linux there is
+    no fork, or the system's own libraries do not survive it (macOS)."""
+    return sys.platform == "linux"
+
+
+def cpus() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def alive(pid: int) -> bool:
+    """Whether a process ``pid`` other than this one runs on this machine."""
+    if not hasattr(os, "geteuid"):
+        return True  # Windows: os.kill(pid, 0) does not ask there, it kills
+    if pid == os.getpid():
+        return False  # what bears our number and is not in use was left by an earlier process
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    try:
+        # proc_pid_stat(5): the state follows the last ")". A killed process that nobody waits for
+        # (a container without an init) is a zombie for good.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return True
+
+
+def time_there(directory: Path) -> float:
+    """The time now, in seconds since the epoch, by the clock that the times of files in
+    ``directory`` come from: a file server's, or another host's, may be hours away from ours. By our
+    own where no file can be made there."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()

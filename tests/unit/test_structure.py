@@ -35,7 +35,16 @@ BASE = ("config", "model", "errors", "origins")
 INSIDE = {
     "bytecode": ("worker", "__init__"),
     "linker": (
-        *("descriptors", "durability", "trees", "jobs", "link", "information", "directories"),
+        *(
+            "machine",
+            "descriptors",
+            "durability",
+            "trees",
+            "jobs",
+            "link",
+            "information",
+            "directories",
+        ),
         *("placement", "appearance", "trial", "quotas", "__init__"),
     ),
     "store": (

@@ -3,24 +3,20 @@ a mode or a time, and the only code that branches on the operating system."""
 
 from pip_sharedcache.linker.appearance import show
 from pip_sharedcache.linker.descriptors import (
-    HOST,
     NEW,
     OF_THIS_PROCESS,
     Directory,
-    alive,
-    can_fork,
-    cpus,
     create_file,
     drop_access_lists,
     finish_file,
     make_directory,
     replace_file,
     set_directory,
-    time_there,
     write_all,
 )
 from pip_sharedcache.linker.durability import synchronise
 from pip_sharedcache.linker.link import Linker
+from pip_sharedcache.linker.machine import HOST, alive, can_fork, cpus, time_there
 from pip_sharedcache.linker.placement import Placement
 from pip_sharedcache.linker.quotas import Quota, quota
 from pip_sharedcache.linker.trees import remove_tree, tree_size

@@ -20,8 +20,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pip_sharedcache.errors import reason
-from pip_sharedcache.linker.descriptors import HOST, alive, create_file, write_all
+from pip_sharedcache.linker.descriptors import create_file, write_all
 from pip_sharedcache.linker.durability import flush, synchronise_all
+from pip_sharedcache.linker.machine import HOST, alive
 from pip_sharedcache.linker.trees import remove_tree
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pip_sharedcache.linker.descriptors import (
-    HOST,
     Directory,
     create_file,
     make_directory,
@@ -17,6 +16,7 @@ from pip_sharedcache.linker.descriptors import (
 from pip_sharedcache.linker.durability import synchronise
 from pip_sharedcache.linker.jobs import Parent
 from pip_sharedcache.linker.link import Linker
+from pip_sharedcache.linker.machine import HOST
 from pip_sharedcache.linker.trees import remove_tree
 from pip_sharedcache.model import LinkMode, StoredFile
 

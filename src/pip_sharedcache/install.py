@@ -171,11 +171,14 @@ class Session:
             return [file.path for file in served.manifest.files]
         return wheel.names_in(path)
 
-    def is_served(self, path: str) -> bool:
-        """Whether the wheel at ``path`` is the store's own."""
-        return path in self._by_wheel
+    def shows_others(self) -> bool:
+        """Whether what is published here is for others too, and not in a store of one's own."""
+        store = self.store
+        return store is not None and (bool(store.group) or store.owner != trust.user_id())
 
-    # -- installing
+    def served(self, path: str) -> Entry | None:
+        """The entry whose own wheel pip was handed as ``path``; None where it is pip's."""
+        return self._by_wheel.get(path)
 
     def gone(self, path: str) -> Entry | None:
         """The entry whose wheel pip was handed as ``path``, if there is nothing any more."""

@@ -18,6 +18,7 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 try:
     import grp
@@ -80,6 +81,18 @@ def current_umask() -> int:
 def writable_by_others(status: os.stat_result) -> bool:
     """Whether group or others may write; an ACL's write entries show in the group bits."""
     return OWNERS_MEAN_SOMETHING and bool(status.st_mode & _WRITABLE_BY_OTHERS)
+
+
+def readable_by_all(path: Path) -> bool:
+    """Whether everybody on this machine may read the file ``path``, as far as modes tell: its own,
+    and those of the directories above it."""
+    if not OWNERS_MEAN_SOMETHING:
+        return False
+    try:
+        above = all(os.stat(one).st_mode & stat.S_IXOTH for one in path.resolve().parents)
+        return above and bool(os.stat(path).st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def mode_objection(status: os.stat_result) -> str:

@@ -18,7 +18,7 @@ import pytest
 
 from pip_sharedcache import cli, linker
 from pip_sharedcache.doctor.surroundings import Mount, mount_of
-from pip_sharedcache.linker import Quota
+from pip_sharedcache.linker import Directory, Quota
 from pip_sharedcache.store import Store, publish
 from pip_sharedcache.store.publish import sweep
 from support import REPOSITORY, probes
@@ -187,7 +187,8 @@ def test_what_a_killed_doctor_leaves_is_cleared_by_the_next_publisher(store: Sto
             os._exit(0)
     os.waitpid(process, 0)
     assert len(list(shard.iterdir())) == 1
-    sweep(shard)
+    with Directory.open(shard) as held:
+        sweep(held)
     assert list(shard.iterdir()) == []
 
 

@@ -862,10 +862,10 @@ def test_only_the_stores_own_wheel_is_served(session: Session, wheel: Path) -> N
     later = _again(session)
     entry = later.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    assert not later.is_served(str(entry.wheel))
+    assert later.served(str(entry.wheel)) is None
     later.serve(entry, _digest(wheel))
-    assert later.is_served(str(entry.wheel))
-    assert not later.is_served(str(wheel))
+    assert later.served(str(entry.wheel)) == entry
+    assert later.served(str(wheel)) is None
 
 
 def test_the_names_in_a_wheel_are_those_of_its_archive_or_of_its_manifest(

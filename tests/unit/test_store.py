@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -1341,7 +1340,7 @@ def _dead_pid() -> int:
     return child.pid
 
 
-HOST = "".join(c for c in socket.gethostname() if c.isascii() and c.isalnum())[:32]
+HOST = linker.HOST
 
 
 def test_what_a_killed_publisher_left_is_removed(store: Store, wheel: Path) -> None:

@@ -348,7 +348,7 @@ def test_what_is_unpacked_already_counts_for_its_files(
 ) -> None:
     large = loop.add("large", "large/data", content="x" * 50_000)
     loop.add("many", *(f"many/m{n}.py" for n in range(15)))
-    monkeypatch.setattr(loop.session, "is_served", lambda path: path == large.local_file_path)
+    monkeypatch.setattr(loop.session, "served", lambda path: path == large.local_file_path or None)
     assert given() == ["many", "large"]
 
 
@@ -359,7 +359,7 @@ def test_where_there_is_little_to_do_no_copy_is_started(
     for name in ("one", "two"):
         loop.add(name, f"{name}/x.py")  # and three in .dist-info
     monkeypatch.setattr(together, "_WORTH_IT", limit)
-    monkeypatch.setattr(loop.session, "is_served", lambda path: True)
+    monkeypatch.setattr(loop.session, "served", lambda path: True)
     assert bool(given()) is starts
 
 

@@ -326,3 +326,19 @@ def test_the_owner_of_a_store_that_anybody_chose_is_not_trusted(tree: Tree) -> N
     chosen = Trust.in_store(ALICE, ()).without_owner("is not believed by root")
     assert chosen.uids == {0, os.geteuid()}
     assert tree.objection(chosen) == "is not believed by root"
+
+
+def test_what_everybody_may_read_is_told_by_the_way_to_it(shared_tmp: Path) -> None:
+    file = shared_tmp / "a" / "b" / "file"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    for path in (file.parent.parent, file.parent):
+        path.chmod(0o755)
+    file.chmod(0o644)
+    assert trust.readable_by_all(file)
+    for path, mode in ((file, 0o640), (file.parent, 0o750), (file.parent.parent, 0o700)):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        assert not trust.readable_by_all(file)
+        path.chmod(before)
+    assert not trust.readable_by_all(file.parent / "none")

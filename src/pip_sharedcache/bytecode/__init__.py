@@ -61,7 +61,10 @@ def compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
     sources.sort(key=lambda file: file.size, reverse=True)
     paths = [file.path for file in sources]
     workers = min(cpus(), sum(file.size for file in sources) // _SMALL)
-    if workers < 2:
+    # What this process was asked to do with warnings and debug ranges is not for everybody.
+    asked = sys.warnoptions or sys._xoptions or "PYTHONNODEBUGRANGES" in os.environ
+    workers = max(workers, 1 if asked and paths else 0)
+    if workers < (1 if asked else 2):
         results = _compile_here(paths, entry.path / "files", target)
     else:
         results = _compile_beside(paths, entry.path / "files", target, workers)

@@ -123,6 +123,8 @@ class Downloads:
             listed = (_local_path(link) for link in getattr(preparer.finder, "find_links", ()))
             if os.path.realpath(os.path.dirname(path)) not in set(listed):
                 reason = "it came from a local path"
+        if not reason and session.shows_others() and not trust.readable_by_all(Path(path)):
+            reason = "it came from where others may not read"
         session.origins.note(path, Origin(without_credentials(requirement.link.url), reason))
 
     def _was_built(self, requirement: Any, path: str) -> bool:

@@ -127,6 +127,9 @@ class Swap:
         if placement is None:
             if together is not None and together.is_copy:
                 raise LeftToOthers
+            if (served := session.served(bound["wheel_path"])) is not None:
+                # Another directory lies there by now: what is in it was checked by nobody.
+                bound["wheel_path"] = self._downloads.replace_damaged(session, served)
             return install(**bound)
         self._compiles = bool(bound.get("pycompile", True))
         try:
@@ -145,6 +148,8 @@ class Swap:
                 raise
         finally:
             self.placement = None
+        if session.served(bound["wheel_path"]) is None:
+            return install(**bound)  # what was staged of it is lost; pip's own download is there
         # Only now, with nothing of it left: pip downloads it and does it all itself.
         replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
         return install(**{**bound, "wheel_path": replace(session, placement.entry)})

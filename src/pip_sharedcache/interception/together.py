@@ -89,7 +89,7 @@ class Together:
                 whole = False
             claims.update(wanted[number])
             if whole and self._session.origins.knows(path):
-                unpacked = self._session.is_served(path)
+                unpacked = self._session.served(path) is not None
                 more = 0 if unpacked else os.path.getsize(path) // _BYTES_A_FILE
                 weights[number] = len(names) + more
         order = [n for n in weights if not any(claims[claim] > 1 for claim in wanted[n])]

@@ -8,10 +8,23 @@ import socket
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
+
+def _name() -> str:
+    """The host's name, and what tells apart others that may have the same: machines since their
+    last start, and containers, in which process numbers mean something else."""
+    parts = [socket.gethostname()[:20]]
+    with suppress(OSError):  # not Linux
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text()[:8])
+    with suppress(OSError):
+        parts.append(re.sub(r"\D", "", os.readlink("/proc/self/ns/pid")))
+    return re.sub(r"[^A-Za-z0-9]", "", "".join(parts))
+
+
 #: This machine, in the names of what an installation under way leaves behind if it is killed.
-HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
+HOST = _name()
 
 
 def can_fork() -> bool:

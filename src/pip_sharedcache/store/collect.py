@@ -138,8 +138,12 @@ def delete_retired(store: Store, now: float) -> Deleted:
         for name in SHARDS:
             path = store.path / area / name
             try:
-                with Directory.open(path) as shard:
-                    sweep(path)
+                with (
+                    Directory.open(store.path) as top,
+                    top.subdirectory(area) as above,
+                    above.subdirectory(name) as shard,
+                ):
+                    sweep(shard)
                     for dead in shard.names():
                         if dead.startswith(DEAD):
                             _delete(shard, dead, now, done)

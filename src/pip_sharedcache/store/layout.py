@@ -129,6 +129,11 @@ class Store:
             raise UsageError(f"{path} holds other files already", "name an empty or new directory")
         if path.is_dir() and (path / CONFIGURATION).exists():
             existing = cls.open(path)
+            if existing.builds != builds and builds:
+                raise UsageError(
+                    f"{path} is a store already, in which what is built is not shared",
+                    f'set "builds": true in {path / CONFIGURATION}',
+                )
             if existing.group != group:
                 whose = f"group {existing.group}" if existing.group else "one user"
                 raise UsageError(
@@ -173,7 +178,7 @@ class Store:
         closes it. Raises OSError: EEXIST where somebody else has taken its place."""
         own = self.path / USE / str(trust.user_id())
         try:
-            with Directory.open(own.parent) as above:
+            with Directory.open(self.path) as top, top.subdirectory(USE) as above:
                 held = above.subdirectory(own.name)
         except FileNotFoundError:
             self._make_missing(own.parent)

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from pip_sharedcache import linker, trust
+from pip_sharedcache.linker import Directory
 
 _STALE = 6 * 3600  # seconds after which a staging directory of ours on another host is left over
 
@@ -14,26 +15,26 @@ in_use: set[str] = set()
 _swept: set[Path] = set()
 
 
-def sweep(shard: Path) -> None:
+def sweep(shard: Directory) -> None:
     """Remove staging directories that killed publishers of ours (as root: anybody's) left in
     ``shard``, once a run: listing it takes the longer the more the store holds."""
-    if shard in _swept:
+    if shard.path in _swept:
         return
-    _swept.add(shard)
-    for left in shard.glob(".new-*"):
-        if left.name in in_use:
+    _swept.add(shard.path)
+    for name in shard.names():
+        if name in in_use or not name.startswith(".new-"):
             continue
         try:
-            status = left.lstat()
+            status = shard.file_status(name)
             foreign = trust.user_id() not in (0, status.st_uid)
             if foreign or not stat.S_ISDIR(status.st_mode):
                 continue
-            _, host, pid, _ = left.name.split("-", 3)
+            _, host, pid, _ = name.split("-", 3)
             if host == linker.HOST:
                 left_over = not linker.alive(int(pid))
             else:
-                left_over = linker.time_there(shard) - status.st_mtime > _STALE
+                left_over = linker.time_there(shard.steady) - status.st_mtime > _STALE
             if left_over:
-                linker.remove_tree(left)
+                linker.remove_tree(shard.path / name, shard)
         except (OSError, ValueError):
             continue  # a neighbour removed it, or it is not one of ours

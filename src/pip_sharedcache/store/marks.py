@@ -159,7 +159,7 @@ def _leads(link: str, name: str) -> bool:
 def _directories(store: Store) -> Iterator[tuple[str, os.stat_result]]:
     """What lies where the marks of users belong: name, and status."""
     try:
-        with Directory.open(store.path / USE) as above:
+        with Directory.open(store.path) as top, top.subdirectory(USE) as above:
             for name in above.names():
                 if name.isascii() and name.isdecimal() and str(int(name)) == name:
                     try:
@@ -175,7 +175,11 @@ def _users(store: Store) -> Iterator[tuple[int, Directory]]:
     user's own: anybody may have made one of another's name."""
     for name, _ in _directories(store):
         try:
-            with Directory.open(store.path / USE) as above, above.subdirectory(name) as held:
+            with (
+                Directory.open(store.path) as top,
+                top.subdirectory(USE) as above,
+                above.subdirectory(name) as held,
+            ):
                 if not trust.OWNERS_MEAN_SOMETHING or held.status().st_uid == int(name):
                     yield int(name), held
         except OSError:

@@ -128,7 +128,8 @@ def _stage(
 ) -> Staged:
     try:
         shard = store.shard(area, digest)
-        sweep(shard)
+        with Directory.open(shard) as held:
+            sweep(held)
         staging = shard / f".new-{linker.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
         linker.make_directory(staging, 0o700)
         in_use.add(staging.name)

@@ -278,9 +278,11 @@ def test_such_cuts_find_what_was_not_made_durable(
         disk.record(sync=False)
         return disk.look_at_all(30)
 
-    for seen in _all(disks, cut):
-        for place in (" wheels/", " bytecode/", ".dist-info: "):
-            assert any(place in fault for fault in seen.faults), f"nothing in {place}: {seen}"
+    found = _all(disks, cut)
+    assert all(seen.faults for seen in found), found
+    everything = [fault for seen in found for fault in seen.faults]
+    for place in (" wheels/", " bytecode/", ".dist-info: "):
+        assert any(place in fault for fault in everything), f"nothing in {place}: {everything}"
 
 
 def _all(disks: list[Disk], look: Callable[[Disk], Seen]) -> list[Seen]:

@@ -410,7 +410,6 @@ def _uid(name: str) -> int:
 UNSEEN: tuple[Attack, ...] = (
     edited_source,
     edited_bytecode,
-    source_with_matching_manifest,
     swapped_wheel,
 )
 #: What the kernel lets nobody else do.
@@ -422,6 +421,7 @@ BY_ROOT = (
     device_for_the_wheel,
 )
 SEEN: tuple[Attack, ...] = (
+    source_with_matching_manifest,  # the wheel tells another size
     evil_wheel_under_the_digest,
     symlink_for_a_source,
     symlink_for_a_directory,

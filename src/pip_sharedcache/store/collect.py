@@ -138,11 +138,7 @@ def delete_retired(store: Store, now: float) -> Deleted:
         for name in SHARDS:
             path = store.path / area / name
             try:
-                with (
-                    Directory.open(store.path) as top,
-                    top.subdirectory(area) as above,
-                    above.subdirectory(name) as shard,
-                ):
+                with store.opened(area, name) as (shard, *_):
                     sweep(shard)
                     for dead in shard.names():
                         if dead.startswith(DEAD):

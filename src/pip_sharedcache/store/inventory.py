@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,11 +62,8 @@ def inventory(
         for shard in SHARDS:
             path = store.path / area / shard
             try:
-                with ExitStack() as stack:
-                    top = stack.enter_context(Directory.open(store.path))
-                    above = stack.enter_context(top.subdirectory(area))
-                    held = stack.enter_context(above.subdirectory(shard))
-                    chain = (held.status(), above.status(), top.status())
+                with store.opened(area, shard) as (held, *above):
+                    chain = tuple(one.status() for one in (held, *above))
                     for name in sorted(filter(ENTRY_NAME.fullmatch, held.names())):
                         item = _item(store, area, held, chain, name, uses.get(name))
                         if item is not None:

@@ -154,6 +154,17 @@ class Store:
         _write_new(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
         return cls.open(path)
 
+    @contextlib.contextmanager
+    def opened(self, *names: str) -> Iterator[tuple[Directory, ...]]:
+        """The directory that ``names`` lead to, one below the other, and those above it up to the
+        store's own, held while this lasts; nothing below the store is reached through a link.
+        Raises OSError."""
+        with contextlib.ExitStack() as stack:
+            chain = [stack.enter_context(Directory.open(self.path))]
+            for name in names:
+                chain.insert(0, stack.enter_context(chain[0].subdirectory(name)))
+            yield tuple(chain)
+
     # -- writing
 
     def may_publish(self) -> bool:
@@ -178,7 +189,7 @@ class Store:
         closes it. Raises OSError: EEXIST where somebody else has taken its place."""
         own = self.path / USE / str(trust.user_id())
         try:
-            with Directory.open(self.path) as top, top.subdirectory(USE) as above:
+            with self.opened(USE) as (above, _):
                 held = above.subdirectory(own.name)
         except FileNotFoundError:
             self._make_missing(own.parent)

@@ -77,10 +77,8 @@ def _search(
     damaged = ""
     with ExitStack() as stack:
         try:
-            top = stack.enter_context(Directory.open(store.path))
-            shards = stack.enter_context(top.subdirectory(area))
-            shard = stack.enter_context(shards.subdirectory(digest[:2]))
-            chain = (shard.status(), shards.status(), top.status())
+            held_chain = stack.enter_context(store.opened(area, digest[:2]))
+            shard, chain = held_chain[0], tuple(one.status() for one in held_chain)
         except OSError:
             return Found()
         for name in _candidates(store, plain, shard):

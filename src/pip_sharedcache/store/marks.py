@@ -159,7 +159,7 @@ def _leads(link: str, name: str) -> bool:
 def _directories(store: Store) -> Iterator[tuple[str, os.stat_result]]:
     """What lies where the marks of users belong: name, and status."""
     try:
-        with Directory.open(store.path) as top, top.subdirectory(USE) as above:
+        with store.opened(USE) as (above, _):
             for name in above.names():
                 if name.isascii() and name.isdecimal() and str(int(name)) == name:
                     try:
@@ -175,11 +175,7 @@ def _users(store: Store) -> Iterator[tuple[int, Directory]]:
     user's own: anybody may have made one of another's name."""
     for name, _ in _directories(store):
         try:
-            with (
-                Directory.open(store.path) as top,
-                top.subdirectory(USE) as above,
-                above.subdirectory(name) as held,
-            ):
+            with store.opened(USE, name) as (held, *_):
                 if not trust.OWNERS_MEAN_SOMETHING or held.status().st_uid == int(name):
                     yield int(name), held
         except OSError:

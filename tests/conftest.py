@@ -13,7 +13,7 @@ import pytest
 from support import INDEX_VARIABLES, environments, probes
 from support.accounts import Accounts, ensure_accounts, stop_all
 from support.environments import Environment, EnvironmentFactory
-from support.filesystems import remove_tree
+from support.filesystems import keep_mounts_apart, remove_tree
 from support.index import IndexFactory, LocalIndex
 
 _KEPT_OF_PIP = {*INDEX_VARIABLES, "PIP_DISABLE_PIP_VERSION_CHECK"}
@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*probes): skipped where a probe gives a reason")
     if config.getoption("--strict-capabilities"):
         probes.set_strict(True)
+    keep_mounts_apart()
 
 
 @pytest.hookimpl(tryfirst=True)

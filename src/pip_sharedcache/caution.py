@@ -8,7 +8,7 @@ import logging
 import stat
 from pathlib import Path
 
-from pip_sharedcache import trust
+from pip_sharedcache import linker, trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
 from pip_sharedcache.store import Store
@@ -22,6 +22,8 @@ def no_symlinks_because(settings: Settings, store: Store) -> str:
         # Through sudo it may be anybody who named it, and could let it lead elsewhere later.
         return f"the store was named by {settings.dir_source}, and others may move it"
     try:
+        if not linker.may_run_from(store.path):
+            return "libraries cannot be loaded from there: it is mounted noexec"
         store.own_use().close()
     except OSError as error:  # nobody could know that what they lead to is still needed
         return f"links cannot be noted: {reason(error)}"

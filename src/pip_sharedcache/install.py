@@ -19,14 +19,12 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import (
     DamagedEntry,
-    NotPublished,
-    NotWritable,
     StoreUnusable,
-    UnusualWheel,
 )
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
 from pip_sharedcache.origins import Origins
+from pip_sharedcache.publishing import Publishing
 from pip_sharedcache.repair import Repairs
 from pip_sharedcache.store import Build, Staged, Store
 from pip_sharedcache.uses import Uses
@@ -56,9 +54,11 @@ class Session:
         self._served: set[Digest] = set()
         self._builds: dict[str, tuple[Digest, Build]] = {}
         self._complete: list[Placement] = []
-        self._staged: list[Staged] = []
+        # What is placed as a symlink names the entry's own path, so that must be the final one.
+        symlinks = settings.link_mode is LinkMode.SYMLINK
+        self._publishing = Publishing(store, self.repairs, self.say_once, at_once=symlinks)
         self._said: set[str] = set()
-        if store is not None and settings.link_mode is LinkMode.SYMLINK:
+        if store is not None and symlinks:
             self._give_up_symlinks(caution.no_symlinks_because(settings, store))
 
     @classmethod
@@ -243,41 +243,13 @@ class Session:
         return found
 
     def _stage(self, stage: Callable[[], Staged], otherwise: str) -> Entry | None:
-        """Stage an entry, which becomes visible at the end of the run; None where that cannot be,
-        which is said."""
-        try:
-            staged = stage()
-        except UnusualWheel as error:
-            logger.debug("Left to pip's own installer: %s", error)
-        except NotWritable as error:
-            logger.debug("%s: %s", otherwise, error)
-            self.report.read_only = True
-        except NotPublished as error:
-            self.say_once(f"{otherwise}: {error}")
-        else:
-            self._staged.append(staged)
-            if self.settings.link_mode is not LinkMode.SYMLINK:
-                return staged.entry
-            # What is placed names the entry's own path, so that must be the final one.
-            return self._reveal()[-1]
-        return None
+        return self._publishing.add(stage, otherwise, self.report)
 
-    def _reveal(self) -> list[Entry | None]:
-        """Make visible what was staged; say what could not be."""
-        staged, self._staged = self._staged, []
-        if self.store is None or not staged:
-            return []
-        revealed: list[Entry | None] = []
-        for one, outcome in zip(staged, stores.reveal(self.store, staged)):
-            if isinstance(outcome, NotPublished):
-                self.say_once(f"Installed without publishing: {outcome}")
-                revealed.append(None)
-                continue
-            if outcome.identity == one.entry.identity and outcome.manifest.size:
-                self.report.published += 1
-                self.repairs.done(outcome)
-            revealed.append(outcome)
-        return revealed
+    def give_up_publishing(self, device: int) -> bool:
+        """The file system ``device`` (st_dev) is full: let go of what was staged there, and stage
+        nothing more in this run. Whether that gave room."""
+        self._found.clear()
+        return self._publishing.give_up(device)
 
     def _give_up_symlinks(self, why: str) -> None:
         if why and self.linker.mode is LinkMode.SYMLINK:
@@ -366,7 +338,7 @@ class Session:
         """Make visible what this run staged. To be called however the run ended."""
         if self.store is not None:
             self._stage_repairs(self.store)
-        self._reveal()
+        self._publishing.reveal(self.report)
 
     def _stage_repairs(self, store: Store) -> None:
         wheels, bytecode_of = self.repairs.take()

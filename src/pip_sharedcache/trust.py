@@ -71,6 +71,11 @@ def account_id(name: str) -> int | None:
         return int(name) if name.isascii() and name.isdigit() else None
 
 
+def is_unknown(name: str) -> bool:
+    """Whether this machine knows neither an account nor a ``@group`` called ``name``."""
+    return (group_id(name[1:]) if name.startswith("@") else account_id(name)) is None
+
+
 def current_umask() -> int:
     """The umask of this process. Not safe beside other threads: asked once, at the start."""
     mask = os.umask(0o022)

@@ -238,6 +238,76 @@ def test_store_that_cannot_be_read_is_said_and_the_install_is_right(
     assert not leftovers(ground.store)
 
 
+# -- one disk for both
+
+
+@pytest.mark.filesystem
+@needs(tmpfs, loop_mounts)
+@pytest.mark.parametrize("free", [9, 15, 22], ids=lambda free: f"{free}MB")
+@pytest.mark.parametrize("mode", ["reflink", "copy"])
+def test_where_store_and_environment_do_not_both_fit_the_environment_does(
+    mode: str, free: int, small_disk: Path, wheels: Path
+) -> None:
+    """large takes 6 MB as a wheel, 6 MB in the store, 6 MB in the environment."""
+    one = make_environment(small_disk / "environment")
+    store = small_disk / "store"
+    store.mkdir()
+    env = _settings(wheels, store, mode)
+    run_as(None, one.plain("install", "large==2.0"), env=env, check=True)
+    expected = snapshot(one.prefix)
+    run_as(None, one.plain("uninstall", "-y", "large"), env=env, check=True)
+    _fill(small_disk, free=free * MEGABYTE)
+
+    result = run_as(None, one.command("install", "large==2.0"), env=env)
+
+    assert not leftovers(store)
+    assert not faults_of_store(store)
+    assert result.returncode == 0, result.stderr
+    assert differences(expected, snapshot(one.prefix)) == []
+    assert len(visible_entries(store)) == (free > 18)
+    if not visible_entries(store):
+        (said,) = _naming(store, result.stderr)
+        assert "Installed without publishing" in said
+
+
+@pytest.mark.filesystem
+@needs(tmpfs, loop_mounts)
+def test_what_copies_have_staged_makes_room_for_the_environment(
+    small_disk: Path, wheels: Path, tmp_path: Path
+) -> None:
+    """One process has staged and placed large, 18 MB, when another comes to what is in the store
+    already, and takes 6 MB in the environment."""
+    noise = random.Random(8)
+    blobs = {f"common/blob{n}.bin": noise.randbytes(MEGABYTE) for n in range(6)}
+    # These two share a path, so the first process installs them, at the end.
+    make_wheel(tmp_path / "more", "a", "1.0", files={"common/a.txt": "", **blobs})
+    make_wheel(tmp_path / "more", "b", "1.0", files={"common/a.txt": ""})
+    many = {f"many/{n}.txt": str(n) for n in range(500)}
+    make_wheel(tmp_path / "more", "many", "1.0", files=many)
+    one = make_environment(small_disk / "environment")
+    store = small_disk / "store"
+    store.mkdir()
+    env = {**_settings(wheels, store), "PIP_SHAREDCACHE_PROCESSES": "2"}
+    env["PIP_FIND_LINKS"] = f"{wheels} {tmp_path / 'more'}"
+    names = ["large==2.0", "a", "b", "many"]
+    run_as(None, one.plain("install", *names), env=env, check=True)
+    expected = snapshot(one.prefix)
+    run_as(None, one.plain("uninstall", "-y", "large", "a", "b", "many"), env=env, check=True)
+    run_as(None, one.command("install", "a"), env=env, check=True)
+    run_as(None, one.plain("uninstall", "-y", "a"), env=env, check=True)
+    _fill(small_disk, free=25 * MEGABYTE)
+
+    result = run_as(None, one.command("install", *names), env=env)
+
+    assert result.returncode == 0, result.stderr
+    assert differences(expected, snapshot(one.prefix)) == []
+    assert not leftovers(store)
+    assert not faults_of_store(store)
+    assert len(visible_entries(store)) == 1
+    (said,) = _naming(store, result.stderr)
+    assert said.endswith(f"Installed without publishing: {store} has no room left")
+
+
 # -- the environment's disk
 
 

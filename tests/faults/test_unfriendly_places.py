@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from support.accounts import Account, Accounts, home_of, run_as
+from support.damage import damage
 from support.environments import Environment, EnvironmentFactory, make_environment
 from support.faults import faults_of_distribution, faults_of_store, leftovers, visible_entries
+from support.filesystems import mounted, overlaid
 from support.fuse import silent
 from support.probes import accounts as accounts_probe
-from support.probes import fuse, needs
+from support.probes import fuse, needs, overlays, tmpfs
 from support.wheels import digest, make_wheel
 
 INFO = "demo-1.0.dist-info"
@@ -79,6 +81,50 @@ def test_commands_on_a_store_that_never_answers_say_so(
     assert result.returncode == 2, result.stdout + result.stderr
     assert "does not answer for 10 seconds" in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
+
+
+# -- mounts
+
+
+@pytest.mark.filesystem
+@needs(overlays)
+def test_damaged_entry_in_a_lower_layer_gets_a_sound_one_beside_it(
+    environment: EnvironmentFactory, wheels: Path, tmp_path: Path
+) -> None:
+    """A container's image with a store in it: directories of the image cannot be renamed."""
+    one, image = environment(), tmp_path / "image"
+    image.mkdir()
+    run_as(None, one.command("install", "demo"), env=_settings(wheels, image), check=True)
+    (entry,) = visible_entries(image)
+    damage(entry / "files" / "demo" / "__init__.py", "truncated", tmp_path / "outside")
+    with mounted("tmpfs", tmp_path) as above, overlaid(image, above) as store:
+        argv = one.command("install", "--force-reinstall", "demo")
+        result = run_as(None, argv, env=_settings(wheels, store))
+        assert result.returncode == 0, result.stderr
+        assert "Published demo-1.0-py3-none-any.whl anew, beside" in result.stderr
+        assert not faults_of_distribution(one.site_packages, INFO)
+        assert len(visible_entries(store)) == 2
+        result = run_as(None, argv, env=_settings(wheels, store), check=True)
+        assert "1 of 1 distributions" in result.stdout
+        assert not faults_of_distribution(one.site_packages, INFO)
+
+
+@pytest.mark.filesystem
+@needs(tmpfs)
+def test_no_symlinks_into_a_store_from_which_no_library_can_be_loaded(
+    environment: EnvironmentFactory, wheels: Path, tmp_path: Path
+) -> None:
+    one = environment()
+    with mounted("tmpfs", tmp_path, options="noexec") as store:
+        env = _settings(wheels, store, PIP_SHAREDCACHE_LINK_MODE="symlink")
+        result = run_as(None, one.command("install", "demo"), env=env, check=True)
+        assert "no symlink here: libraries cannot be loaded from there" in result.stdout
+        assert not [path for path in one.site_packages.rglob("*") if path.is_symlink()]
+        assert not faults_of_distribution(one.site_packages, INFO)
+        doctor = run_as(None, one.command("store", "doctor"), env=env)
+        assert doctor.returncode == 1
+        assert "link-mode = symlink is asked for" in doctor.stdout
+        assert "mounted noexec" in doctor.stdout
 
 
 # -- accounts and homes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +34,21 @@ _EXTENT_LAST = 0x1
 # UNKNOWN, DELALLOC, DATA_INLINE, DATA_TAIL: the physical offset says nothing about blocks.
 _EXTENT_WITHOUT_BLOCKS = 0x2 | 0x4 | 0x200 | 0x400
 _EXTENTS_A_CALL = 256
+
+
+_CLONE_NEWNS = 0x20000
+
+
+def keep_mounts_apart() -> None:
+    """Let only this process and its children see what is mounted from now on; mounts go with them,
+    even when they are killed. Without the right to (unshare(2)), nothing changes.
+
+    One file system whose server is dead makes others fail: mkfs.btrfs asks for every mounted loop
+    device's file, also those of tests that run beside it or were killed days ago.
+    """
+    if sys.platform == "linux" and ctypes.CDLL(None).unshare(_CLONE_NEWNS) == 0:
+        # Refused where / is no mount point (a chroot); then others go on seeing these mounts.
+        subprocess.run(["mount", "--make-rprivate", "/"], stderr=subprocess.DEVNULL, check=False)
 
 
 class MountError(RuntimeError):
@@ -78,7 +95,7 @@ def mounted_image(
 
 
 @contextmanager
-def _mounted_at(point: Path, kind: Kind, source: str, options: str) -> Iterator[None]:
+def _mounted_at(point: Path, kind: str, source: str, options: str) -> Iterator[None]:
     _run("mount", "-t", kind, "-o", options, source, str(point))
     try:
         yield
@@ -103,6 +120,20 @@ def read_only(path: Path, at: Path) -> Iterator[Path]:
     finally:
         if made and not is_mounted(at):
             at.rmdir()
+
+
+@contextmanager
+def overlaid(lower: Path, base: Path) -> Iterator[Path]:
+    """Show the directory lower at another place below base, with a layer above it for what is
+    changed there (overlayfs)."""
+    place = Path(tempfile.mkdtemp(prefix="overlay-", dir=base))
+    place.chmod(0o755)
+    for name in ("upper", "work", "mount"):
+        (place / name).mkdir()
+    parts = {"lowerdir": lower, "upperdir": place / "upper", "workdir": place / "work"}
+    options = ",".join(f"{name}={path}" for name, path in parts.items())
+    with _mounted_at(place / "mount", "overlay", "overlay", options):
+        yield place / "mount"
 
 
 def unmount(point: Path) -> None:

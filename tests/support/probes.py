@@ -15,7 +15,7 @@ import pytest
 
 from support import SESSION_ENVIRONMENT
 from support.environments import interpreters
-from support.filesystems import Kind, MountError, mounted, read_only
+from support.filesystems import Kind, MountError, mounted, overlaid, read_only
 
 Probe = Callable[[], "str | None"]
 
@@ -145,6 +145,21 @@ def bind_mounts() -> str | None:
                 return None
         except MountError as error:
             return f"no bind mounts: {error}"
+
+
+@functools.cache
+def overlays() -> str | None:
+    """A directory can be shown with a layer above it for changes (overlayfs)."""
+    reason = tmpfs()
+    if reason:
+        return reason
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            # An overlay cannot have its upper layer on another one, as / is in a container.
+            with mounted("tmpfs", Path(directory)) as above, overlaid(Path(directory), above):
+                return None
+        except MountError as error:
+            return f"no overlays: {error}"
 
 
 @functools.cache

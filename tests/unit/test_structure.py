@@ -25,6 +25,7 @@ LAYERS = (
     ("processes",),
     ("store", "bytecode"),
     ("repair", "uses", "caution"),
+    ("publishing",),
     ("install", "doctor"),
     ("interception",),
     ("cli",),

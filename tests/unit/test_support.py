@@ -202,6 +202,27 @@ def test_started_processes_are_stopped(accounts: Accounts) -> None:
 
 
 @pytest.mark.filesystem
+@needs(probes.tmpfs)
+def test_mounts_kept_apart_are_seen_by_nobody_else(tmp_path: Path) -> None:
+    code = f"""
+import subprocess
+from pathlib import Path
+from support.filesystems import keep_mounts_apart
+keep_mounts_apart()
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", {str(tmp_path)!r}], check=True)
+print({str(tmp_path)!r} in Path("/proc/self/mounts").read_text())
+"""
+    tests = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": tests},
+        stdout=subprocess.PIPE,
+    )
+    assert done.stdout == b"True\n"
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+
+
+@pytest.mark.filesystem
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs"])
 def test_mounted_and_extents(kind: Kind, shared_tmp: Path) -> None:
     probe = {"ext4": probes.loop_mounts, "tmpfs": probes.tmpfs}.get(kind)

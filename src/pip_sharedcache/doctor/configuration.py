@@ -122,9 +122,9 @@ def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes)
             )
         )
         return None
-    unknown = [str(name) for name in names if _is_unknown(str(name))]
+    unknown = [str(name) for name in names if trust.is_unknown(str(name))]
     group = str(data.get("group") or "")
-    if group and _is_unknown(f"@{group}") and f"@{group}" not in unknown:
+    if group and trust.is_unknown(f"@{group}") and f"@{group}" not in unknown:
         unknown.append(f"@{group}")
     if unknown:
         report.find(
@@ -138,11 +138,6 @@ def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes)
             )
         )
     return group
-
-
-def _is_unknown(name: str) -> bool:
-    known = trust.group_id(name[1:]) if name.startswith("@") else trust.account_id(name)
-    return known is None
 
 
 def _named(text: bytes) -> list[str]:

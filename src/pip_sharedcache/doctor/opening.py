@@ -10,7 +10,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.doctor.configuration import look_at_configuration
 from pip_sharedcache.doctor.directories import way_to
-from pip_sharedcache.doctor.report import Finding, Report, quoted
+from pip_sharedcache.doctor.report import Finding, Report, forget, quoted
 from pip_sharedcache.doctor.surroundings import mount_of
 from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.processes import answers
@@ -27,6 +27,18 @@ def look_at_settings(report: Report, settings: Settings) -> None:
     }
     text = "; ".join(f"{name} = {one['value']} ({one['source']})" for name, one in chosen.items())
     report.note("settings", text or "none: all is as by default", chosen)
+    unknown = [name for name in (settings.trust or ((),))[-1] if trust.is_unknown(name)]
+    if unknown:
+        source = chosen["trust"]["source"]
+        report.find(
+            Finding(
+                "unknown-names",
+                f"The setting trust names {', '.join(unknown)} ({source}), whom this machine does "
+                "not know: nobody is believed for that",
+                forget("trust", source),
+                unmended="what is set is yours to say",
+            )
+        )
     home = os.environ.get("HOME")
     report.note("home", home or "HOME is not set: the account's own is used", home or "")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import trust
+from pip_sharedcache.config import OPTION_PREFIX
 
 _ITS_TEXT = object()
 
@@ -81,3 +82,14 @@ def enumeration(paths: Sequence[Path], most: int = 3) -> str:
 def words(paths: Iterable[Path | str]) -> str:
     """``paths`` as words of a shell command."""
     return " ".join(map(quoted, paths))
+
+
+def forget(name: str, source: str) -> str:
+    """The command that takes back a setting that was found in ``source``."""
+    words = source.split()
+    if words[0] == "environment":
+        return f"unset {words[-1]}"
+    if words[0] == "option":
+        return f"unset {OPTION_PREFIX}{name.replace('-', '_').upper()}"
+    pattern = name.replace("-", "[-_]")
+    return f"sed -i '/^{pattern} *[=:]/d' {quoted(source)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pip_sharedcache import linker, trust
-from pip_sharedcache.config import OPTION_PREFIX, Settings
+from pip_sharedcache.config import Settings
 from pip_sharedcache.doctor.publishers import Publishers, sample_file
-from pip_sharedcache.doctor.report import Finding, Report, quoted
+from pip_sharedcache.doctor.report import Finding, Report, forget, quoted
 from pip_sharedcache.doctor.surroundings import mount_of, no_room, protected_hardlinks
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
@@ -20,7 +19,6 @@ from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.store import SHARDS, WHEELS, Store
 
 _PROBE_TIME = 10**9  # seconds since the epoch: any whole second will do
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def try_store(
@@ -63,7 +61,7 @@ def _where_to_publish(store: Store) -> Path | None:
 
 def _find_failure(report: Report, store: Store, error: OSError) -> None:
     owners = (0, store.owner)
-    if error.errno not in _FULL:
+    if error.errno not in linker.NO_ROOM:
         report.find(
             Finding(
                 "publishing",
@@ -133,7 +131,7 @@ def _try_placing(
                 "link-mode",
                 f"link-mode = {asked.value} is asked for ({chosen.source}), but {whose} cannot be "
                 f"{_DONE[asked]} into {environment} ({why}): {gets.value} is used",
-                _forget("link-mode", chosen.source),
+                forget("link-mode", chosen.source),
                 unmended="what is set is yours to say",
             )
         )
@@ -145,17 +143,6 @@ _DONE = {
     LinkMode.SYMLINK: "symlinked",
     LinkMode.COPY: "copied",
 }
-
-
-def _forget(name: str, source: str) -> str:
-    """The command that takes back a setting that was found in ``source``."""
-    words = source.split()
-    if words[0] == "environment":
-        return f"unset {words[-1]}"
-    if words[0] == "option":
-        return f"unset {OPTION_PREFIX}{name.replace('-', '_').upper()}"
-    pattern = name.replace("-", "[-_]")
-    return f"sed -i '/^{pattern} *[=:]/d' {quoted(source)}"
 
 
 @contextmanager

@@ -142,17 +142,29 @@ class Swap:
             placement.undo()
             # Garbage collection may take a wheel between our look at it and pip's.
             taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
-            if not (taken or isinstance(error, _WheelDamaged)):
+            full = self._make_room(session, placement, error)
+            if not (taken or full or isinstance(error, _WheelDamaged)):
                 raise
             if together is not None and together.is_copy:
                 raise
         finally:
             self.placement = None
-        if session.served(bound["wheel_path"]) is None:
+        if full or session.served(bound["wheel_path"]) is None:
             return install(**bound)  # what was staged of it is lost; pip's own download is there
         # Only now, with nothing of it left: pip downloads it and does it all itself.
         replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
         return install(**{**bound, "wheel_path": replace(session, placement.entry)})
+
+    def _make_room(self, session: Session, placement: Placement, error: BaseException) -> bool:
+        """Whether ``error`` says that the environment's disk is full, and it is less so now that
+        nothing is published any more: pip alone may fit."""
+        if not (isinstance(error, OSError) and error.errno in linker.NO_ROOM):
+            return False
+        device = placement.device
+        freed = session.give_up_publishing(device)
+        if self._together is not None:
+            freed |= self._together.give_up_publishing(device)
+        return freed
 
     def _parse_wheel(self, parse: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         info_directory, metadata = parse(*args, **kw)

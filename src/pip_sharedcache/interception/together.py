@@ -55,6 +55,13 @@ class Shown:
     refusals: Mapping[Any, str]
 
 
+@dataclass(frozen=True)
+class GiveUp:
+    """What a copy is asked when this file system (st_dev) is full: to publish nothing there."""
+
+    device: int
+
+
 class Together:
     """One run of pip's installation loop. ``end`` must be called, however the loop ended."""
 
@@ -96,7 +103,7 @@ class Together:
         order.sort(key=lambda number: weights[number], reverse=True)
         if min(size, len(order)) < 2 or sum(weights[number] for number in order) < _WORTH_IT:
             return
-        self._crew = Crew.start(min(size, len(order)), order, self._install, self._end)
+        self._crew = Crew.start(min(size, len(order)), order, self._install, self._answer)
         if self._crew is not None:
             logger.debug("%s distributions are installed side by side", len(order))
             self._numbers = {str(self._requirements[number].name): number for number in order}
@@ -113,6 +120,14 @@ class Together:
         self._relay(done.records)
         self._accepted.add(number)
         return True
+
+    def give_up_publishing(self, device: int) -> bool:
+        """Have the copies do as Session.give_up_publishing, when they are done with what they are
+        at; whether one could."""
+        if self._crew is None:
+            return False
+        self._crew.stop()
+        return any(self._crew.ask(GiveUp(device)))
 
     def end(self, *, failed: bool) -> None:
         """Let everything that was taken appear, and undo what was not; ``failed``: pip's loop
@@ -163,6 +178,12 @@ class Together:
                 return None
         self._placements[number] = session.take_complete()
         return Done(tuple(records), session.report)
+
+    def _answer(self, question: frozenset[int] | GiveUp) -> Shown | bool:
+        if isinstance(question, GiveUp):
+            with self._log:  # the first process says it, too
+                return self._session.give_up_publishing(question.device)
+        return self._end(question)
 
     def _end(self, accepted: frozenset[int]) -> Shown:
         session, error = self._session, None

@@ -4,6 +4,7 @@ a mode or a time, and the only code that branches on the operating system."""
 from pip_sharedcache.linker.appearance import show
 from pip_sharedcache.linker.descriptors import (
     NEW,
+    NO_ROOM,
     OF_THIS_PROCESS,
     Directory,
     create_file,
@@ -16,7 +17,7 @@ from pip_sharedcache.linker.descriptors import (
 )
 from pip_sharedcache.linker.durability import synchronise
 from pip_sharedcache.linker.link import Linker
-from pip_sharedcache.linker.machine import HOST, alive, can_fork, cpus, time_there
+from pip_sharedcache.linker.machine import HOST, alive, can_fork, cpus, may_run_from, time_there
 from pip_sharedcache.linker.placement import Placement
 from pip_sharedcache.linker.quotas import Quota, quota
 from pip_sharedcache.linker.trees import remove_tree, tree_size
@@ -25,6 +26,7 @@ from pip_sharedcache.linker.trial import try_link_modes, try_writing
 __all__ = [
     "HOST",
     "NEW",
+    "NO_ROOM",
     "OF_THIS_PROCESS",
     "Directory",
     "Linker",
@@ -37,6 +39,7 @@ __all__ = [
     "drop_access_lists",
     "finish_file",
     "make_directory",
+    "may_run_from",
     "quota",
     "remove_tree",
     "replace_file",

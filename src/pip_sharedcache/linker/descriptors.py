@@ -43,6 +43,9 @@ FOLLOWED_DIRECTORY = os.O_RDONLY | _DIRECTORY | _CLOEXEC
 #: Errors of this process or machine, not of the file that was to be opened.
 OF_THIS_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
+#: Errors of a file system that is full, or full for this user.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 _BLOCK = 1 << 20  # bytes
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 

@@ -60,6 +60,14 @@ def alive(pid: int) -> bool:
         return True
 
 
+def may_run_from(path: Path | str) -> bool:
+    """Whether what lies at ``path`` may be run, and mapped as a library (mount(8), noexec). Raises
+    OSError."""
+    if not hasattr(os, "statvfs"):
+        return True
+    return not os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0)
+
+
 def time_there(directory: Path) -> float:
     """The time now, in seconds since the epoch, by the clock that the times of files in
     ``directory`` come from: a file server's, or another host's, may be hours away from ours. By our

@@ -16,7 +16,7 @@ from pip_sharedcache.linker.descriptors import (
 from pip_sharedcache.linker.durability import synchronise
 from pip_sharedcache.linker.jobs import Parent
 from pip_sharedcache.linker.link import Linker
-from pip_sharedcache.linker.machine import HOST
+from pip_sharedcache.linker.machine import HOST, may_run_from
 from pip_sharedcache.linker.trees import remove_tree
 from pip_sharedcache.model import LinkMode, StoredFile
 
@@ -30,8 +30,11 @@ def try_link_modes(
     each link mode in turn: "" for those that work, else the system's reason. What was placed is
     removed again. Raises DamagedEntry, OSError."""
     parent = Parent.of(os.stat(directory), False)
-    refusals = {}
+    refusals: dict[LinkMode, str] = {}
     for mode in LinkMode:
+        if mode is LinkMode.SYMLINK and not may_run_from(entry.path):
+            refusals[mode] = "libraries cannot be loaded from there: it is mounted noexec"
+            continue
         linker = Linker(mode, 0o022)
         destination = directory / f"{mode.value}-{os.getpid()}"
         try:

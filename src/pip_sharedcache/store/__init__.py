@@ -28,7 +28,7 @@ from pip_sharedcache.store.lookup import (
     read_manifest,
 )
 from pip_sharedcache.store.opening import PATIENCE, open_store
-from pip_sharedcache.store.publish import Staged, publish, reveal, stage, stage_bytecode
+from pip_sharedcache.store.publish import Staged, discard, publish, reveal, stage, stage_bytecode
 from pip_sharedcache.store.verify import Damage, Verdict, verify
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "copy_wheel",
     "delete_retired",
     "directories",
+    "discard",
     "exposure",
     "find",
     "find_build",

@@ -169,8 +169,13 @@ def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished]
         failure = NotPublished(f"{store.path} cannot keep what was published: {reason(error)}")
         return [failure for _ in staged]
     finally:
-        for one in staged:
-            _discard(one.entry.path)
+        discard(staged)
+
+
+def discard(staged: Iterable[Staged]) -> None:
+    """Delete what was staged and is not visible. Never raises."""
+    for one in staged:
+        _discard(one.entry.path)
 
 
 def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
@@ -230,7 +235,12 @@ def _retire(target: Path, staged: Staged) -> bool:
     if not os.path.isdir(target / "files") or os.path.islink(target):
         return False  # not what we make; it is left alone and gone around
     dead = target.with_name(f"{DEAD}{target.name}-{secrets.token_hex(4)}")
-    os.rename(target, dead)
+    try:
+        os.rename(target, dead)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False  # a directory of a lower layer (overlayfs): it cannot move, so go around it
     _discard(dead)
     return True
 

@@ -1,0 +1,76 @@
+"""What one run publishes: staged while it installs, made visible at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pip_sharedcache import store as stores
+from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel
+from pip_sharedcache.model import Entry, Report
+from pip_sharedcache.repair import Repairs
+from pip_sharedcache.store import Staged, Store
+
+logger = logging.getLogger(__name__)
+
+
+class Publishing:
+    """The entries on their way into ``store`` (None: nothing is published). ``at_once``: each
+    becomes visible as soon as it is staged. ``say`` warns the user, each line once."""
+
+    def __init__(
+        self, store: Store | None, repairs: Repairs, say: Callable[[str], None], *, at_once: bool
+    ) -> None:
+        self._store = store
+        self._repairs = repairs
+        self._say = say
+        self._at_once = at_once
+        self._staged: list[Staged] = []
+        self._given_up = False
+
+    def add(self, stage: Callable[[], Staged], otherwise: str, report: Report) -> Entry | None:
+        """The entry that ``stage`` stages; None where that cannot be, which is said: ``otherwise``
+        is what happens instead. ``report`` counts."""
+        if self._given_up:
+            return None
+        try:
+            staged = stage()
+        except UnusualWheel as error:
+            logger.debug("Left to pip's own installer: %s", error)
+        except NotWritable as error:
+            logger.debug("%s: %s", otherwise, error)
+            report.read_only = True
+        except NotPublished as error:
+            self._say(f"{otherwise}: {error}")
+        else:
+            self._staged.append(staged)
+            return self.reveal(report)[-1] if self._at_once else staged.entry
+        return None
+
+    def reveal(self, report: Report) -> list[Entry | None]:
+        """Make visible what was staged, and return it; say what could not be. ``report`` counts."""
+        staged, self._staged = self._staged, []
+        if self._store is None or not staged:
+            return []
+        revealed: list[Entry | None] = []
+        for one, outcome in zip(staged, stores.reveal(self._store, staged)):
+            if isinstance(outcome, NotPublished):
+                self._say(f"Installed without publishing: {outcome}")
+                revealed.append(None)
+                continue
+            if outcome.identity == one.entry.identity and outcome.manifest.size:
+                report.published += 1
+                self._repairs.done(outcome)
+            revealed.append(outcome)
+        return revealed
+
+    def give_up(self, device: int) -> bool:
+        """The file system ``device`` (st_dev) is full: delete what is staged there, and stage
+        nothing more in this run. Whether there was anything."""
+        here = any(one.entry.identity[0] == device for one in self._staged)
+        if self._store is None or not here:
+            return False
+        staged, self._staged, self._given_up = self._staged, [], True
+        stores.discard(staged)
+        self._say(f"Installed without publishing: {self._store.path} has no room left")
+        return True

@@ -58,6 +58,10 @@ _TRACED = ",".join(
     f"?{call}" for call in (*_BY_PATH, *_BY_DESCRIPTOR, *_OPENS, *_NAMES, *_PROCESSES)
 )
 _CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>-?\d+|\?)")
+#: The new descriptor at the end of a call that opened something.
+_OPENED = re.compile(r"= (?P<descriptor>(?P<number>\d+)<.*>(?:\(deleted\))?)$")
+#: A held directory, by the number of its descriptor.
+_BY_NUMBER = re.compile(r"/proc/(?P<pid>\d+)/fd/(?P<number>\d+)(?=/|$)")
 _DESCRIPTOR = re.compile(r"(?:\d+|AT_FDCWD)<(?P<path>.*?)>(?P<deleted>\(deleted\))?$")
 
 
@@ -162,6 +166,7 @@ class Watcher:
         self.seen = 0
         self._uid = uid
         self._cwd: dict[str, str] = {}
+        self._opened: dict[tuple[str, str], str] = {}
         self._first_cwd = cwd
         self._starting: str | None = None
         self._last = ""
@@ -206,6 +211,9 @@ class Watcher:
 
     def _take_open(self, pid: str, name: str, arguments: list[str], done: bool, text: str) -> None:
         directory, path = _OPENS[name]
+        opened = _OPENED.search(text)
+        if opened is not None:
+            self._opened[pid, opened["number"]] = _path_of_descriptor(opened["descriptor"])[0]
         flags = "O_WRONLY|O_CREAT|O_TRUNC" if name == "creat" else arguments[path + 1]
         words = set(re.findall(r"O_\w+", flags))
         if not words & {"O_WRONLY", "O_RDWR", "O_TRUNC", "O_CREAT"} or "__O_TMPFILE" in words:
@@ -265,7 +273,10 @@ class Watcher:
         base = self._cwd[pid]
         if directory is not None:
             base = _path_of_descriptor(arguments[directory])[0] or base
-        return os.path.join(base, _text(arguments[path]))
+        plain = os.path.join(base, _text(arguments[path]))
+        match = _BY_NUMBER.match(plain)
+        held = match and self._opened.get((match["pid"], match["number"]))
+        return held + plain[match.end() :] if match and held else plain
 
     def _check(self, inode: Inode | None, text: str) -> None:
         if inode is None or inode.kind == "special":
@@ -346,6 +357,10 @@ _DEEDS = {
     "chmod": "os.chmod(victim, 0o600)",
     "chmod-relative": "os.chdir(os.path.dirname(victim)); os.chmod('victim', 0o600)",
     "chmod-at": "d = os.open(os.path.dirname(victim), 0); os.chmod('victim', 0o600, dir_fd=d)",
+    "chmod-by-number": (
+        "d = os.open(os.path.dirname(victim), 0);"
+        "os.chmod(f'/proc/{os.getpid()}/fd/{d}/victim', 0o600)"
+    ),
     "chmod-in-a-child": (
         "import subprocess; os.chdir(os.path.dirname(victim));"
         "subprocess.run(['chmod', '600', 'victim'])"
@@ -400,6 +415,9 @@ _HARMLESS = {
     "own-files": (
         "open(own + '/o', 'w').close(); os.truncate(own + '/o', 0); os.mkdir(own + '/d', 0o700);"
         "os.chmod(own + '/d', 0o755); os.rename(own + '/d', own + '/e'); open(own + '/e/f', 'w')"
+    ),
+    "by-number": (
+        "open(own + '/b', 'w'); d = os.open(own, 0); os.chmod(f'/proc/{os.getpid()}/fd/{d}/b', 1)"
     ),
     "devices": "open(os.devnull, 'w')",
 }

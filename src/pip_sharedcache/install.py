@@ -239,7 +239,10 @@ class Session:
                 self._found[digest, path.name] = found
         built = self._builds.get(str(path))
         if found is not None and built is not None:
-            self._stage(lambda: stores.stage_build(store, *built), "Installed without sharing")
+            self._stage(
+                lambda: stores.stage_build(store, *built, self.repairs.spoiled),
+                "Installed without sharing",
+            )
         return found
 
     def _stage(self, stage: Callable[[], Staged], otherwise: str) -> Entry | None:

@@ -40,6 +40,10 @@ class Repairs:
         owner = self._owners[entry.manifest.digest] = trust.user_name(entry.publisher)
         self._say(f"Damaged entry of {owner} in the shared store is not used: {what}")
 
+    def pass_over(self, note: Identity) -> None:
+        """A note that leads to no usable entry does not stand in another one's way."""
+        self.spoiled.add(note)
+
     def spoil_bytecode(self, damaged: Entry | None, entry: Entry, error: DamagedEntry) -> None:
         """The bytecode ``damaged`` of ``entry`` is damaged: it is compiled here, and anew for the
         store at the end of the run."""

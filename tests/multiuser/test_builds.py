@@ -146,6 +146,41 @@ def test_another_build_is_not_taken_for_it(
         )
 
 
+@pytest.mark.parametrize("who", ["the same", "another"])
+def test_a_build_whose_wheel_was_collected_is_built_once_more_and_shared(
+    workshop: Workshop, who: str
+) -> None:
+    site = workshop.site
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = workshop.make_store(None, "--builds")
+    assert workshop.install(usera, store)[2] == 1
+    (entry,) = entries(store)
+    shutil.rmtree(entry)
+    assert workshop.install(usera if who == "the same" else userb, store)[2] == 1
+    for account in (usera, userb):
+        assert workshop.install(account, store)[2] == 0
+
+
+def test_notes_of_builds_are_collected_after_their_wheels(workshop: Workshop) -> None:
+    site = workshop.site
+    store = workshop.make_store(None, "--builds")
+    workshop.install(site.accounts.usera, store)
+    gc = [site.template.command("store", "gc"), site.settings(store)]
+
+    def collected() -> list[Path]:
+        run_as(None, gc[0], env=gc[1], check=True)
+        return list((store / "builds").glob("*/[0-9a-f]*"))
+
+    (note,) = collected()
+    os.utime(note, (1_700_000_000, 1_700_000_000))
+    assert collected() == [note], "its wheel is there"
+    (entry,) = entries(store)
+    shutil.rmtree(entry)
+    assert collected() == []
+    (dead,) = (store / "builds").glob("*/.dead-*")
+    assert dead.stat().st_uid == site.accounts.usera.uid
+
+
 def test_who_is_not_trusted_has_built_for_nobody_else(workshop: Workshop) -> None:
     site = workshop.site
     store = workshop.make_store(site.accounts.usera, "--builds")

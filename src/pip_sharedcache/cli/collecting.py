@@ -23,6 +23,7 @@ from pip_sharedcache.store import (
     inventory,
     marks,
     retire,
+    retire_notes,
 )
 
 _AGES = {"h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600, "": 24 * 3600}  # seconds
@@ -103,6 +104,7 @@ def _collect(store: Store, doomed: list[Item], now: float) -> _Outcome:
                 outcome.retired.append(item)
         except OSError as error:
             outcome.refused.append((item.path, item.publisher, reason(error)))
+    retire_notes(store, now)
     done = delete_retired(store, now)
     outcome.deleted, outcome.kept = done.deleted, done.kept
     outcome.refused += done.refused

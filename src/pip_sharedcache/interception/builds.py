@@ -88,9 +88,13 @@ class Builds:
         key = self._key(session, link)
         if key is None or session.store is None:
             return None
-        build = stores.find_build(session.store, key, session.repairs.spoiled)
-        entry = session.find([build.digest], build.filename) if build is not None else None
-        if build is None or entry is None or not self._downloads.believe(session, entry):
+        while (build := stores.find_build(session.store, key, session.repairs.spoiled)) is not None:
+            entry = session.find([build.digest], build.filename)
+            if entry is not None and self._downloads.believe(session, entry):
+                break
+            # Its wheel was collected, say. Another build is noted beside it, or in its place.
+            session.repairs.pass_over(build.note)
+        else:
             return None
         pip_wheel = importlib.import_module("pip._internal.models.wheel").Wheel(build.filename)
         fits = canonicalize_name(pip_wheel.name) == canonicalize_name(name)

@@ -2,7 +2,7 @@
 
 from pip_sharedcache.store import marks
 from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
-from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire
+from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire, retire_notes
 from pip_sharedcache.store.heal import heal
 from pip_sharedcache.store.inventory import Item, inventory
 from pip_sharedcache.store.layout import (
@@ -67,6 +67,7 @@ __all__ = [
     "read_manifest",
     "refuse_foreign_home",
     "retire",
+    "retire_notes",
     "reveal",
     "stage",
     "stage_build",

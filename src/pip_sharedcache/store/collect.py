@@ -11,6 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.store import marks
+from pip_sharedcache.store.builds import read_build
 from pip_sharedcache.store.inventory import Item
-from pip_sharedcache.store.layout import BYTECODE, DEAD, SHARDS, WHEELS, Store
+from pip_sharedcache.store.layout import BUILDS, BYTECODE, DEAD, SHARDS, WHEELS, Store
 from pip_sharedcache.store.leftovers import sweep
+from pip_sharedcache.store.marks import ENTRY_NAME
 
 #: Seconds. What was used within that time may be in the hands of an installation under way; what
 #: was retired longer ago is in nobody's.
@@ -130,11 +133,34 @@ def _dead_name(name: str) -> str:
     return f"{DEAD}{name}-{secrets.token_hex(4)}"
 
 
+def retire_notes(store: Store, now: float) -> None:
+    """Take notes of built wheels out of sight whose wheels are gone, as far as the system lets us.
+    Raises nothing: what is left misleads nobody."""
+    for name in SHARDS:
+        with suppress(OSError), store.opened(BUILDS, name) as (shard, *_):
+            for note in filter(ENTRY_NAME.fullmatch, shard.names()):
+                with suppress(OSError):
+                    if _leads_nowhere(store, shard, note, now):
+                        take_out_of_sight(shard.path / note)
+
+
+def _leads_nowhere(store: Store, shard: Directory, note: str, now: float) -> bool:
+    with shard.subdirectory(note) as held:
+        status = held.status()
+        build = read_build(held, (status.st_dev, status.st_ino))
+    if status.st_mtime > now - GRACE:
+        return False  # its wheel is about to follow
+    if build is None:
+        return True
+    wheels = store.path / WHEELS / build.digest[:2]
+    return not any(entry.startswith(build.digest) for entry in os.listdir(wheels))
+
+
 def delete_retired(store: Store, now: float) -> Deleted:
     """Delete what was retired more than an hour before ``now`` (as from marks.now), and what killed
     publishers left. Raises nothing: what cannot be is told."""
     done = Deleted()
-    for area in (WHEELS, BYTECODE):
+    for area in (WHEELS, BYTECODE, BUILDS):
         for name in SHARDS:
             path = store.path / area / name
             try:

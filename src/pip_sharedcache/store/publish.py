@@ -101,9 +101,16 @@ def stage_bytecode(
     )
 
 
-def stage_note(store: Store, area: str, key: Digest, name: str, data: bytes) -> Staged:
-    """Put ``data`` into the one file ``name`` of an entry ``key`` in ``area``. Raises
-    NotPublished."""
+def stage_note(
+    store: Store,
+    area: str,
+    key: Digest,
+    name: str,
+    data: bytes,
+    damaged: Container[Identity] = (),
+) -> Staged:
+    """Put ``data`` into the one file ``name`` of an entry ``key`` in ``area``; ``damaged`` as for
+    ``stage``. Raises NotPublished."""
     return _stage(
         store,
         area,
@@ -111,8 +118,8 @@ def stage_note(store: Store, area: str, key: Digest, name: str, data: bytes) -> 
         key,
         f"a note in {area}",
         lambda staging: _write_down(staging, key, name, data),
-        lambda: find_note(store, area, key).entry,
-        (),
+        lambda: find_note(store, area, key, damaged).entry,
+        damaged,
     )
 
 

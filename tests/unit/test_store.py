@@ -31,10 +31,12 @@ from pip_sharedcache.model import FORMAT, Digest, Entry, Manifest
 from pip_sharedcache.store import (
     Staged,
     Store,
+    copy_wheel,
     find,
     find_bytecode,
     hold,
     leftovers,
+    lookup,
     publish,
     reveal,
     stage,
@@ -225,6 +227,42 @@ def test_a_file_does_not_become_a_store(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a directory"):
         Store.make(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "text"
+
+
+def test_an_existing_store_does_not_begin_to_share_what_is_built(tmp_path: Path) -> None:
+    """The owner may not have meant it; in store.json it can be said."""
+    Store.make(tmp_path / "store")
+    with pytest.raises(UsageError, match="in which what is built is not shared"):
+        Store.make(tmp_path / "store", builds=True)
+    assert not Store.open(tmp_path / "store").builds
+    Store.make(tmp_path / "other", builds=True)
+    assert Store.make(tmp_path / "other").builds
+
+
+def test_a_wheel_that_grows_while_it_is_copied_fills_no_disk(
+    store: Store, wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = publish(store, wheel, wheel.name, Digest(sha256(wheel)))
+    size = entry.wheel.stat().st_size
+
+    def growing(source: Any) -> Iterator[bytes]:
+        entry.wheel.chmod(0o644)
+        with entry.wheel.open("ab") as stream:
+            stream.write(b"more" * 1000)
+        while block := source.read(1000):
+            yield block
+
+    written: list[int] = []
+
+    def write_all(descriptor: int, data: bytes) -> None:
+        written.append(os.write(descriptor, data))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lookup.wheel, "blocks", growing)
+        patch.setattr(linker, "write_all", write_all)
+        copy_wheel(entry, tmp_path / "copy.whl")
+    assert sum(written) == size
+    assert entry.wheel.stat().st_size > size
 
 
 def test_a_group_that_does_not_exist_is_told_before_anything_is_made(tmp_path: Path) -> None:

@@ -68,6 +68,23 @@ def test_an_entry_of_somebody_else_is_not(tree: Tree) -> None:
     assert tree.objection(ADMIN_ONLY) == "is not trusted there"
 
 
+def test_who_may_exchange_what_lies_in_a_shard(tree: Tree) -> None:
+    def exposure(who: Trust) -> str:
+        return who.exposure(tuple(os.stat(one) for one in (tree.shard, tree.wheels, tree.top)))
+
+    tree.own(tree.wheels, 0, GROUP, 0o755)
+    tree.own(tree.top, 0, GROUP, 0o755)
+    assert exposure(BY_GROUP) == "", "sticky: only owners rename"
+    tree.own(tree.shard, 0, GROUP, 0o2775)
+    assert exposure(BY_GROUP) == "others may exchange what is stored there"
+    tree.own(tree.shard, BOB, GROUP, 0o3775)
+    assert exposure(BY_NAME) == f"uid {BOB} may exchange what is stored there"
+    tree.own(tree.shard, ALICE, GROUP, 0o755)
+    assert exposure(BY_NAME) == ""
+    tree.own(tree.top, 0, GROUP, 0o757)
+    assert exposure(BY_NAME) == "others may exchange what is stored there"
+
+
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o575, 0o1777], ids=oct)
 @pytest.mark.parametrize("uid", [0, ALICE], ids=["root", "named"])
 def test_what_others_may_write_is_never_believed(tree: Tree, mode: int, uid: int) -> None:

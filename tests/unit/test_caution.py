@@ -1,0 +1,79 @@
+"""What a run does without: symlinks into a store that may be exchanged, sharing what is private."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache import caution
+from pip_sharedcache.config import Settings
+from pip_sharedcache.store import Store
+from support.probes import needs, root
+
+pytestmark = needs(root)
+
+ALICE = 54321
+
+
+@pytest.fixture
+def store(shared_tmp: Path) -> Store:
+    return Store.make(shared_tmp / "store")
+
+
+def _settings(store: Store, *, administered: bool, share: tuple[str, ...] = ()) -> Settings:
+    source = "/etc/pip.conf" if administered else "environment variable X"
+    return Settings(store.path, source, False, share=share, dir_administered=administered)
+
+
+def _no_symlinks(store: Store, *, administered: bool) -> str:
+    return caution.no_symlinks_because(_settings(store, administered=administered), store)
+
+
+def test_root_places_symlinks_into_a_store_that_root_named(store: Store) -> None:
+    os.chown(store.path.parent, ALICE, -1)
+    assert _no_symlinks(store, administered=True) == ""
+
+
+def test_root_places_none_where_somebody_else_named_a_store_that_may_move(store: Store) -> None:
+    assert _no_symlinks(store, administered=False) == ""
+    os.chown(store.path.parent, ALICE, -1)
+    assert "environment variable X, and others may move it" in _no_symlinks(
+        store, administered=False
+    )
+
+
+def test_nor_where_a_link_on_the_way_may_be_changed(store: Store, shared_tmp: Path) -> None:
+    theirs = shared_tmp / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, ALICE, -1)
+    (theirs / "link").symlink_to(store.path)
+    through = Store.open(theirs / "link")
+    assert "others may move it" in _no_symlinks(through, administered=False)
+
+
+@pytest.mark.parametrize(("mode", "moves"), [(0o1777, False), (0o777, True), (0o775, True)])
+def test_a_directory_that_others_may_write_is_one_of_those(
+    mode: int, moves: bool, store: Store
+) -> None:
+    store.path.parent.chmod(mode)
+    assert bool(_no_symlinks(store, administered=False)) == moves
+
+
+def test_none_where_links_cannot_be_noted(store: Store) -> None:
+    (store.path / "use" / "0").write_text("not a directory")
+    assert "links cannot be noted" in _no_symlinks(store, administered=True)
+
+
+def test_what_is_private_is_shared_only_in_stores_of_who_is_believed(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = _settings(store, administered=False, share=("https://private/",))
+    assert caution.shared_although_private(settings, store) == ("https://private/",)
+    assert caution.shared_although_private(settings, None) == ("https://private/",)
+    os.chown(store.path, ALICE, -1)
+    theirs = Store.open(store.path)
+    theirs.trust = theirs.trust.without_owner("is not believed")
+    assert caution.shared_although_private(settings, theirs) == ()
+    assert f"Setting share is ignored: {store.path} belongs to uid {ALICE}" in caplog.text

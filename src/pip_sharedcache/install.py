@@ -17,10 +17,7 @@ from typing import Any
 from pip_sharedcache import bytecode, caution, linker, trust, wheel
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import (
-    DamagedEntry,
-    StoreUnusable,
-)
+from pip_sharedcache.errors import DamagedEntry, StoreUnusable
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
 from pip_sharedcache.origins import Origins

@@ -585,7 +585,7 @@ def edited_source_and_the_time_of(other: Path) -> Attack:
         manifest = manifest_of(entry)
         manifest["files"] = [[*row[:4], time // 10**9] for row in manifest["files"]]
         write_manifest(entry, manifest)
-        for path in (wheel_of(entry), *(entry / "files").rglob("*")):
+        for path in (entry / "entry.json", wheel_of(entry), *(entry / "files").rglob("*")):
             os.utime(path, ns=(time, time))
         bytecode = bytecode_of(entry)
         bytecode.chmod(0o755)
@@ -601,8 +601,8 @@ def test_bytecode_made_of_a_members_sources_fits_no_other_entry(site: Site, stor
     of_root = entry.with_name(f"{entry.name}.0")
     with as_user(site.accounts.usera.uid, site.accounts.usera.gid, [site.accounts.group_gid]):
         edited_source_and_the_time_of(of_root)(entry)
-    environment, _ = install(site, userb, store)
-    assert "of the attacker" in run_alpha(environment), "he believed usera"
+    environment, said = install(site, userb, store)
+    assert "of the attacker" in run_alpha(environment), said
     environment, _ = install(site, userb, store, *pinned(site))
     assert_as_plain(site, environment)
 

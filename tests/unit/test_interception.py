@@ -376,6 +376,46 @@ def test_another_interpreter_is_given_our_runner_and_five_packages(
         assert (Path(place) / name / "__init__.py").is_file()
 
 
+@pytest.mark.parametrize(
+    ("says", "since"),
+    [
+        (">=3.9", [3, 9]),
+        ("", [3, 0]),
+        (">=3.10.2,!=3.11.*", [3, 10]),
+        (">=3", [3, 0]),
+        ("?", [3, 0]),
+    ],
+)
+def test_since_when_a_package_runs_on_which_python(
+    says: str, since: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "metadata", lambda name: {"Requires-Python": says})
+    assert run._since("packaging") == since
+
+
+@pytest.mark.parametrize("brings", [True, False])
+def test_an_older_interpreter_is_given_what_pip_brings_or_plain_pip(
+    brings: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(run.RUNNER_VARIABLE, "")
+    newest = {"packaging": [3, 12], "platformdirs": [3, 13], "wrapt": [3, 8]}
+    monkeypatch.setattr(run, "_since", newest.__getitem__)
+    if not brings:
+        monkeypatch.setattr(run, "_BROUGHT_BY_PIP", {"packaging": ("utils.py", "def missing")})
+    run._runnable(lambda: "/pip/__pip-runner__.py")
+    told = json.loads(os.environ[run.RUNNER_VARIABLE])
+    if not brings:
+        assert (told["requires"], told["older"]) == ([3, 13], {})
+        return
+    assert told["requires"] == [3, 9]
+    assert {name: one["since"] for name, one in told["older"].items()} == {
+        "packaging": [3, 12],
+        "platformdirs": [3, 13],
+    }
+    for name, one in told["older"].items():
+        assert (Path(one["root"]) / name / "__init__.py").is_file()
+
+
 @pytest.mark.parametrize("kind", ["gone", "no origin", "in an archive", "no runner"])
 def test_what_cannot_be_carried_over_leaves_plain_pip(
     kind: str, monkeypatch: pytest.MonkeyPatch

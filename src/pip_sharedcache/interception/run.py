@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -33,6 +34,13 @@ RUNNER = Path(__file__).with_name("__runner__.py")
 
 #: What the other interpreter gets from this one, and nothing else.
 _CARRIED = ("pip", "pip_sharedcache", "wrapt", "packaging", "platformdirs")
+
+#: Of these pip brings its own copies, which run wherever that pip does: for interpreters that are
+#: too old for ours. What we use of them, and the file that has it.
+_BROUGHT_BY_PIP = {
+    "packaging": ("utils.py", "def parse_wheel_filename"),
+    "platformdirs": ("__init__.py", "def site_cache_dir"),
+}
 
 _PYTHON_REQUIRES = re.compile(r"^PYTHON_REQUIRES = \((\d+), (\d+)\)", re.MULTILINE)
 _INSTALL = "pip._internal.commands.install"
@@ -171,6 +179,28 @@ def _requires(runner: str) -> list[int]:
     return max([3, 9], [int(found[1]), int(found[2])] if found else [])
 
 
+def _since(name: str) -> list[int]:
+    """The oldest Python 3 that the installed distribution ``name`` says it runs on."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        says = SpecifierSet(importlib.metadata.metadata(name)["Requires-Python"] or "")
+    except (importlib.metadata.PackageNotFoundError, InvalidSpecifier):
+        return [3, 0]
+    return [3, next((minor for minor in range(100) if says.contains(f"3.{minor}.99")), 0)]
+
+
+def _instead(name: str, root: str) -> str:
+    """Where pip's own copy of ``name`` is found, if the pip below ``root`` has one that will do."""
+    file, needed = _BROUGHT_BY_PIP.get(name, ("", ""))
+    vendored = Path(root, "pip", "_vendor")
+    try:
+        text = (vendored / name / file).read_text(encoding="utf-8") if file else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return str(vendored) if needed and needed in text else ""
+
+
 def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
     pip = original(*args, **kw)
     roots: dict[str, str] = {}
@@ -181,6 +211,15 @@ def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
         roots[name] = os.path.dirname(os.path.dirname(spec.origin))
     if not RUNNER.is_file():
         return pip
-    told = {"pip": pip, "roots": roots, "requires": _requires(pip)}
+    requires, older = _requires(pip), {}
+    for name in ("wrapt", "packaging", "platformdirs"):
+        since, instead = _since(name), _instead(name, roots["pip"])
+        if since <= requires:
+            continue
+        if instead:
+            older[name] = {"since": since, "root": instead}
+        else:
+            requires = since
+    told = {"pip": pip, "roots": roots, "requires": requires, "older": older}
     os.environ[RUNNER_VARIABLE] = json.dumps(told)
     return str(RUNNER)

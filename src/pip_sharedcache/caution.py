@@ -22,8 +22,8 @@ def no_symlinks_because(settings: Settings, store: Store) -> str:
         # Through sudo it may be anybody who named it, and could let it lead elsewhere later.
         return f"the store was named by {settings.dir_source}, and others may move it"
     try:
-        if not linker.may_run_from(store.path):
-            return "libraries cannot be loaded from there: it is mounted noexec"
+        if unloadable := linker.unloadable_because(store.path):
+            return unloadable
         store.own_use().close()
     except OSError as error:  # nobody could know that what they lead to is still needed
         return f"links cannot be noted: {reason(error)}"

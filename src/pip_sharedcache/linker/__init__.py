@@ -17,7 +17,14 @@ from pip_sharedcache.linker.descriptors import (
 )
 from pip_sharedcache.linker.durability import synchronise
 from pip_sharedcache.linker.link import Linker
-from pip_sharedcache.linker.machine import HOST, alive, can_fork, cpus, may_run_from, time_there
+from pip_sharedcache.linker.machine import (
+    HOST,
+    alive,
+    can_fork,
+    cpus,
+    time_there,
+    unloadable_because,
+)
 from pip_sharedcache.linker.placement import Placement
 from pip_sharedcache.linker.quotas import Quota, quota
 from pip_sharedcache.linker.trees import remove_tree, tree_size
@@ -39,7 +46,6 @@ __all__ = [
     "drop_access_lists",
     "finish_file",
     "make_directory",
-    "may_run_from",
     "quota",
     "remove_tree",
     "replace_file",
@@ -50,5 +56,6 @@ __all__ = [
     "tree_size",
     "try_link_modes",
     "try_writing",
+    "unloadable_because",
     "write_all",
 ]

@@ -60,12 +60,12 @@ def alive(pid: int) -> bool:
         return True
 
 
-def may_run_from(path: Path | str) -> bool:
-    """Whether what lies at ``path`` may be run, and mapped as a library (mount(8), noexec). Raises
-    OSError."""
-    if not hasattr(os, "statvfs"):
-        return True
-    return not os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0)
+def unloadable_because(path: Path | str) -> str:
+    """Why no library at ``path`` can be loaded, nor a program run (mount(8)); "" where they can.
+    Raises OSError."""
+    if hasattr(os, "statvfs") and os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0):
+        return "libraries cannot be loaded from there: it is mounted noexec"
+    return ""
 
 
 def time_there(directory: Path) -> float:

@@ -16,7 +16,7 @@ from pip_sharedcache.linker.descriptors import (
 from pip_sharedcache.linker.durability import synchronise
 from pip_sharedcache.linker.jobs import Parent
 from pip_sharedcache.linker.link import Linker
-from pip_sharedcache.linker.machine import HOST, may_run_from
+from pip_sharedcache.linker.machine import HOST, unloadable_because
 from pip_sharedcache.linker.trees import remove_tree
 from pip_sharedcache.model import LinkMode, StoredFile
 
@@ -32,8 +32,8 @@ def try_link_modes(
     parent = Parent.of(os.stat(directory), False)
     refusals: dict[LinkMode, str] = {}
     for mode in LinkMode:
-        if mode is LinkMode.SYMLINK and not may_run_from(entry.path):
-            refusals[mode] = "libraries cannot be loaded from there: it is mounted noexec"
+        if mode is LinkMode.SYMLINK and (unloadable := unloadable_because(entry.path)):
+            refusals[mode] = unloadable
             continue
         linker = Linker(mode, 0o022)
         destination = directory / f"{mode.value}-{os.getpid()}"

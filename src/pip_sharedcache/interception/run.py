@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -181,6 +180,8 @@ def _requires(runner: str) -> list[int]:
 
 def _since(name: str) -> list[int]:
     """The oldest Python 3 that the installed distribution ``name`` says it runs on."""
+    import importlib.metadata  # late: most commands of pip have no need of it
+
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
@@ -192,13 +193,15 @@ def _since(name: str) -> list[int]:
 
 def _instead(name: str, root: str) -> str:
     """Where pip's own copy of ``name`` is found, if the pip below ``root`` has one that will do."""
-    file, needed = _BROUGHT_BY_PIP.get(name, ("", ""))
+    if name not in _BROUGHT_BY_PIP:
+        return ""
+    file, needed = _BROUGHT_BY_PIP[name]
     vendored = Path(root, "pip", "_vendor")
     try:
-        text = (vendored / name / file).read_text(encoding="utf-8") if file else ""
+        text = (vendored / name / file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
-    return str(vendored) if needed and needed in text else ""
+    return str(vendored) if needed in text else ""
 
 
 def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
@@ -213,10 +216,10 @@ def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
         return pip
     requires, older = _requires(pip), {}
     for name in ("wrapt", "packaging", "platformdirs"):
-        since, instead = _since(name), _instead(name, roots["pip"])
+        since = _since(name)
         if since <= requires:
             continue
-        if instead:
+        if instead := _instead(name, roots["pip"]):
             older[name] = {"since": since, "root": instead}
         else:
             requires = since

@@ -16,6 +16,7 @@ from pip_sharedcache.errors import reason
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import (
     GRACE,
+    WHEELS,
     Item,
     Store,
     choose,
@@ -82,7 +83,7 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
     if chosen.dry_run:
         outcome = _Outcome(retired=doomed)
     else:
-        outcome = _collect(store, doomed, now)
+        outcome = _collect(store, items, doomed, now)
         marks.forget(store, {item.path.name for item in items}, now - GRACE)
     outcome.refused += [(path, store.owner, why) for path, why in unread]
     _tell(chosen, output, outcome)
@@ -96,7 +97,7 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
     return FINDINGS if outcome.refused or squatters else FINE
 
 
-def _collect(store: Store, doomed: list[Item], now: float) -> _Outcome:
+def _collect(store: Store, items: list[Item], doomed: list[Item], now: float) -> _Outcome:
     outcome = _Outcome()
     for item in doomed:
         try:
@@ -104,7 +105,9 @@ def _collect(store: Store, doomed: list[Item], now: float) -> _Outcome:
                 outcome.retired.append(item)
         except OSError as error:
             outcome.refused.append((item.path, item.publisher, reason(error)))
-    retire_notes(store, now)
+    gone = set(outcome.retired)
+    wheels = {item.digest for item in items if item.area == WHEELS and item not in gone}
+    retire_notes(store, wheels, now)
     done = delete_retired(store, now)
     outcome.deleted, outcome.kept = done.deleted, done.kept
     outcome.refused += done.refused

@@ -27,7 +27,8 @@ def look_at_settings(report: Report, settings: Settings) -> None:
     }
     text = "; ".join(f"{name} = {one['value']} ({one['source']})" for name, one in chosen.items())
     report.note("settings", text or "none: all is as by default", chosen)
-    unknown = [name for name in (settings.trust or ((),))[-1] if trust.is_unknown(name)]
+    named = settings.trust[-1] if settings.trust else ()  # what ``chosen`` tells the source of
+    unknown = [name for name in named if trust.is_unknown(name)]
     if unknown:
         source = chosen["trust"]["source"]
         report.find(

@@ -133,27 +133,24 @@ def _dead_name(name: str) -> str:
     return f"{DEAD}{name}-{secrets.token_hex(4)}"
 
 
-def retire_notes(store: Store, now: float) -> None:
-    """Take notes of built wheels out of sight whose wheels are gone, as far as the system lets us.
-    Raises nothing: what is left misleads nobody."""
+def retire_notes(store: Store, wheels: Collection[str], now: float) -> None:
+    """Take notes of built wheels out of sight that lead to none of ``wheels``, the digests of those
+    that are there, as far as the system lets us. Raises nothing: what is left misleads nobody."""
     for name in SHARDS:
         with suppress(OSError), store.opened(BUILDS, name) as (shard, *_):
             for note in filter(ENTRY_NAME.fullmatch, shard.names()):
                 with suppress(OSError):
-                    if _leads_nowhere(store, shard, note, now):
+                    if _leads_nowhere(shard, note, wheels, now):
                         take_out_of_sight(shard.path / note)
 
 
-def _leads_nowhere(store: Store, shard: Directory, note: str, now: float) -> bool:
+def _leads_nowhere(shard: Directory, note: str, wheels: Collection[str], now: float) -> bool:
     with shard.subdirectory(note) as held:
         status = held.status()
+        if status.st_mtime > now - GRACE:
+            return False  # its wheel may have come since the store was looked through
         build = read_build(held, (status.st_dev, status.st_ino))
-    if status.st_mtime > now - GRACE:
-        return False  # its wheel is about to follow
-    if build is None:
-        return True
-    wheels = store.path / WHEELS / build.digest[:2]
-    return not any(entry.startswith(build.digest) for entry in os.listdir(wheels))
+    return build is None or build.digest not in wheels
 
 
 def delete_retired(store: Store, now: float) -> Deleted:

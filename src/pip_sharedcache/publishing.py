@@ -54,8 +54,9 @@ class Publishing:
             return []
         revealed: list[Entry | None] = []
         for one, outcome in zip(staged, stores.reveal(self._store, staged)):
-            if isinstance(outcome, NotPublished):
-                self._say(f"Installed without publishing: {outcome}")
+            if not isinstance(outcome, Entry):
+                if outcome is not None:
+                    self._say(f"Installed without publishing: {outcome}")
                 revealed.append(None)
                 continue
             if outcome.identity == one.entry.identity and outcome.manifest.size:

@@ -1222,6 +1222,19 @@ def _compiled(*paths: str, failed: tuple[str, ...] = ()) -> Compile:
     return compile_into
 
 
+def test_bytecode_of_the_slower_takes_no_place_from_that_of_the_faster(
+    store: Store, wheel: Path
+) -> None:
+    """It names the time of sources that lost the race, and would fit nothing."""
+    slower = _stage(store, wheel)
+    useless = stage_bytecode(store, slower.entry, TAG, "cpython-300-abcd-6", _compiled(PYC))
+    faster = _publish(store, wheel)
+    bytecode = _share_bytecode(store, faster)
+    assert reveal(store, [slower, useless]) == [faster, None]
+    assert find_bytecode(store, _digest(wheel), TAG, KEY).entry == bytecode
+    assert _bytecode_names(store, wheel) == [f"{_digest(wheel)}.{TAG}"]
+
+
 PYC = "demo/__pycache__/__init__.cpython-300.pyc"
 
 

@@ -44,7 +44,8 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 class Staged:
     """An entry that is filled but not visible: usable in this process, then to be revealed.
 
-    ``entry`` lies in its staging directory; ``what`` names it for messages.
+    ``entry`` lies in its staging directory; ``what`` names it for messages. ``source``: the wheel's
+    entry that bytecode was compiled from, and fits alone.
     """
 
     entry: Entry
@@ -53,6 +54,7 @@ class Staged:
     what: str
     find_usable: Callable[[], Entry | None]
     damaged: Container[Identity]
+    source: Identity | None = None
 
 
 def stage(
@@ -89,7 +91,7 @@ def stage_bytecode(
     and of the sources that do not compile. Raises NotPublished.
     """
     digest = entry.manifest.digest
-    return _stage(
+    staged = _stage(
         store,
         BYTECODE,
         digest,
@@ -99,6 +101,7 @@ def stage_bytecode(
         lambda: find_bytecode(store, digest, tag, interpreter, damaged).entry,
         damaged,
     )
+    return replace(staged, source=entry.identity)
 
 
 def stage_note(
@@ -162,16 +165,26 @@ def _stage(
         raise
 
 
-def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished]:
-    """Make everything in ``staged`` durable, then visible, each by one rename.
+def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished | None]:
+    """Make everything in ``staged`` durable, then visible, each by one rename, in this order.
 
     Returns for each the entry that is visible now, somebody else's if that one was faster, or why
-    there is none. One sync serves all, since syncfs(2) waits for the whole file system.
+    there is none: None for bytecode whose wheel lost that race. One sync serves all, since
+    syncfs(2) waits for the whole file system.
     """
     try:
         files = (path for one in staged for path in _files_of(one.entry))
         linker.synchronise(store.path, files)
-        return [_reveal(store, one) for one in staged]
+        outcomes: list[Entry | NotPublished | None] = []
+        lost: set[Identity] = set()
+        for one in staged:
+            # It names the time of sources that nobody will have, and may not take the place of
+            # what the faster one compiled.
+            outcome = None if one.source in lost else _reveal(store, one)
+            if not isinstance(outcome, Entry) or outcome.identity != one.entry.identity:
+                lost.add(one.entry.identity)
+            outcomes.append(outcome)
+        return outcomes
     except OSError as error:
         failure = NotPublished(f"{store.path} cannot keep what was published: {reason(error)}")
         return [failure for _ in staged]
@@ -190,6 +203,7 @@ def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
     (outcome,) = reveal(store, [stage(store, path, filename, digest)])
     if isinstance(outcome, NotPublished):
         raise outcome
+    assert outcome is not None  # it is no bytecode
     return outcome
 
 

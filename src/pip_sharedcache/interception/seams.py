@@ -134,14 +134,18 @@ INSTALL_ALL = Seam(
     ("requirements",),
     importers=("pip._internal.commands.install",),
 )
-#: What pip's loop hands on to each requirement's installation.
-HOW_TO_INSTALL = (
-    *("root", "home", "prefix", "warn_script_location", "use_user_site", "pycompile"),
-    "script_executable",
-)
 INSTALL_ONE = Seam(
-    "pip._internal.req.req_install", "InstallRequirement.install", HOW_TO_INSTALL[:-1]
+    "pip._internal.req.req_install",
+    "InstallRequirement.install",
+    ("root", "home", "prefix", "warn_script_location", "use_user_site", "pycompile"),
 )
+#: Where an installation goes. SCHEME_KEYS are the attributes of what it returns.
+SCHEME = Seam(
+    "pip._internal.locations",
+    "get_scheme",
+    ("dist_name", "user", "home", "root", "isolated", "prefix"),
+)
+SCHEME_KEYS = ("platlib", "purelib", "headers", "scripts", "data")
 INSTALL_WHEEL = Seam(
     _WHEEL,
     "install_wheel",
@@ -175,6 +179,7 @@ INSTALL_SEAMS = (
     ENTRY_POINTS,
     INSTALL_ALL,
     INSTALL_ONE,
+    SCHEME,
     INSTALL_WHEEL,
     PARSE_WHEEL,
     NEW_FILE,
@@ -210,6 +215,24 @@ def check(seams: tuple[Seam, ...] = INSTALL_SEAMS) -> None:
     for seam in seams:
         if problem := seam.problem():
             raise SeamMissing(problem)
+
+
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def handed_on(bound: Keywords, seam: Seam) -> Keywords | None:
+    """Of the arguments ``bound`` by name, those that the method ``seam`` takes, too: what pip's
+    loop hands on to each requirement. None where the method needs others besides."""
+    function = seam.find()
+    if function is None:
+        return None
+    handed: Keywords = {}
+    for name, parameter in list(_signature(function).parameters.items())[1:]:
+        if name in bound:
+            handed[name] = bound[name]
+        elif parameter.default is parameter.empty and parameter.kind not in _ANY_NUMBER:
+            return None
+    return handed
 
 
 def wrap(seam: Seam, wrapper: Wrapper) -> None:

@@ -95,7 +95,10 @@ class Swap:
         if any(getattr(requirement, "should_reinstall", True) for requirement in requirements):
             # What is removed for one may be what another one brings: strictly in pip's order.
             return install(*args, **kw)
-        how = {name: bound[name] for name in seams.HOW_TO_INSTALL if name in bound}
+        how = seams.handed_on(bound, seams.INSTALL_ONE)
+        if how is None:
+            logger.debug("One after another: this pip's requirements need to be told more")
+            return install(*args, **kw)
         before, self._together = self._together, Together(session, requirements, how)
         failed = True
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +28,7 @@ from support.wheels import Content, make_wheel
 pytestmark = [pytest.mark.pips, needs(linux)]
 
 NUMBER = 6
-PIPS = ("23.0.1", "24.0", "25.1.1", NEWEST_PIP)
+PIPS = ("23.0.1", "23.2.1", "24.0", "24.3.1", "25.0.1", "25.1.1", "25.3", NEWEST_PIP)
 SIDE_BY_SIDE = "distributions are installed side by side"
 
 
@@ -107,11 +109,49 @@ def test_distributions_side_by_side_give_pips_tree(place: Place) -> None:
         done = place.run(environment, "-vv", "all")
         assert done.returncode == 0, done.stderr
         assert f"{NUMBER + 1} {SIDE_BY_SIDE}" in done.stdout
+        assert f"{NUMBER + 1} of them were" in done.stdout  # and by no other
         assert f"Shared store: {found} of {NUMBER + 1} distributions" in done.stdout
         assert "Successfully installed all-1.0 part0-1.0" in done.stdout
         _check(place, environment, expected)
     assert len(visible_entries(place.store)) == NUMBER + 1
     assert len(visible_entries(place.store, "bytecode")) == NUMBER + 1
+
+
+def test_the_last_one_wins_where_two_names_in_wheels_lead_to_one_path(place: Place) -> None:
+    """lib and lib64, headers and data, the bytecode that one ships of what another one brings."""
+    environment = place.environment()
+    python = environment.site_packages.parent.name
+    library = f"lib64/{python}/site-packages"
+    assert os.path.samefile(environment.prefix / library, environment.site_packages)
+    cached = importlib.util.cache_from_source("same/shipped.py").replace(
+        sys.implementation.cache_tag or "",
+        "cpython-" + python.replace("python", "").replace(".", ""),
+    )
+    same = {
+        "aaa": {"same/__init__.py": "", "same/lib.py": "A = 1\n", "aaa-1.0.data/headers/a.h": "A"},
+        "bbb": {f"bbb-1.0.data/data/{library}/same/lib.py": "B = 1\n", cached: b"not bytecode"},
+        "ccc": {
+            "same/shipped.py": "C = 1\n",
+            f"ccc-1.0.data/data/include/site/{python}/aaa/a.h": "C",
+        },
+    }
+    for name, files in same.items():
+        make_wheel(place.wheels, name, files={**_package(name), **files})
+    orders = (("aaa", "bbb", "ccc"), ("ccc", "bbb", "aaa"))
+    for order in orders:
+        for name, needed in zip(order, order[1:]):  # pip installs what is needed first
+            make_wheel(
+                place.wheels, name, files={**_package(name), **same[name]}, requires=[needed]
+            )
+        make_wheel(place.wheels, order[-1], files={**_package(order[-1]), **same[order[-1]]})
+        wanted = (*order, *(f"part{number}" for number in range(NUMBER)))
+        expected = place.plain_tree(*wanted)
+        for _ in range(2):
+            environment = place.environment()
+            done = place.run(environment, "-vv", *wanted)
+            assert done.returncode == 0, done.stderr
+            assert f"{NUMBER} {SIDE_BY_SIDE}" in done.stdout
+            _check(place, environment, expected)
 
 
 def test_one_process_is_enough_if_one_says_so(place: Place) -> None:

@@ -61,7 +61,7 @@ INSIDE = {
         "__init__",
     ),
     "interception": (
-        *("seams", "configuration", "hooks", "guards", "downloads", "builds", "together"),
+        *("seams", "configuration", "hooks", "guards", "downloads", "builds", "claims", "together"),
         *("swap", "run"),
         "__init__",
     ),

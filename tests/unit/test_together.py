@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib
+import importlib.util
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,42 @@ import pytest
 from pip_sharedcache.config import Settings
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import seams, together
+from pip_sharedcache.interception.claims import Claims
 from pip_sharedcache.interception.downloads import Downloads
 from pip_sharedcache.linker import show
 from pip_sharedcache.model import LinkMode, Origin, Report
 from support.probes import linux, needs
 from support.wheels import make_wheel
+
+
+def _apart(scheme: dict[str, str], *distributions: list[str]) -> list[bool]:
+    """Which of ``distributions``, given by their files, meet none of the others."""
+    claims = Claims(lambda name: {**scheme, "headers": f"{scheme['headers']}/{name}"})
+    for number, files in enumerate(distributions):
+        scripts = [file[1:] for file in files if file.startswith("!")]
+        names = [file for file in files if not file.startswith("!")]
+        claims.add(number, f"d{number}", [f"d{number}-1.dist-info/METADATA", *names], scripts)
+    return [claims.apart(number) for number in range(len(distributions))]
+
+
+@pytest.fixture
+def scheme(tmp_path: Path) -> dict[str, str]:
+    """That of an environment whose lib64 is a link to lib."""
+    library = tmp_path / "lib" / "python3.11" / "site-packages"
+    library.mkdir(parents=True)
+    (tmp_path / "lib64").symlink_to("lib")
+    (library / "real").mkdir()
+    (library / "link").symlink_to("real")
+    return {
+        "purelib": str(library),
+        "platlib": str(tmp_path / "lib64" / "python3.11" / "site-packages"),
+        "scripts": str(tmp_path / "bin"),
+        "headers": str(tmp_path / "include" / "site" / "python3.11"),
+        "data": str(tmp_path),
+    }
+
+
+_CACHED = importlib.util.cache_from_source("demo/a.py")
 
 
 @pytest.mark.parametrize(
@@ -30,12 +63,26 @@ from support.wheels import make_wheel
         ("demo/a.py", "x-1.data/purelib/demo/a.py"),
         ("x-1.data/platlib/demo/a.py", "y-2.data/purelib/demo/a.py"),
         ("x-1.data/scripts/run", "y-2.data/scripts/run"),
+        ("x-1.data/scripts/run", "y-2.data/data/bin/run"),
+        ("!run", "y-2.data/scripts/run"),
+        ("!run", "!run"),
         ("x-1.data/data/share/a", "y-2.data/data/share/a"),
+        ("x-1.data/data/share/a", "y-2.data/data/./share//a"),
         ("demo/a.py", "x-1.data/data/lib/python3.11/site-packages/demo/a.py"),
+        ("demo/a.py", "x-1.data/data/lib64/python3.11/site-packages/demo/a.py"),
+        ("x-1.data/headers/a.h", "y-2.data/data/include/site/python3.11/d0/a.h"),
+        ("real/a.py", "link/a.py"),
+        ("demo/a.py", _CACHED),
+        ("demo/a.py", "demo/a.py/b.py"),
+        ("demo", "demo/sub/a.py"),
+        ("x-1.data/data/bin", "!run"),
+        ("demo/a.py", "d0-1.dist-info/more"),
     ],
 )
-def test_what_may_end_at_the_same_path_is_the_same_claim(one: str, other: str) -> None:
-    assert together._claim(one) == together._claim(other)
+def test_what_meets_at_a_path_is_not_installed_side_by_side(
+    one: str, other: str, scheme: dict[str, str]
+) -> None:
+    assert _apart(scheme, [one], [other], ["own/a.py"]) == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -44,15 +91,34 @@ def test_what_may_end_at_the_same_path_is_the_same_claim(one: str, other: str) -
         ("demo/a.py", "demo/b.py"),
         ("x-1.data/scripts/run", "run"),
         ("x-1.data/headers/a.h", "x-1.data/scripts/a.h"),
-        ("x-1.dist-info/METADATA", "y-1.dist-info/METADATA"),
+        ("x-1.data/headers/a.h", "x-1.data/headers/a.h"),
+        (_CACHED, _CACHED.replace("a.c", "b.c")),
+        ("x-1.data/unknown/a", "x-1.data/unknown/a"),
     ],
 )
-def test_what_ends_elsewhere_is_another_claim(one: str, other: str) -> None:
-    assert together._claim(one) != together._claim(other)
+def test_what_ends_elsewhere_is_installed_side_by_side(
+    one: str, other: str, scheme: dict[str, str]
+) -> None:
+    assert _apart(scheme, [one], [other]) == [True, True]
 
 
-def test_a_generated_script_claims_what_a_script_in_the_wheel_does() -> None:
-    assert together._claim("x-1.data/scripts/run") == "scripts:run"
+def test_what_a_wheel_brings_twice_meets_no_other(scheme: dict[str, str]) -> None:
+    assert _apart(scheme, ["demo/a.py", _CACHED, "!run", "x-1.data/scripts/run"], ["b.py"]) == [
+        True,
+        True,
+    ]
+
+
+def test_where_libraries_differ_a_wheel_may_end_in_either(
+    scheme: dict[str, str], tmp_path: Path
+) -> None:
+    """Only its metadata says in which one."""
+    scheme["platlib"] = str(tmp_path / "other")
+    assert _apart(scheme, ["a.py"], ["x-1.data/platlib/a.py"], ["x-1.data/purelib/a.py"]) == [
+        False,
+        False,
+        False,
+    ]
 
 
 def test_what_a_copy_logs_is_kept_as_text_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,7 +206,7 @@ class Requirement:
 
 
 def _scripts(requirement: Requirement) -> list[str]:
-    return [f"scripts:{name}" for name in requirement.scripts]
+    return list(requirement.scripts)
 
 
 @pytest.fixture
@@ -217,6 +283,7 @@ def test_distributions_that_share_nothing_are_all_given_to_copies(loop: Loop, gi
     assert sorted(given()) == ["one", "three", "two"]
 
 
+_PYTHON = "python{}.{}".format(*sys.version_info)
 SHARED = {
     "the same file": ("both/a.py", "both/a.py"),
     "a file and purelib": ("both/a.py", "two-1.0.data/purelib/both/a.py"),
@@ -224,10 +291,13 @@ SHARED = {
     "purelib and platlib": ("one-1.0.data/purelib/a.py", "two-1.0.data/platlib/a.py"),
     "the same script": ("one-1.0.data/scripts/run", "two-1.0.data/scripts/run"),
     "the same data": ("one-1.0.data/data/share/a", "two-1.0.data/data/share/a"),
-    "the same header": ("one-1.0.data/headers/a.h", "two-1.0.data/headers/a.h"),
+    "a header and data": (
+        "one-1.0.data/headers/a.h",
+        f"two-1.0.data/data/include/site/{_PYTHON}/one/a.h",
+    ),
     "a file and data in the library": (
         "both/a.py",
-        "two-1.0.data/data/lib/python3.11/site-packages/both/a.py",
+        f"two-1.0.data/data/lib/{_PYTHON}/site-packages/both/a.py",
     ),
 }
 
@@ -328,7 +398,7 @@ def test_generated_scripts_are_those_of_pip(loop: Loop) -> None:
     text = "[console_scripts]\nrun = a:b\n[gui_scripts]\nshow = a:b\n[other]\nnone = a:b\n"
     wheel = make_wheel(loop.base / "wheels", entry_points=text)
     scripts = Downloads().scripts_of(Requirement("demo", wheel))
-    assert sorted(scripts) == ["scripts:run", "scripts:show"]
+    assert sorted(scripts) == ["run", "show"]
 
 
 def test_what_takes_longest_is_begun_first(loop: Loop, given: Given) -> None:

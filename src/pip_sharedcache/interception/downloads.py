@@ -320,7 +320,7 @@ class Downloads:
         """Names for the scripts that pip generates for a requirement whose wheel is there."""
         path = Path(requirement.local_file_path)
         entries = self._distribution(path, path.name).iter_entry_points()
-        return [f"scripts:{entry.name}" for entry in entries if entry.group.endswith("_scripts")]
+        return [entry.name for entry in entries if entry.group.endswith("_scripts")]
 
 
 def _digests(requirement: Any, link: Any) -> tuple[Digest, ...]:

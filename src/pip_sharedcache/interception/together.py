@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pip_sharedcache.install import Session
+from pip_sharedcache.interception import seams
+from pip_sharedcache.interception.claims import Claims, Scheme
 from pip_sharedcache.linker import Placement
 from pip_sharedcache.model import Report
 from pip_sharedcache.processes import Crew
@@ -79,27 +80,26 @@ class Together:
     def start(self, size: int, entry_points: Callable[[Any], Iterable[str]]) -> None:
         """Start up to ``size`` copies, if there is enough to do; ``entry_points`` are the names
         of the scripts that pip generates for a requirement."""
-        claims: Counter[str] = Counter()
-        wanted: dict[int, list[str]] = {}
+        claims = Claims(self._scheme_of)
         weights: dict[int, int] = {}
         for number, requirement in enumerate(self._requirements):
             path = str(getattr(requirement, "local_file_path", None) or "")
             names = self._session.names_in(path) if path else None
             if names is None:
                 continue
-            wanted[number], whole = [_claim(name) for name in names], True
+            scripts, whole = [], True
             try:
-                wanted[number] += entry_points(requirement)
+                scripts = list(entry_points(requirement))
             except Exception:
                 # Whatever is odd about it, the pip that comes to it says so.
                 logger.debug("Scripts of %s are not known", path, exc_info=True)
                 whole = False
-            claims.update(wanted[number])
+            claims.add(number, str(requirement.name), names, scripts)
             if whole and self._session.origins.knows(path):
                 unpacked = self._session.served(path) is not None
                 more = 0 if unpacked else os.path.getsize(path) // _BYTES_A_FILE
                 weights[number] = len(names) + more
-        order = [n for n in weights if not any(claims[claim] > 1 for claim in wanted[n])]
+        order = [number for number in weights if claims.apart(number)]
         order.sort(key=lambda number: weights[number], reverse=True)
         if min(size, len(order)) < 2 or sum(weights[number] for number in order) < _WORTH_IT:
             return
@@ -107,6 +107,20 @@ class Together:
         if self._crew is not None:
             logger.debug("%s distributions are installed side by side", len(order))
             self._numbers = {str(self._requirements[number].name): number for number in order}
+
+    def _scheme_of(self, name: str) -> Scheme:
+        """Where pip puts the distribution ``name``."""
+        get_scheme, how = seams.SCHEME.find(), self._how
+        assert get_scheme is not None  # it is a seam
+        scheme = get_scheme(
+            name,
+            user=bool(how.get("use_user_site")),
+            home=how.get("home"),
+            root=how.get("root"),
+            isolated=any(getattr(one, "isolated", False) for one in self._requirements),
+            prefix=how.get("prefix"),
+        )
+        return {key: str(getattr(scheme, key)) for key in seams.SCHEME_KEYS}
 
     def take(self, name: str) -> bool:
         """Whether a copy has installed ``name``; what it logged is logged now."""
@@ -144,6 +158,7 @@ class Together:
                     self._session.linker.refusals.update(shown.refusals)
                     self._relay(shown.records)
                 lost = self._crew.lost() & self._accepted
+                logger.debug("%s of them were", len(self._accepted - lost))
             finally:
                 self._crew.end()
                 self._crew = None
@@ -225,17 +240,3 @@ class _Log(logging.Handler):
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger().handlers = self._before
-
-
-def _claim(name: str) -> str:
-    """The same text for names in wheels that may end at the same path."""
-    top, _, rest = name.partition("/")
-    if not top.endswith(".data"):
-        return name
-    key, _, rest = rest.partition("/")
-    if key in ("purelib", "platlib"):
-        return rest
-    if key == "data" and rest.startswith("bin/"):
-        key, rest = "scripts", rest[len("bin/") :]
-    # A path below the prefix that leads into a library directory after all.
-    return rest.rpartition("/site-packages/")[2] if key == "data" else f"{key}:{rest}"

@@ -54,6 +54,12 @@ class NotWritable(NotPublished):
     code = "not-writable"
 
 
+class NoRoom(NotPublished):
+    """The store's disk is full, or a quota on it used up."""
+
+    code = "no-room"
+
+
 class PipMissing(SharedCacheError):
     """The interpreter has no pip to run. Exit status 2."""
 

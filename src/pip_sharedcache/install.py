@@ -245,6 +245,10 @@ class Session:
     def _stage(self, stage: Callable[[], Staged], otherwise: str) -> Entry | None:
         return self._publishing.add(stage, otherwise, self.report)
 
+    def takes_last_room(self, device: int) -> bool:
+        """Whether what is staged on the file system ``device`` (st_dev) takes all room there."""
+        return self._publishing.takes_last_room(device)
+
     def give_up_publishing(self, device: int) -> bool:
         """The file system ``device`` (st_dev) is full: let go of what was staged there, and stage
         nothing more in this run. Whether that gave room."""

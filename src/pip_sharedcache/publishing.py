@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from pip_sharedcache import linker
 from pip_sharedcache import store as stores
-from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel
+from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel
 from pip_sharedcache.model import Entry, Report
 from pip_sharedcache.repair import Repairs
 from pip_sharedcache.store import Staged, Store
@@ -27,6 +28,7 @@ class Publishing:
         self._at_once = at_once
         self._staged: list[Staged] = []
         self._given_up = False
+        self._full = False
 
     def add(self, stage: Callable[[], Staged], otherwise: str, report: Report) -> Entry | None:
         """The entry that ``stage`` stages; None where that cannot be, which is said: ``otherwise``
@@ -41,6 +43,7 @@ class Publishing:
             logger.debug("%s: %s", otherwise, error)
             report.read_only = True
         except NotPublished as error:
+            self._full = self._full or isinstance(error, NoRoom)
             self._say(f"{otherwise}: {error}")
         else:
             self._staged.append(staged)
@@ -65,13 +68,21 @@ class Publishing:
             revealed.append(outcome)
         return revealed
 
+    def takes_last_room(self, device: int) -> bool:
+        """Whether the file system ``device`` (st_dev) was too full for an entry, so that what is
+        staged there takes room that something else needs."""
+        return self._full and not self._given_up and self._is_on(device)
+
     def give_up(self, device: int) -> bool:
         """The file system ``device`` (st_dev) is full: delete what is staged there, and stage
         nothing more in this run. Whether there was anything."""
-        here = any(one.entry.identity[0] == device for one in self._staged)
-        if self._store is None or not here:
+        if self._store is None or self._given_up or not self._is_on(device):
             return False
         staged, self._staged, self._given_up = self._staged, [], True
         stores.discard(staged)
-        self._say(f"Installed without publishing: {self._store.path} has no room left")
-        return True
+        if staged:
+            self._say(f"Installed without publishing: {self._store.path} has no room left")
+        return bool(staged)
+
+    def _is_on(self, device: int) -> bool:
+        return self._store is not None and linker.device_of(str(self._store.path)) == device

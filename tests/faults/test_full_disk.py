@@ -308,6 +308,44 @@ def test_what_copies_have_staged_makes_room_for_the_environment(
     assert said.endswith(f"Installed without publishing: {store} has no room left")
 
 
+@pytest.mark.filesystem
+@needs(tmpfs, loop_mounts)
+@pytest.mark.parametrize("free", [10, 11, 13], ids=lambda free: f"{free}MB")
+def test_bytecode_that_does_not_fit_the_store_takes_no_room_from_the_environment(
+    free: int, small_disk: Path, tmp_path: Path
+) -> None:
+    """code takes 2 MB as a wheel, 6 MB unpacked, and 5 MB compiled; in the store it stops at the
+    bytecode, before anything is placed. Two processes come to that side by side."""
+    noise = random.Random(9)
+    words = "\n".join(f'"{noise.randbytes(500).hex()}"' for _ in range(100))
+    for name in ("code", "more"):
+        files = {f"{name}/m{n}.py": f"X = [\n{n}\n]\nTEXT = (\n{words})\n" for n in range(30)}
+        many = {f"{name}/{n}.txt": str(n) for n in range(200)}
+        make_wheel(tmp_path / "code", name, "1.0", files={**files, **many})
+    one = make_environment(small_disk / "environment")
+    store = small_disk / "store"
+    store.mkdir()
+    env = {**_settings(tmp_path / "code", store), "PIP_SHAREDCACHE_PROCESSES": "2"}
+    for names in (["code"], ["code", "more"]):
+        run_as(None, one.plain("install", *names), env=env, check=True)
+        expected = snapshot(one.prefix)
+        used = sum(path.lstat().st_blocks * 512 for path in one.prefix.rglob("*"))
+        run_as(None, one.plain("uninstall", "-y", *names), env=env, check=True)
+        used -= sum(path.lstat().st_blocks * 512 for path in one.prefix.rglob("*"))
+        assert used < free * len(names) * MEGABYTE
+        _fill(small_disk, free=free * len(names) * MEGABYTE)
+
+        result = run_as(None, one.command("install", *names), env=env)
+
+        assert result.returncode == 0, result.stderr
+        assert differences(expected, snapshot(one.prefix)) == []
+        assert not leftovers(store)
+        assert not faults_of_store(store)
+        assert _naming(store, result.stderr)
+        run_as(None, one.plain("uninstall", "-y", *names), env=env, check=True)
+        (small_disk / "ballast").unlink()
+
+
 # -- the environment's disk
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import importlib.util
 import json
 import marshal
 import os
 import py_compile
+import resource
 import struct
 import subprocess
 import sys
@@ -359,6 +362,63 @@ def test_the_worker_writes_a_line_for_what_it_tried(
         p.relative_to(tmp_path / "target").as_posix() for p in tmp_path.rglob("target/**/*.pyc")
     }
     assert made == {bytecode.compiled_path(path) for path in GOOD}
+
+
+def _allow_4096_bytes_a_file() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+def test_the_worker_ends_where_a_file_was_written_in_part(tmp_path: Path) -> None:
+    """As on a full disk: importlib makes one write(2), and a short one is no error."""
+    long = (
+        b"X = [\n"
+        + b"".join(b"'a string of its own, number %d',\n" % n for n in range(500))
+        + b"]\n"
+    )
+    entry = _entry(tmp_path / "entry", {"a.py": b"X = 1\n", "b.py": long, "c.py": b"X = 1\n"})
+    job = {
+        "source": str(entry.path / "files"),
+        "target": str(tmp_path / "target"),
+        "paths": ["a.py", "b.py", "c.py"],
+    }
+    lines = _work(job, preexec_fn=_allow_4096_bytes_a_file)
+    assert lines == [["a.py", True], [None, errno.ENOSPC]]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_bytecode_is_not_shared_from_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    entry = _entry(tmp_path / "entry", {f"m{n}.py": b"X = 1\n" for n in range(20)})
+    if beside:
+        monkeypatch.setattr(sys, "warnoptions", ["ignore"])  # one process more is started for it
+        popen = functools.partial(subprocess.Popen, preexec_fn=_allow_no_bytes)
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        with pytest.raises(OSError) as raised:
+            bytecode.compile_all(entry, tmp_path / "target")
+    else:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
+        try:
+            with pytest.raises(OSError) as raised:
+                bytecode.compile_all(entry, tmp_path / "target")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.errno == errno.ENOSPC
+
+
+def _allow_no_bytes() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
+
+
+def test_what_python_warns_of_is_not_shown(tmp_path: Path) -> None:
+    """pip compiles without a word, too."""
+    entry = _entry(tmp_path / "entry", {"a.py": b"X = '\\d' is 5\n"})
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        made, _ = bytecode.compile_all(entry, tmp_path / "target")
+    assert made
+    assert seen == []
 
 
 def test_the_worker_with_nothing_to_do_writes_nothing(tmp_path: Path) -> None:

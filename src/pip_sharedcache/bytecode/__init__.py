@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
     """Compile every source of ``entry`` into the directory ``target``.
 
     Returns the paths of the bytecode below ``target``, and those of the sources that do not
-    compile. Sources that could not be tried are in neither.
+    compile. Sources that could not be tried are in neither. Raises OSError where the disk is full.
     """
     sources = [file for file in entry.manifest.files if file.path.endswith(".py")]
     # Large ones first, dealt out in turn: the processes end together.
@@ -74,10 +75,12 @@ def compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
 
 def _compile_here(paths: Sequence[str], source: Path, target: Path) -> list[tuple[str, bool]]:
     results = []
-    for path in paths:
-        good = compile_source(str(source), str(target), path)
-        if good is not None:
-            results.append((path, good))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as pip compiles, and our workers
+        for path in paths:
+            good = compile_source(str(source), str(target), path)
+            if good is not None:
+                results.append((path, good))
     return results
 
 
@@ -86,9 +89,16 @@ def _compile_beside(
 ) -> list[tuple[str, bool]]:
     processes = [_start(paths[number::workers], source, target) for number in range(workers)]
     results = []
+    full = 0
     for process in processes:
         output, _ = process.communicate()
-        results += [(path, good) for path, good in map(json.loads, output.splitlines())]
+        for path, good in map(json.loads, output.splitlines()):
+            if path is None:
+                full = good
+            else:
+                results.append((path, good))
+    if full:
+        raise OSError(full, os.strerror(full), str(target))
     return results
 
 

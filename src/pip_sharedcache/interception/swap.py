@@ -32,6 +32,11 @@ class _WheelDamaged(Exception):
     """A file of an entry is damaged, and so is the wheel that it could be taken from."""
 
 
+class _NoRoom(Exception):
+    """The environment's disk has no room for bytecode, but might have: pip would have said
+    nothing, and gone on without."""
+
+
 class Swap:
     """The wrappers, and what they know of the one installation under way."""
 
@@ -43,6 +48,7 @@ class Swap:
         self._builds = Builds(self._downloads)
         self._together: Together | None = None
         self._compiles = True
+        self._device = 0
 
     def put_in(self) -> None:
         """Wrap every seam, in the module that looks it up when pip installs."""
@@ -133,8 +139,9 @@ class Swap:
             if (served := session.served(bound["wheel_path"])) is not None:
                 # Another directory lies there by now: what is in it was checked by nobody.
                 bound["wheel_path"] = self._downloads.replace_damaged(session, served)
-            return install(**bound)
+            return self._install_by_pip(session, install, bound)
         self._compiles = bool(bound.get("pycompile", True))
+        self._device = linker.device_of(bound["scheme"].purelib)
         try:
             result = install(**bound)
             if placement.undone:
@@ -145,25 +152,37 @@ class Swap:
             placement.undo()
             # Garbage collection may take a wheel between our look at it and pip's.
             taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
-            full = self._make_room(session, placement, error)
-            if not (taken or full or isinstance(error, _WheelDamaged)):
+            damaged, full = isinstance(error, _WheelDamaged), isinstance(error, _NoRoom)
+            if full or _is_full(error):
+                full |= self._make_room(session, self._device)
+            if not (taken or damaged or full):
                 raise
             if together is not None and together.is_copy:
                 raise
         finally:
             self.placement = None
-        if full or session.served(bound["wheel_path"]) is None:
-            return install(**bound)  # what was staged of it is lost; pip's own download is there
-        # Only now, with nothing of it left: pip downloads it and does it all itself.
-        replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
-        return install(**{**bound, "wheel_path": replace(session, placement.entry)})
+        if (taken or damaged) and session.served(bound["wheel_path"]) is not None:
+            # Only now, with nothing of it left: pip downloads it and does it all itself.
+            replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
+            bound["wheel_path"] = replace(session, placement.entry)
+        return self._install_by_pip(session, install, bound)
 
-    def _make_room(self, session: Session, placement: Placement, error: BaseException) -> bool:
-        """Whether ``error`` says that the environment's disk is full, and it is less so now that
+    def _install_by_pip(self, session: Session, install: Original, bound: Keywords) -> Any:
+        """Nothing of this wheel is for the store, but what others have staged may lie in the
+        way."""
+        device = linker.device_of(bound["scheme"].purelib)
+        if session.takes_last_room(device):
+            self._make_room(session, device)
+        try:
+            return install(**bound)
+        except OSError as error:
+            if not (_is_full(error) and self._make_room(session, device)):
+                raise
+        return install(**bound)
+
+    def _make_room(self, session: Session, device: int) -> bool:
+        """The environment's disk ``device`` (st_dev) is full. Whether it is less so now that
         nothing is published any more: pip alone may fit."""
-        if not (isinstance(error, OSError) and error.errno in linker.NO_ROOM):
-            return False
-        device = placement.device
         freed = session.give_up_publishing(device)
         if self._together is not None:
             freed |= self._together.give_up_publishing(device)
@@ -185,12 +204,16 @@ class Swap:
             return staged, metadata
         if self._compiles:
             self.session.provide_bytecode(placement)
+            if self.session.takes_last_room(self._device):
+                raise _NoRoom
         left = placement.take_over(archive.namelist(), compiles=self._compiles)
         archive.namelist = lambda: left  # what pip's loop goes through
         return staged, metadata
 
     def _restore(self, session: Session, placement: Placement) -> None:
         """Do by pip's own means what could not be placed."""
+        if any(_is_full(error) for _, error in placement.undone):
+            raise _NoRoom
         module = vars(sys.modules[seams.SAVE_FILE.module])
         self.placement = None  # pip's own code is not to ask us again
         damaged = [(job, error) for job, error in placement.undone if placement.is_of_wheel(job)]
@@ -278,3 +301,7 @@ class Swap:
         for all distributions at once where that may be."""
         if self.placement is None:
             fsync(descriptor)
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in linker.NO_ROOM

@@ -22,6 +22,7 @@ from pip_sharedcache.linker.machine import (
     alive,
     can_fork,
     cpus,
+    device_of,
     time_there,
     unloadable_because,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "can_fork",
     "cpus",
     "create_file",
+    "device_of",
     "drop_access_lists",
     "finish_file",
     "make_directory",

@@ -68,6 +68,19 @@ def unloadable_because(path: Path | str) -> str:
     return ""
 
 
+def device_of(path: str) -> int:
+    """The file system (st_dev) in which ``path`` lies, or would if it were made; 0 where that
+    cannot be told."""
+    while True:
+        try:
+            return os.stat(path).st_dev
+        except OSError:
+            above = os.path.dirname(path)
+            if above == path:
+                return 0
+            path = above
+
+
 def time_there(directory: Path) -> float:
     """The time now, in seconds since the epoch, by the clock that the times of files in
     ``directory`` come from: a file server's, or another host's, may be hours away from ours. By our

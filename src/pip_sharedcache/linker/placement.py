@@ -91,14 +91,6 @@ class Placement:
         """Whether pip sees the distribution."""
         return self._information.revealed
 
-    @property
-    def device(self) -> int:
-        """The file system (st_dev) that takes it; 0 before the first file."""
-        library = self._information.library
-        while library and not os.path.isdir(library):  # it could not be made
-            library = os.path.dirname(library)
-        return os.stat(library).st_dev if library else 0
-
     def destination(self, record_path: str, path: str) -> str:
         """Where the file ``record_path`` of the wheel goes that pip would save at ``path``."""
         prefix = self.info_directory + "/"

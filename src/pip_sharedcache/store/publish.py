@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pip_sharedcache import linker, trust, wheel
-from pip_sharedcache.errors import NotPublished, NotWritable, UnusualWheel, reason
+from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest, StoredFile
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
@@ -63,7 +63,8 @@ def stage(
     """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
 
     Entries of an identity in ``damaged`` do not stand in its way: one's own is replaced, another's
-    gone around. Raises NotPublished (the store cannot take it) or UnusualWheel.
+    gone around. Raises NotPublished (the store cannot take it; NoRoom: for want of room) or
+    UnusualWheel.
     """
     return _stage(
         store,
@@ -144,7 +145,7 @@ def _stage(
         linker.make_directory(staging, 0o700)
         in_use.add(staging.name)
     except OSError as error:
-        kind = NotWritable if error.errno in _READ_ONLY else NotPublished
+        kind = NotWritable if error.errno in _READ_ONLY else _kind(error)
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
     try:
         # Who owns the shard may put a link to elsewhere in place of the name.
@@ -159,10 +160,14 @@ def _stage(
         return Staged(entry, area, name, what, find_usable, damaged)
     except OSError as error:
         _discard(staging)
-        raise NotPublished(f"{store.path} cannot take {what}: {reason(error)}") from error
+        raise _kind(error)(f"{store.path} cannot take {what}: {reason(error)}") from error
     except BaseException:
         _discard(staging)
         raise
+
+
+def _kind(error: OSError) -> type[NotPublished]:
+    return NoRoom if error.errno in linker.NO_ROOM else NotPublished
 
 
 def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished | None]:

@@ -30,7 +30,25 @@ _LENGTH = struct.Struct("=Q")
 _MOST_PIECES = 65536 // _NUMBER.size  # what a pipe holds at the least (pipe(7))
 #: In place of a piece's number: no pieces are left; this is the answer to a question.
 _IDLE, _ANSWER = -1, -2
+_ABANDON = getattr(signal, "SIGUSR1", 0)  # not on Windows, which has no fork
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class Abandoned(BaseException):
+    """Raised in a copy's work when nobody wants it any more. No Exception, since it is to undo
+    what was begun, as Ctrl-C does, and not to be taken for a failure of that."""
+
+
+class _Piece:
+    """In a copy: what the signal that breaks off its work does."""
+
+    under_way = False
+
+    @classmethod
+    def abandon(cls, *_: object) -> None:
+        if cls.under_way:
+            cls.under_way = False  # once: what undoes the work is not broken off
+            raise Abandoned
 
 
 @dataclass
@@ -92,16 +110,20 @@ class Crew:
     def _add(self, work: Callable[[int], Any], answer: Callable[[Any], Any]) -> None:
         parent = os.getpid()
         ends: list[int] = []
+        # Held back until the copy knows what to do about it: by itself it ends a process.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {_ABANDON})
         try:
             ends += os.pipe()
             ends += os.pipe()
             process = os.fork()
         except OSError:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             for end in ends:
                 os.close(end)
             raise
         orders, orders_end, replies, replies_end = ends
         if process:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(orders)
             os.close(replies_end)
             self._members.append(_Member(process, orders_end, replies))
@@ -111,6 +133,8 @@ class Crew:
             _die_with(parent)
             # Ctrl-C reaches the whole terminal: the process that started us decides what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(_ABANDON, _Piece.abandon)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {_ABANDON})
             gc.freeze()  # else the collector would touch, and so copy, every page of it
             for end in (orders_end, replies, *(fd for m in self._members for fd in m.ends())):
                 os.close(end)
@@ -129,6 +153,15 @@ class Crew:
         """Let no more pieces be begun."""
         while self._queue >= 0 and os.read(self._queue, 1 << 16):
             pass
+
+    def abandon(self) -> None:
+        """Let no more pieces be begun, and break off those that are under way: Abandoned is raised
+        in them. They count as not done."""
+        self.stop()
+        for member in self._present():
+            if member.busy:
+                with suppress(ProcessLookupError):  # it has ended, and nobody is to wait for it
+                    os.kill(member.process, _ABANDON)
 
     def ask(self, question: Any) -> list[Any]:
         """The answers of all copies to ``question``, when they have done all pieces."""
@@ -252,7 +285,13 @@ def _serve(
     # Reads of one size from a pipe that holds only such pieces: each gets a whole one.
     while piece := os.read(queue, _NUMBER.size):
         (number,) = _NUMBER.unpack(piece)
-        _send(replies, (number, work(number)))
+        try:
+            _Piece.under_way = True
+            value = work(number)
+        except Abandoned:
+            value = None
+        _Piece.under_way = False
+        _send(replies, (number, value))
     _send(replies, (_IDLE, None))
     while (question := _read(orders)) is not None:
         _send(replies, (_ANSWER, answer(question)))

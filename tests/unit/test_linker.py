@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import ctypes
 import errno
+import functools
 import importlib.util
 import json
 import os
@@ -1810,6 +1811,29 @@ def test_what_was_done_before_an_error_is_known(shelf: Shelf, mode: LinkMode) ->
         _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
     assert _open_descriptors() == before
     assert outcome.created == [job.destination for job in jobs[:30]]
+
+
+@MODE
+def test_a_file_made_just_before_ctrl_c_is_known(
+    shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, outcome = _numbered(shelf, shelf.environment, 50), Outcome()
+
+    def interrupted(original: Any, *args: Any, **kw: Any) -> Any:
+        made = original(*args, **kw)
+        if jobs[30].destination in args:
+            if made is not None:
+                os.close(made)
+            raise KeyboardInterrupt
+        return made
+
+    for name in ("open", "link", "symlink"):
+        monkeypatch.setattr(os, name, functools.partial(interrupted, getattr(os, name)))
+    with Directory.open(shelf.entry) as held, pytest.raises(KeyboardInterrupt):
+        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+    assert outcome.under_way == jobs[30].destination
+    assert outcome.created == [job.destination for job in jobs[:30]]
+    assert len(os.listdir(shelf.environment)) == 31
 
 
 @MODE

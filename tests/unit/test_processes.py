@@ -448,6 +448,72 @@ def test_stopped_no_further_piece_is_begun(
     assert sorted(log.rows()) == [[0], [1]]
 
 
+def test_abandoned_what_is_under_way_is_broken_off_and_no_result(
+    start: Starter, log: Log, gate: Callable[[], Gate]
+) -> None:
+    here, never = gate(), gate()
+
+    def work(number: int) -> int:
+        if number < 2:
+            return number
+        here.open()
+        try:
+            never.wait()
+        except Exception as error:
+            raise AssertionError("it is to be undone, not taken for a failure") from error
+        finally:
+            log.add(number)
+        return number
+
+    crew = start(2, range(50), work)
+    here.wait(2)
+    crew.abandon()
+    assert len(crew.ask(WHO)) == 2, "they are still there for what they did before"
+    assert [crew.result(number) for number in range(50)] == [0, 1, *[None] * 48]
+    assert sorted(log.rows()) == [[2], [3]]
+
+
+def test_abandoning_breaks_off_no_answer(start: Starter, gate: Callable[[], Gate]) -> None:
+    go = gate()
+
+    def answer(question: Any) -> str:
+        go.wait()
+        return "whole"
+
+    crew = start(2, range(5), answer=answer)
+    assert crew.result(4) == 4
+    crew.abandon()
+    for process in _members(crew):
+        os.kill(process, processes._ABANDON)
+    for _ in range(2):
+        go.open()
+    assert crew.ask(WHO) == ["whole", "whole"]
+
+
+def test_what_undoes_a_piece_is_not_broken_off(
+    start: Starter, log: Log, gate: Callable[[], Gate]
+) -> None:
+    here, never, undoing, go = gate(), gate(), gate(), gate()
+
+    def work(number: int) -> None:
+        here.open()
+        try:
+            never.wait()
+        finally:
+            undoing.open()
+            go.wait()
+            log.add(number)
+
+    crew = start(1, [7], work)
+    here.wait()
+    crew.abandon()
+    undoing.wait()
+    crew.abandon()
+    go.open()
+    assert len(crew.ask(WHO)) == 1
+    assert log.rows() == [[7]]
+
+
 def test_stopping_when_all_is_done_takes_nothing_away(start: Starter) -> None:
     crew = start(2, range(5))
     assert crew.result(4) == 4

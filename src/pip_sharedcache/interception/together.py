@@ -151,7 +151,8 @@ class Together:
         if self._crew is not None:
             try:
                 if failed:
-                    self._crew.stop()
+                    # Whoever waits for us after Ctrl-C may kill us soon: pip --python does.
+                    self._crew.abandon()
                 for shown in self._crew.ask(frozenset(self._accepted)):
                     first = first or shown.error
                     self._session.report.add(shown.report)

@@ -47,8 +47,9 @@ class Outcome:
     """What was done with a batch of jobs; grows as they are done.
 
     ``created``: destinations where nothing was before. ``replaced``: those that were cleared,
-    whatever came of it. ``damaged``: jobs whose file in the store is not what the manifest says;
-    nothing was touched for those.
+    whatever came of it. ``under_way``: a destination where nothing was before, and something may
+    be now: Ctrl-C can come right after the system call that made it. ``damaged``: jobs whose file
+    in the store is not what the manifest says; nothing was touched for those.
     """
 
     files: Counter[LinkMode] = field(default_factory=Counter)
@@ -56,6 +57,7 @@ class Outcome:
     created: list[str] = field(default_factory=list)
     damaged: list[tuple[Job, DamagedEntry]] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
+    under_way: str = ""
 
     def note(self, job: Job, mode: LinkMode, replaced: bool) -> None:
         """One job is done."""
@@ -63,3 +65,4 @@ class Outcome:
         self.size[mode] += job.file.size
         if not replaced and job.destination not in self.replaced:
             self.created.append(job.destination)
+        self.under_way = ""

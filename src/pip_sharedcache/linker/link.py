@@ -121,9 +121,13 @@ class Linker:
         for (device, private), group in groupby(jobs, _kind):
             way = _Way(entry.device, device, publisher)
             rest: Sequence[Job] = list(group)
-            if not private and self.mode in (LinkMode.HARDLINK, LinkMode.SYMLINK):
-                rest = self._link_all(way, entry, rest, outcome)
-            self._copy_all(way, entry, rest, outcome)
+            try:
+                if not private and self.mode in (LinkMode.HARDLINK, LinkMode.SYMLINK):
+                    rest = self._link_all(way, entry, rest, outcome)
+                self._copy_all(way, entry, rest, outcome)
+            except OSError:
+                outcome.under_way = ""
+                raise
 
     def _refuse(self, mode: LinkMode, way: _Way, why: str) -> None:
         self._failed.add((mode, way))
@@ -173,9 +177,11 @@ class Linker:
             else:
                 os.link(source, destination, src_dir_fd=entry.descriptor, follow_symlinks=False)
 
+        outcome.under_way = destination
         try:
             link()
         except FileExistsError:
+            outcome.under_way = ""
             os.unlink(destination)
             # The link may be refused only now (EEXIST comes before EPERM), and a copy follows.
             outcome.replaced.add(destination)
@@ -222,7 +228,7 @@ class Linker:
             _check(entry, way.publisher, file, os.fstat(source))
             if self.hashes:
                 _check_hash(entry, file, source)
-            target, replaced = self._create(file, destination, job.parent)
+            target, replaced = self._create(job, outcome)
             try:
                 mode = self._fill(way, entry, file, source, target)
                 if file.path.endswith(".py"):
@@ -238,6 +244,7 @@ class Linker:
                 os.unlink(destination)
                 raise
         except DamagedEntry as error:
+            outcome.under_way = ""
             outcome.damaged.append((job, error))
         else:
             outcome.note(job, mode, replaced)
@@ -266,14 +273,17 @@ class Linker:
             raise _damaged(entry, file, f"ends after {copied} of {file.size} bytes")
         return LinkMode.COPY
 
-    def _create(self, file: StoredFile, destination: str, parent: Parent) -> tuple[int, bool]:
+    def _create(self, job: Job, outcome: Outcome) -> tuple[int, bool]:
         """Create the destination with the permission bits that pip's installer gives it; return
         its descriptor, and whether something else was there."""
+        file, destination, parent = job.file, job.destination, job.parent
         asked = 0o777 if file.executable else 0o666
         replaced = False
+        outcome.under_way = destination
         try:
             target = os.open(destination, CREATE, asked)
         except FileExistsError:
+            outcome.under_way = ""
             os.unlink(destination)
             target = os.open(destination, CREATE, asked)
             replaced = True

@@ -193,6 +193,8 @@ class Placement:
 
     def _note(self, outcome: Outcome) -> None:
         self._placed += outcome.created
+        if outcome.under_way:
+            self._placed.append(outcome.under_way)
         self.undone += outcome.damaged
         self._report.placed.update(outcome.files)
         self._report.placed_bytes.update(outcome.size)

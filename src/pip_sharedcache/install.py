@@ -355,6 +355,12 @@ class Session:
         for entry in bytecode_of:
             self._bytecode_of(store, entry)
 
+    @property
+    def unusual(self) -> list[str]:
+        """Wheels that were left to pip's own installer, and why. To be said if pip took them: its
+        own errors are to stand alone."""
+        return self._publishing.unusual
+
     def summary(self) -> str:
         """The line for the end of a run that installed something; "" where there is none."""
         if self.store is None or not self.report.installed:

@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 
 class Publishing:
     """The entries on their way into ``store`` (None: nothing is published). ``at_once``: each
-    becomes visible as soon as it is staged. ``say`` warns the user, each line once."""
+    becomes visible as soon as it is staged. ``say`` warns the user, each line once. ``unusual``:
+    wheels that are left to pip's own installer, and why."""
 
     def __init__(
         self, store: Store | None, repairs: Repairs, say: Callable[[str], None], *, at_once: bool
@@ -29,6 +30,7 @@ class Publishing:
         self._staged: list[Staged] = []
         self._given_up = False
         self._full = False
+        self.unusual: list[str] = []
 
     def add(self, stage: Callable[[], Staged], otherwise: str, report: Report) -> Entry | None:
         """The entry that ``stage`` stages; None where that cannot be, which is said: ``otherwise``
@@ -38,7 +40,7 @@ class Publishing:
         try:
             staged = stage()
         except UnusualWheel as error:
-            logger.debug("Left to pip's own installer: %s", error)
+            self.unusual.append(str(error))
         except NotWritable as error:
             logger.debug("%s: %s", otherwise, error)
             report.read_only = True

@@ -1941,7 +1941,7 @@ def test_nothing_is_taken_where_the_archive_has_other_names(site: Site, kind: st
     begun.undo()
 
 
-def test_record_gets_the_rows_that_it_lacks_once(tmp_path: Path) -> None:
+def test_record_gets_the_rows_that_it_lacks_and_one_for_what_was_compiled(tmp_path: Path) -> None:
     information = Information(INFO)
     information.library = str(tmp_path)
     information.make()
@@ -1952,11 +1952,13 @@ def test_record_gets_the_rows_that_it_lacks_once(tmp_path: Path) -> None:
     ]
     with open(os.path.join(information.path, "RECORD"), "w", newline="") as file:
         csv.writer(file).writerows(rows)
-    written = information.complete(["z.py", "b.pyc"])
+    written = information.complete(["z.py"], ["b.pyc", "z.py"])
     assert written == [row[0] for row in rows]
     information.reveal()
     text = (tmp_path / INFO / "RECORD").read_bytes().decode()
-    assert text == f'"a,""b"".py",,\r\nb.pyc,,\r\n{INFO}/RECORD,,\r\nz.py,sha256=x,1\r\n'
+    assert text == (
+        f'"a,""b"".py",,\r\nb.pyc,,\r\n{INFO}/RECORD,,\r\nz.py,,\r\nz.py,sha256=x,1\r\n'
+    )
 
 
 # -- many files at once, where something goes wrong
@@ -2640,7 +2642,9 @@ def test_a_completed_record_is_what_pip_would_have_written(information: Informat
         ("Demo/a.py", "", ""),
     ]
     path = _write_record(information, rows)
-    assert information.complete(["demo/a.py", "demo/z.py", "demo/b,c.py"]) == [r[0] for r in rows]
+    assert information.complete(["demo/a.py", "demo/z.py", "demo/b,c.py"], []) == [
+        r[0] for r in rows
+    ]
     assert path.read_bytes().decode("utf-8") == "".join(
         line + "\r\n"
         for line in (
@@ -2659,13 +2663,13 @@ def test_a_completed_record_is_what_pip_would_have_written(information: Informat
 
 def test_a_row_that_is_there_keeps_its_hash(information: Information) -> None:
     path = _write_record(information, [("demo/a.py", "sha256=a", "1"), ("demo/b.py", "", "")])
-    information.complete(["demo/b.py", "demo/a.py"])
+    information.complete(["demo/b.py", "demo/a.py"], [])
     assert path.read_text().splitlines() == ["demo/a.py,sha256=a,1", "demo/b.py,,"]
 
 
 def test_a_row_under_the_real_name_is_not_added_again(information: Information) -> None:
     path = _write_record(information, [(f"{information.staged}/METADATA", "sha256=m", "3")])
-    information.complete([f"{INFO}/METADATA"])
+    information.complete([f"{INFO}/METADATA"], [])
     assert path.read_text().splitlines() == [f"{INFO}/METADATA,sha256=m,3"]
 
 
@@ -2675,13 +2679,13 @@ def test_a_completed_record_keeps_its_mode(information: Information, mode: int, 
     path = _write_record(information, [("demo/a.py", "", "")])
     path.chmod(mode)
     os.umask(mask)
-    information.complete([])
+    information.complete([], [])
     assert oct(_mode(path)) == oct(mode)
     assert os.listdir(information.path) == ["RECORD"]
 
 
 def test_without_a_record_none_is_made(information: Information) -> None:
-    assert information.complete(["demo/a.py"]) == []
+    assert information.complete(["demo/a.py"], []) == []
     assert os.listdir(information.path) == []
 
 
@@ -2689,7 +2693,7 @@ def test_a_record_that_does_not_fit_stays_as_pip_wrote_it(information: Informati
     path = _write_record(information, [("demo/a.py", "", "")])
     before = path.read_bytes()
     with file_size_limit(100), pytest.raises(OSError):
-        information.complete([f"demo/m{number}.py" for number in range(100)])
+        information.complete([f"demo/m{number}.py" for number in range(100)], [])
     assert path.read_bytes() == before
     assert os.listdir(information.path) == ["RECORD"]
 

@@ -88,8 +88,11 @@ class Swap:
             self.session = None
             self._downloads.end()
             session.finish()
-        if status == 0 and (line := session.summary()):
-            logger.info(line)
+        if status == 0:
+            for what in session.unusual:
+                logger.warning("Left to pip's own installer, and not shared: %s", what)
+            if line := session.summary():
+                logger.info(line)
         return status
 
     def _install_all(self, install: Original, _: Any, args: Arguments, kw: Keywords) -> Any:

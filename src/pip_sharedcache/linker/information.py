@@ -62,10 +62,11 @@ class Information:
         directory can have put a link of that name there. Raises OSError."""
         os.mkdir(self.path)
 
-    def complete(self, others: Iterable[str]) -> list[str]:
+    def complete(self, files: Iterable[str], compiled: Iterable[str]) -> list[str]:
         """pip wrote RECORD with the name under which it filled this directory; give it the real
-        one, and add those of ``others`` (paths relative to the library) that it lacks, in pip's
-        own format and order.
+        one, and add those of ``files`` (paths relative to the library) that it lacks, and the
+        bytecode ``compiled``, in pip's own format and order. Bytecode that the wheel ships, and
+        pip compiles again, has two rows there, too.
 
         Returns the paths that pip wrote, relative to the library directory. Raises OSError.
         """
@@ -80,7 +81,8 @@ class Information:
             for row in rows
         ]
         listed = {row[0] for row in renamed if row}
-        renamed += [(other, "", "") for other in others if other not in listed]
+        renamed += [(file, "", "") for file in files if file not in listed]
+        renamed += [(file, "", "") for file in compiled]
         self._write(renamed)
         return [row[0] for row in rows if row]
 

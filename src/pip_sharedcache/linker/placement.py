@@ -290,7 +290,8 @@ class Placement:
         """Finish the RECORD that pip wrote. Raises OSError."""
         library = self._information.library
         if not self._recorded and library is not None:
-            written = self._information.complete(self.taken)
+            compiled = [file.path for file in self._taken_bytecode]
+            written = self._information.complete(self._taken, compiled)
             self._share_generated(library, [*written, *self._compiled])
         self._recorded = True
 

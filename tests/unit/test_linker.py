@@ -43,7 +43,7 @@ from pip_sharedcache.linker import (
 from pip_sharedcache.linker import information as information_module
 from pip_sharedcache.linker import link as link_module
 from pip_sharedcache.linker.descriptors import close_all, copy_bytes, share_directory, share_file
-from pip_sharedcache.linker.information import Information
+from pip_sharedcache.linker.information import Information, unfinished_in
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Report, StoredFile
 from support.probes import acl, linux, needs, protected_hardlinks, root
@@ -2707,7 +2707,7 @@ def test_information_is_new_each_time_and_says_whose_it_is(tmp_path: Path) -> No
         made.make()
         with pytest.raises(FileExistsError):
             made.make()
-    other.sweep()
+    other.sweep(unfinished_in(str(tmp_path)))
     assert sorted(os.listdir(tmp_path)) == [], "of a dead process with our number, it says"
 
 

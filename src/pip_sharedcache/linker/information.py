@@ -157,16 +157,13 @@ class Information:
         except OSError as error:
             logger.warning("%s is left over: %s", self.path, reason(error))
 
-    def sweep(self) -> None:
-        """Remove what killed installations of the same distribution left here under our name."""
-        if self.library is None or not hasattr(os, "geteuid"):
-            return  # Windows: os.kill(pid, 0) does not ask there, it kills
-        try:
-            names = os.listdir(self.library)
-        except OSError:
-            return  # there is none yet, or we may not look: pip's own words follow if it matters
-        for name in names:
-            match = _STAGED.fullmatch(name) if name.endswith(".installing") else None
+    def sweep(self, unfinished: Iterable[str]) -> None:
+        """Remove what killed installations of the same distribution left here under our name.
+        ``unfinished``: what the library directory had of the kind."""
+        if self.library is None:
+            return
+        for name in unfinished:
+            match = _STAGED.fullmatch(name)
             if not match or match["info"] != self.name or match["host"] != HOST:
                 continue
             left = Path(self.library, name)
@@ -175,6 +172,17 @@ class Information:
                     remove_tree(left)
             except OSError as error:
                 logger.debug("%s is left over: %s", left, reason(error))
+
+
+def unfinished_in(library: str) -> list[str]:
+    """Names in a ``library`` directory of what is being installed there, or was when it was
+    killed."""
+    if not hasattr(os, "geteuid"):
+        return []  # Windows: os.kill(pid, 0) does not ask there, it kills
+    try:
+        return [name for name in os.listdir(library) if name.endswith(".installing")]
+    except OSError:
+        return []  # there is none yet, or we may not look: pip's own words follow if it matters
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ from pip_sharedcache.linker.descriptors import (
     copy_bytes,
     set_time,
 )
+from pip_sharedcache.linker.information import unfinished_in
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.model import LinkMode, StoredFile
 
@@ -83,6 +84,13 @@ class Linker:
         self.refusals: dict[LinkMode, str] = {}
         self._failed: set[tuple[LinkMode, _Way]] = set()
         self._ahead = _AHEAD
+        self._unfinished: dict[str, list[str]] = {}
+
+    def unfinished(self, library: str) -> list[str]:
+        """As unfinished_in, asked once: a library directory grows with what is installed."""
+        if library not in self._unfinished:
+            self._unfinished[library] = unfinished_in(library)
+        return self._unfinished[library]
 
     def give_up(self, mode: LinkMode, why: str) -> None:
         """Do not use ``mode``, the one that was asked for; ``why``, for the user."""

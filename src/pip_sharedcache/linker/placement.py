@@ -106,7 +106,7 @@ class Placement:
         """pip saves the first file, so it is known where all go. Raises OSError."""
         information = self._information
         information.library = library
-        information.sweep()
+        information.sweep(self._linker.unfinished(library))
         above = self.directories.make(library)
         information.make()
         if above.grant:

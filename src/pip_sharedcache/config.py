@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import configparser
 import os
+import stat
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pip_sharedcache.errors import SettingError, reason
 from pip_sharedcache.model import LinkMode
+from pip_sharedcache.ways import is_root, may_be_moved
 
 SECTION = "sharedcache"
 ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
@@ -41,7 +44,7 @@ _NO = {"0", "false", "no", "n", "off"}
 @dataclass(frozen=True)
 class Setting:
     """A value as text, and where it was found, in words for messages; ``administered``: whether
-    only root could write it there."""
+    only root could write it there, and no variable led there."""
 
     value: str
     source: str
@@ -55,11 +58,12 @@ class Settings:
     ``dir`` is None for a user without a home directory. ``private`` is whether nobody named a
     store and the site has none, so that it is the user's own, made where it is missing;
     ``dir_administered``, that nobody but root could have named it.
-    ``share`` are URL prefixes. ``processes`` is how many install side by side, 0 for what the
-    machine has. ``trust``: of those whom the store's owner named, only those are believed who are
-    in each of these. ``verify``: whether everything is hashed before it is placed, as any layer may
-    ask. ``build_salt`` keeps apart what is built with different tools. ``notes`` are sentences on
-    settings that nobody knows. ``chosen``: what was set, by name, as it was found.
+    ``share`` are URL prefixes; ``share_administered``, that nobody but root could have named them.
+    ``processes`` is how many install side by side, 0 for what the machine has. ``trust``: of those
+    whom the store's owner named, only those are believed who are in each of these. ``verify``:
+    whether everything is hashed before it is placed, as any layer may ask. ``build_salt`` keeps
+    apart what is built with different tools. ``notes`` are sentences on settings that nobody knows.
+    ``chosen``: what was set, by name, as it was found.
     """
 
     dir: Path | None
@@ -73,7 +77,8 @@ class Settings:
     verify: bool = False
     build_salt: str = ""
     notes: tuple[str, ...] = ()
-    dir_administered: bool = True
+    dir_administered: bool = False
+    share_administered: bool = False
     chosen: tuple[tuple[str, Setting], ...] = ()
 
 
@@ -103,7 +108,8 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
         if "trust" in layer
     )
     verify = {_verifies(layer["verify"]) for layer in layers if "verify" in layer}
-    return _build(found, trusted, True in verify, tuple(notes))
+    grouped = _group_environment(layer for layer in layers if "group-environment" in layer)
+    return _build(found, trusted, True in verify, grouped, tuple(notes))
 
 
 def option_variable(name: str) -> str:
@@ -115,7 +121,7 @@ def _from_file(path: Path) -> dict[str, Setting]:
     parser = configparser.RawConfigParser()
     try:
         with path.open(encoding="utf-8") as file:
-            administered = _is_administered(os.fstat(file.fileno()))
+            administered = _is_administered(path, os.fstat(file.fileno()))
             parser.read_file(file)
     except OSError:
         return {}  # as pip: a file that cannot be opened says nothing
@@ -147,10 +153,25 @@ def _verifies(when: Setting) -> bool:
     return when.value.lower() == "always"
 
 
+def _group_environment(layers: Iterable[Mapping[str, Setting]]) -> bool:
+    """What the last of ``layers`` says; but where root's own configuration says no, nothing that
+    root may have been handed by sudo lets a group write what root installs."""
+    grouped, barred = True, False
+    for layer in layers:
+        setting = layer["group-environment"]
+        if setting.value.lower() not in _YES | _NO:
+            raise _wrong("group-environment", setting, "yes or no")
+        grouped = setting.value.lower() in _YES
+        if setting.administered:
+            barred = not grouped
+    return grouped and not (barred and is_root())
+
+
 def _build(
     found: Mapping[str, Setting],
     trusted: tuple[tuple[str, ...], ...],
     verify: bool,
+    grouped: bool,
     notes: tuple[str, ...],
 ) -> Settings:
     directory = found.get("dir")
@@ -159,21 +180,20 @@ def _build(
         path = Path(os.path.expanduser(directory.value))
         if not path.is_absolute() or "\0" in directory.value:
             raise _wrong("dir", directory, "an absolute path")
-        source, administered, private = directory.source, directory.administered, False
+        source, private = directory.source, False
+        # "~" is what HOME says, which may be a user's through sudo.
+        by_home = directory.value.partition("/")[0] == "~"
+        administered = directory.administered and not by_home
     else:
         path, source, private = _default_directory()
-        administered = True
+        # One's own is found by variables; root need not have set those.
+        administered = path is not None and not private and not may_be_moved(path.parent)
     link_mode = LinkMode.REFLINK
     if mode := found.get("link-mode"):
         try:
             link_mode = LinkMode(mode.value.lower())
         except ValueError:
             raise _wrong("link-mode", mode, ", ".join(m.value for m in LinkMode)) from None
-    grouped = True
-    if group := found.get("group-environment"):
-        if group.value.lower() not in _YES | _NO:
-            raise _wrong("group-environment", group, "yes or no")
-        grouped = group.value.lower() in _YES
     share: tuple[str, ...] = ()
     if prefixes := found.get("share"):
         share = tuple(prefixes.value.split())
@@ -196,6 +216,7 @@ def _build(
         private=private,
         link_mode=link_mode,
         share=share,
+        share_administered="share" in found and found["share"].administered,
         group_environment=grouped,
         processes=processes,
         trust=trusted,
@@ -206,8 +227,21 @@ def _build(
     )
 
 
-def _is_administered(status: os.stat_result) -> bool:
-    return status.st_uid == 0 and not status.st_mode & 0o022
+def fixed_files() -> tuple[Path, ...]:
+    """Where pip's configuration lies that is for all, or for all who use this interpreter: as pip
+    finds it, but for the places that a variable could name (HOME, XDG_CONFIG_HOME,
+    XDG_CONFIG_DIRS, PIP_CONFIG_FILE)."""
+    return (
+        *(Path("/etc/pip.conf"), Path("/etc/xdg/pip/pip.conf"), Path(sys.prefix, "pip.conf")),
+        Path("/Library/Application Support/pip/pip.conf"),
+    )
+
+
+def _is_administered(path: Path, status: os.stat_result) -> bool:
+    """Whether nobody but root could have written, or chosen, the open file ``path``. Root's own
+    mark on a file is not enough: through sudo a user's variables or links may lead to one of root's
+    that says what the user wants, as /proc/PID/cmdline does."""
+    return path in fixed_files() and stat.S_ISREG(status.st_mode) and not may_be_moved(path)
 
 
 def _is_prefix(text: str) -> bool:

@@ -56,7 +56,7 @@ class Session:
         self._publishing = Publishing(store, self.repairs, self.say_once, at_once=symlinks)
         self._said: set[str] = set()
         if store is not None and symlinks:
-            self._give_up_symlinks(caution.no_symlinks_because(settings, store))
+            self._give_up_symlinks(caution.no_symlinks_because(store))
 
     @classmethod
     def start(cls, settings: Settings) -> Session:

@@ -597,6 +597,9 @@ def test_root_is_told_whom_it_does_not_believe_there(site: Site) -> None:
     file = site.directory() / "pip.conf"
     file.write_text(f"[sharedcache]\ndir = {store}\n")
     said = doctor_of(site, "root", None, PIP_CONFIG_FILE=str(file))()
+    assert said.facts["root"] == str(file), "a variable named that"
+    with site.administered(site.template, store) as settings:
+        said = doctor_of(site, "root", None, **settings)()
     assert "root" not in said.facts
     assert said.facts["store"] == str(store)
 

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -180,22 +180,31 @@ class Site:
         **changes: str | None,
     ) -> str:
         """Run our install, which must succeed; gives all that it said."""
-        chosen = self.settings(store) if account else self.administered(store)
-        done = run_as(
-            account,
-            environment.command("install", *arguments),
-            umask=umask,
-            env={**chosen, **changes},
-            check=True,
-        )
+        with ExitStack() as stack:
+            chosen = self.settings(store)
+            if not account:
+                chosen = stack.enter_context(self.administered(environment, store))
+            done = run_as(
+                account,
+                environment.command("install", *arguments),
+                umask=umask,
+                env={**chosen, **changes},
+                check=True,
+            )
         return done.stdout + done.stderr
 
-    def administered(self, store: Path) -> dict[str, str | None]:
-        """As `settings`, but the store is named in a file that only root may write: root believes
-        the owner of no other one."""
-        file = self.directory() / "pip.conf"
-        file.write_text(f"[sharedcache]\ndir = {store}\n")
-        return {**self.settings(), "PIP_CONFIG_FILE": str(file)}
+    @contextmanager
+    def administered(
+        self, environment: Environment, store: Path, more: str = ""
+    ) -> Iterator[dict[str, str | None]]:
+        """As `settings`, but the store is named where only root may have done so, which is in the
+        environment's own pip.conf for a while: root believes the owner of no other one."""
+        file = environment.prefix / "pip.conf"
+        file.write_text(f"[sharedcache]\ndir = {store}\n{more}")
+        try:
+            yield {**self.settings(), "PIP_CONFIG_FILE": None, "HOME": "/nonexistent"}
+        finally:
+            file.unlink()
 
     def remove_environments(self) -> None:
         """Remove all environments that were made here."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import caution
+from pip_sharedcache import caution, config
 from pip_sharedcache.config import Settings
-from pip_sharedcache.store import Store
+from pip_sharedcache.store import Store, open_store
 from support.probes import needs, root
+from support.process import as_user
 
 pytestmark = needs(root)
 
@@ -28,7 +30,7 @@ def _settings(store: Store, *, administered: bool, share: tuple[str, ...] = ()) 
 
 
 def _no_symlinks(store: Store, *, administered: bool) -> str:
-    return caution.no_symlinks_because(_settings(store, administered=administered), store)
+    return caution.no_symlinks_because(open_store(_settings(store, administered=administered)))
 
 
 def test_root_places_symlinks_into_a_store_that_root_named(store: Store) -> None:
@@ -77,3 +79,18 @@ def test_what_is_private_is_shared_only_in_stores_of_who_is_believed(
     theirs.trust = theirs.trust.without_owner("is not believed")
     assert caution.shared_although_private(settings, theirs) == ()
     assert f"Setting share is ignored: {store.path} belongs to uid {ALICE}" in caplog.text
+
+
+def test_root_shows_no_group_what_a_variable_named(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = {"PIP_SHAREDCACHE_DIR": str(store.path), "PIP_SHAREDCACHE_SHARE": "/"}
+    settings = config.load([], environ)
+    assert caution.shared_although_private(settings, store) == ("/",), "a store of its own"
+    store.group = "lab"
+    assert caution.shared_although_private(settings, store) == ()
+    assert "this is environment variable PIP_SHAREDCACHE_SHARE" in caplog.text
+    by_root = replace(settings, share_administered=True)
+    assert caution.shared_although_private(by_root, store) == ("/",)
+    with as_user(ALICE):
+        assert caution.shared_although_private(settings, store) == ("/",)

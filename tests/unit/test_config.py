@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -301,20 +302,59 @@ def test_a_wrong_time_to_hash_is_told() -> None:
         load([], {"PIP_SHAREDCACHE_VERIFY": "sometimes"})
 
 
+@pytest.fixture
+def prefix(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the pip.conf of the running interpreter lies: a place that only root may fill."""
+    monkeypatch.setattr(sys, "prefix", str(shared_tmp))
+    return shared_tmp
+
+
 @needs(root)
 @pytest.mark.parametrize(
     ("owner", "mode", "expected"), [(0, 0o644, True), (0, 0o664, False), (54321, 0o644, False)]
 )
 def test_who_could_have_chosen_the_store(
-    tmp_path: Path, owner: int, mode: int, expected: bool
+    prefix: Path, owner: int, mode: int, expected: bool
 ) -> None:
-    file = _file(tmp_path, "pip.conf", "[sharedcache]\ndir = /x\n")
+    file = _file(prefix, "pip.conf", "[sharedcache]\ndir = /x\nshare = /\n")
     file.chmod(mode)
     os.chown(file, owner, -1)
     assert load([file], {}).dir_administered is expected
+    assert load([file], {}).share_administered is expected
     assert not load([file], {"PIP_SHAREDCACHE_DIR": "/y"}).dir_administered
     assert not load([file], {option_variable("dir"): "/y"}).dir_administered
-    assert load([], {}).dir_administered
+    assert not load([file], {"PIP_SHAREDCACHE_SHARE": "/"}).share_administered
+
+
+@needs(root)
+def test_a_file_elsewhere_was_found_by_what_somebody_set(prefix: Path) -> None:
+    (prefix / "elsewhere").mkdir()
+    file = _file(prefix / "elsewhere", "pip.conf", "[sharedcache]\ndir = /x\n")
+    assert not load([file], {}).dir_administered
+    (prefix / "pip.conf").symlink_to(file)
+    assert load([prefix / "pip.conf"], {}).dir_administered
+    os.chown(prefix / "elsewhere", 54321, -1)
+    assert not load([prefix / "pip.conf"], {}).dir_administered, "he may put another one there"
+
+
+@needs(root)
+def test_a_store_in_the_home_is_where_a_variable_says(prefix: Path) -> None:
+    file = _file(prefix, "pip.conf", "[sharedcache]\ndir = ~/store\n")
+    assert not load([file], {}).dir_administered
+    file.write_text("[sharedcache]\ndir = ~root/store\n")
+    assert load([file], {}).dir_administered
+    assert not load([], {}).dir_administered, "one's own by default"
+
+
+@needs(root)
+def test_root_does_not_let_a_group_write_what_its_own_configuration_keeps(prefix: Path) -> None:
+    file = _file(prefix, "pip.conf", "[sharedcache]\ngroup-environment = no\n")
+    yes = {"PIP_SHAREDCACHE_GROUP_ENVIRONMENT": "yes"}
+    assert not load([file], yes).group_environment
+    with as_user(54321):
+        assert load([file], yes).group_environment
+    os.chown(file, 54321, -1)
+    assert load([file], yes).group_environment
 
 
 def test_a_salt_is_any_text() -> None:

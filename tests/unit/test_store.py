@@ -310,6 +310,22 @@ def test_a_private_store_of_somebody_else_is_refused(shared_tmp: Path) -> None:
     assert Store.open(own).owner == ALICE, "one that somebody named is another matter"
 
 
+@needs(root)
+def test_roots_own_store_is_not_reached_through_what_others_may_move(shared_tmp: Path) -> None:
+    own, theirs = shared_tmp / "own", shared_tmp / "theirs"
+    for directory in (own, theirs):
+        directory.mkdir()
+    (theirs / "link").symlink_to(own)
+    for path in (theirs / "link", theirs / "link" / "a" / "store"):
+        assert Store.open(path, private=True).owner == 0
+    shutil.rmtree(own / "a")
+    os.chown(theirs, ALICE, GROUP)
+    for path in (theirs / "link", theirs / "link" / "a" / "store"):
+        with pytest.raises(StoreUnusable, match=f"{theirs} is not root's alone"):
+            Store.open(path, private=True)
+    assert os.listdir(own) == []
+
+
 def _unusable(path: Path, **how: Any) -> str:
     with pytest.raises(StoreUnusable) as caught:
         Store.open(path, **how)

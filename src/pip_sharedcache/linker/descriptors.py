@@ -66,7 +66,7 @@ class Directory:
         """Open ``path``, following links in it (its parents are the administrator's choice).
         Raises OSError."""
         if not BY_DESCRIPTOR:
-            if not path.is_dir():
+            if not stat.S_ISDIR(os.stat(path).st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
             return cls(path, None)
         return cls(path, os.open(path, FOLLOWED_DIRECTORY))
@@ -76,6 +76,15 @@ class Directory:
         if self.descriptor is None:
             return Directory.open(self.path / name)
         return Directory(self.path / name, os.open(name, DIRECTORY, dir_fd=self.descriptor))
+
+    def make(self, name: str, mode: int) -> Directory:
+        """Make the directory ``name`` in this one, where it is missing, as the umask lets it, and
+        open it. Raises OSError."""
+        with contextlib.suppress(FileExistsError):  # by another run of ours
+            os.mkdir(
+                self.path / name if self.descriptor is None else name, mode, dir_fd=self.descriptor
+            )
+        return self.subdirectory(name)
 
     @property
     def steady(self) -> Path:

@@ -16,6 +16,7 @@ from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import FORMAT, Digest
 from pip_sharedcache.trust import Trust
+from pip_sharedcache.ways import moved_at
 
 CONFIGURATION = "store.json"
 WHEELS = "wheels"
@@ -53,6 +54,8 @@ class Store:
         self.group = group
         self.trusted = trusted
         self.trust = Trust.in_store(owner, trusted)
+        #: Why the path to the store may lead elsewhere the next moment; "" where it does not.
+        self.moves = ""
 
     def narrow(self, named: tuple[str, ...], why: str) -> None:
         """From now on believe, besides root, ourselves and the owner, only those of ``named`` whom
@@ -67,11 +70,7 @@ class Store:
         Raises StoreUnusable, in one line that names the path.
         """
         try:
-            if private:
-                refuse_foreign_home(path)
-            if private and not os.path.lexists(path):
-                path.mkdir(parents=True, exist_ok=True, mode=0o755)
-            with Directory.open(path) as directory:
+            with _open_own(path) if private else Directory.open(path) as directory:
                 return cls._read(path, directory)
         except FileNotFoundError as error:
             raise StoreUnusable(
@@ -259,17 +258,54 @@ def survey(store: Store) -> tuple[int, int]:
 def refuse_foreign_home(path: Path) -> None:
     """Do not use or make a private store in somebody else's home: root under sudo with the
     caller's HOME would leave directories there that the caller cannot write, and believe the
-    caller's bytecode. pip switches its cache off there. Raises StoreUnusable."""
-    above = path
-    while not above.exists() and above != above.parent:
-        above = above.parent
-    owner = above.stat().st_uid
-    if trust.OWNERS_MEAN_SOMETHING and owner != trust.user_id():
-        raise StoreUnusable(
-            f"{path} is not for {trust.user_name(trust.user_id())}, "
-            f"since {above} belongs to {trust.user_name(owner)}",
-            "name a store with PIP_SHAREDCACHE_DIR",
-        )
+    caller's bytecode. pip switches its cache off there. Raises StoreUnusable, OSError."""
+    held, _ = _nearest(path)
+    with held:
+        _refuse_if_foreign(path, held)
+
+
+def _open_own(path: Path) -> Directory:
+    """The directory of a private store, held open; what is missing is made. Asked for its owner is
+    what is open: a path through somebody else's link leads elsewhere the next moment. Raises
+    StoreUnusable, OSError."""
+    held, missing = _nearest(path)
+    try:
+        _refuse_if_foreign(path, held)
+        for name in missing:
+            with held as above:
+                held = above.make(name, 0o755)
+            _refuse_if_foreign(path, held)
+        return held
+    except BaseException:
+        held.close()
+        raise
+
+
+def _nearest(path: Path) -> tuple[Directory, list[str]]:
+    """The directory ``path``, or what is there above it, held open; and what is missing below."""
+    missing: list[str] = []
+    while True:
+        try:
+            return Directory.open(path), missing
+        except FileNotFoundError:
+            missing.insert(0, path.name)
+            path = path.parent
+
+
+def _refuse_if_foreign(path: Path, held: Directory) -> None:
+    owner = held.status().st_uid
+    if not trust.OWNERS_MEAN_SOMETHING:
+        return
+    if owner != trust.user_id():
+        why = f"{held.path} belongs to {trust.user_name(owner)}"
+    elif trust.user_id() == 0 and (moved := moved_at(held.path)) is not None:
+        why = f"{moved} is not root's alone, and others may lead it elsewhere"
+    else:
+        return
+    raise StoreUnusable(
+        f"{path} is not for {trust.user_name(trust.user_id())}, since {why}",
+        "name a store with PIP_SHAREDCACHE_DIR",
+    )
 
 
 def _may_become_store(path: Path) -> bool:

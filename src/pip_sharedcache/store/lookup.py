@@ -144,7 +144,9 @@ def exposure(store: Store, entry: Entry) -> str:
     """Who may put something else in the place of ``entry`` (Trust.exposure); "" if nobody may."""
     shard = entry.path.parent
     try:
-        return store.trust.exposure(tuple(map(os.stat, (shard, shard.parent, store.path))))
+        return store.moves or store.trust.exposure(
+            tuple(map(os.stat, (shard, shard.parent, store.path)))
+        )
     except OSError as error:
         return f"{shard} cannot be looked at: {reason(error)}"
 

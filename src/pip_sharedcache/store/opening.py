@@ -7,6 +7,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.processes import answers
 from pip_sharedcache.store.layout import Store
+from pip_sharedcache.ways import may_be_moved
 
 #: Seconds for a store to answer: one that does not is done without.
 PATIENCE = 10.0
@@ -30,6 +31,8 @@ def open_store(settings: Settings) -> Store:
         store.trust = store.trust.without_owner(
             f"is not believed by root in a store that was named by {settings.dir_source}"
         )
+        if may_be_moved(store.path):
+            store.moves = f"the store was named by {settings.dir_source}, and others may move it"
     for names in settings.trust:
         store.narrow(names, "is not named in the setting trust")
     return store

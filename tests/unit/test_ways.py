@@ -1,0 +1,72 @@
+"""What leads to a file, and whether anybody but root could have it lead elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache.ways import may_be_moved, steps
+from support import probes
+from support.process import as_user
+
+ALICE = 54321
+
+
+def test_every_link_and_directory_is_passed(shared_tmp: Path) -> None:
+    top = shared_tmp.resolve()
+    for name in ("a", "b", "c"):
+        (top / name).mkdir()
+    (top / "c" / "file").touch()
+    (top / "b" / "second").symlink_to("../c")
+    (top / "a" / "first").symlink_to(top / "b" / "second")
+    passed = [path for path, _ in steps(top / "a" / "first" / "file")]
+    below = [path for path in passed if top in path.parents]
+    names = ("a", "a/first", "b", "b/second", "c", "c/file")
+    assert list(dict.fromkeys(below)) == [top / name for name in names]
+    assert passed[0] == Path("/")
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("other")
+    (tmp_path / "other").symlink_to("one")
+    with pytest.raises(OSError, match="symbolic links"):
+        list(steps(tmp_path / "one"))
+    assert may_be_moved(tmp_path / "one"), "nobody knows"
+
+
+@probes.needs(probes.root)
+def test_a_directory_that_a_link_in_between_leads_through_is_looked_at(shared_tmp: Path) -> None:
+    for name in ("real", "theirs"):
+        (shared_tmp / name).mkdir()
+    (shared_tmp / "theirs" / "link").symlink_to("../real")
+    (shared_tmp / "start").symlink_to("theirs/link")
+    assert not may_be_moved(shared_tmp / "start")
+    os.chown(shared_tmp / "theirs", ALICE, -1)
+    assert may_be_moved(shared_tmp / "start")
+    assert not may_be_moved(shared_tmp / "real")
+
+
+@probes.needs(probes.root)
+@pytest.mark.parametrize(
+    ("mode", "moves"), [(0o644, False), (0o664, True), (0o646, True), (0o1666, True)]
+)
+def test_a_file_that_others_may_write_is_theirs(shared_tmp: Path, mode: int, moves: bool) -> None:
+    file = shared_tmp / "file"
+    file.touch()
+    file.chmod(mode)
+    assert may_be_moved(file) == moves
+
+
+@probes.needs(probes.root)
+@pytest.mark.parametrize("path", ["/proc/self/cmdline", "/proc/1/cmdline", "/proc/sys/kernel"])
+def test_what_the_kernel_shows_may_be_anybodys_words(path: str) -> None:
+    assert os.stat(path).st_uid == 0
+    assert may_be_moved(Path(path))
+
+
+@probes.needs(probes.root)
+def test_everybody_learns_the_same(shared_tmp: Path) -> None:
+    with as_user(ALICE):
+        assert not may_be_moved(shared_tmp)

@@ -70,13 +70,15 @@ class Workshop:
         self, account: Account | None, store: Path | None, *arguments: str, **changes: str | None
     ) -> tuple[Environment, str, int]:
         """Install in a new environment: that, what was said, and how often it was built for it.
-        Without a store: by plain pip."""
+        Without a store: by plain pip. pip's own cache is new, too."""
         environment = self.site.environment(account)
         self.log.write_text("")
         self.log.chmod(0o666)
         words = ("install", *(arguments or ("built",)))
         command = environment.command(*words) if store else environment.plain(*words)
-        env = self.site.settings(store, BUILD_LOG=str(self.log), **changes)
+        cache = self.site.directory(account) / "cache"
+        caching = {"PIP_NO_CACHE_DIR": None, "PIP_CACHE_DIR": str(cache)}
+        env = self.site.settings(store, **{"BUILD_LOG": str(self.log), **caching, **changes})
         done = run_as(account, command, env=env, check=True)
         return environment, done.stdout + done.stderr, self.log.read_text().count("built")
 
@@ -126,9 +128,13 @@ def test_the_owner_must_allow_it(workshop: Workshop) -> None:
     [
         (["built"], {"PIP_SHAREDCACHE_BUILD_SALT": "other-mpi"}),
         (["built"], {"CFLAGS": "-march=native"}),
+        (["built"], {"WRAPT_INSTALL_EXTENSIONS": "false"}),
+        (["built"], {"CPATH": "/opt/include"}),
+        (["built"], {"NOBODY_KNOWS": "what for"}),
+        (["--no-binary", "built", "built"], {}),
         (["-C", "fast=yes", "built"], {}),
     ],
-    ids=["salt", "compiler flags", "config settings"],
+    ids=["salt", "flags", "extensions", "headers", "anything", "no binary", "config settings"],
 )
 def test_another_build_is_not_taken_for_it(
     workshop: Workshop, arguments: list[str], changes: dict[str, str]
@@ -144,6 +150,94 @@ def test_another_build_is_not_taken_for_it(
             wanted,
             wanted.replace("None", "{}"),
         )
+
+
+def test_what_makes_no_difference_makes_none(workshop: Workshop) -> None:
+    site = workshop.site
+    store = workshop.make_store(None, "--builds")
+    assert workshop.install(site.accounts.usera, store)[2] == 1
+    harmless = {
+        "LANG": "de_DE.UTF-8",
+        "SSH_CONNECTION": "1 2 3 4",
+        "TERM": "xterm",
+        "LC_ALL": "C",
+        "SLURM_JOB_ID": "17",
+        "VIRTUAL_ENV": "/home/b/env",
+        "PIP_RETRIES": "1",
+        "LAB_API_TOKEN": "hidden",
+        "PYTHONHASHSEED": "1",
+    }
+    _, said, built = workshop.install(site.accounts.userb, store, "-vv", "built", **harmless)
+    assert built == 0
+    assert "Builds are shared with whoever has the same of: BUILD_LOG" in said
+    (note,) = (store / "builds").glob("*/*/files/build.json")
+    assert json.loads(note.read_text())["details"]["variables"] == ["BUILD_LOG"]
+
+
+@pytest.mark.parametrize("name", [".pydistutils.cfg", ".cargo/config.toml"])
+def test_a_users_own_configuration_of_compilers_is_another_build(
+    workshop: Workshop, name: str
+) -> None:
+    site = workshop.site
+    usera, userb = site.accounts.usera, site.accounts.userb
+    home = site.directory(userb)
+    (home / name).parent.mkdir(exist_ok=True)
+    (home / name).write_text("[build_ext]\nlibraries = other\n")
+    store = workshop.make_store(None, "--builds")
+    assert workshop.install(usera, store)[2] == 1
+    assert workshop.install(userb, store, HOME=str(home))[2] == 1
+    assert workshop.install(userb, store, HOME=str(site.directory(userb)))[2] == 0
+
+
+def test_another_compiler_is_another_build(workshop: Workshop) -> None:
+    site = workshop.site
+    store = workshop.make_store(None, "--builds")
+    assert workshop.install(site.accounts.usera, store)[2] == 1
+    tools = site.directory()
+    (tools / "mpicc").write_text("#!/bin/sh\n")
+    (tools / "mpicc").chmod(0o755)
+    path = f"{tools}:/usr/local/bin:/usr/bin:/bin"
+    assert workshop.install(site.accounts.userb, store, PATH=path)[2] == 1
+    (tools / "mpicc").rename(tools / "editor")
+    assert workshop.install(site.accounts.userb, store, PATH=path)[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["--no-build-isolation", "built"], {}),
+        (["--no-cache-dir", "built"], {}),
+        (["built"], {"PIP_NO_CACHE_DIR": "1"}),
+    ],
+    ids=["no isolation", "no cache", "no cache variable"],
+)
+def test_who_wants_a_build_of_their_own_gives_and_takes_none(
+    workshop: Workshop, arguments: list[str], changes: dict[str, str]
+) -> None:
+    site = workshop.site
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = workshop.make_store(None, "--builds")
+    assert workshop.install(usera, store, *arguments, **changes)[2] == 1
+    assert entries(store) == []
+    assert workshop.install(usera, store)[2] == 1, "nothing was given"
+    assert workshop.install(userb, store)[2] == 0
+    assert workshop.install(userb, store, *arguments, **changes)[2] == 1
+
+
+def test_settings_of_one_requirement_are_its_own(workshop: Workshop) -> None:
+    """In a requirements file, where pip has that."""
+    site = workshop.site
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = workshop.make_store(None, "--builds")
+    wanted = site.directory() / "requirements.txt"
+    wanted.write_text('built --config-settings "fast=yes"\n')
+    assert workshop.install(usera, store)[2] == 1
+    environment, _, built = workshop.install(usera, store, "-r", str(wanted))
+    assert built == 1
+    assert "yes" in (environment.site_packages / "built.py").read_text()
+    environment, _, built = workshop.install(userb, store, "-r", str(wanted))
+    assert built == 0
+    assert "yes" in (environment.site_packages / "built.py").read_text()
 
 
 @pytest.mark.parametrize("who", ["the same", "another"])

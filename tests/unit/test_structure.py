@@ -19,7 +19,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 LAYERS = (
     ("errors", "ways"),
     ("model",),
-    ("config", "origins"),
+    ("config", "origins", "inputs"),
     ("trust", "wheel"),
     ("linker",),
     ("processes",),

@@ -2,8 +2,8 @@
 there where its owner allows that.
 
 What pip would keep in its own cache of built wheels may be shared: an sdist of which the index
-tells the digest, version control at a fixed commit. Everything that the result depends on, as far
-as it can be known, is in the key.
+tells the digest, version control at a fixed commit, built in isolation. Everything that the result
+depends on, as far as it can be known, is in the key (``inputs``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name
 
-from pip_sharedcache import linker, trust
+from pip_sharedcache import inputs, linker, trust
 from pip_sharedcache import store as stores
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import seams
@@ -30,11 +30,6 @@ from pip_sharedcache.origins import has_credentials, without_credentials
 
 logger = logging.getLogger(__name__)
 
-#: Environment variables that compilers and build backends go by.
-_VARIABLES = (
-    *("CC", "CXX", "FC", "CPP", "LD", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "FFLAGS", "LDFLAGS"),
-    *("RUSTFLAGS", "ARCHFLAGS", "MACOSX_DEPLOYMENT_TARGET", "CMAKE_ARGS", "MPICC", "NVCC"),
-)
 _COMMIT_LENGTH = 40  # hexadecimal digits of a fixed commit in a URL
 
 
@@ -43,39 +38,83 @@ class Builds:
 
     def __init__(self, downloads: Downloads) -> None:
         self._downloads = downloads
+        self._shares = False
         self._settings: dict[str, Any] = {}
+        self._environ: dict[str, str] = {}
+        self._around: dict[str, Any] | None = None
+        self._template: Any = None
 
     def put_in(self) -> None:
         """Wrap the seams, if this pip has them all."""
-        if not any(seam.problem() for seam in (seams.BUILT, seams.BUILD)):
+        if not any(seam.problem() for seam in (seams.BUILT, seams.BUILD, seams.CANDIDATE)):
+            seams.wrap(seams.CANDIDATE, self._new_candidate)
             seams.wrap(seams.BUILT, self._built)
             seams.wrap(seams.BUILD, self._build)
 
     def begin(self, options: Any) -> None:
         """A run with these ``options`` of pip's begins."""
+        # Without isolation a build depends on all that is installed. Who switches pip's cache off
+        # (False; None is pip's own doing) wants to build.
+        self._shares = (
+            getattr(options, "build_isolation", False) is True
+            and getattr(options, "use_pep517", None) is not False
+            and getattr(options, "cache_dir", False) is not False
+        )
+        formats = getattr(options, "format_control", None)
+        self._environ, self._around = dict(os.environ), None  # pip will set some, and take others
         self._settings = {
-            "config": getattr(options, "config_settings", None) or {},
             "global": getattr(options, "global_options", None) or [],
             "build": getattr(options, "build_options", None) or [],
+            "binary": [
+                sorted(getattr(formats, name, None) or ()) for name in ("no_binary", "only_binary")
+            ],
+            "pre": bool(getattr(options, "pre", False)),
+            "prefer": bool(getattr(options, "prefer_binary", False)),
+            "features": sorted(getattr(options, "features_enabled", None) or ()),
+            # They choose what is built with: some pips apply to that what others do not.
+            "constraints": inputs.contents(
+                [
+                    *(getattr(options, "build_constraints", None) or ()),
+                    *(getattr(options, "constraints", None) or ()),
+                    *self._environ.get("PIP_CONSTRAINT", "").split(),
+                    *self._environ.get("PIP_BUILD_CONSTRAINT", "").split(),
+                ]
+            ),
         }
 
-    def _key(self, session: Session, link: Any) -> Digest | None:
-        """What a build from ``link`` is looked up by; None where it is not shared."""
+    def _key(self, session: Session, link: Any, requirement: Any) -> Digest | None:
+        """What a build of ``requirement`` from ``link`` is looked up by; None where it is not
+        shared."""
         source = _source(link)
-        if session.store is None or not session.store.builds or source is None:
+        if session.store is None or not session.store.builds or source is None or not self._shares:
             return None
         if has_credentials(link.url):
             return None  # others may not have that source
+        if self._around is None:
+            self._around = inputs.surroundings(self._environ)
+            names = ", ".join(sorted(self._around["variables"]))
+            logger.debug("Builds are shared with whoever has the same of: %s", names or "nothing")
         return stores.key_of(
             {
                 "source": source,
                 "subdirectory": link.subdirectory_fragment or "",
                 "settings": self._settings,
-                "environment": {name: os.environ.get(name, "") for name in _VARIABLES},
+                "config": getattr(requirement, "config_settings", None) or {},
+                "options": getattr(requirement, "global_options", None) or [],
+                "environment": self._around,
                 "salt": session.settings.build_salt,
                 "tag": str(next(sys_tags())),  # the C library's version included
             }
         )
+
+    def _new_candidate(self, init: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        """What pip's cache of built wheels is asked for next is for this requirement."""
+        bound = seams.arguments(init, args, kw)
+        before, self._template = self._template, bound and bound["template"]
+        try:
+            return init(*args, **kw)
+        finally:
+            self._template = before
 
     def _built(self, get: Original, cache: Any, args: Arguments, kw: Keywords) -> Any:
         found = get(*args, **kw)
@@ -85,11 +124,15 @@ class Builds:
         link, name = bound["link"], bound["package_name"]
         if not name:
             return None  # as pip's own: a URL by itself may be anything
-        key = self._key(session, link)
+        if self._template is None:
+            return None  # nobody knows with which settings
+        key = self._key(session, link, self._template)
         if key is None or session.store is None:
             return None
         while (build := stores.find_build(session.store, key, session.repairs.spoiled)) is not None:
             entry = session.find([build.digest], build.filename)
+            if entry is not None and session.exposure(entry):
+                return None  # pip opens it by its path, and there is no digest to check it with
             if entry is not None and self._downloads.believe(session, entry):
                 break
             # Its wheel was collected, say. Another build is noted beside it, or in its place.
@@ -123,7 +166,8 @@ class Builds:
             return build(*args, **kw)
         requirement = bound["req"]
         link = requirement.link
-        key = self._key(session, link) if self._may_be_shared(session, requirement) else None
+        shared = self._may_be_shared(session, requirement)
+        key = self._key(session, link, requirement) if shared else None
         path = build(*args, **kw)
         if path and key is not None:
             info = getattr(requirement, "download_info", None)
@@ -137,6 +181,7 @@ class Builds:
                     "on": linker.HOST,
                     "at": int(time.time()),
                     "python": sys.version.split()[0],
+                    "variables": sorted(self._around["variables"]) if self._around else [],
                 },
             )
         return path
@@ -146,9 +191,8 @@ class Builds:
         builder = sys.modules[seams.BUILD.module]
         if not builder._should_cache(requirement):
             return False
-        config = getattr(requirement, "config_settings", None) or {}
-        if config != self._settings["config"]:
-            return False  # a lookup knows no settings of single requirements
+        if getattr(requirement, "use_pep517", True) is False:
+            return False  # setup.py, run among all that is installed
         reason = self._downloads.private(None, requirement.link)
         return not reason or session.origins.is_shared_anyway(requirement.link.url)
 

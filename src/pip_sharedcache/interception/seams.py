@@ -190,11 +190,15 @@ INSTALL_SEAMS = (
     FORCE_REMOVE,
 )
 
-#: Built wheels: where pip keeps its own, and what builds one. Without them none are shared.
+#: Built wheels: where pip keeps its own, for which requirement it looks there, and what builds one.
+#: Without them none are shared.
 BUILT = Seam(
     "pip._internal.cache",
     "WheelCache.get_cache_entry",
     ("link", "package_name", "supported_tags"),
+)
+CANDIDATE = Seam(
+    "pip._internal.resolution.resolvelib.candidates", "LinkCandidate.__init__", ("link", "template")
 )
 BUILD = Seam(
     "pip._internal.wheel_builder", "_build_one", ("req", "output_dir", "verify", "editable")

@@ -1,0 +1,55 @@
+"""What a build depends on: everything, but what is known to make no other wheel."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache import inputs
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *("CC", "CFLAGS", "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "LD_LIBRARY_PATH", "LDFLAGS"),
+        *("PKG_CONFIG_PATH", "CMAKE_ARGS", "CMAKE_PREFIX_PATH", "CARGO_HOME", "RUSTFLAGS"),
+        *("CUDA_HOME", "MPICC", "MPI_HOME", "OMPI_CC", "SETUPTOOLS_SCM_PRETEND_VERSION"),
+        *("WRAPT_INSTALL_EXTENSIONS", "SOURCE_DATE_EPOCH", "CONDA_PREFIX", "PYTHONPATH", "CI"),
+        *("NPY_BLAS_ORDER", "SKLEARN_BUILD_PARALLEL", "whatever"),
+    ],
+)
+def test_it_counts(variable: str) -> None:
+    assert inputs.variables({variable: "x"}) == {variable: "x"}
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *("HOME", "USER", "PWD", "TERM", "LANG", "LC_ALL", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "_"),
+        *("PIP_INDEX_URL", "PIP_SHAREDCACHE_DIR", "_PIP_SHAREDCACHE_RUNNER", "https_proxy"),
+        *("SLURM_JOB_ID", "LOADEDMODULES", "BASH_FUNC_module%%", "TMPDIR", "VIRTUAL_ENV"),
+        *("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "OPENAI_API_KEY"),
+    ],
+)
+def test_it_makes_no_other_wheel(variable: str) -> None:
+    assert inputs.variables({variable: "x"}) == {}
+
+
+def test_tools_are_what_path_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "real-compiler-13").write_text("#!/bin/sh\n")
+    (tmp_path / "real-compiler-13").chmod(0o755)
+    (tmp_path / "cc").symlink_to("real-compiler-13")
+    found = inputs.surroundings({"PATH": str(tmp_path)})
+    assert found["tools"] == {"cc": os.path.realpath(tmp_path / "real-compiler-13")}
+    assert inputs.surroundings({"PATH": "/nowhere"})["tools"] == {}
+
+
+def test_files_count_by_what_they_say(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("numpy<2\n")
+    expected = hashlib.sha256(b"numpy<2\n").hexdigest()
+    names = [str(tmp_path / "one"), str(tmp_path / "missing"), "https://example.invalid/c.txt"]
+    assert inputs.contents(names) == [expected, "", "https://example.invalid/c.txt"]
+    assert inputs.contents([str(tmp_path)]) == [str(tmp_path)]

@@ -157,7 +157,8 @@ def test_both_names_taken_costs_the_sharing_and_nothing_else(site: Site, store: 
         place.with_name(f"{place.name}.{userb.uid}").mkdir()
     environment, said = install(site, userb, store)
     assert_as_plain(site, environment)
-    assert "its place is taken" in said
+    own = place.with_name(f"{place.name}.{userb.uid}")
+    assert f"its place is taken by {place} of usera, {own} of usera; usera or root can " in said
 
 
 def test_thousands_of_names_beside_an_entry_are_not_all_looked_at(site: Site, store: Path) -> None:

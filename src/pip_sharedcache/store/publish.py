@@ -5,6 +5,7 @@ Losing that race is not an error.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -224,11 +225,25 @@ def _reveal(store: Store, staged: Staged) -> Entry | NotPublished:
                 if (status.st_dev, status.st_ino) != staged.entry.identity:
                     break  # whose shard it is has exchanged it
                 return replace(staged.entry, path=target)
-        return _winner(staged) or NotPublished(
-            f"{store.path} cannot take {staged.what}: its place is taken"
-        )
+        return _winner(staged) or _taken(store, staged)
     except OSError as error:
         return NotPublished(f"{store.path} cannot take {staged.what}: {reason(error)}")
+
+
+def _taken(store: Store, staged: Staged) -> NotPublished:
+    """That both names are taken, by what, whose that is, and who can mend it how."""
+    there: list[tuple[Path, str]] = []
+    for name in (staged.name, f"{staged.name}.{trust.user_id()}"):
+        path = staged.entry.path.with_name(name)
+        with contextlib.suppress(OSError):  # it is gone by now
+            there.append((path, trust.user_name(path.lstat().st_uid)))
+    by = ", ".join(f"{path} of {who}" for path, who in there)
+    # Whoever owns a sticky directory may rename what others have in it, not empty it.
+    who = " or ".join(dict.fromkeys([*(who for _, who in there), "root"]))
+    return NotPublished(
+        f"{store.path} cannot take {staged.what}: its place is taken{by and f' by {by}'}",
+        f"{who} can remove that (rm -r)" if there else "nothing is there any more: try again",
+    )
 
 
 def _winner(staged: Staged) -> Entry | None:

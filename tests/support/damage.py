@@ -83,6 +83,7 @@ KINDS: dict[str, Damage] = {
     "truncated": lambda path, _: rewrite(path, path.read_bytes()[: path.stat().st_size // 2]),
     "extended": lambda path, _: rewrite(path, path.read_bytes() + b"\0"),
     "edited": lambda path, _: rewrite(path, _flipped(path), seconds=100),
+    "edited-at-once": lambda path, _: rewrite(path, _flipped(path), seconds=0.7),
     "edited-unseen": lambda path, _: rewrite(path, _flipped(path)),
     "deleted": lambda path, _: path.unlink(),
     "group-writable": _mode(lambda mode: mode | 0o020),

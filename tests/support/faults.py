@@ -57,8 +57,8 @@ def faults_of_entry(entry: Path) -> list[str]:
             wheel = entry / manifest["filename"]
             if digest(wheel) != manifest["sha256"] or wheel.stat().st_size != manifest["size"]:
                 found.append("the wheel has another content")
-        times = {int((entry / name).stat().st_mtime) for name in expected}
-        if times - {row[4] for row in manifest["files"]} and manifest["files"]:
+        times = {(entry / name).stat().st_mtime_ns for name in expected}
+        if times - {row[4] * 10**9 for row in manifest["files"]} and manifest["files"]:
             found.append("the manifest or the wheel has another time than the files")
         for name, size, sha256, executable, mtime in manifest["files"]:
             path = entry / "files" / name
@@ -66,7 +66,7 @@ def faults_of_entry(entry: Path) -> list[str]:
             status = path.lstat()
             if status.st_size != size or sha256 not in ("", digest(path)):
                 found.append(f"{name} has other content")
-            if int(status.st_mtime) != mtime:
+            if status.st_mtime_ns != mtime * 10**9:
                 found.append(f"{name} has another time")
         found += _wrong_modes(entry, expected)
     except (OSError, ValueError, KeyError) as error:

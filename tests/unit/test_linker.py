@@ -779,6 +779,8 @@ def _damage(shelf: Shelf, kind: str) -> None:
         stored.write_bytes(b"")
     elif kind == "touched":
         os.utime(stored, (MTIME + 1, MTIME + 1))
+    elif kind == "touched soon":
+        os.utime(stored, ns=(MTIME * 10**9 + 1, MTIME * 10**9 + 1))
     if kind in ("longer", "shorter"):
         os.utime(stored, (MTIME, MTIME))
     stored.chmod({"group writes": 0o464, "others write": 0o446}.get(kind, 0o444))
@@ -794,6 +796,7 @@ DAMAGES = {
     "longer": "has 12 bytes, not 8",
     "shorter": "has 0 bytes, not 8",
     "touched": "was changed after it was published",
+    "touched soon": "was changed after it was published",
     "group writes": "may be written by others",
     "others write": "may be written by others",
     "another's": f"belongs to uid {ALICE}",

@@ -564,13 +564,23 @@ def test_a_published_entry_is_the_wheel_and_its_files(store: Store, wheel: Path)
             assert placed.read_bytes() == data
             assert file.size == len(data)
             assert file.sha256 == sha256(placed)
-            assert file.mtime == int(placed.stat().st_mtime)
+            assert file.mtime * 10**9 == placed.stat().st_mtime_ns
             assert file.executable == (file.path == "demo/part/__init__.py")
     assert sorted(file.path for file in manifest.files) == sorted(names)
     below = {p.relative_to(files).as_posix() for p in files.rglob("*") if p.is_file()}
     assert below == set(names)
     assert sorted(os.listdir(entry.path)) == sorted(["entry.json", "files", wheel.name])
     assert _names(store, wheel) == [_digest(wheel)]
+
+
+def test_times_are_such_that_file_systems_with_coarse_ones_keep_them(
+    store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT keeps even seconds; what is not kept would look edited."""
+    monkeypatch.setattr("time.time", lambda: 1_700_000_001.9)
+    entry = _publish(store, wheel)
+    times = {path.stat().st_mtime_ns for path in entry.path.rglob("*") if path.is_file()}
+    assert times == {1_700_000_000 * 10**9}
 
 
 def _assert_final_modes(entry: Entry) -> None:

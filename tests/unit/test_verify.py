@@ -62,6 +62,7 @@ CALLED = {
     "truncated": {"size"},
     "extended": {"size"},
     "edited": {"content", "time"},
+    "edited-at-once": {"content", "time"},
     "edited-unseen": {"content"},
     "deleted": {"missing"},
     "group-writable": {"mode"},

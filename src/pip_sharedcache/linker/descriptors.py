@@ -248,6 +248,12 @@ def set_time(descriptor: int, path: str | Path, mtime: int) -> None:
     os.utime(descriptor if os.utime in os.supports_fd else path, ns=times)
 
 
+def has_time(status: os.stat_result, mtime: int) -> bool:
+    """Whether ``status`` is of a file with exactly the modification time ``mtime`` (seconds), as
+    ``set_time`` sets it: an edit soon after leaves it within the same second."""
+    return status.st_mtime_ns == mtime * 10**9
+
+
 def make_directory(
     path: Path, mode: int, group: int | None = None, *, keep_access_lists: bool = False
 ) -> None:

@@ -24,6 +24,7 @@ from pip_sharedcache.linker.descriptors import (
     clone,
     close_all,
     copy_bytes,
+    has_time,
     set_time,
 )
 from pip_sharedcache.linker.information import unfinished_in
@@ -351,7 +352,7 @@ def _check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_r
         raise _damaged(entry, file, "is not a regular file")
     if status.st_size != file.size:
         raise _damaged(entry, file, f"has {status.st_size} bytes, not {file.size}")
-    if int(status.st_mtime) != file.mtime:
+    if not has_time(status, file.mtime):
         raise _damaged(entry, file, "was changed after it was published")
     if trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
         raise _damaged(entry, file, f"belongs to {trust.user_name(status.st_uid)}")

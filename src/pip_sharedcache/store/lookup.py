@@ -269,7 +269,8 @@ def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: st
     manifest, record = read_manifest(held)
     if manifest.digest != digest:
         raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
-    if manifest.files and int(record.st_mtime) != manifest.files[0].mtime:  # all have one time
+    # All have one time.
+    if manifest.files and not linker.has_time(record, manifest.files[0].mtime):
         raise DamagedEntry(f"{held.path / MANIFEST} was changed after it was published")
     _check_owner(held, MANIFEST, record, status)
     entry = Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
@@ -291,7 +292,7 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
         raise DamagedEntry(f"{held.path / MANIFEST} does not list the wheel's files")
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
         raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
-    if int(status.st_mtime) != metadata[0].mtime:  # all of an entry has one time
+    if not linker.has_time(status, metadata[0].mtime):  # all of an entry has one time
         raise DamagedEntry(f"{held.path / name} was changed after it was published")
 
 

@@ -316,7 +316,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
 
     Raises UnusualWheel, NotPublished if the wheel's bytes are not those of ``digest``, OSError.
     """
-    now = int(time.time())
+    now = _now()
     copy = staging / filename
     with path.open("rb") as source, linker.create_file(copy, FILE, now) as target:
         copied, size = _write(wheel.blocks(source), target)
@@ -341,7 +341,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
 def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compile) -> Manifest:
     """Fill ``staging`` with bytecode. The compiled files get our modes and one time. Raises
     OSError."""
-    now = int(time.time())
+    now = _now()
     top = staging / "files"
     linker.make_directory(top, 0o700)
     made, failed = compile_into(top)
@@ -358,7 +358,7 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
 
 
 def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
-    now = int(time.time())
+    now = _now()
     top = staging / "files"
     linker.make_directory(top, 0o700)
     with linker.create_file(top / name, FILE, now) as target:
@@ -366,6 +366,12 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
     _complete(staging, manifest, {top}, now)
     return manifest
+
+
+def _now() -> int:
+    """The time for all files of an entry: seconds that every file system can keep. FAT, where a
+    file server may have it, keeps even ones only; what it does not keep looks edited."""
+    return int(time.time()) // 2 * 2
 
 
 def _raise(error: OSError) -> None:

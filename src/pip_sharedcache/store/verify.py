@@ -266,7 +266,7 @@ class _Examination:
             with _opened(directory, name) as file:
                 status = os.fstat(file.fileno())
                 self._check_rights(path, status, PROGRAM if wanted.executable else FILE)
-                if wanted.mtime not in (_UNKNOWN, int(status.st_mtime)):
+                if wanted.mtime != _UNKNOWN and not linker.has_time(status, wanted.mtime):
                     self._note(path, "time", "was changed after it was published")
                 if wanted.size not in (_UNKNOWN, status.st_size):
                     what = f"has {status.st_size} bytes, not {wanted.size}"

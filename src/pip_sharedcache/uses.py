@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pip_sharedcache.errors import reason
 from pip_sharedcache.linker import Placement
 from pip_sharedcache.model import Entry
-from pip_sharedcache.store import Store, marks
+from pip_sharedcache.store import Store, links, marks
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +49,13 @@ class Uses:
         """Symlinks of ``placements`` lead into their entries. Never raises."""
         if self._store is None:
             return
-        links = {
-            placement.entry.path.name: link
+        found = [
+            links.Link(placement.entry.path.name, path, placement.library)
             for placement in placements
-            if (link := placement.first_link())
-        }
+            if (path := placement.first_link())
+        ]
         try:
-            marks.register(self._store, links)
+            links.register(self._store, found)
         except OSError as error:
             self._say(
                 f"Symlinks are not registered in {self._store.path}: {reason(error)}; "

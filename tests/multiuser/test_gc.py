@@ -304,6 +304,34 @@ def test_symlinked_environments_are_kept_until_they_are_deleted(
     assert not visible(store)
 
 
+@pytest.mark.parametrize("how", ["sed -i s/1.0/1.0/", "rm"])
+def test_symlinked_environments_are_kept_when_files_in_them_are_edited_or_deleted(
+    site: Site, store: Path, how: str
+) -> None:
+    """An editor puts a new file in the place of a link: also of the one that was noted."""
+    userb = site.accounts.userb
+    environment = site.environment(userb)
+    site.install(userb, environment, store, "alpha", **SYMLINKS)
+    noted = set()
+    for note in (store / "use" / str(userb.uid)).glob("links-*"):
+        rows = [json.loads(line) for line in note.read_text().splitlines()]
+        noted |= {Path(row[1]) for row in rows if isinstance(row, list)}
+    assert len(noted) == 2
+    for path in noted:
+        run_as(userb, [*how.split(), path], check=True)
+        assert not path.is_symlink()
+    for account in (site.accounts.usera, userb, None):
+        assert gc_facts(site, account, store, 400 * DAY)["retired"] == []
+    said = gc(site, None, store, "-v", "--older-than", "30d", later=400 * DAY).stdout
+    assert f"is kept for symlinks of userb in {environment.site_packages}" in said
+    program = "import alpha.deep.er, beta.deep.er"
+    run_as(userb, [environment.python, "-c", program], check=True)
+    moved = environment.prefix.rename(environment.prefix.with_name("moved"))
+    assert gc_facts(site, None, store, 400 * DAY)["retired"] == [], "it was only renamed"
+    shutil.rmtree(moved)
+    assert len(gc_facts(site, None, store, 400 * DAY)["retired"]) == 4
+
+
 # -- who may take away what
 
 

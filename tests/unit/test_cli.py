@@ -23,6 +23,7 @@ from pip_sharedcache.store import (
     Store,
     find,
     inventory,
+    links,
     marks,
     publish,
     reveal,
@@ -594,7 +595,7 @@ def test_an_interrupt_is_told_without_a_traceback(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(marks, "linked", interrupted)
+    monkeypatch.setattr(links, "linked", interrupted)
     assert cli.main(["store", "gc"]) == 130
     assert capsys.readouterr().err == "WARNING: Interrupted\n"
 

@@ -25,6 +25,7 @@ from pip_sharedcache.store import (
     find_retired,
     hold,
     inventory,
+    links,
     marks,
     publish,
     retire,
@@ -92,7 +93,7 @@ def _chosen(
 ) -> list[Path]:
     """What would be retired in so many hours."""
     now = marks.now(store) + hours * HOUR
-    linked = marks.linked(store)
+    linked = links.linked(store)
     items = choose(_items(store), linked, now, older_than=older_than, max_size=max_size)
     return [item.path for item in items]
 
@@ -221,7 +222,7 @@ def test_what_symlinks_lead_to_stays_with_its_bytecode(store: Store, tmp_path: P
         _age(old, 40 * DAY)
     link = tmp_path / "module.py"
     link.symlink_to(entry.path / "files" / "demo" / "__init__.py")
-    marks.register(store, {entry.path.name: str(link)})
+    links.register(store, [links.Link(entry.path.name, str(link), str(tmp_path))])
     assert _chosen(store, older_than=0, max_size=0) == []
     link.unlink()
     assert set(_chosen(store, older_than=0)) == {entry.path, compiled.path}

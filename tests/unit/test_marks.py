@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import subprocess
@@ -146,7 +145,6 @@ def test_a_store_made_by_hand_gets_its_directory(shared_tmp: Path) -> None:
     (shared_tmp / "store").mkdir()
     store = Store.open(shared_tmp / "store")
     assert marks.last_uses(store) == {}
-    assert marks.linked(store) == set()
     marks.mark(store, [NAMES[0]])
     assert set(marks.last_uses(store)) == {NAMES[0]}
 
@@ -166,8 +164,6 @@ def test_a_squatted_place_is_not_written_to_and_told(shared: Store, kind: str) -
     with as_user(ALICE, GROUP):
         with pytest.raises(OSError) as caught:
             marks.mark(shared, [NAMES[0]])
-        with pytest.raises(OSError):
-            marks.register(shared, {NAMES[0]: "/x"})
         marks.forget(shared, {}, time.time() + 10**6)
     assert caught.value.errno == errno.EEXIST
     assert f"was put there by uid {BOB}" in str(caught.value.strerror)
@@ -209,133 +205,17 @@ def test_what_is_no_mark_is_passed_over(store: Store, no_hanging: None) -> None:
     assert set(marks.last_uses(store)) == {NAMES[0]}
 
 
-# -- links
-
-
-@pytest.fixture
-def link(tmp_path: Path) -> Path:
-    link = tmp_path / "environment" / "module.py"
-    link.parent.mkdir()
-    link.symlink_to(f"/data/store/wheels/00/{NAMES[0]}/files/module.py")
-    return link
-
-
-def test_a_registered_link_keeps_its_entry_while_it_leads_there(store: Store, link: Path) -> None:
-    marks.register(store, {NAMES[0]: str(link)})
-    assert marks.linked(store) == {NAMES[0]}
-    link.unlink()
-    link.symlink_to(f"/data/store/wheels/00/{NAMES[1]}/files/module.py")
-    assert marks.linked(store) == set(), "it leads to another one now"
-    link.unlink()
-    link.write_text("edited")
-    assert marks.linked(store) == set(), "no link any more"
-    link.unlink()
-    assert marks.linked(store) == set()
-    link.parent.rmdir()
-    assert marks.linked(store) == set()
-
-
-def test_a_path_of_any_bytes_can_be_registered(store: Store, tmp_path: Path) -> None:
-    link = os.path.join(tmp_path, os.fsdecode(b"\xff\n\xe9 \x1b"))
-    os.symlink(f"/x/{NAMES[0]}/files/y", link)
-    marks.register(store, {NAMES[0]: link})
-    assert marks.linked(store) == {NAMES[0]}
-
-
-def test_nothing_is_noted_where_no_link_was_placed(store: Store) -> None:
-    marks.register(store, {})
-    assert not _own(store).exists()
-
-
-@needs(root)
-def test_a_link_that_cannot_be_looked_at_counts(shared: Store) -> None:
-    home = shared.path.parent / "home"
-    home.mkdir(mode=0o700)
-    os.chown(home, ALICE, GROUP)
-    with as_user(ALICE, GROUP):
-        (home / "module.py").symlink_to(f"/x/{NAMES[0]}/files/module.py")
-        marks.register(shared, {NAMES[0]: str(home / "module.py")})
-        (home / "module.py").unlink()
-    with as_user(BOB, GROUP):
-        assert marks.linked(shared) == {NAMES[0]}
-        marks.forget(shared, {}, time.time())
-    assert marks.linked(shared) == set(), "root sees that it is gone"
-
-
-_JUNK = [
-    b"",
-    b"\x00\xff\xfe" * 1000,
-    b"[" * 200_000,
-    b"1" * 10_000,
-    b"null\n[1, 2]\n[[], {}]\n{}\n[1]\n",
-    json.dumps([NAMES[0], "/\ud800"]).encode(),
-    json.dumps([NAMES[0], "/x\0y"]).encode(),
-    json.dumps([NAMES[0], "module.py"]).encode(),
-    json.dumps(["..", "LINK"]).encode(),
-    json.dumps([f"../{NAMES[0]}", "LINK"]).encode(),
-]
-
-
-@pytest.mark.parametrize("content", _JUNK, ids=range(len(_JUNK)))
-def test_a_note_that_is_junk_notes_nothing(
-    store: Store, link: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(link.parent)
-    marks.register(store, {NAMES[1]: str(link)})
-    (note,) = _own(store).glob("links-*")
-    note.write_bytes(content.replace(b"LINK", str(link).encode()))
-    assert marks.linked(store) == set()
-
-
-@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "huge", "socket"])
-def test_a_note_that_is_no_plain_file_notes_nothing(
-    store: Store, link: Path, kind: str, no_hanging: None
-) -> None:
-    marks.register(store, {NAMES[0]: str(link)})
-    other = _own(store) / "links-other"
-    if kind == "huge":
-        other.touch()
-        os.truncate(other, 1 << 40)
-    elif kind == "socket":
-        os.mknod(other, stat.S_IFSOCK | 0o644)
-    else:
-        _plant(other, kind, link.parent)
-    assert marks.linked(store) == {NAMES[0]}
-    marks.forget(store, {}, time.time())
-    assert marks.linked(store) == {NAMES[0]}
-
-
-def test_a_note_that_the_disk_does_not_give_stops_the_one_who_asks(
-    store: Store, link: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    marks.register(store, {NAMES[0]: str(link)})
-
-    def broken(*_: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with monkeypatch.context() as patched:
-        patched.setattr("pip_sharedcache.linker.Directory.read", broken)
-        with pytest.raises(OSError):
-            marks.linked(store)
-        marks.forget(store, {}, time.time())
-    assert marks.linked(store) == {NAMES[0]}
-
-
 # -- forgetting
 
 
-def test_what_says_nothing_any_more_is_forgotten(store: Store, link: Path) -> None:
+def test_what_says_nothing_any_more_is_forgotten(store: Store) -> None:
     marks.mark(store, NAMES[:3])
     (_own(store) / ".new-0123").touch()
-    marks.register(store, {NAMES[0]: str(link)})
     later = marks.now(store) + 1
     marks.forget(store, {NAMES[0]}, later - 3600)
     assert set(marks.last_uses(store)) == set(NAMES[:3]), "too new to be forgotten"
     marks.forget(store, {NAMES[0]}, later)
     assert set(marks.last_uses(store)) == {NAMES[0]}
-    assert marks.linked(store) == {NAMES[0]}
-    link.unlink()
-    marks.forget(store, {NAMES[0]}, later)
     assert sorted(os.listdir(_own(store))) == [".clock", NAMES[0]]
 
 

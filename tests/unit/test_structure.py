@@ -46,10 +46,11 @@ INSIDE = {
             "link",
             "directories",
         ),
-        *("placement", "appearance", "trial", "quotas", "__init__"),
+        *("placement", "appearance", "trial", "quotas", "places", "__init__"),
     ),
     "store": (
-        *("layout", "leftovers", "lookup", "publish", "builds", "marks", "inventory", "collect"),
+        *("layout", "leftovers", "lookup", "publish", "builds", "marks", "links", "inventory"),
+        "collect",
         *("verify", "heal", "opening", "__init__"),
     ),
     "doctor": (

@@ -22,6 +22,7 @@ from pip_sharedcache.store import (
     choose,
     delete_retired,
     inventory,
+    links,
     marks,
     retire,
     retire_notes,
@@ -77,14 +78,18 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
     now = marks.now(store)
     unread: list[tuple[Path, str]] = []
     items = list(inventory(store, marks.last_uses(store), unread))
-    doomed = choose(
-        items, marks.linked(store), now, older_than=chosen.older_than, max_size=chosen.max_size
-    )
+    linked = links.linked(store)
+    doomed = choose(items, linked, now, older_than=chosen.older_than, max_size=chosen.max_size)
+    for item in items:
+        for user, where in linked.get(item.path.name, ()):
+            who = trust.user_name(user)
+            output.detail(f"{item.title} is kept for symlinks of {who} in {where}")
     if chosen.dry_run:
         outcome = _Outcome(retired=doomed)
     else:
         outcome = _collect(store, items, doomed, now)
         marks.forget(store, {item.path.name for item in items}, now - GRACE)
+        links.forget(store)
     outcome.refused += [(path, store.owner, why) for path, why in unread]
     _tell(chosen, output, outcome)
     squatters = [

@@ -28,17 +28,20 @@ from pip_sharedcache.linker.machine import (
     unloadable_because,
 )
 from pip_sharedcache.linker.placement import Placement
+from pip_sharedcache.linker.places import HOST_NAME, Place, way_to, whereabouts
 from pip_sharedcache.linker.quotas import Quota, quota
 from pip_sharedcache.linker.trees import remove_tree, tree_size
 from pip_sharedcache.linker.trial import try_link_modes, try_writing
 
 __all__ = [
     "HOST",
+    "HOST_NAME",
     "NEW",
     "NO_ROOM",
     "OF_THIS_PROCESS",
     "Directory",
     "Linker",
+    "Place",
     "Placement",
     "Quota",
     "alive",
@@ -61,5 +64,7 @@ __all__ = [
     "try_link_modes",
     "try_writing",
     "unloadable_because",
+    "way_to",
+    "whereabouts",
     "write_all",
 ]

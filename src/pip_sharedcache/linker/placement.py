@@ -204,6 +204,12 @@ class Placement:
         """The paths, relative to the library directory, of what is placed without pip."""
         return [*self._taken, *(file.path for file in self._taken_bytecode)]
 
+    @property
+    def library(self) -> str:
+        """The absolute path of the library directory; "" before the first file."""
+        library = self._information.library
+        return os.path.abspath(library) if library else ""
+
     def first_link(self) -> str:
         """The absolute path of one placed symlink into the entry; "" where there is none."""
         library = self._information.library or ""

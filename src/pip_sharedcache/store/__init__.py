@@ -1,6 +1,6 @@
 """The store on disk: where an entry lies, looking one up, publishing one, taking one away."""
 
-from pip_sharedcache.store import marks
+from pip_sharedcache.store import links, marks
 from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
 from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire, retire_notes
 from pip_sharedcache.store.heal import heal
@@ -60,6 +60,7 @@ __all__ = [
     "hold",
     "inventory",
     "key_of",
+    "links",
     "marks",
     "objection_to",
     "open_store",

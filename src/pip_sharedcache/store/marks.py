@@ -1,21 +1,19 @@
 """Who used what, and when: what garbage collection goes by.
 
 Below ``use/<uid>/`` each user has an empty file for each entry they use: when it was made says when
-that was, by the file system's own clock, which no user sets, and the same for all hosts. Files
-``links-*`` there tell which symlinks into entries their environments have. Files are replaced,
-never written in place; a store that may not be written is used without.
+that was, by the file system's own clock, which no user sets, and the same for all hosts. Files are
+replaced, never written in place; a store that may not be written is used without.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import json
 import os
 import re
-import secrets
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +27,9 @@ ENTRY_NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9_.-]+)?")
 #: Seconds. A mark that is no older is not made anew.
 FRESH = 600
 
-_LINKS = "links-"
 _CLOCK = ".clock"
-_MOST_LINKS = 1 << 20  # bytes of one file of links that are read; a run of 1000 has a fifth
 #: A FIFO, a huge file, a link, a file kept from others: in place of a note, it notes nothing.
-_OWNERS_FAULT = frozenset(
+OWNERS_FAULT = frozenset(
     {errno.EINVAL, errno.EFBIG, errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO, errno.EISDIR}
 )
 
@@ -73,7 +69,7 @@ def mark(store: Store, names: Iterable[str]) -> None:
 def last_uses(store: Store) -> dict[str, Use]:
     """The last use of each entry that is marked, by the entry's name."""
     latest: dict[str, Use] = {}
-    for user, held in _users(store):
+    for user, held in users(store):
         for name, when in _marks(user, held):
             if name not in latest or latest[name].when < when:
                 latest[name] = Use(when, user)
@@ -84,41 +80,17 @@ def uses(store: Store, name: str) -> list[Use]:
     """The last use of the entry ``name`` by each user, the latest first."""
     found = [
         Use(when, user)
-        for user, held in _users(store)
+        for user, held in users(store)
         if (when := _when(user, held, name)) is not None
     ]
     return sorted(found, key=lambda use: use.when, reverse=True)
 
 
-def register(store: Store, links: Mapping[str, str]) -> None:
-    """Note symlinks of this user's environments: for the name of an entry the path of a link into
-    it. Raises OSError, as for ``mark``."""
-    if links:
-        text = "".join(json.dumps([name, path]) + "\n" for name, path in links.items())
-        with store.own_use() as held:
-            held.replace(f"{_LINKS}{secrets.token_hex(8)}", text.encode("ascii"))
-
-
-def linked(store: Store) -> set[str]:
-    """The names of entries into which a registered symlink leads still, or may: one that cannot be
-    looked at counts. Raises OSError where a note cannot be read for no fault of its owner's:
-    nobody knows then what is needed."""
-    found: set[str] = set()
-    for user, held in _users(store):
-        for file in _link_files(held):
-            try:
-                found.update(name for name, path in _links(user, held, file) if _leads(path, name))
-            except OSError as error:
-                if error.errno not in _OWNERS_FAULT:
-                    raise
-    return found
-
-
 def forget(store: Store, present: Collection[str], before: float) -> None:
-    """Delete notes that say nothing any more, this user's own (as root: everybody's): marks from
-    ``before`` that time for entries of which none is ``present``, and notes of links of which none
-    is left. Never raises: what is left over is met again by the next run."""
-    for user, held in _users(store):
+    """Delete marks that say nothing any more, this user's own (as root: everybody's): from
+    ``before`` that time, for entries of which none is ``present``. Never raises: what is left over
+    is met again by the next run."""
+    for user, held in users(store):
         if trust.user_id() not in (0, user):
             continue
         stale = [
@@ -128,13 +100,9 @@ def forget(store: Store, present: Collection[str], before: float) -> None:
             and (ENTRY_NAME.fullmatch(name) or name.startswith(NEW))
             and (_when(user, held, name) or before) < before
         ]
-        for name in (*stale, *_link_files(held)):
-            try:
-                links = _links(user, held, name) if name.startswith(_LINKS) else ()
-                if not any(_leads(path, entry) for entry, path in links):
-                    held.remove(name)
-            except OSError:
-                continue
+        for name in stale:
+            with contextlib.suppress(OSError):
+                held.remove(name)
 
 
 def squatters(store: Store) -> list[tuple[Path, int, int]]:
@@ -145,15 +113,6 @@ def squatters(store: Store) -> list[tuple[Path, int, int]]:
         for name, status in _directories(store)
         if trust.OWNERS_MEAN_SOMETHING and status.st_uid != int(name)
     ]
-
-
-def _leads(link: str, name: str) -> bool:
-    try:
-        return name in Path(os.readlink(link)).parts
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        return error.errno != errno.EINVAL  # no link; else somebody else's, or away for now
 
 
 def _directories(store: Store) -> Iterator[tuple[str, os.stat_result]]:
@@ -170,7 +129,7 @@ def _directories(store: Store) -> Iterator[tuple[str, os.stat_result]]:
         return  # nobody has noted anything yet, or it is not for us to read
 
 
-def _users(store: Store) -> Iterator[tuple[int, Directory]]:
+def users(store: Store) -> Iterator[tuple[int, Directory]]:
     """The uids of users and their directories, each held open while it is looked at, and each that
     user's own: anybody may have made one of another's name."""
     for name, _ in _directories(store):
@@ -195,26 +154,3 @@ def _when(user: int, held: Directory, name: str) -> float | None:
         return None
     own = not trust.OWNERS_MEAN_SOMETHING or status.st_uid == user
     return status.st_ctime if own and stat.S_ISREG(status.st_mode) else None
-
-
-def _link_files(held: Directory) -> list[str]:
-    return [name for name in held.names() if name.startswith(_LINKS)]
-
-
-def _links(user: int, held: Directory, file: str) -> Iterator[tuple[str, str]]:
-    """What a file of links says: names of entries, and paths. Nothing that is not so is taken.
-    Raises OSError."""
-    text, status = held.read(file, _MOST_LINKS)
-    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != user:
-        return
-    for line in text.splitlines():
-        try:
-            name, path = json.loads(line)
-            if (
-                ENTRY_NAME.fullmatch(name)
-                and os.path.isabs(path)
-                and b"\0" not in os.fsencode(path)
-            ):
-                yield name, path
-        except (ValueError, TypeError, RecursionError):
-            continue  # not by us

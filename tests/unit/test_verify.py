@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pip_sharedcache import cli, linker
+from pip_sharedcache.linker import exchanging
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import (
     GRACE,
@@ -25,6 +26,7 @@ from pip_sharedcache.store import (
     delete_retired,
     heal,
     inventory,
+    links,
     publish,
     reveal,
     stage_bytecode,
@@ -32,7 +34,8 @@ from pip_sharedcache.store import (
 )
 from support.damage import KINDS, damage, rewrite, unlocked
 from support.faults import faults_of_store, leftovers, state_of, visible_entries
-from support.probes import linux, needs, root
+from support.filesystems import mounted, overlaid
+from support.probes import linux, needs, overlays, root
 from support.process import as_user, file_size_limit
 from support.wheels import digest as sha256
 from support.wheels import make_wheel
@@ -482,6 +485,113 @@ def test_damaged_bytecode_is_taken_out_of_sight(store: Store, wheel: Path) -> No
     assert heal(store, verdict)[0]
     assert visible_entries(store.path, "bytecode") == []
     assert len(visible_entries(store.path)) == 1
+
+
+def _linked_to(store: Store, entry: Entry, place: Path) -> Path:
+    """A symlink into the entry, in an environment that the store knows."""
+    place.mkdir()
+    link = place / "module.py"
+    link.symlink_to(entry.path / FILES["data"])
+    links.register(store, [links.Link(entry.path.name, str(link), str(place))])
+    return link
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("file", ["source", "manifest", "data"])
+def test_what_symlinks_lead_to_is_made_anew_in_its_place(
+    store: Store,
+    wheel: Path,
+    shared_tmp: Path,
+    file: str,
+    can_exchange: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = _publish(store, wheel)
+    link = _linked_to(store, entry, shared_tmp / "environment")
+    damage(entry.path / FILES[file], "emptied", shared_tmp / "outside")
+    asked = []
+
+    def exchange(one: Path, other: Path) -> bool:
+        asked.append(link.exists())
+        done = can_exchange and exchanging.exchange(one, other)
+        asked.append(link.exists())
+        return done
+
+    monkeypatch.setattr(linker, "exchange", exchange)
+    done, how = _healed(store)
+    assert (done, asked) == (True, [True, True])
+    assert how.startswith("made anew from its own wheel, for symlinks of ")
+    assert link.read_text() == "data\n" * 100
+    assert visible_entries(store.path) == [entry.path]
+    assert faults_of_store(store.path) == []
+    (dead,) = leftovers(store.path)
+    assert dead.name.startswith(f".dead-{entry.path.name}-")
+
+
+def test_what_symlinks_lead_to_is_left_where_nothing_can_heal_it(
+    store: Store, wheel: Path, shared_tmp: Path
+) -> None:
+    entry = _publish(store, wheel)
+    link = _linked_to(store, entry, shared_tmp / "environment")
+    rewrite(entry.path / WHEEL, b"")
+    before = state_of(store.path)
+    done, how = _healed(store)
+    assert not done
+    assert how.startswith("left as it is, since symlinks of ")
+    assert str(link.parent) in how
+    assert state_of(store.path) == before
+    assert link.exists()
+    link.unlink()
+    assert _healed(store)[0]
+    assert visible_entries(store.path) == []
+
+
+def test_what_symlinks_lead_to_is_made_anew_from_a_wheel_beside_it(
+    store: Store, wheel: Path, shared_tmp: Path
+) -> None:
+    entry = _publish(store, wheel)
+    link = _linked_to(store, entry, shared_tmp / "environment")
+    beside = entry.path.with_name(f"{entry.path.name}.12345")
+    shutil.copytree(entry.path, beside, copy_function=shutil.copy2)
+    rewrite(entry.path / WHEEL, b"")
+    verdict = next(verdict for verdict in _verdicts(store) if verdict and verdict.damage)
+    done, how = heal(store, verdict)
+    assert done
+    assert f"made anew from the wheel in {beside}" in how
+    assert link.exists()
+    assert faults_of_store(store.path) == []
+
+
+def test_without_room_what_symlinks_lead_to_stays(store: Store, shared_tmp: Path) -> None:
+    files = {"demo/__init__.py": "", "demo/data.txt": "x" * 1_000_000}
+    entry = _publish(store, make_wheel(shared_tmp / "wheels", files=files))
+    link = _linked_to(store, entry, shared_tmp / "environment")
+    rewrite(entry.path / "files/demo/__init__.py", b"#")
+    with file_size_limit(100_000):
+        done, how = _healed(store)
+    assert not done
+    assert "File too large" in how
+    assert link.exists()
+    assert leftovers(store.path) == []
+
+
+@needs(root, overlays)
+def test_what_lies_in_a_lower_layer_is_told_and_a_sound_one_published_beside_it(
+    shared_tmp: Path, wheel: Path
+) -> None:
+    image = shared_tmp / "image"
+    image.mkdir()
+    entry = _publish(Store.open(image), wheel)
+    rewrite(entry.path / FILES["source"], b"")
+    with mounted("tmpfs", shared_tmp) as above, overlaid(image, above) as place:
+        store = Store.open(place)
+        done, how = _healed(store)
+        assert not done
+        assert "lower layer of an overlay" in how
+        assert "cross-device" not in how
+        sound = f"{entry.path.name}.{os.getuid()}"
+        assert how.endswith(f"until then the sound one beside it is used, {sound}")
+        assert [one.name for one in visible_entries(place)] == [entry.path.name, sound]
 
 
 @needs(root)

@@ -17,6 +17,7 @@ from pip_sharedcache.linker.descriptors import (
     write_all,
 )
 from pip_sharedcache.linker.durability import synchronise
+from pip_sharedcache.linker.exchanging import exchange
 from pip_sharedcache.linker.link import Linker
 from pip_sharedcache.linker.machine import (
     HOST,
@@ -50,6 +51,7 @@ __all__ = [
     "create_file",
     "device_of",
     "drop_access_lists",
+    "exchange",
     "finish_file",
     "has_time",
     "make_directory",

@@ -1,24 +1,42 @@
-"""Healing: a damaged entry is made anew from its own wheel, or taken out of sight."""
+"""Healing: a damaged entry is made anew from its own wheel, or taken out of sight. One to which
+symlinks lead keeps its place all the time: without it the environments would break."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.errors import NotPublished, SharedCacheError, UnusualWheel, reason
+from pip_sharedcache.errors import (
+    DamagedEntry,
+    NotPublished,
+    SharedCacheError,
+    UnusualWheel,
+    reason,
+)
+from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Manifest
+from pip_sharedcache.store import links
 from pip_sharedcache.store.collect import take_out_of_sight
-from pip_sharedcache.store.layout import Store
-from pip_sharedcache.store.lookup import copy_wheel
-from pip_sharedcache.store.publish import publish
+from pip_sharedcache.store.layout import WHEELS, Store
+from pip_sharedcache.store.lookup import copy_wheel, wheel_name
+from pip_sharedcache.store.marks import ENTRY_NAME
+from pip_sharedcache.store.publish import publish, replace_entry, reveal, stage
 from pip_sharedcache.store.verify import Verdict
+
+_LOWER_LAYER = (
+    "it lies in a lower layer of an overlay (an image that a container runs on, say), which cannot "
+    "be changed from here: heal it where that layer is made"
+)
 
 
 def heal(store: Store, verdict: Verdict) -> tuple[bool, str]:
     """Mend the damaged entry of ``verdict``: it is made anew from its own wheel if that is sound,
-    else taken out of sight. Whether that was done, and what was, or why not, in words for people.
+    else taken out of sight; not if symlinks lead to it. Whether that was done, and what was, or why
+    not, in words for people.
 
     Only an owner may: of the entry, of its shard, or root. Installations that hold the entry open
     go on with it undisturbed.
@@ -29,31 +47,38 @@ def heal(store: Store, verdict: Verdict) -> tuple[bool, str]:
         above = os.lstat(item.path.parent).st_uid
         if trust.user_id() not in (0, item.publisher, above):
             return False, f"{who} can heal it with the same command, as root can"
+        # A link to bytecode that leads nowhere is passed over, and replaced, by the interpreter.
+        linked = links.linked(store).get(item.path.name, []) if item.area == WHEELS else []
+        if linked:
+            return _make_anew_in_place(store, verdict, linked)
         if not verdict.wheel:
             return _take_away(verdict)
         return _make_anew(store, verdict)
     except OSError as error:
+        if error.errno == errno.EXDEV:
+            return False, _LOWER_LAYER + _beside(store, verdict)
         return False, f"it cannot be healed: {reason(error)}"
     except SharedCacheError as error:
         return False, f"it cannot be healed: {error}"
 
 
 def _take_away(verdict: Verdict) -> tuple[bool, str]:
-    status = os.lstat(verdict.item.path)
-    if verdict.identity not in (None, (status.st_dev, status.st_ino)):
+    if _is_replaced(verdict):
         return True, "somebody else has replaced it"
     take_out_of_sight(verdict.item.path)
     return True, "taken out of sight; the next installation that needs it publishes a sound one"
 
 
+def _is_replaced(verdict: Verdict) -> bool:
+    status = os.lstat(verdict.item.path)
+    return verdict.identity not in (None, (status.st_dev, status.st_ino))
+
+
 def _make_anew(store: Store, verdict: Verdict) -> tuple[bool, str]:
     item, digest = verdict.item, Digest(verdict.item.digest)
-    assert verdict.identity is not None
-    own = Manifest(verdict.wheel, digest, 0, ())
-    entry = Entry(item.path, item.publisher, verdict.identity, own)
     with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as temporary:
         copy = Path(temporary, verdict.wheel)
-        if not copy_wheel(entry, copy):
+        if not copy_wheel(_own(verdict), copy):
             return False, "its wheel changes while it is read"
         done, how = _take_away(verdict)
         if not done or os.path.lexists(item.path):
@@ -62,5 +87,84 @@ def _make_anew(store: Store, verdict: Verdict) -> tuple[bool, str]:
             new = publish(store, copy, verdict.wheel, digest)
         except (NotPublished, UnusualWheel) as error:
             return True, f"taken out of sight, but not made anew: {error}"
-    whose = "" if new.publisher == item.publisher else f", now of {trust.user_name(new.publisher)}"
-    return True, f"made anew from its own wheel{whose}"
+    return True, f"made anew from its own wheel{_whose(new, verdict)}"
+
+
+def _make_anew_in_place(
+    store: Store, verdict: Verdict, linked: list[tuple[int, str]]
+) -> tuple[bool, str]:
+    """The same for an entry to which symlinks lead (``linked``: whose, and where): by exchange."""
+    item, digest = verdict.item, Digest(verdict.item.digest)
+    (user, where), *others = linked
+    whom = f"symlinks of {trust.user_name(user)} in {where}"
+    whom += f" and {len(others)} more places" if others else ""
+    with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as temporary:
+        for entry in _sources(verdict):
+            copy = Path(temporary, entry.manifest.filename)
+            if not copy_wheel(entry, copy):
+                continue
+            try:
+                staged = stage(store, copy, copy.name, digest)
+            except (NotPublished, UnusualWheel) as error:
+                return False, f"left as it is, since {whom} lead to it: {error}"
+            if _is_replaced(verdict):
+                return True, "somebody else has replaced it"
+            new = replace_entry(store, staged, item.path)
+            source = "its own wheel" if entry.path == item.path else f"the wheel in {entry.path}"
+            return True, f"made anew from {source}, for {whom}, too{_whose(new, verdict)}"
+    return False, (
+        f"left as it is, since {whom} lead to it, and its wheel is not sound; it goes once "
+        "they are reinstalled: pip install --force-reinstall with PIP_SHAREDCACHE_LINK_MODE=copy"
+    )
+
+
+def _own(verdict: Verdict) -> Entry:
+    assert verdict.identity is not None
+    manifest = Manifest(verdict.wheel, Digest(verdict.item.digest), 0, ())
+    return Entry(verdict.item.path, verdict.item.publisher, verdict.identity, manifest)
+
+
+def _sources(verdict: Verdict) -> Iterator[Entry]:
+    """Where a wheel of the digest may be: in the entry itself, or in others beside it."""
+    if verdict.wheel:
+        yield _own(verdict)
+    digest = Digest(verdict.item.digest)
+    with Directory.open(verdict.item.path.parent) as shard:
+        for name in sorted(shard.names()):
+            beside = ENTRY_NAME.fullmatch(name) and name.startswith(digest)
+            if not beside or name == verdict.item.path.name:
+                continue
+            try:
+                with shard.subdirectory(name) as held:
+                    status, filename = held.status(), wheel_name(held)
+            except OSError:
+                continue  # no entry, or not for us to read: not one to heal from
+            if filename:
+                manifest = Manifest(filename, digest, 0, ())
+                identity = status.st_dev, status.st_ino
+                yield Entry(shard.path / name, status.st_uid, identity, manifest)
+
+
+def _beside(store: Store, verdict: Verdict) -> str:
+    """Publish a sound entry beside the one that cannot be moved; what was done, in words that
+    follow."""
+    if not verdict.wheel or verdict.identity is None:
+        return "; the next installation that needs it publishes a sound one beside it"
+    try:
+        with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as temporary:
+            copy, digest = Path(temporary, verdict.wheel), Digest(verdict.item.digest)
+            if not copy_wheel(_own(verdict), copy):
+                return "; its wheel changes while it is read"
+            staged = stage(store, copy, verdict.wheel, digest, {verdict.identity})
+            (new,) = reveal(store, [staged])
+    except (OSError, DamagedEntry, NotPublished, UnusualWheel) as error:
+        what = reason(error) if isinstance(error, OSError) else error
+        return f"; no sound one was published beside it: {what}"
+    if isinstance(new, NotPublished):
+        return f"; no sound one was published beside it: {new}"
+    return f"; until then the sound one beside it is used, {new.path.name}"
+
+
+def _whose(new: Entry, verdict: Verdict) -> str:
+    same = new.publisher == verdict.item.publisher
+    return "" if same else f", now of {trust.user_name(new.publisher)}"

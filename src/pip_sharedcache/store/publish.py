@@ -20,7 +20,7 @@ from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest, StoredFile
-from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
+from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 from pip_sharedcache.store.leftovers import in_use, sweep
 from pip_sharedcache.store.lookup import (
     MANIFEST,
@@ -30,6 +30,7 @@ from pip_sharedcache.store.lookup import (
     find_note,
     is_damaged,
 )
+from pip_sharedcache.store.replacing import put_in_place
 
 logger = logging.getLogger(__name__)
 
@@ -252,11 +253,22 @@ def _winner(staged: Staged) -> Entry | None:
     return None if usable is None or _is_useless(usable.path, staged) else usable
 
 
+def replace_entry(store: Store, staged: Staged, target: Path) -> Entry:
+    """Make ``staged`` durable, then visible in the place of the entry ``target``, which goes out of
+    sight: symlinks that lead there go on leading to something. Raises OSError."""
+    try:
+        linker.synchronise(store.path, _files_of(staged.entry))
+        put_in_place(staged.entry.path, target)
+        return replace(staged.entry, path=target)
+    finally:
+        discard([staged])
+
+
 def _rename(staging: Path, target: Path, staged: Staged) -> bool:
     """Give ``staging`` its name; False where that is taken. Raises OSError."""
     # rename(2) would replace an empty directory, so it must not be tried on any.
-    if os.path.lexists(target) and not _retire(target, staged):
-        return False
+    if os.path.lexists(target):
+        return _is_ours_and_useless(target, staged) and _replace(staging, target)
     try:
         os.rename(staging, target)
         return True
@@ -268,16 +280,17 @@ def _rename(staging: Path, target: Path, staged: Staged) -> bool:
         return False
 
 
-def _retire(target: Path, staged: Staged) -> bool:
-    """Take our own useless entry out of the way: a damaged one, or bytecode that fits no source
-    any more. False for everything else."""
+def _is_ours_and_useless(target: Path, staged: Staged) -> bool:
+    """Whether our own useless entry is in the way: a damaged one, or bytecode that fits no source
+    any more. What is not as we make it is left alone and gone around."""
     if os.lstat(target).st_uid != trust.user_id() or not _is_useless(target, staged):
         return False
-    if not os.path.isdir(target / "files") or os.path.islink(target):
-        return False  # not what we make; it is left alone and gone around
-    dead = target.with_name(f"{DEAD}{target.name}-{secrets.token_hex(4)}")
+    return os.path.isdir(target / "files") and not os.path.islink(target)
+
+
+def _replace(staging: Path, target: Path) -> bool:
     try:
-        os.rename(target, dead)
+        dead = put_in_place(staging, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise

@@ -332,6 +332,46 @@ def test_symlinked_environments_are_kept_when_files_in_them_are_edited_or_delete
     assert len(gc_facts(site, None, store, 400 * DAY)["retired"]) == 4
 
 
+@pytest.mark.parametrize("healer", ["root", "usera"])
+@pytest.mark.parametrize("file", ["files/alpha/__init__.py", "entry.json", "*.whl"])
+def test_symlinked_environments_outlast_the_healing_of_what_they_lead_to(
+    site: Site, store: Path, healer: str, file: str
+) -> None:
+    """usera published; the environment is userb's, and imports all the time."""
+    userb = site.accounts.userb
+    environment = site.environment(userb)
+    site.install(userb, environment, store, "alpha", **SYMLINKS)
+    (damaged,) = entry_of(store, "alpha").glob(file)
+    command = f"chmod u+w {damaged} && printf '# of usera\n' > {damaged} && chmod a-w {damaged}"
+    run_as(site.accounts.usera, ["sh", "-c", command], check=True)
+    over, failed = threading.Event(), []
+
+    def use() -> None:
+        path = environment.site_packages / "alpha" / "deep" / "er" / "__init__.py"
+        while not over.is_set():
+            if not path.exists():
+                failed.append(path)
+
+    with ThreadPoolExecutor() as pool:
+        using = pool.submit(use)
+        fix = [site.template.python, "-m", "pip_sharedcache", "store", "verify", "--fix"]
+        try:
+            done = run_as(site.account(healer), fix, env=site.settings(store))
+        finally:
+            over.set()
+        using.result()
+    assert done.returncode == 1, done.stderr
+    assert failed == []
+    assert f"symlinks of userb in {environment.site_packages}" in done.stdout
+    assert ("left as it is" if file == "*.whl" else "made anew") in done.stdout
+    program = "import alpha.deep.er; print(alpha.__version__)"
+    if file != "*.whl":
+        done = run_as(userb, [environment.python, "-c", program], check=True)
+        assert done.stdout == "1.0\n"
+        again = run_as(site.account(healer), fix, env=site.settings(store))
+        assert "all are sound" in again.stdout
+
+
 # -- who may take away what
 
 

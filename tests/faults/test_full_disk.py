@@ -21,10 +21,10 @@ from support.faults import (
     spread,
     visible_entries,
 )
-from support.filesystems import Kind, mounted
+from support.filesystems import Kind, limit, mounted
 from support.grounds import Ground, compare, everywhere, make_grounds
 from support.index import IndexFactory
-from support.probes import loop_mounts, needs, strace, tmpfs
+from support.probes import loop_mounts, needs, quotas, strace, tmpfs
 from support.trees import differences, snapshot
 from support.wheels import make_wheel
 
@@ -114,6 +114,26 @@ def test_full_store_is_said_in_one_line_and_the_install_succeeds(
         assert differences(expected, snapshot(one.prefix)) == []
         assert not leftovers(store)
         assert not visible_entries(store)
+
+
+@pytest.mark.filesystem
+@needs(quotas)
+@pytest.mark.parametrize("size_mb", [3, 9], ids=["in the wheel", "in its files"])
+def test_a_quota_on_the_store_is_said_in_one_line_and_the_install_succeeds(
+    size_mb: int, environment: EnvironmentFactory, wheels: Path, tmp_path: Path
+) -> None:
+    one = environment()
+    with mounted("btrfs", tmp_path, size_mb=256) as store:
+        limit(store, size_mb)
+        env = _settings(wheels, store)
+        result = run_as(None, one.command("install", "large==2.0"), env=env)
+        assert result.returncode == 0, result.stderr
+        said = _naming(store, result.stderr)
+        assert len(said) == 1, result.stderr
+        assert os.strerror(errno.EDQUOT) in said[0]
+        assert not leftovers(store)
+        assert not visible_entries(store)
+        assert faults_of_distribution(one.site_packages, "large-2.0.dist-info") == []
 
 
 PUBLISHING = {

@@ -136,6 +136,13 @@ def overlaid(lower: Path, base: Path) -> Iterator[Path]:
         yield place / "mount"
 
 
+def limit(place: Path, size_mb: int) -> None:
+    """Let the btrfs mounted at place hold no more than so many MB: a quota (EDQUOT), for root, too."""
+    _run("btrfs", "quota", "enable", str(place))
+    _run("btrfs", "quota", "rescan", "-w", str(place))
+    _run("btrfs", "qgroup", "limit", f"{size_mb}M", "0/5", str(place))
+
+
 def unmount(point: Path) -> None:
     """Unmount; a busy file system is tried for some seconds, then detached."""
     deadline = time.monotonic() + 5

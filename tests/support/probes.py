@@ -15,7 +15,7 @@ import pytest
 
 from support import SESSION_ENVIRONMENT
 from support.environments import interpreters
-from support.filesystems import Kind, MountError, mounted, overlaid, read_only
+from support.filesystems import Kind, MountError, limit, mounted, overlaid, read_only
 
 Probe = Callable[[], "str | None"]
 
@@ -118,6 +118,21 @@ def xfs() -> str | None:
 def btrfs() -> str | None:
     """btrfs can be mounted."""
     return _mounts("btrfs", 160)
+
+
+@functools.cache
+def quotas() -> str | None:
+    """A file system can be given a quota: btrfs, the one that needs no kernel option for it."""
+    reason = btrfs() or _program("btrfs")
+    if reason:
+        return reason
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            with mounted("btrfs", Path(directory), size_mb=160) as place:
+                limit(place, 16)
+                return None
+        except MountError as error:
+            return f"no quotas: {error}"
 
 
 @functools.cache

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import Digest, Identity, as_digest
+from pip_sharedcache.model import Digest, Entry, Identity, as_digest
 from pip_sharedcache.store.layout import BUILDS, Store
-from pip_sharedcache.store.lookup import find_note, hold
+from pip_sharedcache.store.lookup import find_note, hold, read_manifest
 from pip_sharedcache.store.publish import Staged, stage_note
 
 _NOTE = "build.json"
@@ -42,24 +42,39 @@ def key_of(settings: Mapping[str, Any]) -> Digest:
     return Digest(hashlib.sha256(text.encode("utf-8")).hexdigest())
 
 
-def find_build(store: Store, key: Digest, without: Container[Identity] = ()) -> Build | None:
+def find_build(store: Store, key: Digest, without: Iterable[Identity] = ()) -> Build | None:
     """What a trusted publisher built for ``key``, if anything. Never raises for what lies there."""
-    entry = find_note(store, BUILDS, key, without).entry
-    if entry is None:
-        return None
-    try:
-        with hold(entry) as held:
-            return read_build(held, entry.identity)
-    except (DamagedEntry, OSError):
-        return None  # built again, which costs no more than if it were not there
+    return _find(store, key, without)[1]
+
+
+def _find(
+    store: Store, key: Digest, without: Iterable[Identity]
+) -> tuple[Entry | None, Build | None]:
+    """The note for ``key`` and what it says; damaged ones are passed over for those beside them."""
+    passed = set(without)
+    while (entry := find_note(store, BUILDS, key, passed).entry) is not None:
+        try:
+            with hold(entry) as held:
+                build = read_build(held, entry.identity)
+        except (DamagedEntry, OSError):
+            build = None
+        if build is not None:
+            return entry, build
+        passed.add(entry.identity)
+    return None, None
 
 
 def read_build(held: Directory, identity: Identity) -> Build | None:
-    """What the note ``held`` says; None where that is nothing. Raises OSError."""
+    """What the note ``held`` says; None where that is nothing, or not what its manifest tells of.
+    Raises OSError."""
     try:
-        data: Any = json.loads(held.read(f"files/{_NOTE}", limit=1 << 20)[0])
+        text = held.read(f"files/{_NOTE}", limit=1 << 20)[0]
+        told = {file.path: file.sha256 for file in read_manifest(held)[0].files}
+        if told.get(_NOTE) != hashlib.sha256(text).hexdigest():
+            return None
+        data: Any = json.loads(text)
         digest, filename, details = as_digest(data["sha256"]), data["filename"], data["details"]
-    except (DamagedEntry, ValueError, KeyError, TypeError, RecursionError):
+    except (DamagedEntry, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     plain = isinstance(filename, str) and filename.endswith(".whl") and "/" not in filename
     if digest is None or not plain or not isinstance(details, dict):
@@ -68,10 +83,12 @@ def read_build(held: Directory, identity: Identity) -> Build | None:
 
 
 def stage_build(
-    store: Store, key: Digest, build: Build, damaged: Container[Identity] = ()
+    store: Store, key: Digest, build: Build, damaged: Collection[Identity] = ()
 ) -> Staged:
-    """Note what was built for ``key``; a note of an identity in ``damaged`` does not stand in its
-    way. Raises NotPublished."""
+    """Note what was built for ``key``; a note of an identity in ``damaged``, or one that says
+    nothing, does not stand in its way. Raises NotPublished."""
     data = {"sha256": build.digest, "filename": build.filename, "details": build.details}
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    return stage_note(store, BUILDS, key, _NOTE, text.encode("utf-8"), damaged)
+    text = json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8")
+    return stage_note(
+        store, BUILDS, key, _NOTE, text, lambda: _find(store, key, damaged)[0], damaged
+    )

@@ -27,7 +27,6 @@ from pip_sharedcache.store.lookup import (
     NOTE,
     find,
     find_bytecode,
-    find_note,
     is_damaged,
 )
 from pip_sharedcache.store.replacing import put_in_place
@@ -113,10 +112,11 @@ def stage_note(
     key: Digest,
     name: str,
     data: bytes,
+    find_usable: Callable[[], Entry | None],
     damaged: Container[Identity] = (),
 ) -> Staged:
-    """Put ``data`` into the one file ``name`` of an entry ``key`` in ``area``; ``damaged`` as for
-    ``stage``. Raises NotPublished."""
+    """Put ``data`` into the one file ``name`` of an entry ``key`` in ``area``, unless
+    ``find_usable`` finds one there; ``damaged`` as for ``stage``. Raises NotPublished."""
     return _stage(
         store,
         area,
@@ -124,7 +124,7 @@ def stage_note(
         key,
         f"a note in {area}",
         lambda staging: _write_down(staging, key, name, data),
-        lambda: find_note(store, area, key, damaged).entry,
+        find_usable,
         damaged,
     )
 

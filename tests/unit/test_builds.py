@@ -1,0 +1,72 @@
+"""Notes of built wheels whose content is damaged, though not their manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache import linker
+from pip_sharedcache.model import Digest, Entry
+from pip_sharedcache.store import Build, Store, find_build, key_of, reveal, stage_build
+from support.damage import damage
+from support.faults import visible_entries
+from support.probes import linux, needs, root
+from support.process import as_user
+
+pytestmark = needs(linux)
+
+ALICE, BOB, GROUP = 54321, 54322, 54399
+KEY = key_of({"source": "x"})
+BUILD = Build(Digest("1" * 64), "demo-1.0-py3-none-any.whl", {"by": "me"})
+KINDS = ["emptied", "edited", "edited-unseen", "edited-at-once", "deleted", "symlink", "fifo"]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+
+
+def _note(store: Store) -> Entry:
+    (note,) = reveal(store, [stage_build(store, KEY, BUILD)])
+    assert isinstance(note, Entry)
+    return note
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_note_of_ones_own_is_replaced_by_the_next_build(
+    shared_tmp: Path, kind: str, no_hanging: None
+) -> None:
+    store = Store.make(shared_tmp / "store", builds=True)
+    note = _note(store)
+    damage(note.path / "files" / "build.json", kind, shared_tmp / "outside")
+    assert find_build(store, KEY) is None
+    new = _note(store)
+    assert new.path == note.path
+    found = find_build(store, KEY)
+    assert found is not None
+    assert (found.digest, found.filename, found.note) == (
+        BUILD.digest,
+        BUILD.filename,
+        new.identity,
+    )
+    assert visible_entries(store.path, "builds") == [new.path]
+
+
+@needs(root)
+@pytest.mark.parametrize("kind", KINDS)
+def test_beside_anothers_damaged_note_a_sound_one_is_put_and_found_by_all(
+    shared_tmp: Path, kind: str, no_hanging: None
+) -> None:
+    store = Store.make(shared_tmp / "store", str(GROUP), builds=True)
+    with as_user(ALICE, GROUP):
+        note = _note(store)
+    damage(note.path / "files" / "build.json", kind, shared_tmp / "outside")
+    with as_user(BOB, GROUP):
+        store = Store.open(store.path)
+        new = _note(store)
+        assert new.path.name == f"{KEY}.{BOB}"
+    with as_user(ALICE, GROUP):
+        found = find_build(Store.open(store.path), KEY)
+        assert found is not None
+        assert found.note == new.identity

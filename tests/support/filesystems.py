@@ -137,7 +137,7 @@ def overlaid(lower: Path, base: Path) -> Iterator[Path]:
 
 
 def limit(place: Path, size_mb: int) -> None:
-    """Let the btrfs mounted at place hold no more than so many MB: a quota (EDQUOT), for root, too."""
+    """Let the btrfs mounted at place hold so many MB at most: a quota (EDQUOT), for root, too."""
     _run("btrfs", "quota", "enable", str(place))
     _run("btrfs", "quota", "rescan", "-w", str(place))
     _run("btrfs", "qgroup", "limit", f"{size_mb}M", "0/5", str(place))

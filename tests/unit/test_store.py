@@ -573,6 +573,25 @@ def test_a_published_entry_is_the_wheel_and_its_files(store: Store, wheel: Path)
     assert _names(store, wheel) == [_digest(wheel)]
 
 
+@needs(root)
+def test_a_damaged_entry_beside_a_sound_one_is_told_to_who_asks_for_more(
+    shared_tmp: Path, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store.make(shared_tmp / "shared", str(GROUP))
+    with as_user(ALICE, GROUP):
+        damaged = _publish(Store.open(store.path), wheel)
+    _rewrite(damaged.wheel, b"")
+    sound = _publish(store, wheel)
+    with as_user(BOB, GROUP), caplog.at_level("DEBUG"):
+        found = find(Store.open(store.path), _digest(wheel), wheel.name)
+    assert found.entry is not None
+    assert found.entry.path == sound.path
+    assert found.objections == (), "no line on every installation"
+    (said,) = [record for record in caplog.records if "Passed over" in record.getMessage()]
+    assert (said.levelname, str(damaged.path) in said.getMessage()) == ("DEBUG", True)
+    assert f"published by uid {ALICE}" in said.getMessage()
+
+
 def test_times_are_such_that_file_systems_with_coarse_ones_keep_them(
     store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ Takes no lock and writes nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -18,6 +19,8 @@ from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "entry.json"
 #: What the manifest of an entry that is a note calls it.
@@ -106,6 +109,8 @@ def _search(
             if entry.manifest.filename != filename:
                 continue
             if not objection:
+                for other in objections:  # a warning on every installation would be noise
+                    logger.debug("Passed over in the shared store: %s", other)
                 return Found(entry)
             who = trust.user_name(entry.publisher)
             objections.append(

@@ -31,7 +31,8 @@ from pip_sharedcache.store import (
     retire,
 )
 from pip_sharedcache.store.collect import Deleted
-from pip_sharedcache.store.publish import reveal, stage_bytecode
+from pip_sharedcache.store.publish import reveal
+from pip_sharedcache.store.staging import stage_bytecode
 from support.filesystems import mounted
 from support.probes import linux, needs, root, tmpfs
 from support.process import as_user

@@ -20,7 +20,7 @@ from pip_sharedcache import cli, linker
 from pip_sharedcache.doctor.surroundings import Mount, mount_of
 from pip_sharedcache.linker import Directory, Quota
 from pip_sharedcache.store import Store, publish
-from pip_sharedcache.store.publish import sweep
+from pip_sharedcache.store.leftovers import sweep
 from support import REPOSITORY, probes
 from support.filesystems import mounted, read_only
 from support.probes import linux, needs, root

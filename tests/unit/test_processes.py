@@ -456,8 +456,8 @@ def test_abandoned_what_is_under_way_is_broken_off_and_no_result(
     def work(number: int) -> int:
         if number < 2:
             return number
-        here.open()
         try:
+            here.open()
             never.wait()
         except Exception as error:
             raise AssertionError("it is to be undone, not taken for a failure") from error
@@ -496,8 +496,8 @@ def test_what_undoes_a_piece_is_not_broken_off(
     here, never, undoing, go = gate(), gate(), gate(), gate()
 
     def work(number: int) -> None:
-        here.open()
         try:
+            here.open()
             never.wait()
         finally:
             undoing.open()

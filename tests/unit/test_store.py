@@ -43,7 +43,7 @@ from pip_sharedcache.store import (
     stage_bytecode,
     survey,
 )
-from pip_sharedcache.store.publish import Compile
+from pip_sharedcache.store.staging import Compile
 from pip_sharedcache.trust import Trust
 from support.probes import acl, linux, needs, root
 from support.process import as_user, file_size_limit

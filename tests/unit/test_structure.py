@@ -52,8 +52,8 @@ INSIDE = {
         *(
             "layout",
             "leftovers",
-            "replacing",
             "lookup",
+            "staging",
             "publish",
             "builds",
             "marks",

@@ -28,7 +28,8 @@ from pip_sharedcache.store.lookup import (
     read_manifest,
 )
 from pip_sharedcache.store.opening import PATIENCE, open_store
-from pip_sharedcache.store.publish import Staged, discard, publish, reveal, stage, stage_bytecode
+from pip_sharedcache.store.publish import discard, publish, reveal
+from pip_sharedcache.store.staging import Staged, stage, stage_bytecode
 from pip_sharedcache.store.verify import Damage, Verdict, verify
 
 __all__ = [

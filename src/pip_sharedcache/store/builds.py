@@ -18,7 +18,7 @@ from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, as_digest
 from pip_sharedcache.store.layout import BUILDS, Store
 from pip_sharedcache.store.lookup import find_note, hold, read_manifest
-from pip_sharedcache.store.publish import Staged, stage_note
+from pip_sharedcache.store.staging import Staged, stage_note
 
 _NOTE = "build.json"
 NONE_YET: Identity = (0, 0)

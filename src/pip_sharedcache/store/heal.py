@@ -24,7 +24,8 @@ from pip_sharedcache.store.collect import take_out_of_sight
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.lookup import copy_wheel, wheel_name
 from pip_sharedcache.store.marks import ENTRY_NAME
-from pip_sharedcache.store.publish import publish, replace_entry, reveal, stage
+from pip_sharedcache.store.publish import publish, replace_entry, reveal
+from pip_sharedcache.store.staging import stage
 from pip_sharedcache.store.verify import Verdict
 
 _LOWER_LAYER = (
@@ -162,6 +163,7 @@ def _beside(store: Store, verdict: Verdict) -> str:
         return f"; no sound one was published beside it: {what}"
     if isinstance(new, NotPublished):
         return f"; no sound one was published beside it: {new}"
+    assert new is not None  # it is no bytecode
     return f"; until then the sound one beside it is used, {new.path.name}"
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import stat
 from pathlib import Path
 
 from pip_sharedcache import linker, trust
+from pip_sharedcache.errors import reason
 from pip_sharedcache.linker import Directory
+
+logger = logging.getLogger(__name__)
 
 _STALE = 6 * 3600  # seconds after which a staging directory of ours on another host is left over
 
@@ -38,3 +43,13 @@ def sweep(shard: Directory) -> None:
                 linker.remove_tree(shard.path / name, shard)
         except (OSError, ValueError):
             continue  # a neighbour removed it, or it is not one of ours
+
+
+def clear(path: Path) -> None:
+    """Delete a directory of ours that nobody is to see. Never raises: what a store that became
+    read-only, or went away, does not let go of is cleared by a later run."""
+    try:
+        if os.path.lexists(path):
+            linker.remove_tree(path)
+    except OSError as error:
+        logger.debug("%s is left over: %s", path, reason(error))

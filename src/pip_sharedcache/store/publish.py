@@ -1,4 +1,4 @@
-"""Publishing: an entry is staged in its own shard, made durable, and visible by one rename.
+"""Publishing: what was staged is made durable, and visible by one rename.
 
 Losing that race is not an error.
 """
@@ -7,169 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import secrets
-import time
-import zipfile
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pip_sharedcache import linker, trust, wheel
-from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel, reason
-from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import Digest, Entry, Identity, Manifest, StoredFile
-from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
-from pip_sharedcache.store.leftovers import in_use, sweep
-from pip_sharedcache.store.lookup import (
-    MANIFEST,
-    NOTE,
-    find,
-    find_bytecode,
-    is_damaged,
-)
-from pip_sharedcache.store.replacing import put_in_place
-
-logger = logging.getLogger(__name__)
-
-#: Fills a directory with bytecode: what it made, and which sources do not compile.
-Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
-
-#: The modes of all that lies in an entry.
-FILE, PROGRAM, DIRECTORY = 0o444, 0o555, 0o555
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class Staged:
-    """An entry that is filled but not visible: usable in this process, then to be revealed.
-
-    ``entry`` lies in its staging directory; ``what`` names it for messages. ``source``: the wheel's
-    entry that bytecode was compiled from, and fits alone.
-    """
-
-    entry: Entry
-    area: str
-    name: str
-    what: str
-    find_usable: Callable[[], Entry | None]
-    damaged: Container[Identity]
-    source: Identity | None = None
-
-
-def stage(
-    store: Store, path: Path, filename: str, digest: Digest, damaged: Container[Identity] = ()
-) -> Staged:
-    """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
-
-    Entries of an identity in ``damaged`` do not stand in its way: one's own is replaced, another's
-    gone around. Raises NotPublished (the store cannot take it; NoRoom: for want of room) or
-    UnusualWheel.
-    """
-    return _stage(
-        store,
-        WHEELS,
-        digest,
-        digest,
-        filename,
-        lambda staging: _unpack(path, filename, digest, staging),
-        lambda: find(store, digest, filename, damaged).entry,
-        damaged,
-    )
-
-
-def stage_bytecode(
-    store: Store,
-    entry: Entry,
-    tag: str,
-    interpreter: str,
-    compile_into: Compile,
-    damaged: Container[Identity] = (),
-) -> Staged:
-    """Put the bytecode of ``entry`` for ``interpreter`` into its shard of ``store``.
-
-    ``compile_into(files)`` fills the directory ``files``, and returns the paths of what it made
-    and of the sources that do not compile. Raises NotPublished.
-    """
-    digest = entry.manifest.digest
-    staged = _stage(
-        store,
-        BYTECODE,
-        digest,
-        f"{digest}.{tag}",
-        f"the bytecode of {entry.manifest.filename}",
-        lambda staging: _gather(staging, digest, interpreter, compile_into),
-        lambda: find_bytecode(store, digest, tag, interpreter, damaged).entry,
-        damaged,
-    )
-    return replace(staged, source=entry.identity)
-
-
-def stage_note(
-    store: Store,
-    area: str,
-    key: Digest,
-    name: str,
-    data: bytes,
-    find_usable: Callable[[], Entry | None],
-    damaged: Container[Identity] = (),
-) -> Staged:
-    """Put ``data`` into the one file ``name`` of an entry ``key`` in ``area``, unless
-    ``find_usable`` finds one there; ``damaged`` as for ``stage``. Raises NotPublished."""
-    return _stage(
-        store,
-        area,
-        key,
-        key,
-        f"a note in {area}",
-        lambda staging: _write_down(staging, key, name, data),
-        find_usable,
-        damaged,
-    )
-
-
-def _stage(
-    store: Store,
-    area: str,
-    digest: Digest,
-    name: str,
-    what: str,
-    fill: Callable[[Path], Manifest],
-    find_usable: Callable[[], Entry | None],
-    damaged: Container[Identity],
-) -> Staged:
-    try:
-        shard = store.shard(area, digest)
-        with Directory.open(shard) as held:
-            sweep(held)
-        staging = shard / f".new-{linker.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-        linker.make_directory(staging, 0o700)
-        in_use.add(staging.name)
-    except OSError as error:
-        kind = NotWritable if error.errno in _READ_ONLY else _kind(error)
-        raise kind(f"{store.path} cannot be written: {reason(error)}") from error
-    try:
-        # Who owns the shard may put a link to elsewhere in place of the name.
-        with Directory.open(shard) as above, above.subdirectory(staging.name) as held:
-            status = held.status()
-            if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
-                raise PermissionError(errno.EPERM, "Somebody replaced what was to be published")
-            manifest = fill(held.steady)
-            held.set_mode(DIRECTORY)
-            identity = status.st_dev, status.st_ino
-        entry = Entry(staging, status.st_uid, identity, manifest)
-        return Staged(entry, area, name, what, find_usable, damaged)
-    except OSError as error:
-        _discard(staging)
-        raise _kind(error)(f"{store.path} cannot take {what}: {reason(error)}") from error
-    except BaseException:
-        _discard(staging)
-        raise
-
-
-def _kind(error: OSError) -> type[NotPublished]:
-    return NoRoom if error.errno in linker.NO_ROOM else NotPublished
+from pip_sharedcache import linker, trust
+from pip_sharedcache.errors import NotPublished, reason
+from pip_sharedcache.model import Digest, Entry, Identity
+from pip_sharedcache.store.layout import DEAD, WHEELS, Store
+from pip_sharedcache.store.leftovers import clear
+from pip_sharedcache.store.lookup import MANIFEST, is_damaged
+from pip_sharedcache.store.staging import Staged, stage
 
 
 def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished | None]:
@@ -202,7 +52,7 @@ def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished 
 def discard(staged: Iterable[Staged]) -> None:
     """Delete what was staged and is not visible. Never raises."""
     for one in staged:
-        _discard(one.entry.path)
+        clear(one.entry.path)
 
 
 def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
@@ -258,7 +108,7 @@ def replace_entry(store: Store, staged: Staged, target: Path) -> Entry:
     sight: symlinks that lead there go on leading to something. Raises OSError."""
     try:
         linker.synchronise(store.path, _files_of(staged.entry))
-        put_in_place(staged.entry.path, target)
+        _put_in_place(staged.entry.path, target)
         return replace(staged.entry, path=target)
     finally:
         discard([staged])
@@ -290,23 +140,33 @@ def _is_ours_and_useless(target: Path, staged: Staged) -> bool:
 
 def _replace(staging: Path, target: Path) -> bool:
     try:
-        dead = put_in_place(staging, target)
+        dead = _put_in_place(staging, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         return False  # a directory of a lower layer (overlayfs): it cannot move, so go around it
-    _discard(dead)
+    clear(dead)
     return True
 
 
-def _discard(path: Path) -> None:
-    """Delete a directory of ours that nobody is to see. Never raises: what a store that became
-    read-only, or went away, does not let go of is cleared by a later run."""
+def _put_in_place(staging: Path, target: Path) -> Path:
+    """Give ``staging`` the name of the entry ``target``; return where that is now, out of sight.
+
+    Symlinks that lead to the name would break in between, so both are exchanged at once; only where
+    the system cannot, there is nothing of that name for a moment. Raises OSError.
+    """
+    dead = target.with_name(f"{DEAD}{target.name}-{secrets.token_hex(4)}")
+    if linker.exchange(staging, target):
+        os.rename(staging, dead)
+        return dead
+    os.rename(target, dead)
     try:
-        if os.path.lexists(path):
-            linker.remove_tree(path)
-    except OSError as error:
-        logger.debug("%s is left over: %s", path, reason(error))
+        os.rename(staging, target)
+    except OSError:
+        if not os.path.lexists(target):
+            os.rename(dead, target)
+        raise
+    return dead
 
 
 def _is_useless(target: Path, staged: Staged) -> bool:
@@ -322,107 +182,3 @@ def _files_of(entry: Entry) -> list[Path]:
     own = [entry.wheel] if entry.manifest.size else []
     unpacked = [entry.path / "files" / file.path for file in entry.manifest.files]
     return [entry.path / MANIFEST, *own, *unpacked]
-
-
-def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifest:
-    """Fill ``staging`` with the wheel and its files, final modes and all.
-
-    Raises UnusualWheel, NotPublished if the wheel's bytes are not those of ``digest``, OSError.
-    """
-    now = _now()
-    copy = staging / filename
-    with path.open("rb") as source, linker.create_file(copy, FILE, now) as target:
-        copied, size = _write(wheel.blocks(source), target)
-    if copied != digest:
-        raise NotPublished(f"{path} changed while it was read")
-    files: list[StoredFile] = []
-    directories = {staging / "files"}
-    linker.make_directory(staging / "files", 0o700)
-    try:
-        with zipfile.ZipFile(copy) as archive:
-            for member in wheel.members(archive, filename):
-                target_path = staging / "files" / member.path
-                _make_directories(target_path.parent, directories)
-                files.append(_extract(archive, member, target_path, now))
-    except wheel.BROKEN as error:
-        raise UnusualWheel(f"{filename}: {error}") from error
-    manifest = Manifest(filename, digest, size, tuple(files))
-    _complete(staging, manifest, directories, now)
-    return manifest
-
-
-def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compile) -> Manifest:
-    """Fill ``staging`` with bytecode. The compiled files get our modes and one time. Raises
-    OSError."""
-    now = _now()
-    top = staging / "files"
-    linker.make_directory(top, 0o700)
-    made, failed = compile_into(top)
-    # All that are there: where a file could not be compiled for want of space, its directory is.
-    directories = {Path(path) for path, _, _ in os.walk(top, onerror=_raise)}
-    files = []
-    for path in made:
-        linker.finish_file(top / path, FILE, now)
-        sha256, size = wheel.digest_of(top / path)
-        files.append(StoredFile(path, size, sha256, False, now))
-    manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
-    _complete(staging, manifest, directories, now)
-    return manifest
-
-
-def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
-    now = _now()
-    top = staging / "files"
-    linker.make_directory(top, 0o700)
-    with linker.create_file(top / name, FILE, now) as target:
-        sha256, size = _write([data], target)
-    manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
-    _complete(staging, manifest, {top}, now)
-    return manifest
-
-
-def _now() -> int:
-    """The time for all files of an entry: seconds that every file system can keep. FAT, where a
-    file server may have it, keeps even ones only; what it does not keep looks edited."""
-    return int(time.time()) // 2 * 2
-
-
-def _raise(error: OSError) -> None:
-    """os.walk passes over what it cannot read unless this is asked of it."""
-    raise error
-
-
-def _complete(staging: Path, manifest: Manifest, directories: set[Path], mtime: int) -> None:
-    """Write the manifest, and take the write bits of ``directories`` away."""
-    with linker.create_file(staging / MANIFEST, FILE, mtime) as target:
-        linker.write_all(target, manifest.to_json().encode("utf-8"))
-    for directory in sorted(directories, key=lambda item: len(item.parts), reverse=True):
-        linker.set_directory(directory, DIRECTORY)
-
-
-def _make_directories(path: Path, known: set[Path]) -> None:
-    if path not in known:
-        _make_directories(path.parent, known)
-        linker.make_directory(path, 0o700)
-        known.add(path)
-
-
-def _extract(
-    archive: zipfile.ZipFile, member: wheel.Member, target_path: Path, mtime: int
-) -> StoredFile:
-    mode = PROGRAM if member.executable else FILE
-    with linker.create_file(target_path, mode, mtime) as target:
-        sha256, size = _write(wheel.content(archive, member), target)
-    return StoredFile(member.path, size, sha256, member.executable, mtime)
-
-
-def _write(blocks: Iterable[bytes], target: int) -> tuple[str, int]:
-    """Write ``blocks`` to the descriptor ``target``; return their sha256 in hexadecimal and their
-    size in bytes. Raises OSError."""
-
-    def written() -> Iterator[bytes]:
-        for block in blocks:
-            linker.write_all(target, block)
-            yield block
-
-    return wheel.digest_of_blocks(written())

@@ -86,6 +86,9 @@ def _option(name: str) -> str | None:
         ["list", "store"],
         ["--isolated", "install", "-r", "x"],
         ["-h"],
+        ["--help", "store"],
+        ["--log", "store", "install", "x"],
+        ["--proxy", "store"],
         ["install", "--sharedcache"],
     ],
     ids=" ".join,
@@ -158,6 +161,86 @@ def test_an_error_of_ours_before_pip_runs_is_status_2(
     assert capsys.readouterr().err == (
         "ERROR: /usr/bin/python has no pip; python -m ensurepip installs it\n"
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-q", "store", "path"],
+        ["store", "-q", "path"],
+        ["--quiet", "--sharedcache-dir", "/a", "store", "path"],
+        ["-qv", "store", "path", "--sharedcache-dir=/a"],
+    ],
+    ids=" ".join,
+)
+def test_options_may_stand_before_our_commands_as_before_pips(
+    arguments: list[str], passed: list[list[str]], capsys: Captured
+) -> None:
+    os.environ["PIP_SHAREDCACHE_DIR"] = "/a"
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out == "/a\n"
+    assert passed == []
+
+
+@pytest.mark.parametrize(
+    ("before", "named"),
+    [(["--isolated"], "--isolated"), (["-v", "--proxy", "p"], "--proxy"), (["--xyz"], "--xyz")],
+    ids=lambda value: " ".join(value),
+)
+def test_options_of_pips_before_our_commands_are_named(
+    before: list[str], named: str, passed: list[list[str]], capsys: Captured
+) -> None:
+    assert cli.main([*before, "store", "path"]) == 2
+    assert passed == []
+    assert capsys.readouterr().err == (
+        f"ERROR: {named} means nothing to pip-sharedcache store; "
+        "of options before it, it takes -q, -v and --json\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["store", "info", "--json"], "store-unusable", "/nowhere does not exist"),
+        (["--json", "store", "info"], "store-unusable", "/nowhere does not exist"),
+        (["store", "--json", "list"], "store-unusable", "/nowhere does not exist"),
+        (["store", "gc", "--json"], "store-unusable", "/nowhere does not exist"),
+        (["store", "verify", "--json", "x"], "store-unusable", "/nowhere does not exist"),
+        (["store", "init", "--json", "/proc/x"], "usage", "/proc/x cannot be made"),
+        (["store", "doctor", "--json", "--environment", "/nil"], "usage", "/nil is not a direc"),
+        (["store", "path", "--json", "--sharedcache-x=1"], "usage", "There is no option"),
+        (["--isolated", "store", "path", "--json"], "usage", "--isolated means nothing"),
+        (["store", "path", "--json", "--sharedcache-dir=a"], "setting", "sharedcache.dir = 'a'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_told_to_programs(
+    arguments: list[str], code: str, error: str, capsys: Captured
+) -> None:
+    os.environ["PIP_SHAREDCACHE_DIR"] = "/nowhere"
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    assert told["code"] == code
+    assert told["error"].startswith(error)
+    assert told["hint"] or error.startswith("/proc")
+    assert shown.err.startswith(f"ERROR: {told['error']}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["zoom", "--json"], ["--json"], ["info", "--json", "--xml"], ["gc", "--json", "--max-size=x"]],
+    ids=" ".join,
+)
+def test_what_cannot_be_read_is_told_to_programs(arguments: list[str], capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["store", *arguments])
+    assert caught.value.code == 2
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    assert told["code"] == "usage"
+    assert f"error: {told['error']}" in shown.err
+    assert told["hint"].startswith("usage: pip-sharedcache store")
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 23])

@@ -1,4 +1,5 @@
-"""The command line: pip's arguments pass through, ``store`` is ours (``cli.commands``).
+"""The command line: pip's arguments pass through, ``store`` is ours (``cli.commands``). As before
+pip's commands, options may stand before it.
 
 Exit status: pip's own for pip's commands; for ours 0 fine, 2 when it cannot be done.
 """
@@ -13,24 +14,57 @@ from pip_sharedcache import config, interception
 from pip_sharedcache.errors import SharedCacheError, UsageError
 
 _OPTION = "--sharedcache-"
+_STORE = "store"
+
+#: Of pip's options that stand before a command: those that are followed by a value.
+_WITH_VALUE = frozenset(
+    {
+        *("--python", "--log", "--log-file", "--local-log", "--keyring-provider", "--proxy"),
+        *("--retries", "--timeout", "--default-timeout", "--exists-action", "--trusted-host"),
+        *("--cert", "--client-cert", "--cache-dir", "--use-feature", "--use-deprecated"),
+        "--resume-retries",
+    }
+)
+#: Those that pip answers by itself, whatever follows.
+_ANSWERED = frozenset({"-h", "--help", "-V", "--version"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``arguments`` (default: those of the process) and return the exit status. pip's
     commands do not return: they end in SystemExit with pip's status."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
+    place = None
     try:
+        place = _place_of_store(rest)
         rest = _take_options(rest)
-        if rest[:1] == ["store"]:
+        place = _place_of_store(rest)
+        if place is not None:
             # pip's own commands do without what ours need.
             from pip_sharedcache.cli.commands import store_command
 
-            return store_command(rest[1:])
+            return store_command(rest[:place], rest[place + 1 :])
         interception.run_pip(rest)
     except SharedCacheError as error:
         print(f"ERROR: {error}", file=sys.stderr)
+        if place is not None:
+            from pip_sharedcache.cli.output import tell_programs
+
+            tell_programs(rest, error)
         return 2
     return 0
+
+
+def _place_of_store(arguments: Sequence[str]) -> int | None:
+    """Where among ``arguments`` the command is that is ours; None where it is one of pip's."""
+    queue = iter(enumerate(arguments))
+    for place, argument in queue:
+        if argument == _STORE:
+            return place
+        if argument in _ANSWERED or argument == "--" or not argument.startswith("-"):
+            return None
+        if argument in _WITH_VALUE or (argument.startswith(_OPTION) and "=" not in argument):
+            next(queue, None)
+    return None
 
 
 def _take_options(arguments: list[str]) -> list[str]:

@@ -7,23 +7,47 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pip_sharedcache import __version__
 from pip_sharedcache.cli import collecting, doctoring, listing, stores, verifying
-from pip_sharedcache.cli.output import CANNOT, Output
-from pip_sharedcache.errors import StoreUnusable, reason
+from pip_sharedcache.cli.output import CANNOT, Output, tell_programs
+from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
 _MODULES = (stores, listing, collecting, verifying, doctoring)
 
 _INTERRUPTED = 130  # as shells have it
 
+#: The options that every command takes, as Output.add_options has them.
+_OURS = re.compile(r"-[qv]+|--quiet|--verbose|--json")
 
-def store_command(arguments: Sequence[str]) -> int:
-    """Run ``store`` with ``arguments`` and return the exit status. Raises SharedCacheError."""
-    parser = argparse.ArgumentParser(
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors can be told to programs, too, before it prints them and ends the process."""
+
+    asked: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        tell_programs(self.asked, UsageError(message, self.format_usage().strip()))
+        super().error(message)
+
+
+def store_command(before: Sequence[str], arguments: Sequence[str]) -> int:
+    """Run ``store`` with ``arguments``, which had ``before`` in front of it, and return the exit
+    status. Raises SharedCacheError."""
+    for option in before:
+        if not _OURS.fullmatch(option):
+            raise UsageError(
+                f"{option} means nothing to pip-sharedcache store",
+                "of options before it, it takes -q, -v and --json",
+            )
+    arguments = _options_last([*before, *arguments])
+    _Parser.asked = arguments
+    parser = _Parser(
         prog="pip-sharedcache store", description="Look after the shared store of wheels."
     )
     parser.add_argument("--version", action="version", version=f"pip-sharedcache {__version__}")
@@ -46,3 +70,11 @@ def store_command(arguments: Sequence[str]) -> int:
     except OSError as error:  # a file system that goes away
         where = f"{error.filename}: " if error.filename else ""
         raise StoreUnusable(f"The store cannot be used: {where}{reason(error)}") from error
+
+
+def _options_last(arguments: list[str]) -> list[str]:
+    """Put those options behind the command that stand before it: pip takes them in both places."""
+    place = 0
+    while place < len(arguments) and _OURS.fullmatch(arguments[place]):
+        place += 1
+    return [*arguments[place : place + 1], *arguments[:place], *arguments[place + 1 :]]

@@ -9,12 +9,27 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from pip_sharedcache.errors import SharedCacheError
+
 #: Exit statuses: all is well; something was found, or not all could be done; it cannot be done.
 FINE, FINDINGS, CANNOT = 0, 1, 2
 
 _EVERY = 0.1  # seconds between two states of a progress line
 
 Piece = TypeVar("Piece")
+
+
+def wants_json(arguments: Iterable[str]) -> bool:
+    """Whether a command that cannot be done, or not even be read, was asked to speak JSON."""
+    return any(len(one) > 2 and "--json".startswith(one) for one in arguments)
+
+
+def tell_programs(arguments: Iterable[str], error: SharedCacheError) -> None:
+    """Say on standard output as JSON why a command with ``arguments`` cannot be done, where these
+    ask for JSON: ``error``, what kind it is (``code``), and what the user can do (``hint``)."""
+    if wants_json(arguments):
+        told = {"error": error.message, "code": error.code, "hint": error.hint or None}
+        print(json.dumps(told, indent=2))
 
 
 class Output:

@@ -26,8 +26,10 @@ from multiuser.test_shared_store import (
 from support import probes
 from support.accounts import Account, Accounts, run_as, start_as, stop
 from support.environments import Environment
+from support.faults import faults_of_store
 from support.index import LocalIndex
 from support.trees import differences, snapshot
+from support.wheels import make_wheel
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.tmpfs)]
 
@@ -53,6 +55,8 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         rich_wheel(found.wheels, "alpha", requires="beta")
         rich_wheel(found.wheels, "beta")
         rich_wheel(found.wheels, "gamma")
+        sources = {f"many/m{number}.py": f"N = {number}\n" for number in range(3000)}
+        make_wheel(found.wheels, "many", files={"many/__init__.py": "", **sources})
         yield found
 
 
@@ -265,6 +269,43 @@ def test_installations_are_right_while_everybody_collects(
             wrong.append(done.stderr)
     assert wrong == []
     assert retirements[0] >= 4
+
+
+@pytest.mark.parametrize(("later", "deleting"), [(0, 0), (2 * HOUR, 0), (2 * HOUR, DAY)])
+def test_thousands_of_files_are_right_while_everybody_collects_at_age_0(
+    site: Site, store: Path, later: float, deleting: float
+) -> None:
+    """Two users install in two processes each, three collect, by clocks for which nothing is in
+    use, and all that is retired is deleted at once in the last case."""
+    users = [site.accounts.usera, site.accounts.userb] * 2
+    environments = [site.environment(user) for user in users]
+    over, wrong, retirements = threading.Event(), [], [0]
+
+    def collect(account: Account | None) -> None:
+        while not over.is_set():
+            wanted = ("--json", "--older-than", "0h")
+            done = gc(site, account, store, *wanted, later=later, deleting=deleting)
+            retirements[0] += len(json.loads(done.stdout)["retired"])
+
+    with ThreadPoolExecutor() as pool:
+        collecting = [pool.submit(collect, one) for one in (*users[:2], None)]
+        try:
+            installs = [
+                pool.submit(site.install, user, environment, store, "many", "alpha")
+                for user, environment in zip(users, environments)
+            ]
+            for install in installs:
+                said = install.result()
+                wrong += [line for line in said.splitlines() if "Damaged" in line]
+        finally:
+            over.set()
+        for done in collecting:
+            done.result()
+    for environment in environments:
+        wrong += is_right(site, environment, "many", "alpha")
+    assert wrong == []
+    assert faults_of_store(store) == []
+    assert later == 0 or retirements[0] > 0
 
 
 def make_old(store: Path) -> None:

@@ -85,8 +85,10 @@ class Session:
             found = stores.find(self.store, digest, filename, self.repairs.spoiled)
             for objection in found.objections:
                 self.say_once(f"Shared store: {objection}")
-            if found.damaged:
-                self.repairs.note(digest, found.damaged)
+            for damage in found.damages:
+                self.repairs.note(
+                    digest, f"Damaged entry in the shared store is not used: {damage}"
+                )
             if found.entry is not None:
                 self._found[digest, filename] = found.entry
                 return found.entry
@@ -343,6 +345,7 @@ class Session:
         if self.store is not None:
             self._stage_repairs(self.store)
         self._publishing.reveal(self.report)
+        self.repairs.tell_rest()
 
     def _stage_repairs(self, store: Store) -> None:
         wheels, bytecode_of = self.repairs.take()

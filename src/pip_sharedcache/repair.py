@@ -5,31 +5,35 @@ One's own entry is replaced; beside somebody else's a sound one is published.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Digest, Entry, Identity
 
-logger = logging.getLogger(__name__)
-
 
 class Repairs:
     """The damage of one run. ``spoiled``: entries that are not to be used again in it. ``say``
-    warns the user, each line once."""
+    warns the user, each line once. ``told``: what was said, without what was done about it.
+
+    What is found is told when it is known what became of it, in one line.
+    """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.spoiled: set[Identity] = set()
+        self.told: set[str] = set()
         self._say = say
-        self._owners: dict[Digest, str] = {}
+        self._to_tell: dict[Digest, list[str]] = {}
+        self._elsewhere: set[str] = set()
         self._wheels: dict[Digest, tuple[Entry, Path]] = {}
         self._bytecode: dict[Digest, Entry] = {}
 
-    def note(self, digest: Digest, owner: str) -> None:
-        """Looking up gave only a damaged entry of ``owner``; what is wrong with it is said."""
-        self._owners[digest] = owner
+    def note(self, digest: Digest, what: str) -> None:
+        """The entry of ``digest`` is damaged; ``what`` says it, and whose it is."""
+        lines = self._to_tell.setdefault(digest, [])
+        if what not in lines and what not in self.told:
+            lines.append(what)
 
     def spoil(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is, once: thousands of its files
@@ -37,8 +41,9 @@ class Repairs:
         if entry.identity in self.spoiled:
             return
         self.spoiled.add(entry.identity)
-        owner = self._owners[entry.manifest.digest] = trust.user_name(entry.publisher)
-        self._say(f"Damaged entry of {owner} in the shared store is not used: {what}")
+        owner = trust.user_name(entry.publisher)
+        line = f"Damaged entry of {owner} in the shared store is not used: {what}"
+        self.note(entry.manifest.digest, line)
 
     def pass_over(self, note: Identity) -> None:
         """A note that leads to no usable entry does not stand in another one's way."""
@@ -70,9 +75,30 @@ class Repairs:
 
     def done(self, entry: Entry) -> None:
         """``entry`` was published: say so where it stands for a damaged one."""
-        owner = self._owners.pop(entry.manifest.digest, None)
-        if owner is not None:
-            how = "in place of" if entry.path.name == entry.manifest.digest else "beside"
-            logger.warning(
-                "Published %s anew, %s the damaged one of %s", entry.manifest.filename, how, owner
-            )
+        digest = entry.manifest.digest
+        where = "in its place" if entry.path.name == digest else f"beside it as {entry.path.name}"
+        for line in self._to_tell.pop(digest, ()):
+            self._tell(line, f"; a sound one was published {where}")
+
+    def tell_rest(self) -> None:
+        """Nothing more is published in this run: tell what was not told yet."""
+        for lines in self._to_tell.values():
+            for line in lines:
+                if line not in self._elsewhere:
+                    self._tell(line, "")
+        self._to_tell.clear()
+
+    def leave_to_others(self) -> None:
+        """In a copy: what was found until now is told by the first process, but for what is
+        published here."""
+        self._elsewhere.update(line for lines in self._to_tell.values() for line in lines)
+
+    def was_told(self, lines: Iterable[str]) -> None:
+        """A copy has told ``lines``."""
+        self.told.update(lines)
+        for digest, known in self._to_tell.items():
+            self._to_tell[digest] = [line for line in known if line not in self.told]
+
+    def _tell(self, line: str, outcome: str) -> None:
+        self.told.add(line)
+        self._say(line + outcome)

@@ -121,16 +121,17 @@ def _install(site: Site, store: Path, owner: str, *more: str) -> list[str]:
 def _assert_said(site: Site, owner: str, warnings: list[str], names: Iterable[str]) -> None:
     """One line for each, with whose entry was damaged, and what was done."""
     whose = _name(site, owner)
-    where = "in place of" if owner == "own" else "beside"
+    where = "in its place" if owner == "own" else "beside it as"
     for name in names:
         wheel = _wheel(site, name).name
         if name == "d-bytecode":
             expected = rf"Damaged bytecode of {whose} in .* is compiled anew: .*d_bytecode.*"
         else:
-            expected = rf"Published {wheel} anew, {where} the damaged one of {whose}"
-        assert len([w for w in warnings if re.search(expected, w)]) == 1, "\n".join(
-            [name, *warnings]
-        )
+            expected = rf"Damaged entry.*\b{whose}\b.*; a sound one was published {where}"
+        entry = digest(_wheel(site, name))
+        about = [w for w in warnings if "WARNING" in w and (entry in w or wheel in w)]
+        assert len(about) == 1, "\n".join([name, *warnings])
+        assert re.search(expected, about[0]), about[0]
 
 
 def _assert_healed(site: Site, store: Path, owner: str, names: Iterable[str]) -> None:

@@ -101,7 +101,7 @@ def test_damaged_entry_in_a_lower_layer_gets_a_sound_one_beside_it(
         argv = one.command("install", "--force-reinstall", "demo")
         result = run_as(None, argv, env=_settings(wheels, store))
         assert result.returncode == 0, result.stderr
-        assert "Published demo-1.0-py3-none-any.whl anew, beside" in result.stderr
+        assert "; a sound one was published beside it as" in result.stderr
         assert not faults_of_distribution(one.site_packages, INFO)
         assert len(visible_entries(store)) == 2
         result = run_as(None, argv, env=_settings(wheels, store), check=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import linker
+from pip_sharedcache import cli, linker
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import Build, Store, find_build, key_of, reveal, stage_build
 from support.damage import damage
@@ -70,3 +71,24 @@ def test_beside_anothers_damaged_note_a_sound_one_is_put_and_found_by_all(
         found = find_build(Store.open(store.path), KEY)
         assert found is not None
         assert found.note == new.identity
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verify_looks_at_notes_too(
+    shared_tmp: Path,
+    kind: str,
+    no_hanging: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = Store.make(shared_tmp / "store", builds=True)
+    note = _note(store)
+    monkeypatch.setenv("PIP_SHAREDCACHE_DIR", str(store.path))
+    assert cli.main(["store", "verify", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["checked"] == 1
+    damage(note.path / "files" / "build.json", kind, shared_tmp / "outside")
+    assert cli.main(["store", "verify", "--fix", "--json"]) == 1
+    (told,) = json.loads(capsys.readouterr().out)["damaged"]
+    assert (told["path"], told["healed"]) == (str(note.path), True)
+    assert visible_entries(store.path, "builds") == []
+    assert cli.main(["store", "verify"]) == 0

@@ -804,8 +804,8 @@ def test_a_name_that_is_taken_is_gone_around(store: Store, wheel: Path, kind: st
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
     assert found.doubtful is None
-    assert len(found.objections) == 1
-    assert str(taken) in found.objections[0]
+    assert len(found.damages) == 1
+    assert str(taken) in found.damages[0]
     entry = _publish(store, wheel)
     assert entry.path.name == f"{_digest(wheel)}.{OWN}"
     assert find(store, _digest(wheel), wheel.name).entry == entry
@@ -1614,9 +1614,9 @@ def _assert_not_used(store: Store, wheel: Path, entry: Entry) -> None:
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
     assert found.doubtful is None or not found.doubtful.manifest.files, "its wheel at most"
-    assert len(found.objections) == 1
-    assert str(entry.path) in found.objections[0]
-    assert "\n" not in found.objections[0]
+    assert len(found.damages) == 1
+    assert str(entry.path) in found.damages[0]
+    assert "\n" not in found.damages[0]
 
 
 @DAMAGE
@@ -1754,7 +1754,7 @@ def test_an_entry_that_holds_somebody_elses_file_is_not_used(
     assert found.entry is None
     assert found.doubtful is not None
     assert found.doubtful.manifest.files == (), "nothing that it says of itself"
-    assert f"uid {ALICE}" in found.objections[0]
+    assert f"uid {ALICE}" in found.damages[0]
 
 
 def test_an_entry_that_others_may_write_is_checked_in_a_copy(store: Store, wheel: Path) -> None:
@@ -1778,7 +1778,7 @@ def test_a_manifest_without_end_is_not_read(store: Store, wheel: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert found.entry is None
-    assert len(found.objections) == 1
+    assert len(found.damages) == 1
 
 
 @pytest.mark.parametrize("size", [1, 5], ids=["wrong size", "right size"])
@@ -1791,7 +1791,8 @@ def test_what_a_hostile_manifest_says_stays_on_one_line(
     with _writable(entry.path):
         (entry.path / name).write_bytes(b"12345")
         (entry.path / name).chmod(0o444)
-    for objection in find(store, _digest(wheel), wheel.name).objections:
+    found = find(store, _digest(wheel), wheel.name)
+    for objection in (*found.objections, *found.damages):
         assert objection.isprintable()
 
 

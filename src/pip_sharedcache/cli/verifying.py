@@ -13,7 +13,17 @@ from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
-from pip_sharedcache.store import Item, Store, Verdict, heal, inventory, verify
+from pip_sharedcache.store import (
+    BUILDS,
+    BYTECODE,
+    WHEELS,
+    Item,
+    Store,
+    Verdict,
+    heal,
+    inventory,
+    verify,
+)
 
 _FEWEST_DIGITS = 6  # of a digest's beginning; fewer are a name: "bad" and "face" are both
 
@@ -39,7 +49,8 @@ def add(commands: Any) -> None:
 def _verify(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     unread: list[tuple[Path, str]] = []
-    items = _named(list(inventory(store, {}, unread)), chosen.names)
+    everything = inventory(store, {}, unread, (WHEELS, BYTECODE, BUILDS))
+    items = _named(list(everything), chosen.names)
     for path, why in unread:
         output.find(f"{path} cannot be read: {why}")
     damaged: list[dict[str, Any]] = []

@@ -48,12 +48,13 @@ class Done:
 @dataclass(frozen=True)
 class Shown:
     """What a copy tells at the end: an error if something could not appear, what it published,
-    which link modes failed and why."""
+    which link modes failed and why, what it told of damage."""
 
     error: OSError | None
     report: Report
     records: tuple[logging.LogRecord, ...]
     refusals: Mapping[Any, str]
+    told: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class Together:
                     first = first or shown.error
                     self._session.report.add(shown.report)
                     self._session.linker.refusals.update(shown.refusals)
+                    self._session.repairs.was_told(shown.told)
                     self._relay(shown.records)
                 lost = self._crew.lost() & self._accepted
                 logger.debug("%s of them were", len(self._accepted - lost))
@@ -182,8 +184,10 @@ class Together:
     # -- in the copies
 
     def _install(self, number: int) -> Done | None:
-        self._crew, self.is_copy = None, True
         session = self._session
+        if not self.is_copy:
+            session.repairs.leave_to_others()
+        self._crew, self.is_copy = None, True
         session.report = Report()
         with self._log as records:
             try:
@@ -214,7 +218,8 @@ class Together:
             except OSError as problem:
                 error = problem
             session.finish()
-        return Shown(error, session.report, tuple(records), session.linker.refusals)
+        told = frozenset(session.repairs.told)
+        return Shown(error, session.report, tuple(records), session.linker.refusals, told)
 
 
 class _Log(logging.Handler):

@@ -6,6 +6,7 @@ from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire,
 from pip_sharedcache.store.heal import heal
 from pip_sharedcache.store.inventory import Item, inventory
 from pip_sharedcache.store.layout import (
+    BUILDS,
     BYTECODE,
     CONFIGURATION,
     SHARDS,
@@ -33,6 +34,7 @@ from pip_sharedcache.store.staging import Staged, stage, stage_bytecode
 from pip_sharedcache.store.verify import Damage, Verdict, verify
 
 __all__ = [
+    "BUILDS",
     "BYTECODE",
     "CONFIGURATION",
     "GRACE",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +53,15 @@ class Item:
 
 
 def inventory(
-    store: Store, uses: Mapping[str, Use], unread: list[tuple[Path, str]]
+    store: Store,
+    uses: Mapping[str, Use],
+    unread: list[tuple[Path, str]],
+    areas: Iterable[str] = (WHEELS, BYTECODE),
 ) -> Iterator[Item]:
     """Every visible entry of ``store``, one after another. ``uses``: as from marks.last_uses.
     Shards that cannot be read are added to ``unread``, with the reason. Raises OSError where this
     process lacks what it takes (descriptors, memory)."""
-    for area in (WHEELS, BYTECODE):
+    for area in areas:
         for shard in SHARDS:
             path = store.path / area / shard
             try:

@@ -34,12 +34,12 @@ _MOST_BESIDE = 16
 class Found:
     """What looking up a digest gave: a usable ``entry``, or a ``doubtful`` one (of a publisher who
     is not trusted, or damaged), whose wheel may be copied and checked; why others were passed
-    over (``objections``); and who published the one that is ``damaged``, "" if none is."""
+    over (``objections``); and what is damaged about others, and whose they are (``damages``)."""
 
     entry: Entry | None = None
     doubtful: Entry | None = None
     objections: tuple[str, ...] = ()
-    damaged: str = ""
+    damages: tuple[str, ...] = ()
 
 
 def find(store: Store, digest: Digest, filename: str, without: Container[Identity] = ()) -> Found:
@@ -77,7 +77,7 @@ def _search(
 ) -> Found:
     objections: list[str] = []
     doubtful: Entry | None = None
-    damaged = ""
+    damages: list[str] = []
     with ExitStack() as stack:
         try:
             held_chain = stack.enter_context(store.opened(area, digest[:2]))
@@ -100,16 +100,18 @@ def _search(
                 continue
             except (DamagedEntry, OSError) as error:
                 who = _publisher(shard, name)
-                damaged = damaged or who
                 what = str(error)
                 if isinstance(error, OSError):
                     what = f"{shard.path / name} cannot be read: {reason(error)}"
-                objections.append(f"{what} (published by {who})")
+                damages.append(f"{what} (published by {who})")
                 continue
             if entry.manifest.filename != filename:
                 continue
             if not objection:
-                for other in objections:  # a warning on every installation would be noise
+                for other in (
+                    *objections,
+                    *damages,
+                ):  # a warning on every installation would be noise
                     logger.debug("Passed over in the shared store: %s", other)
                 return Found(entry)
             who = trust.user_name(entry.publisher)
@@ -117,7 +119,7 @@ def _search(
                 f"wheels of {who} in {store.path} are checked in a copy, since {who} {objection}"
             )
             doubtful = doubtful or entry
-    return Found(None, doubtful, tuple(objections), damaged)
+    return Found(None, doubtful, tuple(objections), tuple(damages))
 
 
 def objection_to(

@@ -14,6 +14,18 @@ from pip_sharedcache.store import Store
 logger = logging.getLogger(__name__)
 
 
+def trust_in_nobody(settings: Settings) -> tuple[str, ...]:
+    """What is to be said of names in the setting ``trust`` that this machine does not know: who
+    misspelt one would wait in vain for what that publisher shares."""
+    unknown = trust.whom_nobody_knows(name for names in settings.trust for name in names)
+    if not unknown:
+        return ()
+    places = dict(settings.chosen)["trust"].source
+    if len(settings.trust) > 1:
+        places += " or a place before that"
+    return (f"Setting trust names {unknown} ({places}): nobody is believed for that",)
+
+
 def no_symlinks_because(store: Store) -> str:
     """Why no file is placed as a symlink into ``store`` in this run; "" where some may be."""
     if store.moves:  # through sudo, by whoever named it

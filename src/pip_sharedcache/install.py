@@ -61,7 +61,7 @@ class Session:
     @classmethod
     def start(cls, settings: Settings) -> Session:
         """Open the store that ``settings`` name. Never raises for the store's state: it warns."""
-        for note in settings.notes:
+        for note in (*settings.notes, *caution.trust_in_nobody(settings)):
             logger.warning(note)
         store = None
         try:

@@ -76,6 +76,16 @@ def is_unknown(name: str) -> bool:
     return (group_id(name[1:]) if name.startswith("@") else account_id(name)) is None
 
 
+def whom_nobody_knows(named: Iterable[str]) -> str:
+    """Those of ``named`` whom this machine does not know, in words that follow "names"; "" where
+    it knows them all."""
+    unknown = list(dict.fromkeys(name for name in named if is_unknown(name)))
+    if not unknown:
+        return ""
+    listed = "; names are separated by spaces" if any("," in name for name in unknown) else ""
+    return f"{', '.join(unknown)}, whom this machine does not know{listed}"
+
+
 def current_umask() -> int:
     """The umask of this process. Not safe beside other threads: asked once, at the start."""
     mask = os.umask(0o022)

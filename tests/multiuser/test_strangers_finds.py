@@ -88,3 +88,42 @@ def test_a_container_does_not_take_what_is_made_outside_for_left_over(site: Site
     ).stdout
     assert here.strip()
     assert here != there
+
+
+@pytest.mark.parametrize(
+    ("trusted", "unknown"),
+    [
+        ("zoe", "zoe"),
+        ("{usera}, {userb}", "{usera},"),
+        ("@nogroup-of-ours {usera} zoe", "@nogroup-of-ours, zoe"),
+        ("{usera} @pkgshare", ""),
+        ("owner", ""),
+    ],
+)
+def test_trust_in_somebody_unknown_is_told_once(site: Site, trusted: str, unknown: str) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    names = {"usera": usera.name, "userb": userb.name}
+    store = site.make_store(None)
+    site.install(usera, site.environment(usera), store, "alpha", "odd")
+    settings = {"PIP_SHAREDCACHE_TRUST": trusted.format(**names)}
+    said = site.install(userb, site.environment(userb), store, "alpha", "odd", **settings)
+    lines = [line for line in said.splitlines() if "trust names" in line]
+    if not unknown:
+        assert lines == []
+        return
+    (line,) = lines
+    assert f"trust names {unknown.format(**names)}, whom this machine does not know" in line
+    assert "environment variable PIP_SHAREDCACHE_TRUST" in line
+    assert ("by spaces" in line) is ("," in trusted)
+
+
+def test_an_unknown_name_is_told_wherever_it_narrows(site: Site) -> None:
+    userb = site.accounts.userb
+    store, environment = site.make_store(None), site.environment(userb)
+    file = site.directory() / "pip.conf"
+    file.write_text("[sharedcache]\ntrust = zoe\n")
+    changes = {"PIP_CONFIG_FILE": str(file), "PIP_SHAREDCACHE_TRUST": "@pkgshare"}
+    said = site.install(userb, environment, store, "odd", **changes)
+    (line,) = [line for line in said.splitlines() if "trust names" in line]
+    assert "trust names zoe, whom this machine does not know" in line
+    assert "or a place before that" in line

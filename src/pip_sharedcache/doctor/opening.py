@@ -28,14 +28,12 @@ def look_at_settings(report: Report, settings: Settings) -> None:
     text = "; ".join(f"{name} = {one['value']} ({one['source']})" for name, one in chosen.items())
     report.note("settings", text or "none: all is as by default", chosen)
     named = settings.trust[-1] if settings.trust else ()  # what ``chosen`` tells the source of
-    unknown = [name for name in named if trust.is_unknown(name)]
-    if unknown:
+    if unknown := trust.whom_nobody_knows(named):
         source = chosen["trust"]["source"]
         report.find(
             Finding(
                 "unknown-names",
-                f"The setting trust names {', '.join(unknown)} ({source}), whom this machine does "
-                "not know: nobody is believed for that",
+                f"The setting trust names {unknown} ({source}): nobody is believed for that",
                 forget("trust", source),
                 unmended="what is set is yours to say",
             )

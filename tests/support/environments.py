@@ -269,7 +269,8 @@ def _public(path: Path) -> bool:
 
 def public_directory() -> Path:
     """A directory for temporary things that every user can reach."""
-    for candidate in ("/var/tmp", tempfile.gettempdir(), "/opt"):
+    named = [os.environ["TMPDIR"]] if "TMPDIR" in os.environ else []
+    for candidate in (*named, "/var/tmp", tempfile.gettempdir(), "/opt"):
         directory = Path(candidate)
         if directory.is_dir() and _public(directory) and os.access(directory, os.W_OK):
             return directory

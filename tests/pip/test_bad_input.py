@@ -94,7 +94,11 @@ def _fails_in_one_line(done: subprocess.CompletedProcess[str], *words: object) -
     assert line.startswith("ERROR: ")
     for word in words:
         assert str(word) in line
-    assert done.stdout == ""
+    if "--json" not in done.args:
+        assert done.stdout == ""
+        return
+    told = json.loads(done.stdout)
+    assert line == f"ERROR: {told['error']}" + (f"; {told['hint']}" if told["hint"] else "")
 
 
 def _installs_like_pip(run: Runner, target: Path, **options: object) -> object:

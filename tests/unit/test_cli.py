@@ -672,6 +672,30 @@ def test_who_stops_reading_gets_no_traceback(kept: Kept) -> None:
     assert (process.returncode, process.stderr) == (2, "")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_a_full_disk_behind_the_output_is_told(options: list[str], unbuffered: str) -> None:
+    command = [sys.executable, "-m", "pip_sharedcache", "store", "path", *options]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env)
+    assert process.stderr == "ERROR: The store cannot be used: No space left on device\n"
+    assert process.returncode == 2
+
+
+def test_a_result_is_not_followed_by_another(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(kept.store.path))
+
+    monkeypatch.setattr(marks, "squatters", broken)
+    assert cli.main(["store", "gc", "--json"]) == 2
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["retired"] == []
+    assert "Input/output error" in shown.err
+
+
 def test_an_interrupt_is_told_without_a_traceback(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

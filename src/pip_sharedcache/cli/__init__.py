@@ -45,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return store_command(rest[:place], rest[place + 1 :])
         interception.run_pip(rest)
     except SharedCacheError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        if place is not None:
-            from pip_sharedcache.cli.output import tell_programs
+        if place is None:
+            print(f"ERROR: {error}", file=sys.stderr)
+            return 2
+        from pip_sharedcache.cli.output import Output, wants_json
 
-            tell_programs(rest, error)
-        return 2
+        return Output(as_json=wants_json(rest)).fail(error)
     return 0
 
 

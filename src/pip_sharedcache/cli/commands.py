@@ -6,7 +6,6 @@ Exit status: 0 fine, 1 when there are findings, 2 when it cannot be done.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -14,8 +13,8 @@ from typing import NoReturn
 
 from pip_sharedcache import __version__
 from pip_sharedcache.cli import collecting, doctoring, listing, stores, verifying
-from pip_sharedcache.cli.output import CANNOT, Output, tell_programs
-from pip_sharedcache.errors import StoreUnusable, UsageError, reason
+from pip_sharedcache.cli.output import CANNOT, Output, wants_json
+from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
 _MODULES = (stores, listing, collecting, verifying, doctoring)
@@ -32,13 +31,14 @@ class _Parser(argparse.ArgumentParser):
     asked: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        tell_programs(self.asked, UsageError(message, self.format_usage().strip()))
+        wrong = UsageError(message, self.format_usage().strip())
+        Output(as_json=wants_json(self.asked)).tell_programs(wrong)
         super().error(message)
 
 
 def store_command(before: Sequence[str], arguments: Sequence[str]) -> int:
     """Run ``store`` with ``arguments``, which had ``before`` in front of it, and return the exit
-    status. Raises SharedCacheError."""
+    status; what cannot be done is told. Raises UsageError for an option of pip's in front."""
     for option in before:
         if not _OURS.fullmatch(option):
             raise UsageError(
@@ -64,12 +64,13 @@ def store_command(before: Sequence[str], arguments: Sequence[str]) -> int:
         output.warn("Interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has gone; Python would try again, and complain, when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.give_up()
         return CANNOT
     except OSError as error:  # a file system that goes away
         where = f"{error.filename}: " if error.filename else ""
-        raise StoreUnusable(f"The store cannot be used: {where}{reason(error)}") from error
+        return output.fail(StoreUnusable(f"The store cannot be used: {where}{reason(error)}"))
+    except SharedCacheError as error:
+        return output.fail(error)
 
 
 def _options_last(arguments: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,14 +25,6 @@ def wants_json(arguments: Iterable[str]) -> bool:
     return any(len(one) > 2 and "--json".startswith(one) for one in arguments)
 
 
-def tell_programs(arguments: Iterable[str], error: SharedCacheError) -> None:
-    """Say on standard output as JSON why a command with ``arguments`` cannot be done, where these
-    ask for JSON: ``error``, what kind it is (``code``), and what the user can do (``hint``)."""
-    if wants_json(arguments):
-        told = {"error": error.message, "code": error.code, "hint": error.hint or None}
-        print(json.dumps(told, indent=2))
-
-
 class Output:
     """What one command prints: its result to standard output, all else to standard error."""
 
@@ -39,6 +32,7 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        self._told = False
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +49,31 @@ class Output:
     def result(self, data: Any) -> None:
         """The whole result, for programs."""
         if self.as_json:
+            self._told = True
             print(json.dumps(data, indent=2))
+
+    def tell_programs(self, error: SharedCacheError) -> None:
+        """Why it cannot be done, as the result for programs: ``error``, what kind it is (``code``),
+        and what the user can do (``hint``). Nothing where they have a result: two are no JSON."""
+        if not self._told:
+            hint = error.hint or None
+            self.result({"error": error.message, "code": error.code, "hint": hint})
+
+    def fail(self, error: SharedCacheError) -> int:
+        """Say why it cannot be done, to people and to programs; gives the exit status."""
+        print(f"ERROR: {_plain(str(error), sys.stderr.encoding)}", file=sys.stderr)
+        try:
+            self.tell_programs(error)
+            sys.stdout.flush()
+        except OSError:
+            self.give_up()
+        return CANNOT
+
+    @staticmethod
+    def give_up() -> None:
+        """Nothing more can be printed: whoever read has gone, or the disk behind is full. Python
+        would try again, and complain, when it ends."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def say(self, line: str) -> None:
         """A line for people."""

@@ -65,17 +65,29 @@ def may_be_moved(path: Path) -> bool:
 
 def moved_at(path: Path) -> Path | None:
     """The first step on the way to the absolute ``path`` at which ``may_be_moved`` holds."""
+    return _moved_at(path, 0, below=None)
+
+
+def swapped_at(path: Path, owner: int) -> Path | None:
+    """The first step on the way to the absolute ``path`` at which somebody else than root and uid
+    ``owner`` may put another directory in its place; None where nobody may. ``path`` itself is not
+    looked at: who may write in it cannot exchange it."""
+    return _moved_at(path, owner, below=-1)
+
+
+def _moved_at(path: Path, owner: int, *, below: int | None) -> Path | None:
     if not hasattr(os, "geteuid"):
         return None
     theirs = _of_others()
     try:
-        return next((step for step, it in steps(path) if _is_of_others(it, theirs)), None)
+        on_the_way = list(steps(path))[:below]
     except OSError:
         return path
+    return next((step for step, it in on_the_way if _is_of_others(it, theirs, owner)), None)
 
 
-def _is_of_others(status: os.stat_result, theirs: set[int]) -> bool:
-    if status.st_uid != 0 or status.st_dev in theirs:
+def _is_of_others(status: os.stat_result, theirs: set[int], owner: int) -> bool:
+    if status.st_uid not in (0, owner) or status.st_dev in theirs:
         return True
     if stat.S_ISLNK(status.st_mode) or not status.st_mode & 0o022:
         return False

@@ -6,6 +6,7 @@ with what plain pip would have made.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,3 +161,46 @@ def test_no_wheel_is_opened_where_a_link_led_before(site: Site) -> None:
             env = {**site.settings(), **variables}
             run_as(None, environment.command("install", "alpha"), env=env, check=True)
             assert_as_plain(site, environment)
+
+
+@pytest.mark.parametrize("open_to", ["group", "everybody", "another owner"])
+def test_a_store_that_root_named_may_have_been_exchanged(site: Site, open_to: str) -> None:
+    """The configuration is root's, a directory on the way to the store lets others rename."""
+    usera, userb = site.accounts.usera, site.accounts.userb
+    top = site.directory(userb if open_to == "another owner" else None)
+    if open_to != "another owner":
+        os.chown(top, -1, usera.gid)
+        top.chmod(0o775 if open_to == "group" else 0o777)
+    evil = site.make_store(usera)
+    entry = publish(site, usera, evil)
+    with usera_acts(site):
+        edited_source(entry)
+    init = site.template.command("store", "init", "--group", "pkgshare", top / "store")
+    run_as(None, init, env=site.settings(), check=True)
+    if open_to == "another owner":  # he lets his friend in for a moment
+        top.chmod(0o777)
+    with usera_acts(site):
+        (top / "store").rename(top / "away")
+        shutil.copytree(evil, top / "store")
+    if open_to == "another owner":
+        top.chmod(0o755)
+    environment = site.environment(None)
+    with site.administered(environment, top / "store") as env:
+        done = run_as(None, environment.command("install", "alpha"), env=env, check=True)
+    assert str(top) in done.stdout, "it is used, and not believed"
+    assert_as_plain(site, environment)
+
+
+def test_a_store_in_a_directory_of_its_owner_is_believed(site: Site) -> None:
+    """Who owns the store may own the way there, too: root believes them in any case."""
+    usera = site.accounts.usera
+    store = site.make_store(usera)
+    entry = publish(site, usera, store)
+    assert entry.stat().st_uid == usera.uid
+    environment = site.environment(None)
+    site.index.clear()
+    with site.administered(environment, store) as env:
+        done = run_as(None, environment.command("install", "alpha"), env=env, check=True)
+    assert "1 of 1 distributions" in done.stdout
+    assert "not believed" not in done.stdout + done.stderr
+    assert_as_plain(site, environment)

@@ -34,8 +34,13 @@ def _no_symlinks(store: Store, *, administered: bool) -> str:
 
 
 def test_root_places_symlinks_into_a_store_that_root_named(store: Store) -> None:
-    os.chown(store.path.parent, ALICE, -1)
     assert _no_symlinks(store, administered=True) == ""
+
+
+def test_nor_are_there_any_where_others_may_exchange_it(store: Store) -> None:
+    os.chown(store.path.parent, ALICE, -1)
+    why = f"others may exchange what lies below {store.path.parent}"
+    assert _no_symlinks(store, administered=True) == why
 
 
 def test_root_places_none_where_somebody_else_named_a_store_that_may_move(store: Store) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.ways import may_be_moved, steps
+from pip_sharedcache.ways import may_be_moved, steps, swapped_at
 from support import probes
 from support.process import as_user
 
@@ -70,3 +70,31 @@ def test_what_the_kernel_shows_may_be_anybodys_words(path: str) -> None:
 def test_everybody_learns_the_same(shared_tmp: Path) -> None:
     with as_user(ALICE):
         assert not may_be_moved(shared_tmp)
+
+
+@probes.needs(probes.root)
+@pytest.mark.parametrize(
+    ("above", "mode", "swapped"),
+    [
+        (0, 0o755, False),
+        (ALICE, 0o755, False),
+        (ALICE + 1, 0o755, True),
+        (ALICE, 0o775, True),
+        (0, 0o777, True),
+        (0, 0o1777, False),
+    ],
+)
+def test_who_may_put_another_directory_in_its_place(
+    shared_tmp: Path, above: int, mode: int, swapped: bool
+) -> None:
+    parent = shared_tmp.resolve() / "parent"
+    parent.mkdir()
+    parent.chmod(mode)
+    os.chown(parent, above, -1)
+    store = parent / "store"
+    store.mkdir()
+    store.chmod(0o2775)
+    os.chown(store, ALICE, -1)
+    assert swapped_at(store, ALICE) == (parent if swapped else None)
+    (shared_tmp / "link").symlink_to(store)
+    assert swapped_at(shared_tmp / "link", ALICE) == (parent if swapped else None)

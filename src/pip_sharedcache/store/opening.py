@@ -7,7 +7,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.processes import answers
 from pip_sharedcache.store.layout import Store
-from pip_sharedcache.ways import may_be_moved
+from pip_sharedcache.ways import may_be_moved, swapped_at
 
 #: Seconds for a store to answer: one that does not is done without.
 PATIENCE = 10.0
@@ -33,6 +33,11 @@ def open_store(settings: Settings) -> Store:
         )
         if may_be_moved(store.path):
             store.moves = f"the store was named by {settings.dir_source}, and others may move it"
+    elif trust.user_id() == 0 and (where := swapped_at(store.path, store.owner)) is not None:
+        # What lies there may be anybody's who exchanged what root had named.
+        why = f"others may exchange what lies below {where}"
+        store.trust = store.trust.without_owner(f"is not believed by root where {why}")
+        store.moves = why
     for names in settings.trust:
         store.narrow(names, "is not named in the setting trust")
     return store

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sysconfig
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -19,13 +21,22 @@ from typing import Any
 _HARMLESS = (
     # Who somebody is, where they are, and in which session.
     *("HOME", "USER", "USERNAME", "LOGNAME", "MAIL*", "PWD", "OLDPWD", "SHELL", "SHLVL", "_"),
-    *("HOST", "HOSTNAME", "HOSTTYPE", "OSTYPE", "MACHTYPE", "TMP", "TEMP", "TMPDIR", "TEMPDIR"),
+    *("HOSTNAME", "HOSTTYPE", "OSTYPE", "MACHTYPE", "TMP", "TEMP", "TMPDIR", "TEMPDIR"),
     *("SUDO_*", "DOAS_USER", "PKEXEC_UID", "SSH_*", "KRB5*", "GPG_*", "XDG_*", "DBUS_*"),
     *("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_*", "MANAGERPID", "NOTIFY_SOCKET"),
     *("MEMORY_PRESSURE_*", "WSL*"),
     # What it looks like there.
     *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "SESSION_*", "DESKTOP_*", "GNOME_*", "KDE_*"),
-    *("GTK_*", "QT_QPA_*", "QT_IM_MODULE*", "QT_ACCESSIBILITY", "GDM*", "WINDOWID"),
+    *(
+        "GTK_MODULES",
+        "GTK_THEME",
+        "GTK_IM_MODULE",
+        "QT_QPA_*",
+        "QT_IM_MODULE*",
+        "QT_ACCESSIBILITY",
+        "GDM*",
+        "WINDOWID",
+    ),
     *("WINDOWPATH", "STY", "TMUX*", "TERM", "TERM_*"),
     *("TERMINAL*", "COLORTERM", "VTE_*", "KONSOLE_*", "ITERM_*", "COLUMNS", "LINES", "NO_COLOR"),
     *("FORCE_COLOR", "CLICOLOR*", "LS_COLORS", "LSCOLORS", "LS_OPTIONS", "GREP_COLOR*", "TZ"),
@@ -34,11 +45,10 @@ _HARMLESS = (
     *("BROWSER", "FCEDIT", "VSCODE_*", "EMACS", "INSIDE_EMACS", "VIM*", "NVIM*", "JUPYTER_*"),
     *("JPY_*", "IPYTHON*", "NVM_*"),
     # Modules show in the variables that they set; jobs have numbers of their own.
-    *("LMOD*", "__LMOD*", "_ModuleTable*", "_LMFILES_*", "LOADEDMODULES*", "MODULE*"),
-    *("__MODULES*", "ENV", "BASH_ENV", "BASH_FUNC_*"),
-    *("SLURM*", "SRUN_*", "PBS_*", "SGE_*", "LSB_*", "LSF_*", "JOB_ID", "OMP_*"),
+    *("LMOD*", "__LMOD*", "_ModuleTable*", "_LMFILES_*", "LOADEDMODULES*", "MODULEPATH*"),
+    *("MODULESHOME", "MODULES_*", "__MODULES*", "ENV", "BASH_ENV", "BASH_FUNC_*"),
+    *("SLURM*", "SRUN_*", "PBS_*", "SGE_*", "LSB_*", "LSF_*", "JOB_ID", "OMP_NUM_THREADS"),
     *("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    *("GITHUB_*", "GITLAB_*", "RUNNER_*", "CI_*"),
     # How the network is reached, and with which secrets: these are not to be guessed from a key.
     *("*_proxy", "*_PROXY", "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"),
     *("*TOKEN*", "*PASSWORD*", "*PASSWD*", "*SECRET*", "*CREDENTIAL*", "*_KEY", "*_KEY_ID"),
@@ -57,12 +67,19 @@ _TOOLS = (
     *("cc", "c++", "gcc", "g++", "clang", "clang++", "gfortran", "flang", "ld", "ar", "as"),
     *("make", "cmake", "ninja", "meson", "pkg-config", "pkgconf", "swig", "rustc", "cargo", "go"),
     *("node", "nvcc", "hipcc", "icx", "icpx", "ifx", "mpicc", "mpicxx", "mpifort", "cython"),
-    *("pg_config", "mysql_config", "mariadb_config", "gdal-config", "geos-config", "llvm-config"),
-    *("curl-config", "xml2-config", "xslt-config", "nc-config", "h5cc", "h5pcc", "krb5-config"),
+    *("h5cc", "h5pcc", "qmake", "protoc", "thrift", "flex", "bison", "nasm", "yasm", "perl"),
+    *("javac", "ghc", "zig", "autoconf", "automake", "libtool", "m4", "re2c", "bazel", "scons"),
 )
+#: And those that tell where a library is: pg_config, sdl2-config.
+_TELLING = ("-config", "_config")
 
 #: Files in a home that compilers and backends read, relative to it.
 _FILES = (".pydistutils.cfg", ".numpy-site.cfg", ".cargo/config.toml", ".cargo/config")
+
+#: A line by which a file of requirements or constraints names another one (pip's req_file).
+_NAMED = re.compile(
+    r"^\s*(?:-c|-r|--constraint|--requirement)[\s=]*[\"\']?([^\s\"\']+)", re.MULTILINE
+)
 
 #: What an interpreter was built with, and hands on to what is built for it.
 _OF_PYTHON = ("CC", "CXX", "CFLAGS", "OPT", "CCSHARED", "LDSHARED", "LDFLAGS", "SOABI")
@@ -83,7 +100,7 @@ def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
     tools that PATH leads to, the user's own configuration of them, and of the interpreter."""
     home = environ.get("HOME", "")
     path = environ.get("PATH", os.defpath)
-    found = {tool: shutil.which(tool, path=path) for tool in _TOOLS}
+    found = {tool: shutil.which(tool, path=path) for tool in (*_TOOLS, *_telling(path))}
     return {
         "variables": variables(environ),
         "tools": {tool: os.path.realpath(place) for tool, place in found.items() if place},
@@ -92,16 +109,32 @@ def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _telling(path: str) -> list[str]:
+    """Programs in the directories of ``path`` that tell where a library is."""
+    names: set[str] = set()
+    for directory in path.split(os.pathsep):
+        with suppress(OSError):  # it is not there, or not for us to read: nothing is run from it
+            names.update(name for name in os.listdir(directory) if name.endswith(_TELLING))
+    return sorted(names)
+
+
 def contents(names: Iterable[str]) -> list[str]:
-    """For each file its sha256, or what it is called where it cannot be read: a URL, say; "" where
-    nothing is there."""
-    return [_content(name) for name in names]
+    """For each file its sha256 and those of the files of requirements that it names, or what it is
+    called where it cannot be read: a URL, say; "" where nothing is there."""
+    return [_content(name, set()) for name in names]
 
 
-def _content(name: str) -> str:
+def _content(name: str, seen: set[str]) -> str:
+    seen.add(name)
     try:
         with open(name, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
+            data = file.read()
+        parts = [hashlib.sha256(data).hexdigest()]
+        for match in _NAMED.finditer(data.decode("utf-8", "replace")):
+            named = match[1] if "://" in match[1] else os.path.join(os.path.dirname(name), match[1])
+            if named not in seen:
+                parts.append(_content(named, seen))
+        return " ".join(parts)
     except FileNotFoundError:
         return name if "://" in name else ""
     except (OSError, ValueError):

@@ -296,11 +296,14 @@ class Session:
         tag, key = bytecode.tag(), bytecode.fits(entry)
         if not tag:
             return None
-        found = stores.find_bytecode(
+        looked_up = stores.find_bytecode(
             store, entry.manifest.digest, tag, key, self.repairs.spoiled
-        ).entry
+        )
+        found = looked_up.entry
         if found is not None:
             self.uses.note(found)
+        for what in looked_up.damages:
+            self.say_once(f"Damaged bytecode in the shared store is compiled anew: {what}")
         return found or self._stage(
             lambda: stores.stage_bytecode(
                 store,

@@ -102,6 +102,15 @@ def content(archive: zipfile.ZipFile, member: Member) -> Iterator[bytes]:
         raise
 
 
+def digests(archive: zipfile.ZipFile) -> dict[str, str]:
+    """The sha256 in hexadecimal of every file in ``archive``, by its path. Raises UnusualWheel or
+    one of BROKEN where the archive is not sound, OSError where it cannot be read."""
+    files = [info for info in archive.infolist() if not info.filename.endswith("/")]
+    return {
+        info.filename: digest_of_blocks(content(archive, Member(info, False)))[0] for info in files
+    }
+
+
 def names_in(path: str) -> list[str] | None:
     """The names in the wheel at ``path``; None where it cannot be read: pip says why."""
     try:

@@ -566,10 +566,11 @@ def test_what_protects_from_members_of_the_group(
     assert "Using alpha-1.0-py3-none-any.whl from the shared store" in said, "by now his own"
 
 
-def test_verify_always_finds_bytes_that_are_not_those_of_the_manifest(
-    site: Site, store: Path
+@pytest.mark.parametrize("attack", [edited_source, source_with_matching_manifest])
+def test_verify_always_finds_bytes_that_are_not_those_of_the_wheel(
+    site: Site, store: Path, attack: Attack
 ) -> None:
-    attack_as_usera(site, edited_source, store)
+    attack_as_usera(site, attack, store)
     settings = {"PIP_SHAREDCACHE_VERIFY": "always"}
     environment, said = install(site, site.accounts.userb, store, **settings)
     assert_as_plain(site, environment)

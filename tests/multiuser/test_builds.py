@@ -332,6 +332,28 @@ def test_a_fixed_commit_is_shared_with_its_direct_url(workshop: Workshop) -> Non
     assert differences(snapshot(expected.prefix), snapshot(environment.prefix)) == []
 
 
+def test_a_commit_of_what_others_may_not_read_is_not_shared(workshop: Workshop) -> None:
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    usera = workshop.site.accounts.usera
+    repository = workshop.site.directory(usera) / "private" / "repository"
+    shutil.copytree(workshop.project, repository)
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    for words in (["init", "-q", "."], ["add", "."], [*identity, "commit", "-qm", "one"]):
+        subprocess.run(["git", *words], cwd=repository, check=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    subprocess.run(["chown", "-R", f"{usera.uid}:{usera.gid}", repository.parent], check=True)
+    repository.parent.chmod(0o700)
+    store = workshop.make_store(None, "--builds")
+    for _ in range(2):
+        fixed = f"built @ git+{repository.as_uri()}@{head}"
+        assert workshop.install(usera, store, fixed)[2] == 1
+    assert entries(store) == []
+    assert list((store / "builds").glob("*/*")) == []
+
+
 def test_a_damaged_note_costs_a_build_and_no_more(workshop: Workshop) -> None:
     site = workshop.site
     store = workshop.make_store(None, "--builds")

@@ -18,7 +18,8 @@ from pip_sharedcache import inputs
         *("PKG_CONFIG_PATH", "CMAKE_ARGS", "CMAKE_PREFIX_PATH", "CARGO_HOME", "RUSTFLAGS"),
         *("CUDA_HOME", "MPICC", "MPI_HOME", "OMPI_CC", "SETUPTOOLS_SCM_PRETEND_VERSION"),
         *("WRAPT_INSTALL_EXTENSIONS", "SOURCE_DATE_EPOCH", "CONDA_PREFIX", "PYTHONPATH", "CI"),
-        *("NPY_BLAS_ORDER", "SKLEARN_BUILD_PARALLEL", "whatever"),
+        *("NPY_BLAS_ORDER", "SKLEARN_BUILD_PARALLEL", "whatever", "HOST", "QT_SELECT"),
+        *("CI_COMMIT_TAG", "GITHUB_REF", "GTK_PATH", "OMP_PREFIX"),
     ],
 )
 def test_it_counts(variable: str) -> None:
@@ -53,3 +54,22 @@ def test_files_count_by_what_they_say(tmp_path: Path) -> None:
     names = [str(tmp_path / "one"), str(tmp_path / "missing"), "https://example.invalid/c.txt"]
     assert inputs.contents(names) == [expected, "", "https://example.invalid/c.txt"]
     assert inputs.contents([str(tmp_path)]) == [str(tmp_path)]
+
+
+def test_files_that_they_name_count_too(tmp_path: Path) -> None:
+    (tmp_path / "top").write_text("-c in.txt\n--constraint=other.txt # x\n-r https://a.invalid/r\n")
+    (tmp_path / "in.txt").write_text("-c top\nnumpy<2\n")
+    before = inputs.contents([str(tmp_path / "top")])
+    for name in ("in.txt", "other.txt"):
+        (tmp_path / name).write_text("-c top\nnumpy<3\n")
+        after = inputs.contents([str(tmp_path / "top")])
+        assert after != before
+        before = after
+
+
+def test_programs_that_tell_where_a_library_is_count(tmp_path: Path) -> None:
+    for name in ("sdl9-config", "odd_config", "no-tool"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    found = inputs.surroundings({"PATH": f"/nowhere{os.pathsep}{tmp_path}"})["tools"]
+    assert sorted(found) == ["odd_config", "sdl9-config"]

@@ -190,6 +190,32 @@ def test_links_of_other_schemes_are_looked_for(store: Store, shared_tmp: Path) -
     assert _linked(store) == set()
 
 
+def test_links_outside_of_the_library_are_found_by_record(store: Store, shared_tmp: Path) -> None:
+    """Data and headers: where they are depends on the environment, and pip's RECORD tells."""
+    files = {"demo-1.0.data/data/share/a.txt": "a", "demo-1.0.data/data/share/b.txt": "b"}
+    wheel = make_wheel(shared_tmp / "wheels", files=files)
+    entry = publish(store, wheel, wheel.name, Digest(sha256(wheel)))
+    library, share = shared_tmp / "lib" / "site-packages", shared_tmp / "share"
+    info = library / "demo-1.0.dist-info"
+    for directory in (info, share):
+        directory.mkdir(parents=True)
+    rows = [f"../../share/{name}.txt,sha256=x,1" for name in "ab"]
+    (info / "RECORD").write_text("\n".join([*rows, "demo-1.0.dist-info/RECORD,,", ""]))
+    for name in "ab":
+        (share / f"{name}.txt").symlink_to(
+            entry.path / f"files/demo-1.0.data/data/share/{name}.txt"
+        )
+    links.register(store, [Link(entry.path.name, str(share / "a.txt"), str(library))])
+    (share / "a.txt").unlink()
+    (share / "a.txt").write_text("edited")
+    assert _linked(store) == {entry.path.name}
+    (share / "b.txt").unlink()
+    assert _linked(store) == set()
+    (share / "b.txt").symlink_to(entry.path / "files/demo-1.0.data/data/share/b.txt")
+    (info / "RECORD").write_bytes(b'"\xff\0')
+    assert _linked(store) == set(), "no environment that pip knows anything of"
+
+
 # -- environments that were moved, deleted, or cannot be seen
 
 

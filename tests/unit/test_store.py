@@ -1337,6 +1337,16 @@ def test_bytecode_for_anything_else_is_not_used_and_ones_own_replaced(
     assert _bytecode_names(store, wheel) == [f"{_digest(wheel)}.{TAG}"]
 
 
+def test_bytecode_that_lost_its_manifest_is_told(store: Store, wheel: Path) -> None:
+    made = _share_bytecode(store, _publish(store, wheel))
+    with _writable(made.path):
+        (made.path / "entry.json").unlink()
+    found = find_bytecode(store, _digest(wheel), TAG, KEY)
+    assert found.entry is None
+    (damage,) = found.damages
+    assert str(made.path) in damage
+
+
 def test_bytecode_of_another_interpreter_stays(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
     one = _share_bytecode(store, entry)

@@ -33,7 +33,7 @@ from pip_sharedcache.store import (
     verify,
 )
 from support.damage import KINDS, damage, rewrite, unlocked
-from support.faults import faults_of_store, leftovers, state_of, visible_entries
+from support.faults import faults_of_entry, faults_of_store, leftovers, state_of, visible_entries
 from support.filesystems import mounted, overlaid
 from support.probes import linux, needs, overlays, root
 from support.process import as_user, file_size_limit
@@ -560,6 +560,27 @@ def test_what_symlinks_lead_to_is_made_anew_from_a_wheel_beside_it(
     assert f"made anew from the wheel in {beside}" in how
     assert link.exists()
     assert faults_of_store(store.path) == []
+
+
+def test_what_is_planted_beside_keeps_nothing_from_being_healed(
+    store: Store, wheel: Path, shared_tmp: Path
+) -> None:
+    """Anybody may put a wheel of the same bytes there that is called like none, or another one."""
+    entry = _publish(store, wheel)
+    link = _linked_to(store, entry, shared_tmp / "environment")
+    for number, name in enumerate(["zzz.whl", "demo-1.0-7-py3-none-any.whl", WHEEL]):
+        beside = entry.path.with_name(f"{entry.path.name}.{number + 1}")
+        shutil.copytree(entry.path, beside, copy_function=shutil.copy2)
+        beside.chmod(0o755)
+        (beside / WHEEL).rename(beside / name)
+        beside.chmod(0o555)
+    rewrite(entry.path / WHEEL, b"")
+    verdict = next(v for v in _verdicts(store) if v and v.item.path == entry.path)
+    done, how = heal(store, verdict)
+    assert done, how
+    assert f"made anew from the wheel in {beside}" in how
+    assert link.exists()
+    assert faults_of_entry(entry.path) == []
 
 
 def test_without_room_what_symlinks_lead_to_stays(store: Store, shared_tmp: Path) -> None:

@@ -14,7 +14,10 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name
@@ -70,6 +73,16 @@ class Builds:
             ],
             "pre": bool(getattr(options, "pre", False)),
             "prefer": bool(getattr(options, "prefer_binary", False)),
+            # Where what is built with comes from.
+            "indexes": [
+                without_credentials(url)
+                for url in (
+                    getattr(options, "index_url", None) or "",
+                    *(getattr(options, "extra_index_urls", None) or ()),
+                    *(getattr(options, "find_links", None) or ()),
+                )
+            ],
+            "no index": bool(getattr(options, "no_index", False)),
             "features": sorted(getattr(options, "features_enabled", None) or ()),
             # They choose what is built with: some pips apply to that what others do not.
             "constraints": inputs.contents(
@@ -193,8 +206,22 @@ class Builds:
             return False
         if getattr(requirement, "use_pep517", True) is False:
             return False  # setup.py, run among all that is installed
-        reason = self._downloads.private(None, requirement.link)
+        reason = self._downloads.private(None, requirement.link) or _private(requirement.link)
         return not reason or session.origins.is_shared_anyway(requirement.link.url)
+
+
+def _private(link: Any) -> str:
+    """Why others may not have what version control has at ``link``; "" where they may, as far as a
+    URL tells: who asks a server by a name and password that git keeps is not seen here."""
+    if not link.is_vcs:
+        return ""
+    if "ssh" in link.scheme:
+        return "its source is fetched with somebody's key"
+    if link.scheme.endswith("file"):
+        path = Path(url2pathname(urlsplit(link.url).path.rpartition("@")[0]))
+        if not trust.readable_by_all(path):
+            return "its source lies where others may not read"
+    return ""
 
 
 def _source(link: Any) -> str | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pip_sharedcache import linker, wheel
-from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.errors import DamagedEntry, UnusualWheel
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import guards, seams
 from pip_sharedcache.interception.builds import Builds
@@ -22,10 +22,12 @@ from pip_sharedcache.interception.downloads import Downloads
 from pip_sharedcache.interception.seams import Arguments, Keywords, Original
 from pip_sharedcache.interception.together import LeftToOthers, Together
 from pip_sharedcache.linker import Placement
+from pip_sharedcache.model import Manifest
 
 logger = logging.getLogger(__name__)
 
 _MOST_PROCESSES = 8
+_NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
 
 
 class _WheelDamaged(Exception):
@@ -200,7 +202,7 @@ class Swap:
         staged = placement.stage(info_directory)
         archive = bound["wheel_zip"]
         manifest = placement.entry.manifest
-        if wheel.outline(archive) != {(f.path, f.size, f.executable) for f in manifest.files}:
+        if not _tells_of(manifest, archive, whole=self.session.settings.verify):
             where = placement.entry.path
             self._doubt(self.session, placement, f"{where} does not list the files of its wheel")
             placement.take_nothing()
@@ -304,6 +306,19 @@ class Swap:
         for all distributions at once where that may be."""
         if self.placement is None:
             fsync(descriptor)
+
+
+def _tells_of(manifest: Manifest, archive: zipfile.ZipFile, *, whole: bool) -> bool:
+    """Whether ``manifest`` is about what is in ``archive``; ``whole``: the bytes of each file, too.
+    Where the archive is broken pip says so."""
+    if wheel.outline(archive) != {(f.path, f.size, f.executable) for f in manifest.files}:
+        return False
+    if not whole:
+        return True
+    try:
+        return wheel.digests(archive) == {f.path: f.sha256 for f in manifest.files}
+    except _NO_WHEEL:
+        return False
 
 
 def _is_full(error: BaseException) -> bool:

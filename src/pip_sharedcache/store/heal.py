@@ -106,7 +106,9 @@ def _make_anew_in_place(
                 continue
             try:
                 staged = stage(store, copy, copy.name, digest)
-            except (NotPublished, UnusualWheel) as error:
+            except UnusualWheel:
+                continue  # anybody may put something of that kind beside an entry
+            except NotPublished as error:
                 return False, f"left as it is, since {whom} lead to it: {error}"
             if _is_replaced(verdict):
                 return True, "somebody else has replaced it"
@@ -140,7 +142,9 @@ def _sources(verdict: Verdict) -> Iterator[Entry]:
                     status, filename = held.status(), wheel_name(held)
             except OSError:
                 continue  # no entry, or not for us to read: not one to heal from
-            if filename:
+            # pip reads the build number off the name: under another one nobody would find it.
+            known = verdict.item.title if verdict.item.title.endswith(".whl") else filename
+            if filename and filename == known:
                 manifest = Manifest(filename, digest, 0, ())
                 identity = status.st_dev, status.st_ino
                 yield Entry(shard.path / name, status.st_uid, identity, manifest)

@@ -7,7 +7,9 @@ deleted; then the others are looked for. What cannot be looked at counts as ther
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import secrets
@@ -26,6 +28,7 @@ from pip_sharedcache.store.lookup import read_manifest
 from pip_sharedcache.store.marks import ENTRY_NAME, OWNERS_FAULT, users
 
 _LINKS = "links-"
+_MOST_RECORD = 1 << 26  # bytes
 _MOST_LINKS = 1 << 20  # bytes of one file of links that are read; a run of 1000 has a fifth
 
 
@@ -125,8 +128,8 @@ def _any_leads(store: Store, link: Link) -> bool:
 
 
 def _paths(store: Store, entry: str) -> list[str]:
-    """Where files of ``entry`` are placed, relative to the library directory. Raises DamagedEntry,
-    OSError."""
+    """Where files of ``entry`` are placed, relative to the library directory, and the RECORD that
+    tells of those in other directories. Raises DamagedEntry, OSError."""
     with store.opened(WHEELS, entry[:2]) as (shard, *_), shard.subdirectory(entry) as held:
         try:
             manifest, _ = read_manifest(held)
@@ -139,13 +142,31 @@ def _paths(store: Store, entry: str) -> list[str]:
         parts = file.path.split("/")
         if parts[0].endswith(".data"):
             parts = parts[2:] if parts[1] in ("purelib", "platlib") else []
-        if parts and not parts[0].endswith(".dist-info"):
+        if parts and (not parts[0].endswith(".dist-info") or parts[1:] == ["RECORD"]):
             paths.append(os.path.join(*parts))
     return paths
 
 
 def _has_link(library: str, entry: str, paths: list[str] | None) -> bool:
-    return paths is None or any(_leads(os.path.join(library, path), entry) for path in paths)
+    if paths is None:
+        return True
+    recorded = [row for path in paths if path.endswith("RECORD") for row in _rows(library, path)]
+    return any(_leads(os.path.join(library, path), entry) for path in (*paths, *recorded))
+
+
+def _rows(library: str, record: str) -> list[str]:
+    """What a RECORD lists outside of the library directory: data, headers. Nothing where it is
+    gone: the distribution is not installed any more. Raises OSError."""
+    try:
+        with Directory.open(Path(library, record).parent) as held:
+            text, _ = held.read("RECORD", _MOST_RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    rows = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""))
+    try:
+        return [row[0] for row in rows if row and row[0].startswith("..") and "\0" not in row[0]]
+    except csv.Error:
+        return []
 
 
 def _leads(link: str, entry: str) -> bool:

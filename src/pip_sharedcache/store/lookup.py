@@ -56,9 +56,10 @@ def find_bytecode(
     store: Store, digest: Digest, tag: str, interpreter: str, without: Container[Identity] = ()
 ) -> Found:
     """Look for the bytecode that lies under ``tag`` for the wheel ``digest``, and was made for
-    exactly ``interpreter``. Only a usable entry counts: derived data cannot be checked."""
+    exactly ``interpreter``. Only a usable entry counts: derived data cannot be checked. What is
+    damaged is told (``damages``)."""
     found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without)
-    return Found(found.entry)
+    return Found(found.entry, damages=found.damages)
 
 
 def find_note(store: Store, area: str, key: Digest, without: Container[Identity] = ()) -> Found:

@@ -25,15 +25,6 @@ venv=.cache/venv
 "$venv/bin/python" -m ruff check src tests examples benchmarks
 "$venv/bin/python" -m ruff format --check src tests examples benchmarks
 "$venv/bin/python" -m mypy
-# Environments by the thousand are made and deleted: in memory, where there is room for them.
-room=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
-if [ -z "${TMPDIR-}" ] && [ "${room:-0}" -gt 6000000 ] \
-    && ! grep -q " /dev/shm .*noexec" /proc/mounts; then
-    TMPDIR=$(mktemp -d /dev/shm/pip-sharedcache-tests-XXXXXX)
-    export TMPDIR
-    trap 'rm -rf "$TMPDIR"' EXIT
-    chmod 1777 "$TMPDIR"
-fi
 # What a newcomer sees first takes seconds: the unit tests. The rest is about starting pips, some
 # thousand of them, so it uses all cores.
 "$venv/bin/python" -m pytest tests/unit "$@"

@@ -288,7 +288,10 @@ _OF_THE_WAY = re.compile(
 
 def _comparable(text: str) -> list[str]:
     """The lines without those on how a wheel came here, which is what differs."""
-    return [line for line in text.splitlines() if not _OF_THE_WAY.match(line)]
+    lines = [line for line in text.splitlines() if not _OF_THE_WAY.match(line)]
+    # pip goes through the directory in its own order, which is anything on tmpfs.
+    moved = sorted(line for line in lines if "Target directory" in line)
+    return [line for line in lines if "Target directory" not in line] + moved
 
 
 def _tree(prefix: Path) -> dict[str, Node]:

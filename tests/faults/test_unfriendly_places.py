@@ -49,20 +49,24 @@ def _settings(wheels: Path, store: Path | None, **others: str | None) -> dict[st
 
 @pytest.mark.filesystem
 @needs(fuse)
+@pytest.mark.parametrize("private", [False, True], ids=["named", "private"])
 def test_store_that_never_answers_is_done_without_after_a_while(
-    environment: EnvironmentFactory, wheels: Path, tmp_path: Path
+    environment: EnvironmentFactory, wheels: Path, tmp_path: Path, private: bool
 ) -> None:
     one, point = environment(), tmp_path / "away"
     point.mkdir()
     with silent(point):
-        env = _settings(wheels, point / "store")
+        if private:
+            env = _settings(wheels, None, XDG_CACHE_HOME=str(point))
+        else:
+            env = _settings(wheels, point / "pip-sharedcache")
         # Its end is waited for, and that of its output: what is left behind must not hold it open.
         result = run_as(None, one.command("install", "demo"), env=env, timeout=60)
 
     assert result.returncode == 0, result.stderr
     (said,) = result.stderr.splitlines()
     assert said.startswith("WARNING: Installing without the shared store:"), said
-    assert f"{point / 'store'} does not answer for 10 seconds" in said
+    assert f"{point / 'pip-sharedcache'} does not answer for 10 seconds" in said
     assert not faults_of_distribution(one.site_packages, INFO)
 
 

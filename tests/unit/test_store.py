@@ -507,10 +507,25 @@ def test_shards_of_a_store_made_by_hand_get_what_the_store_has(
 ) -> None:
     store.path.chmod(top)
     os.umask(mask)
-    made = store.shard("wheels", Digest("ab" * 32))
-    assert made == store.path / "wheels" / "ab"
-    assert oct(_mode(made)) == oct(_mode(made.parent)) == oct(shard)
-    assert store.shard("wheels", Digest("ab" * 32)) == made
+    for _ in range(2):
+        with store.shard("wheels", Digest("ab" * 32)) as held:
+            assert held.path == store.path / "wheels" / "ab"
+            assert os.path.samestat(held.status(), held.path.stat())
+            assert oct(_mode(held.path)) == oct(_mode(held.path.parent)) == oct(shard)
+
+
+@pytest.mark.parametrize("taken", ["wheels", "wheels/ab", "use"])
+def test_nothing_is_made_where_a_link_in_a_store_leads(
+    store: Store, tmp_path: Path, taken: str
+) -> None:
+    """Root, in a store of somebody else's, would make directories wherever that one points."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (store.path / taken).parent.mkdir(exist_ok=True)
+    (store.path / taken).symlink_to(elsewhere)
+    with pytest.raises(FileExistsError, match=f"{taken} was put there by "):
+        (store.own_use() if taken == "use" else store.shard("wheels", Digest("ab" * 32))).close()
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_shard_made_by_a_neighbour_meanwhile_is_used(
@@ -523,7 +538,8 @@ def test_a_shard_made_by_a_neighbour_meanwhile_is_used(
         made(path, mode, *args, **how)
 
     monkeypatch.setattr(linker, "make_directory", slow)
-    assert store.shard("wheels", Digest("cd" * 32)).is_dir()
+    with store.shard("wheels", Digest("cd" * 32)) as held:
+        assert held.path.is_dir()
 
 
 def test_survey_counts_what_is_visible(store: Store, wheel: Path) -> None:
@@ -634,7 +650,8 @@ def test_modes_are_final_whatever_a_default_access_list_says(
 @needs(acl, root)
 def test_a_default_access_list_takes_nobodys_right_to_read(store: Store, wheel: Path) -> None:
     """With an access list the group bits of the mode are its mask: g::--- stays shut behind it."""
-    shard = store.shard("wheels", _digest(wheel))
+    with store.shard("wheels", _digest(wheel)) as held:
+        shard = held.path
     os.chown(shard, 0, GROUP)
     shard.chmod(0o2755)
     rules = f"u:{CAROL}:rwx,g::---,o::r-x"

@@ -172,53 +172,58 @@ class Store:
         above = next((d for d in (shard, shard.parent, self.path) if d.exists()), self.path)
         return os.access(above, os.W_OK | os.X_OK)
 
-    def shard(self, area: str, digest: Digest) -> Path:
-        """The shard for ``digest`` in ``area`` (WHEELS or BYTECODE).
+    def shard(self, area: str, digest: Digest) -> Directory:
+        """The shard for ``digest`` in ``area`` (WHEELS, BYTECODE or BUILDS), held open; the caller
+        closes it. A store made by hand has none yet: it is made.
 
-        A store made by hand has none yet: what is missing is made with the modes that the store's
-        own directory asks for. Raises OSError.
+        Raises OSError: EEXIST where there is something else than a directory.
         """
-        shards = self.path / area
-        shard = shards / digest[:2]
-        self._make_missing(shards, shard)
-        return shard
+        return self._made(area, digest[:2])
 
     def own_use(self) -> Directory:
         """The directory for this user's own marks, held open, made where it is missing; the caller
         closes it. Raises OSError: EEXIST where somebody else has taken its place."""
-        own = self.path / USE / str(trust.user_id())
-        try:
-            with self.opened(USE) as (above, _):
-                held = above.subdirectory(own.name)
-        except FileNotFoundError:
-            self._make_missing(own.parent)
-            with contextlib.suppress(FileExistsError):  # by another run of ours
-                linker.make_directory(own, 0o755)
-            return self.own_use()
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise _taken(own, own.lstat()) from error
-            raise
+        with self._made(USE) as above:
+            held = _open_or_make(above, str(trust.user_id()), 0o755)
         if trust.OWNERS_MEAN_SOMETHING and held.status().st_uid != trust.user_id():
             held.close()
-            raise _taken(own, own.lstat())
+            raise _taken(held.path)
         return held
 
-    def _make_missing(self, *directories: Path) -> None:
-        for missing in directories:
-            if not missing.is_dir():
-                top = stat.S_IMODE(os.stat(self.path).st_mode)
-                shared = stat.S_ISVTX if top & 0o022 else 0
-                try:
-                    mode = (top | shared) & 0o3777
-                    # Whoever may write the store by its access list may write its shards.
-                    linker.make_directory(missing, mode, keep_access_lists=True)
-                except FileExistsError:
-                    continue  # a neighbour was faster
+    def _made(self, *names: str) -> Directory:
+        """The directory that ``names`` lead to, one below the other, held open: what is missing is
+        made, with the modes that the store's own directory asks for. Never through a link: root
+        would make directories wherever a store's owner points."""
+        held = Directory.open(self.path)
+        top = stat.S_IMODE(held.status().st_mode)
+        mode = (top | (stat.S_ISVTX if top & 0o022 else 0)) & 0o3777
+        for name in names:
+            with held as above:
+                # Whoever may write the store by its access list may write its shards.
+                held = _open_or_make(above, name, mode, keep_access_lists=True)
+        return held
 
 
-def _taken(path: Path, status: os.stat_result) -> OSError:
-    who = trust.user_name(status.st_uid)
+def _open_or_make(
+    above: Directory, name: str, mode: int, *, keep_access_lists: bool = False
+) -> Directory:
+    try:
+        try:
+            return above.subdirectory(name)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):  # a neighbour was faster
+                linker.make_directory(
+                    above.steady / name, mode, keep_access_lists=keep_access_lists
+                )
+            return above.subdirectory(name)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise _taken(above.path / name) from error
+        raise
+
+
+def _taken(path: Path) -> OSError:
+    who = trust.user_name(path.lstat().st_uid)
     return FileExistsError(errno.EEXIST, f"{path} was put there by {who}", str(path))
 
 

@@ -20,7 +20,7 @@ def open_store(settings: Settings) -> Store:
         raise StoreUnusable(
             "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
         )
-    if not settings.private and not answers(settings.dir, PATIENCE):
+    if not answers(settings.dir, PATIENCE):
         raise StoreUnusable(
             f"{settings.dir} does not answer for {PATIENCE:g} seconds",
             "its file system may be away",

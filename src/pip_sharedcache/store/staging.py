@@ -130,33 +130,44 @@ def _stage(
     find_usable: Callable[[], Entry | None],
     damaged: Container[Identity],
 ) -> Staged:
+    shard, new = _begin(store, area, digest)
+    with shard:
+        staging = shard.path / new
+        try:
+            # Who owns the shard may put a link to elsewhere in place of the name.
+            with shard.subdirectory(new) as held:
+                status = held.status()
+                if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
+                    raise PermissionError(errno.EPERM, "Somebody replaced what was to be published")
+                manifest = fill(held.steady)
+                held.set_mode(DIRECTORY)
+                identity = status.st_dev, status.st_ino
+            entry = Entry(staging, status.st_uid, identity, manifest)
+            return Staged(entry, area, name, what, find_usable, damaged)
+        except OSError as error:
+            clear(staging)
+            raise _kind(error)(f"{store.path} cannot take {what}: {reason(error)}") from error
+        except BaseException:
+            clear(staging)
+            raise
+
+
+def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
+    """The shard, held open, and the name of a new staging directory in it. Raises NotPublished."""
     try:
         shard = store.shard(area, digest)
-        with Directory.open(shard) as held:
-            sweep(held)
-        staging = shard / f".new-{linker.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-        linker.make_directory(staging, 0o700)
-        in_use.add(staging.name)
+        try:
+            sweep(shard)
+            new = f".new-{linker.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+            linker.make_directory(shard.steady / new, 0o700)
+        except BaseException:
+            shard.close()
+            raise
     except OSError as error:
         kind = NotWritable if error.errno in _READ_ONLY else _kind(error)
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
-    try:
-        # Who owns the shard may put a link to elsewhere in place of the name.
-        with Directory.open(shard) as above, above.subdirectory(staging.name) as held:
-            status = held.status()
-            if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
-                raise PermissionError(errno.EPERM, "Somebody replaced what was to be published")
-            manifest = fill(held.steady)
-            held.set_mode(DIRECTORY)
-            identity = status.st_dev, status.st_ino
-        entry = Entry(staging, status.st_uid, identity, manifest)
-        return Staged(entry, area, name, what, find_usable, damaged)
-    except OSError as error:
-        clear(staging)
-        raise _kind(error)(f"{store.path} cannot take {what}: {reason(error)}") from error
-    except BaseException:
-        clear(staging)
-        raise
+    in_use.add(new)
+    return shard, new
 
 
 def _kind(error: OSError) -> type[NotPublished]:

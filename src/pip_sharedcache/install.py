@@ -310,7 +310,7 @@ class Session:
                 entry,
                 tag,
                 key,
-                lambda files: bytecode.compile_all(entry, files),
+                functools.partial(_compile, entry),
                 self.repairs.spoiled,
             ),
             "Installed without sharing bytecode",
@@ -359,7 +359,10 @@ class Session:
             )
             self._stage(stage, f"{filename} is not repaired")
         for entry in bytecode_of:
-            self._bytecode_of(store, entry)
+            try:
+                self._bytecode_of(store, entry)
+            except DamagedEntry as error:
+                self.say_once(f"Bytecode in the shared store is not compiled anew: {error}")
 
     @property
     def unusual(self) -> list[str]:
@@ -382,3 +385,10 @@ class Session:
         if message not in self._said:
             self._said.add(message)
             logger.warning(message, extra={"once": True})
+
+
+def _compile(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
+    """As bytecode.compile_all, from the very directory that was looked up and believed: its path
+    may lead to somebody else's sources by now. Raises DamagedEntry, OSError."""
+    with stores.hold(entry) as held:
+        return bytecode.compile_all(entry, held.steady / "files", target)

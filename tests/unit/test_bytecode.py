@@ -77,7 +77,9 @@ def _entry(base: Path, files: Mapping[str, bytes], mtime: int = MTIME) -> Entry:
 def _compile(base: Path, files: Mapping[str, bytes]) -> tuple[set[str], set[str]]:
     """The sources that did compile, and those that did not; the bytecode lies in base/target."""
     (base / "target").mkdir()
-    made, failed = bytecode.compile_all(_entry(base / "entry", files), base / "target")
+    made, failed = bytecode.compile_all(
+        _entry(base / "entry", files), base / "entry" / "files", base / "target"
+    )
     below = {
         path.relative_to(base / "target").as_posix()
         for path in (base / "target").rglob("*")
@@ -275,7 +277,8 @@ def test_the_optimisation_level_is_that_of_the_interpreter(tmp_path: Path) -> No
         bytecode._cpus = lambda: 2
         files = tuple(StoredFile(p, s, "", False, t) for p, s, t in {rows!r})
         entry = Entry(Path({str(entry.path)!r}), 0, (0, 0), Manifest("x", "y", 1, files))
-        made, failed = bytecode.compile_all(entry, Path({str(tmp_path / "target")!r}))
+        source, target = entry.path / "files", Path({str(tmp_path / "target")!r})
+        made, failed = bytecode.compile_all(entry, source, target)
         assert len(made) == len(files) and not failed
     """
     subprocess.run([sys.executable, "-OO", "-c", code.strip()], check=True)
@@ -310,7 +313,7 @@ def test_a_source_that_vanished_is_in_neither_list(tmp_path: Path) -> None:
     entry = _entry(tmp_path / "entry", GOOD)
     (tmp_path / "entry" / "files" / "top.py").unlink()
     (tmp_path / "target").mkdir()
-    made, failed = bytecode.compile_all(entry, tmp_path / "target")
+    made, failed = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
     assert failed == []
     assert len(made) == len(GOOD) - 1
     assert bytecode.compiled_path("top.py") not in made
@@ -395,13 +398,13 @@ def test_bytecode_is_not_shared_from_a_full_disk(
         popen = functools.partial(subprocess.Popen, preexec_fn=_allow_no_bytes)
         monkeypatch.setattr(subprocess, "Popen", popen)
         with pytest.raises(OSError) as raised:
-            bytecode.compile_all(entry, tmp_path / "target")
+            bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
     else:
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
         try:
             with pytest.raises(OSError) as raised:
-                bytecode.compile_all(entry, tmp_path / "target")
+                bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert raised.value.errno == errno.ENOSPC
@@ -416,7 +419,7 @@ def test_what_python_warns_of_is_not_shown(tmp_path: Path) -> None:
     entry = _entry(tmp_path / "entry", {"a.py": b"X = '\\d' is 5\n"})
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        made, _ = bytecode.compile_all(entry, tmp_path / "target")
+        made, _ = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
     assert made
     assert seen == []
 

@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import logging
 import os
+import shutil
 import struct
 import time
 import zipfile
@@ -597,7 +598,7 @@ def test_bytecode_that_does_not_fit_the_store_is_said_and_pip_compiles(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def full(entry: object, files: Path) -> Any:
+    def full(entry: object, source: Path, files: Path) -> Any:
         (files / "half.pyc").touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -662,6 +663,34 @@ def test_undone_bytecode_is_taken_back(session: Session, sources: Path, tmp_path
     assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py")) is True
     begun.undo()
     assert os.listdir(tmp_path) == []
+
+
+def test_bytecode_is_compiled_from_what_was_believed(
+    shared_tmp: Path, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The way to the store leads elsewhere a moment later (root through sudo): to a copy with other
+    sources, of the same times and sizes."""
+    link, genuine, evil = shared_tmp / "link", shared_tmp / "genuine", shared_tmp / "evil"
+    genuine.mkdir()
+    link.symlink_to(genuine)
+    _run(Session.start(_settings(link)), sources)
+    shutil.copytree(genuine, evil)
+    (edited,) = evil.glob("wheels/*/*/files/demo/__init__.py")
+    _spoil_bytes(edited)
+    session = Session.start(_settings(link))
+    session.origins.note(str(sources), SHARED)
+    begun = session.begin(str(sources))
+    assert begun is not None
+    link.unlink()
+    link.symlink_to(evil)
+    session.provide_bytecode(begun)
+    begun.save("demo/__init__.py", str(tmp_path / "demo/__init__.py"))
+    assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py")) is None
+    begun.commit()
+    session.finish()
+    assert (message := caplog.messages[0]).startswith("Bytecode in the shared store is not used: ")
+    assert message.endswith(" was replaced while it was in use")
+    assert list(shared_tmp.glob("*/bytecode/*/*")) == []
 
 
 # -- from a publisher who is not trusted

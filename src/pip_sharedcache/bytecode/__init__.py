@@ -51,8 +51,9 @@ def compiled_path(source: str) -> str:
     return importlib.util.cache_from_source(source)
 
 
-def compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
-    """Compile every source of ``entry`` into the directory ``target``.
+def compile_all(entry: Entry, source: Path, target: Path) -> tuple[list[str], list[str]]:
+    """Compile every source of ``entry``, whose files are in the directory ``source``, into
+    ``target``.
 
     Returns the paths of the bytecode below ``target``, and those of the sources that do not
     compile. Sources that could not be tried are in neither. Raises OSError where the disk is full.
@@ -66,9 +67,9 @@ def compile_all(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
     asked = sys.warnoptions or sys._xoptions or "PYTHONNODEBUGRANGES" in os.environ
     workers = max(workers, 1 if asked and paths else 0)
     if workers < (1 if asked else 2):
-        results = _compile_here(paths, entry.path / "files", target)
+        results = _compile_here(paths, source, target)
     else:
-        results = _compile_beside(paths, entry.path / "files", target, workers)
+        results = _compile_beside(paths, source, target, workers)
     made = [compiled_path(path) for path, good in results if good]
     return made, [path for path, good in results if not good]
 

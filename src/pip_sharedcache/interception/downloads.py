@@ -201,7 +201,7 @@ class Downloads:
     def believe(self, session: Session, entry: Entry) -> bool:
         """Whether pip may have the wheel of ``entry``, whose publisher is trusted: it is hashed
         only where the user asked pip to hash (--require-hashes)."""
-        if self._must_hash and not self.is_sound(session, entry):
+        if self._must_hash and not self.is_sound(session, entry, entry.wheel):
             return False
         session.origins.note(str(entry.wheel), Origin(""))
         exceptions = importlib.import_module("pip._internal.exceptions")
@@ -217,14 +217,14 @@ class Downloads:
         self._verified[str(entry.wheel)] = entry.manifest.digest
         return True
 
-    def is_sound(self, session: Session, entry: Entry) -> bool:
-        """Whether the wheel of ``entry`` has its digest, by pip's own check."""
+    def is_sound(self, session: Session, entry: Entry, wheel: Path) -> bool:
+        """Whether the wheel of ``entry``, read as ``wheel``, has its digest, by pip's own check."""
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
         path = str(entry.wheel)
         if path in self._hashed:
             return True
         try:
-            hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
+            hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(str(wheel))
         except hashes_module.HashMismatch:
             session.spoil(entry, f"{path} has other bytes than its digest says")
             return False

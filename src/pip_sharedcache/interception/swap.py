@@ -224,7 +224,7 @@ class Swap:
         damaged = [(job, error) for job, error in placement.undone if placement.is_of_wheel(job)]
         for job, error in damaged:
             self._doubt(session, placement, str(error))
-            with zipfile.ZipFile(placement.entry.wheel) as archive:
+            with zipfile.ZipFile(placement.wheel) as archive:
                 module["ZipBackedFile"](job.file.path, job.destination, archive).save()
             placement.restored(job)
         for job, error in placement.undone:
@@ -245,7 +245,7 @@ class Swap:
         is still the one of its digest; raises _WheelDamaged if not."""
         entry = placement.entry
         session.spoil(entry, what)
-        if self._downloads.is_sound(session, entry):
+        if self._downloads.is_sound(session, entry, placement.wheel):
             session.repairs.heal(entry, entry.wheel)
         else:
             raise _WheelDamaged(f"{entry.wheel} is damaged, too")

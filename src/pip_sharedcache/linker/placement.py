@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker.descriptors import Directory, share_directory, share_file
@@ -70,6 +71,11 @@ class Placement:
         if self._information.name != info_directory:
             self._information = Information(info_directory)
         return self._information.staged
+
+    @property
+    def wheel(self) -> Path:
+        """The entry's own wheel, in the very directory that is held open, until this ends."""
+        return self._wheel.held.steady / self.entry.manifest.filename
 
     @property
     def bytecode(self) -> Entry | None:

@@ -25,8 +25,18 @@ venv=.cache/venv
 "$venv/bin/python" -m ruff check src tests examples benchmarks
 "$venv/bin/python" -m ruff format --check src tests examples benchmarks
 "$venv/bin/python" -m mypy
-# What a newcomer sees first takes seconds: the unit tests. The rest is about starting pips, some
-# thousand of them, so it uses all cores.
+# What a newcomer sees first takes seconds: the unit tests.
 "$venv/bin/python" -m pytest tests/unit "$@"
+
+# The rest is about starting pips, some thousand of them, each in an environment of its own: all cores
+# at work, and in memory where there is room (a disk takes twice the time; on the file systems that
+# a test is about it mounts images). Others than root use this directory, too.
+free=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
+if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ]; then
+    TMPDIR=$(mktemp -d /dev/shm/tests-XXXXXX)
+    export TMPDIR
+    chmod 1777 "$TMPDIR"
+    trap 'rm -rf "$TMPDIR"' EXIT
+fi
 "$venv/bin/python" -m pytest -n auto \
     tests/faults tests/multiuser tests/pip tests/test_examples.py "$@"

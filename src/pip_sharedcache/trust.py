@@ -86,6 +86,18 @@ def whom_nobody_knows(named: Iterable[str]) -> str:
     return f"{', '.join(unknown)}, whom this machine does not know{listed}"
 
 
+def is_private_group(gid: int, uid: int) -> bool:
+    """Whether ``gid`` is the group that many systems make for each account, ``uid``'s: of the same
+    name, and with no other members. (Who else has it as their first group is not looked for: that
+    takes a walk through all accounts.)"""
+    try:
+        group, account = grp.getgrgid(gid), pwd.getpwuid(uid)
+    except (AttributeError, KeyError):
+        return False
+    mine = group.gr_name == account.pw_name and gid == account.pw_gid
+    return mine and set(group.gr_mem) <= {account.pw_name}
+
+
 def current_umask() -> int:
     """The umask of this process. Not safe beside other threads: asked once, at the start."""
     mask = os.umask(0o022)
@@ -183,6 +195,10 @@ class Trust:
     def believes(self, uid: int) -> bool:
         """Whether what ``uid`` owns is believed, wherever it lies."""
         return not OWNERS_MEAN_SOMETHING or uid in self.uids
+
+    def believes_members(self, gids: frozenset[int]) -> bool:
+        """Whether all members of all ``gids`` are believed."""
+        return self.only is None and gids <= self.gids
 
     def exposure(self, parents: tuple[os.stat_result, ...]) -> str:
         """Who else than the believed may exchange what lies in ``parents`` (as for ``objection``),

@@ -20,6 +20,7 @@ _PSEUDO = frozenset(
         *("mqueue", "pstore", "efivarfs", "bpf", "binfmt_misc", "fusectl", "nsfs", "selinuxfs"),
     }
 )
+_ROOT = frozenset({0})
 _USER = re.compile(r"(?:^|,)user_id=(\d+)")
 
 
@@ -65,29 +66,38 @@ def may_be_moved(path: Path) -> bool:
 
 def moved_at(path: Path) -> Path | None:
     """The first step on the way to the absolute ``path`` at which ``may_be_moved`` holds."""
-    return _moved_at(path, 0, below=None)
-
-
-def swapped_at(path: Path, owner: int) -> Path | None:
-    """The first step on the way to the absolute ``path`` at which somebody else than root and uid
-    ``owner`` may put another directory in its place; None where nobody may. ``path`` itself is not
-    looked at: who may write in it cannot exchange it."""
-    return _moved_at(path, owner, below=-1)
-
-
-def _moved_at(path: Path, owner: int, *, below: int | None) -> Path | None:
     if not hasattr(os, "geteuid"):
         return None
-    theirs = _of_others()
+    theirs, root = _of_others(_ROOT), _ROOT
     try:
-        on_the_way = list(steps(path))[:below]
+        on_the_way = list(steps(path))
     except OSError:
         return path
-    return next((step for step, it in on_the_way if _is_of_others(it, theirs, owner)), None)
+    return next((step for step, it in on_the_way if _is_of_others(it, theirs, root)), None)
 
 
-def _is_of_others(status: os.stat_result, theirs: set[int], owner: int) -> bool:
-    if status.st_uid not in (0, owner) or status.st_dev in theirs:
+def exchangers(path: Path, owners: frozenset[int]) -> list[tuple[Path, int | None]]:
+    """Each step on the way to the absolute ``path`` at which somebody else than root and
+    ``owners`` (uids) may put another directory in its place; with the gid of the group, where only
+    the members of that may. ``path`` itself is not looked at: who may write in it cannot exchange
+    it."""
+    if not hasattr(os, "geteuid"):
+        return []
+    owners |= _ROOT
+    theirs = _of_others(owners)
+    try:
+        on_the_way = list(steps(path))[:-1]
+    except OSError:
+        return [(path, None)]
+    return [
+        (step, _group_alone(step, status, theirs, owners))
+        for step, status in on_the_way
+        if _is_of_others(status, theirs, owners)
+    ]
+
+
+def _is_of_others(status: os.stat_result, theirs: set[int], owners: frozenset[int]) -> bool:
+    if status.st_uid not in owners or status.st_dev in theirs:
         return True
     if stat.S_ISLNK(status.st_mode) or not status.st_mode & 0o022:
         return False
@@ -95,9 +105,26 @@ def _is_of_others(status: os.stat_result, theirs: set[int], owner: int) -> bool:
     return not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX)
 
 
-def _of_others() -> set[int]:
+def _group_alone(
+    step: Path, status: os.stat_result, theirs: set[int], owners: frozenset[int]
+) -> int | None:
+    """The group of a directory that is of others for its group's write bit alone."""
+    others = status.st_mode & stat.S_IWOTH or status.st_uid not in owners or status.st_dev in theirs
+    if others or not stat.S_ISDIR(status.st_mode):
+        return None
+    try:
+        os.getxattr(step, "system.posix_acl_access")
+    except AttributeError:
+        return None  # nobody knows
+    except OSError:  # ENODATA: only the mode counts; EOPNOTSUPP: no ACLs on this file system
+        return status.st_gid
+    return None  # whoever that lets in
+
+
+def _of_others(owners: frozenset[int]) -> set[int]:
     """The devices of file systems that show as root's what is not: those of the kernel's own that
-    pass on what processes say, and those that a user's program serves (fuse(4))."""
+    pass on what processes say, and those that a program of somebody else than ``owners`` serves
+    (fuse(4))."""
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux, or no procfs: then nothing leads into one, either
@@ -108,7 +135,7 @@ def _of_others() -> set[int]:
         before, _, after = line.partition(" - ")
         kind, _, options = after.partition(" ")
         served_by = _USER.search(options.rpartition(" ")[2])
-        if kind in _PSEUDO or (served_by is not None and served_by[1] != "0"):
+        if kind in _PSEUDO or (served_by is not None and int(served_by[1]) not in owners):
             major, _, minor = before.split()[2].partition(":")
             devices.add(os.makedev(int(major), int(minor)))
     return devices

@@ -201,8 +201,4 @@ def _refused(ground: Ground, output: str, error: str, before: dict[str, object])
     found = []
     if os.strerror(getattr(errno, error)) not in output or "ERROR" not in output:
         found.append("does not say which error it was")
-    now = ground.tree()
-    # Scripts that pip has generated are its own to take back: some versions leave them.
-    for name in ("bin/demo", "script"):
-        now.pop(name, None)
-    return found + [f"is not as before: {x}" for x in compare(before, now)]
+    return found + [f"is not as before: {x}" for x in compare(before, ground.tree())]

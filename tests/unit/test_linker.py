@@ -29,6 +29,7 @@ from pip_sharedcache.linker import (
     Linker,
     Placement,
     alive,
+    checking,
     create_file,
     descriptors,
     drop_access_lists,
@@ -946,9 +947,31 @@ def test_other_errors_are_those_of_the_installation(
 ) -> None:
     file = shelf.add("a.py")
     _asked(monkeypatch, mode).error = number
+    if (mode, number) == (LinkMode.REFLINK, errno.EIO):
+        # Of the two files it may be either: a copy finds out.
+        assert shelf.place(_linker(mode), file) is LinkMode.COPY
+        return
     with pytest.raises(OSError) as caught:
         shelf.place(_linker(mode), file)
     assert caught.value.errno == number
+    assert caught.value.filename, "it is said which file"
+    assert os.listdir(shelf.environment) == []
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_is_damaged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was open: a file server has it no more (ESTALE)."""
+    file, real = shelf.add("a.py"), os.fstat
+
+    def stale(descriptor: int) -> os.stat_result:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("a.py"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(descriptor)
+
+    monkeypatch.setattr(checking.os, "fstat", stale)
+    with pytest.raises(DamagedEntry, match=os.strerror(errno.ESTALE)):
+        shelf.place(_linker(LinkMode.COPY), file)
     assert os.listdir(shelf.environment) == []
 
 
@@ -2083,7 +2106,7 @@ def test_an_interrupt_in_the_middle_leaves_nothing_half_made(
     shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, outcome = _batch(shelf, 10), Outcome()
-    check, checked = link_module._check, []
+    check, checked = checking.check, []
 
     def interrupted(*args: Any) -> None:
         checked.append(args)
@@ -2091,7 +2114,8 @@ def test_an_interrupt_in_the_middle_leaves_nothing_half_made(
             raise KeyboardInterrupt
         check(*args)
 
-    monkeypatch.setattr(link_module, "_check", interrupted)
+    for module in (link_module, checking):
+        monkeypatch.setattr(module, "check", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _place_all(shelf, _linker(mode), jobs, outcome)
     assert outcome.created == _destinations(jobs[:4])
@@ -2286,6 +2310,35 @@ def test_sources_are_taken_with_their_bytecode_and_those_that_do_not_compile_wit
     assert taken.site.report.placed[mode] or mode is LinkMode.REFLINK
     wanted = PLACED | COMPILED | {path for path in FILES if path.startswith(INFO)}
     assert sorted(taken.recorded()) == sorted(wanted | {"demo-1.0.data/scripts/run"})
+
+
+def test_bytecode_is_left_to_pip_where_a_source_cannot_have_the_time_that_it_names(
+    taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems that let nobody set a time (some of file servers and object stores)."""
+
+    def refuse(target: int, path: str, mtime: int) -> None:
+        if path.endswith(SOURCES[0]):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(link_module, "set_time", refuse)
+    begun = taken.take()
+    taken.save_rest(begun)
+    (undone,) = [job.destination for job, _ in begun.undone]
+    assert undone == str(taken.library / _pyc(SOURCES[0]))
+    assert taken.tree() >= PLACED | COMPILED - {_pyc(SOURCES[0])}
+    assert not Path(undone).exists()
+    begun.undo()
+
+
+def test_a_script_that_pip_generated_is_taken_back(taken: Taken, tmp_path: Path) -> None:
+    begun = taken.take()
+    taken.save_rest(begun)
+    script = tmp_path / "script"
+    script.touch()
+    begun.generated(str(script))
+    begun.undo()
+    assert not script.exists()
 
 
 def test_where_pip_does_not_compile_all_sources_are_taken_and_no_bytecode(taken: Taken) -> None:

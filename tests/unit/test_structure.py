@@ -43,6 +43,7 @@ INSIDE = {
             "trees",
             "jobs",
             "information",
+            "checking",
             "link",
             "directories",
         ),

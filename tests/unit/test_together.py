@@ -574,6 +574,26 @@ def test_what_pips_loop_did_itself_appears_with_the_rest(side: Side) -> None:
 
 
 @side_by_side
+def test_ctrl_c_while_copies_are_waited_for_takes_back_what_the_first_process_did(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side.add("one", "two")
+    begun = side.start()
+    other: Any = Noted("other", side.path)
+    side.session.settle(other, later=True)
+    assert begun.take("one")
+
+    def interrupted(question: object) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(begun._crew, "ask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        begun.end(failed=False)
+    assert side.done("undo", here=True) == ["other"]
+    assert side.done("reveal", here=True) == side.session.take_complete() == []
+
+
+@side_by_side
 def test_what_was_not_taken_is_undone(side: Side) -> None:
     side.add("one", "two", "three")
     begun = side.start()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.ways import may_be_moved, steps, swapped_at
+from pip_sharedcache.ways import exchangers, may_be_moved, steps
 from support import probes
 from support.process import as_user
 
-ALICE = 54321
+ALICE, GROUP = 54321, 54399
 
 
 def test_every_link_and_directory_is_passed(shared_tmp: Path) -> None:
@@ -74,27 +75,37 @@ def test_everybody_learns_the_same(shared_tmp: Path) -> None:
 
 @probes.needs(probes.root)
 @pytest.mark.parametrize(
-    ("above", "mode", "swapped"),
+    ("above", "mode", "by"),
     [
-        (0, 0o755, False),
-        (ALICE, 0o755, False),
-        (ALICE + 1, 0o755, True),
-        (ALICE, 0o775, True),
-        (0, 0o777, True),
-        (0, 0o1777, False),
+        (0, 0o755, []),
+        (ALICE, 0o755, []),
+        (ALICE + 1, 0o755, [None]),
+        (ALICE, 0o775, [GROUP]),
+        (0, 0o2775, [GROUP]),
+        (0, 0o777, [None]),
+        (0, 0o1777, []),
     ],
 )
 def test_who_may_put_another_directory_in_its_place(
-    shared_tmp: Path, above: int, mode: int, swapped: bool
+    shared_tmp: Path, above: int, mode: int, by: list[int | None]
 ) -> None:
     parent = shared_tmp.resolve() / "parent"
     parent.mkdir()
+    os.chown(parent, above, GROUP)
     parent.chmod(mode)
-    os.chown(parent, above, -1)
     store = parent / "store"
     store.mkdir()
     store.chmod(0o2775)
     os.chown(store, ALICE, -1)
-    assert swapped_at(store, ALICE) == (parent if swapped else None)
+    expected = [(parent, gid) for gid in by]
+    assert exchangers(store, frozenset({ALICE})) == expected
     (shared_tmp / "link").symlink_to(store)
-    assert swapped_at(shared_tmp / "link", ALICE) == (parent if swapped else None)
+    assert exchangers(shared_tmp / "link", frozenset({ALICE})) == expected
+
+
+@probes.needs(probes.root, probes.acl)
+def test_nobody_knows_whom_an_access_list_lets_in(shared_tmp: Path) -> None:
+    parent = shared_tmp.resolve() / "parent"
+    (parent / "store").mkdir(parents=True)
+    subprocess.run(["setfacl", "-m", f"u:{ALICE}:rwx", str(parent)], check=True)
+    assert exchangers(parent / "store", frozenset()) == [(parent, None)]

@@ -72,6 +72,8 @@ def reach(report: Report, settings: Settings) -> Store | None:
     except StoreUnusable as error:
         _explain(report, settings, path, error)
         return None
+    if store.moves and store.exchanged_at is not None:
+        report.find(_exchangeable(store, store.exchanged_at))
     if trust.user_id() == 0 and not settings.dir_administered and store.owner != 0:
         report.note(
             "root",
@@ -93,6 +95,23 @@ def _hanging(path: Path) -> Finding:
         f"umount -l {point} && mount {point}",
         (0,),
         unmended="others may be using that file system",
+    )
+
+
+def _exchangeable(store: Store, where: Path) -> Finding:
+    owner = where.lstat().st_uid
+    sentence = (
+        f"Others may exchange what lies below {where}: wheels are copied before they are used"
+    )
+    if store.owner not in (0, trust.user_id()):
+        sentence += f", and {trust.user_name(store.owner)}, the store's owner, is not believed"
+    mode = "go-w" if owner in (0, store.owner, trust.user_id()) else ""
+    return Finding(
+        "exchangeable",
+        sentence,
+        f"chmod {mode} {quoted(where)}" if mode else _NAME_ONE,
+        (0, owner) if mode else (),
+        unmended="others may be working in that directory",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.interception import seams
+from pip_sharedcache.linker import Placement
 
 
 def spare_foreign_files(
@@ -48,14 +49,19 @@ def information_first(active: Callable[[], bool]) -> seams.Wrapper:
     return wrapper
 
 
-def replace_links(active: Callable[[], bool]) -> seams.Wrapper:
+def scripts(placement: Callable[[], Placement | None]) -> seams.Wrapper:
     """Around how pip's script maker writes a file: it removes what `exists` first, so it would
-    write through a dangling link."""
+    write through a dangling link. What is new is noted, to be taken back if the rest fails."""
 
     def wrapper(write: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
-        bound = seams.arguments(write, args, kw)
-        if active() and bound is not None and os.path.islink(bound["path"]):
-            os.unlink(bound["path"])
+        bound, active = seams.arguments(write, args, kw), placement()
+        if active is None or bound is None:
+            return write(*args, **kw)
+        path = bound["path"]
+        if os.path.islink(path):
+            os.unlink(path)
+        elif not os.path.lexists(path):
+            active.generated(path)
         return write(*args, **kw)
 
     return wrapper

@@ -65,7 +65,7 @@ class Swap:
             (seams.SAVE_FILE, self._save_file),
             (seams.ENSURE_DIRECTORY, self._ensure_directory),
             (seams.COMPACT, guards.information_first(lambda: self.session is not None)),
-            (seams.WRITE_SCRIPT, guards.replace_links(lambda: self.placement is not None)),
+            (seams.WRITE_SCRIPT, guards.scripts(lambda: self.placement)),
             (seams.WRITE_RECOVERY, self._write_recovery),
         ):
             seams.wrap(seam, wrapper)

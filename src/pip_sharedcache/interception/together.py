@@ -162,6 +162,10 @@ class Together:
                     self._relay(shown.records)
                 lost = self._crew.lost() & self._accepted
                 logger.debug("%s of them were", len(self._accepted - lost))
+            except BaseException:  # Ctrl-C while the copies are waited for
+                for placement in self._session.take_complete():
+                    placement.undo()
+                raise
             finally:
                 self._crew.end()
                 self._crew = None

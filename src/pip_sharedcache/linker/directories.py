@@ -57,11 +57,15 @@ class Directories:
 
     def _make_one(self, path: str) -> bool:
         """Make one directory; False where something is there, or nothing above it."""
+        # Noted before: Ctrl-C can come right after the system call that made it.
+        self._made.append(path)
         try:
             os.mkdir(path)
-        except (FileExistsError, FileNotFoundError):
+        except OSError as error:
+            self._made.pop()
+            if not isinstance(error, (FileExistsError, FileNotFoundError)):
+                raise
             return False  # a neighbour made it meanwhile, or it is a dangling link: stat tells
-        self._made.append(path)
         return True
 
     def _look_at(self, path: str) -> Parent:

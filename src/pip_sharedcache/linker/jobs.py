@@ -49,7 +49,8 @@ class Outcome:
     ``created``: destinations where nothing was before. ``replaced``: those that were cleared,
     whatever came of it. ``under_way``: a destination where nothing was before, and something may
     be now: Ctrl-C can come right after the system call that made it. ``damaged``: jobs whose file
-    in the store is not what the manifest says; nothing was touched for those.
+    in the store is not what the manifest says; nothing was touched for those. ``untimed``: sources
+    that the file system gave another time, so that no bytecode of ours fits them.
     """
 
     files: Counter[LinkMode] = field(default_factory=Counter)
@@ -57,6 +58,7 @@ class Outcome:
     created: list[str] = field(default_factory=list)
     damaged: list[tuple[Job, DamagedEntry]] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
+    untimed: set[str] = field(default_factory=set)
     under_way: str = ""
 
     def note(self, job: Job, mode: LinkMode, replaced: bool) -> None:

@@ -7,16 +7,22 @@ and the new file is created with O_EXCL.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.linker.checking import (
+    check,
+    check_hash,
+    check_open,
+    check_readable,
+    damaged,
+    opened,
+)
 from pip_sharedcache.linker.descriptors import (
     CREATE,
     OF_THIS_PROCESS,
@@ -24,7 +30,6 @@ from pip_sharedcache.linker.descriptors import (
     clone,
     close_all,
     copy_bytes,
-    has_time,
     set_time,
 )
 from pip_sharedcache.linker.information import unfinished_in
@@ -49,7 +54,7 @@ TRY_NEXT = frozenset(
     if hasattr(errno, name)
 )
 
-_BLOCK = 1 << 20  # bytes
+_FAILING = (errno.EIO, getattr(errno, "ESTALE", errno.EIO))
 
 #: How many of the store's files are opened before they are placed.
 _AHEAD = 32
@@ -134,7 +139,8 @@ class Linker:
                 if not private and self.mode in (LinkMode.HARDLINK, LinkMode.SYMLINK):
                     rest = self._link_all(way, entry, rest, outcome)
                 self._copy_all(way, entry, rest, outcome)
-            except OSError:
+            except OSError as error:
+                error.filename = error.filename or outcome.under_way or None
                 outcome.under_way = ""
                 raise
 
@@ -170,13 +176,13 @@ class Linker:
         try:
             status = entry.file_status(source)
         except OSError as error:
-            raise _damaged(entry, job.file, reason(error)) from error
-        _check(entry, publisher, job.file, status)
+            raise damaged(entry, job.file, reason(error)) from error
+        check(entry, publisher, job.file, status)
         if trust.OWNERS_MEAN_SOMETHING and bool(status.st_mode & 0o111) != job.file.executable:
-            raise _damaged(entry, job.file, "has another mode than was published")
+            raise damaged(entry, job.file, "has another mode than was published")
         if self.hashes:
-            with _opened(entry, job.file) as descriptor:
-                _check_hash(entry, job.file, descriptor)
+            with opened(entry, job.file) as descriptor:
+                check_hash(entry, job.file, descriptor)
 
         def link() -> None:
             if mode is LinkMode.SYMLINK:
@@ -225,7 +231,7 @@ class Linker:
                 sources.append(entry.open_file(f"files/{job.file.path}"))
             except OSError as error:
                 if error.errno not in OF_THIS_PROCESS:
-                    sources.append(_damaged(entry, job.file, reason(error)))
+                    sources.append(damaged(entry, job.file, reason(error)))
                 elif sources:
                     return  # these first
                 else:
@@ -234,15 +240,15 @@ class Linker:
     def _copy(self, way: _Way, entry: Directory, job: Job, source: int, outcome: Outcome) -> None:
         file, destination = job.file, job.destination
         try:
-            _check(entry, way.publisher, file, os.fstat(source))
+            check_open(entry, way.publisher, file, source)
             if self.hashes:
-                _check_hash(entry, file, source)
+                check_hash(entry, file, source)
             target, replaced = self._create(job, outcome)
             try:
                 mode = self._fill(way, entry, file, source, target)
                 if file.path.endswith(".py"):
                     # Its bytecode names this time; nothing else does.
-                    set_time(target, destination, file.mtime)
+                    self._set_time(target, job, outcome)
             except BaseException:
                 os.close(target)
                 os.unlink(destination)
@@ -270,17 +276,28 @@ class Linker:
                 clone(source, target)
                 return LinkMode.REFLINK
             except OSError as error:
-                if error.errno not in TRY_NEXT:
+                # Where a disk dies or a server is away, the copy tells which of the two it is.
+                if error.errno not in (*TRY_NEXT, *_FAILING):
                     raise
-                self._refuse(LinkMode.REFLINK, way, reason(error))
+                if error.errno in TRY_NEXT:
+                    self._refuse(LinkMode.REFLINK, way, reason(error))
         try:
             copied = copy_bytes(source, target, file.size)
         except OSError as error:
-            _check_readable(entry, file, source)  # which of the two is it that does not do?
+            check_readable(entry, file, source)  # which of the two is it that does not do?
             raise error
         if copied != file.size:
-            raise _damaged(entry, file, f"ends after {copied} of {file.size} bytes")
+            raise damaged(entry, file, f"ends after {copied} of {file.size} bytes")
         return LinkMode.COPY
+
+    @staticmethod
+    def _set_time(target: int, job: Job, outcome: Outcome) -> None:
+        try:
+            set_time(target, job.destination, job.file.mtime)
+        except OSError as error:
+            if error.errno not in TRY_NEXT:
+                raise
+            outcome.untimed.add(job.destination)  # pip never asks that of a file system
 
     def _create(self, job: Job, outcome: Outcome) -> tuple[int, bool]:
         """Create the destination with the permission bits that pip's installer gives it; return
@@ -315,86 +332,3 @@ class Linker:
 
 def _kind(job: Job) -> tuple[int, bool]:
     return job.parent.device, job.private
-
-
-def damage_of_directories(
-    entry: Directory, publisher: int, files: Iterable[StoredFile]
-) -> DamagedEntry | None:
-    """Why no file of ``entry`` is believed: a directory that leads to one is a symlink, somebody
-    else's, or may be written by others, who could exchange the files in it. None if none is.
-    What is missing is left to its files."""
-    paths = {"files"}
-    for file in files:
-        above = file.path.rpartition("/")[0]
-        while above and f"files/{above}" not in paths:
-            paths.add(f"files/{above}")
-            above = above.rpartition("/")[0]
-    for path in sorted(paths):
-        try:
-            status = entry.file_status(path)
-        except OSError:
-            continue
-        if not stat.S_ISDIR(status.st_mode):
-            what = "is not a directory"
-        elif trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
-            what = f"belongs to {trust.user_name(status.st_uid)}"
-        elif trust.writable_by_others(status):
-            what = "may be written by others than its owner"
-        else:
-            continue
-        return DamagedEntry(f"{entry.path / path}: {what}")
-    return None
-
-
-def _check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_result) -> None:
-    """Raise DamagedEntry if ``status`` of a store file is not what the manifest promises."""
-    if not stat.S_ISREG(status.st_mode):
-        raise _damaged(entry, file, "is not a regular file")
-    if status.st_size != file.size:
-        raise _damaged(entry, file, f"has {status.st_size} bytes, not {file.size}")
-    if not has_time(status, file.mtime):
-        raise _damaged(entry, file, "was changed after it was published")
-    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
-        raise _damaged(entry, file, f"belongs to {trust.user_name(status.st_uid)}")
-    if objection := trust.mode_objection(status):
-        raise _damaged(entry, file, objection)
-
-
-@contextmanager
-def _opened(entry: Directory, file: StoredFile) -> Iterator[int]:
-    try:
-        descriptor = entry.open_file(f"files/{file.path}")
-    except OSError as error:
-        raise _damaged(entry, file, reason(error)) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _check_readable(entry: Directory, file: StoredFile, source: int) -> None:
-    """Raise DamagedEntry if ``source`` cannot be read to its end (EIO, ESTALE)."""
-    try:
-        os.lseek(source, 0, os.SEEK_SET)
-        while os.read(source, _BLOCK):
-            pass
-    except OSError as error:
-        raise _damaged(entry, file, reason(error)) from error
-
-
-def _check_hash(entry: Directory, file: StoredFile, source: int) -> None:
-    """Raise DamagedEntry if the bytes of ``source`` are not those that the manifest promises; its
-    position is the start again."""
-    hasher = hashlib.sha256()
-    try:
-        while block := os.read(source, _BLOCK):
-            hasher.update(block)
-    except OSError as error:
-        raise _damaged(entry, file, reason(error)) from error
-    os.lseek(source, 0, os.SEEK_SET)
-    if hasher.hexdigest() != file.sha256:
-        raise _damaged(entry, file, "has other bytes than were published")
-
-
-def _damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:
-    return DamagedEntry(f"{entry.path / 'files' / file.path}: {what}")

@@ -7,6 +7,7 @@ schemes.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.util
 import logging
@@ -15,26 +16,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.linker.checking import Source
 from pip_sharedcache.linker.descriptors import Directory, share_directory, share_file
 from pip_sharedcache.linker.directories import Directories, remove_if_empty
 from pip_sharedcache.linker.information import Information
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
-from pip_sharedcache.linker.link import Linker, damage_of_directories
+from pip_sharedcache.linker.link import Linker
 from pip_sharedcache.model import Entry, Report, StoredFile
 
 logger = logging.getLogger(__name__)
-
-
-class Source:
-    """An entry held open, whose files are placed. Owns the descriptor. ``damage``: why none of
-    them is to be, or None."""
-
-    def __init__(self, entry: Entry, held: Directory) -> None:
-        self.entry = entry
-        self.held = held
-        self.files = {file.path: file for file in entry.manifest.files}
-        self.failed = frozenset(entry.manifest.failed)
-        self.damage = damage_of_directories(held, entry.publisher, entry.manifest.files)
 
 
 class Placement:
@@ -63,6 +53,7 @@ class Placement:
         self._restored: set[str] = set()
         self._compiled: list[str] = []
         self._recorded = False
+        self._untimed: set[str] = set()
 
     # -- .dist-info under another name until the end
 
@@ -174,11 +165,12 @@ class Placement:
     def _place_bytecode(self, library: str, source: Source) -> None:
         """Never raises for the environment's state (a colleague's __pycache__, a full disk): pip
         goes on without bytecode, too."""
+        fitting = self._fitting(library)
         try:
-            self._place(source, self._jobs(library, self._taken_bytecode))
+            self._place(source, self._jobs(library, fitting))
         except OSError:
             met = {*self._placed, *(job.destination for job, _ in self.undone)}
-            for file in self._taken_bytecode:
+            for file in fitting:
                 destination = _destination(library, file)
                 if destination in met:
                     continue  # a second time it would be counted twice
@@ -186,6 +178,20 @@ class Placement:
                     self._place(source, self._jobs(library, [file]))
                 except OSError as error:
                     self.undone.append((Job(file, destination, Parent(0, 0)), error))
+
+    def _fitting(self, library: str) -> list[StoredFile]:
+        """The taken bytecode, but for that of sources to which the file system gave other times:
+        pip compiles those."""
+        stale = {importlib.util.cache_from_source(path) for path in self._untimed}
+        fitting = []
+        for file in self._taken_bytecode:
+            destination = _destination(library, file)
+            if destination in stale:
+                why = OSError(errno.EOPNOTSUPP, "no time can be set here", destination)
+                self.undone.append((Job(file, destination, Parent(0, 0)), why))
+            else:
+                fitting.append(file)
+        return fitting
 
     def _place(self, source: Source, jobs: Sequence[Job]) -> None:
         outcome = Outcome()
@@ -202,6 +208,7 @@ class Placement:
         if outcome.under_way:
             self._placed.append(outcome.under_way)
         self.undone += outcome.damaged
+        self._untimed |= outcome.untimed
         self._report.placed.update(outcome.files)
         self._report.placed_bytes.update(outcome.size)
 
@@ -225,6 +232,10 @@ class Placement:
     def is_of_wheel(self, job: Job) -> bool:
         """Whether ``job`` is a file of the wheel itself, and not its bytecode."""
         return self._wheel.files.get(job.file.path) is job.file
+
+    def generated(self, path: str) -> None:
+        """pip has made a script at ``path``, where nothing was before."""
+        self._placed.append(path)
 
     def restored(self, job: Job) -> None:
         """An undone ``job`` of the wheel was done by pip."""
@@ -284,7 +295,8 @@ class Placement:
         to compile; None where it is to be compiled. Raises DamagedEntry, OSError."""
         compiled = importlib.util.cache_from_source(source)
         record_path = self._sources.get(source)
-        if self._bytecode is not None and record_path is not None:
+        timed = source not in self._untimed
+        if self._bytecode is not None and record_path is not None and timed:
             if record_path in self._bytecode.failed:
                 return False
             file = self._bytecode.files.get(_compiled_path(record_path))

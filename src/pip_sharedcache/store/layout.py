@@ -56,11 +56,34 @@ class Store:
         self.trust = Trust.in_store(owner, trusted)
         #: Why the path to the store may lead elsewhere the next moment; "" where it does not.
         self.moves = ""
+        #: Where on the way to the store others may put something else in its place.
+        self.exchanged_at: Path | None = None
+        self._exchangers: frozenset[int] | None = None
 
     def narrow(self, named: tuple[str, ...], why: str) -> None:
         """From now on believe, besides root, ourselves and the owner, only those of ``named`` whom
         the store's owner named, too; ``why``: as in Trust.narrowed."""
         self.trust = self.trust.narrowed(self.owner, named, why)
+        self._mind_exchange()
+
+    def mind_exchange(self, where: Path, groups: frozenset[int] | None) -> None:
+        """Others may put another store in the place of this one, at the directory ``where``:
+        members of ``groups`` (gids) only, or who knows who (None). Where these are believed in any
+        case, nothing comes of it; else the owner is not believed for owning it."""
+        self._exchangers = groups
+        self.exchanged_at = where
+        self._mind_exchange()
+
+    def _mind_exchange(self) -> None:
+        groups = self._exchangers
+        if self.exchanged_at is None:
+            return
+        if groups is not None and self.trust.believes_members(groups):
+            return
+        self.moves = why = f"others may exchange what lies below {self.exchanged_at}"
+        if self.owner not in (0, trust.user_id()):
+            by = " by root" if trust.user_id() == 0 else ""
+            self.trust = self.trust.without_owner(f"is not believed{by} where {why}")
 
     @classmethod
     def open(cls, path: Path, *, private: bool = False) -> Store:

@@ -7,7 +7,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.processes import answers
 from pip_sharedcache.store.layout import Store
-from pip_sharedcache.ways import may_be_moved, swapped_at
+from pip_sharedcache.ways import exchangers, may_be_moved
 
 #: Seconds for a store to answer: one that does not is done without.
 PATIENCE = 10.0
@@ -33,11 +33,31 @@ def open_store(settings: Settings) -> Store:
         )
         if may_be_moved(store.path):
             store.moves = f"the store was named by {settings.dir_source}, and others may move it"
-    elif trust.user_id() == 0 and (where := swapped_at(store.path, store.owner)) is not None:
-        # What lies there may be anybody's who exchanged what root had named.
-        why = f"others may exchange what lies below {where}"
-        store.trust = store.trust.without_owner(f"is not believed by root where {why}")
-        store.moves = why
+    else:
+        _mind_the_way(store)
     for names in settings.trust:
         store.narrow(names, "is not named in the setting trust")
     return store
+
+
+def _mind_the_way(store: Store) -> None:
+    """Note who may put another store in the place of this one: what lies there then is theirs, its
+    owner included."""
+    own = trust.user_id()
+    if store.owner == own != 0:
+        return  # one's own, wherever one has put it
+    groups: set[int] = set()
+    alone = True
+    first = None
+    for step, gid in exchangers(store.path, frozenset({own, store.owner})):
+        if gid is not None and _is_nobody_elses(gid, {own, store.owner}):
+            continue
+        first = first or step
+        alone = alone and gid is not None
+        groups |= {gid} if gid is not None else set()
+    if first is not None:
+        store.mind_exchange(first, frozenset(groups) if alone else None)
+
+
+def _is_nobody_elses(gid: int, uids: set[int]) -> bool:
+    return any(trust.is_private_group(gid, uid) for uid in uids)

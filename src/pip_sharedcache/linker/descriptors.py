@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,8 +244,9 @@ def finish_file(path: Path, mode: int, mtime: int) -> None:
 
 
 def set_time(descriptor: int, path: str | Path, mtime: int) -> None:
-    """Set the modification time (seconds) of a file that the caller has just created."""
-    times = (mtime * 10**9, mtime * 10**9)
+    """Set the modification time (seconds) of a file that the caller has just created. Its access
+    time stays that of now: what clears old files away goes by that."""
+    times = (time.time_ns(), mtime * 10**9)
     os.utime(descriptor if os.utime in os.supports_fd else path, ns=times)
 
 

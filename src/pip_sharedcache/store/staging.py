@@ -29,6 +29,7 @@ Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
 
 #: The modes of all that lies in an entry.
 FILE, PROGRAM, DIRECTORY = 0o444, 0o555, 0o555
+_WEEKS = 1 << 21  # seconds, about three and a half
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -179,7 +180,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
 
     Raises UnusualWheel, NotPublished if the wheel's bytes are not those of ``digest``, OSError.
     """
-    now = _now()
+    now = _own_time()
     copy = staging / filename
     with path.open("rb") as source, linker.create_file(copy, FILE, now) as target:
         copied, size = _write(wheel.blocks(source), target)
@@ -204,7 +205,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
 def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compile) -> Manifest:
     """Fill ``staging`` with bytecode. The compiled files get our modes and one time. Raises
     OSError."""
-    now = _now()
+    now = _own_time()
     top = staging / "files"
     linker.make_directory(top, 0o700)
     made, failed = compile_into(top)
@@ -221,7 +222,7 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
 
 
 def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
-    now = _now()
+    now = _own_time()
     top = staging / "files"
     linker.make_directory(top, 0o700)
     with linker.create_file(top / name, FILE, now) as target:
@@ -231,10 +232,15 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     return manifest
 
 
-def _now() -> int:
+def _own_time() -> int:
     """The time for all files of an entry: seconds that every file system can keep. FAT, where a
-    file server may have it, keeps even ones only; what it does not keep looks edited."""
-    return int(time.time()) // 2 * 2
+    file server may have it, keeps even ones only; what it does not keep looks edited.
+
+    A time in the last weeks that no other entry is likely to have. Two versions of a wheel that
+    are published at once might have a source of one size: bytecode of the one, left over from
+    `python -O`, which no RECORD lists, would run in place of the other after an upgrade.
+    """
+    return (int(time.time()) - secrets.randbelow(_WEEKS)) // 2 * 2
 
 
 def _raise(error: OSError) -> None:

@@ -1,8 +1,7 @@
 """The flow for one wheel: find or publish its entry, place its files, finish.
 
-pip runs the installation; the boundary to it (``interception``) asks here what the store has, and
-hands over every file that pip saves. Whatever goes wrong with the store ends in pip's own way
-and one line that says why.
+pip runs the installation; ``interception`` asks here what the store has, and hands over every file
+that pip saves. Whatever goes wrong with the store ends in pip's own way and a line that says why.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from pip_sharedcache.errors import DamagedEntry, StoreUnusable
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
 from pip_sharedcache.origins import Origins
+from pip_sharedcache.processes import at_most, side_by_side
 from pip_sharedcache.publishing import Publishing
 from pip_sharedcache.repair import Repairs
 from pip_sharedcache.store import Build, Staged, Store
@@ -42,6 +42,7 @@ class Session:
             umask,
             group_environment=settings.group_environment,
             hashes=settings.verify,
+            divide=side_by_side,
         )
         self.origins = Origins(caution.shared_although_private(settings, store))
         self._found: dict[tuple[Digest, str], Entry] = {}
@@ -63,6 +64,7 @@ class Session:
         """Open the store that ``settings`` name. Never raises for the store's state: it warns."""
         for note in (*settings.notes, *caution.trust_in_nobody(settings)):
             logger.warning(note)
+        at_most(settings.processes)
         store = None
         try:
             store = stores.open_store(settings)
@@ -266,8 +268,7 @@ class Session:
         return "" if self.store is None else stores.exposure(self.store, entry)
 
     def provide_bytecode(self, placement: Placement) -> None:
-        """Give ``placement`` the bytecode for this interpreter, found or else compiled; nothing
-        where it cannot be shared."""
+        """Give ``placement`` this interpreter's bytecode, if that can be shared."""
         if self.store is None:
             return
         try:
@@ -277,6 +278,11 @@ class Session:
                 placement.use_bytecode(entry, stores.hold(entry))
         except DamagedEntry as error:
             self.say_once(f"Bytecode in the shared store is not used: {error}")
+
+    def before_placing(self) -> None:
+        """What was staged is going to be placed."""
+        if self.linker.mode is LinkMode.REFLINK and LinkMode.REFLINK not in self.linker.refusals:
+            self._publishing.make_durable()
 
     def save_bytecode(self, placement: Placement, source: str) -> bool | None:
         """Place the shared bytecode of the placed ``source``: True; False where it is known not

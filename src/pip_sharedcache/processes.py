@@ -19,11 +19,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pip_sharedcache import linker
 
 logger = logging.getLogger(__name__)
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 _NUMBER = struct.Struct("=I")
 _LENGTH = struct.Struct("=Q")
@@ -43,6 +46,8 @@ class _Piece:
     """In a copy: what the signal that breaks off its work does."""
 
     under_way = False
+    is_copy = False
+    most = 0
 
     @classmethod
     def abandon(cls, *_: object) -> None:
@@ -67,6 +72,17 @@ class _Member:
     def ends(self) -> tuple[int, int]:
         """Our ends of its pipes."""
         return self.orders, self.replies
+
+
+def at_most(number: int) -> None:
+    """Let no more than ``number`` processes share one piece of work; 0: as many as there are
+    processors."""
+    _Piece.most = number
+
+
+def spare() -> int:
+    """How many processes may share one piece of work: a copy is one of several already."""
+    return 1 if _Piece.is_copy else _Piece.most or linker.cpus()
 
 
 class Crew:
@@ -130,6 +146,7 @@ class Crew:
             return
         status = 1
         try:
+            _Piece.is_copy = True
             _die_with(parent)
             # Ctrl-C reaches the whole terminal: the process that started us decides what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -227,6 +244,35 @@ class Crew:
             # Its pipe ends before it does: what it left is not to be taken for its work.
             _wait_for(member.process)
         member.gone = True
+
+
+def side_by_side(
+    pieces: Sequence[Part], work: Callable[[Part], Result], again: Callable[[Part], Result]
+) -> list[Result]:
+    """What ``work`` returns for each of ``pieces``, in their order; done by copies of this process
+    where there are several pieces and processors. What a copy could not do, or was at when it was
+    killed, is done ``again`` by this process, which raises what there is to be raised. No copy is
+    at work any more when this ends, however it does."""
+
+    def do(number: int) -> Result | None:
+        try:
+            return work(pieces[number])
+        except Exception:
+            logger.debug("Left to the first process", exc_info=True)
+            return None
+
+    size = min(spare(), len(pieces))
+    crew = Crew.start(size, range(len(pieces)), do, lambda _: None) if size > 1 else None
+    if crew is None:
+        return list(map(work, pieces))
+    try:
+        results: list[Result | None] = [crew.result(number) for number in range(len(pieces))]
+    except BaseException:
+        crew.abandon()
+        raise
+    finally:
+        crew.end()
+    return [again(piece) if result is None else result for piece, result in zip(pieces, results)]
 
 
 def answers(directory: Path, within: float) -> bool:

@@ -14,6 +14,8 @@ from pip_sharedcache.store import Staged, Store
 
 logger = logging.getLogger(__name__)
 
+_MANY = 300  # files: one sync takes about as long as it takes to flush so many by themselves
+
 
 class Publishing:
     """The entries on their way into ``store`` (None: nothing is published). ``at_once``: each
@@ -29,6 +31,8 @@ class Publishing:
         self._at_once = at_once
         self._staged: list[Staged] = []
         self._given_up = False
+        self._durable = 0
+        self._failure: NotPublished | None = None
         self._full = False
         self.unusual: list[str] = []
 
@@ -54,9 +58,15 @@ class Publishing:
 
     def reveal(self, report: Report) -> list[Entry | None]:
         """Make visible what was staged, and return it; say what could not be. ``report`` counts."""
-        staged, self._staged = self._staged, []
+        staged, self._staged, self._durable = self._staged, [], 0
         if self._store is None or not staged:
             return []
+        if self._failure is not None:
+            # The system tells of a write that failed once only: a second sync would succeed.
+            stores.discard(staged)
+            self._say(f"Installed without publishing: {self._failure}")
+            self._failure = None
+            return [None for _ in staged]
         revealed: list[Entry | None] = []
         for one, outcome in zip(staged, stores.reveal(self._store, staged)):
             if not isinstance(outcome, Entry):
@@ -69,6 +79,18 @@ class Publishing:
                 self._repairs.done(outcome)
             revealed.append(outcome)
         return revealed
+
+    def make_durable(self) -> None:
+        """Many files that were just written are going to be cloned: FICLONE waits for the dirty
+        pages of each file by itself, one sync for all of them together."""
+        fresh = self._staged[self._durable :]
+        if self._store is None or sum(len(one.entry.manifest.files) for one in fresh) < _MANY:
+            return
+        try:
+            stores.make_durable(self._store, fresh)
+        except NotPublished as error:
+            self._failure = error
+        self._durable = len(self._staged)
 
     def takes_last_room(self, device: int) -> bool:
         """Whether the file system ``device`` (st_dev) was too full for an entry, so that what is

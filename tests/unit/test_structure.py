@@ -54,6 +54,7 @@ INSIDE = {
             "layout",
             "leftovers",
             "lookup",
+            "unpacking",
             "staging",
             "publish",
             "builds",

@@ -22,6 +22,7 @@ from pip_sharedcache.model import Entry
 
 _WORKER = Path(__file__).with_name("worker.py")
 _SMALL = 100_000  # bytes of source that take about as long as starting an interpreter
+_EACH = 3_000  # bytes of source that take as long as opening, writing and renaming one file
 
 
 def tag() -> str:
@@ -62,7 +63,7 @@ def compile_all(entry: Entry, source: Path, target: Path) -> tuple[list[str], li
     # Large ones first, dealt out in turn: the processes end together.
     sources.sort(key=lambda file: file.size, reverse=True)
     paths = [file.path for file in sources]
-    workers = min(cpus(), sum(file.size for file in sources) // _SMALL)
+    workers = min(cpus(), sum(file.size + _EACH for file in sources) // _SMALL)
     # What this process was asked to do with warnings and debug ranges is not for everybody.
     asked = sys.warnoptions or sys._xoptions or "PYTHONNODEBUGRANGES" in os.environ
     workers = max(workers, 1 if asked and paths else 0)

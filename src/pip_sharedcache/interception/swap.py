@@ -211,6 +211,7 @@ class Swap:
             self.session.provide_bytecode(placement)
             if self.session.takes_last_room(self._device):
                 raise _NoRoom
+        self.session.before_placing()
         left = placement.take_over(archive.namelist(), compiles=self._compiles)
         archive.namelist = lambda: left  # what pip's loop goes through
         return staged, metadata

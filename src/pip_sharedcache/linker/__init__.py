@@ -16,7 +16,7 @@ from pip_sharedcache.linker.descriptors import (
     set_directory,
     write_all,
 )
-from pip_sharedcache.linker.durability import synchronise
+from pip_sharedcache.linker.durability import begin_to_flush, synchronise
 from pip_sharedcache.linker.exchanging import exchange
 from pip_sharedcache.linker.link import Linker
 from pip_sharedcache.linker.machine import (
@@ -46,6 +46,7 @@ __all__ = [
     "Placement",
     "Quota",
     "alive",
+    "begin_to_flush",
     "can_fork",
     "cpus",
     "create_file",

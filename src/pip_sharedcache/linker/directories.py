@@ -6,10 +6,11 @@ import errno
 import logging
 import os
 import stat
+from collections.abc import Sequence
 
 from pip_sharedcache.errors import reason
 from pip_sharedcache.linker.descriptors import share_directory
-from pip_sharedcache.linker.jobs import Parent
+from pip_sharedcache.linker.jobs import Job, Parent
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ class Directories:
         if known is None:
             known = self._known[path] = self._make(path)
         return known
+
+    def divided(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+        """Those of ``jobs`` that go into directories made here, and the others."""
+        made = set(self._made)
+        new: list[Job] = []
+        old: list[Job] = []
+        for job in jobs:
+            (new if os.path.dirname(job.destination) in made else old).append(job)
+        return new, old
 
     def remove_made(self) -> None:
         """Remove what was made here and is empty. Never raises."""

@@ -61,6 +61,15 @@ class Outcome:
     untimed: set[str] = field(default_factory=set)
     under_way: str = ""
 
+    def add(self, other: Outcome) -> None:
+        """What ``other`` tells was done, too."""
+        self.files.update(other.files)
+        self.size.update(other.size)
+        self.created += other.created
+        self.damaged += other.damaged
+        self.replaced |= other.replaced
+        self.untimed |= other.untimed
+
     def note(self, job: Job, mode: LinkMode, replaced: bool) -> None:
         """One job is done."""
         self.files[mode] += 1

@@ -120,8 +120,8 @@ class Placement:
         """Of ``names``, all that the archive has, take those that are placed from the manifest
         as soon as it is known where; return the others, which pip is to save.
 
-        Taken are the files of the library directory itself, with the bytecode that
-        ``use_bytecode`` brought. Where pip ``compiles``, sources without any are left to it.
+        Taken are the files of the library directory itself, with the bytecode that there is. Where
+        pip ``compiles``, sources without any are left to it.
         """
         files = [name for name in names if not name.endswith("/")]
         if len(files) != len(set(files)) or set(files) != self._wheel.files.keys():
@@ -163,8 +163,7 @@ class Placement:
         return jobs
 
     def _place_bytecode(self, library: str, source: Source) -> None:
-        """Never raises for the environment's state (a colleague's __pycache__, a full disk): pip
-        goes on without bytecode, too."""
+        """Never raises for the environment's state: pip goes on without bytecode, too."""
         fitting = self._fitting(library)
         try:
             self._place(source, self._jobs(library, fitting))
@@ -199,7 +198,9 @@ class Placement:
             if source.damage is not None:
                 outcome.damaged += [(job, source.damage) for job in jobs]
                 return
-            self._linker.place_all(source.held, source.entry.publisher, jobs, outcome)
+            new, old = self.directories.divided(jobs)
+            for place, some in ((self._linker.place_all, old), (self._linker.place_new, new)):
+                place(source.held, source.entry.publisher, some, outcome)
         finally:
             self._note(outcome)
 
@@ -220,8 +221,7 @@ class Placement:
     @property
     def library(self) -> str:
         """The absolute path of the library directory; "" before the first file."""
-        library = self._information.library
-        return os.path.abspath(library) if library else ""
+        return os.path.abspath(self._information.library) if self._information.library else ""
 
     def first_link(self) -> str:
         """The absolute path of one placed symlink into the entry; "" where there is none."""
@@ -287,12 +287,12 @@ class Placement:
             raise self.undone.pop()[1]
 
     def use_bytecode(self, entry: Entry, held: Directory) -> None:
-        """Place bytecode from this ``entry``, whose descriptor ``held`` is ours to close now."""
+        """Place bytecode from ``entry``, whose descriptor ``held`` is ours to close now."""
         self._bytecode = Source(entry, held)
 
     def save_bytecode(self, source: str) -> bool | None:
-        """Place the bytecode of the placed ``source``: True; False where the source is known not
-        to compile; None where it is to be compiled. Raises DamagedEntry, OSError."""
+        """Place the bytecode of the placed ``source``: True; False where that is known not to
+        compile; None where it is to be compiled. Raises DamagedEntry, OSError."""
         compiled = importlib.util.cache_from_source(source)
         record_path = self._sources.get(source)
         timed = source not in self._untimed
@@ -311,7 +311,7 @@ class Placement:
     # -- the end, either way
 
     def record(self) -> None:
-        """Finish the RECORD that pip wrote. Raises OSError."""
+        """Finish pip's RECORD. Raises OSError."""
         library = self._information.library
         if not self._recorded and library is not None:
             compiled = [file.path for file in self._taken_bytecode]
@@ -320,7 +320,7 @@ class Placement:
         self._recorded = True
 
     def close(self) -> None:
-        """All is placed: give the descriptors back."""
+        """Give the descriptors back."""
         self._wheel.held.close()
         if self._bytecode is not None:
             self._bytecode.held.close()

@@ -29,7 +29,7 @@ from pip_sharedcache.store.lookup import (
     read_manifest,
 )
 from pip_sharedcache.store.opening import PATIENCE, open_store
-from pip_sharedcache.store.publish import discard, publish, reveal
+from pip_sharedcache.store.publish import discard, make_durable, publish, reveal
 from pip_sharedcache.store.staging import Staged, stage, stage_bytecode
 from pip_sharedcache.store.verify import Damage, Verdict, verify
 
@@ -64,6 +64,7 @@ __all__ = [
     "inventory",
     "key_of",
     "links",
+    "make_durable",
     "marks",
     "objection_to",
     "open_store",

@@ -30,8 +30,7 @@ def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished 
     syncfs(2) waits for the whole file system.
     """
     try:
-        files = (path for one in staged for path in _files_of(one.entry))
-        linker.synchronise(store.path, files)
+        make_durable(store, staged)
         outcomes: list[Entry | NotPublished | None] = []
         lost: set[Identity] = set()
         for one in staged:
@@ -42,11 +41,19 @@ def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished 
                 lost.add(one.entry.identity)
             outcomes.append(outcome)
         return outcomes
-    except OSError as error:
-        failure = NotPublished(f"{store.path} cannot keep what was published: {reason(error)}")
+    except NotPublished as failure:
         return [failure for _ in staged]
     finally:
         discard(staged)
+
+
+def make_durable(store: Store, staged: Sequence[Staged]) -> None:
+    """Have everything in ``staged`` on the disk. Raises NotPublished."""
+    try:
+        linker.synchronise(store.path, (path for one in staged for path in _files_of(one.entry)))
+    except OSError as error:
+        why = f"{store.path} cannot keep what was published: {reason(error)}"
+        raise NotPublished(why) from error
 
 
 def discard(staged: Iterable[Staged]) -> None:

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 import zipfile
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest, StoredFile
+from pip_sharedcache.processes import side_by_side
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 from pip_sharedcache.store.leftovers import clear, in_use, sweep
 from pip_sharedcache.store.lookup import (
@@ -23,12 +24,14 @@ from pip_sharedcache.store.lookup import (
     find,
     find_bytecode,
 )
+from pip_sharedcache.store.unpacking import FILE, unpack_all, write
 
 #: Fills a directory with bytecode: what it made, and which sources do not compile.
 Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
 
-#: The modes of all that lies in an entry.
-FILE, PROGRAM, DIRECTORY = 0o444, 0o555, 0o555
+#: The mode of all directories in an entry.
+DIRECTORY = 0o555
+_PIECE = 1000  # files
 _WEEKS = 1 << 21  # seconds, about three and a half
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -183,18 +186,18 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifes
     now = _own_time()
     copy = staging / filename
     with path.open("rb") as source, linker.create_file(copy, FILE, now) as target:
-        copied, size = _write(wheel.blocks(source), target)
+        copied, size = write(wheel.blocks(source), target)
     if copied != digest:
         raise NotPublished(f"{path} changed while it was read")
-    files: list[StoredFile] = []
-    directories = {staging / "files"}
-    linker.make_directory(staging / "files", 0o700)
+    top = staging / "files"
+    directories = {top}
+    linker.make_directory(top, 0o700)
     try:
         with zipfile.ZipFile(copy) as archive:
-            for member in wheel.members(archive, filename):
-                target_path = staging / "files" / member.path
-                _make_directories(target_path.parent, directories)
-                files.append(_extract(archive, member, target_path, now))
+            members = wheel.members(archive, filename)
+        for member in members:
+            _make_directories((top / member.path).parent, directories)
+        files = unpack_all(copy, members, top, now)
     except wheel.BROKEN as error:
         raise UnusualWheel(f"{filename}: {error}") from error
     manifest = Manifest(filename, digest, size, tuple(files))
@@ -211,11 +214,17 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
     made, failed = compile_into(top)
     # All that are there: where a file could not be compiled for want of space, its directory is.
     directories = {Path(path) for path, _, _ in os.walk(top, onerror=_raise)}
-    files = []
-    for path in made:
-        linker.finish_file(top / path, FILE, now)
-        sha256, size = wheel.digest_of(top / path)
-        files.append(StoredFile(path, size, sha256, False, now))
+
+    def finish(paths: Sequence[str]) -> list[StoredFile]:
+        files = []
+        for path in paths:
+            linker.finish_file(top / path, FILE, now)
+            sha256, size = wheel.digest_of(top / path)
+            files.append(StoredFile(path, size, sha256, False, now))
+        return files
+
+    pieces = [made[start : start + _PIECE] for start in range(0, len(made), _PIECE)]
+    files = [file for some in side_by_side(pieces, finish, finish) for file in some]
     manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
     _complete(staging, manifest, directories, now)
     return manifest
@@ -226,7 +235,7 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     top = staging / "files"
     linker.make_directory(top, 0o700)
     with linker.create_file(top / name, FILE, now) as target:
-        sha256, size = _write([data], target)
+        sha256, size = write([data], target)
     manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
     _complete(staging, manifest, {top}, now)
     return manifest
@@ -261,24 +270,3 @@ def _make_directories(path: Path, known: set[Path]) -> None:
         _make_directories(path.parent, known)
         linker.make_directory(path, 0o700)
         known.add(path)
-
-
-def _extract(
-    archive: zipfile.ZipFile, member: wheel.Member, target_path: Path, mtime: int
-) -> StoredFile:
-    mode = PROGRAM if member.executable else FILE
-    with linker.create_file(target_path, mode, mtime) as target:
-        sha256, size = _write(wheel.content(archive, member), target)
-    return StoredFile(member.path, size, sha256, member.executable, mtime)
-
-
-def _write(blocks: Iterable[bytes], target: int) -> tuple[str, int]:
-    """Write ``blocks`` to the descriptor ``target``; return their sha256 in hexadecimal and their
-    size in bytes. Raises OSError."""
-
-    def written() -> Iterator[bytes]:
-        for block in blocks:
-            linker.write_all(target, block)
-            yield block
-
-    return wheel.digest_of_blocks(written())

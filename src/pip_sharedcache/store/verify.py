@@ -25,7 +25,8 @@ from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
 from pip_sharedcache.store.inventory import Item
 from pip_sharedcache.store.layout import WHEELS
 from pip_sharedcache.store.lookup import MANIFEST, is_hollow, read_manifest, wheel_name
-from pip_sharedcache.store.staging import DIRECTORY, FILE, PROGRAM
+from pip_sharedcache.store.staging import DIRECTORY
+from pip_sharedcache.store.unpacking import FILE, PROGRAM
 
 _FILES = "files"
 _UNKNOWN = -1  # a size or a time that nothing tells

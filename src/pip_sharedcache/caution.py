@@ -5,6 +5,7 @@ their targets may be exchanged, sharing what is private in a store of somebody w
 from __future__ import annotations
 
 import logging
+import os
 
 from pip_sharedcache import linker, trust
 from pip_sharedcache.config import Settings
@@ -33,7 +34,9 @@ def no_symlinks_because(store: Store) -> str:
     try:
         if unloadable := linker.unloadable_because(store.path):
             return unloadable
-        store.own_use().close()
+        with store.own_use() as own:
+            if not os.access(own.path, os.W_OK | os.X_OK):  # a read-only mount, say
+                return f"links cannot be noted: {own.path} may not be written"
     except OSError as error:  # nobody could know that what they lead to is still needed
         return f"links cannot be noted: {reason(error)}"
     return ""

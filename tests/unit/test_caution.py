@@ -11,7 +11,8 @@ import pytest
 from pip_sharedcache import caution, config
 from pip_sharedcache.config import Settings
 from pip_sharedcache.store import Store, open_store
-from support.probes import needs, root
+from support.filesystems import read_only
+from support.probes import bind_mounts, needs, root
 from support.process import as_user
 
 pytestmark = needs(root)
@@ -99,3 +100,11 @@ def test_root_shows_no_group_what_a_variable_named(
     assert caution.shared_although_private(by_root, store) == ("/",)
     with as_user(ALICE):
         assert caution.shared_although_private(settings, store) == ("/",)
+
+
+@needs(bind_mounts)
+def test_no_symlinks_where_they_cannot_be_noted(store: Store) -> None:
+    """A read-only mount, in which the directory for one's marks is there."""
+    store.own_use().close()
+    with read_only(store.path, store.path):
+        assert "may not be written" in _no_symlinks(store, administered=True)

@@ -10,7 +10,7 @@ import shutil
 import struct
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -691,6 +691,64 @@ def test_bytecode_is_compiled_from_what_was_believed(
     assert (message := caplog.messages[0]).startswith("Bytecode in the shared store is not used: ")
     assert message.endswith(" was replaced while it was in use")
     assert list(shared_tmp.glob("*/bytecode/*/*")) == []
+
+
+# -- durable before it is cloned
+
+
+@pytest.mark.parametrize("files", [299, 5])
+def test_many_fresh_files_are_made_durable_together_before_they_are_cloned(
+    session: Session, shared_tmp: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    synced: list[int] = []
+
+    def synchronise(directory: Path, files: Iterable[Path]) -> None:
+        synced.append(len(list(files)))
+
+    monkeypatch.setattr(linker, "synchronise", synchronise)
+    wheel = make_wheel(shared_tmp / "many", files={f"demo/{n}.txt": "" for n in range(files)})
+    session.origins.note(str(wheel), SHARED)
+    begun = session.begin(str(wheel))
+    assert begun is not None
+    for _ in range(2):
+        session.before_placing()
+    assert len(synced) == (1 if files > 100 else 0), "once is enough"
+    begun.undo()
+    session.linker.refusals[LinkMode.REFLINK] = "not here"
+    other = make_wheel(shared_tmp / "many", "other", files={f"o/{n}.txt": "" for n in range(files)})
+    session.origins.note(str(other), SHARED)
+    more = session.begin(str(other))
+    assert more is not None
+    session.before_placing()
+    assert len(synced) == (1 if files > 100 else 0), "nothing is cloned"
+    more.undo()
+
+
+def test_what_cannot_be_made_durable_is_not_published(
+    session: Session,
+    shared_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The system tells of a write that failed once: the sync at the end would succeed."""
+    errors = [errno.EIO]
+
+    def synchronise(directory: Path, files: Iterable[Path]) -> None:
+        if errors:
+            raise OSError(errors.pop(), "Input/output error")
+
+    monkeypatch.setattr(linker, "synchronise", synchronise)
+    wheel = make_wheel(shared_tmp / "many", files={f"demo/{n}.txt": "" for n in range(400)})
+    session.origins.note(str(wheel), SHARED)
+    begun = session.begin(str(wheel))
+    assert begun is not None
+    session.before_placing()
+    begun.undo()
+    session.finish()
+    assert (_entries(session), _hidden(session)) == (0, [])
+    (message,) = caplog.messages
+    assert message.startswith("Installed without publishing: ")
+    assert message.endswith("cannot keep what was published: Input/output error")
 
 
 # -- from a publisher who is not trusted

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from pip_sharedcache import processes
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.linker import (
     HOST,
@@ -44,6 +45,7 @@ from pip_sharedcache.linker import (
 from pip_sharedcache.linker import information as information_module
 from pip_sharedcache.linker import link as link_module
 from pip_sharedcache.linker.descriptors import close_all, copy_bytes, share_directory, share_file
+from pip_sharedcache.linker.directories import Directories
 from pip_sharedcache.linker.information import Information, unfinished_in
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Report, StoredFile
@@ -2120,6 +2122,107 @@ def test_an_interrupt_in_the_middle_leaves_nothing_half_made(
         _place_all(shelf, _linker(mode), jobs, outcome)
     assert outcome.created == _destinations(jobs[:4])
     assert sorted(os.listdir(shelf.environment)) == [f"f{number}" for number in range(4)]
+
+
+# -- many files, side by side
+
+
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of ten files, and two processors."""
+    monkeypatch.setattr(link_module, "_PIECE", 10)
+    monkeypatch.setattr("pip_sharedcache.linker.cpus", lambda: 2)
+    processes.at_most(0)
+
+
+def _place_new(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: Outcome) -> None:
+    with Directory.open(shelf.entry) as held:
+        linker.place_new(held, shelf.publisher, jobs, outcome)
+
+
+def _dividing(mode: LinkMode) -> Linker:
+    return _linker(mode, divide=processes.side_by_side)
+
+
+@MODE
+@pytest.mark.usefixtures("pieces")
+def test_many_new_files_are_placed_as_one_after_another(shelf: Shelf, mode: LinkMode) -> None:
+    jobs, outcome, alone = _batch(shelf, 45), Outcome(), Outcome()
+    linker = _dividing(mode)
+    _place_new(shelf, linker, jobs, outcome)
+    for number, job in enumerate(jobs):
+        assert Path(job.destination).read_text() == f"file {number}"
+        Path(job.destination).unlink()
+    one = _linker(mode)
+    _place_all(shelf, one, jobs, alone)
+    assert outcome == alone
+    assert linker.refusals == one.refusals
+
+
+@pytest.mark.usefixtures("pieces")
+def test_what_is_damaged_is_told_of_the_jobs_that_were_given(shelf: Shelf) -> None:
+    jobs, outcome = _batch(shelf, 45), Outcome()
+    stored = shelf.entry / "files" / jobs[33].file.path
+    stored.chmod(0o644)
+    stored.write_text("longer than it was")
+    _place_new(shelf, _dividing(LinkMode.COPY), jobs, outcome)
+    ((job, error),) = outcome.damaged
+    assert job is jobs[33]
+    assert "has 18 bytes, not 7" in str(error)
+    assert sorted(outcome.created) == sorted(_destinations(jobs[:33] + jobs[34:]))
+
+
+@pytest.mark.parametrize("how", ["raises", "dies"])
+@pytest.mark.usefixtures("pieces")
+def test_what_a_copy_could_not_place_is_placed_here(
+    shelf: Shelf, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, outcome, here = _batch(shelf, 45), Outcome(), os.getpid()
+    real = checking.check
+
+    def failing(entry: Any, publisher: int, file: StoredFile, status: Any) -> None:
+        if file.path.endswith(("f17", "f38")) and os.getpid() != here:
+            if how == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        real(entry, publisher, file, status)
+
+    monkeypatch.setattr(checking, "check", failing)
+    _place_new(shelf, _dividing(LinkMode.COPY), jobs, outcome)
+    assert sorted(outcome.created) == sorted(_destinations(jobs))
+    assert sum(outcome.files.values()) == 45
+
+
+@pytest.mark.usefixtures("pieces")
+def test_where_the_environment_cannot_take_them_none_is_left(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, outcome = _batch(shelf, 45), Outcome()
+    real = checking.check
+
+    def full(entry: Any, publisher: int, file: StoredFile, status: Any) -> None:
+        if file.path.endswith("f17"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(entry, publisher, file, status)
+
+    monkeypatch.setattr(checking, "check", full)
+    with pytest.raises(OSError) as caught:
+        _place_new(shelf, _dividing(LinkMode.COPY), jobs, outcome)
+    assert caught.value.errno == errno.ENOSPC
+    assert os.listdir(shelf.environment) == []
+
+
+def test_only_directories_that_were_made_here_take_files_side_by_side(tmp_path: Path) -> None:
+    """Where something may have been before, it could not be told from what a copy left."""
+    (tmp_path / "old").mkdir()
+    directories = Directories(False)
+    jobs = []
+    for name in ("old/a", "new/b", "old/sub/c", "new/sub/d"):
+        parent = directories.make(str((tmp_path / name).parent))
+        jobs.append(Job(StoredFile(name, 0, "", False, 0), str(tmp_path / name), parent))
+    new, old = directories.divided(jobs)
+    assert [job.file.path for job in new] == ["new/b", "old/sub/c", "new/sub/d"]
+    assert [job.file.path for job in old] == ["old/a"]
 
 
 FEW_DESCRIPTORS = """if True:

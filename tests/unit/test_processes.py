@@ -760,3 +760,112 @@ def _wait_for_the_end_of(process: int) -> None:
         select.select([descriptor], [], [])
     finally:
         os.close(descriptor)
+
+
+# -- one piece of work, divided
+
+
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linker, "cpus", lambda: 4)
+    processes.at_most(0)
+
+
+@pytest.mark.usefixtures("four")
+def test_divided_work_is_done_by_copies_and_comes_back_in_order() -> None:
+    done = processes.side_by_side(range(20), lambda n: (n, os.getpid()), lambda _: (-1, 0))
+    assert [number for number, _ in done] == list(range(20))
+    assert os.getpid() not in {process for _, process in done}
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+@pytest.mark.usefixtures("four")
+def test_a_single_piece_is_done_here(pieces: int) -> None:
+    done = processes.side_by_side(range(pieces), lambda _: os.getpid(), lambda _: 0)
+    assert done == [os.getpid()] * pieces
+
+
+def test_who_may_use_one_process_uses_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linker, "cpus", lambda: 4)
+    processes.at_most(1)
+    try:
+        done = processes.side_by_side(range(3), lambda _: os.getpid(), lambda _: 0)
+        assert done == [os.getpid()] * 3
+    finally:
+        processes.at_most(0)
+
+
+@pytest.mark.usefixtures("four")
+def test_a_copy_divides_nothing_further() -> None:
+    def work(_: int) -> tuple[int, list[int]]:
+        return os.getpid(), processes.side_by_side(range(3), lambda _: os.getpid(), lambda _: 0)
+
+    for own, inner in processes.side_by_side(range(4), work, work):
+        assert inner == [own] * 3
+
+
+@pytest.mark.parametrize("fails", ["raises", "dies"])
+@pytest.mark.usefixtures("four")
+def test_what_a_copy_could_not_do_is_done_again_here(fails: str) -> None:
+    def work(number: int) -> tuple[int, int]:
+        if number % 3 == 1:
+            if fails == "dies":
+                _die()
+            raise ValueError("not here")
+        return number, os.getpid()
+
+    again: list[int] = []
+
+    def once_more(number: int) -> tuple[int, int]:
+        again.append(number)
+        return number, os.getpid()
+
+    done = processes.side_by_side(range(9), work, once_more)
+    assert [number for number, _ in done] == list(range(9))
+    assert {1, 4, 7} <= set(again), "all of them where every copy has died"
+    assert {number for number, process in done if process == os.getpid()} == set(again)
+
+
+@pytest.mark.usefixtures("four")
+def test_what_cannot_be_done_here_either_is_raised_here() -> None:
+    def work(number: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"piece {number}")
+
+    with pytest.raises(OSError) as caught:
+        processes.side_by_side(range(4), work, work)
+    assert caught.value.filename == "piece 0"
+
+
+@pytest.mark.usefixtures("four")
+def test_ctrl_c_ends_the_copies_before_it_goes_on(gate: Callable[[], Gate]) -> None:
+    begun, undone, never = gate(), gate(), gate()
+
+    def work(_: int) -> int:
+        try:
+            begun.open()
+            never.wait()
+        except BaseException:
+            undone.open()
+            raise
+        return 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR2, interrupt)
+    helper = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys; os.read(0, 4); os.kill(int(sys.argv[1]), 12)",
+            str(os.getpid()),
+        ],
+        stdin=begun.ends[0],
+    )
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            processes.side_by_side(range(4), work, work)
+        assert undone.opens_within(0), "nobody is at work any more"
+    finally:
+        helper.wait()
+        signal.signal(signal.SIGUSR2, before)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import resource
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from pip_sharedcache import linker
+from pip_sharedcache import linker, processes
 from pip_sharedcache.errors import (
     DamagedEntry,
     NotPublished,
@@ -42,6 +44,7 @@ from pip_sharedcache.store import (
     stage,
     stage_bytecode,
     survey,
+    unpacking,
 )
 from pip_sharedcache.store.staging import Compile
 from pip_sharedcache.trust import Trust
@@ -1993,3 +1996,68 @@ def test_no_descriptor_is_left_open(store: Store, wheel: Path) -> None:
     with file_size_limit(10), pytest.raises(NotPublished):
         _publish(store, other)
     assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+# -- a large wheel, unpacked side by side
+
+
+@pytest.fixture
+def large(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel of many files and one large one, for two processors."""
+    monkeypatch.setattr(linker, "cpus", lambda: 2)
+    processes.at_most(0)
+    files: dict[str, bytes | str] = {f"demo/m{n}.py": f"x = {n}\n" for n in range(1200)}
+    files["demo/large.bin"] = os.urandom(1 << 20) * 40
+    return make_wheel(shared_tmp / "large", files=files, executables=["demo/m7.py"])
+
+
+def _as_unpacked_in_one_piece(store: Store, entry: Entry, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for file in entry.manifest.files:
+            data = archive.read(file.path)
+            assert (entry.path / "files" / file.path).read_bytes() == data
+            assert (file.size, file.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        assert [file.path for file in entry.manifest.files] == archive.namelist()
+    assert [file.path for file in entry.manifest.files if file.executable] == ["demo/m7.py"]
+    _assert_final_modes(entry)
+
+
+def test_a_large_wheel_is_unpacked_by_several_processes_as_by_one(
+    store: Store, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divided: list[int] = []
+    real = unpacking.side_by_side
+
+    def noted(pieces: Any, *how: Any) -> Any:
+        divided.append(len(pieces))
+        return real(pieces, *how)
+
+    monkeypatch.setattr(unpacking, "side_by_side", noted)
+    _as_unpacked_in_one_piece(store, _publish(store, large), large)
+    assert divided[0] > 2
+
+
+def test_what_a_killed_copy_has_half_unpacked_is_unpacked_anew(
+    store: Store, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, real = os.getpid(), unpacking._extract
+
+    def dying(archive: Any, member: Any, path: Path, mtime: int) -> Any:
+        if os.getpid() != here and member.path.endswith(("m500.py", "large.bin")):
+            path.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(archive, member, path, mtime)
+
+    monkeypatch.setattr(unpacking, "_extract", dying)
+    _as_unpacked_in_one_piece(store, _publish(store, large), large)
+
+
+def test_a_large_wheel_that_is_broken_is_unusual_and_leaves_nothing(
+    store: Store, large: Path
+) -> None:
+    data = bytearray(large.read_bytes())
+    data[data.index(b"x = 600\n") if b"x = 600\n" in data else len(data) // 2] ^= 0xFF
+    large.write_bytes(bytes(data))
+    with pytest.raises(UnusualWheel):
+        _publish(store, large)
+    assert [name for name in os.listdir(_shard(store, large)) if name.startswith(".")] == []

@@ -300,6 +300,25 @@ def test_init_by_a_user_names_a_configuration_that_they_may_write(
 
 
 @needs(root)
+@needs(root)
+@pytest.mark.parametrize(
+    ("mode", "group", "warns"),
+    [(0o755, False, False), (0o777, True, True), (0o2775, True, False), (0o2775, False, True)],
+)
+def test_init_says_who_could_put_another_store_there(
+    shared_tmp: Path, capsys: Captured, mode: int, group: bool, warns: bool
+) -> None:
+    above = shared_tmp / "above"
+    above.mkdir()
+    os.chown(above, -1, GROUP)
+    above.chmod(mode)
+    options = ["--group", str(GROUP)] if group else []
+    assert cli.main(["store", "init", *options, str(above / "store")]) == 0
+    said = capsys.readouterr().err
+    assert (f"Others may rename in {above}" in said) is warns
+    assert (f"chmod +t {above}" in said) is warns
+
+
 def test_init_does_not_promise_a_group_what_the_store_does_not_keep(
     shared_tmp: Path, capsys: Captured
 ) -> None:

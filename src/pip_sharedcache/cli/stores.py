@@ -11,7 +11,7 @@ from typing import Any
 from pip_sharedcache import config, interception, trust
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import UsageError, reason
-from pip_sharedcache.store import Store, open_store
+from pip_sharedcache.store import Store, exchanged_by, open_store
 
 
 def add(commands: Any) -> None:
@@ -56,9 +56,24 @@ def _init(chosen: argparse.Namespace, output: Output) -> int:
     command = f"pip config {level} set sharedcache.dir {shlex.quote(str(store.path))}"
     output.say(f"Store {store.path} is ready, {whose}.")
     output.say(f"To use it: {command}")
+    _warn_of_exchange(store, output)
     output.detail(f"Trusted there: {', '.join(believed(store))}")
     output.result({"path": str(store.path), "group": group or None, "to_use": command})
     return FINE
+
+
+def _warn_of_exchange(store: Store, output: Output) -> None:
+    found = exchanged_by(store)
+    if found is None:
+        return
+    where, gids = found
+    if gids is not None and all(gid == trust.group_id(store.group) for gid in gids):
+        return  # whoever may is believed in any case
+    output.warn(
+        f"Others may rename in {where}, and put another store in place of this one: its owner is "
+        f"not believed for that, and wheels are copied before they are used; "
+        f"chmod +t {shlex.quote(str(where))} prevents it"
+    )
 
 
 def believed(store: Store) -> list[str]:

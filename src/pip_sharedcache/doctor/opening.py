@@ -105,7 +105,8 @@ def _exchangeable(store: Store, where: Path) -> Finding:
     )
     if store.owner not in (0, trust.user_id()):
         sentence += f", and {trust.user_name(store.owner)}, the store's owner, is not believed"
-    mode = "go-w" if owner in (0, store.owner, trust.user_id()) else ""
+    # Sticky, it lets others go on adding to it.
+    mode = "+t" if owner in (0, store.owner, trust.user_id()) else ""
     return Finding(
         "exchangeable",
         sentence,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreUnusable
@@ -34,30 +36,33 @@ def open_store(settings: Settings) -> Store:
         if may_be_moved(store.path):
             store.moves = f"the store was named by {settings.dir_source}, and others may move it"
     else:
-        _mind_the_way(store)
+        mind_the_way(store)
     for names in settings.trust:
         store.narrow(names, "is not named in the setting trust")
     return store
 
 
-def _mind_the_way(store: Store) -> None:
+def mind_the_way(store: Store) -> None:
     """Note who may put another store in the place of this one: what lies there then is theirs, its
     owner included."""
-    own = trust.user_id()
-    if store.owner == own != 0:
+    if store.owner == trust.user_id() != 0:
         return  # one's own, wherever one has put it
-    groups: set[int] = set()
-    alone = True
-    first = None
-    for step, gid in exchangers(store.path, frozenset({own, store.owner})):
-        if gid is not None and _is_nobody_elses(gid, {own, store.owner}):
-            continue
-        first = first or step
-        alone = alone and gid is not None
-        groups |= {gid} if gid is not None else set()
-    if first is not None:
-        store.mind_exchange(first, frozenset(groups) if alone else None)
+    found = exchanged_by(store)
+    if found is not None:
+        store.mind_exchange(*found)
 
 
-def _is_nobody_elses(gid: int, uids: set[int]) -> bool:
-    return any(trust.is_private_group(gid, uid) for uid in uids)
+def exchanged_by(store: Store) -> tuple[Path, frozenset[int] | None] | None:
+    """Where on the way to ``store`` somebody else than root, its owner and ourselves may put
+    another one in its place: the first such directory; and, where only their groups may, the gids
+    of all of them. None where nobody may."""
+    owners = frozenset({trust.user_id(), store.owner})
+    found = [
+        (step, gid)
+        for step, gid in exchangers(store.path, owners)
+        if gid is None or not any(trust.is_private_group(gid, uid) for uid in owners)
+    ]
+    if not found:
+        return None
+    gids = frozenset(gid for _, gid in found if gid is not None)
+    return found[0][0], None if None in (gid for _, gid in found) else gids

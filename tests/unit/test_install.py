@@ -693,6 +693,26 @@ def test_bytecode_is_compiled_from_what_was_believed(
     assert list(shared_tmp.glob("*/bytecode/*/*")) == []
 
 
+def test_bytecode_is_not_compiled_from_what_was_put_in_place_of_what_we_stage(
+    session: Session, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The owner of a sticky shard, in a store made by hand, may rename what others have in it."""
+    session.origins.note(str(sources), SHARED)
+    begun = session.begin(str(sources))
+    assert begun is not None
+    staged = begun.entry.path
+    assert staged.name.startswith(".new-")
+    staged.rename(staged.with_name("away"))
+    shutil.copytree(staged.with_name("away"), staged)
+    _spoil_bytes(staged / "files" / "demo" / "__init__.py")
+    session.provide_bytecode(begun)
+    assert begun.bytecode is None
+    assert "was replaced while it was in use" in caplog.messages[0]
+    begun.undo()
+    session.finish()
+    assert _entries(session, "bytecode") == 0
+
+
 # -- durable before it is cloned
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -32,6 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--strict-capabilities"):
         probes.set_strict(True)
     keep_mounts_apart()
+    # Started in the background of a script it is ignored, and so it would be by all that is tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

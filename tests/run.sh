@@ -33,7 +33,8 @@ venv=.cache/venv
 # a test is about it mounts images). Others than root use this directory, too.
 free=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
 if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ]; then
-    TMPDIR=$(mktemp -d /dev/shm/tests-XXXXXX)
+    # Short: where the path of an interpreter has over 127 characters pip writes other scripts.
+    TMPDIR=$(mktemp -d /dev/shm/XXX)
     export TMPDIR
     chmod 1777 "$TMPDIR"
     trap 'rm -rf "$TMPDIR"' EXIT

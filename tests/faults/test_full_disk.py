@@ -179,7 +179,8 @@ def _call(calls: list[Call], name: str, part: str, position: int, store: Path) -
         call
         for call in calls
         if call.name == name
-        and call.touches(store / "wheels")
+        # By its name, or (mkdir) by that of its held shard, which is told below /proc.
+        and (call.touches(store / "wheels") or "/proc/" in call.text)
         and "/.new-" in call.text
         and part in call.text
         and (name != "openat" or "O_CREAT" in call.text)

@@ -197,6 +197,7 @@ class Sides:
             "PIP_SHAREDCACHE_DIR": str(self.store),
             "NO_PROXY": "127.0.0.1",
             "GIT_CONFIG_NOSYSTEM": "1",
+            "COLUMNS": "1000",  # else where a usage line breaks goes by the length of paths
         }
 
     def step(

@@ -60,9 +60,19 @@ def exchanged_by(store: Store) -> tuple[Path, frozenset[int] | None] | None:
     found = [
         (step, gid)
         for step, gid in exchangers(store.path, owners)
-        if gid is None or not any(trust.is_private_group(gid, uid) for uid in owners)
+        if gid is None or not _is_ones_own(step, gid, owners)
     ]
     if not found:
         return None
     gids = frozenset(gid for _, gid in found if gid is not None)
     return found[0][0], None if None in (gid for _, gid in found) else gids
+
+
+def _is_ones_own(step: Path, gid: int, owners: frozenset[int]) -> bool:
+    """Whether the directory ``step`` belongs to one of ``owners``, and its group to nobody else: so
+    it is made on many systems with the umask 002."""
+    try:
+        uid = step.lstat().st_uid
+    except OSError:
+        return False
+    return uid in owners and uid != 0 and trust.is_private_group(gid, uid)

@@ -40,4 +40,4 @@ if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ]; then
     trap 'rm -rf "$TMPDIR"' EXIT
 fi
 "$venv/bin/python" -m pytest -n auto \
-    tests/faults tests/multiuser tests/pip tests/test_examples.py "$@"
+    tests/faults tests/multiuser tests/pip tests/tools tests/test_examples.py "$@"

@@ -154,6 +154,20 @@ def public_python(version: str | None = None) -> Iterator[Path]:
         remove_tree(place)
 
 
+def own_python(prefix: Path) -> Path:
+    """A copy of the newest interpreter at prefix, standard library only; gives its executable."""
+    interpreter = _inspect(list(interpreters().values())[-1])
+    assert interpreter is not None
+    return _public_copy(interpreter, prefix)
+
+
+def python_version(python: Path) -> str:
+    """The version of an interpreter, as in "3.11"."""
+    interpreter = _inspect(python)
+    assert interpreter is not None
+    return interpreter.version
+
+
 def pip_wheel(version: str) -> Path:
     """The wheel of this version of pip."""
     # Any Python's answer will do: the wheel is the same for all of them.

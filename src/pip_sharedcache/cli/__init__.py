@@ -54,6 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def join_pip() -> None:
+    """Have the pip that is being imported in this process install through the store, and take our
+    options out of its command line. Called by the hook of an environment (hooking). Ends in
+    SystemExit for an option of ours that is wrong."""
+    try:
+        sys.argv[1:] = _take_options(sys.argv[1:])
+    except UsageError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    interception.join_pip()
+
+
 def _place_of_store(arguments: Sequence[str]) -> int | None:
     """Where among ``arguments`` the command is that is ours; None where it is one of pip's."""
     queue = iter(enumerate(arguments))

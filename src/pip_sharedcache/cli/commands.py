@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pip_sharedcache import __version__
-from pip_sharedcache.cli import collecting, doctoring, listing, stores, verifying
+from pip_sharedcache.cli import collecting, doctoring, listing, stores, switching, verifying
 from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
-_MODULES = (stores, listing, collecting, verifying, doctoring)
+_MODULES = (stores, listing, collecting, verifying, doctoring, switching)
 
 _INTERRUPTED = 130  # as shells have it
 

@@ -15,6 +15,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.doctor import Finding, Report, examine, mend
 from pip_sharedcache.doctor.report import quoted
 from pip_sharedcache.errors import UsageError
+from pip_sharedcache.hooking import Hook, interpreter_of
 
 _ROUNDS = 4  # what was mended may uncover something else; so often at the most
 
@@ -82,12 +83,18 @@ def _examine(settings: Settings, environment: Path) -> Report:
         )
     report.note("pip", pip or "none")
     report.note("python", f"{sys.version.split()[0]} ({sys.executable})")
-    report.note(
-        "hooked",
-        "no command: call pip-sharedcache, or python -m pip_sharedcache, in place of pip",
-        [],
-    )
+    _look_at_hook(report)
     return report
+
+
+def _look_at_hook(report: Report) -> None:
+    """Which commands install through the store, of the environment that this runs in."""
+    here = interpreter_of(None)
+    files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
+    text = "no command: call pip-sharedcache in place of pip, or see pip-sharedcache store enable"
+    if files:
+        text = f"pip of {here.prefix} ({', '.join(map(str, files))})"
+    report.note("hooked", text, list(map(str, files)))
 
 
 def _show(output: Output, report: Report, mended: list[Finding], left: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """The boundary to pip: the only code that imports ``pip._internal`` and wrapt."""
 
+from pip_sharedcache.interception.carrying import RUNNER, carried
 from pip_sharedcache.interception.configuration import configuration_files
-from pip_sharedcache.interception.run import look_at_pip, run_pip
+from pip_sharedcache.interception.run import join_pip, look_at_pip, run_pip
 
-__all__ = ["configuration_files", "look_at_pip", "run_pip"]
+__all__ = ["RUNNER", "carried", "configuration_files", "join_pip", "look_at_pip", "run_pip"]

@@ -1,7 +1,8 @@
 """Run pip through the shared store in another interpreter, which needs nothing installed.
 
-Started by pip as a script in place of its own __pip-runner__.py. What to run lies in the
-environment variable _PIP_SHAREDCACHE_RUNNER; only those packages are found there, and nothing
+Started by pip as a script in place of its own __pip-runner__.py; what to run lies in the
+environment variable _PIP_SHAREDCACHE_RUNNER then. Or executed by the hook of an environment
+(hooking), when a pip is imported there. Only the packages that are named are found, and nothing
 else of the interpreter that they come from. An interpreter that is too old for one of them gets
 pip's own copy of that, or else plain pip, and that is said.
 
@@ -14,6 +15,13 @@ import os
 import runpy
 import sys
 from importlib.machinery import PathFinder
+
+#: Of these pip brings its own copies, which run wherever that pip does: for interpreters that are
+#: too old for ours. What we use of them, and the file that has it.
+BROUGHT_BY_PIP = {
+    "packaging": ("utils.py", "def parse_wheel_filename"),
+    "platformdirs": ("__init__.py", "def site_cache_dir"),
+}
 
 
 class CarriedFinder:
@@ -31,24 +39,71 @@ def run():  # type: ignore[no-untyped-def]
     told = json.loads(os.environ["_PIP_SHAREDCACHE_RUNNER"])
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
-    version = list(sys.version_info[:2])
-    for name, other in told["older"].items():
-        if version < other["since"]:
-            told["roots"][name] = other["root"]
-    if version < told["requires"]:
-        if "install" in sys.argv:
-            # Seen as it is: nobody has set up logging yet.
-            logging.getLogger("pip_sharedcache").warning(
-                "WARNING: Installing without the shared store: it needs Python %s or later",
-                ".".join(map(str, told["requires"])),
-            )
+    if not carry(told, os.path.join(told["roots"]["pip"], "pip")):  # type: ignore[no-untyped-call]
         sys.argv[0] = told["pip"]
         runpy.run_path(told["pip"], run_name="__main__")
         return
-    sys.meta_path.insert(0, CarriedFinder(told["roots"]))  # type: ignore[no-untyped-call]
     from pip_sharedcache.cli import main
 
     sys.exit(main())
+
+
+def join(told):  # type: ignore[no-untyped-def]
+    """pip is being imported, and has not been told of the store: it is now."""
+    if "pip_sharedcache.interception.run" in sys.modules:
+        return  # it was us who started it
+    path = getattr(sys.modules.get("pip"), "__path__", None) or [""]
+    if not carry(told, path[0]):  # type: ignore[no-untyped-call]
+        return
+    try:
+        from pip_sharedcache.cli import join_pip
+    except ImportError as error:
+        refuse("it cannot be imported: %s", error)  # type: ignore[no-untyped-call]
+    else:
+        join_pip()
+
+
+def carry(told, pip):  # type: ignore[no-untyped-def]
+    """Have the packages found that ``told`` names; ``pip``: the directory of the pip that runs.
+    False, and nothing is done, where one is gone or this interpreter is too old, which is said."""
+    needed = told["requires"]
+    roots = dict(told["roots"])
+    version = list(sys.version_info[:2])
+    for name, since in told["since"].items():
+        if version >= since:
+            continue
+        vendored = os.path.join(pip, "_vendor")
+        if is_brought(name, vendored):  # type: ignore[no-untyped-call]
+            roots[name] = vendored
+        else:
+            needed = max(needed, since)
+    if version < needed:
+        refuse("it needs Python %s or later", ".".join(map(str, needed)))  # type: ignore[no-untyped-call]
+        return False
+    for name, root in roots.items():
+        if PathFinder.find_spec(name, [root]) is None:
+            refuse("%s is gone from %s", name, root)  # type: ignore[no-untyped-call]
+            return False
+    sys.meta_path.insert(0, CarriedFinder(roots))  # type: ignore[no-untyped-call]
+    return True
+
+
+def is_brought(name, vendored):  # type: ignore[no-untyped-def]
+    """Whether pip's own copy of the package ``name`` will do in place of ours."""
+    file, needed = BROUGHT_BY_PIP.get(name, ("", ""))
+    try:
+        with open(os.path.join(vendored, name, file), encoding="utf-8") as text:
+            return bool(file) and needed in text.read()
+    except (OSError, ValueError):
+        return False
+
+
+def refuse(why, *values):  # type: ignore[no-untyped-def]
+    """Say why pip installs by itself. Seen as it is: nobody has set up logging yet."""
+    if "install" in sys.argv:
+        logging.getLogger("pip_sharedcache").warning(
+            "WARNING: Installing without the shared store: " + why, *values
+        )
 
 
 if __name__ == "__main__":

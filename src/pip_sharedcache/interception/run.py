@@ -6,42 +6,27 @@ pip is imported, and do nothing for commands that do not install.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import importlib.util
 import json
 import logging
 import os
-import re
 import runpy
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pip_sharedcache import config
-from pip_sharedcache.errors import PipMissing, SeamMissing
+from pip_sharedcache.errors import PipMissing, SeamMissing, SettingError
+from pip_sharedcache.interception.carrying import RUNNER, RUNNER_VARIABLE, carried
 from pip_sharedcache.interception.configuration import configuration_files
 from pip_sharedcache.interception.hooks import when_imported
 
 logger = logging.getLogger(__name__)
 
-#: Tells the runner in another interpreter what to run and where it lies. JSON.
-RUNNER_VARIABLE = "_PIP_SHAREDCACHE_RUNNER"
-RUNNER = Path(__file__).with_name("__runner__.py")
-
-#: What the other interpreter gets from this one, and nothing else.
-_CARRIED = ("pip", "pip_sharedcache", "wrapt", "packaging", "platformdirs")
-
-#: Of these pip brings its own copies, which run wherever that pip does: for interpreters that are
-#: too old for ours. What we use of them, and the file that has it.
-_BROUGHT_BY_PIP = {
-    "packaging": ("utils.py", "def parse_wheel_filename"),
-    "platformdirs": ("__init__.py", "def site_cache_dir"),
-}
-
-_PYTHON_REQUIRES = re.compile(r"^PYTHON_REQUIRES = \((\d+), (\d+)\)", re.MULTILINE)
 _INSTALL = "pip._internal.commands.install"
 _UNINSTALL = "pip._internal.commands.uninstall"
 _FORCE_REMOVE = "pip._internal.utils.misc"
@@ -64,11 +49,7 @@ def run_pip(arguments: Sequence[str]) -> None:
         consulted.append(module)
         _put_in(settings())
 
-    for module in _RUNNABLE:
-        when_imported(module, _answer_with_our_runner)
-    when_imported(_FORCE_REMOVE, _spare_foreign_files)
-    when_imported(_UNINSTALL, _information_first)
-    when_imported(_INSTALL, put_in)
+    _when_pip_comes(put_in)
     if "install" in arguments:
         settings()  # what is wrong with them is said first
     sys.argv[1:] = arguments
@@ -85,6 +66,30 @@ def run_pip(arguments: Sequence[str]) -> None:
         # for cycles would take longer than placing ten thousand files.
         gc.disable()
         gc.freeze()
+
+
+def join_pip() -> None:
+    """Have the pip that this process is importing install through the store: it was started as
+    ever, in an environment where the hook is on (hooking)."""
+
+    def put_in(_: ModuleType) -> None:
+        try:
+            _put_in(_settings("--isolated" in sys.argv))
+        except SettingError as error:
+            # Whoever wrote that into a configuration must not have broken everybody's pip.
+            logger.warning("WARNING: Installing without the shared store: %s", error)
+        else:
+            atexit.register(gc.freeze)  # as above
+
+    _when_pip_comes(put_in)
+
+
+def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
+    for module in _RUNNABLE:
+        when_imported(module, _answer_with_our_runner)
+    when_imported(_FORCE_REMOVE, _spare_foreign_files)
+    when_imported(_UNINSTALL, _information_first)
+    when_imported(_INSTALL, put_in)
 
 
 def look_at_pip() -> tuple[str, str]:
@@ -169,60 +174,10 @@ def _answer_with_our_runner(module: ModuleType) -> None:
         )
 
 
-def _requires(runner: str) -> list[int]:
-    """The oldest Python that this pip's own runner lets pip run on; [3, 9], ours, at least."""
-    try:
-        found = _PYTHON_REQUIRES.search(Path(runner).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        found = None
-    return max([3, 9], [int(found[1]), int(found[2])] if found else [])
-
-
-def _since(name: str) -> list[int]:
-    """The oldest Python 3 that the installed distribution ``name`` says it runs on."""
-    import importlib.metadata  # late: most commands of pip have no need of it
-
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        says = SpecifierSet(importlib.metadata.metadata(name)["Requires-Python"] or "")
-    except (importlib.metadata.PackageNotFoundError, InvalidSpecifier):
-        return [3, 0]
-    return [3, next((minor for minor in range(100) if says.contains(f"3.{minor}.99")), 0)]
-
-
-def _instead(name: str, root: str) -> str:
-    """Where pip's own copy of ``name`` is found, if the pip below ``root`` has one that will do."""
-    if name not in _BROUGHT_BY_PIP:
-        return ""
-    file, needed = _BROUGHT_BY_PIP[name]
-    vendored = Path(root, "pip", "_vendor")
-    try:
-        text = (vendored / name / file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return str(vendored) if needed in text else ""
-
-
 def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
     pip = original(*args, **kw)
-    roots: dict[str, str] = {}
-    for name in _CARRIED:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
-            return pip  # inside an archive: another interpreter gets plain pip
-        roots[name] = os.path.dirname(os.path.dirname(spec.origin))
-    if not RUNNER.is_file():
+    told = carried(pip)
+    if told is None:
         return pip
-    requires, older = _requires(pip), {}
-    for name in ("wrapt", "packaging", "platformdirs"):
-        since = _since(name)
-        if since <= requires:
-            continue
-        if instead := _instead(name, roots["pip"]):
-            older[name] = {"since": since, "root": instead}
-        else:
-            requires = since
-    told = {"pip": pip, "roots": roots, "requires": requires, "older": older}
     os.environ[RUNNER_VARIABLE] = json.dumps(told)
     return str(RUNNER)

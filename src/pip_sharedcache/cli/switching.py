@@ -1,0 +1,92 @@
+"""Switching the store on where pip is run as ever, and off again: enable, disable, status."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import interception
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.errors import UsageError
+from pip_sharedcache.hooking import Hook, Interpreter, interpreter_of, what_joins
+
+
+def add(commands: Any) -> None:
+    """Name the commands of this module."""
+    for name, what, run in (
+        ("enable", "have pip, run as ever, install through the store", _enable),
+        ("disable", "take away what enable has written", _disable),
+        ("status", "tell whether pip, run as ever, installs through the store", _status),
+    ):
+        parser = commands.add_parser(name, help=what)
+        parser.add_argument(
+            "--prefix", metavar="ENV", type=Path, help="the environment (default: this one)"
+        )
+        parser.add_argument(
+            "--sitecustomize",
+            action="store_true",
+            help="all environments made from its interpreter",
+        )
+        Output.add_options(parser)
+        parser.set_defaults(run=run)
+
+
+def _hook(chosen: argparse.Namespace) -> tuple[Interpreter, Hook]:
+    interpreter = interpreter_of(chosen.prefix)
+    return interpreter, Hook(interpreter, everywhere=chosen.sitecustomize)
+
+
+def _enable(chosen: argparse.Namespace, output: Output) -> int:
+    interpreter, hook = _hook(chosen)
+    told = interception.carried()
+    if told is None:
+        raise UsageError("pip-sharedcache lies in an archive: install it in a directory")
+    written = hook.switch_on(told, interception.RUNNER)
+    for path in written:
+        output.say(f"Wrote {path}")
+    pip, ours, said = what_joins(interpreter)
+    output.result({"prefix": str(interpreter.prefix), "written": list(map(str, written))})
+    if pip and not ours:
+        output.warn(f"pip {pip} of {interpreter.prefix} does not take notice of that ({said})")
+        return FINDINGS
+    return FINE
+
+
+def _disable(chosen: argparse.Namespace, output: Output) -> int:
+    interpreter, hook = _hook(chosen)
+    removed = hook.switch_off()
+    for path in removed:
+        output.say(f"{'Cleared' if path.exists() else 'Removed'} {path}")
+    if not removed:
+        output.say(f"Nothing was enabled in {hook.directory}")
+    output.result({"prefix": str(interpreter.prefix), "removed": list(map(str, removed))})
+    return FINE
+
+
+def _status(chosen: argparse.Namespace, output: Output) -> int:
+    interpreter, hook = _hook(chosen)
+    everywhere = Hook(interpreter, everywhere=True)
+    files = [*([] if chosen.sitecustomize else hook.files()), *everywhere.files()]
+    pip, ours, said = what_joins(interpreter)
+    if not pip:
+        state = "has no pip"
+    elif ours:
+        state = f"pip {pip} installs through the store (pip-sharedcache {ours})"
+    elif files:
+        state = f"pip {pip} installs by itself, although pip-sharedcache was enabled"
+        state += f" ({said})" if said else ": it is gone, or cannot be read"
+    else:
+        state = f"pip {pip} installs by itself: pip-sharedcache store enable changes that"
+    output.find(f"{interpreter.prefix}: {state}")
+    for path in files:
+        output.say(f"  {path}")
+    output.result(
+        {
+            "prefix": str(interpreter.prefix),
+            "pip": pip or None,
+            "pip_sharedcache": ours or None,
+            "files": list(map(str, files)),
+        }
+    )
+    return FINE if ours else FINDINGS

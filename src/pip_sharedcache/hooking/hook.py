@@ -1,0 +1,165 @@
+"""The hook: the files that have the pip of one environment, or of all that are made from one
+interpreter, install through the store. What is written is known by its text, and nothing else is
+touched.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import linker, trust
+from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.hooking.interpreters import Interpreter
+
+_MODULE = "_pip_sharedcache"
+_OURS = b"Written by `pip-sharedcache store enable"
+_TEMPLATE = Path(__file__).with_name(f"{_MODULE}.py")
+_SITECUSTOMIZE = Path(__file__).with_name("_sitecustomize.py")
+_UNTOLD = "TOLD = {}  # type: ignore[var-annotated]\n"
+_FILE = 0o644
+
+#: What site executes when the interpreter starts (site's .pth files): one line, which must not fail
+#: where the module is gone.
+_PTH = (
+    f'import sys; exec("try:\\n    import {_MODULE} as hook\\nexcept ImportError:\\n    pass\\n'
+    'else:\\n    hook.start()")\n'
+)
+#: The same for Python 3.15 and later, which will execute no such lines any more (PEP 829).
+_START = f"{_MODULE}:start\n"
+
+_BEGIN = "\n# >>> pip-sharedcache (taken out by: pip-sharedcache store disable --sitecustomize)\n"
+_END = "# <<< pip-sharedcache\n"
+_BLOCK = (
+    f"{_BEGIN}try:\n    import {_MODULE}\nexcept ImportError:\n    pass\n"
+    f"else:\n    {_MODULE}.start()\n{_END}"
+)
+
+
+class Hook:
+    """The hook of the environment of ``interpreter``, or, with ``everywhere``, of all that share
+    its standard library."""
+
+    def __init__(self, interpreter: Interpreter, *, everywhere: bool) -> None:
+        self._interpreter = interpreter
+        self._everywhere = everywhere
+        self.directory = interpreter.standard if everywhere else interpreter.library
+        self._module = self.directory / f"{_MODULE}.py"
+
+    def switch_on(self, told: Mapping[str, Any], runner: Path) -> list[Path]:
+        """Write the files, and return which. ``told`` and ``runner``: what the hook is to find, as
+        interception.carried has it. Raises UsageError, and nothing is written then."""
+        files = {self._module: self._text(told, runner)}
+        if self._everywhere:
+            path, text = self._customized()
+            files[path] = text
+        else:
+            files[self.directory / "pip_sharedcache.start"] = _START.encode()
+            files[self.directory / "pip_sharedcache.pth"] = _PTH.encode()
+        for path, text in files.items():
+            _refuse_foreign(path, text)
+        for path, text in files.items():  # the module first: what imports it comes after
+            try:
+                linker.replace_file(path, text, _FILE)
+            except OSError as error:
+                raise UsageError(f"{path} cannot be written: {reason(error)}") from error
+        return list(files)
+
+    def switch_off(self) -> list[Path]:
+        """Take away what ``switch_on`` has written, and return what that was. Raises UsageError."""
+        gone: list[Path] = []
+        try:
+            for path in self._written():
+                text = path.read_bytes()
+                if _BEGIN.encode() in text:
+                    linker.replace_file(path, _without_block(text), _FILE)
+                else:
+                    path.unlink()
+                    _remove_bytecode(self.directory / "__pycache__", path.stem)
+                gone.append(path)
+        except OSError as error:
+            raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
+        return gone
+
+    def files(self) -> list[Path]:
+        """What of it is there. Raises UsageError where that cannot be found out."""
+        try:
+            return list(self._written())
+        except OSError as error:
+            raise UsageError(f"{error.filename} cannot be read: {reason(error)}") from error
+
+    def _written(self) -> Iterator[Path]:
+        """Each file of the hook that is there: what starts it first, the module last."""
+        names = ["sitecustomize.py"] if self._everywhere else ["pip_sharedcache.pth"]
+        names += [] if self._everywhere else ["pip_sharedcache.start"]
+        for name in names:
+            path = Path(os.path.realpath(self.directory / name))
+            if _is_ours(path):
+                yield path
+        if _is_ours(self._module):
+            yield self._module
+
+    def _text(self, told: Mapping[str, Any], runner: Path) -> bytes:
+        """The module, told where the packages are: from the environment's own place where they are
+        part of it, so that it may be moved."""
+        roots = {name: self._as_seen(Path(root)) for name, root in told["roots"].items()}
+        hook = {**told, "roots": roots, "runner": self._as_seen(runner)}
+        template = _TEMPLATE.read_text(encoding="utf-8")
+        assert template.count(_UNTOLD) == 1
+        return template.replace(_UNTOLD, f"TOLD = {hook!r}\n").encode()
+
+    def _as_seen(self, path: Path) -> str:
+        if path.is_relative_to(self._interpreter.prefix) and not self._everywhere:
+            return os.path.relpath(path, self.directory)
+        return str(path)
+
+    def _customized(self) -> tuple[Path, bytes]:
+        """The sitecustomize of the standard library: ours, or somebody's and our lines behind."""
+        path = Path(os.path.realpath(self.directory / "sitecustomize.py"))
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return path, _SITECUSTOMIZE.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {reason(error)}") from error
+        if _OURS in text:
+            return path, _SITECUSTOMIZE.read_bytes()
+        return path, _without_block(text) + _BLOCK.encode()
+
+
+def _remove_bytecode(directory: Path, module: str) -> None:
+    for compiled in directory.glob(f"{module}.*.pyc"):
+        compiled.unlink()
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return _OURS in text or _BEGIN.encode() in text or text in (_PTH.encode(), _START.encode())
+
+
+def _without_block(text: bytes) -> bytes:
+    before, begin, rest = text.partition(_BEGIN.encode())
+    return before + rest.partition(_END.encode())[2] if begin else text
+
+
+def _refuse_foreign(path: Path, text: bytes) -> None:
+    """Raise UsageError where something else lies at ``path``: it is not ours to replace."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be looked at: {reason(error)}") from error
+    whose = trust.user_name(status.st_uid)
+    if not stat.S_ISREG(status.st_mode) or not (_is_ours(path) or _BEGIN.encode() in text):
+        raise UsageError(f"{path} is {whose}'s, and not of pip-sharedcache", "move it away")
+    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
+        raise UsageError(f"{path} belongs to {whose}, who can do this")

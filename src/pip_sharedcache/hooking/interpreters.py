@@ -1,0 +1,95 @@
+"""The interpreter of an environment, asked for its version and its directories."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache.errors import UsageError
+
+_OLDEST = (3, 9)
+_WAIT = 60  # seconds
+
+#: Where an environment has its interpreter: POSIX, Windows, conda on Windows.
+_PLACES = ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe")
+
+_QUESTION = """
+import json, sys, sysconfig
+print(json.dumps({
+    "version": sys.version_info[:2], "prefix": sys.prefix,
+    "library": sysconfig.get_path("purelib"), "standard": sysconfig.get_path("stdlib"),
+}))
+"""
+
+_WITH_PIP = """
+import json, sys
+try:
+    import pip._internal
+except ImportError:
+    version = ""
+else:
+    version = pip.__version__
+ours = sys.modules.get("pip_sharedcache")
+print(json.dumps({"pip": version, "ours": getattr(ours, "__version__", "")}))
+"""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """``library``: its directory for pure Python packages (site-packages); ``standard``: the one
+    of its standard library, which all environments made from it share."""
+
+    executable: Path
+    version: tuple[int, int]
+    prefix: Path
+    library: Path
+    standard: Path
+
+
+def interpreter_of(prefix: Path | None) -> Interpreter:
+    """The interpreter of the environment at ``prefix``; without one, the running one. Raises
+    UsageError."""
+    if prefix is None:
+        paths = (sys.prefix, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))
+        return Interpreter(Path(sys.executable), sys.version_info[:2], *map(Path, paths))
+    found = [prefix / place for place in _PLACES if (prefix / place).is_file()]
+    if not found:
+        raise UsageError(f"{prefix} is no environment of Python's: it lacks {_PLACES[0]}")
+    executable = found[0]
+    told = _ask(executable, _QUESTION)
+    version = (told["version"][0], told["version"][1])
+    if version < _OLDEST:
+        is_one, needed = ".".join(map(str, version)), ".".join(map(str, _OLDEST))
+        raise UsageError(f"{executable} is Python {is_one}: {needed} or later is needed")
+    places = (Path(told[name]) for name in ("prefix", "library", "standard"))
+    return Interpreter(executable, version, *places)
+
+
+def what_joins(interpreter: Interpreter) -> tuple[str, str, str]:
+    """The version of its pip ("" where it has none), that of ours which joins it as it is imported
+    there ("" where none does), and what was said meanwhile. Raises UsageError."""
+    # It is said only where pip is to install.
+    told = _ask(interpreter.executable, _WITH_PIP, "install")
+    return told["pip"], told["ours"], told["said"]
+
+
+def _ask(executable: Path, question: str, *arguments: str) -> dict[str, Any]:
+    try:
+        done = subprocess.run(
+            [str(executable), "-I", "-B", "-c", question, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_WAIT,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        why = done.stderr.strip() if isinstance(error, ValueError) else str(error)
+        raise UsageError(f"{executable} does not answer: {why}") from error
+    answer["said"] = done.stderr.strip()
+    return answer

@@ -1,0 +1,419 @@
+"""pip run as ever, in an environment where the hook is on: every way to start it, pips and Pythons
+of all ages, and that switching it off leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.accounts import run_as
+from support.environments import (
+    Environment,
+    EnvironmentFactory,
+    interpreters,
+    make_environment,
+    own_python,
+    pip_wheel,
+    python_version,
+)
+from support.faults import visible_entries
+from support.probes import linux, needs
+from support.trees import differences, snapshot
+from support.wheels import digest, make_wheel
+
+pytestmark = [pytest.mark.pips, needs(linux)]
+
+RUNPY = "import runpy, sys; sys.argv[0] = 'pip'; runpy.run_module('pip', None, '__main__', True)"
+#: How pip is started: what stands before its arguments.
+WAYS: dict[str, tuple[str, ...]] = {
+    "script": ("{scripts}/pip",),
+    "module": ("{python}", "-m", "pip"),
+    "isolated": ("{python}", "-I", "-m", "pip"),
+    "no variables": ("{python}", "-E", "-m", "pip"),
+    "runpy": ("{python}", "-c", RUNPY),
+    "archive": ("{python}", "{archive}/pip"),
+}
+#: The corners of pip x Python.
+CELLS = (
+    *(("23.0.1", "3.11"), ("24.0", "3.12"), ("25.3", "3.9"), ("25.3", "3.13")),
+    *(("26.3", "3.10"), ("26.3", "3.13")),
+)
+BACKEND = """
+import os, zipfile
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    name = "built-1.0-py3-none-any.whl"
+    info = "built-1.0.dist-info/"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as archive:
+        archive.writestr("built.py", "")
+        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0\\n")
+        wheel = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        archive.writestr(info + "WHEEL", wheel)
+        archive.writestr(info + "RECORD", "")
+    return name
+"""
+
+
+@pytest.fixture
+def wheels(shared_tmp: Path) -> Path:
+    return make_wheel(shared_tmp / "wheels").parent
+
+
+@pytest.fixture
+def store(shared_tmp: Path) -> Path:
+    directory = shared_tmp / "store"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def env(wheels: Path, store: Path) -> dict[str, str | None]:
+    return {
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_INDEX_URL": None,
+        "PIP_EXTRA_INDEX_URL": None,
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_SHAREDCACHE_DIR": str(store),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+
+
+def _switch(command: str, environment: Environment, *more: str) -> subprocess.CompletedProcess[str]:
+    """Ours is not installed there: it lies where the tests run."""
+    ours = [sys.executable, "-m", "pip_sharedcache", "store", command]
+    return run_as(None, [*ours, "--prefix", environment.prefix, *more])
+
+
+def _enable(environment: Environment, *more: str) -> list[Path]:
+    done = _switch("enable", environment, "--json", *more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [Path(path) for path in json.loads(done.stdout)["written"]]
+
+
+def _is_enabled(environment: Environment, *more: str) -> bool:
+    done = _switch("status", environment, "--json", *more)
+    assert done.returncode in (0, 1), done.stderr
+    assert bool(json.loads(done.stdout)["pip_sharedcache"]) is (done.returncode == 0)
+    return done.returncode == 0
+
+
+def _start(environment: Environment, way: str, archive: Path | None = None) -> list[str]:
+    places = {
+        "python": str(environment.python),
+        "scripts": str(environment.scripts),
+        "archive": str(archive),
+    }
+    return [part.format(**places) for part in WAYS[way]]
+
+
+# -- every way that pip is started
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pip_installs_through_the_store_however_it_is_started(
+    way: str, environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    one = environment(ours=False)
+    _enable(one)
+    pip = _start(one, way, pip_wheel("25.3"))
+    # Without variables (-E, -I) Python looks at none, pip at its own.
+    run_as(None, [*pip, "install", "demo"], env=env, check=True)
+    done = run_as(None, [*pip, "install", "--force-reinstall", "demo"], env=env, check=True)
+    assert "Shared store: 1 of 1 distributions" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("pip", "python"), CELLS)
+def test_pips_and_pythons_of_all_ages(
+    pip: str, python: str, environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    if python not in interpreters():
+        pytest.skip(f"no Python {python} here")
+    plain, hooked = (
+        environment(name, python=interpreters()[python], pip=pip, ours=False)
+        for name in ("plain", "hooked")
+    )
+    _enable(hooked)
+    assert _is_enabled(hooked)
+    assert not _is_enabled(plain)
+    for one in (plain, hooked):
+        done = run_as(None, one.plain("install", "demo"), env=env, check=True)
+    assert "Shared store: 0 of 1 distributions" in done.stdout
+    assert _switch("disable", hooked).returncode == 0
+    assert differences(snapshot(plain.prefix), snapshot(hooked.prefix)) == []
+
+
+@pytest.mark.network
+def test_an_interpreter_that_is_too_old_for_a_dependency_is_told(
+    environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    """The packages are those of the newest Python; this pip brings none that would do."""
+    newest, oldest = (list(interpreters())[number] for number in (-1, 0))
+    if (newest, oldest) < ("3.11", "3.9") or oldest != "3.9":
+        pytest.skip("no Python 3.9 beside a new one")
+    central = environment("central", python=interpreters()[newest])
+    one = environment("one", python=interpreters()[oldest], pip="23.0.1", ours=False)
+    done = run_as(None, central.command("store", "enable", "--prefix", one.prefix))
+    assert done.returncode == 1
+    assert "does not take notice of that (WARNING: Installing without the" in done.stderr
+    done = run_as(None, one.plain("install", "demo"), env=env, check=True)
+    assert "Installing without the shared store: it needs Python 3." in done.stderr
+
+
+def test_our_options_are_taken_out_of_pips_command_line(
+    environment: EnvironmentFactory, env: dict[str, str | None], tmp_path: Path
+) -> None:
+    one, other = environment(ours=False), tmp_path / "other"
+    other.mkdir()
+    _enable(one)
+    command = one.plain("install", "--sharedcache-dir", other, "demo")
+    done = run_as(None, command, env=env, check=True)
+    assert f"from {other}" in done.stdout
+    wrong = run_as(None, one.plain("install", "--sharedcache-foo=1", "demo"), env=env)
+    assert wrong.returncode == 2
+    (line,) = wrong.stderr.splitlines()
+    assert line.startswith("ERROR: There is no option --sharedcache-foo; ")
+
+
+def test_what_an_isolated_build_requires_comes_from_the_store(
+    environment: EnvironmentFactory, wheels: Path, store: Path, env: dict[str, str | None]
+) -> None:
+    backend = make_wheel(wheels, "backend", files={"backend.py": BACKEND})
+    project = wheels.parent / "built-1.0"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["backend"]\nbuild-backend = "backend"\n'
+    )
+    (project / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: built\nVersion: 1.0\n")
+    with tarfile.open(wheels / "built-1.0.tar.gz", "w:gz") as archive:
+        archive.add(project, "built-1.0")
+    one = environment(ours=False)
+    _enable(one)
+    run_as(None, one.plain("install", "built"), env=env, check=True)
+    assert [entry.name for entry in visible_entries(store)] == [digest(backend)]
+
+
+def test_pip_for_another_interpreter(
+    environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    """The hook is on where pip is started, or where it installs."""
+    hooked, other = environment("hooked", ours=False), environment("other", ours=False)
+    _enable(hooked)
+    for starts, target in ((hooked, other), (other, hooked)):
+        argv = starts.plain("--python", target.python, "install", "--force-reinstall", "demo")
+        done = run_as(None, argv, env=env, check=True)
+        assert "Shared store: " in done.stdout
+
+
+@pytest.mark.network
+def test_pip_upgrades_itself_and_goes_on(
+    environment: EnvironmentFactory, wheels: Path, env: dict[str, str | None]
+) -> None:
+    for version in ("25.3", "23.0.1"):
+        shutil.copy(pip_wheel(version), wheels)
+    one = environment(pip="24.0", ours=False)
+    _enable(one)
+    for requirement in ("pip==25.3", "pip==23.0.1"):
+        run_as(None, one.plain("install", requirement), env=env, check=True)
+        done = run_as(None, one.plain("install", "--force-reinstall", "demo"), env=env, check=True)
+        assert "Shared store: " in done.stdout
+        assert _is_enabled(one)
+
+
+# -- what must not happen
+
+
+def test_nothing_is_imported_before_pip_is(environment: EnvironmentFactory) -> None:
+    one = environment(ours=False)
+    show = [one.python, "-c", "import sys; print('\\n'.join(sys.modules))"]
+    before = set(run_as(None, show, check=True).stdout.split())
+    _enable(one)
+    after = set(run_as(None, show, check=True).stdout.split())
+    assert after - before == {"_pip_sharedcache"}
+
+
+def test_who_imports_pip_and_installs_nothing_notices_nothing(
+    environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    one = environment(ours=False)
+    _enable(one)
+    code = "import pip._internal.req.req_file, pip._internal.cli.main; print('fine')"
+    done = run_as(None, [one.python, "-c", code], env=env, check=True)
+    assert (done.stdout, done.stderr) == ("fine\n", "")
+    for command in (["list"], ["freeze"], ["check"], ["--version"], ["inspect"]):
+        with_hook = run_as(None, one.plain(*command), env=env, check=True)
+        assert "store" not in with_hook.stdout + with_hook.stderr or command == ["inspect"]
+
+
+@pytest.mark.parametrize("gone", ["all", "wrapt"])
+def test_where_the_packages_are_gone_pip_installs_by_itself(
+    gone: str, shared_tmp: Path, environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    central, one = environment("central"), environment("one", ours=False)
+    enable = central.command("store", "enable", "--prefix", one.prefix)
+    run_as(None, enable, check=True)
+    assert _is_enabled(one)
+    shutil.rmtree(central.prefix if gone == "all" else central.site_packages / gone)
+    done = run_as(None, one.plain("install", "demo"), env=env, check=True)
+    assert "Shared store" not in done.stdout
+    if gone == "all":
+        assert done.stderr == ""
+    else:
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("WARNING: Installing without the shared store: wrapt is gone from ")
+    assert not _is_enabled(one)
+    assert run_as(None, [one.python, "-c", ""]).stderr == ""
+
+
+def test_the_module_alone_is_gone(environment: EnvironmentFactory) -> None:
+    one = environment(ours=False)
+    for path in _enable(one):
+        if path.suffix == ".py":
+            path.unlink()
+    done = run_as(None, [one.python, "-c", ""])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_wrong_setting_does_not_stop_everybodys_pip(
+    environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    one = environment(ours=False)
+    _enable(one)
+    wrong = {**env, "PIP_SHAREDCACHE_LINK_MODE": "mirror"}
+    done = run_as(None, one.plain("install", "demo"), env=wrong, check=True)
+    assert "Successfully installed demo" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("WARNING: Installing without the shared store: sharedcache.link-mode")
+
+
+# -- its files
+
+
+def test_what_is_written_is_told_and_disable_removes_just_that(
+    environment: EnvironmentFactory,
+) -> None:
+    one = environment(ours=False)
+    before = snapshot(one.prefix)
+    written = _enable(one)
+    assert {path.name for path in written} == {
+        *("_pip_sharedcache.py", "pip_sharedcache.pth", "pip_sharedcache.start"),
+    }
+    run_as(None, [one.python, "-c", ""], check=True)  # leaves bytecode
+    changed = {
+        one.prefix / line.split(":")[0] for line in differences(before, snapshot(one.prefix))
+    }
+    assert set(written) <= changed
+    assert {path for path in changed - set(written) if "__pycache__" not in str(path)} == set()
+    assert _enable(one) == written, "once more is as once"
+    removed = json.loads(_switch("disable", one, "--json").stdout)["removed"]
+    assert {*map(Path, removed)} == {*written}
+    assert differences(before, snapshot(one.prefix)) == []
+    assert json.loads(_switch("disable", one, "--json").stdout)["removed"] == []
+
+
+@pytest.mark.parametrize("name", ["_pip_sharedcache.py", "pip_sharedcache.pth"])
+@pytest.mark.parametrize("kind", ["file", "symlink"])
+def test_a_file_of_somebody_elses_is_not_replaced(
+    name: str, kind: str, environment: EnvironmentFactory, tmp_path: Path
+) -> None:
+    one = environment(ours=False)
+    path = one.site_packages / name
+    if kind == "file":
+        path.write_text("# mine\n")
+    else:
+        path.symlink_to(tmp_path / "elsewhere")
+    before = snapshot(one.prefix)
+    done = _switch("enable", one)
+    assert done.returncode == 2
+    assert f"{path} is root's, and not of pip-sharedcache; move it away" in done.stderr
+    assert differences(before, snapshot(one.prefix)) == []
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_environment_that_has_ours_in_it_may_be_copied(
+    environment: EnvironmentFactory, env: dict[str, str | None], tmp_path: Path
+) -> None:
+    one = environment("one")
+    run_as(None, one.command("store", "enable"), check=True)
+    (module,) = one.site_packages.glob("_pip_sharedcache.py")
+    assert str(one.prefix) not in module.read_text()
+    copy = tmp_path / "copy"
+    shutil.copytree(one.prefix, copy, symlinks=True)
+    shutil.rmtree(one.prefix)
+    argv = [copy / "bin" / "python", "-m", "pip", "install", "demo"]
+    assert "Shared store: " in run_as(None, argv, env=env, check=True).stdout
+
+
+@pytest.mark.parametrize("what", ["nothing", "old Python"])
+def test_what_is_no_environment_for_it_is_refused(what: str, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "bin").mkdir(parents=True)
+    expected = "is no environment of Python's"
+    if what == "old Python":
+        python = target / "bin" / "python"
+        answer = '{"version": [3, 8], "prefix": "", "library": "", "standard": ""}'
+        python.write_text(f"#!/bin/sh\necho '{answer}'\n")
+        python.chmod(0o755)
+        expected = "is Python 3.8: 3.9 or later is needed"
+    ours = [sys.executable, "-m", "pip_sharedcache", "store", "enable", "--prefix", target]
+    done = run_as(None, ours)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -- all environments of one interpreter
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter of our own, whose standard library may be added to."""
+    return own_python(tmp_path_factory.mktemp("base") / "python")
+
+
+@pytest.fixture
+def child(base: Path, tmp_path: Path) -> Iterator[Environment]:
+    """A virtual environment made from ``base``."""
+    yield make_environment(tmp_path / "child", python=base, ours=False)
+    (_standard(base) / "sitecustomize.py").unlink(missing_ok=True)
+
+
+def _standard(base: Path) -> Path:
+    return base.parent.parent / "lib" / f"python{python_version(base)}"
+
+
+@pytest.mark.parametrize("existing", ["none", "behind", "there"])
+def test_sitecustomize_serves_every_environment_and_others_keep_theirs(
+    existing: str, base: Path, child: Environment, env: dict[str, str | None]
+) -> None:
+    standard = _standard(base)
+    theirs = {"behind": child.site_packages, "there": standard}.get(existing)
+    if theirs is not None:
+        (theirs / "sitecustomize.py").write_text("import sys\nsys.theirs = __name__, __file__")
+    said = "import sys, sitecustomize; print(*getattr(sys, 'theirs', ()), sitecustomize.__file__)"
+    before = snapshot(standard)
+    expected = existing != "none" and run_as(None, [child.python, "-c", said], check=True).stdout
+
+    written = _enable(child, "--sitecustomize")
+    assert {path.parent for path in written} == {standard}
+    assert _is_enabled(child)
+    done = run_as(None, child.plain("install", "demo"), env=env, check=True)
+    assert "Shared store: " in done.stdout
+    if expected:
+        assert run_as(None, [child.python, "-c", said], check=True).stdout == expected
+    isolated = run_as(None, [child.python, "-I", "-c", said], check=True)
+    assert isolated.stderr == ""
+
+    _switch("disable", child, "--sitecustomize")
+    assert not _is_enabled(child)
+    assert [
+        line for line in differences(before, snapshot(standard)) if "__pycache__" not in line
+    ] == []

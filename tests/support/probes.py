@@ -109,6 +109,12 @@ def loop_mounts() -> str | None:
 
 
 @functools.cache
+def shells() -> str | None:
+    """Reason against tests that run other people's shells."""
+    missing = [name for name in ("bash", "dash", "zsh", "fish", "tcsh") if not shutil.which(name)]
+    return f"{', '.join(missing)} not installed" if missing else None
+
+
 def xfs() -> str | None:
     """xfs with reflinks can be mounted."""
     return _mounts("xfs", 320)

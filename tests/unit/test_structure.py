@@ -73,7 +73,15 @@ INSIDE = {
         *("output", "stores", "listing", "collecting", "verifying", "doctoring", "switching"),
         *("commands", "__init__"),
     ),
-    "hooking": ("_pip_sharedcache", "_sitecustomize", "interpreters", "hook", "__init__"),
+    "hooking": (
+        "_pip_sharedcache",
+        "_sitecustomize",
+        "interpreters",
+        "hook",
+        "_launch",
+        "shells",
+        "__init__",
+    ),
     "interception": (
         *(
             "carrying",

@@ -9,7 +9,14 @@ from typing import Any
 from pip_sharedcache import interception
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.errors import UsageError
-from pip_sharedcache.hooking import Hook, Interpreter, interpreter_of, what_joins
+from pip_sharedcache.hooking import (
+    SHELLS,
+    Hook,
+    Interpreter,
+    function,
+    interpreter_of,
+    what_joins,
+)
 
 
 def add(commands: Any) -> None:
@@ -31,6 +38,28 @@ def add(commands: Any) -> None:
         Output.add_options(parser)
         parser.set_defaults(run=run)
 
+    shell = commands.add_parser(
+        "shell-init", help="print what has a shell's pip install through the store"
+    )
+    shell.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+    Output.add_options(shell)
+    shell.set_defaults(run=_shell_init)
+
+
+def _shell_init(chosen: argparse.Namespace, output: Output) -> int:
+    text = function(chosen.shell, _told())
+    for line in text.splitlines():
+        output.find(line)
+    output.result({"shell": chosen.shell, "text": text})
+    return FINE
+
+
+def _told() -> dict[str, Any]:
+    told = interception.carried()
+    if told is None:
+        raise UsageError("pip-sharedcache lies in an archive: install it in a directory")
+    return told
+
 
 def _hook(chosen: argparse.Namespace) -> tuple[Interpreter, Hook]:
     interpreter = interpreter_of(chosen.prefix)
@@ -39,10 +68,7 @@ def _hook(chosen: argparse.Namespace) -> tuple[Interpreter, Hook]:
 
 def _enable(chosen: argparse.Namespace, output: Output) -> int:
     interpreter, hook = _hook(chosen)
-    told = interception.carried()
-    if told is None:
-        raise UsageError("pip-sharedcache lies in an archive: install it in a directory")
-    written = hook.switch_on(told, interception.RUNNER)
+    written = hook.switch_on(_told(), interception.RUNNER)
     for path in written:
         output.say(f"Wrote {path}")
     pip, ours, said = what_joins(interpreter)

@@ -3,5 +3,6 @@ interpreter."""
 
 from pip_sharedcache.hooking.hook import Hook
 from pip_sharedcache.hooking.interpreters import Interpreter, interpreter_of, what_joins
+from pip_sharedcache.hooking.shells import SHELLS, function
 
-__all__ = ["Hook", "Interpreter", "interpreter_of", "what_joins"]
+__all__ = ["SHELLS", "Hook", "Interpreter", "function", "interpreter_of", "what_joins"]

@@ -39,13 +39,25 @@ def run():  # type: ignore[no-untyped-def]
     told = json.loads(os.environ["_PIP_SHAREDCACHE_RUNNER"])
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
-    if not carry(told, os.path.join(told["roots"]["pip"], "pip")):  # type: ignore[no-untyped-call]
-        sys.argv[0] = told["pip"]
-        runpy.run_path(told["pip"], run_name="__main__")
+    if not carry(told, where_pip_is(told)):  # type: ignore[no-untyped-call]
+        if told["pip"]:
+            sys.argv[0] = told["pip"]
+            runpy.run_path(told["pip"], run_name="__main__")
+        else:
+            runpy.run_module("pip", run_name="__main__", alter_sys=True)
         return
     from pip_sharedcache.cli import main
 
     sys.exit(main())
+
+
+def where_pip_is(told):  # type: ignore[no-untyped-def]
+    """The directory of the pip that is carried over, or else of the interpreter's own."""
+    if "pip" in told["roots"]:
+        return os.path.join(told["roots"]["pip"], "pip")
+    spec = PathFinder.find_spec("pip")
+    places = spec.submodule_search_locations if spec else None
+    return next(iter(places)) if places else ""
 
 
 def join(told):  # type: ignore[no-untyped-def]

@@ -1,0 +1,61 @@
+"""Runs the pip that PATH leads to, through the shared store: what the shell's function `pip` does.
+
+    python -I -S _launch.py TOLD NAME [ARGUMENT ...]
+
+TOLD is what the runner is told (interception.carrying), as JSON in base64. Whatever is found that
+is no script of pip's, a shim of some other tool, say, is run as it is. Imports nothing of the
+project.
+"""
+
+import base64
+import os
+import sys
+
+_RUNNER = os.path.join("interception", "__runner__.py")
+_SHELL = b"#!/bin/sh\n'''exec' "  # how pip begins a script whose interpreter has a long path
+
+
+def found(name):  # type: ignore[no-untyped-def]
+    """The program that PATH leads to; None where there is none."""
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(directory or os.curdir, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def interpreter_of(path):  # type: ignore[no-untyped-def]
+    """The interpreter of pip's script ``path``, and its options; [] where it is none."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(4096)
+    except OSError:
+        return []
+    if b"pip._internal" not in text:
+        return []
+    if text.startswith(_SHELL):
+        line = text[len(_SHELL) :].partition(b' "$0"')[0]
+        words = [line.strip(b'"')]
+    else:
+        words = text.partition(b"\n")[0][2:].split()
+    command = [os.fsdecode(word) for word in words]
+    return command if command and os.access(command[0], os.X_OK) else []
+
+
+def main():  # type: ignore[no-untyped-def]
+    """Become that pip."""
+    told, name, *arguments = sys.argv[1:]
+    path = found(name)  # type: ignore[no-untyped-call]
+    if path is None:
+        os.write(2, f"{name}: command not found\n".encode())
+        sys.exit(127)
+    runner = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), _RUNNER)
+    command = interpreter_of(path)  # type: ignore[no-untyped-call]
+    if command and os.path.isfile(runner):
+        os.environ["_PIP_SHAREDCACHE_RUNNER"] = base64.b64decode(told).decode()
+        os.execv(command[0], [*command, runner, *arguments])
+    os.execv(path, [path, *arguments])
+
+
+if __name__ == "__main__":
+    main()  # type: ignore[no-untyped-call]

@@ -33,7 +33,7 @@ venv=.cache/venv
 # at work, and in memory where there is room (a disk takes twice the time; on the file systems that
 # a test is about it mounts images). Others than root use this directory, too.
 free=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
-if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ]; then
+if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ] && ! grep -q ' /dev/shm .*noexec' /proc/mounts; then
     # Short: where the path of an interpreter has over 127 characters pip writes other scripts.
     TMPDIR=$(mktemp -d /dev/shm/XXX)
     export TMPDIR

@@ -121,6 +121,10 @@ class Crew:
                 crew._add(work, answer)
         except OSError as error:  # EAGAIN, ENOMEM, EMFILE: those that there are will do
             logger.debug("Only %s processes beside this one: %s", len(crew._members), error)
+        except BaseException:  # Ctrl-C
+            crew.abandon()
+            crew.end()
+            raise
         return crew
 
     def _add(self, work: Callable[[int], Any], answer: Callable[[Any], Any]) -> None:

@@ -22,6 +22,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import PipMissing, SeamMissing
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import (
+    carrying,
     configuration_files,
     downloads,
     guards,
@@ -391,7 +392,7 @@ def test_since_when_a_package_runs_on_which_python(
     says: str, since: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "metadata", lambda name: {"Requires-Python": says})
-    assert run._since("packaging") == since
+    assert carrying._since("packaging") == since
 
 
 @pytest.mark.parametrize("brings", [True, False])
@@ -400,21 +401,22 @@ def test_an_older_interpreter_is_given_what_pip_brings_or_plain_pip(
 ) -> None:
     monkeypatch.setenv(run.RUNNER_VARIABLE, "")
     newest = {"packaging": [3, 12], "platformdirs": [3, 13], "wrapt": [3, 8]}
-    monkeypatch.setattr(run, "_since", newest.__getitem__)
-    if not brings:
-        monkeypatch.setattr(run, "_BROUGHT_BY_PIP", {"packaging": ("utils.py", "def missing")})
+    monkeypatch.setattr(carrying, "_since", newest.__getitem__)
     run._runnable(lambda: "/pip/__pip-runner__.py")
     told = json.loads(os.environ[run.RUNNER_VARIABLE])
+    assert (told["requires"], told["since"]) == ([3, 9], newest)
+    runner = runpy.run_path(str(run.RUNNER), run_name="runner")
     if not brings:
-        assert (told["requires"], told["older"]) == ([3, 13], {})
-        return
-    assert told["requires"] == [3, 9]
-    assert {name: one["since"] for name, one in told["older"].items()} == {
-        "packaging": [3, 12],
-        "platformdirs": [3, 13],
-    }
-    for name, one in told["older"].items():
-        assert (Path(one["root"]) / name / "__init__.py").is_file()
+        runner["BROUGHT_BY_PIP"]["packaging"] = ("utils.py", "def missing")
+    monkeypatch.setattr(sys, "version_info", (3, 11, 0))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    assert runner["carry"](told, os.path.join(told["roots"]["pip"], "pip")) is brings
+    if brings:
+        roots = sys.meta_path[0].roots  # type: ignore[attr-defined]
+        for name in ("packaging", "platformdirs"):
+            assert (Path(roots[name]) / name / "__init__.py").is_file()
+            assert Path(roots[name]).name == "_vendor"
+        assert roots["wrapt"] == told["roots"]["wrapt"]
 
 
 @pytest.mark.parametrize("kind", ["gone", "no origin", "in an archive", "no runner"])
@@ -429,7 +431,7 @@ def test_what_cannot_be_carried_over_leaves_plain_pip(
         "in an archive": SimpleNamespace(origin="/x/pip.whl/wrapt/__init__.py"),
     }
     if kind == "no runner":
-        monkeypatch.setattr(run, "RUNNER", Path("/nonexistent"))
+        monkeypatch.setattr(carrying, "RUNNER", Path("/nonexistent"))
     else:
         monkeypatch.setattr(
             importlib.util,

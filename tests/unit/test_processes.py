@@ -857,7 +857,7 @@ def test_ctrl_c_ends_the_copies_before_it_goes_on(gate: Callable[[], Gate]) -> N
         [
             sys.executable,
             "-c",
-            "import os, sys; os.read(0, 4); os.kill(int(sys.argv[1]), 12)",
+            "import os, sys; [os.read(0, 1) for _ in range(4)]; os.kill(int(sys.argv[1]), 12)",
             str(os.getpid()),
         ],
         stdin=begun.ends[0],

@@ -90,7 +90,11 @@ def _examine(settings: Settings, environment: Path) -> Report:
 def _look_at_hook(report: Report) -> None:
     """Which commands install through the store, of the environment that this runs in."""
     here = interpreter_of(None)
-    files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
+    try:
+        files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
+    except UsageError as error:
+        report.note("hooked", f"nobody knows: {error}", None)
+        return
     text = "no command: call pip-sharedcache in place of pip, or see pip-sharedcache store enable"
     if files:
         text = f"pip of {here.prefix} ({', '.join(map(str, files))})"

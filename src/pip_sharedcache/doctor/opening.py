@@ -105,13 +105,13 @@ def _exchangeable(store: Store, where: Path) -> Finding:
     )
     if store.owner not in (0, trust.user_id()):
         sentence += f", and {trust.user_name(store.owner)}, the store's owner, is not believed"
-    # Sticky, it lets others go on adding to it.
-    mode = "+t" if owner in (0, store.owner, trust.user_id()) else ""
+    believed = owner in (0, store.owner, trust.user_id())
     return Finding(
         "exchangeable",
         sentence,
-        f"chmod {mode} {quoted(where)}" if mode else _NAME_ONE,
-        (0, owner) if mode else (),
+        # Sticky, it lets others go on adding to it.
+        f"chmod +t {quoted(where)}" if believed else _NAME_ONE,
+        (0, owner) if believed else (),
         unmended="others may be working in that directory",
     )
 

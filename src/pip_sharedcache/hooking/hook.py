@@ -21,6 +21,7 @@ _TEMPLATE = Path(__file__).with_name(f"{_MODULE}.py")
 _SITECUSTOMIZE = Path(__file__).with_name("_sitecustomize.py")
 _UNTOLD = "TOLD = {}  # type: ignore[var-annotated]\n"
 _FILE = 0o644
+_PTH_NAME, _START_NAME = "pip_sharedcache.pth", "pip_sharedcache.start"
 
 #: What site executes when the interpreter starts (site's .pth files): one line, which must not fail
 #: where the module is gone.
@@ -57,8 +58,8 @@ class Hook:
             path, text = self._customized()
             files[path] = text
         else:
-            files[self.directory / "pip_sharedcache.start"] = _START.encode()
-            files[self.directory / "pip_sharedcache.pth"] = _PTH.encode()
+            files[self.directory / _START_NAME] = _START.encode()
+            files[self.directory / _PTH_NAME] = _PTH.encode()
         for path, text in files.items():
             _refuse_foreign(path, text)
         for path, text in files.items():  # the module first: what imports it comes after
@@ -93,9 +94,7 @@ class Hook:
 
     def _written(self) -> Iterator[Path]:
         """Each file of the hook that is there: what starts it first, the module last."""
-        names = ["sitecustomize.py"] if self._everywhere else ["pip_sharedcache.pth"]
-        names += [] if self._everywhere else ["pip_sharedcache.start"]
-        for name in names:
+        for name in ("sitecustomize.py",) if self._everywhere else (_PTH_NAME, _START_NAME):
             path = Path(os.path.realpath(self.directory / name))
             if _is_ours(path):
                 yield path

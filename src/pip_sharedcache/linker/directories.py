@@ -22,7 +22,7 @@ class Directories:
     def __init__(self, group_environment: bool) -> None:
         self._group_environment = group_environment
         self._known: dict[str, Parent] = {}
-        self._made: list[str] = []
+        self._made: dict[str, None] = {}  # in the order in which they were made
 
     def make(self, path: str) -> Parent:
         """Make the directory ``path`` and what is missing above it, and remember which.
@@ -39,11 +39,10 @@ class Directories:
 
     def divided(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         """Those of ``jobs`` that go into directories made here, and the others."""
-        made = set(self._made)
         new: list[Job] = []
         old: list[Job] = []
         for job in jobs:
-            (new if os.path.dirname(job.destination) in made else old).append(job)
+            (new if os.path.dirname(job.destination) in self._made else old).append(job)
         return new, old
 
     def remove_made(self) -> None:
@@ -68,11 +67,13 @@ class Directories:
     def _make_one(self, path: str) -> bool:
         """Make one directory; False where something is there, or nothing above it."""
         # Noted before: Ctrl-C can come right after the system call that made it.
-        self._made.append(path)
+        before = path in self._made
+        self._made[path] = None
         try:
             os.mkdir(path)
         except OSError as error:
-            self._made.pop()
+            if not before:
+                del self._made[path]
             if not isinstance(error, (FileExistsError, FileNotFoundError)):
                 raise
             return False  # a neighbour made it meanwhile, or it is a dangling link: stat tells

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support import offline
 from support.accounts import run_as
 from support.environments import Environment, EnvironmentFactory, make_environment
 from support.faults import (
@@ -62,15 +63,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _settings(wheels: Path, store: Path, mode: str = "copy") -> dict[str, str | None]:
-    return {
-        "PIP_NO_CACHE_DIR": "1",
-        "PIP_NO_INDEX": "1",
-        "PIP_INDEX_URL": None,
-        "PIP_EXTRA_INDEX_URL": None,
-        "PIP_FIND_LINKS": str(wheels),
-        "PIP_SHAREDCACHE_DIR": str(store),
-        "PIP_SHAREDCACHE_LINK_MODE": mode,
-    }
+    return offline(wheels, store, PIP_SHAREDCACHE_LINK_MODE=mode)
 
 
 def _naming(store: Path, *outputs: str) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support import offline
 from support.accounts import Account, Accounts, home_of, run_as
 from support.environments import Environment, make_environment, public_directory
 from support.faults import faults_of_distribution, faults_of_store, state_of, visible_entries
@@ -139,15 +140,7 @@ def _store(below: Path, made: list[Path]) -> Path:
 
 
 def _settings(wheels: Path, store: Path, mode: str) -> dict[str, str | None]:
-    return {
-        "PIP_NO_CACHE_DIR": "1",
-        "PIP_NO_INDEX": "1",
-        "PIP_INDEX_URL": None,
-        "PIP_EXTRA_INDEX_URL": None,
-        "PIP_FIND_LINKS": str(wheels),
-        "PIP_SHAREDCACHE_DIR": str(store),
-        "PIP_SHAREDCACHE_LINK_MODE": mode,
-    }
+    return offline(wheels, store, PIP_SHAREDCACHE_LINK_MODE=mode)
 
 
 def _install(

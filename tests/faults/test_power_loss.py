@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from support import offline
 from support.accounts import run_as
 from support.environments import Environment, make_environment
 from support.faults import faults_of_distribution, faults_of_store, visible_entries
@@ -189,15 +190,7 @@ class Disk:
 
 
 def _settings(wheels: Path, store: Path, mode: str) -> dict[str, str | None]:
-    return {
-        "PIP_NO_CACHE_DIR": "1",
-        "PIP_NO_INDEX": "1",
-        "PIP_INDEX_URL": None,
-        "PIP_EXTRA_INDEX_URL": None,
-        "PIP_FIND_LINKS": str(wheels),
-        "PIP_SHAREDCACHE_DIR": str(store),
-        "PIP_SHAREDCACHE_LINK_MODE": mode,
-    }
+    return offline(wheels, store, PIP_SHAREDCACHE_LINK_MODE=mode)
 
 
 @contextmanager

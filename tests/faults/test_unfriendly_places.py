@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support import offline
 from support.accounts import Account, Accounts, home_of, run_as
 from support.damage import damage
 from support.environments import Environment, EnvironmentFactory, make_environment
@@ -33,15 +34,7 @@ def wheels(shared_tmp: Path) -> Path:
 
 
 def _settings(wheels: Path, store: Path | None, **others: str | None) -> dict[str, str | None]:
-    return {
-        "PIP_NO_CACHE_DIR": "1",
-        "PIP_NO_INDEX": "1",
-        "PIP_INDEX_URL": None,
-        "PIP_EXTRA_INDEX_URL": None,
-        "PIP_FIND_LINKS": str(wheels),
-        "PIP_SHAREDCACHE_DIR": None if store is None else str(store),
-        **others,
-    }
+    return offline(wheels, store, **others)
 
 
 # -- a store that hangs

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support import offline
 from support.accounts import run_as
 from support.environments import (
     Environment,
@@ -74,15 +75,7 @@ def store(shared_tmp: Path) -> Path:
 
 @pytest.fixture
 def env(wheels: Path, store: Path) -> dict[str, str | None]:
-    return {
-        "PIP_NO_CACHE_DIR": "1",
-        "PIP_NO_INDEX": "1",
-        "PIP_INDEX_URL": None,
-        "PIP_EXTRA_INDEX_URL": None,
-        "PIP_FIND_LINKS": str(wheels),
-        "PIP_SHAREDCACHE_DIR": str(store),
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    }
+    return offline(wheels, store, PIP_DISABLE_PIP_VERSION_CHECK="1")
 
 
 def _switch(command: str, environment: Environment, *more: str) -> subprocess.CompletedProcess[str]:

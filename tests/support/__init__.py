@@ -33,3 +33,17 @@ INDEX_VARIABLES = (
     "http_proxy",
     "no_proxy",
 )
+
+
+def offline(wheels: Path, store: Path | None, **others: str | None) -> dict[str, str | None]:
+    """Variables for a pip that finds its wheels in the directory ``wheels`` alone, and for us the
+    store (None: none is named); ``others`` on top."""
+    return {
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_INDEX_URL": None,
+        "PIP_EXTRA_INDEX_URL": None,
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_SHAREDCACHE_DIR": None if store is None else str(store),
+        **others,
+    }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support import offline
 from support.accounts import run_as
 from support.environments import Environment, EnvironmentFactory, make_environment
 from support.probes import linux, needs, shells
@@ -37,15 +38,7 @@ def central(request: pytest.FixtureRequest, shared_tmp: Path) -> Environment:
 def env(shared_tmp: Path) -> dict[str, str | None]:
     make_wheel(shared_tmp / "wheels")
     (shared_tmp / "store").mkdir()
-    return {
-        "PIP_NO_CACHE_DIR": "1",
-        "PIP_NO_INDEX": "1",
-        "PIP_INDEX_URL": None,
-        "PIP_EXTRA_INDEX_URL": None,
-        "PIP_FIND_LINKS": str(shared_tmp / "wheels"),
-        "PIP_SHAREDCACHE_DIR": str(shared_tmp / "store"),
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    }
+    return offline(shared_tmp / "wheels", shared_tmp / "store", PIP_DISABLE_PIP_VERSION_CHECK="1")
 
 
 def _run(

@@ -113,6 +113,23 @@ def visible(store: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith(".")]
 
 
+#: Our command, for which an entry is deleted as soon as it was found.
+DELETED_ONCE_FOUND = """
+import shutil, subprocess, sys
+from pip_sharedcache.cli import main
+from pip_sharedcache.install import Session
+find = Session.find
+def find_and_delete(session, digests, filename):
+    found = find(session, digests, filename)
+    if found is not None and found.path.exists():
+        subprocess.run(["chmod", "-R", "u+w", found.path], check=True)
+        shutil.rmtree(found.path)
+    return found
+Session.find = find_and_delete
+sys.exit(main())
+"""
+
+
 @contextmanager
 def held_back(index: LocalIndex, project: str) -> Iterator[tuple[threading.Event, threading.Event]]:
     """An index that is slow with this project: when it was asked for it, and when it may answer."""
@@ -224,6 +241,24 @@ def test_pip_downloads_what_was_even_deleted_meanwhile(site: Site, store: Path) 
     assert len(site.index.wheel_requests("alpha")) == 1
     assert is_right(site, environment, "alpha") == []
     assert entry_of(store, "alpha").stat().st_uid == userb.uid, "published anew"
+
+
+@pytest.mark.parametrize("hashed", [False, True], ids=["", "with hashes"])
+def test_what_is_deleted_before_it_is_read_was_not_damaged(
+    site: Site, store: Path, hashed: bool
+) -> None:
+    usera = site.accounts.usera
+    environment, entry = site.environment(usera), entry_of(store, "beta")
+    requirements = environment.prefix.parent / "requirements.txt"
+    requirements.write_text("beta==1.0" + f" --hash=sha256:{entry.name}" * hashed + "\n")
+    site.index.clear()
+    command = [environment.python, "-c", DELETED_ONCE_FOUND, "install", "-r", requirements]
+    done = run_as(usera, command, env=site.settings(store), check=True)
+    said = done.stdout + done.stderr
+    assert f"{entry} is gone from the shared store: downloaded after all" in said
+    assert "Damaged" not in said
+    assert len(site.index.wheel_requests("beta")) == 1
+    assert is_right(site, environment, "beta") == []
 
 
 @pytest.mark.parametrize(

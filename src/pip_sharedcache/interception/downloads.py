@@ -180,7 +180,7 @@ class Downloads:
             # pip opens it by its path, which may lead to something else by then.
             copied = session.copy(entry, Path(location))
             if copied is None:
-                session.spoil(entry, f"{entry.wheel} is not to be used")
+                _pass_over(session, entry, f"{entry.wheel} is not to be used")
                 return None
             logger.info("Using %s from the shared store", link.filename)
             session.origins.note(str(copied), origin)
@@ -209,10 +209,10 @@ class Downloads:
             text = self._distribution(entry.wheel, entry.manifest.filename).read_text("METADATA")
         except (OSError, zipfile.BadZipFile, exceptions.InstallationError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
-            session.spoil(entry, f"{entry.wheel} cannot be read: {why}")
+            _pass_over(session, entry, f"{entry.wheel} cannot be read: {why}")
             return False
         if entry.metadata_digest() != hashlib.sha256(text.encode("utf-8")).hexdigest():
-            session.spoil(entry, f"{entry.wheel} has other metadata than was published")
+            _pass_over(session, entry, f"{entry.wheel} has other metadata than was published")
             return False
         self._verified[str(entry.wheel)] = entry.manifest.digest
         return True
@@ -226,10 +226,10 @@ class Downloads:
         try:
             hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(str(wheel))
         except hashes_module.HashMismatch:
-            session.spoil(entry, f"{path} has other bytes than its digest says")
+            _pass_over(session, entry, f"{path} has other bytes than its digest says")
             return False
         except OSError as error:
-            session.spoil(entry, f"{path} cannot be read: {reason(error)}")
+            _pass_over(session, entry, f"{path} cannot be read: {reason(error)}")
             return False
         self._hashed.add(path)
         return True
@@ -342,3 +342,12 @@ def _local_path(link: str) -> str:
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         return ""
     return os.path.realpath(url2pathname(parts.path))
+
+
+def _pass_over(session: Session, entry: Entry, what: str) -> None:
+    """The wheel of ``entry`` is not used, for ``what``: it is damaged, unless all of it was deleted
+    since it was looked up, by garbage collection, say."""
+    if os.path.lexists(entry.path):
+        session.spoil(entry, what)
+    else:
+        session.lose(entry)

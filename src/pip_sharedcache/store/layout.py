@@ -162,7 +162,7 @@ class Store:
                     f"{path} is a store of {whose} already",
                     f"change group and trusted in {path / CONFIGURATION}, or make a new one",
                 )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_way(path.parent)
         for relative, mode in directories(shared=bool(group)):
             _make_directory(path / relative, mode, gid)
         trusted = [f"@{group}"] if group else []
@@ -339,6 +339,14 @@ def _refuse_if_foreign(path: Path, held: Directory) -> None:
 def _may_become_store(path: Path) -> bool:
     ours = {_TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, "lost+found"}
     return set(os.listdir(path)) <= ours
+
+
+def _make_way(directory: Path) -> None:
+    """Make ``directory`` and those above it that are missing: whoever may write there may put
+    another store in place of this one, whatever the umask says."""
+    if not directory.is_dir():
+        _make_way(directory.parent)
+        _make_directory(directory, 0o755, None)
 
 
 def _make_directory(directory: Path, mode: int, gid: int | None) -> None:

@@ -176,6 +176,16 @@ def pip_wheel(version: str) -> Path:
     return download_wheels([f"pip=={version}"], python_version=python_version)[0]
 
 
+def environment_with(path: Path, *requires: str, python: Path | None = None) -> Environment:
+    """An environment at path in which these packages lie, with all that they need, from the
+    package index; without us."""
+    environment = make_environment(path, python=python, ours=False)
+    version = python_version(environment.python)
+    wheels = download_wheels(requires, python_version=version, no_deps=False)
+    _install(environment, pip_wheel(NEWEST_PIP), wheels)
+    return environment
+
+
 def download_wheels(
     requirements: Sequence[str], *, python_version: str | None = None, no_deps: bool = True
 ) -> list[Path]:

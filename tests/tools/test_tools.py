@@ -17,12 +17,10 @@ from support import probes
 from support.accounts import run_as
 from support.environments import (
     NEWEST_PIP,
-    Environment,
-    download_wheels,
+    environment_with,
     make_environment,
     own_python,
     pip_wheel,
-    python_version,
 )
 from support.faults import visible_entries
 from support.index import IndexFactory, LocalIndex
@@ -158,23 +156,12 @@ def env(served: LocalIndex, shared_tmp: Path) -> dict[str, str | None]:
     }
 
 
-def _installed(tool: Tool, path: Path, base: Path) -> Environment:
-    """The tool, in an environment of its own made from ``base``, by a pip without the store."""
-    environment = make_environment(path, python=base, ours=False)
-    wheels = download_wheels(tool.requires, python_version=python_version(base), no_deps=False)
-    options = ["--no-index", "--no-cache-dir", "--find-links", wheels[0].parent]
-    plain = {"PIP_SHAREDCACHE_DIR": str(path / "none"), "PIP_INDEX_URL": None}
-    argv = environment.plain("install", *options, *tool.requires)
-    run_as(None, argv, env=plain, check=True)
-    return environment
-
-
 def _use(tool: Tool, work: Path, base: Path, env: Mapping[str, str | None]) -> None:
     """The tool's command in a new project, with a new home."""
     work.mkdir()
     for name, text in tool.files.items():
         (work / name).write_text(text)
-    environment = _installed(tool, work.parent / f"{work.name}-tool", base)
+    environment = environment_with(work.parent / f"{work.name}-tool", *tool.requires, python=base)
     places = {"work": str(work), "bin": str(environment.scripts), "base": str(base)}
     places["python"] = str(environment.python)
     if "{child}" in tool.command:
@@ -223,7 +210,7 @@ def test_virtualenv_makes_environments_that_use_the_store_where_it_is_on(
     base = own_python(tmp_path / "python")
     if on:
         _switch("enable", base)
-    tool = _installed(Tool(("virtualenv",), {}, ()), tmp_path / "tool", base)
+    tool = environment_with(tmp_path / "tool", "virtualenv", python=base)
     run_as(None, [tool.scripts / "virtualenv", tmp_path / "made"], env=env, check=True)
     argv = [tmp_path / "made" / "bin" / "pip", "install", "demo"]
     done = run_as(None, argv, env=env, check=True)

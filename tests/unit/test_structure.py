@@ -74,13 +74,8 @@ INSIDE = {
         *("commands", "__init__"),
     ),
     "hooking": (
-        "_pip_sharedcache",
-        "_sitecustomize",
-        "interpreters",
-        "hook",
-        "_launch",
-        "shells",
-        "__init__",
+        *("_pip_sharedcache", "_sitecustomize", "_launch"),
+        *("interpreters", "written", "hook", "shells", "conda", "__init__"),
     ),
     "interception": (
         *(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from pip_sharedcache import interception
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.hooking import (
     SHELLS,
+    Activation,
     Hook,
     Interpreter,
     function,
     interpreter_of,
     what_joins,
 )
+
+Switch = Union[Hook, Activation]
 
 
 def add(commands: Any) -> None:
@@ -30,10 +33,14 @@ def add(commands: Any) -> None:
         parser.add_argument(
             "--prefix", metavar="ENV", type=Path, help="the environment (default: this one)"
         )
-        parser.add_argument(
+        where = parser.add_mutually_exclusive_group()
+        where.add_argument(
             "--sitecustomize",
             action="store_true",
             help="all environments made from its interpreter",
+        )
+        where.add_argument(
+            "--conda", action="store_true", help="shells in which conda has activated it"
         )
         Output.add_options(parser)
         parser.set_defaults(run=run)
@@ -58,21 +65,28 @@ def _told() -> dict[str, Any]:
     told = interception.carried()
     if told is None:
         raise UsageError("pip-sharedcache lies in an archive: install it in a directory")
-    return told
+    return {**told, "runner": str(interception.RUNNER)}
 
 
-def _hook(chosen: argparse.Namespace) -> tuple[Interpreter, Hook]:
-    interpreter = interpreter_of(chosen.prefix)
-    return interpreter, Hook(interpreter, everywhere=chosen.sitecustomize)
+def _switches(chosen: argparse.Namespace, interpreter: Interpreter) -> list[Switch]:
+    """What is asked about, or all that there is for an environment."""
+    if chosen.sitecustomize:
+        return [Hook(interpreter, everywhere=True)]
+    activation = Activation(interpreter)
+    return [activation] if chosen.conda else [Hook(interpreter, everywhere=False), activation]
 
 
 def _enable(chosen: argparse.Namespace, output: Output) -> int:
-    interpreter, hook = _hook(chosen)
-    written = hook.switch_on(_told(), interception.RUNNER)
+    interpreter = interpreter_of(chosen.prefix)
+    switch = _switches(chosen, interpreter)[0]
+    written = switch.switch_on(_told())
     for path in written:
         output.say(f"Wrote {path}")
-    pip, ours, said = what_joins(interpreter)
     output.result({"prefix": str(interpreter.prefix), "written": list(map(str, written))})
+    if chosen.conda:
+        output.say("In use wherever that environment is activated from now on.")
+        return FINE
+    pip, ours, said = what_joins(interpreter)
     if pip and not ours:
         output.warn(f"pip {pip} of {interpreter.prefix} does not take notice of that ({said})")
         return FINDINGS
@@ -80,20 +94,23 @@ def _enable(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _disable(chosen: argparse.Namespace, output: Output) -> int:
-    interpreter, hook = _hook(chosen)
-    removed = hook.switch_off()
+    interpreter = interpreter_of(chosen.prefix)
+    switches = _switches(chosen, interpreter)
+    removed = [path for switch in switches for path in switch.switch_off()]
     for path in removed:
         output.say(f"{'Cleared' if path.exists() else 'Removed'} {path}")
     if not removed:
-        output.say(f"Nothing was enabled in {hook.directory}")
+        output.say(f"Nothing was enabled in {switches[0].directory}")
     output.result({"prefix": str(interpreter.prefix), "removed": list(map(str, removed))})
     return FINE
 
 
 def _status(chosen: argparse.Namespace, output: Output) -> int:
-    interpreter, hook = _hook(chosen)
-    everywhere = Hook(interpreter, everywhere=True)
-    files = [*([] if chosen.sitecustomize else hook.files()), *everywhere.files()]
+    interpreter = interpreter_of(chosen.prefix)
+    everywhere, activation = Hook(interpreter, everywhere=True), Activation(interpreter)
+    activated = [] if chosen.sitecustomize else activation.files()
+    own = [] if chosen.sitecustomize else Hook(interpreter, everywhere=False).files()
+    files = [*own, *everywhere.files()]
     pip, ours, said = what_joins(interpreter)
     if not pip:
         state = "has no pip"
@@ -102,9 +119,14 @@ def _status(chosen: argparse.Namespace, output: Output) -> int:
     elif files:
         state = f"pip {pip} installs by itself, although pip-sharedcache was enabled"
         state += f" ({said})" if said else ": it is gone, or cannot be read"
+    elif activated:
+        state = (
+            f"pip {pip} installs by itself, but for the command pip where conda has activated it"
+        )
     else:
         state = f"pip {pip} installs by itself: pip-sharedcache store enable changes that"
     output.find(f"{interpreter.prefix}: {state}")
+    files += activated
     for path in files:
         output.say(f"  {path}")
     output.result(
@@ -112,7 +134,8 @@ def _status(chosen: argparse.Namespace, output: Output) -> int:
             "prefix": str(interpreter.prefix),
             "pip": pip or None,
             "pip_sharedcache": ours or None,
+            "activation": bool(activated),
             "files": list(map(str, files)),
         }
     )
-    return FINE if ours else FINDINGS
+    return FINE if ours or activated else FINDINGS

@@ -12,11 +12,13 @@ import os
 import sys
 
 _RUNNER = os.path.join("interception", "__runner__.py")
+_WINDOWS = os.pathsep == ";"
 _SHELL = b"#!/bin/sh\n'''exec' "  # how pip begins a script whose interpreter has a long path
 
 
 def found(name):  # type: ignore[no-untyped-def]
     """The program that PATH leads to; None where there is none."""
+    name += ".exe" if _WINDOWS else ""
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(directory or os.curdir, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -26,6 +28,10 @@ def found(name):  # type: ignore[no-untyped-def]
 
 def interpreter_of(path):  # type: ignore[no-untyped-def]
     """The interpreter of pip's script ``path``, and its options; [] where it is none."""
+    if _WINDOWS:  # pip is a program of its own there, near the interpreter that it starts
+        scripts = os.path.dirname(path)
+        places = [os.path.join(scripts, "python.exe"), os.path.join(scripts, "..", "python.exe")]
+        return [place for place in places if os.path.isfile(place)][:1]
     try:
         with open(path, "rb") as file:
             text = file.read(4096)
@@ -53,8 +59,17 @@ def main():  # type: ignore[no-untyped-def]
     command = interpreter_of(path)  # type: ignore[no-untyped-call]
     if command and os.path.isfile(runner):
         os.environ["_PIP_SHAREDCACHE_RUNNER"] = base64.b64decode(told).decode()
-        os.execv(command[0], [*command, runner, *arguments])
-    os.execv(path, [path, *arguments])
+        become([*command, runner, *arguments])  # type: ignore[no-untyped-call]
+    become([path, *arguments])  # type: ignore[no-untyped-call]
+
+
+def become(command):  # type: ignore[no-untyped-def]
+    """Run ``command`` instead of this program."""
+    if _WINDOWS:  # execv returns to the shell at once there
+        import subprocess
+
+        sys.exit(subprocess.call(command))
+    os.execv(command[0], command)
 
 
 if __name__ == "__main__":

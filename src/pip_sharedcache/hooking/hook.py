@@ -6,13 +6,12 @@ touched.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.hooking import written
 from pip_sharedcache.hooking.interpreters import Interpreter
 
 _MODULE = "_pip_sharedcache"
@@ -20,7 +19,6 @@ _OURS = b"Written by `pip-sharedcache store enable"
 _TEMPLATE = Path(__file__).with_name(f"{_MODULE}.py")
 _SITECUSTOMIZE = Path(__file__).with_name("_sitecustomize.py")
 _UNTOLD = "TOLD = {}  # type: ignore[var-annotated]\n"
-_FILE = 0o644
 _PTH_NAME, _START_NAME = "pip_sharedcache.pth", "pip_sharedcache.start"
 
 #: What site executes when the interpreter starts (site's .pth files): one line, which must not fail
@@ -50,23 +48,19 @@ class Hook:
         self.directory = interpreter.standard if everywhere else interpreter.library
         self._module = self.directory / f"{_MODULE}.py"
 
-    def switch_on(self, told: Mapping[str, Any], runner: Path) -> list[Path]:
-        """Write the files, and return which. ``told`` and ``runner``: what the hook is to find, as
-        interception.carried has it. Raises UsageError, and nothing is written then."""
-        files = {self._module: self._text(told, runner)}
+    def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
+        """Write the files, and return which. ``told``: what the hook is to find, as
+        interception.carried has it, and ``runner``, the path of the runner. Raises UsageError, and
+        nothing is written then."""
+        files = {self._module: self._text(told)}
         if self._everywhere:
             path, text = self._customized()
             files[path] = text
         else:
             files[self.directory / _START_NAME] = _START.encode()
             files[self.directory / _PTH_NAME] = _PTH.encode()
-        for path, text in files.items():
-            _refuse_foreign(path, text)
-        for path, text in files.items():  # the module first: what imports it comes after
-            try:
-                linker.replace_file(path, text, _FILE)
-            except OSError as error:
-                raise UsageError(f"{path} cannot be written: {reason(error)}") from error
+        # The module first: what imports it comes after.
+        written.write(files, lambda path, text: _is_ours(path) or _BEGIN.encode() in text)
         return list(files)
 
     def switch_off(self) -> list[Path]:
@@ -76,7 +70,7 @@ class Hook:
             for path in self._written():
                 text = path.read_bytes()
                 if _BEGIN.encode() in text:
-                    linker.replace_file(path, _without_block(text), _FILE)
+                    written.replace(path, _without_block(text))
                 else:
                     path.unlink()
                     _remove_bytecode(self.directory / "__pycache__", path.stem)
@@ -101,11 +95,11 @@ class Hook:
         if _is_ours(self._module):
             yield self._module
 
-    def _text(self, told: Mapping[str, Any], runner: Path) -> bytes:
+    def _text(self, told: Mapping[str, Any]) -> bytes:
         """The module, told where the packages are: from the environment's own place where they are
         part of it, so that it may be moved."""
         roots = {name: self._as_seen(Path(root)) for name, root in told["roots"].items()}
-        hook = {**told, "roots": roots, "runner": self._as_seen(runner)}
+        hook = {**told, "roots": roots, "runner": self._as_seen(Path(told["runner"]))}
         template = _TEMPLATE.read_text(encoding="utf-8")
         assert template.count(_UNTOLD) == 1
         return template.replace(_UNTOLD, f"TOLD = {hook!r}\n").encode()
@@ -147,18 +141,3 @@ def _is_ours(path: Path) -> bool:
 def _without_block(text: bytes) -> bytes:
     before, begin, rest = text.partition(_BEGIN.encode())
     return before + rest.partition(_END.encode())[2] if begin else text
-
-
-def _refuse_foreign(path: Path, text: bytes) -> None:
-    """Raise UsageError where something else lies at ``path``: it is not ours to replace."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UsageError(f"{path} cannot be looked at: {reason(error)}") from error
-    whose = trust.user_name(status.st_uid)
-    if not stat.S_ISREG(status.st_mode) or not (_is_ours(path) or _BEGIN.encode() in text):
-        raise UsageError(f"{path} is {whose}'s, and not of pip-sharedcache", "move it away")
-    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
-        raise UsageError(f"{path} belongs to {whose}, who can do this")

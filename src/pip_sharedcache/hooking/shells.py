@@ -1,5 +1,5 @@
-"""The shell function `pip` for people's profiles: the pip that PATH leads to at that moment, run
-through the shared store."""
+"""The shell function `pip`: the pip that PATH leads to at that moment, run through the shared
+store; for people's profiles, and for what conda runs on activation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _LAUNCH = Path(__file__).with_name("_launch.py")
-_NAMES = ("pip", "pip3")
+NAMES = ("pip", "pip3")
 
 # Where pip-sharedcache is gone, a shell that is still running finds pip as before.
 _POSIX = (
@@ -23,28 +23,57 @@ _FISH = (
     "else; command {name} $argv; end; end"
 )
 _CSH = "alias {name} '{command} {name} \\!*'"
-
-#: What is printed for each shell: one line a command.
-_FORMS = {
-    **dict.fromkeys(("sh", "bash", "zsh"), _POSIX),
-    "fish": _FISH,
-    **dict.fromkeys(("csh", "tcsh"), _CSH),
-}
-SHELLS = tuple(_FORMS)
-
-
-def function(shell: str, told: Mapping[str, Any]) -> str:
-    """What ``shell`` is to evaluate; ``told`` as interception.carried has it. Evaluated again it
-    changes nothing."""
-    packed = base64.b64encode(json.dumps(told).encode()).decode()
-    quote = _csh_word if "csh" in shell else shlex.quote
-    words = [quote(word) for word in (sys.executable, "-I", "-S", str(_LAUNCH), packed)]
-    form, command = _FORMS[shell], " ".join(words)
-    lines = [form.format(name=name, python=words[0], command=command) for name in _NAMES]
-    return "".join(f"{line}\n" for line in lines)
+_POWERSHELL = (
+    "{{ if (Test-Path -LiteralPath {python}) {{ & {command} '{name}' @args }} else "
+    "{{ & (Get-Command -CommandType Application -TotalCount 1 '{name}') @args }} }}"
+)
+_CMD = "doskey {name}={command} {name} $*"
 
 
 def _csh_word(word: str) -> str:
     """``word`` for an alias of csh's, which is quoted as a whole and read again when it is run."""
     plain = all(character.isalnum() or character in "/._-+=@%,:" for character in word)
     return word if plain else '"' + word.replace("'", "'\\''").replace("!", "\\!") + '"'
+
+
+def _powershell_word(word: str) -> str:
+    return "'" + word.replace("'", "''") + "'"
+
+
+def _cmd_word(word: str) -> str:
+    """``word`` for a macro in a batch file; no file name there has a quotation mark in it."""
+    return '"' + word.replace("%", "%%").replace("$", "$$") + '"'
+
+
+#: For each kind of shell: what defines the function, one line; and how it quotes a word.
+_FORMS = {
+    "sh": (_POSIX, shlex.quote),
+    "fish": (_FISH, shlex.quote),
+    "csh": (_CSH, _csh_word),
+    "ps1": (_POWERSHELL, _powershell_word),
+    "bat": (_CMD, _cmd_word),
+}
+KINDS = tuple(_FORMS)
+#: The shells that `shell-init` is for, and of which kind each is.
+SHELLS = {**dict.fromkeys(("sh", "bash", "zsh"), "sh"), "fish": "fish", "csh": "csh", "tcsh": "csh"}
+
+
+def command(told: Mapping[str, Any]) -> list[str]:
+    """What runs a pip through the store: its name and its arguments come after that. ``told`` as
+    interception.carried has it."""
+    packed = base64.b64encode(json.dumps(told).encode()).decode()
+    return [sys.executable, "-I", "-S", str(_LAUNCH), packed]
+
+
+def definition(kind: str, name: str, told: Mapping[str, Any]) -> str:
+    """What a shell of that ``kind`` is to evaluate so that ``name`` runs through the store."""
+    form, quote = _FORMS[kind]
+    words = [quote(word) for word in command(told)]
+    return form.format(name=name, python=words[0], command=" ".join(words))
+
+
+def function(shell: str, told: Mapping[str, Any]) -> str:
+    """What ``shell`` is to evaluate, a line for each command. Evaluated again it changes
+    nothing."""
+    lines = [definition(SHELLS[shell], name, told) for name in NAMES]
+    return "".join(f"{line}\n" for line in lines)

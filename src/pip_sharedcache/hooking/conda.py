@@ -1,0 +1,113 @@
+"""What conda runs when an environment is activated and deactivated, in each kind of shell: `pip` is
+a function there meanwhile, in the shell itself; PATH stays as conda has it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.hooking import written
+from pip_sharedcache.hooking.interpreters import Interpreter
+from pip_sharedcache.hooking.shells import KINDS, NAMES, command, definition
+
+_TEMPLATES = Path(__file__).with_name("activation")
+_OURS = b"Written by `pip-sharedcache store enable"
+_WHENS = ("activate", "deactivate")
+_KINDS = (*KINDS, "xsh")
+_EACH = re.compile(r"^ *(?:#|@REM) each\n(.*?)^ *(?:#|@REM) end\n", re.MULTILINE | re.DOTALL)
+
+#: For xonsh, which takes over an alias and never gives it up.
+_GUARDED = (
+    'if [ -n "${{_PIP_SHAREDCACHE_IN-}}" ] && [ -x {python} ]; '
+    'then exec {command} {name} "$@"; else exec {name} "$@"; fi'
+)
+
+
+class Activation:
+    """The scripts of ours that conda runs for the environment of ``interpreter``."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._prefix = interpreter.prefix
+        self.directory = self._prefix / "etc" / "conda"
+
+    def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
+        """Write the scripts, and return which. ``told`` as interception.carried has it. Raises
+        UsageError, and nothing is written then."""
+        if not (self._prefix / "conda-meta").is_dir():
+            raise UsageError(f"{self._prefix} is no environment of conda's: it lacks conda-meta")
+        files = {
+            self._path(when, kind): self._text(when, kind, told).encode()
+            for when in _WHENS
+            for kind in _KINDS
+        }
+        written.write(files, lambda path, _: _is_ours(path))
+        return list(files)
+
+    def switch_off(self) -> list[Path]:
+        """Take away what ``switch_on`` has written, and return what that was. Raises UsageError."""
+        gone = self.files()
+        try:
+            for path in gone:
+                path.unlink()
+            made = (*(self.directory / f"{when}.d" for when in _WHENS), self.directory)
+            for directory in (*made, self.directory.parent):
+                if directory.is_dir() and not any(directory.iterdir()):
+                    directory.rmdir()
+        except OSError as error:
+            raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
+        return gone
+
+    def files(self) -> list[Path]:
+        """What of it is there. Raises UsageError where that cannot be found out."""
+        try:
+            return list(self._written())
+        except OSError as error:
+            raise UsageError(f"{error.filename} cannot be read: {reason(error)}") from error
+
+    def _written(self) -> Iterator[Path]:
+        for when in _WHENS:
+            for kind in _KINDS:
+                path = self._path(when, kind)
+                if _is_ours(path):
+                    yield path
+
+    def _path(self, when: str, kind: str) -> Path:
+        return self.directory / f"{when}.d" / f"pip-sharedcache.{kind}"
+
+    def _text(self, when: str, kind: str, told: Mapping[str, Any]) -> str:
+        """The script for that ``kind`` of shell. What stands between "each" and "end" in its
+        template is for one name of pip's."""
+        template = (_TEMPLATES / f"{when}.{kind}").read_text(encoding="utf-8")
+
+        def for_each_name(found: re.Match[str]) -> str:
+            return "".join(_named(found[1], kind, name, told) for name in NAMES)
+
+        # Known to the shell by this: several environments may be active, one on top of the other.
+        token = hashlib.sha256(str(self._prefix).encode("utf-8", "surrogateescape")).hexdigest()
+        text = _EACH.sub(for_each_name, template).replace("@TOKEN@", token[:16])
+        return text.replace("@COMMANDS@", repr({name: [*command(told), name] for name in NAMES}))
+
+
+def _named(text: str, kind: str, name: str, told: Mapping[str, Any]) -> str:
+    if kind in KINDS:
+        function = definition(kind, name, told)
+        text = text.replace("@FUNCTION@", shlex.quote(function) if kind == "sh" else function)
+    return text.replace("@NAME@", name).replace("@GUARDED@", _guarded(name, told))
+
+
+def _guarded(name: str, told: Mapping[str, Any]) -> str:
+    words = [shlex.quote(word) for word in command(told)]
+    program = _GUARDED.format(python=words[0], command=" ".join(words), name=name)
+    return shlex.quote(shlex.join(["sh", "-c", program, name]))
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return _OURS in path.read_bytes()
+    except FileNotFoundError:
+        return False

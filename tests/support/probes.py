@@ -115,6 +115,12 @@ def shells() -> str | None:
     return f"{', '.join(missing)} not installed" if missing else None
 
 
+def environment_modules() -> str | None:
+    """Environment Modules."""
+    there = Path("/usr/share/modules/init/bash").exists()
+    return None if there else "environment-modules not installed"
+
+
 def xfs() -> str | None:
     """xfs with reflinks can be mounted."""
     return _mounts("xfs", 320)

@@ -71,7 +71,7 @@ INSIDE = {
     ),
     "cli": (
         *("output", "stores", "listing", "collecting", "verifying", "doctoring", "switching"),
-        *("commands", "__init__"),
+        *("completing", "commands", "__init__"),
     ),
     "hooking": (
         *("_pip_sharedcache", "_sitecustomize", "_launch"),

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``arguments`` (default: those of the process) and return the exit status. pip's
     commands do not return: they end in SystemExit with pip's status."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
+    if "PIP_AUTO_COMPLETE" in os.environ and _completed():
+        return 1  # as pip
     place = None
     try:
         place = _place_of_store(rest)
@@ -64,6 +66,16 @@ def join_pip() -> None:
         print(f"ERROR: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     interception.join_pip()
+
+
+def _completed() -> bool:
+    """A shell asks what may stand where its cursor is: print what of ours may. Whether nothing of
+    pip's may stand there."""
+    from pip_sharedcache.cli.commands import complete
+    from pip_sharedcache.cli.completing import words_of_line
+
+    line = words_of_line(os.environ)
+    return line is not None and complete(line[0], _place_of_store(line[0]), line[1])
 
 
 def _place_of_store(arguments: Sequence[str]) -> int | None:

@@ -8,16 +8,24 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from pip_sharedcache import __version__
-from pip_sharedcache.cli import collecting, doctoring, listing, stores, switching, verifying
+from pip_sharedcache.cli import (
+    collecting,
+    completing,
+    doctoring,
+    listing,
+    stores,
+    switching,
+    verifying,
+)
 from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
-_MODULES = (stores, listing, collecting, verifying, doctoring, switching)
+_MODULES = (stores, listing, collecting, verifying, doctoring, switching, completing)
 
 _INTERRUPTED = 130  # as shells have it
 
@@ -47,14 +55,7 @@ def store_command(before: Sequence[str], arguments: Sequence[str]) -> int:
             )
     arguments = _options_last([*before, *arguments])
     _Parser.asked = arguments
-    parser = _Parser(
-        prog="pip-sharedcache store", description="Look after the shared store of wheels."
-    )
-    parser.add_argument("--version", action="version", version=f"pip-sharedcache {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _MODULES:
-        module.add(commands)
-    chosen = parser.parse_args(arguments)
+    chosen = _parser()[0].parse_args(arguments)
     output = Output.of(chosen)
     try:
         status: int = chosen.run(chosen, output)
@@ -71,6 +72,30 @@ def store_command(before: Sequence[str], arguments: Sequence[str]) -> int:
         return output.fail(StoreUnusable(f"The store cannot be used: {where}{reason(error)}"))
     except SharedCacheError as error:
         return output.fail(error)
+
+
+def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the whole line, and that of each command."""
+    parser = _Parser(
+        prog="pip-sharedcache store", description="Look after the shared store of wheels."
+    )
+    parser.add_argument("--version", action="version", version=f"pip-sharedcache {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in _MODULES:
+        module.add(commands)
+    return parser, commands.choices
+
+
+def complete(words: Sequence[str], place: int | None, current: str) -> bool:
+    """Print what of ours may stand behind ``words`` and begins with ``current``; ``place``: where
+    among them our command is. Whether nothing of pip's may stand there."""
+    if place is None:
+        found = completing.beside_pip(words, current)
+    else:
+        found = completing.of_store(words[place + 1 :], current, _parser()[1])
+    if found:
+        print("\n".join(found))
+    return place is not None
 
 
 def _options_last(arguments: list[str]) -> list[str]:

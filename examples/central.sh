@@ -1,0 +1,20 @@
+#!/bin/sh
+# Installs pip-sharedcache in one place that everybody on the machine can read, as root:
+#   sh examples/central.sh [DIR]
+#
+# Nothing of it is needed in anybody's environment. The module file next to this script has pip
+# install through the store while it is loaded: copy it to where your module files are.
+set -eu
+umask 022
+place=${1:-/opt/pip-sharedcache}
+
+"${PYTHON:-python3}" -m venv "$place"
+"$place/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade \
+    "$(dirname "$0")/.."
+for shell in bash zsh sh fish csh tcsh; do
+    "$place/bin/pip-sharedcache" store shell-init "$shell" >"$place/init.$shell"
+done
+
+echo "In another environment:  $place/bin/pip-sharedcache --python ENV/bin/python install ..."
+echo "In people's profiles:    . $place/init.bash (zsh, sh, fish, csh, tcsh)"
+echo "For an environment:      $place/bin/pip-sharedcache store enable --prefix ENV"

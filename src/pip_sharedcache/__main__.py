@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 # As pip's own __main__: a wrapt.py or packaging.py that lies in the current directory is somebody
 # else's code, and must not run in our place.
@@ -10,5 +11,11 @@ if sys.path[0] in ("", os.getcwd()):
 
 from pip_sharedcache.cli import main
 
-if __name__ == "__main__":
+
+def run() -> NoReturn:
+    """What an archive of Python's starts (zipapp --main pip_sharedcache.__main__:run)."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

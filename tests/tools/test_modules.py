@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,13 @@ def test_central_sets_up_what_the_module_file_needs(tmp_path: Path) -> None:
     for shell in SHELLS:
         assert "_launch.py" in (place / f"init.{shell}").read_text()
     assert (place / "init.bash").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.network
+@needs(probes.index)
+def test_archive_makes_one_file_of_it_all(tmp_path: Path) -> None:
+    file = tmp_path / "one.pyz"
+    argv = ["sh", str(REPOSITORY / "examples" / "archive.sh"), str(file)]
+    subprocess.run(argv, check=True, capture_output=True, timeout=600)
+    done = subprocess.run([sys.executable, file, "store", "path"], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")

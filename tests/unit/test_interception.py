@@ -419,7 +419,7 @@ def test_an_older_interpreter_is_given_what_pip_brings_or_plain_pip(
         assert roots["wrapt"] == told["roots"]["wrapt"]
 
 
-@pytest.mark.parametrize("kind", ["gone", "no origin", "in an archive", "no runner"])
+@pytest.mark.parametrize("kind", ["gone", "no origin", "nowhere", "no runner"])
 def test_what_cannot_be_carried_over_leaves_plain_pip(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,7 +428,7 @@ def test_what_cannot_be_carried_over_leaves_plain_pip(
     spec = {
         "gone": None,
         "no origin": SimpleNamespace(origin=None),
-        "in an archive": SimpleNamespace(origin="/x/pip.whl/wrapt/__init__.py"),
+        "nowhere": SimpleNamespace(origin="/x/pip.whl/wrapt/__init__.py"),
     }
     if kind == "no runner":
         monkeypatch.setattr(carrying, "RUNNER", Path("/nonexistent"))

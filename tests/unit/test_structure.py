@@ -17,7 +17,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 
 #: From the bottom to the top: a module imports from its own layer's package and from below.
 LAYERS = (
-    ("errors", "ways"),
+    ("errors", "ways", "scripts"),
     ("model",),
     ("config", "origins", "inputs"),
     ("trust", "wheel"),
@@ -31,7 +31,7 @@ LAYERS = (
     ("cli",),
     ("__main__", "interception/__runner__"),
 )
-BASE = ("config", "model", "errors", "origins", "ways")
+BASE = ("config", "model", "errors", "origins", "ways", "scripts")
 #: Inside a package, from the bottom to the top.
 INSIDE = {
     "bytecode": ("worker", "__init__"),

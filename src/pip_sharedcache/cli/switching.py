@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Union
 
-from pip_sharedcache import interception
+from pip_sharedcache import interception, scripts
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.hooking import (
@@ -63,7 +63,7 @@ def _shell_init(chosen: argparse.Namespace, output: Output) -> int:
 
 def _told() -> dict[str, Any]:
     told = interception.carried()
-    if told is None:
+    if told is None or scripts.in_archive():
         raise UsageError("pip-sharedcache lies in an archive: install it in a directory")
     return {**told, "runner": str(interception.RUNNER)}
 

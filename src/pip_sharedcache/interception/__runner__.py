@@ -40,6 +40,12 @@ def run():  # type: ignore[no-untyped-def]
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
     if not carry(told, where_pip_is(told)):  # type: ignore[no-untyped-call]
+        if list(sys.version_info[:2]) < told["requires"] and not os.path.exists(
+            told["pip"] or here
+        ):
+            # A pip in an archive does not look at that itself.
+            needed = ".".join(map(str, told["requires"]))
+            sys.exit("ERROR: This pip needs Python " + needed + " or later")
         if told["pip"]:
             sys.argv[0] = told["pip"]
             runpy.run_path(told["pip"], run_name="__main__")

@@ -1,20 +1,28 @@
-"""What another interpreter gets from this one, so that its pip installs through the store."""
+"""What another interpreter gets from this one, so that its pip installs through the store; and
+this one itself, where all of it lies in an archive (PEP 441)."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import pkgutil
 import re
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
+from pip_sharedcache import scripts
+
 #: Tells the runner in another interpreter what to run and where it lies. JSON.
 RUNNER_VARIABLE = "_PIP_SHAREDCACHE_RUNNER"
-RUNNER = Path(__file__).with_name("__runner__.py")
+RUNNER = scripts.as_file(Path(__file__).with_name("__runner__.py"), __package__)
 
 #: What is found there, and nothing else of what this interpreter has.
 _CARRIED = ("pip_sharedcache", "wrapt", "packaging", "platformdirs")
 _OLDEST = [3, 9]  # ours
+
+_KNOWN: dict[str, list[int]] = {}
 
 _PYTHON_REQUIRES = re.compile(r"^PYTHON_REQUIRES = \((\d+), (\d+)\)", re.MULTILINE)
 
@@ -22,28 +30,58 @@ _PYTHON_REQUIRES = re.compile(r"^PYTHON_REQUIRES = \((\d+), (\d+)\)", re.MULTILI
 def carried(pip: str = "") -> dict[str, Any] | None:
     """What the runner is told: the roots of packages, the oldest Python that each says it runs on
     (``since``), and the oldest that is needed in any case (``requires``). ``pip``: the path of
-    pip's own runner, where this pip is carried over, too. None where a package has no directory.
+    pip's own runner, where this pip is carried over, too. None where a package has no root.
     """
-    roots: dict[str, str] = {}
-    for name in ("pip", *_CARRIED) if pip else _CARRIED:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
-            return None  # inside an archive: another interpreter gets plain pip
-        roots[name] = os.path.dirname(os.path.dirname(spec.origin))
-    if not RUNNER.is_file():
+    roots = _roots(("pip", *_CARRIED) if pip else _CARRIED)
+    if roots is None or not RUNNER.is_file():
         return None
-    since = {name: _since(name) for name in _CARRIED[1:]}
+    since = {name: _KNOWN.get(name) or _since(name) for name in _CARRIED[1:]}
     return {"pip": pip, "roots": roots, "requires": _requires(pip), "since": since}
+
+
+def _roots(names: tuple[str, ...]) -> dict[str, str] | None:
+    roots: dict[str, str] = {}
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            return None
+        roots[name] = os.path.dirname(os.path.dirname(spec.origin))
+        if not os.path.isfile(spec.origin) and not os.path.isfile(roots[name]):
+            return None  # neither a file nor in an archive
+    return roots
+
+
+def leave_archive() -> None:
+    """Where this process runs an archive, have only those packages found there: whatever pip sees
+    on sys.path counts as installed in the environment."""
+    if not scripts.in_archive():
+        return
+    finder = runpy.run_path(str(RUNNER), run_name="runner")["CarriedFinder"]
+    roots = _roots(("pip", *_CARRIED))
+    if roots is None:
+        return
+    # What is known of them is found there, too.
+    _KNOWN.update({name: _since(name) for name in _CARRIED[1:]})
+    sys.meta_path.insert(0, finder(roots))
+    archives = set(roots.values())
+    sys.path[:] = [path for path in sys.path if path not in archives or os.path.isdir(path)]
 
 
 def _requires(runner: str) -> list[int]:
     """The oldest Python that pip's own runner lets pip run on; ours at least."""
-    try:
-        text = Path(runner).read_text(encoding="utf-8") if runner else ""
-        found = _PYTHON_REQUIRES.search(text)
-    except (OSError, UnicodeDecodeError):
-        found = None
+    found = _PYTHON_REQUIRES.search(_text_of(runner)) if runner else None
     return max(_OLDEST, [int(found[1]), int(found[2])] if found else [])
+
+
+def _text_of(runner: str) -> str:
+    """pip's own runner; "" where it cannot be read. Of a pip in an archive ``runner`` is the
+    directory."""
+    try:
+        if not scripts.in_archive():
+            return Path(runner).read_text(encoding="utf-8")
+        return (pkgutil.get_data("pip", "__pip-runner__.py") or b"").decode()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _since(name: str) -> list[int]:

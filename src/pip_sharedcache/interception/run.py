@@ -21,7 +21,7 @@ from typing import Any
 
 from pip_sharedcache import config
 from pip_sharedcache.errors import PipMissing, SeamMissing, SettingError
-from pip_sharedcache.interception.carrying import RUNNER, RUNNER_VARIABLE, carried
+from pip_sharedcache.interception.carrying import RUNNER, RUNNER_VARIABLE, carried, leave_archive
 from pip_sharedcache.interception.configuration import configuration_files
 from pip_sharedcache.interception.hooks import when_imported
 
@@ -42,6 +42,7 @@ def run_pip(arguments: Sequence[str]) -> None:
     """
     if importlib.util.find_spec("pip") is None:
         raise PipMissing(f"{sys.executable} has no pip", "python -m ensurepip installs it")
+    leave_archive()
     consulted: list[ModuleType] = []
     settings = functools.cache(functools.partial(_settings, "--isolated" in arguments))
 

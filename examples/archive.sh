@@ -1,0 +1,14 @@
+#!/bin/sh
+# Makes one file of pip-sharedcache, with pip and all that it needs, that any Python runs:
+#   sh examples/archive.sh [FILE]
+#
+#   python3 FILE --python ENV/bin/python install rich
+set -eu
+file=${1:-pip-sharedcache.pyz}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --target "$work" \
+    "$(dirname "$0")/.."
+"${PYTHON:-python3}" -m zipapp "$work" --main pip_sharedcache.__main__:run \
+    --python "/usr/bin/env python3" --output "$file"

@@ -99,29 +99,27 @@ class Session:
     def copy_doubtful(
         self, digests: Iterable[Digest], filename: str, directory: Path
     ) -> Path | None:
-        """Copy the wheel out of an entry that is damaged, or whose publisher is not trusted; None
-        where there is none.
-
-        The bytes are believed only after they were hashed in our own copy, so this saves the
-        download and trusts nobody.
+        """Copy the wheel out of an entry that is damaged, or whose publisher is not trusted, if it
+        has its digest then: that saves the download, and trusts nobody. None where there is none.
         """
         if self.store is None:
             return None
         for digest in digests:
-            entry = stores.find(self.store, digest, filename, self.repairs.spoiled).doubtful
-            if entry is not None and (copied := self.copy(entry, directory)) is not None:
+            found = stores.find(self.store, digest, filename, self.repairs.spoiled)
+            told = bool(found.damages)
+            if found.doubtful and (copied := self.copy(found.doubtful, directory, told=told)):
                 return copied
         return None
 
-    def copy(self, entry: Entry, directory: Path) -> Path | None:
+    def copy(self, entry: Entry, directory: Path, *, told: bool = False) -> Path | None:
         """Copy the wheel of ``entry`` into ``directory``, and hash that copy: None where it is not
-        what it should be, which is said."""
+        what it should be, which is said, if it was not ``told``."""
         target = directory / entry.manifest.filename
         try:
             if stores.copy_wheel(entry, target):
                 self._count_download(entry.manifest.digest, entry.manifest.size)
                 return target
-            if entry.manifest.files:  # of a damaged one it is said already
+            if not told:
                 self.say_once(
                     f"{entry.wheel} is not the wheel it says it is "
                     f"(published by {trust.user_name(entry.publisher)}): downloaded instead"

@@ -113,7 +113,7 @@ class Manifest:
         try:
             data: Any = json.loads(text)
             if data["format"] != FORMAT:
-                raise ValueError(f"format {data['format']!r}, not {FORMAT}")
+                raise ValueError(f"format {data['format']!r:.40}, not {FORMAT}")
             digest = as_digest(data["sha256"])
             filename, size = data["filename"], data["size"]
             if not isinstance(data["files"], list):
@@ -124,7 +124,8 @@ class Manifest:
             )
             failed = tuple(str(path) for path in data.get("failed", ()))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"not an entry.json: {type(error).__name__} {error}") from error
+            why = f"{type(error).__name__} {error!s:.100}"
+            raise ValueError(f"not an entry.json: {why}") from error
         # Bytecode may be for an interpreter of no name.
         named = filename == "" or (
             isinstance(filename, str) and not path_problem(filename) and "/" not in filename
@@ -135,7 +136,7 @@ class Manifest:
             plain = isinstance(file.path, str) and not path_problem(file.path)
             counted = _is_count(file.size) and _is_count(file.mtime)
             if not plain or not counted or not _is_hash(file.sha256):
-                raise ValueError(f"not an entry.json: the row of {file.path!r} is malformed")
+                raise ValueError(f"not an entry.json: the row of {file.path!r:.300} is malformed")
         return cls(filename, digest, size, files, failed)
 
 

@@ -130,8 +130,10 @@ class Crew:
     def _add(self, work: Callable[[int], Any], answer: Callable[[Any], Any]) -> None:
         parent = os.getpid()
         ends: list[int] = []
-        # Held back until the copy knows what to do about it: by itself it ends a process.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {_ABANDON})
+        # Held back until the copy knows what to do about them, and its starter of the copy: Python
+        # forgets a KeyboardInterrupt that is raised while it forks.
+        held_back = {_ABANDON, signal.SIGINT}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
         try:
             ends += os.pipe()
             ends += os.pipe()
@@ -143,10 +145,10 @@ class Crew:
             raise
         orders, orders_end, replies, replies_end = ends
         if process:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(orders)
             os.close(replies_end)
             self._members.append(_Member(process, orders_end, replies))
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return
         status = 1
         try:
@@ -155,7 +157,7 @@ class Crew:
             # Ctrl-C reaches the whole terminal: the process that started us decides what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(_ABANDON, _Piece.abandon)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {_ABANDON})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
             gc.freeze()  # else the collector would touch, and so copy, every page of it
             for end in (orders_end, replies, *(fd for m in self._members for fd in m.ends())):
                 os.close(end)

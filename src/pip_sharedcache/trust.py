@@ -60,7 +60,7 @@ def group_id(name: str) -> int | None:
     try:
         return grp.getgrnam(name).gr_gid
     except (AttributeError, KeyError, ValueError):  # ValueError: a NUL, or not encodable
-        return int(name) if name.isascii() and name.isdigit() else None
+        return _number(name)
 
 
 def account_id(name: str) -> int | None:
@@ -68,7 +68,12 @@ def account_id(name: str) -> int | None:
     try:
         return pwd.getpwnam(name).pw_uid
     except (AttributeError, KeyError, ValueError):  # ValueError: a NUL, or not encodable
-        return int(name) if name.isascii() and name.isdigit() else None
+        return _number(name)
+
+
+def _number(name: str) -> int | None:
+    """An id that is given as a number of 32 bits."""
+    return int(name) if name.isascii() and name.isdigit() and len(name) <= 10 else None
 
 
 def is_unknown(name: str) -> bool:

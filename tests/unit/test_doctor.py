@@ -129,7 +129,7 @@ def test_what_is_not_mended_is_said_with_the_reason(
 def test_mending_that_the_system_refuses_is_said(
     store: Store, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     store.path.chmod(0o700)

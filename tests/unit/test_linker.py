@@ -33,7 +33,6 @@ from pip_sharedcache.linker import (
     checking,
     create_file,
     descriptors,
-    drop_access_lists,
     durability,
     finish_file,
     make_directory,
@@ -317,14 +316,57 @@ def test_a_made_directory_has_no_access_list_of_its_parent(tmp_path: Path) -> No
 
 
 @needs(acl)
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_is_put_in_the_place_of_a_new_directory_keeps_its_access_lists(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may rename in the directory above puts a link there."""
+    secret = tmp_path / "secret"
+    secret.mkdir() if kind == "directory" else secret.touch()
+    subprocess.run(["setfacl", "-m", "u:54321:---", str(secret)], check=True)
+    before = os.listxattr(secret)
+    mkdir = os.mkdir
+
+    def mkdir_and_exchange(path: Path, mode: int) -> None:
+        mkdir(path, mode)
+        os.rename(path, tmp_path / "moved")
+        os.symlink(secret, path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir_and_exchange)
+    with pytest.raises(OSError):
+        make_directory(tmp_path / "new", 0o700)
+    assert os.listxattr(secret) == before != []
+
+
+@needs(root)
+def test_somebody_elses_directory_in_the_place_of_a_new_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    os.chown(theirs, 54321, 54321)
+    mkdir = os.mkdir
+
+    def mkdir_and_exchange(path: Path, mode: int) -> None:
+        mkdir(path, mode)
+        os.rename(path, tmp_path / "moved")
+        os.rename(theirs, path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir_and_exchange)
+    with pytest.raises(FileExistsError):
+        make_directory(tmp_path / "new", 0o700)
+    assert oct(_mode(tmp_path / "new")) == oct(0o755)
+
+
+@needs(acl)
 def test_access_lists_can_be_dropped(tmp_path: Path) -> None:
     directory = tmp_path / "d"
     directory.mkdir()
-    drop_access_lists(directory)
+    set_directory(directory, 0o755, drop_access_lists=True)
     for option in ((), ("-d",)):
         subprocess.run(["setfacl", *option, "-m", "u:54321:rwx", str(directory)], check=True)
     assert [name for name in os.listxattr(directory) if "acl" in name]
-    drop_access_lists(directory)
+    set_directory(directory, 0o755, drop_access_lists=True)
     assert not [name for name in os.listxattr(directory) if "acl" in name]
 
 

@@ -371,6 +371,8 @@ _JUNK = [
     b"null\n[1, 2]\n[[], {}]\n{}\n[1]\n",
     b'{"library": 1, "way": [], "host": ""}\n{"library": "/x", "way": 3, "host": ""}\n',
     json.dumps({"library": "/x\0", "way": [["1", "x"]], "host": ""}).encode(),
+    b'{"library": "/x", "way": [[Infinity, 1]], "host": ""}\n["x", "LINK"]\n',
+    b'{"library": "/x", "way": [[true, 1]], "host": ""}\n["x", "LINK"]\n',
     json.dumps([NAMES[0], "/\ud800"]).encode(),
     json.dumps([NAMES[0], "/x\0y"]).encode(),
     json.dumps([NAMES[0], "module.py"]).encode(),
@@ -388,6 +390,21 @@ def test_a_note_that_is_junk_notes_nothing(
     (note,) = _own(store).glob("links-*")
     note.write_bytes(content.replace(b"LINK", str(link).encode()))
     assert _linked(store) == set()
+
+
+def test_a_note_that_leads_to_an_entry_with_odd_names_is_read(
+    store: Store, entry: Entry, tmp_path: Path
+) -> None:
+    """Whoever may publish may list a file that is called like a directory of data."""
+    manifest = entry.path / "entry.json"
+    text = manifest.read_text().replace('"demo/__init__.py"', '"demo-1.0.data"')
+    assert text != manifest.read_text()
+    manifest.chmod(0o644)
+    manifest.write_text(text)
+    library = _environment(tmp_path, entry)
+    _register(store, entry, library)
+    (library / MODULES[0]).unlink()
+    assert _linked(store) == {entry.path.name}
 
 
 @pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "huge", "socket"])

@@ -852,12 +852,12 @@ def test_ctrl_c_ends_the_copies_before_it_goes_on(gate: Callable[[], Gate]) -> N
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGUSR2, interrupt)
+    before = signal.signal(signal.SIGINT, interrupt)
     helper = subprocess.Popen(
         [
             sys.executable,
             "-c",
-            "import os, sys; [os.read(0, 1) for _ in range(4)]; os.kill(int(sys.argv[1]), 12)",
+            "import os, sys; [os.read(0, 1) for _ in range(4)]; os.kill(int(sys.argv[1]), 2)",
             str(os.getpid()),
         ],
         stdin=begun.ends[0],
@@ -868,4 +868,4 @@ def test_ctrl_c_ends_the_copies_before_it_goes_on(gate: Callable[[], Gate]) -> N
         assert undone.opens_within(0), "nobody is at work any more"
     finally:
         helper.wait()
-        signal.signal(signal.SIGUSR2, before)
+        signal.signal(signal.SIGINT, before)

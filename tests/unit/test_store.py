@@ -15,12 +15,13 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pip_sharedcache import linker, processes
+from pip_sharedcache import linker, processes, trust
 from pip_sharedcache.errors import (
     DamagedEntry,
     NotPublished,
@@ -381,6 +382,7 @@ JSON_DAMAGED = {
     "trusted is null": '{"format": 1, "trusted": null}',
     "trusted is a text": '{"format": 1, "trusted": "1000"}',
     "nested without end": "[" * 100_000,
+    "trusted without end": json.dumps({"format": 1, "trusted": ["somebody"] * 300_000}),
 }
 
 
@@ -393,7 +395,24 @@ def test_a_damaged_configuration_makes_the_store_unusable(store: Store, text: st
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, "1", None], ids=str)
 def test_another_format_makes_the_store_unusable(store: Store, version: object) -> None:
     (store.path / "store.json").write_text(json.dumps({"format": version}))
-    assert f"format {version}" in _unusable(store.path)
+    assert f"format {version!r}" in _unusable(store.path)
+
+
+def test_a_format_that_is_a_text_stays_on_one_line(store: Store) -> None:
+    """Escape sequences would reach the terminal of everybody who is told."""
+    (store.path / "store.json").write_text(json.dumps({"format": "\x1b[2J" + "x" * 9999}))
+    said = _unusable(store.path)
+    assert "\x1b" not in said
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, f"@{'9' * 5000}", str(1 << 40)], ids=range(3))
+def test_a_number_without_end_names_nobody(store: Store, name: str) -> None:
+    """Python makes no number of so many digits."""
+    (store.path / "store.json").write_text(json.dumps({"format": 1, "trusted": [name]}))
+    assert trust.is_unknown(name)
+    opened = Store.open(store.path)
+    assert (len(opened.trust.uids), len(opened.trust.gids)) == (2 - (os.geteuid() == 0), 0)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "directory"])
@@ -621,6 +640,14 @@ def test_times_are_such_that_file_systems_with_coarse_ones_keep_them(
     (time,) = {path.stat().st_mtime_ns for path in entry.path.rglob("*") if path.is_file()}
     assert time % (2 * 10**9) == 0
     assert now - 28 * 24 * 3600 < time // 10**9 < now
+
+
+def test_a_clock_that_was_never_set_gives_times_that_can_be_kept(
+    store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 3600.5)
+    entry = _publish(store, wheel)
+    assert find(store, _digest(wheel), wheel.name).entry == entry
 
 
 def test_wheels_that_are_published_at_once_have_different_times(
@@ -1805,7 +1832,28 @@ def test_an_entry_that_others_may_write_is_checked_in_a_copy(store: Store, wheel
     entry.path.chmod(0o775)
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.doubtful == entry
+    assert found.doubtful == _alone(entry)
+
+
+def _alone(entry: Entry) -> Entry:
+    """The entry, of which nothing was read but its wheel."""
+    return replace(entry, manifest=replace(entry.manifest, files=()))
+
+
+@needs(root)
+def test_nothing_that_a_stranger_wrote_is_read_but_the_wheel(store: Store, wheel: Path) -> None:
+    """Millions of brackets are parsed for a minute, and fill the memory."""
+    store.path.chmod(0o1777)
+    with as_user(ALICE):
+        theirs = _publish(Store.open(store.path), wheel)
+    manifest = theirs.path / "entry.json"
+    manifest.unlink()
+    os.mkfifo(manifest)
+    with as_user(BOB):
+        found = find(Store.open(store.path), _digest(wheel), wheel.name)
+    assert (found.entry, found.doubtful) == (None, _alone(theirs))
+    assert len(found.objections) == 1
+    assert found.damages == ()
 
 
 def test_a_manifest_without_end_is_not_read(store: Store, wheel: Path) -> None:
@@ -1847,7 +1895,7 @@ def test_an_entry_of_a_stranger_is_told_and_can_be_copied(store: Store, wheel: P
     with as_user(BOB):
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
         assert found.entry is None
-        assert found.doubtful == theirs
+        assert found.doubtful == _alone(theirs)
         assert len(found.objections) == 1
         assert f"uid {ALICE}" in found.objections[0]
         own = _publish(Store.open(store.path), wheel)

@@ -198,8 +198,7 @@ def _mend(made: Made, group: Sequence[_Difference]) -> None:
         try:
             linker.make_directory(found.path, found.wanted, made.gid)
         except FileExistsError:
-            linker.set_directory(found.path, found.wanted, made.gid)
-            linker.drop_access_lists(found.path)
+            linker.set_directory(found.path, found.wanted, made.gid, drop_access_lists=True)
 
 
 def _check_above(top: Path, owner: int, path: Path) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pip_sharedcache import trust
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -25,7 +27,7 @@ BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
-BINARY = getattr(os, "OBINARY", 0)
+BINARY = getattr(os, "O_BINARY", 0)
 # A FIFO put in place of a file would otherwise hang its reader at open.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
@@ -273,23 +275,39 @@ def make_directory(
         os.mkdir(path, mode & 0o1777)
     finally:
         os.umask(mask)
-    if not keep_access_lists:
-        drop_access_lists(path)
-    set_directory(path, mode, group)
+    descriptor = os.open(path, DIRECTORY)
+    try:
+        if os.fstat(descriptor).st_uid not in (os.geteuid(), *trust.NOBODY):
+            raise FileExistsError(errno.EEXIST, "Somebody else's lies there by now", str(path))
+        _set(descriptor, mode, group, drop=not keep_access_lists)
+    finally:
+        os.close(descriptor)
 
 
-def set_directory(path: Path, mode: int, group: int | None = None) -> None:
-    """Give our own directory ``path`` exactly ``mode``, and ``group``. Raises OSError."""
+def set_directory(
+    path: Path, mode: int, group: int | None = None, *, drop_access_lists: bool = False
+) -> None:
+    """Give our own directory ``path`` exactly ``mode``, and ``group``; ``drop_access_lists``: and
+    no POSIX ACLs. Raises OSError, ENOTDIR or ELOOP for a symlink."""
     if not hasattr(os, "fchmod"):
         return
     descriptor = os.open(path, DIRECTORY)
     try:
-        if group is not None and os.fstat(descriptor).st_gid != group:
-            os.fchown(descriptor, -1, group)
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
-            os.fchmod(descriptor, mode)
+        _set(descriptor, mode, group, drop=drop_access_lists)
     finally:
         os.close(descriptor)
+
+
+def _set(descriptor: int, mode: int, group: int | None, *, drop: bool) -> None:
+    # By what is open: whoever may rename above it leads a path to a file of others meanwhile.
+    if drop and hasattr(os, "removexattr"):
+        for name in ("system.posix_acl_access", "system.posix_acl_default"):
+            with contextlib.suppress(OSError):  # ENODATA: it had none; EOPNOTSUPP: no ACLs here
+                os.removexattr(descriptor, name)
+    if group is not None and os.fstat(descriptor).st_gid != group:
+        os.fchown(descriptor, -1, group)
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+        os.fchmod(descriptor, mode)
 
 
 def share_directory(path: str, grant: int) -> None:
@@ -319,17 +337,6 @@ def share_file(path: str, grant: int, since: int) -> None:
             os.fchmod(descriptor, wanted)
     finally:
         os.close(descriptor)
-
-
-def drop_access_lists(path: Path) -> None:
-    """Remove the POSIX ACLs that our own new directory ``path`` inherited from its parent."""
-    if not hasattr(os, "removexattr"):
-        return
-    for name in ("system.posix_acl_access", "system.posix_acl_default"):
-        try:
-            os.removexattr(path, name)
-        except OSError:  # ENODATA: it had none; EOPNOTSUPP: no ACLs here
-            continue
 
 
 def clone(source: int, target: int) -> None:

@@ -27,6 +27,7 @@ USE = "use"
 DEAD = ".dead-"
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 
+_MOST_NAMES = 1000  # in store.json: each is looked up wherever the store is opened
 _TAG_NAME = "CACHEDIR.TAG"
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# https://bford.info/cachedir/\n"
 
@@ -120,14 +121,14 @@ class Store:
             data: Any = json.loads(text)
             version, group = data["format"], data.get("group") or ""
             names = data.get("trusted", [])
-            if not isinstance(names, list):
-                raise TypeError("trusted is no list")
+            if not isinstance(names, list) or len(names) > _MOST_NAMES:
+                raise TypeError(f"trusted is no list of up to {_MOST_NAMES} names")
             trusted = tuple(str(name) for name in names)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreUnusable(f"{path / CONFIGURATION} is damaged: {error}") from error
         if version != FORMAT:
             raise StoreUnusable(
-                f"{path} is a store of format {version}, this is for format {FORMAT}",
+                f"{path} is a store of format {version!r:.40}, this is for format {FORMAT}",
                 "a newer pip-sharedcache reads it",
             )
         return cls(path, owner, str(group), trusted, builds=data.get("builds") is True)
@@ -353,9 +354,7 @@ def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
     try:
         linker.make_directory(directory, mode, gid)
     except FileExistsError:
-        # First that, since it refuses a symlink, which dropping access lists would follow.
-        linker.set_directory(directory, mode, gid)
-        linker.drop_access_lists(directory)
+        linker.set_directory(directory, mode, gid, drop_access_lists=True)
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -141,7 +141,7 @@ def _paths(store: Store, entry: str) -> list[str]:
     for file in manifest.files:
         parts = file.path.split("/")
         if parts[0].endswith(".data"):
-            parts = parts[2:] if parts[1] in ("purelib", "platlib") else []
+            parts = parts[2:] if parts[1:2] in (["purelib"], ["platlib"]) else []
         if parts and (not parts[0].endswith(".dist-info") or parts[1:] == ["RECORD"]):
             paths.append(os.path.join(*parts))
     return paths
@@ -203,8 +203,9 @@ def _read(user: int, held: Directory, file: str) -> Iterator[Link]:
 
 def _environment(row: dict[str, Any]) -> tuple[str, tuple[Place, ...], str]:
     """What of a Link is said for all that follow. Raises ValueError, TypeError, KeyError."""
-    way = tuple(Place(int(inode), int(born)) for inode, born in row["way"])
-    if not _is_path(row["library"]) or not isinstance(row["host"], str):
+    way = tuple(Place(inode, born) for inode, born in row["way"])
+    numbers = all(type(number) is int for place in way for number in (place.inode, place.born))
+    if not numbers or not _is_path(row["library"]) or not isinstance(row["host"], str):
         raise ValueError("not where an environment is")
     return row["library"], way, row["host"]
 

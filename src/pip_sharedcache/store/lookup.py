@@ -91,7 +91,18 @@ def _search(
                     status = held.status()
                     if (status.st_dev, status.st_ino) in without:
                         continue
-                    objection = objection_to(store, status, chain, shard)
+                    if objection := objection_to(store, status, chain, shard):
+                        # Nothing is read that they have written but the wheel, which is checked:
+                        # sixty megabytes of brackets would take everybody's time and memory.
+                        alone = _wheel_alone(held, status, digest, filename)
+                        if alone is not None and area == WHEELS:
+                            who = trust.user_name(status.st_uid)
+                            objections.append(
+                                f"wheels of {who} in {store.path} are checked in a copy, "
+                                f"since {who} {objection}"
+                            )
+                            doubtful = doubtful or alone
+                        continue
                     try:
                         entry = read_entry(held, status, digest, area)
                     except (DamagedEntry, OSError):
@@ -108,18 +119,9 @@ def _search(
                 continue
             if entry.manifest.filename != filename:
                 continue
-            if not objection:
-                for other in (
-                    *objections,
-                    *damages,
-                ):  # a warning on every installation would be noise
-                    logger.debug("Passed over in the shared store: %s", other)
-                return Found(entry)
-            who = trust.user_name(entry.publisher)
-            objections.append(
-                f"wheels of {who} in {store.path} are checked in a copy, since {who} {objection}"
-            )
-            doubtful = doubtful or entry
+            for other in (*objections, *damages):  # a warning on every installation would be noise
+                logger.debug("Passed over in the shared store: %s", other)
+            return Found(entry)
     return Found(None, doubtful, tuple(objections), tuple(damages))
 
 

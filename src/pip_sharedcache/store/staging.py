@@ -33,6 +33,7 @@ Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
 DIRECTORY = 0o555
 _PIECE = 1000  # files
 _WEEKS = 1 << 21  # seconds, about three and a half
+_EARLIEST = 315_619_200  # 1980-01-02: seconds that FAT can keep
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -249,7 +250,8 @@ def _own_time() -> int:
     are published at once might have a source of one size: bytecode of the one, left over from
     `python -O`, which no RECORD lists, would run in place of the other after an upgrade.
     """
-    return (int(time.time()) - secrets.randbelow(_WEEKS)) // 2 * 2
+    now = max(int(time.time()), _EARLIEST + _WEEKS)  # a machine without a clock begins in 1970
+    return (now - secrets.randbelow(_WEEKS)) // 2 * 2
 
 
 def _raise(error: OSError) -> None:

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,7 +63,8 @@ class Settings:
     whom the store's owner named, only those are believed who are in each of these. ``verify``:
     whether everything is hashed before it is placed, as any layer may ask. ``build_salt`` keeps
     apart what is built with different tools. ``notes`` are sentences on settings that nobody knows.
-    ``chosen``: what was set, by name, as it was found.
+    ``chosen``: what was set, by name, as it was found. ``searched``: where ``dir`` was looked for
+    in vain.
     """
 
     dir: Path | None
@@ -80,6 +81,7 @@ class Settings:
     dir_administered: bool = False
     share_administered: bool = False
     chosen: tuple[tuple[str, Setting], ...] = ()
+    searched: tuple[Path, ...] = ()
 
 
 def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
@@ -91,6 +93,7 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     """
     found: dict[str, Setting] = {}
     notes: list[str] = []
+    files = tuple(files)
     layers = [_from_file(path) for path in files]
     if not isolated:
         layers.append(_from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {}"))
@@ -109,7 +112,8 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     )
     verify = {_verifies(layer["verify"]) for layer in layers if "verify" in layer}
     grouped = _group_environment(layer for layer in layers if "group-environment" in layer)
-    return _build(found, trusted, True in verify, grouped, tuple(notes))
+    settings = _build(found, trusted, True in verify, grouped, tuple(notes))
+    return settings if "dir" in found else replace(settings, searched=files)
 
 
 def option_variable(name: str) -> str:
@@ -260,6 +264,13 @@ def _wrong(name: str, setting: Setting, wanted: str) -> SettingError:
     )
 
 
+def site_store() -> Path:
+    """Where a store is used if one is there, with nothing set."""
+    import platformdirs
+
+    return Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
+
+
 def _default_directory() -> tuple[Path | None, str, bool]:
     """The site's store if an administrator made one, else the user's own, if there is a home; where
     that comes from; and whether it is the user's own."""
@@ -270,7 +281,7 @@ def _default_directory() -> tuple[Path | None, str, bool]:
     except RuntimeError:
         own = Path()
     private = own if own.is_absolute() else None
-    site = Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
+    site = site_store()
     try:
         if (site / "store.json").is_file():
             return site, "default: the site's store", False

@@ -115,6 +115,11 @@ def shells() -> str | None:
     return f"{', '.join(missing)} not installed" if missing else None
 
 
+def sudo() -> str | None:
+    """sudo."""
+    return None if shutil.which("sudo") else "sudo not installed"
+
+
 def environment_modules() -> str | None:
     """Environment Modules."""
     there = Path("/usr/share/modules/init/bash").exists()

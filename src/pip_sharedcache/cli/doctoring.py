@@ -20,7 +20,17 @@ from pip_sharedcache.hooking import Hook, interpreter_of
 _ROUNDS = 4  # what was mended may uncover something else; so often at the most
 
 #: What is said without -v; the rest is for who wants to know more.
-_SHORT = ("store", "root", "state", "filesystem", "free", "entries", "publishing", "link-mode")
+_SHORT = (
+    "store",
+    "searched",
+    "root",
+    "state",
+    "filesystem",
+    "free",
+    "entries",
+    "publishing",
+    "link-mode",
+)
 
 
 def add(commands: Any) -> None:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.config import Settings
+from pip_sharedcache.config import Settings, site_store
 from pip_sharedcache.doctor.configuration import look_at_configuration
 from pip_sharedcache.doctor.directories import way_to
 from pip_sharedcache.doctor.report import Finding, Report, forget, quoted
@@ -16,6 +16,7 @@ from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.processes import answers
 from pip_sharedcache.store import PATIENCE, Store, open_store, refuse_foreign_home
 
+_NO_FILES = "no configuration file is read, as PIP_CONFIG_FILE has it"
 _NAME_ONE = "export PIP_SHAREDCACHE_DIR=/the/path/of/a/store"
 
 
@@ -57,6 +58,10 @@ def reach(report: Report, settings: Settings) -> Store | None:
         )
         return None
     report.note("store", f"{path} ({settings.dir_source})", str(path))
+    if settings.private:
+        files = list(map(str, settings.searched))
+        named = f"no store is named in {', '.join(files)}" if files else _NO_FILES
+        report.note("searched", f"{named}; none of the site's lies at {site_store()}", files)
     if not answers(path, PATIENCE):
         report.find(_hanging(path))
         return None

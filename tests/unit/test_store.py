@@ -49,7 +49,8 @@ from pip_sharedcache.store import (
 )
 from pip_sharedcache.store.staging import Compile
 from pip_sharedcache.trust import Trust
-from support.probes import acl, linux, needs, root
+from support.filesystems import mounted
+from support.probes import acl, linux, needs, root, tmpfs
 from support.process import as_user, file_size_limit
 from support.wheels import digest as sha256
 from support.wheels import make_wheel
@@ -267,6 +268,19 @@ def test_a_wheel_that_grows_while_it_is_copied_fills_no_disk(
         copy_wheel(entry, tmp_path / "copy.whl")
     assert sum(written) == size
     assert entry.wheel.stat().st_size > size
+
+
+@needs(root, tmpfs)
+def test_a_doubtful_wheel_does_not_fill_the_disk_before_it_is_checked(
+    store: Store, wheel: Path, shared_tmp: Path
+) -> None:
+    entry = _publish(store, wheel)
+    entry.wheel.chmod(0o644)
+    entry.wheel.write_bytes(bytes(9 << 20))  # allocated, as a wheel is
+    with mounted("tmpfs", shared_tmp, size_mb=16) as small:
+        with pytest.raises(DamagedEntry, match="half the room in"):
+            copy_wheel(entry, small / "copy.whl")
+        assert list(small.iterdir()) == []
 
 
 def test_a_group_that_does_not_exist_is_told_before_anything_is_made(tmp_path: Path) -> None:

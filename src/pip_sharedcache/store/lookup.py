@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import stat
 from collections.abc import Container, Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from pathlib import Path
 from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import Digest, Entry, Identity, Manifest
+from pip_sharedcache.model import Digest, Entry, Identity, Manifest, megabytes
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
 
 logger = logging.getLogger(__name__)
@@ -188,6 +189,12 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
         status = os.fstat(source.fileno())
         if not stat.S_ISREG(status.st_mode) or is_hollow(status):
             return False
+        # It may be anything, and must not fill the disk before that shows.
+        if status.st_size > shutil.disk_usage(target.parent).free // 2:
+            size = megabytes(status.st_size)
+            raise DamagedEntry(
+                f"{entry.wheel} has {size}: half the room in {target.parent} is less"
+            )
         with linker.create_file(target, 0o600) as copy:
             left = status.st_size  # it may grow while we read, and fill our disk
             for block in wheel.blocks(source):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -300,6 +301,23 @@ def test_where_pip_sharedcache_is_gone_pip_is_as_before(
         lines.say("pip install --force-reinstall demo")
         (said,) = lines.run()
         assert is_plain(said)
+
+
+def test_the_pip_section_of_conda_env_create(
+    bare: Environment, central: Environment, env: dict[str, str | None], tmp_path: Path
+) -> None:
+    """conda itself is not on the package index: what its installer for pip runs, and how that looks
+    for what was installed (conda_env/installers/pip.py, conda_env/pip_util.py)."""
+    run_as(None, central.command("store", "enable", "--prefix", bare.prefix), check=True)
+    section = tmp_path / "condaenv.requirements.txt"
+    section.write_text("demo\n")
+    arguments = ["install", "-U", "-r", str(section), "--exists-action=b"]
+    done = run_as(None, bare.plain(*arguments), env=env, cwd=tmp_path, check=True)
+    assert "Shared store: 0 of 1 distributions" in done.stdout
+    found = re.search("Successfully installed (.*)", done.stdout)
+    assert found is not None
+    assert found[1].strip().split() == ["demo-1.0"]
+    assert done.stderr == ""
 
 
 def test_what_is_written_is_said_and_taken_away_again(

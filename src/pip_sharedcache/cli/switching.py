@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from pip_sharedcache import interception, scripts
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
@@ -14,12 +14,11 @@ from pip_sharedcache.hooking import (
     Activation,
     Hook,
     Interpreter,
+    Switch,
     function,
     interpreter_of,
     what_joins,
 )
-
-Switch = Union[Hook, Activation]
 
 
 def add(commands: Any) -> None:

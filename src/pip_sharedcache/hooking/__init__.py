@@ -5,12 +5,14 @@ from pip_sharedcache.hooking.conda import Activation
 from pip_sharedcache.hooking.hook import Hook
 from pip_sharedcache.hooking.interpreters import Interpreter, interpreter_of, what_joins
 from pip_sharedcache.hooking.shells import SHELLS, function
+from pip_sharedcache.hooking.written import Switch
 
 __all__ = [
     "SHELLS",
     "Activation",
     "Hook",
     "Interpreter",
+    "Switch",
     "function",
     "interpreter_of",
     "what_joins",

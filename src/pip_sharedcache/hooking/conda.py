@@ -28,7 +28,7 @@ _GUARDED = (
 )
 
 
-class Activation:
+class Activation(written.Switch):
     """The scripts of ours that conda runs for the environment of ``interpreter``."""
 
     def __init__(self, interpreter: Interpreter) -> None:
@@ -36,8 +36,7 @@ class Activation:
         self.directory = self._prefix / "etc" / "conda"
 
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
-        """Write the scripts, and return which. ``told`` as interception.carried has it. Raises
-        UsageError, and nothing is written then."""
+        """Where that is no environment of conda's it is refused."""
         if not (self._prefix / "conda-meta").is_dir():
             raise UsageError(f"{self._prefix} is no environment of conda's: it lacks conda-meta")
         files = {
@@ -49,7 +48,6 @@ class Activation:
         return list(files)
 
     def switch_off(self) -> list[Path]:
-        """Take away what ``switch_on`` has written, and return what that was. Raises UsageError."""
         gone = self.files()
         try:
             for path in gone:
@@ -61,13 +59,6 @@ class Activation:
         except OSError as error:
             raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
         return gone
-
-    def files(self) -> list[Path]:
-        """What of it is there. Raises UsageError where that cannot be found out."""
-        try:
-            return list(self._written())
-        except OSError as error:
-            raise UsageError(f"{error.filename} cannot be read: {reason(error)}") from error
 
     def _written(self) -> Iterator[Path]:
         for when in _WHENS:

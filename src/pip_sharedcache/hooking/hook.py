@@ -38,7 +38,7 @@ _BLOCK = (
 )
 
 
-class Hook:
+class Hook(written.Switch):
     """The hook of the environment of ``interpreter``, or, with ``everywhere``, of all that share
     its standard library."""
 
@@ -49,9 +49,6 @@ class Hook:
         self._module = self.directory / f"{_MODULE}.py"
 
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
-        """Write the files, and return which. ``told``: what the hook is to find, as
-        interception.carried has it, and ``runner``, the path of the runner. Raises UsageError, and
-        nothing is written then."""
         files = {self._module: self._text(told)}
         if self._everywhere:
             path, text = self._customized()
@@ -64,7 +61,6 @@ class Hook:
         return list(files)
 
     def switch_off(self) -> list[Path]:
-        """Take away what ``switch_on`` has written, and return what that was. Raises UsageError."""
         gone: list[Path] = []
         try:
             for path in self._written():
@@ -78,13 +74,6 @@ class Hook:
         except OSError as error:
             raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
         return gone
-
-    def files(self) -> list[Path]:
-        """What of it is there. Raises UsageError where that cannot be found out."""
-        try:
-            return list(self._written())
-        except OSError as error:
-            raise UsageError(f"{error.filename} cannot be read: {reason(error)}") from error
 
     def _written(self) -> Iterator[Path]:
         """Each file of the hook that is there: what starts it first, the module last."""

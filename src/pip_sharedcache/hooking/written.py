@@ -1,16 +1,45 @@
-"""The files that are written when the store is switched on: nothing of anybody else is replaced,
-and nothing else is removed."""
+"""What switches the store on somewhere, and off again, and the files that it writes: nothing of
+anybody else is replaced, and nothing else is removed."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import UsageError, reason
 
 _FILE = 0o644
+
+
+class Switch(ABC):
+    """``directory``: where it writes."""
+
+    directory: Path
+
+    @abstractmethod
+    def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
+        """Write the files, and return which. ``told``: what they are to find, as
+        interception.carried has it, and ``runner``, the path of the runner. Raises UsageError, and
+        nothing is written then."""
+
+    @abstractmethod
+    def switch_off(self) -> list[Path]:
+        """Take away what ``switch_on`` has written, and return what that was. Raises UsageError."""
+
+    def files(self) -> list[Path]:
+        """What of it is there. Raises UsageError where that cannot be found out."""
+        try:
+            return list(self._written())
+        except OSError as error:
+            raise UsageError(f"{error.filename} cannot be read: {reason(error)}") from error
+
+    @abstractmethod
+    def _written(self) -> Iterator[Path]:
+        """Each file that is there, in the order in which they are taken away. Raises OSError."""
 
 
 def write(files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool]) -> None:

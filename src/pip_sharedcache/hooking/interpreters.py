@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import UsageError, reason
 
 _OLDEST = (3, 9)
 _WAIT = 60  # seconds
@@ -57,7 +58,10 @@ def interpreter_of(prefix: Path | None) -> Interpreter:
     if prefix is None:
         paths = (sys.prefix, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))
         return Interpreter(Path(sys.executable), sys.version_info[:2], *map(Path, paths))
-    found = [prefix / place for place in _PLACES if (prefix / place).is_file()]
+    try:
+        found = [prefix / place for place in _PLACES if _is_file(prefix / place)]
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be looked at: {reason(error)}") from error
     if not found:
         raise UsageError(f"{prefix} is no environment of Python's: it lacks {_PLACES[0]}")
     executable = found[0]
@@ -76,6 +80,14 @@ def what_joins(interpreter: Interpreter) -> tuple[str, str, str]:
     # It is said only where pip is to install.
     told = _ask(interpreter.executable, _WITH_PIP, "install")
     return told["pip"], told["ours"], told["said"]
+
+
+def _is_file(path: Path) -> bool:
+    """As Path.is_file, which from Python 3.14 on takes no for an answer. Raises OSError."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _ask(executable: Path, question: str, *arguments: str) -> dict[str, Any]:

@@ -12,3 +12,4 @@ trap 'rm -rf "$work"' EXIT
     "$(dirname "$0")/.."
 "${PYTHON:-python3}" -m zipapp "$work" --main pip_sharedcache.__main__:run \
     --python "/usr/bin/env python3" --output "$file"
+chmod 755 "$file"

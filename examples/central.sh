@@ -10,10 +10,15 @@ place=${1:-/opt/pip-sharedcache}
 
 "${PYTHON:-python3}" -m venv "$place"
 "$place/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade \
-    "$(dirname "$0")/.."
+    pip "$(dirname "$0")/.."
 for shell in bash zsh sh fish csh tcsh; do
     "$place/bin/pip-sharedcache" store shell-init "$shell" >"$place/init.$shell"
 done
+
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null &&
+    ! setpriv --reuid 65534 --regid 65534 --clear-groups "$place/bin/python" -c "" 2>/dev/null; then
+    echo "WARNING: others than root cannot run $place/bin/python: name a Python with PYTHON" >&2
+fi
 
 echo "In another environment:  $place/bin/pip-sharedcache --python ENV/bin/python install ..."
 echo "In people's profiles:    . $place/init.bash (zsh, sh, fish, csh, tcsh)"

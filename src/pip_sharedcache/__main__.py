@@ -4,6 +4,9 @@ import os
 import sys
 from typing import NoReturn
 
+if sys.version_info < (3, 9):  # noqa: UP036 - an archive is run by any
+    sys.exit("ERROR: pip-sharedcache needs Python 3.9 or later")
+
 # As pip's own __main__: a wrapt.py or packaging.py that lies in the current directory is somebody
 # else's code, and must not run in our place.
 if sys.path[0] in ("", os.getcwd()):

@@ -12,7 +12,7 @@ def in_archive() -> bool:
     return not Path(__file__).is_file()
 
 
-def as_file(path: Path, package: str | None) -> Path:
+def as_file(path: Path, package: str) -> Path:
     """``path``, a file of ``package``; a copy, until this process ends, where it lies in an
     archive. Raises OSError."""
     if not in_archive():
@@ -21,5 +21,5 @@ def as_file(path: Path, package: str | None) -> Path:
 
     stack = ExitStack()
     atexit.register(stack.close)
-    there = importlib.resources.files(package or "").joinpath(path.name)
+    there = importlib.resources.files(package).joinpath(path.name)
     return Path(stack.enter_context(importlib.resources.as_file(there)))

@@ -96,6 +96,14 @@ def test_an_interpreter_that_is_too_old_for_its_pip(
     assert "Traceback" not in done.stderr
 
 
+def test_a_python_that_is_too_old_for_it_is_told(archive: Path) -> None:
+    pythons = Path("~/.pyenv/versions").expanduser().glob("3.8.*/bin/python")
+    for python in pythons:
+        done = run_as(None, [python, archive, "--version"])
+        assert done.returncode == 1
+        assert done.stderr == "ERROR: pip-sharedcache needs Python 3.9 or later\n"
+
+
 def test_our_own_commands(archive: Path, env: dict[str, str | None], shared_tmp: Path) -> None:
     done = _run(archive, env, ["store", "path"])
     assert (done.stdout, done.stderr) == (f"{shared_tmp / 'store'}\n", "")

@@ -266,6 +266,103 @@ def test_where_the_packages_are_gone_pip_installs_by_itself(
     assert run_as(None, [one.python, "-c", ""]).stderr == ""
 
 
+DAMAGE = {
+    "an empty runner": ("pip_sharedcache/interception/__runner__.py", ""),
+    "a runner that is cut off": ("pip_sharedcache/interception/__runner__.py", "def join(told"),
+    "a module that is cut off": ("pip_sharedcache/model.py", "class Mani"),
+    "a module of no text": ("pip_sharedcache/cli/__init__.py", "\udcff\udcfe"),
+    "a dependency": ("wrapt/__init__.py", "raise RuntimeError('no\\nwrapt')"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_where_pip_sharedcache_is_damaged_pip_installs_by_itself_and_says_so(
+    how: str, environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    central, one = environment("central"), environment("one", ours=False)
+    enable = central.command("store", "enable", "--prefix", one.prefix)
+    run_as(None, enable, check=True)
+    name, text = DAMAGE[how]
+    (central.site_packages / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    done = run_as(None, one.plain("install", "demo"), env=env, check=True)
+    assert "Successfully installed demo" in done.stdout
+    assert "Shared store" not in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("WARNING: Installing without the shared store: ")
+    assert "damaged (" in line
+    done = run_as(None, one.plain("--version"), env=env, check=True)
+    assert done.stderr == ""
+
+    function = {
+        "_PIP_SHAREDCACHE_RUNNER": json.dumps(_told(one))
+    }  # what shell-init's function does
+    runner = central.site_packages / "pip_sharedcache" / "interception" / "__runner__.py"
+    if how != "an empty runner" and how != "a runner that is cut off":
+        argv = [one.python, runner, "install", "--force-reinstall", "demo"]
+        done = run_as(None, argv, env={**env, **function}, check=True)
+        assert "Successfully installed demo" in done.stdout
+        assert "Traceback" not in done.stderr
+        assert "WARNING: Installing without the shared store: " in done.stderr
+
+
+def _told(environment: Environment) -> dict[str, object]:
+    """What the hook of an environment tells."""
+    names = {"__name__": "hook"}
+    text = (environment.site_packages / "_pip_sharedcache.py").read_text()
+    exec(text, names)
+    told: dict[str, object] = names["TOLD"]  # type: ignore[assignment]
+    return told
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\nx = (", '\n"""\nraise RuntimeError\n'], ids=["empty", "cut", "raises"]
+)
+def test_a_hook_that_is_damaged_is_noticed_by_no_python(
+    text: str, environment: EnvironmentFactory
+) -> None:
+    one = environment(ours=False)
+    before = snapshot(one.prefix)
+    _enable(one)
+    module = one.site_packages / "_pip_sharedcache.py"
+    damaged = text and module.read_text()[:200] + text
+    module.write_text(damaged)
+    done = run_as(None, [one.python, "-c", ""])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    _enable(one)
+    assert _is_enabled(one)
+    module.write_text(damaged)
+    assert _switch("disable", one).returncode == 0
+    assert snapshot(one.prefix) == before
+
+
+def test_who_wants_nothing_kept_gets_no_store_of_their_own(
+    environment: EnvironmentFactory, env: dict[str, str | None], shared_tmp: Path
+) -> None:
+    """--no-cache-dir, while nobody has named a store: in an image that is built, say."""
+    one = environment(ours=False)
+    _enable(one)
+    unnamed = {**env, "PIP_SHAREDCACHE_DIR": None, "HOME": str(shared_tmp), "XDG_CACHE_HOME": None}
+    done = run_as(None, one.plain("install", "demo"), env=unnamed, check=True)
+    assert "Shared store" not in done.stdout + done.stderr
+    assert not (shared_tmp / ".cache").exists()
+    unnamed["PIP_NO_CACHE_DIR"] = None
+    argv = one.plain("install", "--force-reinstall", "demo")
+    done = run_as(None, argv, env=unnamed, check=True)
+    assert f"distributions from {shared_tmp}/.cache/pip-sharedcache" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["said.pth", "sitecustomize.py"])
+def test_what_others_print_at_the_start_is_no_answer(
+    name: str, environment: EnvironmentFactory
+) -> None:
+    one = environment(ours=False)
+    text = "import sys; print('{}'); sys.stdout.write('x')\n"
+    (one.site_packages / name).write_text(text)
+    _enable(one)
+    assert _is_enabled(one)
+    assert _switch("disable", one).returncode == 0
+
+
 def test_the_module_alone_is_gone(environment: EnvironmentFactory) -> None:
     one = environment(ours=False)
     for path in _enable(one):
@@ -353,7 +450,7 @@ def test_what_is_no_environment_for_it_is_refused(what: str, tmp_path: Path) -> 
     if what == "old Python":
         python = target / "bin" / "python"
         answer = '{"version": [3, 8], "prefix": "", "library": "", "standard": ""}'
-        python.write_text(f"#!/bin/sh\necho '{answer}'\n")
+        python.write_text(f"#!/bin/sh\necho 'pip-sharedcache: {answer}'\n")
         python.chmod(0o755)
         expected = "is Python 3.8: 3.9 or later is needed"
     ours = [sys.executable, "-m", "pip_sharedcache", "store", "enable", "--prefix", target]
@@ -410,3 +507,21 @@ def test_sitecustomize_serves_every_environment_and_others_keep_theirs(
     assert [
         line for line in differences(before, snapshot(standard)) if "__pycache__" not in line
     ] == []
+
+
+def test_an_environment_is_made_without_a_store_in_anybodys_home(
+    base: Path, env: dict[str, str | None], shared_tmp: Path
+) -> None:
+    """ensurepip, which venv runs, hides all settings from the pip that it runs."""
+    interpreter = Environment(base.parent.parent, base, base.parent, base.parent)
+    _enable(interpreter, "--sitecustomize")
+    try:
+        home = {**env, "HOME": str(shared_tmp), "XDG_CACHE_HOME": None}
+        run_as(None, [base, "-m", "venv", shared_tmp / "made"], env=home, check=True)
+        assert (shared_tmp / "made" / "bin" / "pip").exists()
+        assert not (shared_tmp / ".cache").exists()
+        made = Environment(shared_tmp / "made", base, base.parent, base.parent)
+        done = _switch("disable", made)
+        assert "goes on to install through the store" in done.stdout
+    finally:
+        _switch("disable", interpreter, "--sitecustomize")

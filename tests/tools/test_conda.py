@@ -336,6 +336,25 @@ def test_what_is_written_is_said_and_taken_away_again(
     assert snapshot(bare.prefix) == before
 
 
+def test_disable_leaves_empty_directories_that_were_there(
+    bare: Environment, central: Environment
+) -> None:
+    (bare.prefix / "etc" / "conda" / "activate.d").mkdir(parents=True)
+    before = snapshot(bare.prefix)
+    assert "Nothing was enabled" in switch(central, "disable", bare)
+    assert snapshot(bare.prefix) == before
+
+
+def test_what_is_made_is_for_all_whatever_the_umask(
+    bare: Environment, central: Environment
+) -> None:
+    argv = central.command("store", "enable", "--conda", "--prefix", bare.prefix)
+    run_as(None, argv, umask=0o077, check=True)
+    made = [bare.prefix / "etc", *(bare.prefix / "etc").rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o644}
+
+
 def test_disable_takes_all_of_an_environment_away(bare: Environment, central: Environment) -> None:
     before = snapshot(bare.prefix)
     switch(central, "enable", bare)

@@ -99,6 +99,56 @@ def test_what_is_no_script_of_pips_is_run_as_it_is(
     assert (done.stdout, done.stderr) == ("shim: a b c\n", "")
 
 
+@pytest.mark.parametrize("shell", ["bash", "sh", "zsh"])
+def test_an_alias_of_that_name_gives_way(
+    shell: str, central: Environment, environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    """It would be read in place of the name of the function."""
+    one = environment("one", ours=False)
+    init = run_as(None, central.command("store", "shell-init", shell), check=True).stdout
+    expand = "shopt -s expand_aliases\n" if shell == "bash" else ""
+    script = central.prefix.parent / "script"
+    script.write_text(f"{expand}alias pip='echo alias'\n{init}pip install demo\n")
+    name = SHELLS[shell][0][0]
+    argv = [shutil.which(name) or name, *(["-f"] if shell == "zsh" else []), "-eu", str(script)]
+    done = run_as(None, argv, env={**env, "PATH": f"{one.scripts}:/usr/bin:/bin"})
+    assert "Shared store: 0 of 1 distributions" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "status"),
+    [("echo no first line\n", "no first line\n", 0), ("#!/nonexistent\n", "", 126)],
+    ids=["no first line", "no interpreter"],
+)
+def test_what_cannot_be_run_is_said_in_one_line(
+    text: str,
+    said: str,
+    status: int,
+    central: Environment,
+    env: dict[str, str | None],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pip").write_text(text)
+    (tmp_path / "pip").chmod(0o755)
+    done = _run("bash", central, ["pip list"], env, tmp_path)
+    assert (done.returncode, done.stdout) == (status, said)
+    assert len(done.stderr.splitlines()) == (1 if status else 0)
+
+
+def test_where_its_script_alone_is_gone_pip_is_as_before(
+    central: Environment, environment: EnvironmentFactory, env: dict[str, str | None]
+) -> None:
+    one = environment("one", ours=False)
+    packages = central.site_packages / "pip_sharedcache"
+    for shell in ("bash", "sh", "zsh", "fish"):
+        lines = [f"mv {shlex.quote(str(packages))} {shlex.quote(str(packages))}.gone"]
+        lines += ["pip install --force-reinstall demo"]
+        lines += [f"mv {shlex.quote(str(packages))}.gone {shlex.quote(str(packages))}"]
+        done = _run(shell, central, lines, env, one.scripts)
+        assert "Successfully installed demo" in done.stdout, done.stderr
+        assert "Shared store" not in done.stdout
+
+
 def test_without_any_pip_it_is_as_without_the_function(
     central: Environment, env: dict[str, str | None], tmp_path: Path
 ) -> None:

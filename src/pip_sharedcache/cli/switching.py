@@ -87,7 +87,8 @@ def _enable(chosen: argparse.Namespace, output: Output) -> int:
         return FINE
     pip, ours, said = what_joins(interpreter)
     if pip and not ours:
-        output.warn(f"pip {pip} of {interpreter.prefix} does not take notice of that ({said})")
+        why = f" ({said})" if said else ""
+        output.warn(f"pip {pip} of {interpreter.prefix} does not take notice of that{why}")
         return FINDINGS
     return FINE
 
@@ -100,6 +101,12 @@ def _disable(chosen: argparse.Namespace, output: Output) -> int:
         output.say(f"{'Cleared' if path.exists() else 'Removed'} {path}")
     if not removed:
         output.say(f"Nothing was enabled in {switches[0].directory}")
+    if not (chosen.sitecustomize or chosen.conda) and Hook(interpreter, everywhere=True).files():
+        output.say(
+            f"pip of {interpreter.prefix} goes on to install through the store: it is enabled in "
+            f"{interpreter.standard}, for all environments of that interpreter "
+            f"(store disable --sitecustomize)"
+        )
     output.result({"prefix": str(interpreter.prefix), "removed": list(map(str, removed))})
     return FINE
 

@@ -8,6 +8,7 @@ project.
 """
 
 import base64
+import errno
 import os
 import sys
 
@@ -57,7 +58,8 @@ def main():  # type: ignore[no-untyped-def]
         sys.exit(127)
     runner = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), _RUNNER)
     command = interpreter_of(path)  # type: ignore[no-untyped-call]
-    if command and os.path.isfile(runner):
+    # What was cut off to nothing would do nothing, and say so to nobody.
+    if command and os.path.isfile(runner) and os.path.getsize(runner):
         os.environ["_PIP_SHAREDCACHE_RUNNER"] = base64.b64decode(told).decode()
         become([*command, runner, *arguments])  # type: ignore[no-untyped-call]
     become([path, *arguments])  # type: ignore[no-untyped-call]
@@ -69,7 +71,13 @@ def become(command):  # type: ignore[no-untyped-def]
         import subprocess
 
         sys.exit(subprocess.call(command))
-    os.execv(command[0], command)
+    try:
+        os.execv(command[0], command)
+    except OSError as error:
+        if error.errno == errno.ENOEXEC:  # a script without its first line, which is sh's
+            os.execv("/bin/sh", ["/bin/sh", *command])
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        sys.exit(126)
 
 
 if __name__ == "__main__":

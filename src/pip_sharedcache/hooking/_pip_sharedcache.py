@@ -37,5 +37,13 @@ def step_in():  # type: ignore[no-untyped-def]
     except OSError:
         return
     names = {"__name__": "_pip_sharedcache_runner", "__file__": runner}
-    exec(compile(text, runner, "exec"), names)
-    names["join"](told)  # type: ignore[operator]
+    finders = list(sys.meta_path)
+    try:
+        exec(compile(text, runner, "exec"), names)
+        names["join"](told)  # type: ignore[operator]
+    except Exception as error:  # whatever is damaged there must not stop everybody's pip
+        sys.meta_path[:] = finders
+        if "install" in sys.argv:
+            what = f"what {runner} belongs to is damaged ({type(error).__name__}: {error})"
+            line = "WARNING: Installing without the shared store: " + " ".join(what.split())
+            sys.stderr.write(line + "\n")

@@ -8,10 +8,10 @@ import sys
 
 try:
     import _pip_sharedcache  # type: ignore[import-not-found]
-except ImportError:
-    pass
-else:
+
     _pip_sharedcache.start()
+except Exception:  # gone, or damaged: no Python is to notice
+    pass
 
 
 def go_on():  # type: ignore[no-untyped-def]

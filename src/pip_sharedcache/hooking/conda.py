@@ -23,7 +23,7 @@ _EACH = re.compile(r"^ *(?:#|@REM) each\n(.*?)^ *(?:#|@REM) end\n", re.MULTILINE
 
 #: For xonsh, which takes over an alias and never gives it up.
 _GUARDED = (
-    'if [ -n "${{_PIP_SHAREDCACHE_IN-}}" ] && [ -x {python} ]; '
+    'if [ -n "${{_PIP_SHAREDCACHE_IN-}}" ] && [ -x {python} ] && [ -r {launch} ]; '
     'then exec {command} {name} "$@"; else exec {name} "$@"; fi'
 )
 
@@ -52,8 +52,9 @@ class Activation(written.Switch):
         try:
             for path in gone:
                 path.unlink()
-            made = (*(self.directory / f"{when}.d" for when in _WHENS), self.directory)
-            for directory in (*made, self.directory.parent):
+            # Only those that something was removed from: others were there before.
+            places = {path.parent for path in gone}
+            for directory in (*places, *({self.directory, self.directory.parent} if gone else ())):
                 if directory.is_dir() and not any(directory.iterdir()):
                     directory.rmdir()
         except OSError as error:
@@ -93,7 +94,7 @@ def _named(text: str, kind: str, name: str, told: Mapping[str, Any]) -> str:
 
 def _guarded(name: str, told: Mapping[str, Any]) -> str:
     words = [shlex.quote(word) for word in command(told)]
-    program = _GUARDED.format(python=words[0], command=" ".join(words), name=name)
+    program = _GUARDED.format(python=words[0], launch=words[3], command=" ".join(words), name=name)
     return shlex.quote(shlex.join(["sh", "-c", program, name]))
 
 

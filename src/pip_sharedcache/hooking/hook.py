@@ -21,11 +21,11 @@ _SITECUSTOMIZE = Path(__file__).with_name("_sitecustomize.py")
 _UNTOLD = "TOLD = {}  # type: ignore[var-annotated]\n"
 _PTH_NAME, _START_NAME = "pip_sharedcache.pth", "pip_sharedcache.start"
 
-#: What site executes when the interpreter starts (site's .pth files): one line, which must not fail
-#: where the module is gone.
+#: What site executes when the interpreter starts (site's .pth files): one line. Where the module is
+#: gone, or damaged, no Python is to notice; status tells.
 _PTH = (
-    f'import sys; exec("try:\\n    import {_MODULE} as hook\\nexcept ImportError:\\n    pass\\n'
-    'else:\\n    hook.start()")\n'
+    f'import sys; exec("try:\\n    import {_MODULE} as hook\\n    hook.start()\\n'
+    'except Exception:\\n    pass")\n'
 )
 #: The same for Python 3.15 and later, which will execute no such lines any more (PEP 829).
 _START = f"{_MODULE}:start\n"
@@ -33,8 +33,8 @@ _START = f"{_MODULE}:start\n"
 _BEGIN = "\n# >>> pip-sharedcache (taken out by: pip-sharedcache store disable --sitecustomize)\n"
 _END = "# <<< pip-sharedcache\n"
 _BLOCK = (
-    f"{_BEGIN}try:\n    import {_MODULE}\nexcept ImportError:\n    pass\n"
-    f"else:\n    {_MODULE}.start()\n{_END}"
+    f"{_BEGIN}try:\n    import {_MODULE}\n\n    {_MODULE}.start()\n"
+    f"except Exception:\n    pass\n{_END}"
 )
 
 
@@ -124,7 +124,12 @@ def _is_ours(path: Path) -> bool:
         text = path.read_bytes()
     except FileNotFoundError:
         return False
-    return _OURS in text or _BEGIN.encode() in text or text in (_PTH.encode(), _START.encode())
+    if _OURS in text or _BEGIN.encode() in text:
+        return True
+    # Of names that nobody else uses, also what is left of a file.
+    whole = {_PTH_NAME: _PTH.encode(), _START_NAME: _START.encode()}
+    whole[f"{_MODULE}.py"] = _TEMPLATE.read_bytes()
+    return path.name in whole and whole[path.name].startswith(text)
 
 
 def _without_block(text: bytes) -> bytes:

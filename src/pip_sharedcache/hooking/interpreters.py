@@ -19,9 +19,10 @@ _WAIT = 60  # seconds
 #: Where an environment has its interpreter: POSIX, Windows, conda on Windows.
 _PLACES = ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe")
 
+_ANSWER = "pip-sharedcache: "  # others may print, too, when the interpreter starts or ends
 _QUESTION = """
 import json, sys, sysconfig
-print(json.dumps({
+print("pip-sharedcache: " + json.dumps({
     "version": sys.version_info[:2], "prefix": sys.prefix,
     "library": sysconfig.get_path("purelib"), "standard": sysconfig.get_path("stdlib"),
 }))
@@ -36,7 +37,7 @@ except ImportError:
 else:
     version = pip.__version__
 ours = sys.modules.get("pip_sharedcache")
-print(json.dumps({"pip": version, "ours": getattr(ours, "__version__", "")}))
+print("pip-sharedcache: " + json.dumps({"pip": version, "ours": getattr(ours, "__version__", "")}))
 """
 
 
@@ -99,9 +100,11 @@ def _ask(executable: Path, question: str, *arguments: str) -> dict[str, Any]:
             text=True,
             timeout=_WAIT,
         )
-        answer: dict[str, Any] = json.loads(done.stdout)
+        _, _, text = done.stdout.rpartition(_ANSWER)
+        answer: dict[str, Any] = json.loads(text.partition("\n")[0])
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-        why = done.stderr.strip() if isinstance(error, ValueError) else str(error)
+        lines = done.stderr.splitlines() if isinstance(error, ValueError) else [str(error)]
+        why = lines[-1] if lines else "it says nothing"  # of a traceback, the error
         raise UsageError(f"{executable} does not answer: {why}") from error
     answer["said"] = done.stderr.strip()
     return answer

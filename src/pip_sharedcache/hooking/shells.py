@@ -16,11 +16,12 @@ NAMES = ("pip", "pip3")
 
 # Where pip-sharedcache is gone, a shell that is still running finds pip as before.
 _POSIX = (
-    '{name}() {{ if [ -x {python} ]; then {command} {name} "$@"; else command {name} "$@"; fi; }}'
+    '{name}() {{ if [ -x {python} ] && [ -r {launch} ]; then {command} {name} "$@"; '
+    'else command {name} "$@"; fi; }}'
 )
 _FISH = (
-    "function {name} --wraps {name}; if test -x {python}; {command} {name} $argv; "
-    "else; command {name} $argv; end; end"
+    "function {name} --wraps {name}; if test -x {python}; and test -r {launch}; "
+    "{command} {name} $argv; else; command {name} $argv; end; end"
 )
 _CSH = "alias {name} '{command} {name} \\!*'"
 _POWERSHELL = (
@@ -69,11 +70,15 @@ def definition(kind: str, name: str, told: Mapping[str, Any]) -> str:
     """What a shell of that ``kind`` is to evaluate so that ``name`` runs through the store."""
     form, quote = _FORMS[kind]
     words = [quote(word) for word in command(told)]
-    return form.format(name=name, python=words[0], command=" ".join(words))
+    launch = quote(str(_LAUNCH))
+    return form.format(name=name, python=words[0], launch=launch, command=" ".join(words))
 
 
 def function(shell: str, told: Mapping[str, Any]) -> str:
     """What ``shell`` is to evaluate, a line for each command. Evaluated again it changes
     nothing."""
-    lines = [definition(SHELLS[shell], name, told) for name in NAMES]
+    kind = SHELLS[shell]
+    lines = [definition(kind, name, told) for name in NAMES]
+    if kind == "sh":  # an alias would be read in place of the name that is defined
+        lines[:0] = [f"unalias {name} 2>/dev/null || :" for name in NAMES]
     return "".join(f"{line}\n" for line in lines)

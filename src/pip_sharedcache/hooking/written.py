@@ -54,10 +54,18 @@ def write(files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool]) 
 def replace(path: Path, text: bytes) -> None:
     """Write one file. Raises UsageError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_way(path.parent)
         linker.replace_file(path, text, _FILE)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {reason(error)}") from error
+
+
+def _make_way(directory: Path) -> None:
+    """Make what is missing of it, open to all, whatever the umask says: so are the files."""
+    if not directory.is_dir():
+        _make_way(directory.parent)
+        directory.mkdir()
+        directory.chmod(0o755)
 
 
 def _refuse_foreign(path: Path, text: bytes, replaces: Callable[[Path, bytes], bool]) -> None:

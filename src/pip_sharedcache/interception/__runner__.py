@@ -39,7 +39,8 @@ def run():  # type: ignore[no-untyped-def]
     told = json.loads(os.environ["_PIP_SHAREDCACHE_RUNNER"])
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
-    if not carry(told, where_pip_is(told)):  # type: ignore[no-untyped-call]
+    main = ours(told)  # type: ignore[no-untyped-call]
+    if main is None:
         if list(sys.version_info[:2]) < told["requires"] and not os.path.exists(
             told["pip"] or here
         ):
@@ -52,9 +53,21 @@ def run():  # type: ignore[no-untyped-def]
         else:
             runpy.run_module("pip", run_name="__main__", alter_sys=True)
         return
-    from pip_sharedcache.cli import main
-
     sys.exit(main())
+
+
+def ours(told):  # type: ignore[no-untyped-def]
+    """What runs pip through the store; None where that cannot be, which is said."""
+    finders = list(sys.meta_path)
+    if not carry(told, where_pip_is(told)):  # type: ignore[no-untyped-call]
+        return None
+    try:
+        from pip_sharedcache.cli import main
+    except Exception as error:  # whatever is damaged there must not stop everybody's pip
+        sys.meta_path[:] = finders
+        refuse("it is damaged: %s: %s", type(error).__name__, error)  # type: ignore[no-untyped-call]
+        return None
+    return main
 
 
 def where_pip_is(told):  # type: ignore[no-untyped-def]
@@ -109,11 +122,13 @@ def carry(told, pip):  # type: ignore[no-untyped-def]
 def is_brought(name, vendored):  # type: ignore[no-untyped-def]
     """Whether pip's own copy of the package ``name`` will do in place of ours."""
     file, needed = BROUGHT_BY_PIP.get(name, ("", ""))
+    spec = PathFinder.find_spec(name, [vendored])
     try:
-        with open(os.path.join(vendored, name, file), encoding="utf-8") as text:
-            return bool(file) and needed in text.read()
-    except (OSError, ValueError):
+        loader = spec.loader  # type: ignore[union-attr]
+        text = loader.get_data(os.path.join(vendored, name, file)).decode()  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):
         return False
+    return bool(file) and needed in text
 
 
 def refuse(why, *values):  # type: ignore[no-untyped-def]

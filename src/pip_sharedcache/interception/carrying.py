@@ -16,7 +16,7 @@ from pip_sharedcache import scripts
 
 #: Tells the runner in another interpreter what to run and where it lies. JSON.
 RUNNER_VARIABLE = "_PIP_SHAREDCACHE_RUNNER"
-RUNNER = scripts.as_file(Path(__file__).with_name("__runner__.py"), __package__)
+RUNNER = scripts.as_file(Path(__file__).with_name("__runner__.py"), "pip_sharedcache.interception")
 
 #: What is found there, and nothing else of what this interpreter has.
 _CARRIED = ("pip_sharedcache", "wrapt", "packaging", "platformdirs")

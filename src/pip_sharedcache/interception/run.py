@@ -75,7 +75,8 @@ def join_pip() -> None:
 
     def put_in(_: ModuleType) -> None:
         try:
-            _put_in(_settings("--isolated" in sys.argv))
+            settings = _settings("--isolated" in sys.argv)
+            _put_in(settings, lambda options: _wants_nothing_kept(settings, options))
         except SettingError as error:
             # Whoever wrote that into a configuration must not have broken everybody's pip.
             logger.warning("WARNING: Installing without the shared store: %s", error)
@@ -83,6 +84,12 @@ def join_pip() -> None:
             atexit.register(gc.freeze)  # as above
 
     _when_pip_comes(put_in)
+
+
+def _wants_nothing_kept(settings: config.Settings, options: Any) -> bool:
+    """Whether pip, run as ever, was told to keep nothing in this user's cache directory, which is
+    where the store would be that nobody has named: in an image that is built, or by ensurepip."""
+    return settings.private and not getattr(options, "cache_dir", True)
 
 
 def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
@@ -112,19 +119,27 @@ def _settings(isolated: bool) -> config.Settings:
     return config.load(configuration_files(isolated=isolated), os.environ, isolated=isolated)
 
 
-def _put_in(settings: config.Settings) -> None:
+def _put_in(
+    settings: config.Settings, declines: Callable[[Any], bool] = lambda options: False
+) -> None:
     """pip is going to install: step into its seams, if it has them. All that this needs is
-    imported only now, so that no other command waits for it."""
-    from pip_sharedcache.install import Session
-    from pip_sharedcache.interception import seams
-    from pip_sharedcache.interception.swap import Swap
-
+    imported only now, so that no other command waits for it. ``declines``: whether a run with
+    these options of pip's is left alone."""
     try:
+        from pip_sharedcache.install import Session
+        from pip_sharedcache.interception import seams
+        from pip_sharedcache.interception.swap import Swap
+
         seams.check()
+        Swap(lambda: Session.start(settings), declines).put_in()
     except SeamMissing as error:
         _warn(error)
-    else:
-        Swap(lambda: Session.start(settings)).put_in()
+    except Exception as error:  # whatever is damaged of ours must not stop everybody's pip
+        logger.warning(
+            "WARNING: Installing without the shared store: pip-sharedcache is damaged (%s: %s)",
+            type(error).__name__,
+            " ".join(str(error).split()),
+        )
 
 
 def _warn(error: SeamMissing) -> None:

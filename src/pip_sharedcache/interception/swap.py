@@ -40,10 +40,16 @@ class _NoRoom(Exception):
 
 
 class Swap:
-    """The wrappers, and what they know of the one installation under way."""
+    """The wrappers, and what they know of the one installation under way. ``start`` begins it;
+    ``declines``: whether a run with these options of pip's is left alone."""
 
-    def __init__(self, start: Callable[[], Session]) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Session],
+        declines: Callable[[Any], bool] = lambda options: False,
+    ) -> None:
         self._start = start
+        self._declines = declines
         self.session: Session | None = None
         self.placement: Placement | None = None
         self._downloads = Downloads()
@@ -79,7 +85,7 @@ class Swap:
 
     def _run_install(self, run: Original, command: Any, args: Arguments, kw: Keywords) -> Any:
         bound = seams.arguments(run, args, kw)
-        if bound is None:
+        if bound is None or self._declines(bound["options"]):
             return run(*args, **kw)
         self.session = self._downloads.session = session = self._start()
         self._builds.begin(bound["options"])

@@ -44,6 +44,8 @@ def step_in():  # type: ignore[no-untyped-def]
     except Exception as error:  # whatever is damaged there must not stop everybody's pip
         sys.meta_path[:] = finders
         if "install" in sys.argv:
+            import logging
+
             what = f"what {runner} belongs to is damaged ({type(error).__name__}: {error})"
             line = "WARNING: Installing without the shared store: " + " ".join(what.split())
-            sys.stderr.write(line + "\n")
+            logging.getLogger("pip_sharedcache").warning(line)

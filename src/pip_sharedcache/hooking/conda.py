@@ -53,8 +53,8 @@ class Activation(written.Switch):
             for path in gone:
                 path.unlink()
             # Only those that something was removed from: others were there before.
-            places = {path.parent for path in gone}
-            for directory in (*places, *({self.directory, self.directory.parent} if gone else ())):
+            above = (self.directory, self.directory.parent) if gone else ()
+            for directory in (*{path.parent for path in gone}, *above):
                 if directory.is_dir() and not any(directory.iterdir()):
                     directory.rmdir()
         except OSError as error:

@@ -64,8 +64,7 @@ def _make_way(directory: Path) -> None:
     """Make what is missing of it, open to all, whatever the umask says: so are the files."""
     if not directory.is_dir():
         _make_way(directory.parent)
-        directory.mkdir()
-        directory.chmod(0o755)
+        linker.make_directory(directory, 0o755, keep_access_lists=True)
 
 
 def _refuse_foreign(path: Path, text: bytes, replaces: Callable[[Path, bytes], bool]) -> None:

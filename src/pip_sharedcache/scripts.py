@@ -6,20 +6,18 @@ import atexit
 from contextlib import ExitStack
 from pathlib import Path
 
-
-def in_archive() -> bool:
-    """Whether the package lies in an archive, where nothing is a file."""
-    return not Path(__file__).is_file()
+#: Whether the package lies in an archive, where nothing is a file.
+IN_ARCHIVE = not Path(__file__).is_file()
 
 
-def as_file(path: Path, package: str) -> Path:
-    """``path``, a file of ``package``; a copy, until this process ends, where it lies in an
+def path_of(package: str, name: str) -> Path:
+    """The script ``name`` of our ``package``; a copy, until this process ends, where it lies in an
     archive. Raises OSError."""
-    if not in_archive():
-        return path
+    if not IN_ARCHIVE:
+        return Path(__file__).parent / package / name
     import importlib.resources
 
     stack = ExitStack()
     atexit.register(stack.close)
-    there = importlib.resources.files(package).joinpath(path.name)
+    there = importlib.resources.files(f"pip_sharedcache.{package}").joinpath(name)
     return Path(stack.enter_context(importlib.resources.as_file(there)))

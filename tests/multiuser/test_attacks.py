@@ -71,12 +71,6 @@ def store(site: Site, published: Path) -> Path:
     return copy
 
 
-@pytest.fixture(autouse=True)
-def _environments_removed(site: Site) -> Iterator[None]:
-    yield
-    site.remove_environments()
-
-
 def attack_as_usera(site: Site, attack: Attack, store: Path) -> None:
     """Run the attack with usera's rights; what only root could do says so and does it itself."""
     usera = site.accounts.usera

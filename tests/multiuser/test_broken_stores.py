@@ -33,12 +33,6 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         yield found
 
 
-@pytest.fixture(autouse=True)
-def _environments_removed(site: Site) -> Iterator[None]:
-    yield
-    site.remove_environments()
-
-
 @dataclass(frozen=True)
 class Diagnosis:
     """What one run of doctor said."""

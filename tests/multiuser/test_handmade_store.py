@@ -44,12 +44,6 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         yield found
 
 
-@pytest.fixture(autouse=True)
-def _environments_removed(site: Site) -> Iterator[None]:
-    yield
-    site.remove_environments()
-
-
 def make_by_hand(site: Site, kind: str, owner: Account | None) -> Path:
     """An empty directory, as somebody makes it who has not read the manual."""
     store = site.directory(owner) / "store"

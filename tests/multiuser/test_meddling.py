@@ -41,19 +41,10 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         yield found
 
 
-@pytest.fixture(autouse=True)
-def _environments_removed(site: Site) -> Iterator[None]:
-    yield
-    site.remove_environments()
-
-
 @pytest.fixture
 def store(site: Site) -> Path:
     """A store for the group in which usera has published alpha and beta."""
-    store = site.make_store(None)
-    usera = site.accounts.usera
-    site.install(usera, site.environment(usera), store, "alpha")
-    return store
+    return site.filled_store("alpha")
 
 
 def _owners(directory: Path) -> list[tuple[str, int, int, int, int]]:

@@ -32,12 +32,6 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         yield found
 
 
-@pytest.fixture(autouse=True)
-def _environments_removed(site: Site) -> Iterator[None]:
-    yield
-    site.remove_environments()
-
-
 @pytest.fixture
 def store(site: Site) -> Path:
     """A store for the group, with nothing in it."""

@@ -153,6 +153,12 @@ class Site:
             prefix / self.template.scripts.relative_to(old),
         )
 
+    def filled_store(self, *arguments: str) -> Path:
+        """A store for the group in which usera has published what he installed."""
+        store, usera = self.make_store(None), self.accounts.usera
+        self.install(usera, self.environment(usera), store, *arguments)
+        return store
+
     def make_store(
         self,
         maker: Account | None,
@@ -287,12 +293,6 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         rich_wheel(found.wheels, "beta")
         rich_wheel(found.wheels, OTHER)
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _environments_removed(site: Site) -> Iterator[None]:
-    yield
-    site.remove_environments()
 
 
 class Published:

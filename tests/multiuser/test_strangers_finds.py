@@ -29,12 +29,6 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         yield found
 
 
-@pytest.fixture(autouse=True)
-def _environments_removed(site: Site) -> Iterator[None]:
-    yield
-    site.remove_environments()
-
-
 @pytest.mark.parametrize("closed", ["file", "directory", "nothing"])
 def test_a_local_wheel_is_shared_only_if_others_may_read_it(site: Site, closed: str) -> None:
     usera = site.accounts.usera

@@ -30,12 +30,6 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         yield found
 
 
-@pytest.fixture(autouse=True)
-def _environments_removed(site: Site) -> Iterator[None]:
-    yield
-    site.remove_environments()
-
-
 @contextmanager
 def _command_line_that_says(site: Site, text: str) -> Iterator[Path]:
     """A file that belongs to root, that only root may write, and that says what usera wants: the

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,9 +108,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(
-    shared_tmp: Path, accounts: Accounts, public_python: Path, request: pytest.FixtureRequest
-) -> Iterator[Machine]:
+def machine(shared_tmp: Path, accounts: Accounts, public_python: Path) -> Machine:
     central = make_environment(shared_tmp / "central", python=public_python)
     environment = make_environment(shared_tmp / "environment", python=public_python, ours=False)
     enable = central.command("store", "enable", "--prefix", environment.prefix)
@@ -130,7 +127,7 @@ def machine(
     home.mkdir()
     os.chown(home, accounts.usera.uid, accounts.usera.gid)
     make_wheel(made.place / "wheels")
-    yield made
+    return made
 
 
 @pytest.mark.parametrize(

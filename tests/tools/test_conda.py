@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from support import offline, probes
+from support import probes
 from support.accounts import run_as
 from support.environments import Environment, environment_with, make_environment
 from support.filesystems import remove_tree
 from support.probes import linux, needs, shells
 from support.trees import snapshot
-from support.wheels import make_wheel
 
 pytestmark = [pytest.mark.network, pytest.mark.pips, needs(linux, shells, probes.index)]
 
@@ -88,13 +87,6 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 def central(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Where pip-sharedcache lies."""
     return make_environment(tmp_path_factory.mktemp("with a space") / "central")
-
-
-@pytest.fixture
-def env(shared_tmp: Path) -> dict[str, str | None]:
-    make_wheel(shared_tmp / "wheels")
-    (shared_tmp / "store").mkdir()
-    return offline(shared_tmp / "wheels", shared_tmp / "store", PIP_DISABLE_PIP_VERSION_CHECK="1")
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from support import REPOSITORY, offline, probes
+from support import REPOSITORY, probes
 from support.accounts import run_as
 from support.environments import Environment, EnvironmentFactory
 from support.probes import linux, needs, shells
-from support.wheels import make_wheel
 
 pytestmark = [pytest.mark.pips, needs(linux, shells, probes.environment_modules)]
 
@@ -37,11 +36,13 @@ def central(environment: EnvironmentFactory) -> Environment:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_pip_installs_through_the_store_while_the_module_is_loaded(
-    shell: str, central: Environment, environment: EnvironmentFactory, shared_tmp: Path
+    shell: str,
+    central: Environment,
+    environment: EnvironmentFactory,
+    env: dict[str, str | None],
+    shared_tmp: Path,
 ) -> None:
     one = environment("one", ours=False)
-    make_wheel(shared_tmp / "wheels")
-    (shared_tmp / "store").mkdir()
     modules = shared_tmp / "modules"
     modules.mkdir()
     text = (REPOSITORY / "examples" / "modulefiles" / "pip-sharedcache").read_text()
@@ -62,7 +63,6 @@ def test_pip_installs_through_the_store_while_the_module_is_loaded(
     script = shared_tmp / "script"
     script.write_text("\n".join([*lines, ""]))
     argv = [shutil.which(SHELLS[shell][0]) or "", *SHELLS[shell][1:], script]
-    env = offline(shared_tmp / "wheels", shared_tmp / "store", PIP_DISABLE_PIP_VERSION_CHECK="1")
     done = run_as(None, argv, env={**env, "PATH": f"{one.scripts}:/usr/bin:/bin"}, check=True)
     loaded, unloaded = done.stdout.split("---\n")
     assert "Shared store: 0 of 1 distributions" in loaded

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support import offline
 from support.accounts import run_as
 from support.environments import Environment, EnvironmentFactory, make_environment
 from support.probes import linux, needs, shells
-from support.wheels import make_wheel
 
 pytestmark = [pytest.mark.pips, needs(linux, shells)]
 
@@ -32,13 +30,6 @@ SHELL = pytest.mark.parametrize("shell", SHELLS)
 def central(request: pytest.FixtureRequest, shared_tmp: Path) -> Environment:
     """Where pip-sharedcache lies."""
     return make_environment(shared_tmp / request.param / "central")
-
-
-@pytest.fixture
-def env(shared_tmp: Path) -> dict[str, str | None]:
-    make_wheel(shared_tmp / "wheels")
-    (shared_tmp / "store").mkdir()
-    return offline(shared_tmp / "wheels", shared_tmp / "store", PIP_DISABLE_PIP_VERSION_CHECK="1")
 
 
 def _run(

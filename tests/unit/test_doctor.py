@@ -133,7 +133,7 @@ def test_mending_that_the_system_refuses_is_said(
         raise PermissionError(1, "Operation not permitted")
 
     store.path.chmod(0o700)
-    monkeypatch.setattr(linker, "set_directory", refuse)
+    monkeypatch.setattr(linker, "ensure_directory", refuse)
     assert doctor(environment, "--fix") == 1
     assert "    not mended: Operation not permitted" in capsys.readouterr().out
 

@@ -315,6 +315,18 @@ def test_a_made_directory_has_no_access_list_of_its_parent(tmp_path: Path) -> No
     assert oct(_mode(tmp_path / "d")) == oct(0o755)
 
 
+def _exchanged_once_made(monkeypatch: pytest.MonkeyPatch, put: Callable[[Path], None]) -> None:
+    """Somebody moves each directory away as soon as it is made, and puts something there."""
+    mkdir = os.mkdir
+
+    def mkdir_and_exchange(path: Path, mode: int) -> None:
+        mkdir(path, mode)
+        os.rename(path, path.with_name("moved"))
+        put(path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir_and_exchange)
+
+
 @needs(acl)
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_what_is_put_in_the_place_of_a_new_directory_keeps_its_access_lists(
@@ -325,14 +337,7 @@ def test_what_is_put_in_the_place_of_a_new_directory_keeps_its_access_lists(
     secret.mkdir() if kind == "directory" else secret.touch()
     subprocess.run(["setfacl", "-m", "u:54321:---", str(secret)], check=True)
     before = os.listxattr(secret)
-    mkdir = os.mkdir
-
-    def mkdir_and_exchange(path: Path, mode: int) -> None:
-        mkdir(path, mode)
-        os.rename(path, tmp_path / "moved")
-        os.symlink(secret, path)
-
-    monkeypatch.setattr(os, "mkdir", mkdir_and_exchange)
+    _exchanged_once_made(monkeypatch, lambda path: os.symlink(secret, path))
     with pytest.raises(OSError):
         make_directory(tmp_path / "new", 0o700)
     assert os.listxattr(secret) == before != []
@@ -345,14 +350,7 @@ def test_somebody_elses_directory_in_the_place_of_a_new_one_is_refused(
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o755)
     os.chown(theirs, 54321, 54321)
-    mkdir = os.mkdir
-
-    def mkdir_and_exchange(path: Path, mode: int) -> None:
-        mkdir(path, mode)
-        os.rename(path, tmp_path / "moved")
-        os.rename(theirs, path)
-
-    monkeypatch.setattr(os, "mkdir", mkdir_and_exchange)
+    _exchanged_once_made(monkeypatch, lambda path: os.rename(theirs, path))
     with pytest.raises(FileExistsError):
         make_directory(tmp_path / "new", 0o700)
     assert oct(_mode(tmp_path / "new")) == oct(0o755)

@@ -21,7 +21,7 @@ from pip_sharedcache.bytecode.worker import compile_source
 from pip_sharedcache.linker import cpus
 from pip_sharedcache.model import Entry
 
-_WORKER = scripts.as_file(Path(__file__).with_name("worker.py"), "pip_sharedcache.bytecode")
+_WORKER = scripts.path_of("bytecode", "worker.py")
 _SMALL = 100_000  # bytes of source that take about as long as starting an interpreter
 _EACH = 3_000  # bytes of source that take as long as opening, writing and renaming one file
 

@@ -58,18 +58,13 @@ def add(commands: Any) -> None:
 
 
 def _completion(chosen: argparse.Namespace, output: Output) -> int:
-    text = _SCRIPTS[chosen.shell]
-    for line in text.splitlines():
-        output.find(line)
-    output.result({"shell": chosen.shell, "text": text})
+    output.script(chosen.shell, _SCRIPTS[chosen.shell])
     return FINE
 
 
 def words_of_line(environ: Mapping[str, str]) -> tuple[list[str], str] | None:
     """The words before the cursor, without the program, and the beginning of the one it is on;
-    None where the shell does not ask."""
-    if "PIP_AUTO_COMPLETE" not in environ:
-        return None
+    None where the shell does not tell."""
     try:
         words = environ["COMP_WORDS"].split()
         place = int(environ["COMP_CWORD"])

@@ -80,6 +80,12 @@ class Output:
         if not self.quiet:
             self.find(line)
 
+    def script(self, shell: str, text: str) -> None:
+        """What ``shell`` is to evaluate; the whole result."""
+        for line in text.splitlines():
+            self.find(line)
+        self.result({"shell": shell, "text": text})
+
     def find(self, line: str) -> None:
         """A finding, for people: quiet or not."""
         if not self.as_json:

@@ -53,16 +53,13 @@ def add(commands: Any) -> None:
 
 
 def _shell_init(chosen: argparse.Namespace, output: Output) -> int:
-    text = function(chosen.shell, _told())
-    for line in text.splitlines():
-        output.find(line)
-    output.result({"shell": chosen.shell, "text": text})
+    output.script(chosen.shell, function(chosen.shell, _told()))
     return FINE
 
 
 def _told() -> dict[str, Any]:
     told = interception.carried()
-    if told is None or scripts.in_archive():
+    if told is None or scripts.IN_ARCHIVE:
         raise UsageError("pip-sharedcache lies in an archive: install it in a directory")
     return {**told, "runner": str(interception.RUNNER)}
 

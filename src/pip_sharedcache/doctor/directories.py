@@ -195,10 +195,7 @@ def _mend(made: Made, group: Sequence[_Difference]) -> None:
     """Make directories what they should be. Raises OSError."""
     for found in group:
         _check_above(made.top, made.owner, found.path)
-        try:
-            linker.make_directory(found.path, found.wanted, made.gid)
-        except FileExistsError:
-            linker.set_directory(found.path, found.wanted, made.gid, drop_access_lists=True)
+        linker.ensure_directory(found.path, found.wanted, made.gid)
 
 
 def _check_above(top: Path, owner: int, path: Path) -> None:

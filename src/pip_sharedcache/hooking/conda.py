@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.errors import UsageError
 from pip_sharedcache.hooking import written
 from pip_sharedcache.hooking.interpreters import Interpreter
 from pip_sharedcache.hooking.shells import KINDS, NAMES, command, definition
 
 _TEMPLATES = Path(__file__).with_name("activation")
-_OURS = b"Written by `pip-sharedcache store enable"
 _WHENS = ("activate", "deactivate")
 _KINDS = (*KINDS, "xsh")
 _EACH = re.compile(r"^ *(?:#|@REM) each\n(.*?)^ *(?:#|@REM) end\n", re.MULTILINE | re.DOTALL)
@@ -47,19 +46,13 @@ class Activation(written.Switch):
         written.write(files, lambda path, _: _is_ours(path))
         return list(files)
 
-    def switch_off(self) -> list[Path]:
-        gone = self.files()
-        try:
-            for path in gone:
-                path.unlink()
-            # Only those that something was removed from: others were there before.
-            above = (self.directory, self.directory.parent) if gone else ()
-            for directory in (*{path.parent for path in gone}, *above):
-                if directory.is_dir() and not any(directory.iterdir()):
-                    directory.rmdir()
-        except OSError as error:
-            raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
-        return gone
+    def _remove(self, files: list[Path]) -> None:
+        for path in files:
+            path.unlink()
+        # Only those that something was removed from: others were there before.
+        above = (self.directory, self.directory.parent) if files else ()
+        for directory in (*{path.parent for path in files}, *above):
+            written.remove_if_empty(directory)
 
     def _written(self) -> Iterator[Path]:
         for when in _WHENS:
@@ -86,10 +79,11 @@ class Activation(written.Switch):
 
 
 def _named(text: str, kind: str, name: str, told: Mapping[str, Any]) -> str:
-    if kind in KINDS:
-        function = definition(kind, name, told)
-        text = text.replace("@FUNCTION@", shlex.quote(function) if kind == "sh" else function)
-    return text.replace("@NAME@", name).replace("@GUARDED@", _guarded(name, told))
+    function = definition(kind, name, told) if kind in KINDS else ""
+    if kind == "sh":
+        function = shlex.quote(function)
+        text = text.replace("@GUARDED@", _guarded(name, told))
+    return text.replace("@NAME@", name).replace("@FUNCTION@", function)
 
 
 def _guarded(name: str, told: Mapping[str, Any]) -> str:
@@ -99,7 +93,5 @@ def _guarded(name: str, told: Mapping[str, Any]) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        return _OURS in path.read_bytes()
-    except FileNotFoundError:
-        return False
+    text = written.read(path)
+    return text is not None and written.OURS in text

@@ -15,7 +15,6 @@ from pip_sharedcache.hooking import written
 from pip_sharedcache.hooking.interpreters import Interpreter
 
 _MODULE = "_pip_sharedcache"
-_OURS = b"Written by `pip-sharedcache store enable"
 _TEMPLATE = Path(__file__).with_name(f"{_MODULE}.py")
 _SITECUSTOMIZE = Path(__file__).with_name("_sitecustomize.py")
 _UNTOLD = "TOLD = {}  # type: ignore[var-annotated]\n"
@@ -60,20 +59,14 @@ class Hook(written.Switch):
         written.write(files, lambda path, text: _is_ours(path) or _BEGIN.encode() in text)
         return list(files)
 
-    def switch_off(self) -> list[Path]:
-        gone: list[Path] = []
-        try:
-            for path in self._written():
-                text = path.read_bytes()
-                if _BEGIN.encode() in text:
-                    written.replace(path, _without_block(text))
-                else:
-                    path.unlink()
-                    _remove_bytecode(self.directory / "__pycache__", path.stem)
-                gone.append(path)
-        except OSError as error:
-            raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
-        return gone
+    def _remove(self, files: list[Path]) -> None:
+        for path in files:
+            text = path.read_bytes()
+            if _BEGIN.encode() in text:
+                written.replace(path, _without_block(text))
+            else:
+                path.unlink()
+                _remove_bytecode(self.directory / "__pycache__", path.stem)
 
     def _written(self) -> Iterator[Path]:
         """Each file of the hook that is there: what starts it first, the module last."""
@@ -102,12 +95,10 @@ class Hook(written.Switch):
         """The sitecustomize of the standard library: ours, or somebody's and our lines behind."""
         path = Path(os.path.realpath(self.directory / "sitecustomize.py"))
         try:
-            text = path.read_bytes()
-        except FileNotFoundError:
-            return path, _SITECUSTOMIZE.read_bytes()
+            text = written.read(path)
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {reason(error)}") from error
-        if _OURS in text:
+        if text is None or written.OURS in text:
             return path, _SITECUSTOMIZE.read_bytes()
         return path, _without_block(text) + _BLOCK.encode()
 
@@ -115,16 +106,14 @@ class Hook(written.Switch):
 def _remove_bytecode(directory: Path, module: str) -> None:
     for compiled in directory.glob(f"{module}.*.pyc"):
         compiled.unlink()
-    if directory.is_dir() and not any(directory.iterdir()):
-        directory.rmdir()
+    written.remove_if_empty(directory)
 
 
 def _is_ours(path: Path) -> bool:
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+    text = written.read(path)
+    if text is None:
         return False
-    if _OURS in text or _BEGIN.encode() in text:
+    if written.OURS in text or _BEGIN.encode() in text:
         return True
     # Of names that nobody else uses, also what is left of a file.
     whole = {_PTH_NAME: _PTH.encode(), _START_NAME: _START.encode()}

@@ -19,17 +19,19 @@ _WAIT = 60  # seconds
 #: Where an environment has its interpreter: POSIX, Windows, conda on Windows.
 _PLACES = ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe")
 
-_ANSWER = "pip-sharedcache: "  # others may print, too, when the interpreter starts or ends
+_MARK = "pip-sharedcache: "  # others may print, too, when the interpreter starts or ends
+_TELL = f"import json; print({_MARK!r} + json.dumps(answer))"
+
 _QUESTION = """
-import json, sys, sysconfig
-print("pip-sharedcache: " + json.dumps({
+import sys, sysconfig
+answer = {
     "version": sys.version_info[:2], "prefix": sys.prefix,
     "library": sysconfig.get_path("purelib"), "standard": sysconfig.get_path("stdlib"),
-}))
+}
 """
 
 _WITH_PIP = """
-import json, sys
+import sys
 try:
     import pip._internal
 except ImportError:
@@ -37,7 +39,7 @@ except ImportError:
 else:
     version = pip.__version__
 ours = sys.modules.get("pip_sharedcache")
-print("pip-sharedcache: " + json.dumps({"pip": version, "ours": getattr(ours, "__version__", "")}))
+answer = {"pip": version, "ours": getattr(ours, "__version__", "")}
 """
 
 
@@ -94,13 +96,13 @@ def _is_file(path: Path) -> bool:
 def _ask(executable: Path, question: str, *arguments: str) -> dict[str, Any]:
     try:
         done = subprocess.run(
-            [str(executable), "-I", "-B", "-c", question, *arguments],
+            [str(executable), "-I", "-B", "-c", question + _TELL, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_WAIT,
         )
-        _, _, text = done.stdout.rpartition(_ANSWER)
+        _, _, text = done.stdout.rpartition(_MARK)
         answer: dict[str, Any] = json.loads(text.partition("\n")[0])
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         lines = done.stderr.splitlines() if isinstance(error, ValueError) else [str(error)]

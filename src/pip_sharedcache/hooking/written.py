@@ -12,6 +12,9 @@ from typing import Any
 from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import UsageError, reason
 
+#: In the text of every file that is written.
+OURS = b"Written by `pip-sharedcache store enable"
+
 _FILE = 0o644
 
 
@@ -26,9 +29,14 @@ class Switch(ABC):
         interception.carried has it, and ``runner``, the path of the runner. Raises UsageError, and
         nothing is written then."""
 
-    @abstractmethod
     def switch_off(self) -> list[Path]:
         """Take away what ``switch_on`` has written, and return what that was. Raises UsageError."""
+        try:
+            gone = list(self._written())
+            self._remove(gone)
+        except OSError as error:
+            raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
+        return gone
 
     def files(self) -> list[Path]:
         """What of it is there. Raises UsageError where that cannot be found out."""
@@ -40,6 +48,10 @@ class Switch(ABC):
     @abstractmethod
     def _written(self) -> Iterator[Path]:
         """Each file that is there, in the order in which they are taken away. Raises OSError."""
+
+    @abstractmethod
+    def _remove(self, files: list[Path]) -> None:
+        """Take away ``files``, and what was made for them. Raises OSError."""
 
 
 def write(files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool]) -> None:
@@ -54,17 +66,29 @@ def write(files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool]) 
 def replace(path: Path, text: bytes) -> None:
     """Write one file. Raises UsageError."""
     try:
-        _make_way(path.parent)
+        linker.make_way(path.parent, _make)
         linker.replace_file(path, text, _FILE)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {reason(error)}") from error
 
 
-def _make_way(directory: Path) -> None:
-    """Make what is missing of it, open to all, whatever the umask says: so are the files."""
-    if not directory.is_dir():
-        _make_way(directory.parent)
-        linker.make_directory(directory, 0o755, keep_access_lists=True)
+def _make(directory: Path) -> None:
+    """Open to all, whatever the umask says: so are the files."""
+    linker.make_directory(directory, 0o755, keep_access_lists=True)
+
+
+def read(path: Path) -> bytes | None:
+    """The text of the file; None where there is none. Raises OSError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def remove_if_empty(directory: Path) -> None:
+    """Raises OSError."""
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
 
 
 def _refuse_foreign(path: Path, text: bytes, replaces: Callable[[Path, bytes], bool]) -> None:

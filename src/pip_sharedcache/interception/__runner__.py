@@ -41,9 +41,8 @@ def run():  # type: ignore[no-untyped-def]
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
     main = ours(told)  # type: ignore[no-untyped-call]
     if main is None:
-        if list(sys.version_info[:2]) < told["requires"] and not os.path.exists(
-            told["pip"] or here
-        ):
+        too_old = list(sys.version_info[:2]) < told["requires"]
+        if too_old and told["pip"] and not os.path.exists(told["pip"]):
             # A pip in an archive does not look at that itself.
             needed = ".".join(map(str, told["requires"]))
             sys.exit("ERROR: This pip needs Python " + needed + " or later")

@@ -16,7 +16,7 @@ from pip_sharedcache import scripts
 
 #: Tells the runner in another interpreter what to run and where it lies. JSON.
 RUNNER_VARIABLE = "_PIP_SHAREDCACHE_RUNNER"
-RUNNER = scripts.as_file(Path(__file__).with_name("__runner__.py"), "pip_sharedcache.interception")
+RUNNER = scripts.path_of("interception", "__runner__.py")
 
 #: What is found there, and nothing else of what this interpreter has.
 _CARRIED = ("pip_sharedcache", "wrapt", "packaging", "platformdirs")
@@ -54,7 +54,7 @@ def _roots(names: tuple[str, ...]) -> dict[str, str] | None:
 def leave_archive() -> None:
     """Where this process runs an archive, have only those packages found there: whatever pip sees
     on sys.path counts as installed in the environment."""
-    if not scripts.in_archive():
+    if not scripts.IN_ARCHIVE:
         return
     finder = runpy.run_path(str(RUNNER), run_name="runner")["CarriedFinder"]
     roots = _roots(("pip", *_CARRIED))
@@ -77,7 +77,7 @@ def _text_of(runner: str) -> str:
     """pip's own runner; "" where it cannot be read. Of a pip in an archive ``runner`` is the
     directory."""
     try:
-        if not scripts.in_archive():
+        if not scripts.IN_ARCHIVE:
             return Path(runner).read_text(encoding="utf-8")
         return (pkgutil.get_data("pip", "__pip-runner__.py") or b"").decode()
     except (OSError, UnicodeDecodeError):

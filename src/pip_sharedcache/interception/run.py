@@ -48,7 +48,7 @@ def run_pip(arguments: Sequence[str]) -> None:
 
     def put_in(module: ModuleType) -> None:
         consulted.append(module)
-        _put_in(settings())
+        _put_in(settings(), lambda options: False)
 
     _when_pip_comes(put_in)
     if "install" in arguments:
@@ -119,9 +119,7 @@ def _settings(isolated: bool) -> config.Settings:
     return config.load(configuration_files(isolated=isolated), os.environ, isolated=isolated)
 
 
-def _put_in(
-    settings: config.Settings, declines: Callable[[Any], bool] = lambda options: False
-) -> None:
+def _put_in(settings: config.Settings, declines: Callable[[Any], bool]) -> None:
     """pip is going to install: step into its seams, if it has them. All that this needs is
     imported only now, so that no other command waits for it. ``declines``: whether a run with
     these options of pip's is left alone."""

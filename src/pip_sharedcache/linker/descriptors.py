@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -296,6 +296,22 @@ def set_directory(
         _set(descriptor, mode, group, drop=drop_access_lists)
     finally:
         os.close(descriptor)
+
+
+def ensure_directory(path: Path, mode: int, group: int | None = None) -> None:
+    """make_directory, or set_directory where there is one already; without POSIX ACLs. Raises
+    OSError."""
+    try:
+        make_directory(path, mode, group)
+    except FileExistsError:
+        set_directory(path, mode, group, drop_access_lists=True)
+
+
+def make_way(directory: Path, make: Callable[[Path], None]) -> None:
+    """Have ``make`` make ``directory`` and those above it that are missing, from the top."""
+    if not directory.is_dir():
+        make_way(directory.parent, make)
+        make(directory)
 
 
 def _set(descriptor: int, mode: int, group: int | None, *, drop: bool) -> None:

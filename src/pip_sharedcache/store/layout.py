@@ -163,9 +163,10 @@ class Store:
                     f"{path} is a store of {whose} already",
                     f"change group and trusted in {path / CONFIGURATION}, or make a new one",
                 )
-        _make_way(path.parent)
+        # Whoever may write there may put another store in place of this one, whatever the umask.
+        linker.make_way(path.parent, lambda missing: linker.ensure_directory(missing, 0o755))
         for relative, mode in directories(shared=bool(group)):
-            _make_directory(path / relative, mode, gid)
+            linker.ensure_directory(path / relative, mode, gid)
         trusted = [f"@{group}"] if group else []
         configuration = {
             "format": FORMAT,
@@ -340,21 +341,6 @@ def _refuse_if_foreign(path: Path, held: Directory) -> None:
 def _may_become_store(path: Path) -> bool:
     ours = {_TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, "lost+found"}
     return set(os.listdir(path)) <= ours
-
-
-def _make_way(directory: Path) -> None:
-    """Make ``directory`` and those above it that are missing: whoever may write there may put
-    another store in place of this one, whatever the umask says."""
-    if not directory.is_dir():
-        _make_way(directory.parent)
-        _make_directory(directory, 0o755, None)
-
-
-def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
-    try:
-        linker.make_directory(directory, mode, gid)
-    except FileExistsError:
-        linker.set_directory(directory, mode, gid, drop_access_lists=True)
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -95,8 +95,10 @@ def _search(
                     if objection := objection_to(store, status, chain, shard):
                         # Nothing is read that they have written but the wheel, which is checked:
                         # sixty megabytes of brackets would take everybody's time and memory.
+                        if area != WHEELS:
+                            continue
                         alone = _wheel_alone(held, status, digest, filename)
-                        if alone is not None and area == WHEELS:
+                        if alone is not None:
                             who = trust.user_name(status.st_uid)
                             objections.append(
                                 f"wheels of {who} in {store.path} are checked in a copy, "

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -74,3 +78,26 @@ def test_ctrl_c_around_the_rename_leaves_nothing_half_listed(
         if "/~" not in line
     ]
     assert not left
+
+
+def test_ctrl_c_while_one_pip_waits_for_another_is_no_traceback(tmp_path: Path) -> None:
+    """As newer pips have it."""
+    central, target = (make_environment(tmp_path / name, pip="23.0.1") for name in ("one", "two"))
+    with socket.create_server(("127.0.0.1", 0)) as index:  # it takes calls, and answers none
+        where = f"http://127.0.0.1:{index.getsockname()[1]}/"
+        install = ["--python", str(target.python), "install", "--index-url", where, "demo"]
+        process = subprocess.Popen(
+            central.command(*install),
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        index.settimeout(120)
+        index.accept()[0].close()  # now the other one is at work
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 1
+    assert "ERROR: Operation cancelled by user" in said
+    assert "Traceback" not in said

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pip_sharedcache import model
 from pip_sharedcache.model import (
     FORMAT,
     Digest,
@@ -54,6 +55,20 @@ def test_a_manifest_survives_the_way_to_text_and_back(seed: int) -> None:
     text = manifest.to_json()
     assert Manifest.from_json(text) == manifest
     assert Manifest.from_json(text.encode("utf-8")) == manifest
+
+
+def test_a_manifest_that_is_said_to_fit_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of the bytecode, with its longer names and what does not compile."""
+    paths = ["a/b.py", "ä/漢.py", 'quo"te/"".py'] * 100
+    most = (1 << 62) - 1
+    compiled = [f"{path[:-3]}/__pycache__/x.cpython-3999t.opt-2.pyc" for path in paths]
+    sizes = []
+    for names, failed in ((paths, ()), (compiled[:150], paths[150:])):
+        files = tuple(StoredFile(name, most, "ab" * 32, True, most) for name in names)
+        text = Manifest("x" * 250, DIGEST, most, files, tuple(failed)).to_json()
+        sizes.append(len(text.encode("utf-8")))
+    monkeypatch.setattr(model, "MOST_MANIFEST", max(sizes))
+    assert not model.manifest_fits(paths)
 
 
 def test_executables_come_back_as_truth_values() -> None:

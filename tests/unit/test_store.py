@@ -30,7 +30,7 @@ from pip_sharedcache.errors import (
     UnusualWheel,
     UsageError,
 )
-from pip_sharedcache.model import FORMAT, Digest, Entry, Manifest
+from pip_sharedcache.model import FORMAT, MOST_MANIFEST, Digest, Entry, Manifest
 from pip_sharedcache.store import (
     Staged,
     Store,
@@ -396,7 +396,7 @@ JSON_DAMAGED = {
     "trusted is null": '{"format": 1, "trusted": null}',
     "trusted is a text": '{"format": 1, "trusted": "1000"}',
     "nested without end": "[" * 100_000,
-    "trusted without end": json.dumps({"format": 1, "trusted": ["somebody"] * 300_000}),
+    "trusted without end": json.dumps({"format": 1, "trusted": ["somebody"] * 2_000}),
 }
 
 
@@ -404,6 +404,12 @@ JSON_DAMAGED = {
 def test_a_damaged_configuration_makes_the_store_unusable(store: Store, text: str | bytes) -> None:
     (store.path / "store.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert "store.json is damaged" in _unusable(store.path)
+
+
+def test_a_configuration_without_end_is_not_read(store: Store) -> None:
+    (store.path / "store.json").touch()
+    os.truncate(store.path / "store.json", 1 << 40)
+    assert "store.json cannot be read: File too large" in _unusable(store.path)
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, "1", None], ids=str)
@@ -1884,6 +1890,34 @@ def test_a_manifest_without_end_is_not_read(store: Store, wheel: Path) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert found.entry is None
     assert len(found.damages) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (b" " * MOST_MANIFEST, "too large"),
+        ((b"[" * 900 + b"]" * 900 + b",") * (MOST_MANIFEST // 2000), "more memory than there is"),
+    ],
+    ids=["too long", "brackets"],
+)
+def test_a_manifest_may_take_more_memory_than_there_is(
+    store: Store, wheel: Path, text: bytes, what: str
+) -> None:
+    entry = _publish(store, wheel)
+    manifest = entry.path / "entry.json"
+    manifest.chmod(0o644)
+    manifest.write_bytes(b'{"files": [' + text + b"0]}")
+    manifest.chmod(0o444)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 27), hard))
+    try:
+        found = find(store, _digest(wheel), wheel.name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert found.entry is None
+    assert len(found.damages) == 1
+    assert what in found.damages[0]
 
 
 @pytest.mark.parametrize("size", [1, 5], ids=["wrong size", "right size"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import wheel
+from pip_sharedcache import model, wheel
 from pip_sharedcache.errors import UnusualWheel
 from support.wheels import make_wheel
 
@@ -238,6 +238,14 @@ def test_metadata_that_would_fill_the_memory_is_left_to_pip(tmp_path: Path) -> N
     metadata = b"Name: demo\n" + bytes(1 << 26)
     path = make_wheel(tmp_path, dist_info_files={"METADATA": metadata})
     assert "METADATA is too large" in _refused(path)
+
+
+def test_a_wheel_of_more_files_than_a_manifest_can_tell_is_left_to_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "MOST_MANIFEST", 100 * 128)
+    path = make_wheel(tmp_path, files={f"demo/{number}.py": "" for number in range(90)})
+    assert "has 93 files, too many for a store" in _refused(path)
 
 
 def test_a_broken_stream_of_a_member_is_told(tmp_path: Path) -> None:

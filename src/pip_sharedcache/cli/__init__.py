@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pip_sharedcache.cli.output import Output, wants_json
 
         return Output(as_json=wants_json(rest)).fail(error)
+    except KeyboardInterrupt:  # while one pip waits for another (--python); else pip sees to it
+        print("ERROR: Operation cancelled by user", file=sys.stderr)
+        return 1  # as pip
     return 0
 
 

@@ -13,6 +13,7 @@ from pip_sharedcache.model import megabytes
 
 _LITTLE_ROOM = 100 * 10**6  # bytes; a large wheel and its files take as much
 _FEW_INODES = 5000  # so many files have large distributions
+_SCARCE = "a large distribution cannot be published"
 _ALL_USERS = ["0", "0", "4294967295"]
 _PROTECTED_HARDLINKS = Path("/proc/sys/fs/protected_hardlinks")
 
@@ -69,7 +70,7 @@ def look_at_filesystem(report: Report, path: Path, owners: tuple[int, ...]) -> M
     text = f"{megabytes(room)}, {f'{inodes} inodes' if counted else 'inodes as needed'}"
     report.note("free", text, {"bytes": room, "inodes": inodes if counted else None})
     if not view and (room < _LITTLE_ROOM or (counted and inodes < _FEW_INODES)):
-        report.find(no_room(path, f"has no more than {text} free", owners))
+        report.find(no_room(path, f"has no more than {text} free: {_SCARCE}", owners))
     quota = linker.quota(mount.source, trust.user_id()) if mount else None
     if quota is None:
         report.note("quota", "none that the system tells of", {})
@@ -89,14 +90,14 @@ def _look_at_quota(report: Report, path: Path, quota: linker.Quota) -> None:
     little = quota.most_bytes and quota.most_bytes - quota.bytes < _LITTLE_ROOM
     few = quota.most_inodes and quota.most_inodes - quota.inodes < _FEW_INODES
     if little or few:
-        report.find(no_room(path, f"leaves little of your quota: {text}", ()))
+        report.find(no_room(path, f"leaves little of your quota, {text}: {_SCARCE}", ()))
 
 
 def no_room(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
-    """The finding that the file system of ``path`` has no room, which ``what`` says."""
+    """The finding that the file system of ``path`` has little room or none, as ``what`` says."""
     return Finding(
         "room",
-        f"The file system of {path} {what}: what is new cannot be published",
+        f"The file system of {path} {what}",
         "pip-sharedcache store gc --older-than 30d",
         owners,
         unmended="what is to be kept is yours to say",

@@ -72,7 +72,13 @@ def _find_failure(report: Report, store: Store, error: OSError) -> None:
             )
         )
     elif not any(finding.name == "room" for finding in report.findings):
-        report.find(no_room(store.path, f"refuses a probe ({reason(error)})", owners))
+        report.find(
+            no_room(
+                store.path,
+                f"refuses a probe ({reason(error)}): nothing new can be published",
+                owners,
+            )
+        )
 
 
 def _held_sample(publishers: Publishers) -> tuple[Directory, StoredFile] | None:

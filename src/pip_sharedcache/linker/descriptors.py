@@ -122,7 +122,7 @@ class Directory:
             return os.lstat(self.path / name)
         return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
 
-    def read(self, name: str, limit: int = 1 << 26) -> tuple[bytes, os.stat_result]:
+    def read(self, name: str, limit: int = 1 << 20) -> tuple[bytes, os.stat_result]:
         """The whole content of a regular file, and the status of the very file that was read.
 
         Raises OSError: EINVAL where it is no regular file, EFBIG where it has over ``limit``

@@ -68,7 +68,7 @@ def read_build(held: Directory, identity: Identity) -> Build | None:
     """What the note ``held`` says; None where that is nothing, or not what its manifest tells of.
     Raises OSError."""
     try:
-        text = held.read(f"files/{_NOTE}", limit=1 << 20)[0]
+        text = held.read(f"files/{_NOTE}")[0]
         told = {file.path: file.sha256 for file in read_manifest(held)[0].files}
         if told.get(_NOTE) != hashlib.sha256(text).hexdigest():
             return None

@@ -115,6 +115,9 @@ class Store:
             text, believed = directory.read(CONFIGURATION)
         except FileNotFoundError:
             return cls(path, owner, group, trusted)  # made by hand: nobody is named
+        except OSError as error:
+            why = f"{path / CONFIGURATION} cannot be read: {reason(error)}"
+            raise StoreUnusable(why) from error
         if believed.st_uid not in (0, owner) or trust.writable_by_others(believed):
             return cls(path, owner, group, trusted)
         try:

@@ -29,7 +29,6 @@ from pip_sharedcache.store.marks import ENTRY_NAME, OWNERS_FAULT, users
 
 _LINKS = "links-"
 _MOST_RECORD = 1 << 26  # bytes
-_MOST_LINKS = 1 << 20  # bytes of one file of links that are read; a run of 1000 has a fifth
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def _files(held: Directory) -> list[str]:
 
 def _read(user: int, held: Directory, file: str) -> Iterator[Link]:
     """What a file of links says. Nothing that is not so is taken. Raises OSError."""
-    text, status = held.read(file, _MOST_LINKS)
+    text, status = held.read(file)  # a run of 1000 distributions writes a fifth of what is read
     if trust.OWNERS_MEAN_SOMETHING and status.st_uid != user:
         return
     environment: tuple[Any, ...] = ()

@@ -18,7 +18,7 @@ from pathlib import Path
 from pip_sharedcache import linker, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import Digest, Entry, Identity, Manifest, megabytes
+from pip_sharedcache.model import MOST_MANIFEST, Digest, Entry, Identity, Manifest, megabytes
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
 
 logger = logging.getLogger(__name__)
@@ -267,12 +267,14 @@ def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
 def read_manifest(held: Directory) -> tuple[Manifest, os.stat_result]:
     """The manifest of a held entry, and the status of its file. Raises DamagedEntry, OSError."""
     try:
-        text, status = held.read(MANIFEST)
+        text, status = held.read(MANIFEST, MOST_MANIFEST)
         return Manifest.from_json(text), status
     except FileNotFoundError as error:
         raise DamagedEntry(f"{held.path} lacks its manifest") from error
     except ValueError as error:
         raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
+    except MemoryError as error:  # a batch job's limit (ulimit -v) is not the machine's
+        raise DamagedEntry(f"{held.path / MANIFEST} takes more memory than there is") from error
 
 
 def wheel_name(held: Directory) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pip_sharedcache import linker
 from pip_sharedcache import store as stores
-from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel
+from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel, reason
 from pip_sharedcache.model import Entry, Report
 from pip_sharedcache.repair import Repairs
 from pip_sharedcache.store import Staged, Store
@@ -49,8 +49,7 @@ class Publishing:
             logger.debug("%s: %s", otherwise, error)
             report.read_only = True
         except NotPublished as error:
-            self._full = self._full or isinstance(error, NoRoom)
-            self._say(f"{otherwise}: {error}")
+            self._tell(otherwise, error)
         else:
             self._staged.append(staged)
             return self.reveal(report)[-1] if self._at_once else staged.entry
@@ -71,7 +70,7 @@ class Publishing:
         for one, outcome in zip(staged, stores.reveal(self._store, staged)):
             if not isinstance(outcome, Entry):
                 if outcome is not None:
-                    self._say(f"Installed without publishing: {outcome}")
+                    self._tell("Installed without publishing", outcome)
                 revealed.append(None)
                 continue
             if outcome.identity == one.entry.identity and outcome.manifest.size:
@@ -79,6 +78,17 @@ class Publishing:
                 self._repairs.done(outcome)
             revealed.append(outcome)
         return revealed
+
+    def _tell(self, otherwise: str, error: NotPublished) -> None:
+        """Say that ``otherwise`` happened; where there is no room, once for all that find none."""
+        cause = error.__cause__
+        if self._store is None or not isinstance(error, NoRoom) or not isinstance(cause, OSError):
+            self._say(f"{otherwise}: {error}")
+            return
+        self._full = True
+        logger.debug("%s: %s", otherwise, error)
+        # The same words in each process that installs: each line is shown once.
+        self._say(f"Installed without publishing: {self._store.path} has no room: {reason(cause)}")
 
     def make_durable(self) -> None:
         """Many files that were just written are going to be cloned: FICLONE waits for the dirty

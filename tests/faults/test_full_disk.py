@@ -59,6 +59,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
             files={**code, **blobs},
             entry_points="[console_scripts]\nlarge = large:main\n",
         )
+    blobs = {f"other/blob{n}.bin": noise.randbytes(MEGABYTE) for n in range(6)}
+    make_wheel(directory, "other", files=blobs)
     return directory
 
 
@@ -93,14 +95,15 @@ def test_full_store_is_said_in_one_line_and_the_install_succeeds(
     one = environment()
     with mounted(kind, tmp_path, size_mb=size_mb, options=options) as store:
         env = _settings(wheels, store)
-        run_as(None, one.plain("install", "large==2.0"), env=env, check=True)
+        both = ("large==2.0", "other")
+        run_as(None, one.plain("install", *both), env=env, check=True)
         expected = snapshot(one.prefix)
-        run_as(None, one.plain("uninstall", "-y", "large"), env=env, check=True)
+        run_as(None, one.plain("uninstall", "-y", "large", "other"), env=env, check=True)
 
-        result = run_as(None, one.command("install", "large==2.0"), env=env)
+        result = run_as(None, one.command("install", *both), env=env)
 
         assert result.returncode == 0, result.stderr
-        assert "Successfully installed large-2.0" in result.stdout
+        assert "Successfully installed large-2.0 other-1.0" in result.stdout
         said = _naming(store, result.stderr)
         assert len(said) == 1, result.stderr
         assert FULL in said[0]

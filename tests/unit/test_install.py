@@ -607,7 +607,7 @@ def test_bytecode_that_does_not_fit_the_store_is_said_and_pip_compiles(
         for _ in range(2):
             assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py")) is None
     (message,) = caplog.messages
-    assert message.startswith("Installed without sharing bytecode: ")
+    assert message.startswith("Installed without publishing: ")
     session.finish()
     assert (_entries(session), _entries(session, "bytecode"), _hidden(session)) == (1, 0, [])
 

@@ -4,7 +4,9 @@ of all ages, and that switching it off leaves nothing behind."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from support import offline
-from support.accounts import run_as
+from support.accounts import Accounts, run_as
 from support.environments import (
     Environment,
     EnvironmentFactory,
@@ -25,7 +27,7 @@ from support.environments import (
     python_version,
 )
 from support.faults import visible_entries
-from support.probes import linux, needs
+from support.probes import linux, needs, root
 from support.trees import differences, snapshot
 from support.wheels import digest, make_wheel
 
@@ -391,20 +393,74 @@ def test_what_is_written_is_told_and_disable_removes_just_that(
     one = environment(ours=False)
     before = snapshot(one.prefix)
     written = _enable(one)
+    (compiled,) = (path for path in written if path.parent.name == "__pycache__")
     assert {path.name for path in written} == {
-        *("_pip_sharedcache.py", "pip_sharedcache.pth", "pip_sharedcache.start"),
+        *("_pip_sharedcache.py", "pip_sharedcache.pth", "pip_sharedcache.start", compiled.name),
     }
-    run_as(None, [one.python, "-c", ""], check=True)  # leaves bytecode
+    assert stat.S_IMODE(compiled.stat().st_mode) == 0o644
+    run_as(None, [one.python, "-c", ""], check=True)
     changed = {
         one.prefix / line.split(":")[0] for line in differences(before, snapshot(one.prefix))
     }
-    assert set(written) <= changed
-    assert {path for path in changed - set(written) if "__pycache__" not in str(path)} == set()
+    assert changed - {compiled.parent} == set(written)
     assert _enable(one) == written, "once more is as once"
     removed = json.loads(_switch("disable", one, "--json").stdout)["removed"]
     assert {*map(Path, removed)} == {*written}
     assert differences(before, snapshot(one.prefix)) == []
     assert json.loads(_switch("disable", one, "--json").stdout)["removed"] == []
+
+
+def test_what_is_written_is_compiled_for_those_who_may_not(environment: EnvironmentFactory) -> None:
+    """At each start it would be, which takes longer than all that it does."""
+    one = environment(ours=False)
+    _enable(one)
+    verbose = run_as(None, [one.python, "-v", "-c", ""], check=True).stderr
+    (used,) = (
+        line for line in verbose.splitlines() if "_pip_sharedcache" in line and "code" in line
+    )
+    assert "code object from" in used
+    assert ".pyc" in used
+    assert "wrote" not in verbose
+
+
+@pytest.mark.multiuser
+@needs(root)
+def test_a_pycache_of_somebody_elses_is_left_alone(
+    accounts: Accounts, public_python: Path, shared_tmp: Path
+) -> None:
+    one = make_environment(shared_tmp / "one", python=public_python)
+    pycache = one.site_packages / "__pycache__"
+    pycache.mkdir(exist_ok=True)
+    os.chown(one.site_packages, accounts.usera.uid, accounts.usera.gid)
+    done = run_as(accounts.usera, one.command("store", "enable"), check=True)
+    assert "pip_sharedcache.pth" in done.stdout
+    assert "__pycache__" not in done.stdout
+    run_as(None, [one.python, "-c", ""], check=True)
+    assert list(pycache.glob("_pip_sharedcache.*"))
+    done = run_as(accounts.usera, one.command("store", "disable"), check=True)
+    assert not list(one.site_packages.glob("*pip_sharedcache.*"))
+
+
+@pytest.mark.parametrize("state", ["broken", "gone"])
+def test_an_environment_whose_interpreter_is_gone_can_be_switched_off(
+    state: str, environment: EnvironmentFactory
+) -> None:
+    """Its Python was upgraded, or removed: the environment is to be repaired, or is another's."""
+    one = environment(ours=False)
+    before = snapshot(one.site_packages)
+    written = _enable(one)
+    for name in one.scripts.glob("python*"):
+        name.unlink()
+    if state == "broken":
+        one.python.write_text(
+            "#!/bin/sh\necho 'error while loading shared libraries' >&2; exit 127\n"
+        )
+        one.python.chmod(0o755)
+    done = _switch("disable", one, "--json")
+    assert done.returncode == 0, done.stderr
+    assert {*map(Path, json.loads(done.stdout)["removed"])} == {*written}
+    assert differences(before, snapshot(one.site_packages)) == []
+    assert _switch("enable", one).returncode == 2
 
 
 @pytest.mark.parametrize("name", ["_pip_sharedcache.py", "pip_sharedcache.pth"])
@@ -491,7 +547,7 @@ def test_sitecustomize_serves_every_environment_and_others_keep_theirs(
     expected = existing != "none" and run_as(None, [child.python, "-c", said], check=True).stdout
 
     written = _enable(child, "--sitecustomize")
-    assert {path.parent for path in written} == {standard}
+    assert {path.parent for path in written} == {standard, standard / "__pycache__"}
     assert _is_enabled(child)
     done = run_as(None, child.plain("install", "demo"), env=env, check=True)
     assert "Shared store: " in done.stdout
@@ -502,9 +558,25 @@ def test_sitecustomize_serves_every_environment_and_others_keep_theirs(
 
     _switch("disable", child, "--sitecustomize")
     assert not _is_enabled(child)
+    assert not list((standard / "__pycache__").glob("*sharedcache*"))
     assert [
         line for line in differences(before, snapshot(standard)) if "__pycache__" not in line
     ] == []
+
+
+def test_an_environments_own_hook_counts_where_there_is_one_for_all(
+    base: Path, child: Environment, env: dict[str, str | None]
+) -> None:
+    _enable(child, "--sitecustomize")
+    try:
+        (module,) = _standard(base).glob("_pip_sharedcache*.py")
+        module.write_text(module.read_text().replace("__runner__.py", "elsewhere.py"))
+        assert not _is_enabled(child)
+        _enable(child)
+        assert _is_enabled(child)
+    finally:
+        _switch("disable", child, "--sitecustomize")
+    assert _is_enabled(child)
 
 
 def test_an_environment_is_made_without_a_store_in_anybodys_home(

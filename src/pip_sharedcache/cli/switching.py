@@ -17,6 +17,7 @@ from pip_sharedcache.hooking import (
     Switch,
     function,
     interpreter_of,
+    libraries_of,
     what_joins,
 )
 
@@ -91,20 +92,30 @@ def _enable(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _disable(chosen: argparse.Namespace, output: Output) -> int:
-    interpreter = interpreter_of(chosen.prefix)
-    switches = _switches(chosen, interpreter)
-    removed = [path for switch in switches for path in switch.switch_off()]
-    for path in removed:
-        output.say(f"{'Cleared' if path.exists() else 'Removed'} {path}")
-    if not removed:
-        output.say(f"Nothing was enabled in {switches[0].directory}")
-    if not (chosen.sitecustomize or chosen.conda) and Hook(interpreter, everywhere=True).files():
-        output.say(
-            f"pip of {interpreter.prefix} goes on to install through the store: it is enabled in "
-            f"{interpreter.standard}, for all environments of that interpreter "
-            f"(store disable --sitecustomize)"
-        )
-    output.result({"prefix": str(interpreter.prefix), "removed": list(map(str, removed))})
+    try:
+        found = [interpreter_of(chosen.prefix)]
+    except UsageError as error:
+        found = libraries_of(chosen.prefix) if chosen.prefix else []
+        if not found:
+            raise
+        output.warn(f"{error}: what was enabled is looked for where it was written")
+    removed = []
+    for interpreter in found:
+        switches = _switches(chosen, interpreter)
+        gone = [path for switch in switches for path in switch.switch_off()]
+        for path in gone:
+            output.say(f"{'Cleared' if path.exists() else 'Removed'} {path}")
+        if not gone:
+            output.say(f"Nothing was enabled in {switches[0].directory}")
+        wider = not (chosen.sitecustomize or chosen.conda)
+        if wider and Hook(interpreter, everywhere=True).files():
+            output.say(
+                f"pip of {interpreter.prefix} goes on to install through the store: it is enabled "
+                f"in {interpreter.standard}, for all environments of that interpreter "
+                f"(store disable --sitecustomize)"
+            )
+        removed += gone
+    output.result({"prefix": str(found[0].prefix), "removed": list(map(str, removed))})
     return FINE
 
 

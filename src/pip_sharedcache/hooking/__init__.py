@@ -3,7 +3,12 @@ or in people's shells."""
 
 from pip_sharedcache.hooking.conda import Activation
 from pip_sharedcache.hooking.hook import Hook
-from pip_sharedcache.hooking.interpreters import Interpreter, interpreter_of, what_joins
+from pip_sharedcache.hooking.interpreters import (
+    Interpreter,
+    interpreter_of,
+    libraries_of,
+    what_joins,
+)
 from pip_sharedcache.hooking.shells import SHELLS, function
 from pip_sharedcache.hooking.written import Switch
 
@@ -15,5 +20,6 @@ __all__ = [
     "Switch",
     "function",
     "interpreter_of",
+    "libraries_of",
     "what_joins",
 ]

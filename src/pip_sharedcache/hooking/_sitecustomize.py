@@ -7,9 +7,9 @@ import os
 import sys
 
 try:
-    import _pip_sharedcache  # type: ignore[import-not-found]
+    import _pip_sharedcache_everywhere  # type: ignore[import-not-found]
 
-    _pip_sharedcache.start()
+    _pip_sharedcache_everywhere.start()
 except Exception:  # gone, or damaged: no Python is to notice
     pass
 

@@ -5,6 +5,7 @@ touched.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,9 +13,13 @@ from typing import Any
 
 from pip_sharedcache.errors import UsageError, reason
 from pip_sharedcache.hooking import written
-from pip_sharedcache.hooking.interpreters import Interpreter
+from pip_sharedcache.hooking.interpreters import Interpreter, bytecode_of
+
+logger = logging.getLogger(__name__)
 
 _MODULE = "_pip_sharedcache"
+#: Its name in a standard library: an environment may have its own, which is found before this one.
+_EVERYWHERE = "_pip_sharedcache_everywhere"
 _TEMPLATE = Path(__file__).with_name(f"{_MODULE}.py")
 _SITECUSTOMIZE = Path(__file__).with_name("_sitecustomize.py")
 _UNTOLD = "TOLD = {}  # type: ignore[var-annotated]\n"
@@ -32,7 +37,7 @@ _START = f"{_MODULE}:start\n"
 _BEGIN = "\n# >>> pip-sharedcache (taken out by: pip-sharedcache store disable --sitecustomize)\n"
 _END = "# <<< pip-sharedcache\n"
 _BLOCK = (
-    f"{_BEGIN}try:\n    import {_MODULE}\n\n    {_MODULE}.start()\n"
+    f"{_BEGIN}try:\n    import {_EVERYWHERE}\n\n    {_EVERYWHERE}.start()\n"
     f"except Exception:\n    pass\n{_END}"
 )
 
@@ -45,7 +50,7 @@ class Hook(written.Switch):
         self._interpreter = interpreter
         self._everywhere = everywhere
         self.directory = interpreter.standard if everywhere else interpreter.library
-        self._module = self.directory / f"{_MODULE}.py"
+        self._module = self.directory / f"{_EVERYWHERE if everywhere else _MODULE}.py"
 
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
         files = {self._module: self._text(told)}
@@ -57,7 +62,21 @@ class Hook(written.Switch):
             files[self.directory / _PTH_NAME] = _PTH.encode()
         # The module first: what imports it comes after.
         written.write(files, lambda path, text: _is_ours(path) or _BEGIN.encode() in text)
-        return list(files)
+        whole = [path for path in files if _is_source(path) and written.OURS in files[path]]
+        return [*files, *self._compile(whole)]
+
+    def _compile(self, sources: list[Path]) -> list[Path]:
+        """Write the bytecode of ``sources``, as most who start an interpreter may not; return
+        where."""
+        compiled = []
+        for path, text in bytecode_of(self._interpreter, sources).items():
+            try:
+                written.replace(path, text)
+            except UsageError as error:  # a __pycache__ of somebody else's: nothing depends on it
+                logger.debug("Compiled whenever an interpreter starts: %s", error)
+            else:
+                compiled.append(path)
+        return compiled
 
     def _remove(self, files: list[Path]) -> None:
         for path in files:
@@ -66,7 +85,7 @@ class Hook(written.Switch):
                 written.replace(path, _without_block(text))
             else:
                 path.unlink()
-                _remove_bytecode(self.directory / "__pycache__", path.stem)
+        written.remove_if_empty(self.directory / "__pycache__")
 
     def _written(self) -> Iterator[Path]:
         """Each file of the hook that is there: what starts it first, the module last."""
@@ -74,8 +93,10 @@ class Hook(written.Switch):
             path = Path(os.path.realpath(self.directory / name))
             if _is_ours(path):
                 yield path
+                yield from _bytecode_beside(path)
         if _is_ours(self._module):
             yield self._module
+            yield from _bytecode_beside(self._module)
 
     def _text(self, told: Mapping[str, Any]) -> bytes:
         """The module, told where the packages are: from the environment's own place where they are
@@ -103,10 +124,17 @@ class Hook(written.Switch):
         return path, _without_block(text) + _BLOCK.encode()
 
 
-def _remove_bytecode(directory: Path, module: str) -> None:
-    for compiled in directory.glob(f"{module}.*.pyc"):
-        compiled.unlink()
-    written.remove_if_empty(directory)
+def _is_source(path: Path) -> bool:
+    return path.suffix == ".py"
+
+
+def _bytecode_beside(path: Path) -> list[Path]:
+    """What interpreters have compiled of a file that is ours as a whole."""
+    directory = path.parent / "__pycache__"
+    if not _is_source(path) or _BEGIN.encode() in path.read_bytes():
+        return []
+    # Where it may not be removed it does no harm: without its source it is not found.
+    return sorted(directory.glob(f"{path.stem}.*.pyc")) if os.access(directory, os.W_OK) else []
 
 
 def _is_ours(path: Path) -> bool:
@@ -117,7 +145,7 @@ def _is_ours(path: Path) -> bool:
         return True
     # Of names that nobody else uses, also what is left of a file.
     whole = {_PTH_NAME: _PTH.encode(), _START_NAME: _START.encode()}
-    whole[f"{_MODULE}.py"] = _TEMPLATE.read_bytes()
+    whole[f"{_MODULE}.py"] = whole[f"{_EVERYWHERE}.py"] = _TEMPLATE.read_bytes()
     return path.name in whole and whole[path.name].startswith(text)
 
 

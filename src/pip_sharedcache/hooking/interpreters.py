@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
+import re
 import stat
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.errors import UsageError, reason
+
+logger = logging.getLogger(__name__)
 
 _OLDEST = (3, 9)
 _WAIT = 60  # seconds
@@ -40,6 +46,20 @@ else:
     version = pip.__version__
 ours = sys.modules.get("pip_sharedcache")
 answer = {"pip": version, "ours": getattr(ours, "__version__", "")}
+"""
+
+#: py_compile itself would write where its umask and its rights allow.
+_COMPILED = """
+import base64, importlib.util, os, py_compile, sys, tempfile
+answer = {}
+with tempfile.TemporaryDirectory() as directory:
+    for path in sys.argv[1:]:
+        compiled = os.path.join(directory, "compiled")
+        mode = py_compile.PycInvalidationMode.TIMESTAMP
+        py_compile.compile(path, compiled, path, doraise=True, invalidation_mode=mode)
+        with open(compiled, "rb") as file:
+            text = base64.b64encode(file.read()).decode()
+        answer[importlib.util.cache_from_source(path)] = text
 """
 
 
@@ -77,12 +97,35 @@ def interpreter_of(prefix: Path | None) -> Interpreter:
     return Interpreter(executable, version, *places)
 
 
+def libraries_of(prefix: Path) -> list[Interpreter]:
+    """What was the interpreter of the environment at ``prefix``, which answers no more, as far as
+    the layout of its directories tells: one for each that there may have been."""
+    found = []
+    for library in [*prefix.glob("lib/python3.*/site-packages"), *prefix.glob("Lib/site-packages")]:
+        minor = re.fullmatch(r"python3\.(\d+)t?", library.parent.name)
+        version = (3, int(minor[1]) if minor else _OLDEST[1])
+        found.append(Interpreter(prefix, version, prefix, library, library.parent))
+    return found
+
+
 def what_joins(interpreter: Interpreter) -> tuple[str, str, str]:
     """The version of its pip ("" where it has none), that of ours which joins it as it is imported
     there ("" where none does), and what was said meanwhile. Raises UsageError."""
     # It is said only where pip is to install.
     told = _ask(interpreter.executable, _WITH_PIP, "install")
     return told["pip"], told["ours"], told["said"]
+
+
+def bytecode_of(interpreter: Interpreter, sources: Sequence[Path]) -> dict[Path, bytes]:
+    """What ``interpreter`` compiles ``sources`` to, each under the path where it looks for that;
+    nothing where it cannot: it then compiles them whenever it starts."""
+    try:
+        told = _ask(interpreter.executable, _COMPILED, *map(str, sources))
+    except UsageError as error:
+        logger.debug("Not compiled: %s", error)
+        return {}
+    del told["said"]
+    return {Path(path): base64.b64decode(text) for path, text in told.items()}
 
 
 def _is_file(path: Path) -> bool:

@@ -314,7 +314,7 @@ class Session:
                 entry,
                 tag,
                 key,
-                functools.partial(_compile, entry),
+                functools.partial(_compile, entry, self.settings.verify),
                 self.repairs.spoiled,
             ),
             "Installed without sharing bytecode",
@@ -391,8 +391,10 @@ class Session:
             logger.warning(message, extra={"once": True})
 
 
-def _compile(entry: Entry, target: Path) -> tuple[list[str], list[str]]:
+def _compile(entry: Entry, verify: bool, target: Path) -> tuple[list[str], list[str]]:
     """As bytecode.compile_all, from the very directory that was looked up and believed: its path
     may lead to somebody else's sources by now. Raises DamagedEntry, OSError."""
     with stores.hold(entry) as held:
+        if verify:
+            return bytecode.compile_checked(entry, held, target)
         return bytecode.compile_all(entry, held.steady / "files", target)

@@ -218,15 +218,31 @@ while True:
 """
 
 REWRITE = """
-import sys
+import os, sys
 path, good, evil = sys.argv[1:]
 good, evil = open(good, "rb").read(), open(evil, "rb").read()
+time = os.stat(path).st_mtime_ns
 print("ready", flush=True)
 with open(path, "r+b", buffering=0) as file:
     while True:
         for data in (good, evil):
             file.seek(0)
             file.write(data)
+            os.utime(file.fileno(), ns=(time, time))
+"""
+
+#: Exchanges two files when one of them was closed so many times: inotify(7) tells.
+EXCHANGE = """
+import ctypes, os, struct, sys
+times, one, other = int(sys.argv[1]), *sys.argv[2:]
+libc = ctypes.CDLL(None)
+queue = libc.inotify_init()
+assert libc.inotify_add_watch(queue, one.encode(), 0x10) > 0  # IN_CLOSE_NOWRITE
+print("ready", flush=True)
+while times > 0:
+    times -= len(os.read(queue, 16))  // 16
+os.rename(one, one + "-third")
+os.rename(other, one)
 """
 
 COPIES = """
@@ -279,6 +295,16 @@ def _start_race(site: Site, entry: Path, how: str) -> Callable[[], None]:
             entry.chmod(0o755)
             evil_wheel.rename(entry / "other")
             arguments = ["-c", FLIP, wheel_of(entry), entry / "other", entry / "third"]
+        elif how.isdigit():
+            entry.chmod(0o755)
+            evil_wheel.rename(entry / "other")
+            arguments = ["-c", EXCHANGE, how, wheel_of(entry), entry / "other"]
+        elif how == "source":
+            source = entry / "files" / "alpha" / "__init__.py"
+            source.chmod(0o644)
+            shutil.copy2(source, place / "source")
+            (place / "evil source").write_bytes(evil_like(source))
+            arguments = ["-c", REWRITE, source, place / "source", place / "evil source"]
         else:
             wheel_of(entry).chmod(0o644)
             arguments = ["-c", REWRITE, wheel_of(entry), good, evil_wheel]
@@ -287,7 +313,8 @@ def _start_race(site: Site, entry: Path, how: str) -> Callable[[], None]:
     assert racer.stdout.readline() == "ready\n"
 
     def end() -> None:
-        assert racer.poll() is None, "the attack went on to the end"
+        if not how.isdigit():
+            assert racer.poll() is None, "the attack went on to the end"
         stop(racer)
 
     return end
@@ -313,6 +340,29 @@ def test_what_changes_between_check_and_use_is_never_taken(site: Site, how: str)
         assert_as_plain(site, environment)
     end()
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["entry", "wheel", "bytes", "source", "1", "2", "3"])
+def test_verify_always_takes_nothing_that_a_member_changes_meanwhile(
+    site: Site, store: Path, how: str
+) -> None:
+    """He is believed, but every byte is to be checked."""
+    victim = site.accounts.userb if how == "source" else site.accounts.userc
+    entry = publish(site, site.accounts.usera, store)
+    if how == "source":  # the victim is the first to compile
+        for path in store.glob("bytecode/*/*"):
+            shutil.rmtree(path)
+    end = _start_race(site, entry, how)
+    for _ in range(1 if how.isdigit() else 6):
+        environment, _ = install(site, victim, store, PIP_SHAREDCACHE_VERIFY="always")
+        assert_as_plain(site, environment)
+        # What he has published hides the attack, and what he has compiled is for everybody.
+        for path in store.glob(f"[wb]*/*/{entry.name}*"):
+            if path.stat().st_uid == victim.uid:
+                for compiled in path.glob("files/**/*.pyc"):
+                    assert EVIL[:20] not in compiled.read_bytes()
+                shutil.rmtree(path)
+    end()
 
 
 # -- what was placed, and is rewritten by its publisher afterwards

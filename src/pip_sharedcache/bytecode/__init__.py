@@ -12,13 +12,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from pip_sharedcache import scripts
 from pip_sharedcache.bytecode.worker import compile_source
-from pip_sharedcache.linker import cpus
+from pip_sharedcache.linker import Directory, cpus, create_file, read_checked, write_all
 from pip_sharedcache.model import Entry
 
 _WORKER = scripts.path_of("bytecode", "worker.py")
@@ -74,6 +75,19 @@ def compile_all(entry: Entry, source: Path, target: Path) -> tuple[list[str], li
         results = _compile_beside(paths, source, target, workers)
     made = [compiled_path(path) for path, good in results if good]
     return made, [path for path, good in results if not good]
+
+
+def compile_checked(entry: Entry, held: Directory, target: Path) -> tuple[list[str], list[str]]:
+    """As ``compile_all``, of what lies in ``held``, from copies with the bytes that the manifest
+    promises: the publisher may edit it meanwhile. Raises DamagedEntry, too."""
+    with tempfile.TemporaryDirectory() as directory:
+        for file in entry.manifest.files:
+            if file.path.endswith(".py"):
+                copy = Path(directory, file.path)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                with create_file(copy, 0o600, file.mtime) as descriptor:
+                    write_all(descriptor, read_checked(held, file))
+        return compile_all(entry, Path(directory), target)
 
 
 def _compile_here(paths: Sequence[str], source: Path, target: Path) -> list[tuple[str, bool]]:

@@ -176,7 +176,7 @@ class Downloads:
         digests = self._digests.get(link.url) or _digests(None, link)
         origin = Origin(without_credentials(link.url), self.private(None, link))
         entry = session.find(digests, link.filename)
-        if entry is not None and session.exposure(entry):
+        if entry is not None and (session.exposure(entry) or _is_to_be_verified(session, entry)):
             # pip opens it by its path, which may lead to something else by then.
             copied = session.copy(entry, Path(location))
             if copied is None:
@@ -321,6 +321,13 @@ class Downloads:
         path = Path(requirement.local_file_path)
         entries = self._distribution(path, path.name).iter_entry_points()
         return [entry.name for entry in entries if entry.group.endswith("_scripts")]
+
+
+def _is_to_be_verified(session: Session, entry: Entry) -> bool:
+    """Whether every byte is to be checked, and somebody else could change ``entry`` after that: its
+    publisher, or the store's owner."""
+    owner = session.store.owner if session.store is not None else entry.publisher
+    return session.settings.verify and not {entry.publisher, owner} <= {0, trust.user_id()}
 
 
 def _digests(requirement: Any, link: Any) -> tuple[Digest, ...]:

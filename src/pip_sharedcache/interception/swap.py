@@ -11,6 +11,7 @@ import logging
 import sys
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import linker, wheel
@@ -57,6 +58,7 @@ class Swap:
         self._together: Together | None = None
         self._compiles = True
         self._device = 0
+        self._own_wheel: Path | None = None  # None where pip was handed the entry's
 
     def put_in(self) -> None:
         """Wrap every seam, in the module that looks it up when pip installs."""
@@ -153,6 +155,8 @@ class Swap:
             return self._install_by_pip(session, install, bound)
         self._compiles = bool(bound.get("pycompile", True))
         self._device = linker.device_of(bound["scheme"].purelib)
+        served = session.served(bound["wheel_path"])
+        self._own_wheel = None if served is not None else Path(bound["wheel_path"])
         try:
             result = install(**bound)
             if placement.undone:
@@ -231,7 +235,7 @@ class Swap:
         damaged = [(job, error) for job, error in placement.undone if placement.is_of_wheel(job)]
         for job, error in damaged:
             self._doubt(session, placement, str(error))
-            with zipfile.ZipFile(placement.wheel) as archive:
+            with zipfile.ZipFile(self._own_wheel or placement.wheel) as archive:
                 module["ZipBackedFile"](job.file.path, job.destination, archive).save()
             placement.restored(job)
         for job, error in placement.undone:
@@ -248,11 +252,13 @@ class Swap:
                 placement.not_compiled(source)
 
     def _doubt(self, session: Session, placement: Placement, what: str) -> None:
-        """A file of the entry is damaged. pip takes it out of the entry's wheel instead, if that
-        is still the one of its digest; raises _WheelDamaged if not."""
+        """A file of the entry is damaged. pip takes it out of the wheel that it has instead: where
+        that is the entry's, if it still is the one of its digest; raises _WheelDamaged if not."""
         entry = placement.entry
         session.spoil(entry, what)
-        if self._downloads.is_sound(session, entry, placement.wheel):
+        if self._own_wheel is not None:
+            session.repairs.heal(entry, self._own_wheel)
+        elif self._downloads.is_sound(session, entry, placement.wheel):
             session.repairs.heal(entry, entry.wheel)
         else:
             raise _WheelDamaged(f"{entry.wheel} is damaged, too")

@@ -2,6 +2,7 @@
 a mode or a time, and the only code that branches on the operating system."""
 
 from pip_sharedcache.linker.appearance import show
+from pip_sharedcache.linker.checking import read_checked
 from pip_sharedcache.linker.descriptors import (
     NEW,
     NO_ROOM,
@@ -59,6 +60,7 @@ __all__ = [
     "make_directory",
     "make_way",
     "quota",
+    "read_checked",
     "remove_tree",
     "replace_file",
     "set_directory",

@@ -103,17 +103,30 @@ def check_readable(entry: Directory, file: StoredFile, source: int) -> None:
 
 
 def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
-    """Raise DamagedEntry if the bytes of ``source`` are not those that the manifest promises; its
-    position is the start again."""
+    """Raise DamagedEntry if the bytes of ``source``, the file or a copy of it, are not those that
+    the manifest promises."""
     hasher = hashlib.sha256()
     try:
+        os.lseek(source, 0, os.SEEK_SET)
         while block := os.read(source, _BLOCK):
             hasher.update(block)
     except OSError as error:
         raise damaged(entry, file, reason(error)) from error
-    os.lseek(source, 0, os.SEEK_SET)
     if hasher.hexdigest() != file.sha256:
         raise damaged(entry, file, "has other bytes than were published")
+
+
+def read_checked(entry: Directory, file: StoredFile) -> bytes:
+    """The bytes of ``file``, which are those that the manifest promises. Raises DamagedEntry."""
+    with opened(entry, file) as source:
+        try:
+            with os.fdopen(source, "rb", closefd=False) as stream:
+                data = stream.read(file.size + 1)
+        except OSError as error:
+            raise damaged(entry, file, reason(error)) from error
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise damaged(entry, file, "has other bytes than were published")
+    return data
 
 
 def damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:

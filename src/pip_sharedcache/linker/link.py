@@ -79,7 +79,7 @@ Divide = Callable[[Sequence[Sequence[Job]], _Place, _Place], list[_Placed]]
 
 
 class Linker:
-    """Places files with one link mode for a whole run. ``hashes``: each is read and hashed first.
+    """Places files with one link mode for a whole run. ``hashes``: each is read and hashed.
     ``divide`` has pieces of that done side by side (processes.side_by_side).
 
     Remembers which mode failed from which device to which for which publisher, so that the next
@@ -100,6 +100,7 @@ class Linker:
         self.umask = umask
         self.group_environment = group_environment
         self.hashes = hashes
+        self._create_flags = CREATE & ~os.O_WRONLY | os.O_RDWR if hashes else CREATE
         self.refusals: dict[LinkMode, str] = {}
         self._failed: set[tuple[LinkMode, _Way]] = set()
         self._ahead = _AHEAD
@@ -291,11 +292,11 @@ class Linker:
         file, destination = job.file, job.destination
         try:
             check_open(entry, way.publisher, file, source)
-            if self.hashes:
-                check_hash(entry, file, source)
             target, replaced = self._create(job, outcome)
             try:
                 mode = self._fill(way, entry, file, source, target)
+                if self.hashes:  # of our own file: its publisher may edit the other meanwhile
+                    check_hash(entry, file, target)
                 if file.path.endswith(".py"):
                     # Its bytecode names this time; nothing else does.
                     self._set_time(target, job, outcome)
@@ -357,11 +358,11 @@ class Linker:
         replaced = False
         outcome.under_way = destination
         try:
-            target = os.open(destination, CREATE, asked)
+            target = os.open(destination, self._create_flags, asked)
         except FileExistsError:
             outcome.under_way = ""
             os.unlink(destination)
-            target = os.open(destination, CREATE, asked)
+            target = os.open(destination, self._create_flags, asked)
             replaced = True
         if hasattr(os, "fchmod") and (file.executable or parent.grant):
             # pip sets x for all three whatever the umask; the umask at open took it away. With a

@@ -287,12 +287,39 @@ def test_where_pip_sharedcache_is_gone_pip_is_as_before(
     switch(central, "enable", moved)
     for path in moved.prefix.glob("etc/conda/*.d/*"):
         path.write_text(path.read_text().replace(str(central.prefix), str(tmp_path / "gone")))
-    for name in ("bash", "dash", "zsh", "fish"):
+    for name in SHELLS:
         lines = session(name)
         lines.activate(moved)
         lines.say("pip install --force-reinstall demo")
         (said,) = lines.run()
         assert is_plain(said)
+
+
+def test_a_function_that_was_exported_is_exported_again(
+    session: Open, environments: list[Environment]
+) -> None:
+    one, _, other = environments
+    lines = session("bash")
+    lines.say(FUNCTION, "export -f pip")
+    lines.activate(one)
+    lines.activate(other, instead_of=one)
+    lines.say("bash -c 'pip install demo'")
+    assert lines.run() == ["mine: install demo\n"]
+
+
+def test_zsh_has_nothing_to_complain_of(session: Open, environments: list[Environment]) -> None:
+    """conda activates in a function of its own."""
+    one, _, other = environments
+    lines = session("zsh")
+    lines.say("setopt warn_create_global", "conda() {")
+    lines.activate(one)
+    lines.say("}", "deactivate() {")
+    lines.activate(other, instead_of=one)
+    lines.say("}", "conda", "pip --version", "deactivate", "echo ---", "setopt", "set")
+    version, state = lines.run()
+    assert f"from {one.site_packages}" in version
+    assert "warncreateglobal" in state
+    assert "_pip_sharedcache" not in state
 
 
 def test_the_pip_section_of_conda_env_create(

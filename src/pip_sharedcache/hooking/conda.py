@@ -13,18 +13,15 @@ from typing import Any
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.hooking import written
 from pip_sharedcache.hooking.interpreters import Interpreter
-from pip_sharedcache.hooking.shells import KINDS, NAMES, command, definition
+from pip_sharedcache.hooking.shells import KINDS, NAMES, command, definition, guarded
 
 _TEMPLATES = Path(__file__).with_name("activation")
 _WHENS = ("activate", "deactivate")
 _KINDS = (*KINDS, "xsh")
 _EACH = re.compile(r"^ *(?:#|@REM) each\n(.*?)^ *(?:#|@REM) end\n", re.MULTILINE | re.DOTALL)
 
-#: For xonsh, which takes over an alias and never gives it up.
-_GUARDED = (
-    'if [ -n "${{_PIP_SHAREDCACHE_IN-}}" ] && [ -x {python} ] && [ -r {launch} ]; '
-    'then exec {command} {name} "$@"; else exec {name} "$@"; fi'
-)
+#: For xonsh, which takes over an alias of bash's and never gives it up.
+_ACTIVE = 'test -n "${_PIP_SHAREDCACHE_IN-}" && '
 
 
 class Activation(written.Switch):
@@ -75,21 +72,18 @@ class Activation(written.Switch):
         # Known to the shell by this: several environments may be active, one on top of the other.
         token = hashlib.sha256(str(self._prefix).encode("utf-8", "surrogateescape")).hexdigest()
         text = _EACH.sub(for_each_name, template).replace("@TOKEN@", token[:16])
-        return text.replace("@COMMANDS@", repr({name: [*command(told), name] for name in NAMES}))
+        bare = {name: [*command(told), name] for name in NAMES}
+        aliases = {name: guarded(name, told) for name in NAMES}
+        return text.replace("@GUARDED@", repr(aliases)).replace("@BARE@", repr(bare))
 
 
 def _named(text: str, kind: str, name: str, told: Mapping[str, Any]) -> str:
     function = definition(kind, name, told) if kind in KINDS else ""
     if kind == "sh":
         function = shlex.quote(function)
-        text = text.replace("@GUARDED@", _guarded(name, told))
+        alias = shlex.quote(shlex.join(guarded(name, told, _ACTIVE)))
+        text = text.replace("@GUARDED@", alias)
     return text.replace("@NAME@", name).replace("@FUNCTION@", function)
-
-
-def _guarded(name: str, told: Mapping[str, Any]) -> str:
-    words = [shlex.quote(word) for word in command(told)]
-    program = _GUARDED.format(python=words[0], launch=words[3], command=" ".join(words), name=name)
-    return shlex.quote(shlex.join(["sh", "-c", program, name]))
 
 
 def _is_ours(path: Path) -> bool:

@@ -23,7 +23,6 @@ _FISH = (
     "function {name} --wraps {name}; if test -x {python}; and test -r {launch}; "
     "{command} {name} $argv; else; command {name} $argv; end; end"
 )
-_CSH = "alias {name} '{command} {name} \\!*'"
 _POWERSHELL = (
     "{{ if (Test-Path -LiteralPath {python}) {{ & {command} '{name}' @args }} else "
     "{{ & (Get-Command -CommandType Application -TotalCount 1 '{name}') @args }} }}"
@@ -32,9 +31,7 @@ _CMD = "doskey {name}={command} {name} $*"
 
 
 def _csh_word(word: str) -> str:
-    """``word`` for an alias of csh's, which is quoted as a whole and read again when it is run."""
-    plain = all(character.isalnum() or character in "/._-+=@%,:" for character in word)
-    return word if plain else '"' + word.replace("'", "'\\''").replace("!", "\\!") + '"'
+    return "'" + word.replace("'", "'\\''").replace("!", "\\!") + "'"
 
 
 def _powershell_word(word: str) -> str:
@@ -50,11 +47,10 @@ def _cmd_word(word: str) -> str:
 _FORMS = {
     "sh": (_POSIX, shlex.quote),
     "fish": (_FISH, shlex.quote),
-    "csh": (_CSH, _csh_word),
     "ps1": (_POWERSHELL, _powershell_word),
     "bat": (_CMD, _cmd_word),
 }
-KINDS = tuple(_FORMS)
+KINDS = (*_FORMS, "csh")
 #: The shells that `shell-init` is for, and of which kind each is.
 SHELLS = {**dict.fromkeys(("sh", "bash", "zsh"), "sh"), "fish": "fish", "csh": "csh", "tcsh": "csh"}
 
@@ -68,10 +64,25 @@ def command(told: Mapping[str, Any]) -> list[str]:
 
 def definition(kind: str, name: str, told: Mapping[str, Any]) -> str:
     """What a shell of that ``kind`` is to evaluate so that ``name`` runs through the store."""
+    if kind == "csh":
+        # Quoted for when the alias is read, and again for when it is run.
+        *words, last = guarded(name, told)
+        program = " ".join([*words[:2], _csh_word(words[2]), last])
+        return f"alias {name} {_csh_word(program)[:-1]} \\!*'"
     form, quote = _FORMS[kind]
     words = [quote(word) for word in command(told)]
     launch = quote(str(_LAUNCH))
     return form.format(name=name, python=words[0], launch=launch, command=" ".join(words))
+
+
+def guarded(name: str, told: Mapping[str, Any], condition: str = "") -> list[str]:
+    """The same as a program for shells that have aliases only; the arguments come after it.
+    ``condition``: what else is asked first, as the shell has it."""
+    python, *_, launch, _ = words = [shlex.quote(word) for word in command(told)]
+    # Not "[": Environment Modules do not quote it where they hand an alias on to a C shell.
+    asked = f"{condition}test -x {python} && test -r {launch}"
+    ours = f'if {asked}; then exec {" ".join(words)} {name} "$@"; fi'
+    return ["sh", "-c", f'{ours}; exec {name} "$@"', name]
 
 
 def function(shell: str, told: Mapping[str, Any]) -> str:

@@ -46,6 +46,8 @@ class _Loader(Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """As the original."""
+        if self._is_old():
+            return None
         return self._original.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -53,9 +55,16 @@ class _Loader(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._original
         module.__loader__ = self._original
-        self._original.exec_module(module)
+        if self._is_old():
+            self._original.load_module(module.__name__)  # into the one that is there
+        else:
+            self._original.exec_module(module)
         for hook in self._waiting.pop(module.__name__, ()):
             hook(module)
+
+    def _is_old(self) -> bool:
+        """Whether it is one of before PEP 451, as Python 3.9 has for archives."""
+        return not hasattr(self._original, "exec_module")
 
 
 _finder = _Finder()

@@ -16,9 +16,18 @@ case "${BASH_EXECUTION_STRING-}" in
     fi
     ;;
 *)
+    # conda runs this in a function, where zsh may be set to complain of new variables.
+    if [ -n "${ZSH_VERSION-}" ] && [[ -o warn_create_global ]]; then
+        unsetopt warn_create_global
+        _pip_sharedcache_warns=yes
+    fi
     if [ -z "${_pip_sharedcache_in-}" ]; then
         # each
         _pip_sharedcache_@NAME@="$(typeset -f @NAME@ 2>/dev/null || :)"
+        case "$(declare -pF @NAME@ 2>/dev/null || :)" in # bash
+        "declare -fx "*) _pip_sharedcache_@NAME@="$_pip_sharedcache_@NAME@
+export -f @NAME@" ;;
+        esac
         case "$_pip_sharedcache_@NAME@:$(command -V @NAME@ 2>/dev/null || :)" in
         ":@NAME@ is a shell function"* | ":@NAME@ is a function"*)
             # This shell cannot print a function, so nobody could put it back: it stays.
@@ -42,5 +51,9 @@ alias ${_pip_sharedcache_alias#alias }"
     *":@TOKEN@:"*) ;;
     *) _pip_sharedcache_in="${_pip_sharedcache_in-}:@TOKEN@" ;;
     esac
+    if [ -n "${_pip_sharedcache_warns-}" ]; then
+        unset _pip_sharedcache_warns
+        setopt warn_create_global
+    fi
     ;;
 esac

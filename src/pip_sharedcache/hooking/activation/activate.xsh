@@ -1,5 +1,8 @@
 # Written by `pip-sharedcache store enable --conda`: here pip installs through the shared store.
-def _pip_sharedcache(environment, commands):
+def _pip_sharedcache(environment, guarded, bare):
+    from os import name as system
+
+    commands = bare if system == "nt" else guarded
     context, aliases = __xonsh__.ctx, __xonsh__.aliases
     new = {"environments": set(), "ours": commands, "was": {}}
     state = context.setdefault("_pip_sharedcache_in", new)
@@ -12,5 +15,5 @@ def _pip_sharedcache(environment, commands):
     state["environments"].add(environment)
 
 
-_pip_sharedcache("@TOKEN@", @COMMANDS@)
+_pip_sharedcache("@TOKEN@", @GUARDED@, @BARE@)
 del _pip_sharedcache

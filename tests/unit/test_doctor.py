@@ -76,6 +76,30 @@ def test_a_sound_store_gets_the_facts_and_one_word(
     assert not any(line.startswith("umask:") for line in lines)
 
 
+def test_a_store_that_was_half_made_is_told_and_finished(
+    shared_tmp: Path, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """init was killed: without store.json it would be a store that was made by hand."""
+    top = shared_tmp / "store"
+    os.environ["PIP_SHAREDCACHE_DIR"] = str(top)
+    original = linker.ensure_directory
+
+    def until_the_middle(path: Path, mode: int, gid: int | None = None) -> None:
+        if path.name == "80":
+            raise KeyboardInterrupt
+        original(path, mode, gid)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(linker, "ensure_directory", until_the_middle)
+        assert cli.main(["store", "init", str(top)]) == 130
+    assert doctor(environment, "--json") == 1
+    (finding,) = said(capsys)["findings"]
+    assert "is missing" in finding["sentence"]
+    assert finding["command"] == f"pip-sharedcache store init {top}"
+    assert cli.main(["store", "init", str(top)]) == 0
+    assert doctor(environment) == 0
+
+
 def test_more_is_said_on_request(store: Store, environment: Path, capsys: Captured) -> None:
     assert doctor(environment, "-v") == 0
     text = capsys.readouterr().out

@@ -168,8 +168,6 @@ class Store:
                 )
         # Whoever may write there may put another store in place of this one, whatever the umask.
         linker.make_way(path.parent, lambda missing: linker.ensure_directory(missing, 0o755))
-        for relative, mode in directories(shared=bool(group)):
-            linker.ensure_directory(path / relative, mode, gid)
         trusted = [f"@{group}"] if group else []
         configuration = {
             "format": FORMAT,
@@ -177,8 +175,12 @@ class Store:
             "trusted": trusted,
             "builds": builds,
         }
-        _write_new(path / _TAG_NAME, _TAG)
-        _write_new(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
+        for relative, mode in directories(shared=bool(group)):
+            linker.ensure_directory(path / relative, mode, gid)
+            if not relative:
+                # First of all: doctor tells by it what is missing of a store that is half made.
+                _write_new(path / _TAG_NAME, _TAG)
+                _write_new(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
         return cls.open(path)
 
     @contextlib.contextmanager

@@ -22,7 +22,8 @@ for shell in bash zsh sh fish csh tcsh; do
 done
 
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null &&
-    ! setpriv --reuid 65534 --regid 65534 --clear-groups "$place/bin/python" -c "" 2>/dev/null; then
+    ! setpriv --reuid 65534 --regid 65534 --clear-groups \
+        sh -c '"$1" -c ""' sh "$place/bin/python" 2>/dev/null; then
     echo "WARNING: others than root cannot run $place/bin/python: name a Python with PYTHON" >&2
 fi
 

@@ -24,7 +24,7 @@ LAYERS = (
     ("linker",),
     ("processes",),
     ("store", "bytecode"),
-    ("repair", "uses", "caution"),
+    ("repair", "uses", "caution", "transfer"),
     ("publishing",),
     ("install", "doctor"),
     ("interception", "hooking"),
@@ -70,8 +70,8 @@ INSIDE = {
         *("opening", "__init__"),
     ),
     "cli": (
-        *("output", "stores", "listing", "collecting", "verifying", "doctoring", "switching"),
-        *("completing", "commands", "__init__"),
+        *("output", "stores", "listing", "collecting", "verifying", "filling", "doctoring"),
+        *("switching", "completing", "commands", "__init__"),
     ),
     "hooking": (
         *("_pip_sharedcache", "_sitecustomize", "_launch"),

@@ -16,6 +16,7 @@ from pip_sharedcache.cli import (
     collecting,
     completing,
     doctoring,
+    filling,
     listing,
     stores,
     switching,
@@ -25,7 +26,7 @@ from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
-_MODULES = (stores, listing, collecting, verifying, doctoring, switching, completing)
+_MODULES = (stores, listing, filling, collecting, verifying, doctoring, switching, completing)
 
 _INTERRUPTED = 130  # as shells have it
 

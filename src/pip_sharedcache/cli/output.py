@@ -110,14 +110,18 @@ class Output:
             cells = (cell.ljust(width) for cell, width in zip(line, widths))
             self.say("  ".join(cells).rstrip())
 
-    def progress(self, pieces: Iterable[Piece], what: str, total: int) -> Iterator[Piece]:
-        """Go through ``pieces``, ``total`` of them; on a terminal a line tells how far it is."""
+    def progress(
+        self, pieces: Iterable[Piece], what: str, total: int | None = None
+    ) -> Iterator[Piece]:
+        """Go through ``pieces``, ``total`` of them if that is known; on a terminal a line tells how
+        far it is."""
         shown = not self.quiet and sys.stderr.isatty()
+        of_all = "" if total is None else f" of {total}"
         last = 0.0
         for number, piece in enumerate(pieces, 1):
             now = time.monotonic()
             if shown and (now - last >= _EVERY or number == total):
-                print(f"\r{what} {number} of {total}", end="", file=sys.stderr, flush=True)
+                print(f"\r{what} {number}{of_all}", end="", file=sys.stderr, flush=True)
                 last = now
             yield piece
         if shown and last:

@@ -50,7 +50,7 @@ def _verify(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     unread: list[tuple[Path, str]] = []
     everything = inventory(store, {}, unread, (WHEELS, BYTECODE, BUILDS))
-    items = _named(list(everything), chosen.names)
+    items = named(list(everything), chosen.names)
     for path, why in unread:
         output.find(f"{path} cannot be read: {why}")
     damaged: list[dict[str, Any]] = []
@@ -98,7 +98,7 @@ def _tell(store: Store, verdict: Verdict, output: Output, *, fix: bool) -> dict[
     }
 
 
-def _named(items: Sequence[Item], names: Sequence[str]) -> list[Item]:
+def named(items: Sequence[Item], names: Sequence[str]) -> list[Item]:
     """Those of ``items`` that ``names`` name, with their bytecode; all where there are no names.
     Raises UsageError for a name that nothing has."""
     if not names:

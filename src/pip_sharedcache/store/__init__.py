@@ -4,7 +4,7 @@ from pip_sharedcache.store import links, marks
 from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
 from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire, retire_notes
 from pip_sharedcache.store.heal import heal
-from pip_sharedcache.store.inventory import Item, inventory
+from pip_sharedcache.store.inventory import Item, inventory, names
 from pip_sharedcache.store.layout import (
     BUILDS,
     BYTECODE,
@@ -67,6 +67,7 @@ __all__ = [
     "links",
     "make_durable",
     "marks",
+    "names",
     "objection_to",
     "open_store",
     "publish",

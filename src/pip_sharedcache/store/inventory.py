@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import OF_THIS_PROCESS, Directory
-from pip_sharedcache.model import Digest, Identity, total_size
+from pip_sharedcache.model import Digest, Entry, Identity, Manifest, total_size
 from pip_sharedcache.store.layout import BYTECODE, SHARDS, WHEELS, Store
 from pip_sharedcache.store.lookup import objection_to, read_entry, wheel_name
 from pip_sharedcache.store.marks import ENTRY_NAME, Use
@@ -44,6 +45,12 @@ class Item:
         """That of the wheel."""
         return self.path.name[:64]
 
+    @property
+    def entry(self) -> Entry:
+        """The entry, of which nothing is believed but where it lies and what it is called."""
+        manifest = Manifest(self.title, Digest(self.digest), self.size, ())
+        return Entry(self.path, self.publisher, self.identity, manifest)
+
     def used(self, now: float) -> float:
         """When it was used last, or else published, in seconds since the epoch; not after ``now``:
         a time that lies ahead by more than clocks differ says nothing, so that it keeps nothing
@@ -77,6 +84,15 @@ def inventory(
                 if error.errno in OF_THIS_PROCESS:
                     raise
                 unread.append((path, reason(error)))
+
+
+def names(store: Store, area: str) -> set[str]:
+    """Those of all visible entries in ``area``, as far as it can be read."""
+    found: set[str] = set()
+    for shard in SHARDS:
+        with contextlib.suppress(OSError):
+            found.update(filter(ENTRY_NAME.fullmatch, os.listdir(store.path / area / shard)))
+    return found
 
 
 def _item(

@@ -1,0 +1,264 @@
+"""Filling a store ahead of those who install from it: add, export, import."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from pip_sharedcache import scripts
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.cli.verifying import named
+from pip_sharedcache.errors import StoreUnusable, UsageError, reason
+from pip_sharedcache.hooking import interpreter_of
+from pip_sharedcache.model import Entry, as_digest
+from pip_sharedcache.store import WHEELS, Item, Store, find, inventory, names
+from pip_sharedcache.transfer import pack, unpack
+
+_STREAM = Path("-")
+#: What can be asked of an index again, of the lines of `pip freeze`.
+_AGAIN = re.compile(r"[^@]+==.+|[^@]+ @ (?!file:).+")
+
+
+def add(commands: Any) -> None:
+    """Name the commands of this module."""
+    adding = commands.add_parser(
+        "add",
+        help="add what pip would install, without installing it",
+        description="Has pip resolve requirements, and adds the wheels and their bytecode to the "
+        "store. Arguments of pip install may follow after --.",
+    )
+    adding.add_argument(
+        "requirements", metavar="REQUIREMENT", nargs="*", help="as pip install takes it"
+    )
+    adding.add_argument(
+        *("-r", "--requirement"), metavar="FILE", action="append", default=[], help="as pip's"
+    )
+    adding.add_argument(
+        "--from-env", metavar="ENV", type=Path, help="what is installed in that environment"
+    )
+    adding.add_argument(
+        "--for",
+        metavar="PYTHON",
+        dest="pythons",
+        action="append",
+        default=[],
+        type=Path,
+        help="the interpreter to resolve and to compile for; several times (default: this one)",
+    )
+    adding.add_argument("--python-version", metavar="VERSION", help="as pip's, without bytecode")
+    adding.add_argument(
+        *("--platform", "--abi"), metavar="TAG", action="append", default=[], help="as pip's"
+    )
+    exporting = commands.add_parser(
+        "export", help="write wheels of the store into one file, for where no network is"
+    )
+    importing = commands.add_parser("import", help="add the wheels of such a file to the store")
+    for parser, what in ((exporting, "write"), (importing, "read")):
+        parser.add_argument("file", metavar="FILE", type=Path, help=f"the file to {what}; or -")
+    exporting.add_argument(
+        "names", nargs="*", metavar="NAME", help="a distribution, or the beginning of a digest"
+    )
+    for parser, run in ((adding, _add), (exporting, _export), (importing, _import)):
+        Output.add_options(parser)
+        parser.set_defaults(run=run)
+
+
+# -- add
+
+
+def _add(chosen: argparse.Namespace, output: Output) -> int:
+    store = _writable(output)
+    cross = bool(chosen.python_version or chosen.platform)
+    if cross and (chosen.pythons or chosen.from_env):
+        raise UsageError("--python-version and --platform do without an interpreter")
+    wanted = [*chosen.requirements, *(f"--requirement={file}" for file in chosen.requirement)]
+    pythons: list[Path | None] = [*chosen.pythons]
+    with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as directory:
+        if chosen.from_env is not None:
+            executable = interpreter_of(chosen.from_env).executable
+            pythons = pythons or [executable]
+            wanted += _installed(executable, Path(directory), output)
+        if not wanted:
+            raise UsageError("store add needs to be told what: requirements, -r or --from-env")
+        if cross:
+            wanted += _for_another(chosen)
+        before = names(store, WHEELS)
+        resolved: dict[str, dict[str, Any]] = {}
+        for number, python in enumerate(pythons or [None]):
+            place = Path(directory, str(number))
+            place.mkdir()
+            for row in _resolve(store, python, wanted, place, output):
+                resolved[row["url"]] = row
+    missing = [row for row in resolved.values() if not row["stored"]]
+    for row in missing:
+        output.find(f"{row['name']} {row['version']} is not in {store.path}, from {row['url']}")
+    new = len(names(store, WHEELS) - before)
+    output.result({"store": str(store.path), "new": new, "distributions": list(resolved.values())})
+    output.say(f"{len(resolved) - len(missing)} distributions are in {store.path}, {new} are new.")
+    return FINDINGS if missing else FINE
+
+
+def _writable(output: Output) -> Store:
+    store = store_in_use(output)
+    if not store.may_publish():
+        raise StoreUnusable(
+            f"You may not publish in {store.path}", "PIP_SHAREDCACHE_DIR names another store"
+        )
+    return store
+
+
+def _for_another(chosen: argparse.Namespace) -> list[str]:
+    """pip's options for another Python, or another machine, than there is here."""
+    more = [f"--platform={tag}" for tag in chosen.platform]
+    if chosen.python_version:
+        more.append(f"--python-version={chosen.python_version}")
+    return [*more, "--only-binary=:all:", "--no-compile"]
+
+
+def _installed(executable: Path, directory: Path, output: Output) -> list[str]:
+    """What is installed beside ``executable``, as arguments for pip."""
+    argv = [*_ourselves(), "--python", str(executable), "freeze", "--exclude-editable"]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, env=_environ())
+    if done.returncode:
+        raise UsageError(f"pip cannot tell what is installed beside {executable}")
+    lines = [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
+    for line in lines:
+        if not _AGAIN.fullmatch(line):
+            output.warn(f"Not added, since no index has it: {line}")
+    file = directory / "installed.txt"
+    file.write_text("".join(f"{line}\n" for line in lines if _AGAIN.fullmatch(line)))
+    return ["--no-deps", f"--requirement={file}"]
+
+
+def _resolve(
+    store: Store, python: Path | None, wanted: Sequence[str], place: Path, output: Output
+) -> list[dict[str, Any]]:
+    """Have pip install ``wanted`` into a directory that is thrown away, through the store; give
+    what that was, and whether it is in the store now."""
+    report = place / "report.json"
+    argv = _ourselves()
+    if python is not None:
+        argv += ["--python", str(python)]
+    argv += ["install", "--ignore-installed", f"--target={place / 'target'}", f"--report={report}"]
+    argv += ["--no-warn-conflicts", "--root-user-action=ignore", *wanted]
+    if output.quiet or output.as_json:
+        argv.append("--quiet")
+    done = subprocess.run(
+        argv, env=_environ(), stdout=subprocess.DEVNULL if output.as_json else None
+    )
+    if done.returncode:
+        raise UsageError("pip cannot resolve or install that, so that not all of it was added")
+    told = json.loads(report.read_text(encoding="utf-8"))["install"]
+    return [_row(store, one) for one in told]
+
+
+def _row(store: Store, told: Any) -> dict[str, Any]:
+    """One distribution of pip's report (https://pip.pypa.io/en/stable/reference/installation-report)."""
+    source = told["download_info"]
+    digest = as_digest(source.get("archive_info", {}).get("hashes", {}).get("sha256", ""))
+    filename = unquote(urlsplit(source["url"]).path).rpartition("/")[2]
+    built = not filename.endswith(".whl")  # only pip knows to which wheel
+    if digest is not None:
+        stored = find(store, digest, filename).entry is not None
+    else:  # older pips do not say what they have hashed
+        stored = any(store.path.glob(f"{WHEELS}/*/*/{glob.escape(filename)}"))
+    return {
+        "name": told["metadata"]["name"],
+        "version": told["metadata"]["version"],
+        "url": source["url"],
+        "sha256": digest,
+        "built": built,
+        "stored": stored or built,
+    }
+
+
+def _ourselves() -> list[str]:
+    if scripts.IN_ARCHIVE:
+        return [sys.executable, os.path.abspath(sys.argv[0])]
+    return [sys.executable, "-m", "pip_sharedcache"]
+
+
+def _environ() -> dict[str, str]:
+    """pip refuses --target beside what a configuration may say of other places."""
+    return {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+# -- export, import
+
+
+def _export(chosen: argparse.Namespace, output: Output) -> int:
+    store = store_in_use(output)
+    unread: list[tuple[Path, str]] = []
+    items = named(list(inventory(store, {}, unread, (WHEELS,))), chosen.names)
+    entries = [item.entry for item in _one_each(items)]
+    problems = [f"{path} cannot be read: {why}" for path, why in unread]
+    if chosen.file == _STREAM:
+        if output.as_json or sys.stdout.isatty():
+            raise UsageError("The archive needs a file where the result goes to the same place")
+        count = _pack(entries, sys.stdout.buffer, problems, output)
+        output = Output(quiet=True)  # what it says would be part of the archive
+    else:
+        part = chosen.file.with_name(f"{chosen.file.name}.part")
+        try:
+            with part.open("wb") as file:
+                count = _pack(entries, file, problems, output)
+            part.replace(chosen.file)
+        except OSError as error:
+            raise UsageError(f"{chosen.file} cannot be written: {reason(error)}") from error
+        finally:
+            part.unlink(missing_ok=True)
+    for problem in problems:
+        output.warn(problem)
+    output.result({"file": str(chosen.file), "wheels": count, "problems": problems})
+    output.say(f"Wrote {count} wheels to {chosen.file}.")
+    return FINDINGS if problems else FINE
+
+
+def _pack(entries: Sequence[Entry], file: IO[bytes], problems: list[str], output: Output) -> int:
+    """How many are in the archive; why others are not is added to ``problems``."""
+    count = 0
+    for problem in output.progress(pack(entries, file), "Written", len(entries)):
+        if problem:
+            problems.append(problem)
+        count += not problem
+    return count
+
+
+def _one_each(items: Sequence[Item]) -> list[Item]:
+    """One entry for each wheel, by title: believed ones and sound ones before others."""
+    best: dict[tuple[str, str], Item] = {}
+    for item in sorted(items, key=lambda item: (bool(item.damage), bool(item.objection))):
+        if item.title.endswith(".whl"):
+            best.setdefault((item.title, item.digest), item)
+    return [best[key] for key in sorted(best)]
+
+
+def _import(chosen: argparse.Namespace, output: Output) -> int:
+    store = _writable(output)
+    try:
+        file = sys.stdin.buffer if chosen.file == _STREAM else chosen.file.open("rb")
+    except OSError as error:
+        raise UsageError(f"{chosen.file} cannot be read: {reason(error)}") from error
+    arrived = []
+    with file:
+        for one in output.progress(unpack(store, file), "Read"):
+            arrived.append(one)
+            if one.problem:
+                output.find(f"{one.title} {one.problem}")
+            else:
+                output.detail(f"{one.title} is {'new' if one.new else 'there already'}")
+    new, bad = sum(one.new for one in arrived), sum(bool(one.problem) for one in arrived)
+    output.result({"store": str(store.path), "wheels": [vars(one) for one in arrived]})
+    output.say(f"{new} of {len(arrived)} wheels are new in {store.path}, {bad} are left out.")
+    return FINDINGS if bad else FINE

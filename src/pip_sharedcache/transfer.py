@@ -1,0 +1,115 @@
+"""Wheels of a store in one file, for where no network leads: packed from one store, and published
+in another. The file is a tar archive of ``<sha256>/<name>.whl``, which any tar can read."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pip_sharedcache import store as stores
+from pip_sharedcache.errors import DamagedEntry, NotPublished, UnusualWheel, UsageError
+from pip_sharedcache.model import Digest, Entry
+from pip_sharedcache.store import Store
+from pip_sharedcache.wheel import blocks, digest_of_blocks
+
+_MEMBER = re.compile(r"([0-9a-f]{64})/([^/\x00-\x1f]+\.whl)")
+_MODE = 0o644
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of one wheel of an archive: ``new`` in the store; or why it is not there
+    (``problem``), "" if it is."""
+
+    title: str
+    digest: str
+    new: bool = False
+    problem: str = ""
+
+
+def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:
+    """Write the wheels of ``entries`` to ``file``, one after another; yield for each why it was
+    left out, "" if it was not: a wheel is hashed before. Raises DamagedEntry where one changes
+    while it is read, so that the archive is of no use, OSError."""
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            digest = entry.manifest.digest
+            try:
+                with stores.hold(entry) as held:
+                    descriptor = held.open_file(entry.manifest.filename)
+                wheel = open(descriptor, "rb")  # noqa: SIM115 - closed below, where it is read
+            except (OSError, DamagedEntry) as error:
+                yield f"{entry.wheel} cannot be read: {error}"
+                continue
+            with wheel:
+                found, size = digest_of_blocks(blocks(wheel))
+                if found != digest:
+                    yield f"{entry.wheel} has other bytes than its digest says"
+                    continue
+                wheel.seek(0)
+                member = tarfile.TarInfo(f"{digest}/{entry.manifest.filename}")
+                member.size, member.mode = size, _MODE
+                reader = _Hashing(wheel)
+                archive.addfile(member, reader)
+                if reader.digest() != digest:
+                    raise DamagedEntry(f"{entry.wheel} was changed while it was read")
+            yield ""
+
+
+def unpack(store: Store, file: IO[bytes]) -> Iterator[Arrival]:
+    """Publish in ``store`` what ``pack`` has written to ``file``, one after another; each wheel's
+    digest is checked. Raises UsageError where ``file`` is no such archive, or ends early."""
+    try:
+        with tarfile.open(fileobj=file, mode="r|*") as archive:
+            for member in archive:
+                yield _arrive(store, archive, member)
+    except (tarfile.TarError, EOFError) as error:
+        raise UsageError(f"The archive cannot be read: {error}") from error
+
+
+def _arrive(store: Store, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Arrival:
+    named = _MEMBER.fullmatch(member.name)
+    content = archive.extractfile(member) if named and member.isreg() else None
+    if named is None or content is None:
+        return Arrival(member.name, "", problem="is nothing that store export writes")
+    digest, filename = Digest(named[1]), named[2]
+    if stores.find(store, digest, filename).entry is not None:
+        return Arrival(filename, digest)
+    with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as directory:
+        copy = Path(directory, filename)
+        with copy.open("wb") as target:
+            hasher = hashlib.sha256()
+            for block in blocks(content):
+                hasher.update(block)
+                target.write(block)
+        if hasher.hexdigest() != digest:
+            return Arrival(filename, digest, problem="has other bytes than its digest says")
+        try:
+            stores.publish(store, copy, filename, digest)
+        except (NotPublished, UnusualWheel) as error:
+            return Arrival(filename, digest, problem=f"is not published: {error}")
+    return Arrival(filename, digest, new=True)
+
+
+class _Hashing:
+    """A file that is read once, and hashed meanwhile."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hasher = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's."""
+        data = self._file.read(size)
+        self._hasher.update(data)
+        return data
+
+    def digest(self) -> str:
+        """sha256 of all that was read, in hexadecimal."""
+        return self._hasher.hexdigest()

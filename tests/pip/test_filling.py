@@ -1,0 +1,291 @@
+"""A store that is filled ahead: what pip would install is added without being installed, and
+carried from one store to another in one file."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import offline
+from support.accounts import Accounts, run_as
+from support.environments import Environment, EnvironmentFactory, interpreters, make_environment
+from support.faults import visible_entries
+from support.index import IndexFactory
+from support.probes import linux, needs, root
+from support.trees import snapshot
+from support.wheels import digest, make_wheel
+
+pytestmark = [pytest.mark.pips, needs(linux)]
+
+Variables = dict[str, "str | None"]
+
+
+@pytest.fixture
+def wheels(wheelhouse: Path) -> Path:
+    files = {"demo/__init__.py": "", "demo/more.py": "MORE = 1\n"}
+    make_wheel(wheelhouse, files=files, requires=["other"])
+    make_wheel(wheelhouse, "other")
+    make_wheel(wheelhouse, "other", "2.0", tag="cp313-cp313-win_amd64")
+    make_wheel(wheelhouse, "unrelated")
+    return wheelhouse
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    directory = tmp_path / "store"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def env(wheels: Path, store: Path) -> Variables:
+    return offline(wheels, store)
+
+
+@pytest.fixture
+def one(environment: EnvironmentFactory) -> Environment:
+    return environment("one")
+
+
+def _store(one: Environment, env: Variables, *arguments: str | Path) -> Any:
+    done = run_as(None, one.command("store", "--json", *arguments), env=env)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)
+
+
+def _titles(one: Environment, env: Variables, *arguments: str) -> list[str]:
+    return [item["title"] for item in _store(one, env, "list", *arguments)]
+
+
+# -- add
+
+
+@pytest.mark.parametrize("pip", ["23.0.1", "26.3"])
+def test_what_pip_would_install_is_added_and_nothing_installed(
+    pip: str, environment: EnvironmentFactory, env: Variables, store: Path
+) -> None:
+    one = environment("one", pip=pip)
+    before = snapshot(one.prefix)
+    told = _store(one, env, "add", "demo")
+    assert {row["name"]: row["stored"] for row in told["distributions"]} == {
+        "demo": True,
+        "other": True,
+    }
+    assert told["new"] == 2
+    assert snapshot(one.prefix) == before
+    titles = _titles(one, env, "--bytecode")
+    assert titles[:2] == ["demo-1.0-py3-none-any.whl", "other-1.0-py3-none-any.whl"]
+    assert len(titles) == 4, "with the bytecode of both"
+    assert _store(one, env, "add", "demo")["new"] == 0
+    done = run_as(None, one.command("install", "demo"), env=env, check=True)
+    assert "Shared store: 2 of 2 distributions" in done.stdout
+
+
+def test_requirements_files_and_pips_own_options(
+    one: Environment, env: Variables, tmp_path: Path
+) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text("demo\nunrelated\n")
+    told = _store(one, env, "add", "-r", file, "--", "--no-deps")
+    assert sorted(row["name"] for row in told["distributions"]) == ["demo", "unrelated"]
+
+
+def test_bytecode_is_made_for_the_interpreters_that_are_named(
+    one: Environment, env: Variables
+) -> None:
+    pythons = [interpreters()[version] for version in sorted(interpreters())[:2]]
+    targets: list[str] = []
+    for number, python in enumerate(pythons):
+        target = make_environment(one.prefix.parent / f"for-{number}", python=python, ours=False)
+        targets += ["--for", str(target.python)]
+    _store(one, env, "add", "other", *targets)
+    compiled = [title for title in _titles(one, env, "--bytecode") if title.startswith("cpython")]
+    assert len({title.split("-")[1] for title in compiled}) == len(pythons)
+
+
+def test_another_machines_wheels_are_added_without_bytecode(
+    one: Environment, env: Variables
+) -> None:
+    _store(one, env, "add", "other", "--python-version", "3.13", "--platform", "win_amd64")
+    assert _titles(one, env, "--bytecode") == ["other-2.0-cp313-cp313-win_amd64.whl"]
+
+
+def test_what_is_installed_elsewhere_is_added(
+    one: Environment, env: Variables, environment: EnvironmentFactory, wheels: Path
+) -> None:
+    source = environment("source", ours=False)
+    run_as(None, source.plain("install", "--no-deps", "demo"), env=env, check=True)
+    local = wheels / "unrelated-1.0-py3-none-any.whl"
+    run_as(None, source.plain("install", local), env=env, check=True)
+    done = run_as(None, one.command("store", "add", "--from-env", source.prefix), env=env)
+    assert done.returncode == 0, done.stderr
+    assert "Not added, since no index has it: unrelated @ file://" in done.stderr
+    assert _titles(one, env) == ["demo-1.0-py3-none-any.whl"]
+
+
+def test_what_is_not_shared_is_told(
+    one: Environment, env: Variables, index: IndexFactory, wheels: Path
+) -> None:
+    server = index(wheels, credentials=("me", "secret"))
+    private = {
+        **env,
+        "PIP_NO_INDEX": None,
+        "PIP_FIND_LINKS": None,
+        "PIP_INDEX_URL": server.authenticated_url,
+    }
+    done = run_as(None, one.command("store", "add", "other"), env=private)
+    assert done.returncode == 1
+    assert "other 1.0 is not in" in done.stdout
+    assert "secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "needs to be told what"),
+        (["nowhere-to-be-found"], "pip cannot resolve or install that"),
+        (["demo", "--for", "/usr/bin/env", "--platform", "any"], "do without an interpreter"),
+        (["--from-env", "/nonexistent"], "is no environment of Python's"),
+    ],
+)
+def test_what_cannot_be_added(
+    arguments: Sequence[str], said: str, one: Environment, env: Variables, store: Path
+) -> None:
+    done = run_as(None, one.command("store", "add", *arguments), env=env)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not visible_entries(store)
+
+
+@pytest.mark.multiuser
+@needs(root)
+def test_who_may_not_publish_is_told_before_pip_starts(
+    accounts: Accounts, public_python: Path, shared_tmp: Path
+) -> None:
+    one = make_environment(shared_tmp / "one", python=public_python)
+    store = shared_tmp / "store"
+    run_as(None, one.command("store", "init", store), check=True)
+    done = run_as(accounts.usera, one.command("store", "add", "demo"), env=offline(store, store))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"You may not publish in {store}" in done.stderr
+
+
+# -- export, import
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    directory = tmp_path / "other store"
+    directory.mkdir()
+    return directory
+
+
+def test_wheels_go_from_one_store_to_another(
+    one: Environment, env: Variables, other: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "wheels.tar"
+    _store(one, env, "add", "demo", "unrelated")
+    assert _store(one, env, "export", file, "demo", "other")["wheels"] == 2
+    there = {**env, "PIP_SHAREDCACHE_DIR": str(other)}
+    told = _store(one, there, "import", file)
+    assert [(row["title"].split("-")[0], row["new"]) for row in told["wheels"]] == [
+        ("demo", True),
+        ("other", True),
+    ]
+    assert [row["new"] for row in _store(one, there, "import", file)["wheels"]] == [False, False]
+    assert run_as(None, one.command("store", "verify"), env=there).returncode == 0
+    done = run_as(None, one.command("install", "demo"), env=there, check=True)
+    assert "Shared store: 2 of 2 distributions" in done.stdout
+
+
+def test_through_a_pipe(one: Environment, env: Variables, other: Path) -> None:
+    _store(one, env, "add", "demo", "unrelated")
+    argv = one.command("store", "export", "-")
+    packed = subprocess.run(argv, env=_merged(env), capture_output=True, check=True)
+    again = subprocess.run(argv, env=_merged(env), capture_output=True, check=True)
+    assert packed.stdout == again.stdout, "the same wheels make the same file"
+    there = {**env, "PIP_SHAREDCACHE_DIR": str(other)}
+    argv = one.command("store", "import", "-")
+    done = subprocess.run(argv, env=_merged(there), input=packed.stdout, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"3 of 3 wheels are new" in done.stdout
+
+
+def _merged(env: Variables) -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", **{name: value for name, value in env.items() if value}}
+
+
+def test_a_wheel_that_is_damaged_is_left_out(
+    one: Environment, env: Variables, store: Path, tmp_path: Path
+) -> None:
+    _store(one, env, "add", "demo")
+    (damaged,) = store.glob("wheels/*/*/demo-1.0-py3-none-any.whl")
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    file = tmp_path / "wheels.tar"
+    done = run_as(None, one.command("store", "export", file), env=env)
+    assert done.returncode == 1
+    assert f"{damaged} has other bytes than its digest says" in done.stderr
+    with tarfile.open(file) as archive:
+        assert [name.split("/")[1] for name in archive.getnames()] == ["other-1.0-py3-none-any.whl"]
+
+
+@pytest.fixture
+def archive(tmp_path: Path, wheels: Path) -> Path:
+    """Made by somebody else: with what is sound, and with what is not."""
+    path = tmp_path / "foreign.tar"
+    wheel = wheels / "other-1.0-py3-none-any.whl"
+    evil = wheels / "unrelated-1.0-py3-none-any.whl"
+    with tarfile.open(path, "w") as archive:
+        for name, data in (
+            (f"{digest(evil)}/{evil.name}", wheel.read_bytes()),
+            (f"../../{digest(evil)}/{evil.name}", evil.read_bytes()),
+            (f"{digest(evil)}/../{evil.name}", evil.read_bytes()),
+            ("/etc/passwd", b"x"),
+            (f"{'0' * 64}/\x1b[2Jx.whl", b""),
+            (f"{digest(wheel)}/wrong-name.whl", wheel.read_bytes()),
+            (f"{digest(wheel)}/{wheel.name}", wheel.read_bytes()),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
+            member = tarfile.TarInfo(f"{digest(evil)}/{evil.name}")
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+    return path
+
+
+def test_only_what_has_its_digest_comes_in(
+    one: Environment, env: Variables, archive: Path, store: Path
+) -> None:
+    done = run_as(None, one.command("store", "import", archive), env=env)
+    assert done.returncode == 1
+    assert "1 of 11 wheels are new" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert _titles(one, env) == ["other-1.0-py3-none-any.whl"]
+
+
+@pytest.mark.parametrize("size", [0, 100, 1500], ids=["empty", "in the head", "in a wheel"])
+def test_an_archive_that_was_cut_off_is_told(
+    size: int, one: Environment, env: Variables, tmp_path: Path
+) -> None:
+    file = tmp_path / "wheels.tar"
+    _store(one, env, "add", "demo")
+    _store(one, env, "export", file)
+    file.write_bytes(file.read_bytes()[:size])
+    done = run_as(None, one.command("store", "import", file), env=env)
+    assert done.returncode == 2
+    assert "The archive cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr

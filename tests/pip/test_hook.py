@@ -423,6 +423,25 @@ def test_what_is_written_is_compiled_for_those_who_may_not(environment: Environm
     assert "wrote" not in verbose
 
 
+def test_what_a_killed_one_left_is_taken_away(environment: EnvironmentFactory) -> None:
+    one = environment(ours=False)
+    before = snapshot(one.site_packages)
+    _enable(one)
+    for name in (".new-0123456789abcdef", "__pycache__/.new-0123456789abcdef"):
+        (one.site_packages / name).write_bytes(b"")
+    _switch("disable", one)
+    assert differences(before, snapshot(one.site_packages)) == []
+
+
+def test_a_name_that_the_locale_cannot_tell(environment: EnvironmentFactory) -> None:
+    one = environment("\xfcml\xe4ut", ours=False)
+    ours = [sys.executable, "-m", "pip_sharedcache", "store"]
+    locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
+    done = run_as(None, [*ours, "enable", "--prefix", one.prefix], env=locale)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert _is_enabled(one)
+
+
 @pytest.mark.multiuser
 @needs(root)
 def test_a_pycache_of_somebody_elses_is_left_alone(
@@ -562,6 +581,94 @@ def test_sitecustomize_serves_every_environment_and_others_keep_theirs(
     assert [
         line for line in differences(before, snapshot(standard)) if "__pycache__" not in line
     ] == []
+
+
+SEEN = "import sys; m = sys.modules['sitecustomize']; print(m.__name__, m.__file__, m.__cached__, "
+SEEN += "m.__package__, getattr(m, '__path__', ''), m.__spec__.name, m.X)"
+
+
+@pytest.mark.parametrize("kind", ["module", "package"])
+def test_another_sitecustomize_is_loaded_as_python_would(
+    kind: str, base: Path, child: Environment
+) -> None:
+    place = child.site_packages / "sitecustomize"
+    if kind == "module":
+        place.with_suffix(".py").write_text("X = __cached__, __spec__.origin")
+    else:
+        place.mkdir()
+        (place / "__init__.py").write_text("from . import sub\nX = sub.__name__\n")
+        (place / "sub.py").write_text("")
+    expected = run_as(None, [child.python, "-c", SEEN], check=True).stdout
+    _enable(child, "--sitecustomize")
+    try:
+        done = run_as(None, [child.python, "-c", SEEN], check=True)
+        assert (done.stdout, done.stderr) == (expected, "")
+    finally:
+        _switch("disable", child, "--sitecustomize")
+
+
+CHAINING = """
+import importlib.util, os, sys
+sys.runs = getattr(sys, "runs", 0) + 1
+here = os.path.dirname(__file__)
+path = [place for place in sys.path if os.path.abspath(place) != here]
+for finder in sys.meta_path:
+    spec = finder.find_spec("sitecustomize", path)
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        break
+"""
+
+
+def test_one_that_does_as_ours_does_not_run_for_ever(child: Environment, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(CHAINING)
+    before = {"PYTHONPATH": str(tmp_path)}
+    _enable(child, "--sitecustomize")
+    try:
+        argv = [child.python, "-c", "import sys; print(sys.runs)"]
+        done = run_as(None, argv, env=before, check=True)
+        assert (done.stdout, done.stderr) == ("1\n", "")
+    finally:
+        _switch("disable", child, "--sitecustomize")
+
+
+@needs(root)
+def test_a_sitecustomize_keeps_its_mode_and_group(base: Path, child: Environment) -> None:
+    path = _standard(base) / "sitecustomize.py"
+    path.write_text("X = 1\n")
+    path.chmod(0o640)
+    os.chown(path, 0, 50)
+    for command in ("enable", "disable"):
+        _switch(command, child, "--sitecustomize")
+        status = path.stat()
+        assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o640, 50)
+
+
+@pytest.mark.parametrize("kind", ["sourceless", "package", "link to nothing"])
+def test_a_sitecustomize_that_takes_no_lines_is_left_alone(
+    kind: str, base: Path, child: Environment, tmp_path: Path
+) -> None:
+    standard = _standard(base)
+    place = {
+        "sourceless": standard / "sitecustomize.pyc",
+        "package": standard / "sitecustomize" / "__init__.py",
+        "link to nothing": standard / "sitecustomize.py",
+    }[kind]
+    place.parent.mkdir(exist_ok=True)
+    if kind == "link to nothing":
+        place.symlink_to(tmp_path / "nowhere" / "sc.py")
+    else:
+        place.touch()
+    before = snapshot(standard)
+    done = _switch("enable", child, "--sitecustomize")
+    assert done.returncode == 2
+    assert str(place) in done.stderr
+    assert differences(before, snapshot(standard)) == []
+    assert not (tmp_path / "nowhere").exists()
+    place.unlink()
+    if kind == "package":
+        place.parent.rmdir()
 
 
 def test_an_environments_own_hook_counts_where_there_is_one_for_all(

@@ -100,6 +100,27 @@ def test_a_store_that_was_half_made_is_told_and_finished(
     assert doctor(environment) == 0
 
 
+def test_a_link_in_place_of_the_wheels_is_told(
+    shared_tmp: Path, environment: Path, capsys: Captured
+) -> None:
+    """Also of a store that was made by hand: installations do not follow it."""
+    top, elsewhere = shared_tmp / "store", shared_tmp / "elsewhere"
+    os.environ["PIP_SHAREDCACHE_DIR"] = str(top)
+    top.mkdir()
+    elsewhere.mkdir()
+    (top / "wheels").symlink_to(elsewhere)
+    assert doctor(environment, "--json") == 1
+    data = said(capsys)
+    (finding,) = data["findings"]
+    assert f"{top / 'wheels'} of root is not a directory" in finding["sentence"]
+    assert finding["command"] == f"rm {top / 'wheels'}"
+    assert list(elsewhere.iterdir()) == []
+    assert cli.main(["store", "gc"]) == 1
+    out = capsys.readouterr().out
+    assert f"{top / 'wheels' / '00'} cannot be read, and nothing in it was collected" in out
+    assert "cannot be taken away" not in out
+
+
 def test_more_is_said_on_request(store: Store, environment: Path, capsys: Captured) -> None:
     assert doctor(environment, "-v") == 0
     text = capsys.readouterr().out

@@ -186,6 +186,30 @@ def test_access_lists_of_the_directory_above_are_dropped(shared_tmp: Path) -> No
     assert (_mode(path), _mode(path / "wheels" / "ab")) == (0o2755, 0o3775)
 
 
+@pytest.mark.parametrize(
+    ("names", "opens"),
+    [
+        ((), True),
+        (("lost+found", ".snapshot", ".nfs0001", "use"), True),
+        (("wheels", "README"), True),
+        (("README",), False),
+        (("use", "passwd"), False),
+        ((".bashrc",), False),
+    ],
+    ids=str,
+)
+def test_a_directory_of_other_things_is_no_store(
+    names: tuple[str, ...], opens: bool, shared_tmp: Path
+) -> None:
+    """A variable may lead root to /etc."""
+    for name in names:
+        (shared_tmp / name).mkdir()
+    if opens:
+        assert Store.open(shared_tmp).path == shared_tmp
+    else:
+        assert f"is no store: it holds {names[-1]}" in _unusable(shared_tmp)
+
+
 def test_a_store_half_made_is_finished(shared_tmp: Path) -> None:
     path = shared_tmp / "store"
     Store.make(path)

@@ -40,6 +40,7 @@ class _Outcome:
     deleted: int = 0
     kept: int = 0
     refused: list[tuple[Path, int, str]] = field(default_factory=list)
+    unread: dict[Path, str] = field(default_factory=dict)
 
 
 def add(commands: Any) -> None:
@@ -90,7 +91,7 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
         outcome = _collect(store, items, doomed, now)
         marks.forget(store, {item.path.name for item in items}, now - GRACE)
         links.forget(store)
-    outcome.refused += [(path, store.owner, why) for path, why in unread]
+    outcome.unread.update(unread)
     _tell(chosen, output, outcome)
     squatters = [
         f"{path} is for the marks of {trust.user_name(user)} and was put there by "
@@ -99,7 +100,7 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
     ]
     for line in squatters:
         (output.warn if output.as_json else output.find)(line)
-    return FINDINGS if outcome.refused or squatters else FINE
+    return FINDINGS if outcome.refused or outcome.unread or squatters else FINE
 
 
 def _collect(store: Store, items: list[Item], doomed: list[Item], now: float) -> _Outcome:
@@ -116,6 +117,7 @@ def _collect(store: Store, items: list[Item], doomed: list[Item], now: float) ->
     done = delete_retired(store, now)
     outcome.deleted, outcome.kept = done.deleted, done.kept
     outcome.refused += done.refused
+    outcome.unread.update(done.unread)
     return outcome
 
 
@@ -129,6 +131,7 @@ def _tell(chosen: argparse.Namespace, output: Output, outcome: _Outcome) -> None
             "deleted": outcome.deleted,
             "kept": outcome.kept,
             "refused": {str(path): why for path, _, why in outcome.refused},
+            "unread": {str(path): why for path, why in outcome.unread.items()},
         }
     )
     for item in retired:
@@ -141,6 +144,8 @@ def _tell(chosen: argparse.Namespace, output: Output, outcome: _Outcome) -> None
             f"Deleted {outcome.deleted} that were out of sight for {GRACE // 60} minutes; "
             f"{outcome.kept} are kept until then."
         )
+    for path, why in outcome.unread.items():
+        output.find(f"{path} cannot be read, and nothing in it was collected: {why}")
     by_owner = defaultdict(list)
     for path, owner, why in outcome.refused:
         by_owner[owner].append((path, why))

@@ -217,6 +217,8 @@ def look_at_handmade(report: Report, top: Path) -> None:
         "directories", "made by hand, or as if: each has the modes of the store's own", None
     )
     owner = top.stat().st_uid
+    for area in (area for area, _ in directories(shared=True) if area and "/" not in area):
+        _look_for_no_directory(report, top / area, owner)
     loose: list[Path] = []
     owners: list[int] = []
     for relative, _ in directories(shared=True):
@@ -246,6 +248,18 @@ def look_at_handmade(report: Report, top: Path) -> None:
             "" if mend else "it is not yours",
         )
     )
+
+
+def _look_for_no_directory(report: Report, path: Path, owner: int) -> None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        who = trust.user_name(status.st_uid)
+        what = f"{path} of {who} is not a directory: nothing in it is used, or published"
+        owners, left = (0, owner, status.st_uid), "it is not what makes a store"
+        report.find(Finding("no-directory", what, f"rm {quoted(path)}", owners, unmended=left))
 
 
 def _is_loose(status: os.stat_result) -> bool:

@@ -53,9 +53,14 @@ def try_store(
 
 def _where_to_publish(store: Store) -> Path | None:
     """A directory in which this process may make something, as deep as there is one."""
-    for path in (store.path / WHEELS / SHARDS[0], store.path / WHEELS, store.path):
-        if path.is_dir():
-            return path if os.access(path, os.W_OK | os.X_OK) else None
+    for names in ((WHEELS, SHARDS[0]), (WHEELS,), ()):
+        try:
+            with store.opened(*names) as (held, *_):
+                return held.path if os.access(held.path, os.W_OK | os.X_OK) else None
+        except FileNotFoundError:
+            continue  # made by hand, with what was needed so far
+        except OSError:
+            return None  # no directory
     return None
 
 

@@ -15,15 +15,17 @@ except Exception:  # gone, or damaged: no Python is to notice
 
 
 def go_on():  # type: ignore[no-untyped-def]
-    """Run the sitecustomize that would have been found without this one, in its place."""
+    """Run the sitecustomize that would have been found without this one, in its place; only what
+    comes behind it, since one that stands before may have found this one in just that way."""
     here = os.path.dirname(os.path.abspath(__file__))
-    path = [place for place in sys.path if os.path.abspath(place) != here]
+    places = [os.path.abspath(place) for place in sys.path]
+    path = sys.path[places.index(here) + 1 :] if here in places else []
     for finder in sys.meta_path:
         spec = finder.find_spec("sitecustomize", path) if hasattr(finder, "find_spec") else None
         if spec is None or spec.loader is None:
             continue
-        module = type(sys)("sitecustomize")
-        module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
+        # As importlib.util has it, which takes longer to be imported.
+        module = sys.modules["_frozen_importlib"].module_from_spec(spec)
         sys.modules["sitecustomize"] = module
         spec.loader.exec_module(module)
         return

@@ -57,6 +57,7 @@ class Activation(written.Switch):
                 path = self._path(when, kind)
                 if _is_ours(path):
                     yield path
+            yield from written.leftovers(self.directory / f"{when}.d")
 
     def _path(self, when: str, kind: str) -> Path:
         return self.directory / f"{when}.d" / f"pip-sharedcache.{kind}"

@@ -22,6 +22,13 @@ _MODULE = "_pip_sharedcache"
 _EVERYWHERE = "_pip_sharedcache_everywhere"
 _TEMPLATE = Path(__file__).with_name(f"{_MODULE}.py")
 _SITECUSTOMIZE = Path(__file__).with_name("_sitecustomize.py")
+#: Modules that would be found before our sitecustomize.py, or that it would hide.
+_OTHERS = (
+    "sitecustomize/__init__.*",
+    "sitecustomize.pyc",
+    "sitecustomize.*so",
+    "sitecustomize.*pyd",
+)
 _UNTOLD = "TOLD = {}  # type: ignore[var-annotated]\n"
 _PTH_NAME, _START_NAME = "pip_sharedcache.pth", "pip_sharedcache.start"
 
@@ -97,6 +104,8 @@ class Hook(written.Switch):
         if _is_ours(self._module):
             yield self._module
             yield from _bytecode_beside(self._module)
+        for directory in (self.directory, self.directory / "__pycache__"):
+            yield from written.leftovers(directory)
 
     def _text(self, told: Mapping[str, Any]) -> bytes:
         """The module, told where the packages are: from the environment's own place where they are
@@ -114,7 +123,16 @@ class Hook(written.Switch):
 
     def _customized(self) -> tuple[Path, bytes]:
         """The sitecustomize of the standard library: ours, or somebody's and our lines behind."""
-        path = Path(os.path.realpath(self.directory / "sitecustomize.py"))
+        link = self.directory / "sitecustomize.py"
+        path = Path(os.path.realpath(link))
+        if path != link and not path.exists():
+            raise UsageError(f"{link} leads to {path}, where nothing is", "move it away")
+        for other in _OTHERS:
+            if found := sorted(self.directory.glob(other)):
+                raise UsageError(
+                    f"{found[0]} is a sitecustomize, to which no lines can be added",
+                    "enable the store in each environment",
+                )
         try:
             text = written.read(path)
         except OSError as error:

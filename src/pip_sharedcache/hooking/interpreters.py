@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import re
 import stat
 import subprocess
@@ -28,12 +29,12 @@ _PLACES = ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe")
 _MARK = "pip-sharedcache: "  # others may print, too, when the interpreter starts or ends
 _TELL = f"import json; print({_MARK!r} + json.dumps(answer))"
 
+#: Paths go as bytes: the two may have different encodings for them.
 _QUESTION = """
-import sys, sysconfig
-answer = {
-    "version": sys.version_info[:2], "prefix": sys.prefix,
-    "library": sysconfig.get_path("purelib"), "standard": sysconfig.get_path("stdlib"),
-}
+import os, sys, sysconfig
+paths = sys.prefix, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")
+paths = [os.fsencode(path).decode("latin-1") for path in paths]
+answer = {"version": sys.version_info[:2], "paths": paths}
 """
 
 _WITH_PIP = """
@@ -59,7 +60,8 @@ with tempfile.TemporaryDirectory() as directory:
         py_compile.compile(path, compiled, path, doraise=True, invalidation_mode=mode)
         with open(compiled, "rb") as file:
             text = base64.b64encode(file.read()).decode()
-        answer[importlib.util.cache_from_source(path)] = text
+        place = os.fsencode(importlib.util.cache_from_source(path))
+        answer[place.decode("latin-1")] = text
 """
 
 
@@ -93,8 +95,7 @@ def interpreter_of(prefix: Path | None) -> Interpreter:
     if version < _OLDEST:
         is_one, needed = ".".join(map(str, version)), ".".join(map(str, _OLDEST))
         raise UsageError(f"{executable} is Python {is_one}: {needed} or later is needed")
-    places = (Path(told[name]) for name in ("prefix", "library", "standard"))
-    return Interpreter(executable, version, *places)
+    return Interpreter(executable, version, *map(_path, told["paths"]))
 
 
 def libraries_of(prefix: Path) -> list[Interpreter]:
@@ -125,7 +126,11 @@ def bytecode_of(interpreter: Interpreter, sources: Sequence[Path]) -> dict[Path,
         logger.debug("Not compiled: %s", error)
         return {}
     del told["said"]
-    return {Path(path): base64.b64decode(text) for path, text in told.items()}
+    return {_path(path): base64.b64decode(text) for path, text in told.items()}
+
+
+def _path(told: str) -> Path:
+    return Path(os.fsdecode(told.encode("latin-1")))
 
 
 def _is_file(path: Path) -> bool:

@@ -3,6 +3,7 @@ anybody else is replaced, and nothing else is removed."""
 
 from __future__ import annotations
 
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from pip_sharedcache.errors import UsageError, reason
 OURS = b"Written by `pip-sharedcache store enable"
 
 _FILE = 0o644
+_LEFTOVER = re.compile(re.escape(linker.NEW) + "[0-9a-f]{16}")
 
 
 class Switch(ABC):
@@ -67,14 +69,31 @@ def replace(path: Path, text: bytes) -> None:
     """Write one file. Raises UsageError."""
     try:
         linker.make_way(path.parent, _make)
-        linker.replace_file(path, text, _FILE)
+        linker.replace_file(path, text, *_looks(path, text))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {reason(error)}") from error
+
+
+def _looks(path: Path, text: bytes) -> tuple[int, int]:
+    """Mode and group for ``path``: where it is somebody's, and gets lines of ours or loses them
+    again, those that it has. A group of -1: as the system gives it."""
+    if path.suffix != ".py" or OURS in text or not path.exists():
+        return _FILE, -1
+    status = path.stat()
+    return stat.S_IMODE(status.st_mode), status.st_gid
 
 
 def _make(directory: Path) -> None:
     """Open to all, whatever the umask says: so are the files."""
     linker.make_directory(directory, 0o755, keep_access_lists=True)
+
+
+def leftovers(directory: Path) -> list[Path]:
+    """What a killed switch_on may have left in ``directory``: files with the names that
+    linker.replace_file gives. Raises OSError."""
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if _LEFTOVER.fullmatch(path.name))
 
 
 def read(path: Path) -> bytes | None:

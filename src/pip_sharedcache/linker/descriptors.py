@@ -220,11 +220,13 @@ def _unlink(path: Path, above: int | None) -> None:
     os.unlink(path if above is None else path.name, dir_fd=above)
 
 
-def replace_file(path: Path, data: bytes, mode: int) -> None:
-    """Put a new file of our own in the place of ``path``, at once, with exactly ``mode``: what was
-    there is not written to. Raises OSError."""
-    new = path.with_name(f".new-{secrets.token_hex(8)}")
+def replace_file(path: Path, data: bytes, mode: int, gid: int = -1) -> None:
+    """Put a new file of our own in the place of ``path``, at once, with exactly ``mode``, and the
+    group ``gid`` if one is given: what was there is not written to. Raises OSError."""
+    new = path.with_name(f"{NEW}{secrets.token_hex(8)}")
     with create_file(new, mode) as descriptor:
+        if gid != -1 and hasattr(os, "fchown"):
+            os.fchown(descriptor, -1, gid)
         write_all(descriptor, data)
     try:
         os.replace(new, path)

@@ -41,6 +41,7 @@ class Deleted:
     deleted: int = 0
     kept: int = 0
     refused: list[tuple[Path, int, str]] = field(default_factory=list)
+    unread: list[tuple[Path, str]] = field(default_factory=list)
 
 
 def choose(
@@ -169,7 +170,7 @@ def delete_retired(store: Store, now: float) -> Deleted:
             except FileNotFoundError:
                 continue  # not made yet
             except OSError as error:
-                done.refused.append((path, store.owner, reason(error)))
+                done.unread.append((path, reason(error)))
     return done
 
 

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ USE = "use"
 DEAD = ".dead-"
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 
+_OF_FILE_SYSTEMS = ("lost+found", ".snapshot", ".snapshots", ".zfs")
 _MOST_NAMES = 1000  # in store.json: each is looked up wherever the store is opened
 _TAG_NAME = "CACHEDIR.TAG"
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# https://bford.info/cachedir/\n"
@@ -108,13 +109,18 @@ class Store:
     @classmethod
     def _read(cls, path: Path, directory: Directory) -> Store:
         status = directory.status()
-        directory.names()  # a store that may be entered but not read is told at once
+        names = directory.names()  # a store that may be entered but not read is told at once
         owner, group = status.st_uid, ""
         trusted: tuple[str, ...] = ()
         try:
             text, believed = directory.read(CONFIGURATION)
         except FileNotFoundError:
-            return cls(path, owner, group, trusted)  # made by hand: nobody is named
+            # Made by hand, unless somebody's variable leads root to /etc.
+            if WHEELS not in names and (other := _not_of_a_store(names)):
+                raise StoreUnusable(
+                    f"{path} is no store: it holds {other}", "name an empty or new directory"
+                ) from None
+            return cls(path, owner, group, trusted)  # nobody is named
         except OSError as error:
             why = f"{path / CONFIGURATION} cannot be read: {reason(error)}"
             raise StoreUnusable(why) from error
@@ -151,7 +157,7 @@ class Store:
                 raise UsageError(f"There is no group {group!r} on this machine")
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is not a directory")
-        if path.is_dir() and not _may_become_store(path):
+        if path.is_dir() and _not_of_a_store(os.listdir(path)):
             raise UsageError(f"{path} holds other files already", "name an empty or new directory")
         if path.is_dir() and (path / CONFIGURATION).exists():
             existing = cls.open(path)
@@ -343,9 +349,13 @@ def _refuse_if_foreign(path: Path, held: Directory) -> None:
     )
 
 
-def _may_become_store(path: Path) -> bool:
-    ours = {_TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, "lost+found"}
-    return set(os.listdir(path)) <= ours
+def _not_of_a_store(names: Iterable[str]) -> str:
+    """One of ``names`` that is not of a store, nor made by a file system itself; "" if all are."""
+    ours = {_TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
+    begins = (linker.NEW, ".nfs")  # what is being written, what an NFS client still holds open
+    return min(
+        (name for name in names if name not in ours and not name.startswith(begins)), default=""
+    )
 
 
 def _write_new(path: Path, text: str) -> None:

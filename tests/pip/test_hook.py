@@ -460,6 +460,43 @@ def test_a_pycache_of_somebody_elses_is_left_alone(
     assert not list(one.site_packages.glob("*pip_sharedcache.*"))
 
 
+@pytest.mark.multiuser
+@needs(root)
+def test_root_leaves_nothing_in_an_environment_that_its_owner_cannot_remove(
+    accounts: Accounts, public_python: Path, shared_tmp: Path
+) -> None:
+    user = accounts.usera
+    one = make_environment(shared_tmp / "one", python=public_python)
+    shutil.rmtree(one.site_packages / "__pycache__", ignore_errors=True)
+    for path in [one.prefix, *one.prefix.rglob("*")]:
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    run_as(None, one.command("store", "enable"), check=True)
+    assert not (one.site_packages / "__pycache__").exists()
+    run_as(user, one.command("store", "disable"), check=True)
+    run_as(user, one.command("store", "enable"), check=True)
+    assert (one.site_packages / "__pycache__").stat().st_uid == user.uid
+    run_as(None, one.command("store", "enable"), check=True)
+    os.chown(one.prefix.parent, user.uid, user.gid)
+    run_as(user, ["rm", "-r", one.prefix], check=True)
+
+
+@pytest.mark.multiuser
+@needs(root)
+def test_in_an_environment_of_a_group_all_its_members_may_compile(
+    accounts: Accounts, public_python: Path, shared_tmp: Path
+) -> None:
+    one = make_environment(shared_tmp / "one", python=public_python)
+    shutil.rmtree(one.site_packages / "__pycache__", ignore_errors=True)
+    os.chown(one.site_packages, accounts.usera.uid, accounts.group_gid)
+    one.site_packages.chmod(0o2775)
+    run_as(accounts.usera, one.command("store", "enable"), umask=0o077, check=True)
+    status = (one.site_packages / "__pycache__").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o2775, accounts.group_gid)
+    run_as(accounts.userb, one.command("store", "disable"), check=True)
+    assert not list(one.site_packages.glob("*pip_sharedcache.*"))
+    assert not list(one.site_packages.glob("__pycache__/*sharedcache*"))
+
+
 @pytest.mark.parametrize("state", ["broken", "gone"])
 def test_an_environment_whose_interpreter_is_gone_can_be_switched_off(
     state: str, environment: EnvironmentFactory

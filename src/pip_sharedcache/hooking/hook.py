@@ -78,8 +78,9 @@ class Hook(written.Switch):
         compiled = []
         for path, text in bytecode_of(self._interpreter, sources).items():
             try:
+                written.make_as_above(path.parent)
                 written.replace(path, text)
-            except UsageError as error:  # a __pycache__ of somebody else's: nothing depends on it
+            except UsageError as error:  # it is somebody else's: nothing depends on it
                 logger.debug("Compiled whenever an interpreter starts: %s", error)
             else:
                 compiled.append(path)

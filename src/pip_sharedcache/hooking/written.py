@@ -96,6 +96,21 @@ def leftovers(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if _LEFTOVER.fullmatch(path.name))
 
 
+def make_as_above(directory: Path) -> None:
+    """Make ``directory`` where it is missing, in one of our own, and as open as that is: whoever
+    may install there is to compile there, too. Raises UsageError."""
+    try:
+        above = directory.parent.stat()
+        if directory.is_dir():
+            return
+        if trust.OWNERS_MEAN_SOMETHING and above.st_uid != trust.user_id():
+            raise UsageError(f"{directory} is for {trust.user_name(above.st_uid)} to make")
+        mode = stat.S_IMODE(above.st_mode) & 0o2777
+        linker.make_directory(directory, mode, keep_access_lists=True)
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be made: {reason(error)}") from error
+
+
 def read(path: Path) -> bytes | None:
     """The text of the file; None where there is none. Raises OSError."""
     try:
@@ -121,5 +136,5 @@ def _refuse_foreign(path: Path, text: bytes, replaces: Callable[[Path, bytes], b
     whose = trust.user_name(status.st_uid)
     if not stat.S_ISREG(status.st_mode) or not replaces(path, text):
         raise UsageError(f"{path} is {whose}'s, and not of pip-sharedcache", "move it away")
-    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
+    if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, status.st_uid):
         raise UsageError(f"{path} belongs to {whose}, who can do this")

@@ -423,6 +423,18 @@ def test_what_is_written_is_compiled_for_those_who_may_not(environment: Environm
     assert "wrote" not in verbose
 
 
+def test_what_another_version_wrote_is_ours(environment: EnvironmentFactory) -> None:
+    one = environment(ours=False)
+    before = snapshot(one.site_packages)
+    for command in ("enable", "disable"):
+        _enable(one)
+        for name in ("pip_sharedcache.pth", "pip_sharedcache.start"):
+            path = one.site_packages / name
+            path.write_text(path.read_text().replace("_pip_sharedcache", "_pip_sharedcache "))
+        assert _switch(command, one).returncode == 0
+    assert differences(before, snapshot(one.site_packages)) == []
+
+
 def test_what_a_killed_one_left_is_taken_away(environment: EnvironmentFactory) -> None:
     one = environment(ours=False)
     before = snapshot(one.site_packages)

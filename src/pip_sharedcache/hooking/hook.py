@@ -162,6 +162,8 @@ def _is_ours(path: Path) -> bool:
         return False
     if written.OURS in text or _BEGIN.encode() in text:
         return True
+    if path.name in (_PTH_NAME, _START_NAME) and _MODULE.encode() in text:
+        return True  # as another version of ours may have written it
     # Of names that nobody else uses, also what is left of a file.
     whole = {_PTH_NAME: _PTH.encode(), _START_NAME: _START.encode()}
     whole[f"{_MODULE}.py"] = whole[f"{_EVERYWHERE}.py"] = _TEMPLATE.read_bytes()

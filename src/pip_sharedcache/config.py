@@ -34,7 +34,11 @@ NAMES = (
     "trust",
     "verify",
     "build-salt",
+    "stats",
 )
+
+#: What a record of a run tells: also the environment's path, all but that, nothing.
+STATS = ("full", "anonymous", "off")
 
 _YES = {"1", "true", "yes", "y", "on"}
 _MOST_PROCESSES = 64
@@ -62,7 +66,8 @@ class Settings:
     ``processes`` is how many install side by side, 0 for what the machine has. ``trust``: of those
     whom the store's owner named, only those are believed who are in each of these. ``verify``:
     whether everything is hashed before it is placed, as any layer may ask. ``build_salt`` keeps
-    apart what is built with different tools. ``notes`` are sentences on settings that nobody knows.
+    apart what is built with different tools. ``stats``: what records say of
+    a run, one of STATS. ``notes`` are sentences on settings that nobody knows.
     ``chosen``: what was set, by name, as it was found. ``searched``: where ``dir`` was looked for
     in vain.
     """
@@ -77,6 +82,7 @@ class Settings:
     trust: tuple[tuple[str, ...], ...] = ()
     verify: bool = False
     build_salt: str = ""
+    stats: str = "full"
     notes: tuple[str, ...] = ()
     dir_administered: bool = False
     share_administered: bool = False
@@ -204,6 +210,9 @@ def _build(
         for prefix in share:
             if not _is_prefix(prefix):
                 raise _wrong("share", prefixes, "URL prefixes or absolute paths")
+    stats = found["stats"].value.lower() if "stats" in found else STATS[0]
+    if stats not in STATS:
+        raise _wrong("stats", found["stats"], ", ".join(STATS))
     processes = 0
     if number := found.get("processes"):
         if (
@@ -226,6 +235,7 @@ def _build(
         trust=trusted,
         verify=verify,
         build_salt=found["build-salt"].value if "build-salt" in found else "",
+        stats=stats,
         notes=notes,
         chosen=tuple(found.items()),
     )

@@ -9,16 +9,27 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import bytecode, caution, linker, trust, wheel
+from pip_sharedcache import caution, linker, trust, wheel
 from pip_sharedcache import store as stores
+from pip_sharedcache.compiling import Compiling
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry, StoreUnusable
 from pip_sharedcache.linker import Linker, Placement
-from pip_sharedcache.model import Digest, Entry, LinkMode, Origin, Report
+from pip_sharedcache.model import (
+    Digest,
+    Entry,
+    Identity,
+    Installed,
+    LinkMode,
+    Origin,
+    Report,
+    total_size,
+)
 from pip_sharedcache.origins import Origins
 from pip_sharedcache.processes import at_most, side_by_side
 from pip_sharedcache.publishing import Publishing
@@ -55,7 +66,12 @@ class Session:
         # What is placed as a symlink names the entry's own path, so that must be the final one.
         symlinks = settings.link_mode is LinkMode.SYMLINK
         self._publishing = Publishing(store, self.repairs, self.say_once, at_once=symlinks)
+        self._compiling = Compiling(
+            store, self._publishing, self.repairs, self.uses, self.say_once, verify=settings.verify
+        )
         self._said: set[str] = set()
+        self._added: set[Identity] = set()
+        self._began = time.monotonic()
         if store is not None and symlinks:
             self._give_up_symlinks(caution.no_symlinks_because(store))
 
@@ -203,16 +219,22 @@ class Session:
         self.report.installed += 1
         origin = self.origins.of(path)
         if self.store is None or origin is None:
+            self._leave_to_pip(path, "it was built here")
             return None
         entry = self._find_or_publish(self.store, Path(path), origin)
         if entry is None:
+            self._leave_to_pip(path, origin.private_because or "it is not published")
             return None
         self._give_up_symlinks(self.exposure(entry))
         try:
             return Placement(entry, stores.hold(entry), self.linker, self.report)
         except DamagedEntry as error:
             self.spoil(entry, str(error))
+            self._leave_to_pip(path, "its entry is damaged")
             return None
+
+    def _leave_to_pip(self, path: str, why: str) -> None:
+        self.report.distributions.append(Installed(os.path.basename(path), 0, "pip", why))
 
     def _find_or_publish(self, store: Store, path: Path, origin: Origin) -> Entry | None:
         served = self._by_wheel.get(str(path))
@@ -236,6 +258,7 @@ class Session:
             )
             if found is not None:
                 self._found[digest, path.name] = found
+                self._added.add(found.identity)
         built = self._builds.get(str(path))
         if found is not None and built is not None:
             self._stage(
@@ -267,10 +290,8 @@ class Session:
 
     def provide_bytecode(self, placement: Placement) -> None:
         """Give ``placement`` this interpreter's bytecode, if that can be shared."""
-        if self.store is None:
-            return
         try:
-            entry = self._bytecode_of(self.store, placement.entry)
+            entry = self._compiling.bytecode_of(placement.entry, self.report)
             if entry is not None:
                 self._give_up_symlinks(self.exposure(entry))
                 placement.use_bytecode(entry, stores.hold(entry))
@@ -294,37 +315,15 @@ class Session:
             logger.debug("No bytecode for %s: %s", source, error)
         return None
 
-    def _bytecode_of(self, store: Store, entry: Entry) -> Entry | None:
-        """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
-        None where bytecode cannot be shared."""
-        tag, key = bytecode.tag(), bytecode.fits(entry)
-        if not tag:
-            return None
-        looked_up = stores.find_bytecode(
-            store, entry.manifest.digest, tag, key, self.repairs.spoiled
-        )
-        found = looked_up.entry
-        if found is not None:
-            self.uses.note(found)
-        for what in looked_up.damages:
-            self.say_once(f"Damaged bytecode in the shared store is compiled anew: {what}")
-        return found or self._stage(
-            lambda: stores.stage_bytecode(
-                store,
-                entry,
-                tag,
-                key,
-                functools.partial(_compile, entry, self.settings.verify),
-                self.repairs.spoiled,
-            ),
-            "Installed without sharing bytecode",
-        )
-
     # -- the end
 
     def settle(self, placement: Placement, *, later: bool) -> None:
         """End the installation of one wheel. ``later``: nothing is replaced by it, so that it may
         appear together with others (``show``), made durable at once. Raises OSError."""
+        manifest = placement.entry.manifest
+        how = "added" if placement.entry.identity in self._added else "found"
+        installed = Installed(manifest.filename, total_size(manifest.files), how)
+        self.report.distributions.append(installed)
         if not later:
             self._register([placement])
             placement.commit()
@@ -364,9 +363,14 @@ class Session:
             self._stage(stage, f"{filename} is not repaired")
         for entry in bytecode_of:
             try:
-                self._bytecode_of(store, entry)
+                self._compiling.bytecode_of(entry, self.report)
             except DamagedEntry as error:
                 self.say_once(f"Bytecode in the shared store is not compiled anew: {error}")
+
+    def note_run(self) -> None:
+        """Leave a record of this run, which is over."""
+        refused = self.linker.refusals.get(self.settings.link_mode, "")
+        self.uses.note_run(self.report, self.settings, refused, time.monotonic() - self._began)
 
     @property
     def unusual(self) -> list[str]:
@@ -389,12 +393,3 @@ class Session:
         if message not in self._said:
             self._said.add(message)
             logger.warning(message, extra={"once": True})
-
-
-def _compile(entry: Entry, verify: bool, target: Path) -> tuple[list[str], list[str]]:
-    """As bytecode.compile_all, from the very directory that was looked up and believed: its path
-    may lead to somebody else's sources by now. Raises DamagedEntry, OSError."""
-    with stores.hold(entry) as held:
-        if verify:
-            return bytecode.compile_checked(entry, held, target)
-        return bytecode.compile_all(entry, held.steady / "files", target)

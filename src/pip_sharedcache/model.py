@@ -185,9 +185,24 @@ class Origin:
     private_because: str = ""
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A distribution that a run installed: ``title``, the wheel's file name; ``size``, bytes of its
+    files; ``how``: "found" in the store, "added" to it, or by "pip" alone, and then ``why``."""
+
+    title: str
+    size: int
+    how: str
+    why: str = ""
+
+
 @dataclass
 class Report:
-    """What one run did, for the line after "Successfully installed"."""
+    """What one run did, for the line after "Successfully installed", and for its record.
+
+    ``compiled``: bytes of source that were compiled, in ``compile_seconds``; ``reused``: those
+    whose bytecode was there.
+    """
 
     installed: int = 0
     found: int = 0
@@ -196,6 +211,10 @@ class Report:
     read_only: bool = False  # something was not added because the store may not be written
     placed: Counter[LinkMode] = field(default_factory=Counter)  # files
     placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
+    distributions: list[Installed] = field(default_factory=list)
+    compiled: int = 0
+    compile_seconds: float = 0.0
+    reused: int = 0
 
     def count(self, mode: LinkMode, size: int) -> None:
         """Note one placed file of ``size`` bytes."""
@@ -211,6 +230,15 @@ class Report:
         self.read_only |= other.read_only
         self.placed.update(other.placed)
         self.placed_bytes.update(other.placed_bytes)
+        self.distributions += other.distributions
+        self.compiled += other.compiled
+        self.compile_seconds += other.compile_seconds
+        self.reused += other.reused
+
+    @property
+    def not_copied(self) -> int:
+        """Bytes that were placed without being copied."""
+        return sum(self.placed_bytes.values()) - self.placed_bytes[LinkMode.COPY]
 
     def sentence(self, store: Path) -> str:
         """One line: how many came from the store, how placed, what was saved."""
@@ -224,9 +252,8 @@ class Report:
                 f"{number} {_WAYS[mode]}" for mode, number in sorted(self.placed.items()) if number
             ]
             parts.append("files " + ", ".join(ways))
-        not_copied = sum(self.placed_bytes.values()) - self.placed_bytes[LinkMode.COPY]
         parts.append(f"{megabytes(self.not_downloaded)} not downloaded")
-        parts.append(f"{megabytes(not_copied)} not copied")
+        parts.append(f"{megabytes(self.not_copied)} not copied")
         return "Shared store: " + "; ".join(parts)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
+import time
 from collections.abc import Callable, Iterable
 
+from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
 from pip_sharedcache.linker import Placement
-from pip_sharedcache.model import Entry
-from pip_sharedcache.store import Store, links, marks
+from pip_sharedcache.model import Entry, Report
+from pip_sharedcache.store import Store, history, links, marks
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,30 @@ class Uses:
                 f"What you use is not noted in {self._store.path}, and store gc may take it away "
                 f"early: {reason(error)}"
             )
+
+    def note_run(self, report: Report, settings: Settings, refused: str, seconds: float) -> None:
+        """Leave a record of what this run did, if its user wants that. Never raises."""
+        if self._store is None or not report.installed or settings.stats == "off":
+            return
+        run = history.Run(
+            at=int(time.time()),
+            environment=sys.prefix if settings.stats == "full" else "",
+            mode=settings.link_mode.value,
+            refused=refused,
+            seconds=round(seconds, 3),
+            not_downloaded=report.not_downloaded,
+            not_copied=report.not_copied,
+            compiled=report.compiled,
+            compile_seconds=round(report.compile_seconds, 3),
+            reused=report.reused,
+            distributions=tuple(report.distributions),
+        )
+        try:
+            history.note(self._store, run)
+        except (
+            OSError
+        ) as error:  # a store that may only be read, a full disk: nothing depends on it
+            logger.debug("Not recorded in %s: %s", self._store.path, error)
 
     def note_links(self, placements: Iterable[Placement]) -> None:
         """Symlinks of ``placements`` lead into their entries. Never raises."""

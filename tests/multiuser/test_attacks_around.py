@@ -365,6 +365,16 @@ def test_verify_always_takes_nothing_that_a_member_changes_meanwhile(
     end()
 
 
+def test_a_wheel_that_a_member_writes_to_meanwhile_is_no_traceback(site: Site, store: Path) -> None:
+    """Whoever is believed may have anything installed, but pip goes on."""
+    entry = publish(site, site.accounts.usera, store)
+    end = _start_race(site, entry, "bytes")
+    for _ in range(6):
+        environment, _ = install(site, site.accounts.userc, store)
+        assert (environment.site_packages / "alpha").is_dir()
+    end()
+
+
 # -- what was placed, and is rewritten by its publisher afterwards
 
 

@@ -262,6 +262,7 @@ def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> Non
         "trust": "owner",
         "verify": "always",
         "build-salt": "openmpi5",
+        "stats": "off",
     }
     settings = load([], {option_variable(name): values[name]})
     assert settings != load([], {})

@@ -26,6 +26,7 @@ LAYERS = (
     ("store", "bytecode"),
     ("repair", "uses", "caution", "transfer"),
     ("publishing",),
+    ("compiling",),
     ("install", "doctor"),
     ("interception", "hooking"),
     ("cli",),
@@ -60,6 +61,7 @@ INSIDE = {
             "builds",
             "marks",
             "links",
+            "history",
             "inventory",
         ),
         "collect",
@@ -70,8 +72,8 @@ INSIDE = {
         *("opening", "__init__"),
     ),
     "cli": (
-        *("output", "stores", "listing", "collecting", "verifying", "filling", "doctoring"),
-        *("switching", "completing", "commands", "__init__"),
+        *("output", "stores", "listing", "collecting", "verifying", "filling", "statistics"),
+        *("doctoring", "switching", "completing", "commands", "__init__"),
     ),
     "hooking": (
         *("_pip_sharedcache", "_sitecustomize", "_launch"),

@@ -21,7 +21,7 @@ from pip_sharedcache.interception import seams, together
 from pip_sharedcache.interception.claims import Claims
 from pip_sharedcache.interception.downloads import Downloads
 from pip_sharedcache.linker import show
-from pip_sharedcache.model import LinkMode, Origin, Report
+from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, Report
 from support.probes import linux, needs
 from support.wheels import make_wheel
 
@@ -464,6 +464,8 @@ class Noted:
 
     def __init__(self, name: str, path: Path, fails: str = "") -> None:
         self.name, self._path, self._fails = name, path, fails
+        manifest = Manifest(f"{name}-1-py3-none-any.whl", Digest("0" * 64), 0, ())
+        self.entry = Entry(path, 0, (0, 0), manifest)
 
     def _do(self, what: str) -> None:
         with self._path.open("a", buffering=1) as file:

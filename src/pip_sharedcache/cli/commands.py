@@ -18,6 +18,7 @@ from pip_sharedcache.cli import (
     doctoring,
     filling,
     listing,
+    statistics,
     stores,
     switching,
     verifying,
@@ -26,7 +27,10 @@ from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
-_MODULES = (stores, listing, filling, collecting, verifying, doctoring, switching, completing)
+_MODULES = (
+    *(stores, listing, statistics, filling, collecting, verifying, doctoring),
+    *(switching, completing),
+)
 
 _INTERRUPTED = 130  # as shells have it
 

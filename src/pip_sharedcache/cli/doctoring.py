@@ -132,7 +132,7 @@ def _show(output: Output, report: Report, mended: list[Finding], left: dict[str,
         if why := left.get(finding.sentence):
             output.find(f"    not mended: {why}")
     if not report.findings:
-        output.say("Nothing is wrong.")
+        output.say("Nothing is wrong. (pip-sharedcache store verify reads what the entries hold.)")
 
 
 def _as_data(finding: Finding, left: dict[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _MOST_PROCESSES = 8
 _NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
+#: What reading a wheel raises that was found sound before.
+_TORN = (zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class _WheelDamaged(Exception):
@@ -98,6 +101,7 @@ class Swap:
             self.session = None
             self._downloads.end()
             session.finish()
+            session.note_run()
         if status == 0:
             for what in session.unusual:
                 logger.warning("Left to pip's own installer, and not shared: %s", what)
@@ -168,6 +172,10 @@ class Swap:
             # Garbage collection may take a wheel between our look at it and pip's.
             taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
             damaged, full = isinstance(error, _WheelDamaged), isinstance(error, _NoRoom)
+            if isinstance(error, _TORN) and served is not None:
+                # Its publisher writes to it while pip reads it.
+                session.spoil(served, f"{served.wheel} is not sound any more")
+                damaged = True
             if full or _is_full(error):
                 full |= self._make_room(session, self._device)
             if not (taken or damaged or full):

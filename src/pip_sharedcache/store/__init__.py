@@ -1,6 +1,6 @@
 """The store on disk: where an entry lies, looking one up, publishing one, taking one away."""
 
-from pip_sharedcache.store import links, marks
+from pip_sharedcache.store import history, links, marks
 from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
 from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire, retire_notes
 from pip_sharedcache.store.heal import heal
@@ -61,6 +61,7 @@ __all__ = [
     "find_bytecode",
     "find_retired",
     "heal",
+    "history",
     "hold",
     "inventory",
     "key_of",

@@ -1,0 +1,100 @@
+"""What a store saves, told from the records of installations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import offline
+from support.accounts import run_as
+from support.environments import Environment, EnvironmentFactory
+from support.faults import visible_entries
+from support.probes import linux, needs
+from support.wheels import make_wheel
+
+pytestmark = [pytest.mark.pips, needs(linux)]
+
+Variables = dict[str, "str | None"]
+SOURCE = "X = 1\n" * 1000
+
+
+@pytest.fixture
+def env(wheelhouse: Path, tmp_path: Path) -> Variables:
+    for name in ("demo", "other"):
+        make_wheel(wheelhouse, name, files={f"{name}/__init__.py": SOURCE})
+    (tmp_path / "store").mkdir()
+    return offline(wheelhouse, tmp_path / "store", PIP_SHAREDCACHE_LINK_MODE="copy")
+
+
+@pytest.fixture
+def one(environment: EnvironmentFactory) -> Environment:
+    return environment("one")
+
+
+def _stats(one: Environment, env: Variables, *arguments: str) -> Any:
+    done = run_as(None, one.command("store", "stats", "--json", *arguments), env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("pip", ["23.0.1", "26.3"])
+def test_what_was_found_and_added_and_saved(
+    pip: str, environment: EnvironmentFactory, env: Variables
+) -> None:
+    one, two = environment("one", pip=pip), environment("two", pip=pip)
+    assert _stats(one, env)["runs"] == 0
+    run_as(None, one.command("install", "demo", "other"), env=env, check=True)
+    run_as(None, two.command("install", "demo"), env=env, check=True)
+    run_as(None, two.command("list"), env=env, check=True)  # installs nothing
+    told = _stats(one, env)
+    assert (told["runs"], told["installed"], told["found"], told["added"]) == (2, 3, 1, 2)
+    assert told["entries"] == 4, "with the bytecode of both"
+    assert told["reused"] == len(SOURCE)
+    assert told["seconds_not_compiled"] > 0
+    assert {name: row["installed"] for name, row in told["package"].items()} == {
+        "demo": 2,
+        "other": 1,
+    }
+    by_environment = _stats(one, env, "--by", "environment")["environment"]
+    assert {name: row["installed"] for name, row in by_environment.items()} == {
+        str(one.prefix): 2,
+        str(two.prefix): 1,
+    }
+    assert list(_stats(one, env, "--by", "user")["user"]) == ["root"]
+    ((month, row),) = _stats(one, env, "--by", "month")["month"].items()
+    assert (len(month), row["runs"]) == (7, 2)
+    said = run_as(None, one.command("store", "stats"), env=env, check=True).stdout
+    assert "1 of 3 distributions (33%)" in said
+
+
+def test_why_something_fell_back_is_told(one: Environment, env: Variables, tmp_path: Path) -> None:
+    local = make_wheel(tmp_path / "mine")
+    run_as(None, one.command("install", local), env=env, check=True)
+    told = _stats(one, env)
+    assert told["by_pip"] == 1
+    assert told["left_to_pip"] == {"it came from a local path": 1}
+
+
+@pytest.mark.parametrize(("stats", "told"), [("off", None), ("anonymous", "(not told)")])
+def test_who_does_not_want_that_is_not_recorded(
+    stats: str, told: str | None, one: Environment, env: Variables, tmp_path: Path
+) -> None:
+    settings = {**env, "PIP_SHAREDCACHE_STATS": stats}
+    run_as(None, one.command("install", "demo"), env=settings, check=True)
+    assert visible_entries(tmp_path / "store")
+    assert list(_stats(one, env, "--by", "environment")["environment"]) == [told] * bool(told)
+    for path in (tmp_path / "store" / "use").rglob("run*"):
+        assert str(one.prefix) not in path.read_text()
+
+
+def test_what_cannot_be_recorded_stops_nothing(
+    one: Environment, env: Variables, tmp_path: Path
+) -> None:
+    use = tmp_path / "store" / "use"
+    use.write_text("no directory")
+    done = run_as(None, one.command("install", "demo"), env=env, check=True)
+    assert "Successfully installed demo" in done.stdout
+    assert _stats(one, env)["runs"] == 0

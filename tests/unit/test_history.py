@@ -1,0 +1,114 @@
+"""Records of runs: written by each user, gathered when there are many, and typed when they are
+read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache import linker
+from pip_sharedcache.model import Installed
+from pip_sharedcache.store import Store, history
+from pip_sharedcache.store.history import Run
+from support.probes import needs, root
+from support.process import as_user
+
+RUN = Run(
+    *(1_800_000_000, "/home/me/environment", "reflink", "Operation not supported", 2.5),
+    *(1000, 2000, 300, 0.5, 400),
+    (Installed("demo-1.0-py3-none-any.whl", 5, "found"), Installed("x.whl", 0, "pip", "why")),
+)
+ALICE = 54321
+
+
+@pytest.fixture
+def store(shared_tmp: Path) -> Store:
+    return Store.make(shared_tmp / "store")
+
+
+def _own(store: Store) -> Path:
+    return store.path / "use" / str(os.getuid() if hasattr(os, "getuid") else 0)
+
+
+def test_a_run_is_read_as_it_was_written(store: Store) -> None:
+    assert list(history.runs(store)) == []
+    history.note(store, RUN)
+    ((_, run),) = history.runs(store)
+    assert run == RUN
+
+
+def test_many_runs_are_gathered_and_none_is_lost(store: Store) -> None:
+    for number in range(200):
+        history.note(store, replace(RUN, at=number))
+    assert sorted(run.at for _, run in history.runs(store)) == list(range(200))
+    assert len(list(_own(store).iterdir())) <= 66
+
+
+def test_what_is_gathered_is_bounded_and_the_latest_stay(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_MOST", 20_000)
+    for number in range(400):
+        history.note(store, replace(RUN, at=number))
+    (gathered,) = _own(store).glob("runs-*")
+    assert gathered.stat().st_size <= 20_000
+    told = sorted(run.at for _, run in history.runs(store))
+    assert told == list(range(told[0], 400))
+
+
+def test_one_who_was_killed_while_gathering_stops_the_others_for_a_while_only(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.note(store, RUN)
+    lock = _own(store) / f"gathering-{linker.HOST}"
+    lock.touch()
+    for _ in range(80):
+        history.note(store, RUN)
+    assert not list(_own(store).glob("runs-*"))
+    monkeypatch.setattr(history, "_STUCK", 0)
+    history.note(store, RUN)
+    assert list(_own(store).glob("runs-*"))
+    assert not lock.exists()
+    assert len(list(history.runs(store))) == 82
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": -1},
+        {"at": "1"},
+        {"at": 1e30},
+        {"seconds": float("nan")},
+        {"not_copied": 1 << 60},
+        {"environment": 7},
+        {"environment": "x" * 5000},
+        {"distributions": 7},
+        {"distributions": [7]},
+        {"distributions": [{"title": "x"}]},
+        {"compile_seconds": None},
+    ],
+    ids=str,
+)
+def test_a_line_that_is_not_so_is_passed_over(store: Store, change: dict[str, object]) -> None:
+    history.note(store, RUN)
+    lines = [json.dumps({**asdict(RUN), **change}), "[" * 90_000, "7", "", json.dumps(asdict(RUN))]
+    (_own(store) / "run-elsewhere").write_text("\n".join(lines))
+    assert [run for _, run in history.runs(store)] == [RUN, RUN]
+
+
+@needs(root)
+def test_nobody_speaks_for_another(store: Store) -> None:
+    store.path.chmod(0o1777)
+    (store.path / "use").chmod(0o1777)
+    with as_user(ALICE):
+        history.note(Store.open(store.path), RUN)
+    history.note(store, RUN)
+    (of_alice,) = (store.path / "use" / str(ALICE)).glob("run-*")
+    (of_alice.parent / "run-of-root").write_bytes(of_alice.read_bytes())
+    os.mkfifo(of_alice.parent / "run-fifo")
+    (of_alice.parent / "run-link").symlink_to("/etc/passwd")
+    assert sorted(user for user, _ in history.runs(store)) == [0, ALICE]

@@ -69,7 +69,8 @@ class Settings:
     apart what is built with different tools. ``stats``: what records say of
     a run, one of STATS. ``notes`` are sentences on settings that nobody knows.
     ``chosen``: what was set, by name, as it was found. ``searched``: where ``dir`` was looked for
-    in vain.
+    in vain. ``unread``: files that are there and cannot be read, and why: as for pip, they say
+    nothing.
     """
 
     dir: Path | None
@@ -88,6 +89,7 @@ class Settings:
     share_administered: bool = False
     chosen: tuple[tuple[str, Setting], ...] = ()
     searched: tuple[Path, ...] = ()
+    unread: tuple[tuple[Path, str], ...] = ()
 
 
 def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
@@ -100,7 +102,8 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     found: dict[str, Setting] = {}
     notes: list[str] = []
     files = tuple(files)
-    layers = [_from_file(path) for path in files]
+    unread: list[tuple[Path, str]] = []
+    layers = [_from_file(path, unread) for path in files]
     if not isolated:
         layers.append(_from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {}"))
     layers.append(_from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}"))
@@ -119,7 +122,8 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     verify = {_verifies(layer["verify"]) for layer in layers if "verify" in layer}
     grouped = _group_environment(layer for layer in layers if "group-environment" in layer)
     settings = _build(found, trusted, True in verify, grouped, tuple(notes))
-    return settings if "dir" in found else replace(settings, searched=files)
+    searched = () if "dir" in found else files
+    return replace(settings, searched=searched, unread=tuple(unread))
 
 
 def option_variable(name: str) -> str:
@@ -127,14 +131,18 @@ def option_variable(name: str) -> str:
     return OPTION_PREFIX + name.replace("-", "_").upper()
 
 
-def _from_file(path: Path) -> dict[str, Setting]:
+def _from_file(path: Path, unread: list[tuple[Path, str]]) -> dict[str, Setting]:
     parser = configparser.RawConfigParser()
     try:
         with path.open(encoding="utf-8") as file:
             administered = _is_administered(path, os.fstat(file.fileno()))
             parser.read_file(file)
-    except OSError:
-        return {}  # as pip: a file that cannot be opened says nothing
+    except OSError as error:
+        # As pip: a file that cannot be opened says nothing. Whether there is one below a home
+        # that is not ours nobody can see.
+        if os.path.lexists(path):
+            unread.append((path, reason(error)))
+        return {}
     except (configparser.Error, UnicodeDecodeError) as error:
         first_line = str(error).splitlines()[0]
         raise SettingError(f"Configuration file {path} cannot be read: {first_line}") from error

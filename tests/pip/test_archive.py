@@ -109,6 +109,23 @@ def test_our_own_commands(archive: Path, env: dict[str, str | None], shared_tmp:
     assert (done.stdout, done.stderr) == (f"{shared_tmp / 'store'}\n", "")
 
 
+def test_what_was_enabled_from_elsewhere_is_told_and_switched_off(
+    archive: Path, one: Environment, env: dict[str, str | None]
+) -> None:
+    before = snapshot(one.site_packages)
+    ours = [sys.executable, "-m", "pip_sharedcache", "store"]
+    where = ["--prefix", str(one.prefix)]
+    assert _run(archive, env, ["store", "status", *where]).returncode == 1
+    run_as(None, [*ours, "enable", *where], check=True)
+    told = _run(archive, env, ["store", "status", *where])
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "_pip_sharedcache.py" in told.stdout
+    done = _run(archive, env, ["store", "disable", *where])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert differences(before, snapshot(one.site_packages)) == []
+    assert "Nothing was enabled" in _run(archive, env, ["store", "disable", *where]).stdout
+
+
 @pytest.mark.parametrize("command", [["shell-init", "bash"], ["enable"]])
 def test_what_needs_files_says_so(
     command: list[str], archive: Path, one: Environment, env: dict[str, str | None]

@@ -100,6 +100,24 @@ def test_a_store_that_was_half_made_is_told_and_finished(
     assert doctor(environment) == 0
 
 
+@needs(root)
+def test_a_configuration_that_cannot_be_read_is_told(
+    shared_tmp: Path, environment: Path, capsys: Captured
+) -> None:
+    """pip passes over it without a word: the group's store would be missed, and nobody know why."""
+    file = shared_tmp / "pip.conf"
+    file.write_text("[sharedcache]\ndir = /group/store\n")
+    file.chmod(0o600)
+    os.environ["PIP_CONFIG_FILE"] = str(file)
+    Store.make(shared_tmp / "store")
+    os.environ["PIP_SHAREDCACHE_DIR"] = str(shared_tmp / "store")
+    with as_user(ALICE):
+        doctor(environment, "--json")
+    (finding,) = [one for one in said(capsys)["findings"] if one["name"] == "configuration-unread"]
+    assert f"{file} cannot be read (Permission denied)" in finding["sentence"]
+    assert finding["command"] == f"chmod a+r {file}"
+
+
 def test_a_link_in_place_of_the_wheels_is_told(
     shared_tmp: Path, environment: Path, capsys: Captured
 ) -> None:

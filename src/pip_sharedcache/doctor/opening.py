@@ -39,8 +39,25 @@ def look_at_settings(report: Report, settings: Settings) -> None:
                 unmended="what is set is yours to say",
             )
         )
+    for file, why in settings.unread:
+        report.find(
+            Finding(
+                "configuration-unread",
+                f"{file} cannot be read ({why}): what it sets counts for others, not for you",
+                f"chmod a+r {quoted(file)}",
+                (0, _owner(file)),
+                unmended="whom it is for is not known",
+            )
+        )
     home = os.environ.get("HOME")
     report.note("home", home or "HOME is not set: the account's own is used", home or "")
+
+
+def _owner(file: Path) -> int:
+    try:
+        return file.stat().st_uid
+    except OSError:
+        return 0
 
 
 def reach(report: Report, settings: Settings) -> Store | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pip_sharedcache import scripts
 from pip_sharedcache.errors import UsageError, reason
 from pip_sharedcache.hooking import written
 from pip_sharedcache.hooking.interpreters import Interpreter, bytecode_of
@@ -20,8 +21,6 @@ logger = logging.getLogger(__name__)
 _MODULE = "_pip_sharedcache"
 #: Its name in a standard library: an environment may have its own, which is found before this one.
 _EVERYWHERE = "_pip_sharedcache_everywhere"
-_TEMPLATE = Path(__file__).with_name(f"{_MODULE}.py")
-_SITECUSTOMIZE = Path(__file__).with_name("_sitecustomize.py")
 #: Modules that would be found before our sitecustomize.py, or that it would hide.
 _OTHERS = (
     "sitecustomize/__init__.*",
@@ -113,7 +112,7 @@ class Hook(written.Switch):
         part of it, so that it may be moved."""
         roots = {name: self._as_seen(Path(root)) for name, root in told["roots"].items()}
         hook = {**told, "roots": roots, "runner": self._as_seen(Path(told["runner"]))}
-        template = _TEMPLATE.read_text(encoding="utf-8")
+        template = _template(_MODULE).decode()
         assert template.count(_UNTOLD) == 1
         return template.replace(_UNTOLD, f"TOLD = {hook!r}\n").encode()
 
@@ -139,8 +138,12 @@ class Hook(written.Switch):
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {reason(error)}") from error
         if text is None or written.OURS in text:
-            return path, _SITECUSTOMIZE.read_bytes()
+            return path, _template("_sitecustomize")
         return path, _without_block(text) + _BLOCK.encode()
+
+
+def _template(module: str) -> bytes:
+    return scripts.path_of("hooking", f"{module}.py").read_bytes()
 
 
 def _is_source(path: Path) -> bool:
@@ -166,7 +169,7 @@ def _is_ours(path: Path) -> bool:
         return True  # as another version of ours may have written it
     # Of names that nobody else uses, also what is left of a file.
     whole = {_PTH_NAME: _PTH.encode(), _START_NAME: _START.encode()}
-    whole[f"{_MODULE}.py"] = whole[f"{_EVERYWHERE}.py"] = _TEMPLATE.read_bytes()
+    whole[f"{_MODULE}.py"] = whole[f"{_EVERYWHERE}.py"] = _template(_MODULE)
     return path.name in whole and whole[path.name].startswith(text)
 
 

@@ -8,14 +8,14 @@ set -eu
 cd "$(dirname "$0")/.."
 umask 022
 
-programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd"
+programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium"
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     for program in $programs; do
         command -v "$program" >/dev/null && continue
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
             acl strace xfsprogs btrfs-progs e2fsprogs util-linux sudo git passwd zsh fish tcsh \
-            environment-modules >/dev/null
+            environment-modules chromium >/dev/null
         break
     done
 fi

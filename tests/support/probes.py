@@ -120,6 +120,11 @@ def sudo() -> str | None:
     return None if shutil.which("sudo") else "sudo not installed"
 
 
+def chromium() -> str | None:
+    """A browser that can be run without a screen."""
+    return _program("chromium")
+
+
 def environment_modules() -> str | None:
     """Environment Modules."""
     there = Path("/usr/share/modules/init/bash").exists()

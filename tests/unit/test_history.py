@@ -13,7 +13,7 @@ import pytest
 from pip_sharedcache import linker
 from pip_sharedcache.model import Installed
 from pip_sharedcache.store import Store, history
-from pip_sharedcache.store.history import Run
+from pip_sharedcache.store.history import Collection, Run
 from support.probes import needs, root
 from support.process import as_user
 
@@ -112,3 +112,29 @@ def test_nobody_speaks_for_another(store: Store) -> None:
     os.mkfifo(of_alice.parent / "run-fifo")
     (of_alice.parent / "run-link").symlink_to("/etc/passwd")
     assert sorted(user for user, _ in history.runs(store)) == [0, ALICE]
+
+
+def test_the_latest_collections_are_told_of(store: Store) -> None:
+    for at in range(100):
+        history.note_collection(store, Collection(at, 2, 300 + at))
+    told = sorted((one for _, one in history.collections(store)), key=lambda one: one.at)
+    assert told == [Collection(at, 2, 300 + at) for at in range(36, 100)]
+    assert list(history.runs(store)) == []
+
+
+@pytest.mark.parametrize("text", ["", "7", "{}", "[" * 90_000, '{"at": -1}', '{"at": "x"}'])
+def test_what_is_no_collection_is_passed_over(store: Store, text: str) -> None:
+    history.note_collection(store, Collection(1, 2, 3))
+    (_own(store) / "collected-0").write_text(text)
+    assert [one for _, one in history.collections(store)] == [Collection(1, 2, 3)]
+
+
+@needs(root)
+def test_nobody_tells_of_anothers_collections(store: Store) -> None:
+    store.path.chmod(0o1777)
+    (store.path / "use").chmod(0o1777)
+    with as_user(ALICE):
+        history.note_collection(Store.open(store.path), Collection(1, 2, 3))
+    (of_alice,) = (store.path / "use" / str(ALICE)).glob("collected-*")
+    (of_alice.parent / "collected-of-root").write_bytes(of_alice.read_bytes())
+    assert [user for user, _ in history.collections(store)] == [ALICE]

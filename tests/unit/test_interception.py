@@ -11,6 +11,7 @@ import os
 import runpy
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType, MemberDescriptorType, ModuleType, SimpleNamespace
@@ -30,6 +31,7 @@ from pip_sharedcache.interception import (
     run,
     run_pip,
     seams,
+    swap,
 )
 from pip_sharedcache.interception.seams import Seam
 from support.probes import linux, needs, root
@@ -758,3 +760,14 @@ def test_importing_the_command_does_not_import_pip() -> None:
         "sys.exit(any(name.startswith('pip._internal') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_wheel_that_cannot_be_read_is_known_in_pips_words() -> None:
+    """pip 23 to 26 put it into an error of their own, raised while the first was handled."""
+    torn = zipfile.BadZipFile("Bad magic number for file header")
+    told = ValueError("has an invalid wheel")
+    told.__context__ = KeyError("WHEEL")
+    assert not swap._is_torn(told)
+    told.__context__.__cause__ = torn
+    assert swap._is_torn(told)
+    assert swap._is_torn(torn)

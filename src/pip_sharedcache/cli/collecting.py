@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from pip_sharedcache.store import (
     Store,
     choose,
     delete_retired,
+    history,
     inventory,
     links,
     marks,
@@ -89,6 +91,7 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
         outcome = _Outcome(retired=doomed)
     else:
         outcome = _collect(store, items, doomed, now)
+        _record(store, outcome.retired, now)
         marks.forget(store, {item.path.name for item in items}, now - GRACE)
         links.forget(store)
     outcome.unread.update(unread)
@@ -101,6 +104,14 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
     for line in squatters:
         (output.warn if output.as_json else output.find)(line)
     return FINDINGS if outcome.refused or outcome.unread or squatters else FINE
+
+
+def _record(store: Store, retired: list[Item], now: float) -> None:
+    """For those who look at how the store grows."""
+    if retired:
+        size = sum(item.size for item in retired)
+        with contextlib.suppress(OSError):  # the disk may be full: what was taken makes room
+            history.note_collection(store, history.Collection(int(now), len(retired), size))
 
 
 def _collect(store: Store, items: list[Item], doomed: list[Item], now: float) -> _Outcome:

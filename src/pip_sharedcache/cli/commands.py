@@ -18,6 +18,7 @@ from pip_sharedcache.cli import (
     doctoring,
     filling,
     listing,
+    reporting,
     statistics,
     stores,
     switching,
@@ -28,8 +29,8 @@ from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, 
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
 _MODULES = (
-    *(stores, listing, statistics, filling, collecting, verifying, doctoring),
-    *(switching, completing),
+    *(stores, listing, statistics, reporting, filling, collecting, verifying),
+    *(doctoring, switching, completing),
 )
 
 _INTERRUPTED = 130  # as shells have it

@@ -16,6 +16,7 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from pip_sharedcache import scripts
+from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.cli.verifying import named
@@ -209,15 +210,8 @@ def _export(chosen: argparse.Namespace, output: Output) -> int:
         count = _pack(entries, sys.stdout.buffer, problems, output)
         output = Output(quiet=True)  # what it says would be part of the archive
     else:
-        part = chosen.file.with_name(f"{chosen.file.name}.part")
-        try:
-            with part.open("wb") as file:
-                count = _pack(entries, file, problems, output)
-            part.replace(chosen.file)
-        except OSError as error:
-            raise UsageError(f"{chosen.file} cannot be written: {reason(error)}") from error
-        finally:
-            part.unlink(missing_ok=True)
+        with written(chosen.file) as file:
+            count = _pack(entries, file, problems, output)
     for problem in problems:
         output.warn(problem)
     output.result({"file": str(chosen.file), "wheels": count, "problems": problems})

@@ -27,7 +27,7 @@ from pip_sharedcache.doctor.trials import try_store
 from pip_sharedcache.errors import reason
 from pip_sharedcache.store import SHARDS, WHEELS, Store
 
-__all__ = ["Fact", "Finding", "Report", "examine", "mend"]
+__all__ = ["Fact", "Finding", "Report", "examine", "mend", "mount_of"]
 
 
 def examine(settings: Settings, environment: Path) -> Report:

@@ -172,7 +172,7 @@ class Swap:
             # Garbage collection may take a wheel between our look at it and pip's.
             taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
             damaged, full = isinstance(error, _WheelDamaged), isinstance(error, _NoRoom)
-            if isinstance(error, _TORN) and served is not None:
+            if served is not None and _is_torn(error):
                 # Its publisher writes to it while pip reads it.
                 session.spoil(served, f"{served.wheel} is not sound any more")
                 damaged = True
@@ -340,6 +340,13 @@ def _tells_of(manifest: Manifest, archive: zipfile.ZipFile, *, whole: bool) -> b
         return wheel.digests(archive) == {f.path: f.sha256 for f in manifest.files}
     except _NO_WHEEL:
         return False
+
+
+def _is_torn(error: BaseException | None) -> bool:
+    """Whether it comes from a wheel that cannot be read; pip may have put it into its own words."""
+    while error is not None and not isinstance(error, _TORN):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _is_full(error: BaseException) -> bool:

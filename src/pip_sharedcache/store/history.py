@@ -25,6 +25,7 @@ from pip_sharedcache.store.marks import users
 _RUN = f"run-{HOST}-"
 _GATHERED = f"runs-{HOST}"
 _GATHERING = f"gathering-{HOST}"
+_COLLECTED = "collected-"
 _MANY = 64  # runs; then they are gathered
 _MOST = 1 << 19  # bytes of what is gathered; the oldest runs go first
 _STUCK = 60  # seconds after which whoever gathers has been killed
@@ -55,6 +56,16 @@ class Run:
     distributions: tuple[Installed, ...]
 
 
+@dataclass(frozen=True)
+class Collection:
+    """A garbage collection took ``entries`` of ``size`` bytes out of sight, ``at`` seconds since
+    the epoch."""
+
+    at: int
+    entries: int
+    size: int
+
+
 def note(store: Store, run: Run) -> None:
     """Leave a record of ``run``. Raises OSError, as marks.mark does."""
     line = json.dumps(asdict(run)) + "\n"
@@ -73,6 +84,29 @@ def runs(store: Store) -> Iterator[tuple[int, Run]]:
                 with contextlib.suppress(OSError):  # gathered meanwhile, or not for us to read
                     for run in _read(user, held, name):
                         yield user, run
+
+
+def note_collection(store: Store, one: Collection) -> None:
+    """Leave a record of a collection; those before the last _MANY go. Raises OSError."""
+    with store.own_use() as held:
+        name = f"{_COLLECTED}{one.at:012d}-{secrets.token_hex(4)}"
+        held.replace(name, json.dumps(asdict(one)).encode("ascii"))
+        own = sorted(name for name in held.names() if name.startswith(_COLLECTED))
+        for old in own[:-_MANY]:
+            held.remove(old)
+
+
+def collections(store: Store) -> Iterator[tuple[int, Collection]]:
+    """Every collection that is told of, in no order, with the uid of who made it."""
+    for user, held in users(store):
+        for name in held.names():
+            if name.startswith(_COLLECTED):
+                with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+                    text, status = held.read(name)
+                    told: Any = json.loads(text)
+                    numbers = (_count(told[one]) for one in ("at", "entries", "size"))
+                    if status.st_uid == user or not trust.OWNERS_MEAN_SOMETHING:
+                        yield user, Collection(*numbers)
 
 
 def _gather(held: Directory, fresh: list[str]) -> None:

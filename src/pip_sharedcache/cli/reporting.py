@@ -1,0 +1,68 @@
+"""One page on what a store holds and saves: report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import linker, page, trust
+from pip_sharedcache.cli.files import written
+from pip_sharedcache.cli.output import FINE, Output
+from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.doctor import mount_of
+from pip_sharedcache.drawing import Point
+from pip_sharedcache.model import megabytes
+from pip_sharedcache.savings import Savings
+from pip_sharedcache.store import Store, history, inventory
+
+
+def add(commands: Any) -> None:
+    """Name the command of this module."""
+    parser = commands.add_parser(
+        "report",
+        help="make a page on what the store holds and saves",
+        description="Writes one file that needs nothing else, for a browser. The same as numbers: "
+        "pip-sharedcache store stats.",
+    )
+    parser.add_argument("--html", metavar="FILE", type=Path, required=True, help="the file")
+    Output.add_options(parser)
+    parser.set_defaults(run=_report)
+
+
+def _report(chosen: argparse.Namespace, output: Output) -> int:
+    store = store_in_use(output)
+    now = time.time()
+    items = output.progress(inventory(store, {}, []), "Looked at", None)
+    holdings = page.Holdings().add(items, now)
+    savings = Savings.of(store, ["package", "user", "environment"])
+    collections = [
+        Point(one.at, one.size) for _, one in sorted(history.collections(store), key=_when)
+    ]
+    text = page.page(str(store.path), holdings, savings, collections, _room(store), now)
+    with written(chosen.html) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+    output.result({"file": str(chosen.html), "bytes": len(text), "entries": holdings.entries})
+    output.say(f"Wrote {chosen.html}, on {holdings.entries} entries of {store.path}.")
+    return FINE
+
+
+def _when(told: tuple[int, history.Collection]) -> int:
+    return told[1].at
+
+
+def _room(store: Store) -> dict[str, str]:
+    """What the file system and a quota leave, in words."""
+    status = os.statvfs(store.path)
+    facts = {"free": megabytes(status.f_bavail * status.f_frsize)}
+    if status.f_files:  # btrfs makes inodes as they are needed
+        facts["inodes free"] = f"{status.f_favail:,} of {status.f_files:,}"
+    mount = mount_of(store.path)
+    quota = linker.quota(mount.source, trust.user_id()) if mount else None
+    if quota is not None and quota.most_inodes:
+        facts["inodes of your quota"] = f"{quota.inodes:,} of {quota.most_inodes:,}"
+    if quota is not None and quota.most_bytes:
+        facts["your quota"] = f"{megabytes(quota.bytes)} of {megabytes(quota.most_bytes)}"
+    return facts

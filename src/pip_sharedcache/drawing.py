@@ -1,0 +1,113 @@
+"""Charts as SVG, for a page that is looked at on a screen, on a phone and on paper.
+
+Widths are in percent and heights in pixels, so that text keeps its size. Colours are the page's: a
+bar or line has a class, and the page's style says what that looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+_LINE = 18  # pixels of a line of text
+_BAR = 10
+_HIGH = 180  # of a chart over time
+_WIDE = 1000  # its own units from left to right
+
+
+@dataclass(frozen=True)
+class Bar:
+    """``label``: what it is of; ``values``: a class and a number for each bar below it."""
+
+    label: str
+    values: tuple[tuple[str, float], ...]
+
+
+def bars(rows: Sequence[Bar], title: str, tell: Callable[[float], str]) -> str:
+    """Horizontal bars, the longest as wide as there is room. ``tell`` words a number. One picture
+    for each row: a page may break between them, and a long name runs on to another line."""
+    longest = max((value for row in rows for _, value in row.values), default=0) or 1
+    parts = []
+    for row in rows:
+        told = ", ".join(tell(value) for _, value in row.values)
+        y = 0
+        drawn = []
+        for kind, value in row.values:
+            width = f"{100 * value / longest:.2f}%"
+            if value:
+                width = f"max(2px, {width})"  # what is little is to be seen
+            drawn.append(
+                f'<rect class="{kind}" x="0" y="{y}" height="{_BAR}" style="width: {width}"/>'
+            )
+            y += _BAR + 2
+        parts.append(
+            f'<div class="bar"><span>{clean(row.label)}</span> <span class="number">{clean(told)}'
+            f"</span>{_image(f'{row.label}: {told}', y, ''.join(drawn))}</div>"
+        )
+    return f'<div role="group" aria-label="{clean(title)}">{"".join(parts)}</div>'
+
+
+@dataclass(frozen=True)
+class Point:
+    """``at``: seconds since the epoch."""
+
+    at: float
+    value: float
+
+
+def over_time(
+    points: Sequence[Point],
+    marks: Sequence[Point],
+    title: str,
+    tell: Callable[[float], str],
+    when: Callable[[float], str],
+) -> str:
+    """A line through ``points``, in their order, with the area below it; ``marks``, each with what
+    it tells, as upright lines."""
+    if not points:
+        return ""
+    first, last = points[0].at, points[-1].at
+    span = (last - first) or 1
+    highest = max(point.value for point in points) or 1
+
+    def x(at: float) -> float:
+        return min(max(0.0, (at - first) / span), 1.0) * _WIDE
+
+    path = []
+    for point in points:
+        high = _HIGH * (1 - point.value / highest)
+        path.append(f"{x(point.at):.1f},{high:.1f}")
+    line = " ".join(path)
+    plot = (
+        f'<svg x="0" y="{_LINE}" width="100%" height="{_HIGH}" '
+        f'viewBox="0 0 {_WIDE} {_HIGH}" preserveAspectRatio="none">'
+        f'<polygon class="area" points="0,{_HIGH} {line} {_WIDE},{_HIGH}"/>'
+        f'<polyline class="line" points="{line}"/></svg>'
+    )
+    ticks = "".join(
+        f'<line class="mark" x1="{x(mark.at) / _WIDE * 100:.2f}%" '
+        f'x2="{x(mark.at) / _WIDE * 100:.2f}%" y1="{_LINE}" y2="{_LINE + _HIGH}">'
+        f"<title>{clean(f'{when(mark.at)}: {tell(mark.value)} collected')}</title></line>"
+        for mark in marks
+        if first <= mark.at
+    )
+    below = _LINE + _HIGH + 14
+    texts = (
+        f'<text x="0" y="13">{clean(tell(highest))}</text>'
+        f'<text x="0" y="{below}">{clean(when(first))}</text>'
+        f'<text x="100%" y="{below}" class="number">{clean(when(last))}</text>'
+    )
+    return _image(title, below + 6, plot + ticks + texts)
+
+
+def _image(title: str, height: int, content: str) -> str:
+    return (
+        f'<svg role="img" width="100%" height="{height}" aria-label="{clean(title)}">'
+        f"<title>{clean(title)}</title>{content}</svg>"
+    )
+
+
+def clean(text: str) -> str:
+    """``text`` for a page: names in a store are anybody's choice."""
+    return escape("".join(one if one.isprintable() else ascii(one)[1:-1] for one in text))

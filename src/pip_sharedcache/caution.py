@@ -10,6 +10,7 @@ import os
 from pip_sharedcache import linker, trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
+from pip_sharedcache.model import Policy
 from pip_sharedcache.store import Store
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ def no_symlinks_because(store: Store) -> str:
     """Why no file is placed as a symlink into ``store`` in this run; "" where some may be."""
     if store.moves:  # through sudo, by whoever named it
         return store.moves
+    if store.policy is Policy.READ_ONLY:
+        return f"links are not noted in {store.path}, which is only read"
     try:
         if unloadable := linker.unloadable_because(store.path):
             return unloadable

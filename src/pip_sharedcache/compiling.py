@@ -7,22 +7,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pip_sharedcache import bytecode
+from pip_sharedcache import bytecode, linker
 from pip_sharedcache import store as stores
-from pip_sharedcache.model import Entry, Report, total_size
+from pip_sharedcache.layers import Layers
+from pip_sharedcache.model import Entry, Identity, Report, total_size
 from pip_sharedcache.publishing import Publishing
 from pip_sharedcache.repair import Repairs
-from pip_sharedcache.store import Store
 from pip_sharedcache.uses import Uses
 
 
 class Compiling:
-    """The bytecode in ``store`` (None: there is none). ``say`` warns the user, each line once;
-    ``verify``: sources are hashed before they are compiled."""
+    """The bytecode in ``layers``. ``say`` warns the user, each line once; ``verify``: sources are
+    hashed before they are compiled."""
 
     def __init__(
         self,
-        store: Store | None,
+        layers: Layers,
         publishing: Publishing,
         repairs: Repairs,
         uses: Uses,
@@ -30,39 +30,70 @@ class Compiling:
         *,
         verify: bool,
     ) -> None:
-        self._store = store
+        self._layers = layers
+        self._farther: dict[Identity, Entry] = {}
         self._publishing = publishing
         self._repairs = repairs
         self._uses = uses
         self._say = say
         self._verify = verify
 
+    def is_as(self, entry: Entry, farther: Entry) -> None:
+        """``entry`` was made like ``farther``, with its times: so is its bytecode."""
+        self._farther[entry.identity] = farther
+
     def bytecode_of(self, entry: Entry, report: Report) -> Entry | None:
         """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
         None where bytecode cannot be shared. ``report`` counts. Raises DamagedEntry."""
-        store, tag, key = self._store, bytecode.tag(), bytecode.fits(entry)
-        if store is None or not tag:
+        tag, key = bytecode.tag(), bytecode.fits(entry)
+        if not tag:
             return None
         sources = total_size(file for file in entry.manifest.files if file.path.endswith(".py"))
         spoiled = self._repairs.spoiled
-        found = stores.find_bytecode(store, entry.manifest.digest, tag, key, spoiled)
+        found = self._layers.find_bytecode(entry, tag, key, spoiled)
         for what in found.damages:
             self._say(f"Damaged bytecode in the shared store is compiled anew: {what}")
-        if found.entry is not None:
-            self._uses.note(found.entry)
+        there, near = found.entry, self._layers.of(entry)
+        if there is not None and (near is None or self._layers.to_backfill(there) is not near):
+            self._uses.note(there)
             report.reused += sources
-            return found.entry
+            return there
         compile_it = functools.partial(_compile, entry, self._verify)
+        farther = there or self._bytecode_farther(entry, tag)
+        if farther is not None:
+            compile_it = functools.partial(_copy, farther)
         began = time.monotonic()
         made = self._publishing.add(
-            lambda: stores.stage_bytecode(store, entry, tag, key, compile_it, spoiled),
+            lambda: self._layers.to_complete(entry),
+            lambda store: stores.stage_bytecode(store, entry, tag, key, compile_it, spoiled),
             "Installed without sharing bytecode",
             report,
         )
-        if made is not None:
+        if made is not None and farther is not None:
+            report.reused += sources
+        elif made is not None:
             report.compiled += sources
             report.compile_seconds += time.monotonic() - began
-        return made
+        return made or there
+
+    def _bytecode_farther(self, entry: Entry, tag: str) -> Entry | None:
+        farther = self._farther.get(entry.identity)
+        if farther is None:
+            return None
+        key, spoiled = bytecode.fits(farther), self._repairs.spoiled
+        return self._layers.find_bytecode(farther, tag, key, spoiled).entry
+
+
+def _copy(compiled: Entry, target: Path) -> tuple[list[str], list[str]]:
+    """As bytecode.compile_all, out of the bytecode ``compiled``. Raises DamagedEntry, OSError."""
+    manifest = compiled.manifest
+    with stores.hold(compiled) as held:
+        for file in manifest.files:
+            path = target / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with linker.create_file(path, 0o600) as descriptor:
+                linker.write_all(descriptor, linker.read_checked(held, file))
+    return [file.path for file in manifest.files], list(manifest.failed)
 
 
 def _compile(entry: Entry, verify: bool, target: Path) -> tuple[list[str], list[str]]:

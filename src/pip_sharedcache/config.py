@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pip_sharedcache.errors import SettingError, reason
-from pip_sharedcache.model import LinkMode
+from pip_sharedcache.model import LinkMode, Policy
 from pip_sharedcache.ways import is_root, may_be_moved
 
 SECTION = "sharedcache"
@@ -56,12 +57,21 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One of the stores to use: the directory, and what is done there besides looking."""
+
+    path: Path
+    policy: Policy
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of one run.
 
-    ``dir`` is None for a user without a home directory. ``private`` is whether nobody named a
-    store and the site has none, so that it is the user's own, made where it is missing;
-    ``dir_administered``, that nobody but root could have named it.
+    ``layers``: the stores, nearest first; ``dir``: the one of them that commands speak of, the
+    first that is published to. It is None for a user without a home directory. ``private`` is
+    whether nobody named a store and the site has none, so that it is the user's own, made where it
+    is missing; ``dir_administered``, that nobody but root could have named it.
     ``share`` are URL prefixes; ``share_administered``, that nobody but root could have named them.
     ``processes`` is how many install side by side, 0 for what the machine has. ``trust``: of those
     whom the store's owner named, only those are believed who are in each of these. ``verify``:
@@ -90,6 +100,7 @@ class Settings:
     chosen: tuple[tuple[str, Setting], ...] = ()
     searched: tuple[Path, ...] = ()
     unread: tuple[tuple[Path, str], ...] = ()
+    layers: tuple[Layer, ...] = ()
 
 
 def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
@@ -195,15 +206,15 @@ def _build(
     directory = found.get("dir")
     path: Path | None
     if directory is not None:
-        path = Path(os.path.expanduser(directory.value))
-        if not path.is_absolute() or "\0" in directory.value:
-            raise _wrong("dir", directory, "an absolute path")
+        layers = _layers(directory)
+        path = _main(layers)
         source, private = directory.source, False
         # "~" is what HOME says, which may be a user's through sudo.
-        by_home = directory.value.partition("/")[0] == "~"
+        by_home = any(line.partition("/")[0] == "~" for line in _lines(directory.value))
         administered = directory.administered and not by_home
     else:
         path, source, private = _default_directory()
+        layers = () if path is None else (Layer(path, Policy.PUBLISH),)
         # One's own is found by variables; root need not have set those.
         administered = path is not None and not private and not may_be_moved(path.parent)
     link_mode = LinkMode.REFLINK
@@ -233,6 +244,7 @@ def _build(
     return Settings(
         dir=path,
         dir_source=source,
+        layers=layers,
         dir_administered=administered,
         private=private,
         link_mode=link_mode,
@@ -247,6 +259,36 @@ def _build(
         notes=notes,
         chosen=tuple(found.items()),
     )
+
+
+def _lines(text: str) -> list[str]:
+    """What ``text`` names, each on a line or behind a separator as in PATH."""
+    return [line.strip() for line in re.split(f"[\n{os.pathsep}]", text) if line.strip()]
+
+
+def _layers(directory: Setting) -> tuple[Layer, ...]:
+    layers: dict[Path, Layer] = {}
+    for line in _lines(directory.value):
+        name, _, word = line.rpartition(" ")
+        try:
+            policy = Policy(word.lower())
+        except ValueError:
+            name, policy = line, Policy.PUBLISH
+        path = Path(os.path.expanduser(name.strip()))
+        if not path.is_absolute() or "\0" in name:
+            policies = ", ".join(one.value for one in Policy)
+            wanted = "an absolute path, or several, nearest first, each on a line or behind a "
+            raise _wrong(
+                "dir", directory, f"{wanted}{os.pathsep!r}; behind a path may stand {policies}"
+            )
+        layers.setdefault(path, Layer(path, policy))
+    return tuple(layers.values())
+
+
+def _main(layers: tuple[Layer, ...]) -> Path:
+    """The store that commands speak of."""
+    meant = (one.path for one in layers if one.policy in (Policy.PUBLISH, Policy.BACKFILL))
+    return next(meant, layers[0].path)
 
 
 def fixed_files() -> tuple[Path, ...]:

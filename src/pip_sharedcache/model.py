@@ -84,6 +84,17 @@ class LinkMode(str, enum.Enum):
     COPY = "copy"
 
 
+class Policy(str, enum.Enum):
+    """What a run does with one of several stores, besides looking there: publish, if it is the
+    first that may be written; nothing; publish, and keep what was found farther away, too; keep
+    what may not be shared."""
+
+    PUBLISH = "publish"
+    READ_ONLY = "read-only"
+    BACKFILL = "backfill"
+    PRIVATE = "private"
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """One file of an unpacked wheel.
@@ -240,13 +251,15 @@ class Report:
         """Bytes that were placed without being copied."""
         return sum(self.placed_bytes.values()) - self.placed_bytes[LinkMode.COPY]
 
-    def sentence(self, store: Path) -> str:
-        """One line: how many came from the store, how placed, what was saved."""
-        parts = [f"{self.found} of {self.installed} distributions from {store}"]
+    def sentence(self, stores: Sequence[Path]) -> str:
+        """One line: how many came from the ``stores``, how placed, what was saved."""
+        named = ", ".join(map(str, stores))
+        parts = [f"{self.found} of {self.installed} distributions from {named}"]
+        there = "it" if len(stores) == 1 else "them"
         if self.published:
-            parts.append(f"{self.published} added to it")
+            parts.append(f"{self.published} added to {there}")
         if self.read_only and self.found + self.published < self.installed:
-            parts.append("others not added, since you may not write it")
+            parts.append(f"others not added, since you may not write {there}")
         if self.placed:
             ways = [
                 f"{number} {_WAYS[mode]}" for mode, number in sorted(self.placed.items()) if number

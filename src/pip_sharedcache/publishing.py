@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from pip_sharedcache import linker
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel, reason
-from pip_sharedcache.model import Entry, Report
+from pip_sharedcache.layers import Layers
+from pip_sharedcache.model import Entry, Identity, Report
 from pip_sharedcache.repair import Repairs
 from pip_sharedcache.store import Staged, Store
 
@@ -18,105 +20,137 @@ _MANY = 300  # files: one sync takes about as long as it takes to flush so many 
 
 
 class Publishing:
-    """The entries on their way into ``store`` (None: nothing is published). ``at_once``: each
-    becomes visible as soon as it is staged. ``say`` warns the user, each line once. ``unusual``:
-    wheels that are left to pip's own installer, and why."""
+    """The entries on their way into ``layers``. ``at_once``: each becomes visible as soon as it is
+    staged. ``say`` warns the user, each line once. ``unusual``: wheels that are left to pip's own
+    installer, and why."""
 
     def __init__(
-        self, store: Store | None, repairs: Repairs, say: Callable[[str], None], *, at_once: bool
+        self, layers: Layers, repairs: Repairs, say: Callable[[str], None], *, at_once: bool
     ) -> None:
-        self._store = store
+        self._layers = layers
         self._repairs = repairs
         self._say = say
         self._at_once = at_once
         self._staged: list[Staged] = []
-        self._given_up = False
-        self._durable = 0
-        self._failure: NotPublished | None = None
-        self._full = False
+        self._given_up: set[int] = set()  # st_dev
+        self._full: set[Path] = set()
+        self._failures: dict[Path, NotPublished] = {}
+        self._durable: set[Identity] = set()
         self.unusual: list[str] = []
 
-    def add(self, stage: Callable[[], Staged], otherwise: str, report: Report) -> Entry | None:
-        """The entry that ``stage`` stages; None where that cannot be, which is said: ``otherwise``
-        is what happens instead. ``report`` counts."""
-        if self._given_up:
-            return None
-        try:
-            staged = stage()
-        except UnusualWheel as error:
-            self.unusual.append(str(error))
-        except NotWritable as error:
-            logger.debug("%s: %s", otherwise, error)
-            report.read_only = True
-        except NotPublished as error:
-            self._tell(otherwise, error)
-        else:
-            self._staged.append(staged)
-            return self.reveal(report)[-1] if self._at_once else staged.entry
+    def add(
+        self,
+        where: Callable[[], Store | None],
+        stage: Callable[[Store], Staged],
+        otherwise: str,
+        report: Report,
+    ) -> Entry | None:
+        """The entry that ``stage`` stages in the layer that ``where`` names, and in what it names
+        next if that one is full; None where that cannot be, which is said: ``otherwise`` is what
+        happens instead. ``report`` counts."""
+        while (store := where()) is not None and not self._has_given_up(store):
+            try:
+                staged = stage(store)
+            except UnusualWheel as error:
+                self.unusual.append(str(error))
+            except NotWritable as error:
+                logger.debug("%s: %s", otherwise, error)
+                report.read_only = True
+            except NotPublished as error:
+                self._tell(store, otherwise, error)
+                if isinstance(error, NoRoom) and self._layers.leave(store):
+                    continue
+            else:
+                self._staged.append(staged)
+                return self.reveal(report)[-1] if self._at_once else staged.entry
+            break
         return None
 
     def reveal(self, report: Report) -> list[Entry | None]:
         """Make visible what was staged, and return it; say what could not be. ``report`` counts."""
-        staged, self._staged, self._durable = self._staged, [], 0
-        if self._store is None or not staged:
-            return []
-        if self._failure is not None:
-            # The system tells of a write that failed once only: a second sync would succeed.
-            stores.discard(staged)
-            self._say(f"Installed without publishing: {self._failure}")
-            self._failure = None
-            return [None for _ in staged]
-        revealed: list[Entry | None] = []
-        for one, outcome in zip(staged, stores.reveal(self._store, staged)):
-            if not isinstance(outcome, Entry):
-                if outcome is not None:
-                    self._tell("Installed without publishing", outcome)
-                revealed.append(None)
+        staged, self._staged = self._staged, []
+        self._durable.clear()
+        revealed: dict[Identity, Entry | None] = {}
+        for store, some in _by_store(staged).items():
+            failure = self._failures.pop(store.path, None)
+            if failure is not None:
+                # The system tells of a write that failed once only: a second sync would succeed.
+                stores.discard(some)
+                self._say(f"Installed without publishing: {failure}")
                 continue
-            if outcome.identity == one.entry.identity and outcome.manifest.size:
-                report.published += 1
-                self._repairs.done(outcome)
-            revealed.append(outcome)
-        return revealed
+            for one, outcome in zip(some, stores.reveal(store, some)):
+                revealed[one.entry.identity] = self._outcome(one, outcome, report)
+        return [revealed.get(one.entry.identity) for one in staged]
 
-    def _tell(self, otherwise: str, error: NotPublished) -> None:
+    def _outcome(
+        self, one: Staged, outcome: Entry | NotPublished | None, report: Report
+    ) -> Entry | None:
+        if not isinstance(outcome, Entry):
+            if outcome is not None:
+                self._tell(one.store, "Installed without publishing", outcome)
+            return None
+        if outcome.identity == one.entry.identity and outcome.manifest.size:
+            report.published += 1
+            self._repairs.done(outcome)
+        return outcome
+
+    def _tell(self, store: Store, otherwise: str, error: NotPublished) -> None:
         """Say that ``otherwise`` happened; where there is no room, once for all that find none."""
         cause = error.__cause__
-        if self._store is None or not isinstance(error, NoRoom) or not isinstance(cause, OSError):
+        if not isinstance(error, NoRoom) or not isinstance(cause, OSError):
             self._say(f"{otherwise}: {error}")
             return
-        self._full = True
+        self._full.add(store.path)
         logger.debug("%s: %s", otherwise, error)
         # The same words in each process that installs: each line is shown once.
-        self._say(f"Installed without publishing: {self._store.path} has no room: {reason(cause)}")
+        self._say(f"Installed without publishing: {store.path} has no room: {reason(cause)}")
 
     def make_durable(self) -> None:
         """Many files that were just written are going to be cloned: FICLONE waits for the dirty
         pages of each file by itself, one sync for all of them together."""
-        fresh = self._staged[self._durable :]
-        if self._store is None or sum(len(one.entry.manifest.files) for one in fresh) < _MANY:
+        fresh = [one for one in self._staged if one.entry.identity not in self._durable]
+        if sum(len(one.entry.manifest.files) for one in fresh) < _MANY:
             return
-        try:
-            stores.make_durable(self._store, fresh)
-        except NotPublished as error:
-            self._failure = error
-        self._durable = len(self._staged)
+        for store, some in _by_store(fresh).items():
+            try:
+                stores.make_durable(store, some)
+            except NotPublished as error:
+                self._failures[store.path] = error
+        self._durable.update(one.entry.identity for one in fresh)
 
     def takes_last_room(self, device: int) -> bool:
         """Whether the file system ``device`` (st_dev) was too full for an entry, so that what is
         staged there takes room that something else needs."""
-        return self._full and not self._given_up and self._is_on(device)
+        if device in self._given_up:
+            return False
+        return any(_device(store) == device for store in self._layers if store.path in self._full)
 
     def give_up(self, device: int) -> bool:
         """The file system ``device`` (st_dev) is full: delete what is staged there, and stage
-        nothing more in this run. Whether there was anything."""
-        if self._store is None or self._given_up or not self._is_on(device):
+        nothing more there in this run. Whether there was anything."""
+        there = [store for store in self._layers if _device(store) == device]
+        if device in self._given_up or not there:
             return False
-        staged, self._staged, self._given_up = self._staged, [], True
-        stores.discard(staged)
-        if staged:
-            self._say(f"Installed without publishing: {self._store.path} has no room left")
-        return bool(staged)
+        self._given_up.add(device)
+        doomed = [one for one in self._staged if one.store in there]
+        self._staged = [one for one in self._staged if one.store not in there]
+        stores.discard(doomed)
+        for store in there:
+            self._layers.leave(store)
+        for store in _by_store(doomed):
+            self._say(f"Installed without publishing: {store.path} has no room left")
+        return bool(doomed)
 
-    def _is_on(self, device: int) -> bool:
-        return self._store is not None and linker.device_of(str(self._store.path)) == device
+    def _has_given_up(self, store: Store) -> bool:
+        return bool(self._given_up) and _device(store) in self._given_up
+
+
+def _by_store(staged: Iterable[Staged]) -> dict[Store, list[Staged]]:
+    found: dict[Store, list[Staged]] = {}
+    for one in staged:
+        found.setdefault(one.store, []).append(one)
+    return found
+
+
+def _device(store: Store) -> int:
+    return linker.device_of(str(store.path))

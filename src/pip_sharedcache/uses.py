@@ -7,11 +7,13 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
+from pip_sharedcache.layers import Layers
 from pip_sharedcache.linker import Placement
-from pip_sharedcache.model import Entry, Report
+from pip_sharedcache.model import Entry, Policy, Report
 from pip_sharedcache.store import Store, history, links, marks
 
 logger = logging.getLogger(__name__)
@@ -21,36 +23,38 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Uses:
-    """The notes of one run in ``store`` (None: there is none). ``say`` warns the user, each line
-    once."""
+    """The notes of one run in ``layers``. ``say`` warns the user, each line once."""
 
-    def __init__(self, store: Store | None, say: Callable[[str], None]) -> None:
-        self._store = store
+    def __init__(self, layers: Layers, say: Callable[[str], None]) -> None:
+        self._layers = layers
         self._say = say
-        self._noted: set[str] = set()
+        self._noted: set[Path] = set()
 
     def note(self, entry: Entry) -> None:
         """This user uses ``entry``. To be noted before it is opened: garbage collection, which
         looks for that after it has taken an entry out of sight, brings it back then. Never raises.
         """
-        name = entry.path.name
-        if self._store is None or name in self._noted:
+        store = self._layer_of(entry)
+        if store is None or entry.path in self._noted:
             return
-        self._noted.add(name)
+        self._noted.add(entry.path)
         try:
-            marks.mark(self._store, [name])
+            marks.mark(store, [entry.path.name])
         except OSError as error:
             if error.errno in _READ_ONLY:
-                logger.debug("Not noted as used in %s: %s", self._store.path, error)
+                logger.debug("Not noted as used in %s: %s", store.path, error)
                 return
             self._say(
-                f"What you use is not noted in {self._store.path}, and store gc may take it away "
+                f"What you use is not noted in {store.path}, and store gc may take it away "
                 f"early: {reason(error)}"
             )
 
     def note_run(self, report: Report, settings: Settings, refused: str, seconds: float) -> None:
         """Leave a record of what this run did, if its user wants that. Never raises."""
-        if self._store is None or not report.installed or settings.stats == "off":
+        store = self._layers.main
+        if store is None or store.policy is Policy.READ_ONLY or not report.installed:
+            return
+        if settings.stats == "off":
             return
         run = history.Run(
             at=int(time.time()),
@@ -66,25 +70,29 @@ class Uses:
             distributions=tuple(report.distributions),
         )
         try:
-            history.note(self._store, run)
-        except (
-            OSError
-        ) as error:  # a store that may only be read, a full disk: nothing depends on it
-            logger.debug("Not recorded in %s: %s", self._store.path, error)
+            history.note(store, run)
+        except OSError as error:
+            # A store that may only be read, a full disk: nothing depends on it.
+            logger.debug("Not recorded in %s: %s", store.path, error)
 
     def note_links(self, placements: Iterable[Placement]) -> None:
         """Symlinks of ``placements`` lead into their entries. Never raises."""
-        if self._store is None:
-            return
-        found = [
-            links.Link(placement.entry.path.name, path, placement.library)
-            for placement in placements
-            if (path := placement.first_link())
-        ]
-        try:
-            links.register(self._store, found)
-        except OSError as error:
-            self._say(
-                f"Symlinks are not registered in {self._store.path}: {reason(error)}; "
-                "store gc may take away what they lead to"
-            )
+        found: dict[Store, list[links.Link]] = {}
+        for placement in placements:
+            store, path = self._layer_of(placement.entry), placement.first_link()
+            if store is not None and path:
+                link = links.Link(placement.entry.path.name, path, placement.library)
+                found.setdefault(store, []).append(link)
+        for store, some in found.items():
+            try:
+                links.register(store, some)
+            except OSError as error:
+                self._say(
+                    f"Symlinks are not registered in {store.path}: {reason(error)}; "
+                    "store gc may take away what they lead to"
+                )
+
+    def _layer_of(self, entry: Entry) -> Store | None:
+        """Where the use of ``entry`` is noted; None where nothing is to be written."""
+        store = self._layers.of(entry)
+        return None if store is None or store.policy is Policy.READ_ONLY else store

@@ -21,6 +21,7 @@ from pip_sharedcache import bytecode, install, linker
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.install import Session
+from pip_sharedcache.layers import Layers
 from pip_sharedcache.linker import Placement, information
 from pip_sharedcache.model import Digest, LinkMode, Origin, Report
 from pip_sharedcache.origins import has_credentials, without_credentials
@@ -865,7 +866,7 @@ def test_the_summary_is_one_line_that_names_the_store(session: Session, wheel: P
 def test_the_summary_says_why_the_mode_that_was_asked_for_was_not_used(
     session: Session, mode: LinkMode
 ) -> None:
-    session = Session(_settings(session.settings.dir, link_mode=mode), session.store, 0o022)
+    session = Session(_settings(session.settings.dir, link_mode=mode), session.layers, 0o022)
     session.report.installed = 1
     assert "(" not in session.summary()
     session.linker.refusals[mode] = "Operation not permitted"
@@ -909,12 +910,14 @@ BELOW = [
 def test_a_prefix_ends_where_a_name_ends(
     tmp_path: Path, url: str, prefix: str, expected: bool
 ) -> None:
-    session = Session(_settings(tmp_path, share=("https://elsewhere", prefix)), None, 0o022)
+    session = Session(_settings(tmp_path, share=("https://elsewhere", prefix)), Layers([]), 0o022)
     assert session.origins.is_shared_anyway(url) is expected
 
 
 def test_without_prefixes_nothing_is_shared_anyway(tmp_path: Path) -> None:
-    assert not Session(_settings(tmp_path), None, 0o022).origins.is_shared_anyway("https://a/b")
+    assert not Session(_settings(tmp_path), Layers([]), 0o022).origins.is_shared_anyway(
+        "https://a/b"
+    )
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from pip_sharedcache.interception import (
     swap,
 )
 from pip_sharedcache.interception.seams import Seam
+from pip_sharedcache.layers import Layers
 from support.probes import linux, needs, root
 
 DIGEST = "0123456789abcdef" * 4
@@ -521,7 +522,7 @@ def test_a_find_links_directory_is_known_as_path_and_as_url(
 @pytest.fixture
 def swapped(tmp_path: Path) -> downloads.Downloads:
     made = downloads.Downloads()
-    made.session = Session(Settings(tmp_path, "test"), None, 0o022)
+    made.session = Session(Settings(tmp_path, "test"), Layers([]), 0o022)
     return made
 
 

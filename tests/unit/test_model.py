@@ -247,7 +247,7 @@ def test_a_run_that_found_all_is_told_in_one_line() -> None:
     report.count(LinkMode.REFLINK, 1_000_000)
     report.count(LinkMode.REFLINK, 500_000)
     report.count(LinkMode.COPY, 9_000_000)
-    assert report.sentence(Path("/data/store")) == (
+    assert report.sentence([Path("/data/store")]) == (
         "Shared store: 3 of 3 distributions from /data/store; files 1 copied, 2 reflinked; "
         "2.5 MB not downloaded; 1.5 MB not copied"
     )
@@ -257,14 +257,14 @@ def test_a_run_that_added_some_says_so() -> None:
     report = Report(installed=2, published=2)
     report.count(LinkMode.HARDLINK, 10)
     report.count(LinkMode.SYMLINK, 20)
-    assert report.sentence(Path("/s")) == (
+    assert report.sentence([Path("/s")]) == (
         "Shared store: 0 of 2 distributions from /s; 2 added to it; "
         "files 1 hard-linked, 1 symlinked; 0 bytes not downloaded; 30 bytes not copied"
     )
 
 
 def test_a_run_that_could_not_add_says_so() -> None:
-    sentence = Report(installed=1, read_only=True).sentence(Path("/s"))
+    sentence = Report(installed=1, read_only=True).sentence([Path("/s")])
     assert "others not added, since you may not write it" in sentence
     assert "files" not in sentence
 

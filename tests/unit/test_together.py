@@ -20,6 +20,7 @@ from pip_sharedcache.install import Session
 from pip_sharedcache.interception import seams, together
 from pip_sharedcache.interception.claims import Claims
 from pip_sharedcache.interception.downloads import Downloads
+from pip_sharedcache.layers import Layers
 from pip_sharedcache.linker import show
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, Report
 from support.probes import linux, needs
@@ -211,7 +212,7 @@ def _scripts(requirement: Requirement) -> list[str]:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    return Session(Settings(tmp_path, "test"), None, 0o022)
+    return Session(Settings(tmp_path, "test"), Layers([]), 0o022)
 
 
 class Loop:

@@ -15,8 +15,9 @@ from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import believed, settings_in_use, store_in_use
 from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import Item, Store, inventory, marks, open_store, survey
+from pip_sharedcache.store import Item, Store, inventory, marks, open_layers, open_store, survey
 
 _WHEELS = "wheels"
 
@@ -60,6 +61,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
         "entries": entries,
         "bytes": size,
         "link_mode": settings.link_mode.value,
+        "layers": _layers(settings),
     }
     output.result(facts)
     output.say(f"Store:     {store.path} ({settings.dir_source})")
@@ -68,7 +70,23 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     output.say(f"You may:   {'install and publish' if facts['writable'] else 'install only'}")
     output.say(f"Holds:     {entries} wheels, {megabytes(size)} as wheels")
     output.say(f"Link mode: {settings.link_mode.value}")
+    if len(settings.layers) > 1:
+        for number, layer in enumerate(facts["layers"], 1):
+            state = layer["unusable"] or "can be used"
+            output.say(f"Layer {number}:   {layer['path']} ({layer['policy']}): {state}")
     return FINE
+
+
+def _layers(settings: Settings) -> list[dict[str, Any]]:
+    """Every store that is configured, nearest first, and whether it can be used."""
+    return [
+        {
+            "path": str(layer.path),
+            "policy": layer.policy.value,
+            "unusable": str(one) if isinstance(one, StoreUnusable) else None,
+        }
+        for layer, one in zip(settings.layers, open_layers(settings))
+    ]
 
 
 def _info_of(store: Store, names: Sequence[str], output: Output) -> int:

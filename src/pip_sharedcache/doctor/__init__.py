@@ -13,7 +13,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.doctor.configuration import look_at_configuration
 from pip_sharedcache.doctor.directories import Made, look_above, look_at_handmade, look_at_made
-from pip_sharedcache.doctor.opening import look_at_settings, reach
+from pip_sharedcache.doctor.opening import look_at_layers, look_at_settings, reach
 from pip_sharedcache.doctor.publishers import look_at_publishers, look_at_use
 from pip_sharedcache.doctor.report import Fact, Finding, Report
 from pip_sharedcache.doctor.surroundings import (
@@ -36,6 +36,7 @@ def examine(settings: Settings, environment: Path) -> Report:
     report = Report()
     look_at_users(report)
     look_at_settings(report, settings)
+    look_at_layers(report, settings)
     store = reach(report, settings)
     if store is not None:
         try:

@@ -14,7 +14,7 @@ from pip_sharedcache.doctor.report import Finding, Report, forget, quoted
 from pip_sharedcache.doctor.surroundings import mount_of
 from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.processes import answers
-from pip_sharedcache.store import PATIENCE, Store, open_store, refuse_foreign_home
+from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
 
 _NO_FILES = "no configuration file is read, as PIP_CONFIG_FILE has it"
 _NAME_ONE = "export PIP_SHAREDCACHE_DIR=/the/path/of/a/store"
@@ -104,6 +104,32 @@ def reach(report: Report, settings: Settings) -> Store | None:
             settings.dir_source,
         )
     return store
+
+
+def look_at_layers(report: Report, settings: Settings) -> None:
+    """Report which of several stores can be used. All else is about one of them: that is said."""
+    if len(settings.layers) < 2:
+        return
+    for number, (layer, one) in enumerate(zip(settings.layers, open_layers(settings)), 1):
+        named = f"{layer.path} ({layer.policy.value})"
+        facts = {"path": str(layer.path), "policy": layer.policy.value}
+        report.note(f"layer {number}", named, facts)
+        look = f"pip-sharedcache --sharedcache-dir {quoted(layer.path)} store doctor"
+        if isinstance(one, StoreUnusable) and layer.path != settings.dir:
+            report.find(
+                Finding(
+                    "layer",
+                    f"{one.message}: pip installs without this layer",
+                    look,
+                    unmended="it is looked at by itself",
+                )
+            )
+    others = [layer.path for layer in settings.layers if layer.path != settings.dir]
+    report.note(
+        "others",
+        f"what follows is about {settings.dir}; with --sharedcache-dir about one of the others",
+        list(map(str, others)),
+    )
 
 
 def _hanging(path: Path) -> Finding:

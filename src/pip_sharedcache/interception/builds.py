@@ -99,7 +99,8 @@ class Builds:
         """What a build of ``requirement`` from ``link`` is looked up by; None where it is not
         shared."""
         source = _source(link)
-        if session.store is None or not session.store.builds or source is None or not self._shares:
+        shared = any(store.builds for store in session.layers)
+        if not shared or source is None or not self._shares:
             return None
         if has_credentials(link.url):
             return None  # others may not have that source
@@ -140,9 +141,9 @@ class Builds:
         if self._template is None:
             return None  # nobody knows with which settings
         key = self._key(session, link, self._template)
-        if key is None or session.store is None:
+        if key is None:
             return None
-        while (build := stores.find_build(session.store, key, session.repairs.spoiled)) is not None:
+        while (build := session.layers.find_build(key, session.repairs.spoiled)) is not None:
             entry = session.find([build.digest], build.filename)
             if entry is not None and session.exposure(entry):
                 return None  # pip opens it by its path, and there is no digest to check it with
@@ -179,7 +180,7 @@ class Builds:
             return build(*args, **kw)
         requirement = bound["req"]
         link = requirement.link
-        shared = self._may_be_shared(session, requirement)
+        shared = session.store.builds and self._may_be_shared(session, requirement)
         key = self._key(session, link, requirement) if shared else None
         path = build(*args, **kw)
         if path and key is not None:

@@ -326,7 +326,8 @@ class Downloads:
 def _is_to_be_verified(session: Session, entry: Entry) -> bool:
     """Whether every byte is to be checked, and somebody else could change ``entry`` after that: its
     publisher, or the store's owner."""
-    owner = session.store.owner if session.store is not None else entry.publisher
+    store = session.layers.of(entry)
+    owner = store.owner if store is not None else entry.publisher
     return session.settings.verify and not {entry.publisher, owner} <= {0, trust.user_id()}
 
 

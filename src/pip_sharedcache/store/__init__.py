@@ -28,7 +28,7 @@ from pip_sharedcache.store.lookup import (
     objection_to,
     read_manifest,
 )
-from pip_sharedcache.store.opening import PATIENCE, exchanged_by, open_store
+from pip_sharedcache.store.opening import PATIENCE, exchanged_by, open_layers, open_store
 from pip_sharedcache.store.publish import discard, make_durable, publish, reveal
 from pip_sharedcache.store.staging import Staged, stage, stage_bytecode
 from pip_sharedcache.store.verify import Damage, Verdict, verify
@@ -70,6 +70,7 @@ __all__ = [
     "marks",
     "names",
     "objection_to",
+    "open_layers",
     "open_store",
     "publish",
     "read_manifest",

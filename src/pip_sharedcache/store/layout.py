@@ -14,7 +14,7 @@ from typing import Any
 from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import FORMAT, Digest
+from pip_sharedcache.model import FORMAT, Digest, Policy
 from pip_sharedcache.trust import Trust
 from pip_sharedcache.ways import moved_at
 
@@ -56,6 +56,7 @@ class Store:
         self.group = group
         self.trusted = trusted
         self.trust = Trust.in_store(owner, trusted)
+        self.policy = Policy.PUBLISH
         #: Why the path to the store may lead elsewhere the next moment; "" where it does not.
         self.moves = ""
         #: Where on the way to the store others may put something else in its place.
@@ -88,14 +89,19 @@ class Store:
             self.trust = self.trust.without_owner(f"is not believed{by} where {why}")
 
     @classmethod
-    def open(cls, path: Path, *, private: bool = False) -> Store:
+    def open(cls, path: Path, *, private: bool = False, hidden: bool = False) -> Store:
         """Open the store at ``path``. A ``private`` one is made where nothing is, and refused if it
-        is somebody else's.
+        is somebody else's; ``hidden``, if others may look into it, too.
 
         Raises StoreUnusable, in one line that names the path.
         """
         try:
-            with _open_own(path) if private else Directory.open(path) as directory:
+            own = private or hidden
+            mode = 0o700 if hidden else 0o755
+            with _open_own(path, mode) if own else Directory.open(path) as directory:
+                if hidden and trust.OWNERS_MEAN_SOMETHING and directory.status().st_mode & 0o077:
+                    why = f"{path} is not private: others than its owner may use it"
+                    raise StoreUnusable(why, f"chmod 700 {path}")
                 return cls._read(path, directory)
         except FileNotFoundError as error:
             raise StoreUnusable(
@@ -305,8 +311,9 @@ def refuse_foreign_home(path: Path) -> None:
         _refuse_if_foreign(path, held)
 
 
-def _open_own(path: Path) -> Directory:
-    """The directory of a private store, held open; what is missing is made. Asked for its owner is
+def _open_own(path: Path, mode: int) -> Directory:
+    """The directory of a private store, held open; what is missing is made, itself with ``mode``.
+    Asked for its owner is
     what is open: a path through somebody else's link leads elsewhere the next moment. Raises
     StoreUnusable, OSError."""
     held, missing = _nearest(path)
@@ -314,7 +321,7 @@ def _open_own(path: Path) -> Directory:
         _refuse_if_foreign(path, held)
         for name in missing:
             with held as above:
-                held = above.make(name, 0o755)
+                held = above.make(name, mode if above.path / name == path else 0o755)
             _refuse_if_foreign(path, held)
         return held
     except BaseException:

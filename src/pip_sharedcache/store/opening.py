@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.config import Settings
+from pip_sharedcache.config import Layer, Settings
 from pip_sharedcache.errors import StoreUnusable
+from pip_sharedcache.model import Policy
 from pip_sharedcache.processes import answers
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.ways import exchangers, may_be_moved
@@ -16,18 +18,40 @@ PATIENCE = 10.0
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that ``settings`` name; a private one is made. Raises StoreUnusable, also where
-    nothing is heard of it for ten seconds."""
+    """The store that commands speak of by ``settings``; a private one is made. Raises
+    StoreUnusable, also where nothing is heard of it for ten seconds."""
     if settings.dir is None:
         raise StoreUnusable(
             "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
         )
-    if not answers(settings.dir, PATIENCE):
+    known = {layer.path: layer for layer in settings.layers}
+    return _open(known.get(settings.dir, Layer(settings.dir, Policy.PUBLISH)), settings)
+
+
+def open_layers(settings: Settings) -> Iterator[Store | StoreUnusable]:
+    """Every store that ``settings`` name, nearest first, or why it cannot be used."""
+    if len(settings.layers) < 2:
+        try:
+            yield open_store(settings)
+        except StoreUnusable as error:
+            yield error
+        return
+    for layer in settings.layers:
+        try:
+            yield _open(layer, settings)
+        except StoreUnusable as error:
+            yield error
+
+
+def _open(layer: Layer, settings: Settings) -> Store:
+    if not answers(layer.path, PATIENCE):
         raise StoreUnusable(
-            f"{settings.dir} does not answer for {PATIENCE:g} seconds",
+            f"{layer.path} does not answer for {PATIENCE:g} seconds",
             "its file system may be away",
         )
-    store = Store.open(settings.dir, private=settings.private)
+    hidden = layer.policy is Policy.PRIVATE
+    store = Store.open(layer.path, private=settings.private, hidden=hidden)
+    store.policy = layer.policy
     if trust.user_id() == 0 and not settings.dir_administered:
         # Through sudo it may be anybody who chose the store, and owns it.
         store.trust = store.trust.without_owner(

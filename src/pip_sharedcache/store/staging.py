@@ -45,6 +45,7 @@ class Staged:
     entry that bytecode was compiled from, and fits alone.
     """
 
+    store: Store
     entry: Entry
     area: str
     name: str
@@ -55,9 +56,16 @@ class Staged:
 
 
 def stage(
-    store: Store, path: Path, filename: str, digest: Digest, damaged: Container[Identity] = ()
+    store: Store,
+    path: Path,
+    filename: str,
+    digest: Digest,
+    damaged: Container[Identity] = (),
+    *,
+    mtime: int | None = None,
 ) -> Staged:
     """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
+    ``mtime``: the time that its files get (seconds), that of the same wheel elsewhere, say.
 
     Entries of an identity in ``damaged`` do not stand in its way: one's own is replaced, another's
     gone around. Raises NotPublished (the store cannot take it; NoRoom: for want of room) or
@@ -69,7 +77,7 @@ def stage(
         digest,
         digest,
         filename,
-        lambda staging: _unpack(path, filename, digest, staging),
+        lambda staging: _unpack(path, filename, digest, staging, mtime or _own_time()),
         lambda: find(store, digest, filename, damaged).entry,
         damaged,
     )
@@ -148,7 +156,7 @@ def _stage(
                 held.set_mode(DIRECTORY)
                 identity = status.st_dev, status.st_ino
             entry = Entry(staging, status.st_uid, identity, manifest)
-            return Staged(entry, area, name, what, find_usable, damaged)
+            return Staged(store, entry, area, name, what, find_usable, damaged)
         except OSError as error:
             clear(staging)
             raise _kind(error)(f"{store.path} cannot take {what}: {reason(error)}") from error
@@ -179,12 +187,11 @@ def _kind(error: OSError) -> type[NotPublished]:
     return NoRoom if error.errno in linker.NO_ROOM else NotPublished
 
 
-def _unpack(path: Path, filename: str, digest: Digest, staging: Path) -> Manifest:
-    """Fill ``staging`` with the wheel and its files, final modes and all.
+def _unpack(path: Path, filename: str, digest: Digest, staging: Path, now: int) -> Manifest:
+    """Fill ``staging`` with the wheel and its files, final modes, the time ``now`` and all.
 
     Raises UnusualWheel, NotPublished if the wheel's bytes are not those of ``digest``, OSError.
     """
-    now = _own_time()
     copy = staging / filename
     with path.open("rb") as source, linker.create_file(copy, FILE, now) as target:
         copied, size = write(wheel.blocks(source), target)

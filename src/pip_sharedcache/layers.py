@@ -1,0 +1,131 @@
+"""The stores of one run, nearest first: where a wheel is looked for, and where one is put.
+
+Each has a policy (config.Policy) and is believed as far as its own owner and mode allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from pip_sharedcache import store as stores
+from pip_sharedcache.model import Digest, Entry, Identity, Policy
+from pip_sharedcache.store import Build, Found, Store
+
+
+class Layers:
+    """The ``stores`` that can be used, in lookup order."""
+
+    def __init__(self, layers: Sequence[Store]) -> None:
+        self._layers = tuple(layers)
+        self._left: set[Path] = set()
+        self._writable: dict[Path, bool] = {}
+
+    def __iter__(self) -> Iterator[Store]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    @property
+    def main(self) -> Store | None:
+        """The one that messages speak of: where this run publishes, or else the nearest."""
+        return self.to_publish() or next(iter(self._layers), None)
+
+    # -- looking up
+
+    def of(self, entry: Entry) -> Store | None:
+        """The layer that ``entry`` lies in."""
+        top = entry.path.parents[2]  # <store>/<area>/<shard>/<name>
+        return next((store for store in self._layers if store.path == top), None)
+
+    def find(
+        self, digest: Digest, filename: str, without: Collection[Identity] = ()
+    ) -> tuple[Found, ...]:
+        """What each layer has of the wheel ``filename``, the nearest first, up to and including the
+        first usable entry. Never raises for what lies there."""
+        found = []
+        for store in self._layers:
+            found.append(stores.find(store, digest, filename, without))
+            if found[-1].entry is not None:
+                break
+        return tuple(found)
+
+    def find_bytecode(
+        self, entry: Entry, tag: str, interpreter: str, without: Collection[Identity] = ()
+    ) -> Found:
+        """The bytecode of ``entry``: in its own layer, or else in another that is not private."""
+        home = self.of(entry)
+        others = (one for one in self._layers if one.policy is not Policy.PRIVATE)
+        damages: list[str] = []
+        for store in dict.fromkeys([*([home] if home else []), *others]):
+            digest = entry.manifest.digest
+            found = stores.find_bytecode(store, digest, tag, interpreter, without)
+            if found.entry is not None:
+                return found
+            damages += found.damages
+        return Found(damages=tuple(damages))
+
+    def find_build(self, key: Digest, without: Collection[Identity] = ()) -> Build | None:
+        """What a trusted publisher built for ``key``, in any layer whose owner allows that."""
+        for store in self._layers:
+            build = stores.find_build(store, key, without) if store.builds else None
+            if build is not None:
+                return build
+        return None
+
+    # -- publishing
+
+    def to_publish(self) -> Store | None:
+        """The first layer that may be written, for what may be shared. Where there is none, the
+        first that is not left alone by its policy: whoever tries it hears why not."""
+        meant = [
+            store
+            for store in self._layers
+            if store.policy in (Policy.PUBLISH, Policy.BACKFILL) and store.path not in self._left
+        ]
+        return next(filter(self._may_write, meant), next(iter(meant), None))
+
+    def to_keep(self) -> Store | None:
+        """The layer for what may not be shared."""
+        private = (store for store in self._layers if store.policy is Policy.PRIVATE)
+        return next(filter(self._may_write, private), None)
+
+    def to_complete(self, entry: Entry) -> Store | None:
+        """Where what belongs to ``entry``, its bytecode say, is published: where it lies itself if
+        that may be; nowhere else if that is a private layer."""
+        home = self.of(entry)
+        if home is not None and home.policy is Policy.PRIVATE:
+            return home
+        if home is not None and home.path not in self._left and self._takes(home):
+            return home
+        return self.to_publish()
+
+    def to_backfill(self, entry: Entry) -> Store | None:
+        """The layer nearer than that of ``entry`` which is to have it, too."""
+        home = self.of(entry)
+        if home is None or home.policy is Policy.PRIVATE:
+            return None
+        for store in self._layers[: self._layers.index(home)]:
+            if store.policy is Policy.BACKFILL and store.path not in self._left:
+                return store if self._may_write(store) else None
+        return None
+
+    def leave(self, store: Store) -> bool:
+        """Publish nothing more in ``store``, which is full. Whether another layer takes its
+        place; if not, all stays as it is."""
+        self._left.add(store.path)
+        if store.policy is not Policy.PRIVATE:
+            other = self.to_publish()
+            if other is not None and self._may_write(other):
+                return True
+        self._left.discard(store.path)
+        return False
+
+    def _takes(self, store: Store) -> bool:
+        return store.policy is not Policy.READ_ONLY and self._may_write(store)
+
+    def _may_write(self, store: Store) -> bool:
+        if store.path not in self._writable:
+            self._writable[store.path] = store.may_publish()
+        return self._writable[store.path]

@@ -1,0 +1,151 @@
+"""What pip is handed out of the stores, before it installs: looked up, checked, noted."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pip_sharedcache import caution, trust, wheel
+from pip_sharedcache import store as stores
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.layers import Layers
+from pip_sharedcache.linker import Linker
+from pip_sharedcache.model import Digest, Entry, LinkMode, Report
+from pip_sharedcache.origins import Origins
+from pip_sharedcache.repair import Repairs
+from pip_sharedcache.uses import Uses
+
+logger = logging.getLogger(__name__)
+
+
+class Serving:
+    """The settings of one run of ``pip install``, its stores, and what was found there. ``store``:
+    the one that the run publishes to, or else the nearest; None where there is none."""
+
+    def __init__(self, settings: Settings, layers: Layers, linker: Linker) -> None:
+        self.settings = settings
+        self.layers = layers
+        self.linker = linker
+        self.store = layers.main
+        self.report = Report()
+        self.origins = Origins(caution.shared_although_private(settings, self.store))
+        self.repairs = Repairs(self.say_once)
+        self.uses = Uses(layers, self.say_once)
+        self._found: dict[tuple[Digest, str], Entry] = {}
+        self._by_wheel: dict[str, Entry] = {}
+        self._served: set[Digest] = set()
+        self._said: set[str] = set()
+
+    def find(self, digests: Iterable[Digest], filename: str) -> Entry | None:
+        """The usable entry for ``filename`` with one of ``digests``, or None."""
+        for digest in digests:
+            known = self._found.get((digest, filename))
+            if known is not None:
+                return known
+            for found in self.layers.find(digest, filename, self.repairs.spoiled):
+                for objection in found.objections:
+                    self.say_once(f"Shared store: {objection}")
+                for damage in found.damages:
+                    self.repairs.note(
+                        digest, f"Damaged entry in the shared store is not used: {damage}"
+                    )
+                if found.entry is not None:
+                    self._found[digest, filename] = found.entry
+                    return found.entry
+        return None
+
+    def copy_doubtful(
+        self, digests: Iterable[Digest], filename: str, directory: Path
+    ) -> Path | None:
+        """Copy the wheel out of an entry that is damaged, or whose publisher is not trusted, if it
+        has its digest then: that saves the download, and trusts nobody. None where there is none.
+        """
+        for digest in digests:
+            for found in self.layers.find(digest, filename, self.repairs.spoiled):
+                told = bool(found.damages)
+                if found.doubtful and (copied := self.copy(found.doubtful, directory, told=told)):
+                    return copied
+        return None
+
+    def copy(self, entry: Entry, directory: Path, *, told: bool = False) -> Path | None:
+        """Copy the wheel of ``entry`` into ``directory``, and hash that copy: None where it is not
+        what it should be, which is said, if it was not ``told``."""
+        target = directory / entry.manifest.filename
+        try:
+            if stores.copy_wheel(entry, target):
+                self._count_download(entry.manifest.digest, entry.manifest.size)
+                return target
+            if not told:
+                self.say_once(
+                    f"{entry.wheel} is not the wheel it says it is "
+                    f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
+                )
+        except (OSError, DamagedEntry) as error:
+            self.say_once(f"Not used from the shared store: {error}")
+        return None
+
+    def serve(self, entry: Entry, digest: Digest) -> None:
+        """Note that pip was handed the entry's own wheel instead of downloading it."""
+        self._by_wheel[str(entry.wheel)] = entry
+        self.uses.note(entry)
+        self._count_download(digest, entry.manifest.size)
+
+    def spoil(self, entry: Entry, what: str) -> None:
+        """Do not use ``entry`` again in this run, and say whose it is."""
+        self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
+        self.repairs.spoil(entry, what)
+
+    def lose(self, entry: Entry) -> None:
+        """``entry`` was deleted while this run went on, and is to be looked up anew."""
+        self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
+        self.say_once(f"{entry.path} is gone from the shared store: downloaded after all")
+
+    def check_everybody(self) -> None:
+        """With --require-hashes, what others than root, the store's owner and ourselves published
+        is checked like that of somebody who is not trusted."""
+        for store in self.layers:
+            store.narrow((), "is not believed with --require-hashes")
+        self._found.clear()
+
+    def _count_download(self, digest: Digest, size: int) -> None:
+        if digest not in self._served:
+            self._served.add(digest)
+            self.report.not_downloaded += size
+
+    def names_in(self, path: str) -> list[str] | None:
+        """The files of the wheel at ``path``; None where it cannot be read."""
+        served = self._by_wheel.get(path)
+        if served is not None:
+            return [file.path for file in served.manifest.files]
+        return wheel.names_in(path)
+
+    def served(self, path: str) -> Entry | None:
+        """The entry whose own wheel pip was handed as ``path``; None where it is pip's."""
+        return self._by_wheel.get(path)
+
+    def gone(self, path: str) -> Entry | None:
+        """The entry whose wheel pip was handed as ``path``, if there is nothing any more."""
+        entry = self._by_wheel.get(path)
+        return None if entry is None or os.path.lexists(path) else entry
+
+    def follow(self, path: str) -> str:
+        """Where the wheel that pip was handed as ``path`` lies now: garbage collection may have
+        taken its entry out of sight, which stays whole for a while."""
+        entry = self.gone(path)
+        retired = entry and stores.find_retired(entry)
+        if retired is None:
+            return path
+        moved = str(retired.wheel)
+        if self.linker.mode is not LinkMode.SYMLINK:  # no link may lead there: pip unpacks it
+            self._by_wheel[moved] = retired
+            self.origins.move(path, moved)
+        return moved
+
+    def say_once(self, message: str) -> None:
+        """Warn, the first time."""
+        if message not in self._said:
+            self._said.add(message)
+            logger.warning(message, extra={"once": True})

@@ -207,6 +207,17 @@ def test_bytecode_goes_with_its_wheel(store: Store) -> None:
     assert _chosen(store) == [compiled.path], "bytecode of a wheel that is gone"
 
 
+def test_bytecode_of_a_wheel_in_another_layer_stays_while_it_is_used(store: Store) -> None:
+    entry = _publish(store)
+    compiled = _compile(store, entry)
+    _age(entry, DAY)
+    assert _retire(store, entry)
+    _age(compiled, 20 * DAY)
+    assert _chosen(store) == []
+    _age(compiled, 20 * DAY)
+    assert _chosen(store) == [compiled.path]
+
+
 def test_bytecode_of_an_interpreter_that_nobody_uses_any_more_goes_alone(store: Store) -> None:
     entry = _publish(store)
     old, new = _compile(store, entry, "cpython-39"), _compile(store, entry, "cpython-313.opt-1")

@@ -10,9 +10,9 @@ import platformdirs
 import pytest
 
 from pip_sharedcache import config
-from pip_sharedcache.config import load, option_variable
+from pip_sharedcache.config import Layer, load, option_variable
 from pip_sharedcache.errors import SettingError
-from pip_sharedcache.model import LinkMode
+from pip_sharedcache.model import LinkMode, Policy
 from support.probes import needs, root
 from support.process import as_user
 
@@ -361,3 +361,56 @@ def test_root_does_not_let_a_group_write_what_its_own_configuration_keeps(prefix
 def test_a_salt_is_any_text() -> None:
     assert load([], {"PIP_SHAREDCACHE_BUILD_SALT": "openmpi 5"}).build_salt == "openmpi 5"
     assert load([], {}).build_salt == ""
+
+
+def test_several_stores_are_named_on_lines_or_as_in_path(tmp_path: Path) -> None:
+    expected = (
+        Layer(Path("/node/store"), Policy.BACKFILL),
+        Layer(Path("/group/a store"), Policy.PUBLISH),
+        Layer(Path("/site"), Policy.READ_ONLY),
+        Layer(Path("/own"), Policy.PRIVATE),
+    )
+    lines = ["/node/store  Backfill", "/group/a store", "/site read-only", "/own private", "/site"]
+    file = _file(tmp_path, "pip.conf", "[sharedcache]\ndir =\n  " + "\n  ".join(lines))
+    for settings in (
+        load([file], {}),
+        load([], {"PIP_SHAREDCACHE_DIR": os.pathsep.join(lines)}),
+        load([], {option_variable("dir"): f" {os.pathsep} {os.pathsep.join(lines)} "}),
+    ):
+        assert settings.layers == expected
+        assert settings.dir == Path("/node/store")
+
+
+@pytest.mark.parametrize(
+    ("text", "main"),
+    [
+        ("/site read-only|/group", "/group"),
+        ("/own private|/site read-only", "/own"),
+        ("/own private|/near backfill|/group", "/near"),
+    ],
+)
+def test_commands_speak_of_the_first_that_is_published_to(text: str, main: str) -> None:
+    settings = load([], {"PIP_SHAREDCACHE_DIR": text.replace("|", os.pathsep)})
+    assert settings.dir == Path(main)
+
+
+def test_one_store_is_one_layer(site: Path) -> None:
+    settings = load([], {})
+    assert settings.dir is not None
+    assert settings.layers == (Layer(settings.dir, Policy.PUBLISH),)
+
+
+@pytest.mark.parametrize("text", ["/a|b read-only", "read-only", "/a|read-only", "a b"])
+def test_a_layer_without_a_path_is_told(text: str) -> None:
+    value = text.replace("|", os.pathsep)
+    with pytest.raises(SettingError, match="read-only, backfill, private"):
+        load([], {"PIP_SHAREDCACHE_DIR": value})
+
+
+def test_a_home_anywhere_in_it_makes_it_nobody_elses_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = load([], {"PIP_SHAREDCACHE_DIR": os.pathsep.join(["/a read-only", "~/b"])})
+    assert [layer.path for layer in settings.layers] == [Path("/a"), tmp_path / "b"]
+    assert not settings.dir_administered

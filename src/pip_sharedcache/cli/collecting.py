@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
         help="take away what nobody uses",
         description="Takes entries out of sight that were not used for long, and deletes what was "
         "taken out of sight before. Without an age or a size: only the second, and bytecode of "
-        "wheels that are gone. Only one's own, unless one is root.",
+        "wheels that are gone, a month after it was used last. Only one's own, unless one is root.",
     )
     gc.add_argument("--older-than", metavar="AGE", type=_age, help="not used for: 12h, 30d, 8w")
     gc.add_argument("--max-size", metavar="SIZE", type=_size, help="leave at most: 500M, 50G")

@@ -30,6 +30,8 @@ from pip_sharedcache.store.marks import ENTRY_NAME
 GRACE = 3600
 
 #: What was used within the last hour may have a mark that is so old.
+#: Seconds for bytecode of no wheel here: that may lie in another layer, a site's store, say.
+_ALONE = 30 * 24 * 3600
 _IN_USE = GRACE + marks.FRESH
 
 
@@ -53,9 +55,10 @@ def choose(
     max_size: float | None = None,
 ) -> list[Item]:
     """Of all ``items`` of a store, those to be retired: not used for ``older_than`` seconds; then
-    the least recently used, until no more than ``max_size`` bytes are left; and bytecode of wheels
-    that are gone. Never what was used within the last hour, nor what ``linked`` names, nor the
-    bytecode of that. ``now``: as from marks.now."""
+    the least recently used, until no more than ``max_size`` bytes are left; and the bytecode of
+    those wheels, or of none that is here, if that was not used for a month. Never what was used
+    within the last hour, nor what ``linked`` names, nor the bytecode of that. ``now``: as from
+    marks.now."""
     whole = list(items)
     digests = {name[:64] for name in linked}
     free = sorted(
@@ -79,7 +82,14 @@ def choose(
                 chosen[item] = None
                 left -= sizes[item]
     wheels = {item.digest for item in whole if item.area == WHEELS and item not in chosen}
-    orphans = (item for item in free if item.area == BYTECODE and item.digest not in wheels)
+    doomed = {item.digest for item in chosen if item.area == WHEELS}
+    orphans = [
+        item
+        for item in free
+        if item.area == BYTECODE
+        and item.digest not in wheels
+        and (item.digest in doomed or item.used(now) < now - _ALONE)
+    ]
     chosen.update(dict.fromkeys(orphans))
     return list(chosen)
 

@@ -2,7 +2,7 @@
 
     python benchmarks/compare.py [--filesystem xfs|ext4|btrfs|tmpfs] [--directory DIR]
         [--set NAME ...] [--link-mode MODE ...] [--runs N]
-        [--second-user NAME --group NAME] [--into README.md]
+        [--second-user NAME --group NAME] [--into docs/why.md]
 
 Every command installs into a fresh virtual environment, from the package index, with a warm HTTP
 cache: the first turn warms caches and store, and is not counted. Commands take turns, so that a

@@ -8,14 +8,14 @@ set -eu
 cd "$(dirname "$0")/.."
 umask 022
 
-programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium"
+programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff"
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     for program in $programs; do
         command -v "$program" >/dev/null && continue
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
             acl strace xfsprogs btrfs-progs e2fsprogs util-linux sudo git passwd zsh fish tcsh \
-            environment-modules chromium >/dev/null
+            environment-modules chromium groff-base >/dev/null
         break
     done
 fi
@@ -41,4 +41,4 @@ if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ] && ! grep -q ' /dev/shm 
     trap 'rm -rf "$TMPDIR"' EXIT
 fi
 "$venv/bin/python" -m pytest -n auto \
-    tests/faults tests/multiuser tests/pip tests/tools tests/test_examples.py "$@"
+    tests/faults tests/multiuser tests/pip tests/tools tests/docs tests/test_examples.py "$@"

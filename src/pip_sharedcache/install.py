@@ -141,7 +141,7 @@ class Session(Serving):
                 self.report.read_only = True
             found = self._stage(
                 where,
-                lambda store: stores.stage(store, path, path.name, digest, self.repairs.spoiled),
+                functools.partial(self._unpack, path, path.name, digest),
                 "Installed without publishing",
             )
             if found is not None:
@@ -162,19 +162,24 @@ class Session(Serving):
             return entry
         manifest = entry.manifest
         mtime = max((file.mtime for file in manifest.files), default=None)
-        spoiled = self.repairs.spoiled
+        filename, digest = manifest.filename, manifest.digest
         near = self._stage(
             lambda: self.layers.to_backfill(entry),
-            lambda store: stores.stage(
-                store, entry.wheel, manifest.filename, manifest.digest, spoiled, mtime=mtime
-            ),
+            functools.partial(self._unpack, entry.wheel, filename, digest, mtime=mtime),
             "Installed from where it was found",
         )
         if near is None:
             return entry
-        self._found[manifest.digest, manifest.filename] = near
+        self._found[digest, filename] = near
         self._compiling.is_as(near, entry)
         return near
+
+    def _unpack(
+        self, path: Path, filename: str, digest: Digest, store: Store, *, mtime: int | None = None
+    ) -> Staged:
+        watch = self.watch(filename) if self.watch is not None else None
+        spoiled = self.repairs.spoiled
+        return stores.stage(store, path, filename, digest, spoiled, mtime=mtime, watch=watch)
 
     def _stage(
         self, where: Callable[[], Store | None], stage: Callable[[Store], Staged], otherwise: str
@@ -274,13 +279,7 @@ class Session(Serving):
             filename, digest = entry.manifest.filename, entry.manifest.digest
             self._stage(
                 functools.partial(self.layers.to_complete, entry),
-                functools.partial(
-                    stores.stage,
-                    path=path,
-                    filename=filename,
-                    digest=digest,
-                    damaged=self.repairs.spoiled,
-                ),
+                functools.partial(self._unpack, path, filename, digest),
                 f"{filename} is not repaired",
             )
         for entry in bytecode_of:

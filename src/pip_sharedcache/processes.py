@@ -253,12 +253,16 @@ class Crew:
 
 
 def side_by_side(
-    pieces: Sequence[Part], work: Callable[[Part], Result], again: Callable[[Part], Result]
+    pieces: Sequence[Part],
+    work: Callable[[Part], Result],
+    again: Callable[[Part], Result],
+    done: Callable[[Part], None] = lambda piece: None,
 ) -> list[Result]:
     """What ``work`` returns for each of ``pieces``, in their order; done by copies of this process
     where there are several pieces and processors. What a copy could not do, or was at when it was
-    killed, is done ``again`` by this process, which raises what there is to be raised. No copy is
-    at work any more when this ends, however it does."""
+    killed, is done ``again`` by this process, which raises what there is to be raised. ``done`` is
+    called for one after another, when it is. No copy is at work any more when this ends, however it
+    does."""
 
     def do(number: int) -> Result | None:
         try:
@@ -269,10 +273,16 @@ def side_by_side(
 
     size = min(spare(), len(pieces))
     crew = Crew.start(size, range(len(pieces)), do, lambda _: None) if size > 1 else None
+    results: list[Result | None] = []
     if crew is None:
-        return list(map(work, pieces))
+        for piece in pieces:
+            results.append(work(piece))
+            done(piece)
+        return [result for result in results if result is not None]
     try:
-        results: list[Result | None] = [crew.result(number) for number in range(len(pieces))]
+        for number, piece in enumerate(pieces):
+            results.append(crew.result(number))
+            done(piece)
     except BaseException:
         crew.abandon()
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pip_sharedcache import caution, trust, wheel
@@ -38,6 +38,8 @@ class Serving:
         self._by_wheel: dict[str, Entry] = {}
         self._served: set[Digest] = set()
         self._said: set[str] = set()
+        #: For the wheel of this name: what hears how many bytes of how many are published.
+        self.watch: Callable[[str], Callable[[int, int], None]] | None = None
 
     def find(self, digests: Iterable[Digest], filename: str) -> Entry | None:
         """The usable entry for ``filename`` with one of ``digests``, or None."""

@@ -350,11 +350,15 @@ def _clean_environment() -> dict[str, str]:
     }
 
 
+#: What the wheel is built from, besides the sources.
+_BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "docs/pip-sharedcache.1")
+
+
 @functools.cache
 def _state_of_sources() -> str:
     state = hashlib.sha256()
     sources = [path for path in (REPOSITORY / "src").rglob("*") if path.is_file()]
-    others = [REPOSITORY / name for name in ("pyproject.toml", "README.md", "LICENSE")]
+    others = [REPOSITORY / name for name in _BUILT_FROM]
     for path in sorted([*sources, *(path for path in others if path.exists())]):
         if "__pycache__" not in path.parts:
             state.update(f"{path.relative_to(REPOSITORY)}\0{digest(path)}\n".encode())

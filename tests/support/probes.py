@@ -120,6 +120,11 @@ def sudo() -> str | None:
     return None if shutil.which("sudo") else "sudo not installed"
 
 
+def groff() -> str | None:
+    """What formats manual pages."""
+    return _program("groff")
+
+
 def chromium() -> str | None:
     """A browser that can be run without a screen."""
     return _program("chromium")

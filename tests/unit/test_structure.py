@@ -98,6 +98,7 @@ INSIDE = {
             "hooks",
             "guards",
             "downloads",
+            "progress",
             "builds",
             "claims",
             "together",

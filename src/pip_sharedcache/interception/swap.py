@@ -21,6 +21,7 @@ from pip_sharedcache.install import Session
 from pip_sharedcache.interception import guards, seams
 from pip_sharedcache.interception.builds import Builds
 from pip_sharedcache.interception.downloads import Downloads
+from pip_sharedcache.interception.progress import bars
 from pip_sharedcache.interception.seams import Arguments, Keywords, Original
 from pip_sharedcache.interception.together import LeftToOthers, Together
 from pip_sharedcache.linker import Placement
@@ -93,6 +94,7 @@ class Swap:
         if bound is None or self._declines(bound["options"]):
             return run(*args, **kw)
         self.session = self._downloads.session = session = self._start()
+        session.watch = bars(bound["options"])
         self._builds.begin(bound["options"])
         self._downloads.cache = getattr(bound["options"], "cache_dir", None)
         try:

@@ -193,6 +193,7 @@ class Together:
             session.repairs.leave_to_others()
         self._crew, self.is_copy = None, True
         session.report = Report()
+        session.watch = None  # what is drawn by several is none
         with self._log as records:
             try:
                 self._requirements[number].install(**self._how)
@@ -212,6 +213,7 @@ class Together:
     def _end(self, accepted: frozenset[int]) -> Shown:
         session, error = self._session, None
         session.report = Report()
+        session.watch = None  # what is drawn by several is none
         with self._log as records:
             for number in self._placements.keys() - accepted:
                 for placement in self._placements.pop(number):

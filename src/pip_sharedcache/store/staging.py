@@ -24,7 +24,7 @@ from pip_sharedcache.store.lookup import (
     find,
     find_bytecode,
 )
-from pip_sharedcache.store.unpacking import FILE, unpack_all, write
+from pip_sharedcache.store.unpacking import FILE, Watch, unpack_all, write
 
 #: Fills a directory with bytecode: what it made, and which sources do not compile.
 Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
@@ -63,9 +63,11 @@ def stage(
     damaged: Container[Identity] = (),
     *,
     mtime: int | None = None,
+    watch: Watch | None = None,
 ) -> Staged:
     """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
-    ``mtime``: the time that its files get (seconds), that of the same wheel elsewhere, say.
+    ``mtime``: the time that its files get (seconds), that of the same wheel elsewhere, say;
+    ``watch`` hears how far it is.
 
     Entries of an identity in ``damaged`` do not stand in its way: one's own is replaced, another's
     gone around. Raises NotPublished (the store cannot take it; NoRoom: for want of room) or
@@ -77,7 +79,7 @@ def stage(
         digest,
         digest,
         filename,
-        lambda staging: _unpack(path, filename, digest, staging, mtime or _own_time()),
+        lambda staging: _unpack(path, filename, digest, staging, mtime or _own_time(), watch),
         lambda: find(store, digest, filename, damaged).entry,
         damaged,
     )
@@ -187,7 +189,9 @@ def _kind(error: OSError) -> type[NotPublished]:
     return NoRoom if error.errno in linker.NO_ROOM else NotPublished
 
 
-def _unpack(path: Path, filename: str, digest: Digest, staging: Path, now: int) -> Manifest:
+def _unpack(
+    path: Path, filename: str, digest: Digest, staging: Path, now: int, watch: Watch | None
+) -> Manifest:
     """Fill ``staging`` with the wheel and its files, final modes, the time ``now`` and all.
 
     Raises UnusualWheel, NotPublished if the wheel's bytes are not those of ``digest``, OSError.
@@ -205,7 +209,7 @@ def _unpack(path: Path, filename: str, digest: Digest, staging: Path, now: int) 
             members = wheel.members(archive, filename)
         for member in members:
             _make_directories((top / member.path).parent, directories)
-        files = unpack_all(copy, members, top, now)
+        files = unpack_all(copy, members, top, now, watch)
     except wheel.BROKEN as error:
         raise UnusualWheel(f"{filename}: {error}") from error
     manifest = Manifest(filename, digest, size, tuple(files))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pip_sharedcache import linker, wheel
 from pip_sharedcache.model import StoredFile
 from pip_sharedcache.processes import side_by_side, spare
+
+#: Hears how many bytes of how many are ready.
+Watch = Callable[[int, int], None]
 
 #: The modes of all files in an entry.
 FILE, PROGRAM = 0o444, 0o555
@@ -22,10 +25,11 @@ _AHEAD = 16 << 20  # bytes after which the system is to begin to write them
 
 
 def unpack_all(
-    copy: Path, members: Sequence[wheel.Member], top: Path, mtime: int
+    copy: Path, members: Sequence[wheel.Member], top: Path, mtime: int, watch: Watch | None = None
 ) -> list[StoredFile]:
     """Put ``members`` of the wheel ``copy`` into the new directories below ``top``, with their
-    final modes and ``mtime`` (seconds), and return what was written, in their order.
+    final modes and ``mtime`` (seconds), and return what was written, in their order. ``watch``
+    hears of it while a large wheel is unpacked.
 
     Raises UnusualWheel or one of wheel.BROKEN where the wheel is not sound, OSError.
     """
@@ -41,9 +45,18 @@ def unpack_all(
                 (top / member.path).unlink()
         return unpack(piece)
 
+    whole = sum(member.info.file_size for member in members)
+    ready = 0
+
+    def done(piece: Sequence[wheel.Member]) -> None:
+        nonlocal ready
+        ready += sum(member.info.file_size for member in piece)
+        if watch is not None and len(pieces) > 1:
+            watch(ready, whole)
+
     try:
         pieces = list(_pieces(members, spare()))
-        return [file for files in side_by_side(pieces, unpack, again) for file in files]
+        return [file for files in side_by_side(pieces, unpack, again, done) for file in files]
     finally:
         for archive in opened.values():
             archive.close()
@@ -70,9 +83,10 @@ def _pieces(members: Sequence[wheel.Member], size: int) -> Iterator[Sequence[whe
     """``members`` in runs of about the same work; all in one where it is not worth it."""
     weights = [member.info.file_size + _EACH for member in members]
     whole = sum(weights)
-    if size < 2 or whole < _WORTH_IT:
+    if whole < _WORTH_IT:
         yield members
         return
+    size = max(size, 2)  # one process tells how far it is, too
     start = weight = 0
     for number, one in enumerate(weights, 1):
         weight += one

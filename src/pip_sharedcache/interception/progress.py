@@ -1,0 +1,56 @@
+"""pip's own progress bar, while a large wheel is unpacked into the store."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+def bars(options: Any) -> Callable[[str], Callable[[int, int], None]] | None:
+    """What shows how far a wheel is, by its name, as ``options`` (pip's) have it; None where
+    nothing is to be shown: the output is no terminal, or pip has been asked for less."""
+    kind = getattr(options, "progress_bar", "off")
+    if kind in ("off", "raw") or not os.isatty(1) or not logger.isEnabledFor(logging.INFO):
+        return None
+    module = importlib.import_module("pip._internal.cli.progress_bars")
+    renderer = getattr(module, "get_download_progress_renderer", None)
+    if renderer is None:
+        return None
+    colourless = bool(getattr(options, "no_color", False) or os.environ.get("NO_COLOR"))
+    return lambda name: _Bar(renderer, kind, name, colourless=colourless).show
+
+
+class _Bar:
+    """One bar, drawn from the first time on that something is ready until all is."""
+
+    def __init__(self, renderer: Any, kind: str, name: str, *, colourless: bool) -> None:
+        self._colourless = colourless
+        self._renderer = renderer
+        self._kind = kind
+        self._name = name
+        self._ready = 0
+        self._fresh: list[range] = []
+        self._drawn: Iterator[object] | None = None
+
+    def show(self, ready: int, whole: int) -> None:
+        """``ready`` bytes of ``whole`` are there."""
+        if self._drawn is None:
+            logger.info("Adding %s to the shared store", self._name)
+            if self._colourless:  # old pips' bars go by NO_COLOR alone, new ones' by --no-color
+                importlib.import_module("pip._vendor.rich").get_console().no_color = True
+            self._drawn = iter(self._renderer(bar_type=self._kind, size=whole)(self._steps()))
+        self._fresh.append(range(ready - self._ready))  # pip asks for its length alone
+        self._ready = ready
+        next(self._drawn, None)
+        if ready >= whole:
+            for _ in self._drawn:  # the bar ends with what it is drawn from
+                pass
+
+    def _steps(self) -> Iterator[range]:
+        while self._fresh:
+            yield self._fresh.pop()

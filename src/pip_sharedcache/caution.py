@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 
 from pip_sharedcache import linker, trust
 from pip_sharedcache.config import Settings
@@ -45,18 +46,20 @@ def no_symlinks_because(store: Store) -> str:
     return ""
 
 
-def shared_although_private(settings: Settings, store: Store | None) -> tuple[str, ...]:
-    """The setting ``share``; nothing where root would show others what is private, and somebody
-    else may have wanted that through sudo: named what is shared and the store is a group's, or
-    named the store and its owner is not believed. Warns."""
-    if not settings.share or store is None:
-        return settings.share
-    if not store.trust.believes(store.owner):
-        why = f"{store.path} belongs to {trust.user_name(store.owner)}"
-    elif trust.user_id() == 0 and store.group and not settings.share_administered:
-        source = dict(settings.chosen)["share"].source
-        why = f"for root it counts in the configuration for all only, and this is {source}"
-    else:
-        return settings.share
-    logger.warning("Setting share is ignored: %s", why)
-    return ()
+def shared_although_private(settings: Settings, stores: Iterable[Store]) -> tuple[str, ...]:
+    """The setting ``share``; nothing where root would show others what is private in one of
+    ``stores``, and somebody else may have wanted that through sudo: named what is shared and the
+    store is a group's, or named the store and its owner is not believed. Warns."""
+    for store in stores:
+        if not settings.share or store.policy in (Policy.READ_ONLY, Policy.PRIVATE):
+            continue
+        if not store.trust.believes(store.owner):
+            why = f"{store.path} belongs to {trust.user_name(store.owner)}"
+        elif trust.user_id() == 0 and store.group and not settings.share_administered:
+            source = dict(settings.chosen)["share"].source
+            why = f"for root it counts in the configuration for all only, and this is {source}"
+        else:
+            continue
+        logger.warning("Setting share is ignored: %s", why)
+        return ()
+    return settings.share

@@ -60,6 +60,8 @@ class Compiling:
             return there
         compile_it = functools.partial(_compile, entry, self._verify)
         farther = there or self._bytecode_farther(entry, tag)
+        if farther is not None and near is not None and not self._layers.may_relay(farther, near):
+            farther = None
         if farther is not None:
             compile_it = functools.partial(_copy, farther)
         began = time.monotonic()

@@ -268,10 +268,11 @@ def _lines(text: str) -> list[str]:
 
 def _layers(directory: Setting) -> tuple[Layer, ...]:
     layers: dict[Path, Layer] = {}
-    for line in _lines(directory.value):
-        name, _, word = line.rpartition(" ")
+    for line in _lines(directory.value) or [""]:
+        name, word = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")
+        word = {"readonly": "read-only"}.get(word.lower(), word.lower())
         try:
-            policy = Policy(word.lower())
+            policy = Policy(word)
         except ValueError:
             name, policy = line, Policy.PUBLISH
         path = Path(os.path.expanduser(name.strip()))

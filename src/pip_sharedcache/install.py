@@ -28,6 +28,7 @@ from pip_sharedcache.model import (
     Installed,
     LinkMode,
     Origin,
+    Policy,
     total_size,
 )
 from pip_sharedcache.processes import at_most, side_by_side
@@ -36,6 +37,10 @@ from pip_sharedcache.serving import Serving
 from pip_sharedcache.store import Build, Staged, Store
 
 logger = logging.getLogger(__name__)
+
+
+#: What the record of a run calls what may not be shared: others read it.
+_UNNAMED = "(not shared)"
 
 
 class Session(Serving):
@@ -60,6 +65,7 @@ class Session(Serving):
             layers, self._publishing, self.repairs, self.uses, self.say_once, verify=settings.verify
         )
         self._added: set[Identity] = set()
+        self._unnamed: set[Identity] = set()
         self._began = time.monotonic()
         self._no_symlinks: dict[Store, str] = {}
         if symlinks:
@@ -101,28 +107,33 @@ class Session(Serving):
         self.report.installed += 1
         origin = self.origins.of(path)
         if self.store is None or origin is None:
-            self._leave_to_pip(path, "it was built here")
+            self._leave_to_pip(path, "it was built here", named=origin is None)
             return None
+        private = self._is_private(origin)
         entry = self._find_or_publish(Path(path), origin)
         if entry is None:
-            self._leave_to_pip(path, origin.private_because or "it is not published")
+            why = origin.private_because or "it is not published"
+            self._leave_to_pip(path, why, named=not private)
             return None
         self._give_up_symlinks(self._no_links_into(entry))
+        if private:
+            self._unnamed.add(entry.identity)
         try:
             return Placement(entry, stores.hold(entry), self.linker, self.report)
         except DamagedEntry as error:
             self.spoil(entry, str(error))
-            self._leave_to_pip(path, "its entry is damaged")
+            self._leave_to_pip(path, "its entry is damaged", named=not private)
             return None
 
-    def _leave_to_pip(self, path: str, why: str) -> None:
-        self.report.distributions.append(Installed(os.path.basename(path), 0, "pip", why))
+    def _leave_to_pip(self, path: str, why: str, *, named: bool) -> None:
+        title = os.path.basename(path) if named else _UNNAMED
+        self.report.distributions.append(Installed(title, 0, "pip", why))
 
     def _find_or_publish(self, path: Path, origin: Origin) -> Entry | None:
         served = self._by_wheel.get(str(path))
         if served is not None:
             self.report.found += 1
-            return self._brought_near(served)
+            return self._brought_near(served, origin)
         try:
             digest = self.origins.digest_of(str(path)) or wheel.digest_of(path)[0]
         except OSError:
@@ -131,14 +142,14 @@ class Session(Serving):
         if found is not None:
             self.report.found += 1
             self.uses.note(found)
-            found = self._brought_near(found)
+            found = self._brought_near(found, origin)
         else:
             where = self.layers.to_publish
-            if origin.private_because and not self.origins.is_shared_anyway(origin.url):
+            if self._is_private(origin):
                 logger.debug("%s is not shared: %s", path.name, origin.private_because)
                 where = self.layers.to_keep
             elif where() is None:
-                self.report.read_only = True
+                self.report.read_only = any(one.policy is Policy.READ_ONLY for one in self.layers)
             found = self._stage(
                 where,
                 functools.partial(self._unpack, path, path.name, digest),
@@ -156,9 +167,12 @@ class Session(Serving):
             )
         return found
 
-    def _brought_near(self, entry: Entry) -> Entry:
+    def _is_private(self, origin: Origin) -> bool:
+        return bool(origin.private_because) and not self.origins.is_shared_anyway(origin.url)
+
+    def _brought_near(self, entry: Entry, origin: Origin) -> Entry:
         """``entry``, or the same in a nearer layer that keeps what is found farther away."""
-        if self.layers.to_backfill(entry) is None:
+        if self._is_private(origin) or self.layers.to_backfill(entry) is None:
             return entry
         manifest = entry.manifest
         mtime = max((file.mtime for file in manifest.files), default=None)
@@ -241,9 +255,10 @@ class Session(Serving):
     def settle(self, placement: Placement, *, later: bool) -> None:
         """End the installation of one wheel. ``later``: nothing is replaced by it, so that it may
         appear together with others (``show``), made durable at once. Raises OSError."""
-        manifest = placement.entry.manifest
-        how = "added" if placement.entry.identity in self._added else "found"
-        installed = Installed(manifest.filename, total_size(manifest.files), how)
+        manifest, identity = placement.entry.manifest, placement.entry.identity
+        how = "added" if identity in self._added else "found"
+        title = _UNNAMED if identity in self._unnamed else manifest.filename
+        installed = Installed(title, total_size(manifest.files), how)
         self.report.distributions.append(installed)
         if not later:
             self._register([placement])

@@ -5,12 +5,27 @@ Each has a policy (config.Policy) and is believed as far as its own owner and mo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pip_sharedcache import store as stores
+from pip_sharedcache import trust
 from pip_sharedcache.model import Digest, Entry, Identity, Policy
 from pip_sharedcache.store import Build, Found, Store
+
+
+def widens(home: Store, other: Store) -> bool:
+    """Whether others may look into the store ``other`` who may not look into ``home``, as far as
+    their own modes tell. Whom nobody can ask may."""
+    try:
+        one, two = os.stat(home.path), os.stat(other.path)
+    except OSError:
+        return True
+    if one.st_mode & 0o005 == 0o005:
+        return False
+    grouped = two.st_mode & 0o050 and two.st_gid != one.st_gid
+    return bool(two.st_mode & 0o005 or grouped)
 
 
 class Layers:
@@ -93,23 +108,30 @@ class Layers:
 
     def to_complete(self, entry: Entry) -> Store | None:
         """Where what belongs to ``entry``, its bytecode say, is published: where it lies itself if
-        that may be; nowhere else if that is a private layer."""
+        that may be; nowhere else if that is a private layer, or others may look there."""
         home = self.of(entry)
-        if home is not None and home.policy is Policy.PRIVATE:
+        if home is None:
+            return self.to_publish()
+        if home.policy is Policy.PRIVATE or (home.path not in self._left and self._takes(home)):
             return home
-        if home is not None and home.path not in self._left and self._takes(home):
-            return home
-        return self.to_publish()
+        other = self.to_publish()
+        return other if other is not None and not widens(home, other) else None
 
     def to_backfill(self, entry: Entry) -> Store | None:
-        """The layer nearer than that of ``entry`` which is to have it, too."""
+        """The layer nearer than that of ``entry`` which is to have it, too; None where there is
+        none, or others may look there than where the entry lies."""
         home = self.of(entry)
         if home is None or home.policy is Policy.PRIVATE:
             return None
         for store in self._layers[: self._layers.index(home)]:
             if store.policy is Policy.BACKFILL and store.path not in self._left:
-                return store if self._may_write(store) else None
+                return store if self._may_write(store) and not widens(home, store) else None
         return None
+
+    def may_relay(self, compiled: Entry, to: Store) -> bool:
+        """Whether the bytecode ``compiled`` may be published in ``to`` under our own name: by those
+        only whom everybody believes there who believes us. Nobody could check it."""
+        return compiled.publisher in {0, to.owner, trust.user_id()}
 
     def leave(self, store: Store) -> bool:
         """Publish nothing more in ``store``, which is full. Whether another layer takes its

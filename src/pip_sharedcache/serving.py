@@ -31,7 +31,7 @@ class Serving:
         self.linker = linker
         self.store = layers.main
         self.report = Report()
-        self.origins = Origins(caution.shared_although_private(settings, self.store))
+        self.origins = Origins(caution.shared_although_private(settings, layers))
         self.repairs = Repairs(self.say_once)
         self.uses = Uses(layers, self.say_once)
         self._found: dict[tuple[Digest, str], Entry] = {}

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion
+
 from pip_sharedcache import store as stores
-from pip_sharedcache.errors import DamagedEntry, NotPublished, UnusualWheel, UsageError
+from pip_sharedcache.errors import DamagedEntry, NotPublished, UnusualWheel, UsageError, reason
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import Store
 from pip_sharedcache.wheel import blocks, digest_of_blocks
@@ -71,23 +74,30 @@ def unpack(store: Store, file: IO[bytes]) -> Iterator[Arrival]:
                 yield _arrive(store, archive, member)
     except (tarfile.TarError, EOFError) as error:
         raise UsageError(f"The archive cannot be read: {error}") from error
+    except MemoryError as error:  # a name of a gigabyte
+        raise UsageError("The archive takes more memory than there is") from error
 
 
 def _arrive(store: Store, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Arrival:
     named = _MEMBER.fullmatch(member.name)
-    content = archive.extractfile(member) if named and member.isreg() else None
-    if named is None or content is None:
+    whole = member.isreg() and not member.issparse()
+    content = archive.extractfile(member) if named and whole else None
+    if named is None or content is None or not _is_wheel(named[2]):
         return Arrival(member.name, "", problem="is nothing that store export writes")
     digest, filename = Digest(named[1]), named[2]
     if stores.find(store, digest, filename).entry is not None:
         return Arrival(filename, digest)
     with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as directory:
         copy = Path(directory, filename)
-        with copy.open("wb") as target:
-            hasher = hashlib.sha256()
-            for block in blocks(content):
-                hasher.update(block)
-                target.write(block)
+        hasher = hashlib.sha256()
+        try:
+            with copy.open("wb") as target:
+                for block in blocks(content):
+                    hasher.update(block)
+                    target.write(block)
+        except OSError as error:
+            problem = f"cannot be copied to {directory} first: {reason(error)}"
+            return Arrival(filename, digest, problem=problem)
         if hasher.hexdigest() != digest:
             return Arrival(filename, digest, problem="has other bytes than its digest says")
         try:
@@ -95,6 +105,14 @@ def _arrive(store: Store, archive: tarfile.TarFile, member: tarfile.TarInfo) -> 
         except (NotPublished, UnusualWheel) as error:
             return Arrival(filename, digest, problem=f"is not published: {error}")
     return Arrival(filename, digest, new=True)
+
+
+def _is_wheel(filename: str) -> bool:
+    try:
+        parse_wheel_filename(filename)
+    except (InvalidWheelFilename, InvalidVersion):
+        return False
+    return filename.isprintable()
 
 
 class _Hashing:

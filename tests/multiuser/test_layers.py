@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_attacks import attack_as_usera, bytecode_of, edited_source
+from test_attacks import EVIL, attack_as_usera, bytecode_of, edited_bytecode, edited_source
 from test_shared_store import Site, foreign_changes, inodes, running_site
 
 from support import probes
@@ -154,11 +154,55 @@ def test_a_backfilled_edit_is_no_edit(site: Site, curated: Path, group: Path) ->
     _assert_as_plain(site, environment, "--no-compile", "alpha")
 
 
+def test_nobodys_bytecode_is_passed_on_under_another_name(site: Site) -> None:
+    """Who is believed where it lies may not be where it would be kept, and nobody can check it."""
+    usera, userb = site.accounts.usera, site.accounts.userb
+    far = site.make_store(None)
+    site.install(usera, site.environment(usera), far, "alpha")
+    with_evil(site, far)
+    near = site.directory(userb) / "near"
+    run_as(userb, site.template.command("store", "init", near), env=site.settings(), check=True)
+    for _ in range(2):
+        _install(site, userb, _layers(f"{near} backfill", far), "alpha")
+    compiled = list(near.glob("bytecode/*/*/files/**/*.pyc"))
+    assert compiled and not [path for path in compiled if EVIL[:20] in path.read_bytes()]
+
+
+def with_evil(site: Site, store: Path) -> None:
+    """usera has put evil into the bytecode that he has published."""
+    attack_as_usera(site, edited_bytecode, store)
+
+
+def test_what_others_may_not_see_is_not_kept_where_they_may(site: Site, group: Path) -> None:
+    userb = site.accounts.userb
+    site.install(userb, site.environment(userb), group, "alpha")
+    group.chmod(0o2750)
+    near = site.directory(userb) / "near"
+    run_as(userb, site.template.command("store", "init", near), env=site.settings(), check=True)
+    _install(site, userb, _layers(f"{near} backfill", group), "alpha")
+    assert _names(near) == []
+    near.chmod(0o700)
+    _install(site, userb, _layers(f"{near} backfill", group), "alpha")
+    assert _names(near) == ["alpha-1.0-py3-none-any.whl"]
+
+
+def test_what_came_in_private_is_kept_nowhere_else(site: Site, group: Path, curated: Path) -> None:
+    """The same wheel is shared farther away, but this one came from a local path."""
+    userb = site.accounts.userb
+    local = site.directory(userb) / "alpha-1.0-py3-none-any.whl"
+    shutil.copyfile(site.wheels / local.name, local)
+    local.chmod(0o644)
+    _install(site, userb, _layers(f"{group} backfill", f"{curated} read-only"), str(local))
+    assert _names(group) == []
+
+
 def test_what_may_not_be_shared_is_fast_the_second_time_and_nobody_elses(
     site: Site, group: Path
 ) -> None:
     userb = site.accounts.userb
-    own = site.directory(userb) / "deep" / "own"
+    ours = site.directory(None)
+    ours.chmod(0o1777)
+    own = ours / "own"  # as on a node's disk: below a directory of root's
     local = make_wheel(site.directory(userb), "mine")
     layers = _layers(group, f"{own} private")
     environment, said = _install(site, userb, layers, str(local), "alpha")
@@ -171,6 +215,8 @@ def test_what_may_not_be_shared_is_fast_the_second_time_and_nobody_elses(
     assert (environment.site_packages / "mine").is_dir()
     for path in group.rglob("*"):
         assert "mine" not in path.name
+        if path.name.startswith("run-"):
+            assert "mine" not in path.read_text(), "others read the records"
 
 
 @pytest.mark.parametrize("nearest", ["own", "group"])
@@ -377,6 +423,11 @@ def test_commands_tell_of_all_layers(site: Site, group: Path, curated: Path) -> 
         (str(group), "publish", False),
         ("/nowhere", "publish", True),
     ]
+    odd = {**env, "PIP_SHAREDCACHE_DIR": f"/nowhere:{curated}:{group}"}
+    for words in (["info", "--json"], ["path", "--json"]):
+        told = run_as(userb, site.template.command("store", *words), env=odd, check=True)
+        assert json.loads(told.stdout)["path"] == str(group), "where a run would publish"
+        assert told.stderr.count("/nowhere does not exist") == 1
     shown = run_as(userb, site.template.command("store", "info"), env=env, check=True).stdout
     assert f"Layer 1:   {curated} (read-only): can be used" in shown
     doctor = run_as(userb, site.template.command("store", "doctor", "-v"), env=env)

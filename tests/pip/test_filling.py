@@ -166,6 +166,70 @@ def test_what_cannot_be_added(
     assert not visible_entries(store)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["other", "--python-version", "3.13", "--abi", "cp313", "--platform", "win_amd64"],
+        ["other", "--python-version=3.13", "--platform=win_amd64", "--", "--abi=cp313"],
+    ],
+)
+def test_tags_are_handed_to_pip_as_what_they_are(
+    arguments: list[str], one: Environment, env: Variables
+) -> None:
+    _store(one, env, "add", *arguments)
+    assert _titles(one, env) == ["other-2.0-cp313-cp313-win_amd64.whl"]
+
+
+def test_nothing_behind_the_dashes_leads_elsewhere(
+    one: Environment, env: Variables, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    _store(one, env, "add", "other", "--", "--target", elsewhere, "--report", tmp_path / "told")
+    assert not elsewhere.exists() and not (tmp_path / "told").exists()
+    done = run_as(None, one.command("store", "add", "other", "--", "--help"), env=env)
+    assert done.returncode == 2
+    assert "not all of it was added" in done.stderr
+
+
+def test_what_was_built_is_not_said_to_be_there(
+    one: Environment, env: Variables, tmp_path: Path, environment: EnvironmentFactory
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    )
+    wheel = make_wheel(tmp_path / "made", "built")
+    (source / "backend.py").write_text(
+        "import shutil\n"
+        "def build_wheel(directory, *_):\n"
+        f"    return shutil.copy({str(wheel)!r}, directory).rpartition('/')[2]\n"
+        "build_editable = build_wheel\n"
+    )
+    done = run_as(None, one.command("store", "add", source), env=env)
+    assert done.returncode == 1, done.stderr
+    assert "built 1.0 is not in" in done.stdout and "built here, and not shared" in done.stdout
+    assert "0 distributions are in" in done.stdout
+    other = environment("other", ours=False)
+    run_as(None, other.plain("install", "--editable", source), env=env, check=True)
+    done = run_as(None, one.command("store", "add", "--from-env", other.prefix), env=env)
+    assert "Not added, since no index has it" in done.stderr, done.stderr
+
+
+def test_what_is_added_counts_as_no_installation(one: Environment, env: Variables) -> None:
+    _store(one, env, "add", "demo")
+    assert _store(one, env, "stats")["runs"] == 0
+
+
+def test_what_a_nearer_store_has_is_added_all_the_same(
+    one: Environment, env: Variables, store: Path, other: Path
+) -> None:
+    _store(one, env, "add", "other")
+    layers = {**env, "PIP_SHAREDCACHE_DIR": f"{store} read-only:{other}"}
+    told = _store(one, layers, "add", "other")
+    assert (told["store"], told["new"]) == (str(other), 1)
+
+
 @pytest.mark.multiuser
 @needs(root)
 def test_who_may_not_publish_is_told_before_pip_starts(
@@ -259,6 +323,9 @@ def archive(tmp_path: Path, wheels: Path) -> Path:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
+        for name in ("other\x9b31m-1.0-py3-none-any.whl", "x" * 300 + "-1.0-py3-none-any.whl"):
+            member = tarfile.TarInfo(f"{'1' * 64}/{name}")
+            archive.addfile(member)
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
             member = tarfile.TarInfo(f"{digest(evil)}/{evil.name}")
             member.type, member.linkname = kind, "/etc/passwd"
@@ -271,10 +338,27 @@ def test_only_what_has_its_digest_comes_in(
 ) -> None:
     done = run_as(None, one.command("store", "import", archive), env=env)
     assert done.returncode == 1
-    assert "1 of 11 wheels are new" in done.stdout
+    assert "1 of 13 wheels are new" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert _titles(one, env) == ["other-1.0-py3-none-any.whl"]
+
+
+def test_an_archive_of_holes_fills_no_disk(
+    one: Environment, env: Variables, tmp_path: Path
+) -> None:
+    """4 TB in 10 kB."""
+    hole = tmp_path / ("0" * 64) / "hole-1.0-py3-none-any.whl"
+    hole.parent.mkdir()
+    with hole.open("wb") as file:
+        file.truncate(4 << 40)
+    archive = tmp_path / "sparse.tar"
+    command = ["tar", "--sparse", "--create", "--file", archive, "--directory", tmp_path]
+    subprocess.run([*command, f"{hole.parent.name}/{hole.name}"], check=True)
+    assert archive.stat().st_size < 100_000
+    done = run_as(None, one.command("store", "import", archive), env=env, timeout=60)
+    assert done.returncode == 1
+    assert "is nothing that store export writes" in done.stdout
 
 
 @pytest.mark.parametrize("size", [0, 100, 1500], ids=["empty", "in the head", "in a wheel"])

@@ -108,6 +108,9 @@ def test_commands_tell_how_far_they_are(environment: EnvironmentFactory, env: Va
         (["export", "/dev/null"], "Written 1 of 1"),
     ):
         assert told in _on_a_terminal(one, env, "store", *words)
-        assert told not in _on_a_terminal(one, env, "store", *words, "-q")
+        for less in (["-q"], ["--progress-bar", "off"], ["--progress-bar=raw"]):
+            assert told not in _on_a_terminal(one, env, "store", *words, *less)
+        for variables in ({"TERM": "dumb"}, {"PIP_PROGRESS_BAR": "off"}):
+            assert told not in _on_a_terminal(one, {**env, **variables}, "store", *words)
         done = run_as(None, one.command("store", *words), env=env, check=True)
         assert "\r" not in done.stdout + done.stderr

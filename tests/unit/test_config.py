@@ -370,7 +370,7 @@ def test_several_stores_are_named_on_lines_or_as_in_path(tmp_path: Path) -> None
         Layer(Path("/site"), Policy.READ_ONLY),
         Layer(Path("/own"), Policy.PRIVATE),
     )
-    lines = ["/node/store  Backfill", "/group/a store", "/site read-only", "/own private", "/site"]
+    lines = ["/node/store  Backfill", "/group/a store", "/site\tReadOnly", "/own private", "/site"]
     file = _file(tmp_path, "pip.conf", "[sharedcache]\ndir =\n  " + "\n  ".join(lines))
     for settings in (
         load([file], {}),
@@ -400,7 +400,7 @@ def test_one_store_is_one_layer(site: Path) -> None:
     assert settings.layers == (Layer(settings.dir, Policy.PUBLISH),)
 
 
-@pytest.mark.parametrize("text", ["/a|b read-only", "read-only", "/a|read-only", "a b"])
+@pytest.mark.parametrize("text", ["/a|b read-only", "read-only", "/a|read-only", "a b", "|"])
 def test_a_layer_without_a_path_is_told(text: str) -> None:
     value = text.replace("|", os.pathsep)
     with pytest.raises(SettingError, match="read-only, backfill, private"):

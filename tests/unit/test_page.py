@@ -178,12 +178,16 @@ def test_a_file_is_there_when_it_is_complete(tmp_path: Path) -> None:
         file.write(b"new")
         raise ZeroDivisionError
     assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
+    path.chmod(0o600)
     with written(path) as file:
         file.write(b"new")
         assert path.read_text() == "old"
     assert (path.read_text(), list(tmp_path.iterdir())) == ("new", [path])
     if os.name == "posix":
-        assert path.stat().st_mode & 0o777 == 0o640
+        assert path.stat().st_mode & 0o777 == 0o600, "as it was"
+        with written(tmp_path / "fresh"):
+            pass
+        assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")

@@ -80,7 +80,8 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     now = marks.now(store)
     unread: list[tuple[Path, str]] = []
-    items = list(inventory(store, marks.last_uses(store), unread))
+    found = inventory(store, marks.last_uses(store), unread)
+    items = list(output.progress(found, "Looked at"))
     linked = links.linked(store)
     doomed = choose(items, linked, now, older_than=chosen.older_than, max_size=chosen.max_size)
     for item in items:

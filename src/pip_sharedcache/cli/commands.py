@@ -59,9 +59,13 @@ def store_command(before: Sequence[str], arguments: Sequence[str]) -> int:
                 f"{option} means nothing to pip-sharedcache store",
                 "of options before it, it takes -q, -v and --json",
             )
-    arguments = _options_last([*before, *arguments])
+    arguments, beyond = _options_last([*before, *arguments]), []
+    if arguments[:1] == ["add"] and "--" in arguments:
+        place = arguments.index("--")
+        arguments, beyond = arguments[:place], arguments[place + 1 :]
     _Parser.asked = arguments
     chosen = _parser()[0].parse_args(arguments)
+    chosen.beyond = beyond
     output = Output.of(chosen)
     try:
         status: int = chosen.run(chosen, output)

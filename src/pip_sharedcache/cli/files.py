@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -15,21 +16,28 @@ from pip_sharedcache.errors import UsageError, reason
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to, which is ``path`` when it is complete and not before; what is no regular
-    file, such as /dev/stdout, is written to as it is. Raises UsageError where that cannot be."""
+    file, such as a link or /dev/stdout, is written to as it is. Raises UsageError where that cannot
+    be."""
     try:
-        if path.exists() and not path.is_file():
+        mode = 0o666
+        try:
+            mode = path.lstat().st_mode
+            plain = stat.S_ISREG(mode)
+        except FileNotFoundError:
+            plain = True
+        if not plain:
+            # Opened by its path: the system minds links that others have put into /tmp.
             with path.open("wb") as file:
                 yield file
             return
-        target = path.resolve()  # of a link, what it leads to is meant
         # New, under a name that nobody can guess: the directory may be /tmp.
-        part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}")
+        part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(part, flags, 0o666)
+        descriptor = os.open(part, flags, mode & 0o666)
         try:
             with open(descriptor, "wb") as file:
                 yield file
-            os.replace(part, target)
+            os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from packaging.utils import canonicalize_name
+
 from pip_sharedcache import scripts
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.cli.stores import settings_in_use, store_in_use
 from pip_sharedcache.cli.verifying import named
+from pip_sharedcache.config import option_variable
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.hooking import interpreter_of
 from pip_sharedcache.model import Entry, as_digest
@@ -58,9 +61,8 @@ def add(commands: Any) -> None:
         help="the interpreter to resolve and to compile for; several times (default: this one)",
     )
     adding.add_argument("--python-version", metavar="VERSION", help="as pip's, without bytecode")
-    adding.add_argument(
-        *("--platform", "--abi"), metavar="TAG", action="append", default=[], help="as pip's"
-    )
+    for option in ("--platform", "--abi"):
+        adding.add_argument(option, metavar="TAG", action="append", default=[], help="as pip's")
     exporting = commands.add_parser(
         "export", help="write wheels of the store into one file, for where no network is"
     )
@@ -79,11 +81,12 @@ def add(commands: Any) -> None:
 
 
 def _add(chosen: argparse.Namespace, output: Output) -> int:
-    store = _writable(output)
-    cross = bool(chosen.python_version or chosen.platform)
+    store, alone = _writable(output), len(settings_in_use(output).layers) > 1
+    cross = bool(chosen.python_version or chosen.platform or chosen.abi)
     if cross and (chosen.pythons or chosen.from_env):
-        raise UsageError("--python-version and --platform do without an interpreter")
+        raise UsageError("--python-version, --platform and --abi do without an interpreter")
     wanted = [*chosen.requirements, *(f"--requirement={file}" for file in chosen.requirement)]
+    wanted += chosen.beyond
     pythons: list[Path | None] = [*chosen.pythons]
     with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as directory:
         if chosen.from_env is not None:
@@ -99,11 +102,12 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
         for number, python in enumerate(pythons or [None]):
             place = Path(directory, str(number))
             place.mkdir()
-            for row in _resolve(store, python, wanted, place, output):
+            for row in _resolve(store, python, wanted, place, output, alone=alone):
                 resolved[row["url"]] = row
     missing = [row for row in resolved.values() if not row["stored"]]
     for row in missing:
-        output.find(f"{row['name']} {row['version']} is not in {store.path}, from {row['url']}")
+        why = "built here, and not shared" if row["built"] else f"from {row['url']}"
+        output.find(f"{row['name']} {row['version']} is not in {store.path}: {why}")
     new = len(names(store, WHEELS) - before)
     output.result({"store": str(store.path), "new": new, "distributions": list(resolved.values())})
     output.say(f"{len(resolved) - len(missing)} distributions are in {store.path}, {new} are new.")
@@ -122,6 +126,7 @@ def _writable(output: Output) -> Store:
 def _for_another(chosen: argparse.Namespace) -> list[str]:
     """pip's options for another Python, or another machine, than there is here."""
     more = [f"--platform={tag}" for tag in chosen.platform]
+    more += [f"--abi={tag}" for tag in chosen.abi]
     if chosen.python_version:
         more.append(f"--python-version={chosen.python_version}")
     return [*more, "--only-binary=:all:", "--no-compile"]
@@ -129,7 +134,7 @@ def _for_another(chosen: argparse.Namespace) -> list[str]:
 
 def _installed(executable: Path, directory: Path, output: Output) -> list[str]:
     """What is installed beside ``executable``, as arguments for pip."""
-    argv = [*_ourselves(), "--python", str(executable), "freeze", "--exclude-editable"]
+    argv = [*_ourselves(), "--python", str(executable), "freeze"]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, env=_environ())
     if done.returncode:
         raise UsageError(f"pip cannot tell what is installed beside {executable}")
@@ -143,22 +148,29 @@ def _installed(executable: Path, directory: Path, output: Output) -> list[str]:
 
 
 def _resolve(
-    store: Store, python: Path | None, wanted: Sequence[str], place: Path, output: Output
+    store: Store,
+    python: Path | None,
+    wanted: Sequence[str],
+    place: Path,
+    output: Output,
+    *,
+    alone: bool,
 ) -> list[dict[str, Any]]:
-    """Have pip install ``wanted`` into a directory that is thrown away, through the store; give
-    what that was, and whether it is in the store now."""
+    """Have pip install ``wanted`` into a directory that is thrown away, through the store, which is
+    to have it even where another one that is configured has it (``alone``); give what that was, and
+    whether it is in the store now."""
     report = place / "report.json"
     argv = _ourselves()
     if python is not None:
         argv += ["--python", str(python)]
-    argv += ["install", "--ignore-installed", f"--target={place / 'target'}", f"--report={report}"]
-    argv += ["--no-warn-conflicts", "--root-user-action=ignore", *wanted]
+    # Ours last: what follows -- may name another target.
+    argv += ["install", *wanted, "--ignore-installed", f"--target={place / 'target'}"]
+    argv += [f"--report={report}", "--no-warn-conflicts", "--root-user-action=ignore"]
     if output.quiet or output.as_json:
         argv.append("--quiet")
-    done = subprocess.run(
-        argv, env=_environ(), stdout=subprocess.DEVNULL if output.as_json else None
-    )
-    if done.returncode:
+    environ = {**_environ(), option_variable("dir"): str(store.path)} if alone else _environ()
+    done = subprocess.run(argv, env=environ, stdout=subprocess.DEVNULL if output.as_json else None)
+    if done.returncode or not report.is_file():
         raise UsageError("pip cannot resolve or install that, so that not all of it was added")
     told = json.loads(report.read_text(encoding="utf-8"))["install"]
     return [_row(store, one) for one in told]
@@ -170,7 +182,11 @@ def _row(store: Store, told: Any) -> dict[str, Any]:
     digest = as_digest(source.get("archive_info", {}).get("hashes", {}).get("sha256", ""))
     filename = unquote(urlsplit(source["url"]).path).rpartition("/")[2]
     built = not filename.endswith(".whl")  # only pip knows to which wheel
-    if digest is not None:
+    if built:
+        name = canonicalize_name(told["metadata"]["name"]).replace("-", "_")
+        title = f"{name}-{told['metadata']['version']}-*.whl"
+        stored = any(store.path.glob(f"{WHEELS}/*/*/{title}"))
+    elif digest is not None:
         stored = find(store, digest, filename).entry is not None
     else:  # older pips do not say what they have hashed
         stored = any(store.path.glob(f"{WHEELS}/*/*/{glob.escape(filename)}"))
@@ -180,7 +196,7 @@ def _row(store: Store, told: Any) -> dict[str, Any]:
         "url": source["url"],
         "sha256": digest,
         "built": built,
-        "stored": stored or built,
+        "stored": stored,
     }
 
 
@@ -191,8 +207,10 @@ def _ourselves() -> list[str]:
 
 
 def _environ() -> dict[str, str]:
-    """pip refuses --target beside what a configuration may say of other places."""
-    return {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    """pip refuses --target beside what a configuration may say of other places. No record: what
+    is added here nobody has installed."""
+    more = {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {**os.environ, **more, option_variable("stats"): "off"}
 
 
 # -- export, import

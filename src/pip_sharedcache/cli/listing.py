@@ -13,11 +13,11 @@ from packaging.utils import canonicalize_name
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.cli.stores import believed, settings_in_use, store_in_use
+from pip_sharedcache.cli.stores import believed, main_store, settings_in_use, store_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import Item, Store, inventory, marks, open_layers, open_store, survey
+from pip_sharedcache.store import Item, Store, inventory, marks, open_layers, survey
 
 _WHEELS = "wheels"
 
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
 
 def _info(chosen: argparse.Namespace, output: Output) -> int:
     settings = settings_in_use(output)
-    store = open_store(settings)
+    store = main_store(settings, output)
     if chosen.names:
         return _info_of(store, chosen.names, output)
     return _info_of_store(store, settings, output)

@@ -28,7 +28,16 @@ def wants_json(arguments: Iterable[str]) -> bool:
 class Output:
     """What one command prints: its result to standard output, all else to standard error."""
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False):
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        progress: bool = True,
+    ):
+        self._progress = progress and not quiet
+        self._drawn = False
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
@@ -40,11 +49,21 @@ class Output:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
         parser.add_argument("-q", "--quiet", action="store_true", help="print findings only")
         parser.add_argument("-v", "--verbose", action="store_true", help="print more")
+        parser.add_argument(
+            "--progress-bar",
+            choices=("on", "off", "raw"),
+            default=os.environ.get("PIP_PROGRESS_BAR", "on"),
+            help="whether a terminal is told how far it is (on, off, as pip's)",
+        )
+        parser.add_argument(
+            "--no-color", action="store_true", help="as pip's: nothing has colours here"
+        )
 
     @classmethod
     def of(cls, chosen: argparse.Namespace) -> Output:
         """As the options ask for."""
-        return cls(as_json=chosen.json, quiet=chosen.quiet, verbose=chosen.verbose)
+        drawn = chosen.progress_bar == "on" and os.environ.get("TERM") != "dumb"
+        return cls(as_json=chosen.json, quiet=chosen.quiet, verbose=chosen.verbose, progress=drawn)
 
     def result(self, data: Any) -> None:
         """The whole result, for programs."""
@@ -89,6 +108,7 @@ class Output:
     def find(self, line: str) -> None:
         """A finding, for people: quiet or not."""
         if not self.as_json:
+            self._clear()
             print(_plain(line, sys.stdout.encoding))
 
     def detail(self, line: str) -> None:
@@ -98,6 +118,7 @@ class Output:
 
     def warn(self, line: str) -> None:
         """What went wrong on the way."""
+        self._clear()
         print(f"WARNING: {_plain(line, sys.stderr.encoding)}", file=sys.stderr)
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -115,16 +136,21 @@ class Output:
     ) -> Iterator[Piece]:
         """Go through ``pieces``, ``total`` of them if that is known; on a terminal a line tells how
         far it is."""
-        shown = not self.quiet and sys.stderr.isatty()
+        shown = self._progress and sys.stderr.isatty()
         of_all = "" if total is None else f" of {total}"
         last = 0.0
         for number, piece in enumerate(pieces, 1):
             now = time.monotonic()
             if shown and (now - last >= _EVERY or number == total):
                 print(f"\r{what} {number}{of_all}", end="", file=sys.stderr, flush=True)
-                last = now
+                last, self._drawn = now, True
             yield piece
-        if shown and last:
+        self._clear()
+
+    def _clear(self) -> None:
+        """Take the progress line away, before there is something else on it."""
+        if self._drawn:
+            self._drawn = False
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 

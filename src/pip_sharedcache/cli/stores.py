@@ -10,8 +10,9 @@ from typing import Any
 
 from pip_sharedcache import config, interception, trust
 from pip_sharedcache.cli.output import FINE, Output
-from pip_sharedcache.errors import UsageError, reason
-from pip_sharedcache.store import Store, exchanged_by, open_store
+from pip_sharedcache.errors import StoreUnusable, UsageError, reason
+from pip_sharedcache.layers import Layers
+from pip_sharedcache.store import Store, exchanged_by, open_layers, open_store
 
 
 def add(commands: Any) -> None:
@@ -36,8 +37,23 @@ def settings_in_use(output: Output) -> config.Settings:
 
 
 def store_in_use(output: Output) -> Store:
-    """The store that a pip started here would use. Raises SettingError, StoreUnusable."""
-    return open_store(settings_in_use(output))
+    """The store that a pip started here would publish to. Raises SettingError, StoreUnusable."""
+    return main_store(settings_in_use(output), output)
+
+
+def main_store(settings: config.Settings, output: Output) -> Store:
+    """Of several stores, the one that a run would publish to; it is told which cannot be used.
+    Raises StoreUnusable where there is none."""
+    if len(settings.layers) < 2:
+        return open_store(settings)
+    layers = list(open_layers(settings))
+    unusable = [one for one in layers if isinstance(one, StoreUnusable)]
+    main = Layers([one for one in layers if isinstance(one, Store)]).main
+    if main is None:
+        raise unusable[0]
+    for one in unusable:
+        output.warn(f"Done without one of the shared stores: {one}")
+    return main
 
 
 def _init(chosen: argparse.Namespace, output: Output) -> int:
@@ -84,7 +100,8 @@ def believed(store: Store) -> list[str]:
 
 def _path(chosen: argparse.Namespace, output: Output) -> int:
     settings = settings_in_use(output)
-    path = str(settings.dir or open_store(settings).path)
+    one = settings.dir if len(settings.layers) < 2 else main_store(settings, output).path
+    path = str(one or open_store(settings).path)
     output.find(path)
     output.detail(f"from {settings.dir_source}")
     output.result({"path": path, "source": settings.dir_source})

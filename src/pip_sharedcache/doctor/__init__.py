@@ -36,7 +36,7 @@ def examine(settings: Settings, environment: Path) -> Report:
     report = Report()
     look_at_users(report)
     look_at_settings(report, settings)
-    look_at_layers(report, settings)
+    settings = look_at_layers(report, settings)
     store = reach(report, settings)
     if store is not None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import trust
@@ -13,6 +14,7 @@ from pip_sharedcache.doctor.directories import way_to
 from pip_sharedcache.doctor.report import Finding, Report, forget, quoted
 from pip_sharedcache.doctor.surroundings import mount_of
 from pip_sharedcache.errors import StoreUnusable, reason
+from pip_sharedcache.layers import Layers
 from pip_sharedcache.processes import answers
 from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
 
@@ -106,11 +108,16 @@ def reach(report: Report, settings: Settings) -> Store | None:
     return store
 
 
-def look_at_layers(report: Report, settings: Settings) -> None:
-    """Report which of several stores can be used. All else is about one of them: that is said."""
+def look_at_layers(report: Report, settings: Settings) -> Settings:
+    """Report which of several stores can be used. All else is about one of them: that is said. The
+    settings, with that one as ``dir``."""
     if len(settings.layers) < 2:
-        return
-    for number, (layer, one) in enumerate(zip(settings.layers, open_layers(settings)), 1):
+        return settings
+    opened = list(open_layers(settings))
+    main = Layers([one for one in opened if isinstance(one, Store)]).main
+    if main is not None:
+        settings = replace(settings, dir=main.path)
+    for number, (layer, one) in enumerate(zip(settings.layers, opened), 1):
         named = f"{layer.path} ({layer.policy.value})"
         facts = {"path": str(layer.path), "policy": layer.policy.value}
         report.note(f"layer {number}", named, facts)
@@ -130,6 +137,7 @@ def look_at_layers(report: Report, settings: Settings) -> None:
         f"what follows is about {settings.dir}; with --sharedcache-dir about one of the others",
         list(map(str, others)),
     )
+    return settings
 
 
 def _hanging(path: Path) -> Finding:

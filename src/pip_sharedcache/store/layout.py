@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -98,15 +99,14 @@ class Store:
         try:
             own = private or hidden
             mode = 0o700 if hidden else 0o755
-            with _open_own(path, mode) if own else Directory.open(path) as directory:
+            with _open_own(path, mode, hidden) if own else Directory.open(path) as directory:
                 if hidden and trust.OWNERS_MEAN_SOMETHING and directory.status().st_mode & 0o077:
                     why = f"{path} is not private: others than its owner may use it"
                     raise StoreUnusable(why, f"chmod 700 {path}")
                 return cls._read(path, directory)
         except FileNotFoundError as error:
-            raise StoreUnusable(
-                f"{path} does not exist", f"pip-sharedcache store init {path} makes it"
-            ) from error
+            make = f"pip-sharedcache store init {shlex.quote(str(path))}"
+            raise StoreUnusable(f"{path} does not exist", f"{make} makes it") from error
         except NotADirectoryError as error:
             raise StoreUnusable(f"{path} is not a directory") from error
         except OSError as error:
@@ -311,14 +311,15 @@ def refuse_foreign_home(path: Path) -> None:
         _refuse_if_foreign(path, held)
 
 
-def _open_own(path: Path, mode: int) -> Directory:
-    """The directory of a private store, held open; what is missing is made, itself with ``mode``.
-    Asked for its owner is
+def _open_own(path: Path, mode: int, hidden: bool) -> Directory:
+    """The directory of a private store, held open; what is missing is made, itself with ``mode``;
+    a ``hidden`` one also below a directory of root's, /tmp or a node's disk. Asked for its owner is
     what is open: a path through somebody else's link leads elsewhere the next moment. Raises
     StoreUnusable, OSError."""
     held, missing = _nearest(path)
     try:
-        _refuse_if_foreign(path, held)
+        if not (hidden and missing and trust.OWNERS_MEAN_SOMETHING and held.status().st_uid == 0):
+            _refuse_if_foreign(path, held)
         for name in missing:
             with held as above:
                 held = above.make(name, mode if above.path / name == path else 0o755)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from pip_sharedcache.ways import exchangers, may_be_moved
 
 #: Seconds for a store to answer: one that does not is done without.
 PATIENCE = 10.0
+
+#: Carries which stores did not answer, a line each, to the pips that pip starts.
+_AWAY = "_PIP_SHAREDCACHE_AWAY"
 
 
 def open_store(settings: Settings) -> Store:
@@ -44,7 +48,10 @@ def open_layers(settings: Settings) -> Iterator[Store | StoreUnusable]:
 
 
 def _open(layer: Layer, settings: Settings) -> Store:
-    if not answers(layer.path, PATIENCE):
+    away = os.environ.get(_AWAY, "").split("\n")
+    if str(layer.path) in away or not answers(layer.path, PATIENCE):
+        if str(layer.path) not in away:  # the pips that this one starts need not wait, too
+            os.environ[_AWAY] = "\n".join([*filter(None, away), str(layer.path)])
         raise StoreUnusable(
             f"{layer.path} does not answer for {PATIENCE:g} seconds",
             "its file system may be away",

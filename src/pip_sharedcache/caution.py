@@ -35,6 +35,8 @@ def no_symlinks_because(store: Store) -> str:
         return store.moves
     if store.policy is Policy.READ_ONLY:
         return f"links are not noted in {store.path}, which is only read"
+    if store.policy is Policy.PRIVATE:  # whoever else uses the environment
+        return f"others may not follow links into {store.path}, which is private"
     try:
         if unloadable := linker.unloadable_because(store.path):
             return unloadable

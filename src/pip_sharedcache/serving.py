@@ -97,12 +97,16 @@ class Serving:
 
     def spoil(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is."""
-        self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
+        self.forget(entry)
         self.repairs.spoil(entry, what)
 
-    def lose(self, entry: Entry) -> None:
-        """``entry`` was deleted while this run went on, and is to be looked up anew."""
+    def forget(self, entry: Entry) -> None:
+        """Look ``entry`` up anew where it is needed again."""
         self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
+
+    def lose(self, entry: Entry) -> None:
+        """``entry`` was deleted while this run went on."""
+        self.forget(entry)
         self.say_once(f"{entry.path} is gone from the shared store: downloaded after all")
 
     def check_everybody(self) -> None:

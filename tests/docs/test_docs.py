@@ -192,7 +192,7 @@ def test_links_lead_somewhere() -> None:
     documents = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
     headings = {
         path: {
-            re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).strip().replace(" ", "-")
+            re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
             for line in path.read_text(encoding="utf-8").splitlines()
             if line.startswith("#")
         }

@@ -383,6 +383,12 @@ def test_symlinks_lead_only_where_they_can_be_noted(site: Site, group: Path, cur
     environment, said = _install(site, userb, layers, "alpha", **more)
     assert not (environment.site_packages / "alpha" / "__init__.py").is_symlink()
     assert f"links are not noted in {curated}, which is only read" in said
+    hidden = site.directory(userb) / "hidden"
+    local = make_wheel(site.directory(userb), "mine")
+    environment, said = _install(site, userb, _layers(own, f"{hidden} private"), str(local), **more)
+    assert not (environment.site_packages / "mine" / "__init__.py").is_symlink()
+    assert "others may not follow links" in said
+    assert len(_names(hidden)) == 1
 
 
 @pytest.mark.parametrize("options", [["--require-hashes"], []], ids=["hashed", "plain"])

@@ -89,6 +89,8 @@ def test_one_who_was_killed_while_gathering_stops_the_others_for_a_while_only(
         {"distributions": 7},
         {"distributions": [7]},
         {"distributions": [{"title": "x"}]},
+        {"distributions": [{"title": "x", "size": 1, "how": "weird", "why": ""}]},
+        {"distributions": [{"title": "x" * 300, "size": 1, "how": "found", "why": ""}]},
         {"compile_seconds": None},
     ],
     ids=str,

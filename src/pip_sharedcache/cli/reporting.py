@@ -10,7 +10,7 @@ from typing import Any
 
 from pip_sharedcache import linker, page, trust
 from pip_sharedcache.cli.files import written
-from pip_sharedcache.cli.output import FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.doctor import mount_of
 from pip_sharedcache.drawing import Point
@@ -35,7 +35,8 @@ def add(commands: Any) -> None:
 def _report(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     now = time.time()
-    items = output.progress(inventory(store, {}, []), "Looked at", None)
+    unread: list[tuple[Path, str]] = []
+    items = output.progress(inventory(store, {}, unread), "Looked at")
     holdings = page.Holdings().add(items, now)
     savings = Savings.of(store, ["package", "user", "environment"])
     collections = [
@@ -46,7 +47,9 @@ def _report(chosen: argparse.Namespace, output: Output) -> int:
         file.write(text.encode("utf-8", "backslashreplace"))
     output.result({"file": str(chosen.html), "bytes": len(text), "entries": holdings.entries})
     output.say(f"Wrote {chosen.html}, on {holdings.entries} entries of {store.path}.")
-    return FINE
+    for path, why in unread:
+        output.find(f"{path} cannot be read, and is not on it: {why}")
+    return FINDINGS if unread else FINE
 
 
 def _when(told: tuple[int, history.Collection]) -> int:

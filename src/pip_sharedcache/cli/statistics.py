@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from pip_sharedcache.cli.output import FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.savings import GROUPS, Savings, Sums
@@ -27,7 +28,8 @@ def add(commands: Any) -> None:
 def _stats(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     stored = entries = 0
-    for item in inventory(store, {}, []):
+    unread: list[tuple[Path, str]] = []
+    for item in inventory(store, {}, unread):
         entries += 1
         stored += item.size
     told = Savings.of(store, [chosen.by])
@@ -57,7 +59,9 @@ def _stats(chosen: argparse.Namespace, output: Output) -> int:
     head = [chosen.by, "installed", "found", "added", "by pip", "size"]
     more = [] if chosen.by == "package" else ["runs", "not downloaded", "not copied"]
     output.table([*head, *more], (_row(name, sums)[: len(head + more)] for name, sums in biggest))
-    return FINE
+    for path, why in unread:
+        output.find(f"{path} cannot be read, and is not counted: {why}")
+    return FINDINGS if unread else FINE
 
 
 def _row(name: str, sums: Sums) -> list[str]:

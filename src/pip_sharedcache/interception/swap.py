@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import sys
 import zipfile
 import zlib
@@ -37,6 +38,10 @@ _TORN = (zipfile.BadZipFile, zlib.error, EOFError)
 
 class _WheelDamaged(Exception):
     """A file of an entry is damaged, and so is the wheel that it could be taken from."""
+
+
+class _EntryGone(Exception):
+    """Garbage collection has deleted the entry, and the wheel in it, while it was placed."""
 
 
 class _NoRoom(Exception):
@@ -173,6 +178,7 @@ class Swap:
             placement.undo()
             # Garbage collection may take a wheel between our look at it and pip's.
             taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
+            taken |= isinstance(error, _EntryGone)
             damaged, full = isinstance(error, _WheelDamaged), isinstance(error, _NoRoom)
             if served is not None and _is_torn(error):
                 # Its publisher writes to it while pip reads it.
@@ -263,8 +269,14 @@ class Swap:
 
     def _doubt(self, session: Session, placement: Placement, what: str) -> None:
         """A file of the entry is damaged. pip takes it out of the wheel that it has instead: where
-        that is the entry's, if it still is the one of its digest; raises _WheelDamaged if not."""
+        that is the entry's, if it still is the one of its digest; raises _WheelDamaged if not. What
+        was deleted as a whole meanwhile is not damaged: raises _EntryGone."""
         entry = placement.entry
+        if not os.path.lexists(entry.path):
+            if self._own_wheel is None:
+                raise _EntryGone(what)
+            session.forget(entry)
+            return
         session.spoil(entry, what)
         if self._own_wheel is not None:
             session.repairs.heal(entry, self._own_wheel)

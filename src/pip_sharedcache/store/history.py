@@ -30,6 +30,7 @@ _MANY = 64  # runs; then they are gathered
 _MOST = 1 << 19  # bytes of what is gathered; the oldest runs go first
 _STUCK = 60  # seconds after which whoever gathers has been killed
 _LONGEST = 4096  # characters of a text in it
+_LONGEST_TITLE = 255  # as of file names
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,8 @@ def _run(line: bytes) -> Run | None:
 
 def _installed(told: Any) -> Installed:
     title, how, why = (_text(told[name]) for name in ("title", "how", "why"))
+    if len(title) > _LONGEST_TITLE or how not in ("found", "added", "pip"):
+        raise TypeError("no distribution")
     return Installed(title, _count(told["size"]), how, why)
 
 

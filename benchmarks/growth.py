@@ -3,10 +3,12 @@
     python benchmarks/growth.py [--filesystem xfs|ext4|btrfs|tmpfs] [--directory DIR]
         [--entries N ...] [--publishers N ...] [--files N ...] [--big-mb MB]
 
-Prints three tables, of synthetic stores and wheels, without a package index:
+Prints four tables, of synthetic stores and wheels, without a package index:
 
 - looking up a wheel that is there and one that is not, publishing one, and installing a small one,
   in stores of different sizes and (as root) with entries of different numbers of users;
+- list, stats, gc --dry-run and report in stores of different sizes, with the marks and the records
+  of as many users as --publishers says at most (--only commands: this table alone);
 - installing wheels of different numbers of files from the store, and by plain pip;
 - the resident peak of the largest process for the largest of these, and for one huge wheel.
 
@@ -128,6 +130,41 @@ class Growth:
                 write_wheel(target, name, [])
         return directory
 
+    # -- commands
+
+    def commands(self) -> str:
+        """The table of what goes through the whole store."""
+        root = os.geteuid() == 0
+        member = Account(FIRST_UID, GROUP) if root else None
+        users = str(max(self.options.publishers) if root else 1)
+        pages = self.bench.work / "pages"
+        pages.mkdir()
+        self.bench.hand_over(pages, member)
+        kinds = {
+            "list": ["list"],
+            "stats": ["stats", "--by", "user"],
+            "gc --dry-run": ["gc", "--dry-run", "--older-than", "90d", "--max-size", "1"],
+            "report": ["report", "--html", str(pages / "page.html")],
+        }
+        rows = []
+        for size in self.options.entries:
+            store = self.bench.work / f"store-{size}"
+            self.bench.make_store(store, str(GROUP) if root else "")
+            self._inside(None, "fill", str(store), str(size), users, str(FIRST_UID))
+            self._inside(None, "use", str(store), users, str(FIRST_UID))
+            for name, words in kinds.items():
+                command = [self.bench.python, "-m", "pip_sharedcache", "store", *words, "--quiet"]
+                costs = [
+                    self.bench.run(command, member, PIP_SHAREDCACHE_DIR=str(store))
+                    for _ in range(self.options.runs)
+                ]
+                seconds = median(cost.wall for cost in costs)
+                peak = median(cost.memory for cost in costs) / 1e6
+                each = figure(1e6 * seconds / size)
+                rows.append([name, f"{size:,}", users, figure(seconds), each, figure(peak)])
+            remove(store)
+        return table(["command", "entries", "users", "s", "µs an entry", "peak MB"], rows)
+
     # -- files and bytes
 
     def files(self) -> tuple[str, str]:
@@ -193,11 +230,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200, help="of look-ups and publishing")
     parser.add_argument("--big-mb", type=int, default=512, help="the huge wheel, 0 for none")
     parser.add_argument("--link-mode", default="reflink")
+    parser.add_argument("--only", choices=("commands",), help="one table alone")
     options = parser.parse_args()
     with work_directory(options) as work:
         bench = Bench(work, options)
         growth = Growth(bench, options)
         print(bench.header(f"medians of {options.runs}, of store operations of {options.rounds}"))
+        print(f"\n{growth.commands()}", flush=True)
+        if options.only:
+            return
         print(f"\n{growth.entries()}", flush=True)
         placing, memory = growth.files()
         print(f"\nInstallation, {options.link_mode}:\n\n{placing}\n\n{memory}")

@@ -1,13 +1,15 @@
 """Run by the interpreter that has the project: fills stores, and times store operations in them.
 
     python inside.py fill STORE ENTRIES PUBLISHERS FIRST_UID
+    python inside.py use STORE USERS FIRST_UID
     python inside.py time WHEELS ROUNDS STORE ...
 
 ``fill`` gives ENTRIES minimal entries to a store: manifest, a whole tiny wheel, and an empty
 directory for what would be unpacked from it. As root, they belong to PUBLISHERS uids in turn, from
-FIRST_UID on; no accounts are needed. ``time`` prints JSON: for each store and operation, the
-seconds that each of ROUNDS took; stores and operations take turns. WHEELS is a directory with a
-tiny wheel for each round, to be published.
+FIRST_UID on; no accounts are needed. ``use`` gives each of USERS uids marks of 100 entries, and the
+records of 50 runs (as root; else they are all one's own). ``time`` prints JSON: for each store and
+operation, the seconds that each of ROUNDS took; stores and operations take turns. WHEELS is a
+directory with a tiny wheel for each round, to be published.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from synthetic import filename, write_wheel
 
 from pip_sharedcache import store as stores
-from pip_sharedcache.model import Digest, Manifest, StoredFile
+from pip_sharedcache.model import Digest, Installed, Manifest, StoredFile
 from pip_sharedcache.store import Store
+from pip_sharedcache.store.history import Run
 from pip_sharedcache.wheel import digest_of
 
 _NAME = "benchmark_entry"
@@ -59,6 +63,32 @@ def _add(store: Path, version: str, uid: int) -> None:
         os.chown(path, uid, -1)
     for directory in (entry / "files", entry):
         os.chmod(directory, 0o555)
+        os.chown(directory, uid, -1)
+
+
+def use(store: Path, users: int, first_uid: int) -> None:
+    """Let ``users`` have used ``store``."""
+    chance = random.Random(0)
+    names = [path.name for path in store.glob("wheels/*/*")]
+    titles = [filename(f"benchmark_used{number}") for number in range(200)]
+    for number in range(users):
+        uid = first_uid + number if os.geteuid() == 0 else os.getuid()
+        directory = store / "use" / str(uid)
+        directory.mkdir(exist_ok=True)
+        for name in chance.sample(names, min(100, len(names))):
+            (directory / name).touch()
+            os.chown(directory / name, uid, -1)
+        lines = []
+        for _ in range(50):
+            at, chosen = _PUBLISHED + chance.randrange(10**7), chance.sample(titles, 10)
+            installed = tuple(Installed(title, 10**6, "found") for title in chosen)
+            run = Run(
+                at, f"/home/{uid}/env", "reflink", "", 2.0, 10**7, 10**7, 0, 0.0, 0, installed
+            )
+            lines.append(json.dumps(asdict(run)) + "\n")
+        records = directory / f"runs-host{number}"
+        records.write_text("".join(lines))
+        os.chown(records, uid, -1)
         os.chown(directory, uid, -1)
 
 
@@ -106,5 +136,7 @@ if __name__ == "__main__":
     verb, first, second, *rest = sys.argv[1:]
     if verb == "fill":
         fill(Path(first), int(second), *map(int, rest))
+    elif verb == "use":
+        use(Path(first), int(second), *map(int, rest))
     else:
         print(json.dumps(measure(Path(first), int(second), [Path(path) for path in rest])))

@@ -34,9 +34,9 @@ def no_symlinks_because(store: Store) -> str:
     if store.moves:  # through sudo, by whoever named it
         return store.moves
     if store.policy is Policy.READ_ONLY:
-        return f"links are not noted in {store.path}, which is only read"
+        return "links are not noted in a store that is only read"
     if store.policy is Policy.PRIVATE:  # whoever else uses the environment
-        return f"others may not follow links into {store.path}, which is private"
+        return "others may not follow links into a private store"
     try:
         if unloadable := linker.unloadable_because(store.path):
             return unloadable

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pip_sharedcache import bytecode, linker
 from pip_sharedcache import store as stores
+from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.model import Entry, Identity, Report, total_size
 from pip_sharedcache.publishing import Publishing
@@ -60,23 +61,38 @@ class Compiling:
             return there
         compile_it = functools.partial(_compile, entry, self._verify)
         farther = there or self._bytecode_farther(entry, tag)
-        if farther is not None and near is not None and not self._layers.may_relay(farther, near):
+        source = self._farther.get(entry.identity, entry)
+        if near is None or not self._layers.may_relay((farther, source), near):
             farther = None
-        if farther is not None:
-            compile_it = functools.partial(_copy, farther)
         began = time.monotonic()
-        made = self._publishing.add(
-            lambda: self._layers.to_complete(entry),
-            lambda store: stores.stage_bytecode(store, entry, tag, key, compile_it, spoiled),
-            "Installed without sharing bytecode",
-            report,
-        )
-        if made is not None and farther is not None:
+        made = None
+        if farther is not None:
+            try:
+                made = self._add(entry, tag, key, functools.partial(_copy, farther), report)
+            except DamagedEntry as error:
+                self._repairs.spoil_bytecode(farther, entry, error)
+                there = farther = None
+        if farther is None:
+            made = self._add(entry, tag, key, compile_it, report)
+        if there is not None and made is None:
+            self._uses.note(there)
+        if farther is not None:
             report.reused += sources
         elif made is not None:
             report.compiled += sources
             report.compile_seconds += time.monotonic() - began
         return made or there
+
+    def _add(
+        self, entry: Entry, tag: str, key: str, fill: stores.Compile, report: Report
+    ) -> Entry | None:
+        spoiled = self._repairs.spoiled
+        return self._publishing.add(
+            lambda: self._layers.to_complete(entry),
+            lambda store: stores.stage_bytecode(store, entry, tag, key, fill, spoiled),
+            "Installed without sharing bytecode",
+            report,
+        )
 
     def _bytecode_farther(self, entry: Entry, tag: str) -> Entry | None:
         farther = self._farther.get(entry.identity)

@@ -98,8 +98,11 @@ class Session(Serving):
 
     def shows_others(self) -> bool:
         """Whether what is published here is for others too, and not in a store of one's own."""
-        store = self.store
-        return store is not None and (bool(store.group) or store.owner != trust.user_id())
+        return any(
+            bool(store.group) or store.owner != trust.user_id()
+            for store in self.layers
+            if store.policy in (Policy.PUBLISH, Policy.BACKFILL)
+        )
 
     def begin(self, path: str) -> Placement | None:
         """Start to install the wheel at ``path``: a placement to be committed or undone, or None
@@ -107,7 +110,7 @@ class Session(Serving):
         self.report.installed += 1
         origin = self.origins.of(path)
         if self.store is None or origin is None:
-            self._leave_to_pip(path, "it was built here", named=origin is None)
+            self._leave_to_pip(path, "it was built here", named=False)  # nobody knows of what
             return None
         private = self._is_private(origin)
         entry = self._find_or_publish(Path(path), origin)
@@ -116,7 +119,8 @@ class Session(Serving):
             self._leave_to_pip(path, why, named=not private)
             return None
         self._give_up_symlinks(self._no_links_into(entry))
-        if private:
+        home = self.layers.of(entry)
+        if private or (home is not None and home.policy is Policy.PRIVATE):
             self._unnamed.add(entry.identity)
         try:
             return Placement(entry, stores.hold(entry), self.linker, self.report)
@@ -161,11 +165,15 @@ class Session(Serving):
         built = self._builds.get(str(path))
         if found is not None and built is not None:
             self._stage(
-                self.layers.to_publish,
+                self._where_builds_are_shared,
                 lambda store: stores.stage_build(store, *built, self.repairs.spoiled),
                 "Installed without sharing",
             )
         return found
+
+    def _where_builds_are_shared(self) -> Store | None:
+        store = self.layers.to_publish()
+        return store if store is not None and store.builds else None
 
     def _is_private(self, origin: Origin) -> bool:
         return bool(origin.private_because) and not self.origins.is_shared_anyway(origin.url)
@@ -173,6 +181,8 @@ class Session(Serving):
     def _brought_near(self, entry: Entry, origin: Origin) -> Entry:
         """``entry``, or the same in a nearer layer that keeps what is found farther away."""
         if self._is_private(origin) or self.layers.to_backfill(entry) is None:
+            return entry
+        if self.exposure(entry):  # its wheel is read by its path
             return entry
         manifest = entry.manifest
         mtime = max((file.mtime for file in manifest.files), default=None)

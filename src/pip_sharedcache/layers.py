@@ -6,7 +6,7 @@ Each has a policy (config.Policy) and is believed as far as its own owner and mo
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pip_sharedcache import store as stores
@@ -24,8 +24,8 @@ def widens(home: Store, other: Store) -> bool:
         return True
     if one.st_mode & 0o005 == 0o005:
         return False
-    grouped = two.st_mode & 0o050 and two.st_gid != one.st_gid
-    return bool(two.st_mode & 0o005 or grouped)
+    same = one.st_gid == two.st_gid and one.st_mode & 0o050 == 0o050
+    return bool(two.st_mode & 0o005 or (two.st_mode & 0o050 and not same))
 
 
 class Layers:
@@ -34,6 +34,7 @@ class Layers:
     def __init__(self, layers: Sequence[Store]) -> None:
         self._layers = tuple(layers)
         self._left: set[Path] = set()
+        self._full: set[Path] = set()
         self._writable: dict[Path, bool] = {}
 
     def __iter__(self) -> Iterator[Store]:
@@ -124,18 +125,21 @@ class Layers:
         if home is None or home.policy is Policy.PRIVATE:
             return None
         for store in self._layers[: self._layers.index(home)]:
-            if store.policy is Policy.BACKFILL and store.path not in self._left:
+            if store.policy is Policy.BACKFILL and store.path not in self._full:
                 return store if self._may_write(store) and not widens(home, store) else None
         return None
 
-    def may_relay(self, compiled: Entry, to: Store) -> bool:
-        """Whether the bytecode ``compiled`` may be published in ``to`` under our own name: by those
-        only whom everybody believes there who believes us. Nobody could check it."""
-        return compiled.publisher in {0, to.owner, trust.user_id()}
+    def may_relay(self, entries: Iterable[Entry | None], to: Store) -> bool:
+        """Whether bytecode may be published in ``to`` under our own name that was made of, and by,
+        ``entries``: of those only whom everybody believes there who believes us. Nobody could check
+        it, and we may have compiled what a member of another group has edited."""
+        believed = {0, to.owner, trust.user_id()}
+        return all(entry is None or entry.publisher in believed for entry in entries)
 
     def leave(self, store: Store) -> bool:
         """Publish nothing more in ``store``, which is full. Whether another layer takes its
         place; if not, all stays as it is."""
+        self._full.add(store.path)
         self._left.add(store.path)
         if store.policy is not Policy.PRIVATE:
             other = self.to_publish()

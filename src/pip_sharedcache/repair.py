@@ -26,6 +26,7 @@ class Repairs:
         self._say = say
         self._to_tell: dict[Digest, list[str]] = {}
         self._elsewhere: set[str] = set()
+        self._homes: dict[Digest, Path] = {}
         self._wheels: dict[Digest, tuple[Entry, Path]] = {}
         self._bytecode: dict[Digest, Entry] = {}
 
@@ -41,6 +42,7 @@ class Repairs:
         if entry.identity in self.spoiled:
             return
         self.spoiled.add(entry.identity)
+        self._homes[entry.manifest.digest] = entry.path.parents[2]
         owner = trust.user_name(entry.publisher)
         line = f"Damaged entry of {owner} in the shared store is not used: {what}"
         self.note(entry.manifest.digest, line)
@@ -77,6 +79,9 @@ class Repairs:
         """``entry`` was published: say so where it stands for a damaged one."""
         digest = entry.manifest.digest
         where = "in its place" if entry.path.name == digest else f"beside it as {entry.path.name}"
+        store = entry.path.parents[2]
+        if self._homes.get(digest, store) != store:
+            where = f"in {store}"
         for line in self._to_tell.pop(digest, ()):
             self._tell(line, f"; a sound one was published {where}")
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import canonicalize_name
 
 from pip_sharedcache import trust
 from pip_sharedcache.model import Installed
@@ -109,13 +109,19 @@ _name = functools.cache(trust.user_name)
 _KEYS: dict[str, Callable[[int, Run], str]] = {
     "user": lambda user, run: _name(user),
     "environment": lambda user, run: run.environment or _UNTOLD,
-    "month": lambda user, run: time.strftime("%Y-%m", time.gmtime(run.at)),
+    "month": lambda user, run: _month(run.at),
 }
+
+
+def _month(at: int) -> str:
+    try:
+        return time.strftime("%Y-%m", time.gmtime(at))
+    except (OSError, OverflowError, ValueError):  # not every system knows such years
+        return _UNTOLD
 
 
 def project_of(title: str) -> str:
     """The distribution of the wheel called ``title``."""
-    try:
-        return str(parse_wheel_filename(title)[0])
-    except InvalidWheelFilename:
+    if not title.endswith(".whl"):
         return title  # a source tree, say: pip built it
+    return str(canonicalize_name(title.partition("-")[0]))  # it is anybody's word, and may be long

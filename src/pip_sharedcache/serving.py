@@ -97,17 +97,17 @@ class Serving:
 
     def spoil(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is."""
-        self.forget(entry)
+        self._forget(entry)
         self.repairs.spoil(entry, what)
 
-    def forget(self, entry: Entry) -> None:
+    def _forget(self, entry: Entry) -> None:
         """Look ``entry`` up anew where it is needed again."""
         self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
 
-    def lose(self, entry: Entry) -> None:
-        """``entry`` was deleted while this run went on."""
-        self.forget(entry)
-        self.say_once(f"{entry.path} is gone from the shared store: downloaded after all")
+    def lose(self, entry: Entry, instead: str = "downloaded after all") -> None:
+        """``entry`` was deleted while this run went on; ``instead`` is what happens."""
+        self._forget(entry)
+        self.say_once(f"{entry.path} is gone from the shared store: {instead}")
 
     def check_everybody(self) -> None:
         """With --require-hashes, what others than root, the store's owner and ourselves published

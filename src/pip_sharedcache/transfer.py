@@ -4,6 +4,7 @@ in another. The file is a tar archive of ``<sha256>/<name>.whl``, which any tar 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tarfile
 import tempfile
@@ -46,23 +47,35 @@ def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:
             try:
                 with stores.hold(entry) as held:
                     descriptor = held.open_file(entry.manifest.filename)
-                wheel = open(descriptor, "rb")  # noqa: SIM115 - closed below, where it is read
+                wheel = _opened(descriptor)
             except (OSError, DamagedEntry) as error:
                 yield f"{entry.wheel} cannot be read: {error}"
                 continue
             with wheel:
-                found, size = digest_of_blocks(blocks(wheel))
+                try:
+                    found, size = digest_of_blocks(blocks(wheel))
+                except OSError as error:
+                    yield f"{entry.wheel} cannot be read: {reason(error)}"
+                    continue
                 if found != digest:
                     yield f"{entry.wheel} has other bytes than its digest says"
                     continue
                 wheel.seek(0)
                 member = tarfile.TarInfo(f"{digest}/{entry.manifest.filename}")
                 member.size, member.mode = size, _MODE
-                reader = _Hashing(wheel)
+                reader = _Hashing(wheel, entry.wheel)
                 archive.addfile(member, reader)
                 if reader.digest() != digest:
                     raise DamagedEntry(f"{entry.wheel} was changed while it was read")
             yield ""
+
+
+def _opened(descriptor: int) -> IO[bytes]:
+    try:
+        return os.fdopen(descriptor, "rb")
+    except OSError:  # a directory of that name
+        os.close(descriptor)
+        raise
 
 
 def unpack(store: Store, file: IO[bytes]) -> Iterator[Arrival]:
@@ -72,7 +85,7 @@ def unpack(store: Store, file: IO[bytes]) -> Iterator[Arrival]:
         with tarfile.open(fileobj=file, mode="r|*") as archive:
             for member in archive:
                 yield _arrive(store, archive, member)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise UsageError(f"The archive cannot be read: {error}") from error
     except MemoryError as error:  # a name of a gigabyte
         raise UsageError("The archive takes more memory than there is") from error
@@ -118,13 +131,17 @@ def _is_wheel(filename: str) -> bool:
 class _Hashing:
     """A file that is read once, and hashed meanwhile."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._path = path
         self._file = file
         self._hasher = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         """As a file's."""
-        data = self._file.read(size)
+        try:
+            data = self._file.read(size)
+        except OSError as error:  # not of the archive
+            raise DamagedEntry(f"{self._path} cannot be read: {reason(error)}") from error
         self._hasher.update(data)
         return data
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -46,6 +47,22 @@ def test_many_runs_are_gathered_and_none_is_lost(store: Store) -> None:
         history.note(store, replace(RUN, at=number))
     assert sorted(run.at for _, run in history.runs(store)) == list(range(200))
     assert len(list(_own(store).iterdir())) <= 66
+
+
+def test_records_of_hosts_that_never_come_again_are_taken_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each container may be a host by itself."""
+    for number in range(100):
+        history.note(store, replace(RUN, at=number))
+        (own,) = _own(store).glob(f"run-{linker.HOST}-*")
+        own.rename(own.with_name(f"run-container{number}-x"))
+    late = time.time() + 2 * 24 * 3600
+    assert len(list(_own(store).iterdir())) == 100, "they may be at work"
+    monkeypatch.setattr(time, "time", lambda: late)
+    history.note(store, replace(RUN, at=100))
+    assert sorted(run.at for _, run in history.runs(store)) == list(range(101))
+    assert len(list(_own(store).iterdir())) == 1
 
 
 def test_what_is_gathered_is_bounded_and_the_latest_stay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ import pytest
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Layer, Settings
 from pip_sharedcache.errors import StoreUnusable
-from pip_sharedcache.layers import Layers
+from pip_sharedcache.layers import Layers, widens
 from pip_sharedcache.model import Digest, Entry, Policy
 from pip_sharedcache.store import Store, open_layers, publish
 from pip_sharedcache.wheel import digest_of
-from support.probes import linux, needs
+from support.probes import linux, needs, root
 from support.wheels import make_wheel
 
 
@@ -114,6 +115,30 @@ def test_a_full_layer_is_left_if_there_is_another(shared_tmp: Path, wheel: Path)
     assert layers.to_publish() is far, "whoever tries it hears why not"
     own = _store(shared_tmp, "own", "private")
     assert not Layers([own]).leave(own)
+
+
+@needs(root)
+@pytest.mark.parametrize(
+    ("home", "other", "same_group", "expected"),
+    [
+        (0o755, 0o755, True, False),
+        (0o700, 0o700, True, False),
+        (0o750, 0o755, True, True),
+        (0o750, 0o750, True, False),
+        (0o750, 0o750, False, True),
+        (0o700, 0o750, True, True),
+        (0o2750, 0o700, False, False),
+    ],
+)
+def test_who_may_look_where(
+    shared_tmp: Path, home: int, other: int, same_group: bool, expected: bool
+) -> None:
+    one, two = _store(shared_tmp, "one"), _store(shared_tmp, "two")
+    os.chown(one.path, 0, 54321)
+    os.chown(two.path, 0, 54321 if same_group else 54322)
+    one.path.chmod(home)
+    two.path.chmod(other)
+    assert widens(one, two) is expected
 
 
 @needs(linux)

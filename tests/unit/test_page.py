@@ -130,6 +130,13 @@ def test_names_are_only_text_and_nothing_comes_from_elsewhere() -> None:
     assert any("<script src=//x>" in word for word in reader.words)
 
 
+def test_whoever_names_a_distribution_costs_nobody_time() -> None:
+    long = "-".join(["a", "1", *[".".join("abcdefghijklmnop" * 2)] * 3]) + ".whl"
+    hostile = [long, "a-x!y-py3-none-any.whl", ".whl", "-.whl", HOSTILE]
+    runs = [_run(*[Installed(title, 1, "found") for title in hostile]) for _ in range(200)]
+    assert set(_savings(*runs).groups["package"]) == {"a", "", "-whl", HOSTILE}
+
+
 def test_an_empty_store_has_a_page() -> None:
     words = Reader(page("/store", Holdings().add([], NOW), _savings(), [], {}, NOW)).words
     assert "There is nothing yet." in words

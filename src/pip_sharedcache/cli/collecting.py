@@ -12,7 +12,7 @@ from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import (
@@ -77,7 +77,7 @@ def _number(text: str, units: dict[str, int], wanted: str) -> float:
 
 
 def _gc(chosen: argparse.Namespace, output: Output) -> int:
-    store = store_in_use(output)
+    store = store_in_use(output) if chosen.dry_run else store_to_change(output)
     now = marks.now(store)
     unread: list[tuple[Path, str]] = []
     found = inventory(store, marks.last_uses(store), unread)

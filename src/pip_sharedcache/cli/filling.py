@@ -20,13 +20,13 @@ from packaging.utils import canonicalize_name
 from pip_sharedcache import scripts
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.cli.stores import settings_in_use, store_in_use
+from pip_sharedcache.cli.stores import settings_in_use, store_in_use, store_to_change
 from pip_sharedcache.cli.verifying import named
 from pip_sharedcache.config import option_variable
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.hooking import interpreter_of
 from pip_sharedcache.model import Entry, as_digest
-from pip_sharedcache.store import WHEELS, Item, Store, find, inventory, names
+from pip_sharedcache.store import ONLY, WHEELS, Item, Store, find, inventory, names
 from pip_sharedcache.transfer import pack, unpack
 
 _STREAM = Path("-")
@@ -115,7 +115,7 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _writable(output: Output) -> Store:
-    store = store_in_use(output)
+    store = store_to_change(output)
     if not store.may_publish():
         raise StoreUnusable(
             f"You may not publish in {store.path}", "PIP_SHAREDCACHE_DIR names another store"
@@ -168,7 +168,7 @@ def _resolve(
     argv += [f"--report={report}", "--no-warn-conflicts", "--root-user-action=ignore"]
     if output.quiet or output.as_json:
         argv.append("--quiet")
-    environ = {**_environ(), option_variable("dir"): str(store.path)} if alone else _environ()
+    environ = {**_environ(), ONLY: str(store.path)} if alone else _environ()
     done = subprocess.run(argv, env=environ, stdout=subprocess.DEVNULL if output.as_json else None)
     if done.returncode or not report.is_file():
         raise UsageError("pip cannot resolve or install that, so that not all of it was added")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,9 @@ def _when(told: tuple[int, history.Collection]) -> int:
 
 def _room(store: Store) -> dict[str, str]:
     """What the file system and a quota leave, in words."""
-    status = os.statvfs(store.path)
-    facts = {"free": megabytes(status.f_bavail * status.f_frsize)}
-    if status.f_files:  # btrfs makes inodes as they are needed
+    facts = {"free": megabytes(shutil.disk_usage(store.path).free)}
+    status = os.statvfs(store.path) if hasattr(os, "statvfs") else None
+    if status is not None and status.f_files:  # btrfs makes inodes as they are needed
         facts["inodes free"] = f"{status.f_favail:,} of {status.f_files:,}"
     mount = mount_of(store.path)
     quota = linker.quota(mount.source, trust.user_id()) if mount else None

@@ -12,6 +12,7 @@ from pip_sharedcache import config, interception, trust
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.layers import Layers
+from pip_sharedcache.model import Policy
 from pip_sharedcache.store import Store, exchanged_by, open_layers, open_store
 
 
@@ -39,6 +40,17 @@ def settings_in_use(output: Output) -> config.Settings:
 def store_in_use(output: Output) -> Store:
     """The store that a pip started here would publish to. Raises SettingError, StoreUnusable."""
     return main_store(settings_in_use(output), output)
+
+
+def store_to_change(output: Output) -> Store:
+    """The same, for what writes there. Raises StoreUnusable where its policy is only to read it."""
+    store = store_in_use(output)
+    if store.policy is Policy.READ_ONLY:
+        raise StoreUnusable(
+            f"{store.path} is only read here, as dir has it, and no other store is published to",
+            f"--sharedcache-dir {shlex.quote(str(store.path))} speaks of it alone",
+        )
+    return store
 
 
 def main_store(settings: config.Settings, output: Output) -> Store:

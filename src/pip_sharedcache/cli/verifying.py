@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.store import (
     BUILDS,
@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
 
 
 def _verify(chosen: argparse.Namespace, output: Output) -> int:
-    store = store_in_use(output)
+    store = store_to_change(output) if chosen.fix else store_in_use(output)
     unread: list[tuple[Path, str]] = []
     everything = inventory(store, {}, unread, (WHEELS, BYTECODE, BUILDS))
     items = named(list(everything), chosen.names)

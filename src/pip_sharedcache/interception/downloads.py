@@ -142,7 +142,7 @@ class Downloads:
         if self.session is None or bound is None or downloader not in self._downloaders:
             return download(*args, **kw)
         link, location = bound["link"], bound["location"]
-        served = self._serve(self.session, link, location)
+        served = self._serve(self.session, downloader, link, location)
         if served is not None:
             return served, _OCTETS
         path, content_type = download(*args, **kw)
@@ -161,7 +161,7 @@ class Downloads:
         self, session: Session, download: Original, downloader: Any, links: Any, location: str
     ) -> Iterator[Any]:
         for link in links:
-            served = self._serve(session, link, location)
+            served = self._serve(session, downloader, link, location)
             if served is not None:
                 yield link, (served, _OCTETS)
                 continue
@@ -169,12 +169,14 @@ class Downloads:
                 self._note_download(session, downloader, one, path)
                 yield one, (path, content_type)
 
-    def _serve(self, session: Session, link: Any, location: str) -> str | None:
+    def _serve(self, session: Session, downloader: Any, link: Any, location: str) -> str | None:
         """The wheel of ``link`` out of the store, after pip's own check; None to download."""
         if not link.is_wheel:
             return None
         digests = self._digests.get(link.url) or _digests(None, link)
-        origin = Origin(without_credentials(link.url), self.private(None, link))
+        origin = Origin(
+            without_credentials(link.url), self.private(getattr(downloader, "_session", None), link)
+        )
         entry = session.find(digests, link.filename)
         if entry is not None and (session.exposure(entry) or _is_to_be_verified(session, entry)):
             # pip opens it by its path, which may lead to something else by then.

@@ -17,9 +17,10 @@ def bars(options: Any) -> Callable[[str], Callable[[int, int], None]] | None:
     kind = getattr(options, "progress_bar", "off")
     if kind in ("off", "raw") or not os.isatty(1) or not logger.isEnabledFor(logging.INFO):
         return None
-    module = importlib.import_module("pip._internal.cli.progress_bars")
-    renderer = getattr(module, "get_download_progress_renderer", None)
-    if renderer is None:
+    try:
+        module = importlib.import_module("pip._internal.cli.progress_bars")
+        renderer = module.get_download_progress_renderer
+    except (ImportError, AttributeError):  # a pip of another make: it is done without
         return None
     colourless = bool(getattr(options, "no_color", False) or os.environ.get("NO_COLOR"))
     return lambda name: _Bar(renderer, kind, name, colourless=colourless).show

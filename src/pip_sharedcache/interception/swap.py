@@ -275,7 +275,7 @@ class Swap:
         if not os.path.lexists(entry.path):
             if self._own_wheel is None:
                 raise _EntryGone(what)
-            session.forget(entry)
+            session.lose(entry, "taken from pip's own wheel")
             return
         session.spoil(entry, what)
         if self._own_wheel is not None:

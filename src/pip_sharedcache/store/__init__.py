@@ -28,9 +28,9 @@ from pip_sharedcache.store.lookup import (
     objection_to,
     read_manifest,
 )
-from pip_sharedcache.store.opening import PATIENCE, exchanged_by, open_layers, open_store
+from pip_sharedcache.store.opening import ONLY, PATIENCE, exchanged_by, open_layers, open_store
 from pip_sharedcache.store.publish import discard, make_durable, publish, reveal
-from pip_sharedcache.store.staging import Staged, stage, stage_bytecode
+from pip_sharedcache.store.staging import Compile, Staged, stage, stage_bytecode
 from pip_sharedcache.store.verify import Damage, Verdict, verify
 
 __all__ = [
@@ -38,11 +38,13 @@ __all__ = [
     "BYTECODE",
     "CONFIGURATION",
     "GRACE",
+    "ONLY",
     "PATIENCE",
     "SHARDS",
     "USE",
     "WHEELS",
     "Build",
+    "Compile",
     "Damage",
     "Found",
     "Item",

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ _GATHERING = f"gathering-{HOST}"
 _COLLECTED = "collected-"
 _MANY = 64  # runs; then they are gathered
 _MOST = 1 << 19  # bytes of what is gathered; the oldest runs go first
+_DAY = 24 * 3600  # seconds
 _STUCK = 60  # seconds after which whoever gathers has been killed
 _LONGEST = 4096  # characters of a text in it
 _LONGEST_TITLE = 255  # as of file names
@@ -72,7 +74,11 @@ def note(store: Store, run: Run) -> None:
     line = json.dumps(asdict(run)) + "\n"
     with store.own_use() as held:
         held.replace(f"{_RUN}{secrets.token_hex(8)}", line.encode("ascii"))
-        fresh = [name for name in held.names() if name.startswith(_RUN)]
+        names = held.names()
+        fresh = [name for name in names if name.startswith(_RUN)]
+        others = [name for name in names if name.startswith(("run-", "runs-")) and HOST not in name]
+        if len(others) > _MANY:
+            fresh += _taken_over(held, others)
         if len(fresh) > _MANY:
             _gather(held, fresh)
 
@@ -108,6 +114,20 @@ def collections(store: Store) -> Iterator[tuple[int, Collection]]:
                     numbers = (_count(told[one]) for one in ("at", "entries", "size"))
                     if status.st_uid == user or not trust.OWNERS_MEAN_SOMETHING:
                         yield user, Collection(*numbers)
+
+
+def _taken_over(held: Directory, others: Iterable[str]) -> list[str]:
+    """Those of ``others`` of which nothing was heard for long, as records of this host: each batch
+    job or container may be a host by itself, and never comes again."""
+    taken = []
+    for name in others:
+        with contextlib.suppress(OSError):  # another host does the same, and was faster
+            patience = _DAY if name.startswith("run-") else 30 * _DAY
+            if time.time() - held.file_status(name).st_ctime > patience:
+                new = f"{_RUN}{secrets.token_hex(8)}"
+                os.rename(held.steady / name, held.steady / new)
+                taken.append(new)
+    return taken
 
 
 def _gather(held: Directory, fresh: list[str]) -> None:

@@ -211,7 +211,7 @@ class Store:
     def may_publish(self) -> bool:
         """Whether this process may write where entries go, as far as the system tells."""
         shard = self.path / WHEELS / SHARDS[0]
-        above = next((d for d in (shard, shard.parent, self.path) if d.exists()), self.path)
+        above = next((d for d in (shard, shard.parent, self.path) if os.path.exists(d)), self.path)
         return os.access(above, os.W_OK | os.X_OK)
 
     def shard(self, area: str, digest: Digest) -> Directory:
@@ -337,6 +337,8 @@ def _nearest(path: Path) -> tuple[Directory, list[str]]:
         try:
             return Directory.open(path), missing
         except FileNotFoundError:
+            if path.parent == path:  # a drive that is not there
+                raise
             missing.insert(0, path.name)
             path = path.parent
 

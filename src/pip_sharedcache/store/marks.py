@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.linker import NEW, Directory
+from pip_sharedcache.model import Policy
 from pip_sharedcache.store.layout import USE, Store
 
 #: What entries are called.
@@ -45,6 +46,8 @@ class Use:
 def now(store: Store) -> float:
     """Seconds since the epoch by the clock that the times in ``store`` are of: its file server's.
     By our own where we may not write there, and so may take nothing away."""
+    if store.policy is Policy.READ_ONLY:
+        return time.time()
     try:
         with store.own_use() as held:
             held.replace(_CLOCK)

@@ -20,6 +20,9 @@ PATIENCE = 10.0
 #: Carries which stores did not answer, a line each, to the pips that pip starts.
 _AWAY = "_PIP_SHAREDCACHE_AWAY"
 
+#: Carries which one of the configured stores is used, alone: who named them still counts.
+ONLY = "_PIP_SHAREDCACHE_ONLY"
+
 
 def open_store(settings: Settings) -> Store:
     """The store that commands speak of by ``settings``; a private one is made. Raises
@@ -34,13 +37,15 @@ def open_store(settings: Settings) -> Store:
 
 def open_layers(settings: Settings) -> Iterator[Store | StoreUnusable]:
     """Every store that ``settings`` name, nearest first, or why it cannot be used."""
+    only = os.environ.get(ONLY)
+    layers = [layer for layer in settings.layers if only in (None, str(layer.path))]
     if len(settings.layers) < 2:
         try:
             yield open_store(settings)
         except StoreUnusable as error:
             yield error
         return
-    for layer in settings.layers:
+    for layer in layers or settings.layers:
         try:
             yield _open(layer, settings)
         except StoreUnusable as error:

@@ -20,6 +20,7 @@ from support.environments import Environment
 from support.filesystems import mounted
 from support.fuse import silent
 from support.probes import needs
+from support.tampering import evil_like
 from support.trees import differences, snapshot
 from support.wheels import digest, make_wheel
 
@@ -173,6 +174,84 @@ def with_evil(site: Site, store: Path) -> None:
     attack_as_usera(site, edited_bytecode, store)
 
 
+def test_nobodys_edit_is_compiled_for_others_under_another_name(site: Site) -> None:
+    """userb believes usera where the entry lies, and has compiled what usera has edited there."""
+    usera, userb = site.accounts.usera, site.accounts.userb
+    far = site.make_store(None)
+    site.install(usera, site.environment(usera), far, "--no-compile", "alpha")
+    attack_as_usera(site, _edit_unseen, far)
+    environment, _ = _install(site, userb, far, "alpha")
+    assert _evil_in(environment.site_packages) == 1, "who is believed is"
+    assert _evil_in(far) == 1
+    near = site.directory(userb) / "near"
+    run_as(userb, site.template.command("store", "init", near), env=site.settings(), check=True)
+    environment, _ = _install(site, userb, _layers(f"{near} backfill", far), "alpha")
+    assert list(near.glob("bytecode/*/*/files/**/*.pyc"))
+    assert _evil_in(near) == _evil_in(environment.site_packages) == 0
+
+
+def _edit_unseen(entry: Path) -> None:
+    """Keeping size and time."""
+    source = entry / "files" / "alpha" / "__init__.py"
+    rewrite(source, evil_like(source))
+
+
+def _evil_in(place: Path) -> int:
+    """How many files of bytecode there have been made of evil sources."""
+    found = place.glob("**/alpha/__pycache__/*.pyc")
+    return sum(b"of the attacker" in path.read_bytes() for path in found)
+
+
+def test_what_is_for_oneself_is_not_put_elsewhere_when_ones_own_store_is_full(
+    site: Site, group: Path
+) -> None:
+    """A wheel from where others may not read may be kept in one's own store, and nowhere else."""
+    userb = site.accounts.userb
+    hidden = site.directory(userb) / "wheels"
+    make_wheel(hidden, "mine")
+    hidden.chmod(0o700)
+    shutil.chown(hidden, userb.uid, userb.gid)
+    with mounted("tmpfs", site.directory(None), size_mb=1) as small:
+        small.chmod(0o777)
+        own = small / "own"
+        run_as(userb, site.template.command("store", "init", own), env=site.settings(), check=True)
+        _fill(small)
+        more = {"PIP_FIND_LINKS": str(hidden)}
+        environment, _ = _install(site, userb, _layers(own, group), "mine", **more)
+    assert (environment.site_packages / "mine").is_dir()
+    assert _names(group) == []
+
+
+def _fill(directory: Path) -> None:
+    with (directory / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            pass
+
+
+def test_a_store_that_may_be_listed_and_not_entered_is_no_traceback(
+    site: Site, curated: Path
+) -> None:
+    (curated / "wheels").chmod(0o700)
+    environment, said = _install(site, site.accounts.userb, curated, "alpha")
+    _assert_as_plain(site, environment, "alpha")
+    assert "Traceback" not in said
+
+
+def test_what_is_only_read_is_changed_by_no_command(site: Site, curated: Path) -> None:
+    env = {**site.settings(), "PIP_SHAREDCACHE_DIR": f"{curated} read-only"}
+    before = inodes(curated)
+    for words in (["add", "beta"], ["gc"], ["verify", "--fix"], ["import", "/dev/null"]):
+        done = run_as(None, site.template.command("store", *words), env=env)
+        assert done.returncode == 2, done.stdout
+        assert f"{curated} is only read here" in done.stderr
+    for words in (["gc", "--dry-run"], ["list"], ["stats"], ["verify"]):
+        run_as(None, site.template.command("store", *words), env=env, check=True)
+    assert inodes(curated) == before
+
+
 def test_what_others_may_not_see_is_not_kept_where_they_may(site: Site, group: Path) -> None:
     userb = site.accounts.userb
     site.install(userb, site.environment(userb), group, "alpha")
@@ -314,13 +393,7 @@ def test_a_layer_that_is_full_is_told_of_once_and_the_next_one_published_to(
         run_as(
             userb, site.template.command("store", "init", store), env=site.settings(), check=True
         )
-        filler = small / "filler"
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"\0" * 4096)
-            except OSError:
-                pass
+        _fill(small)
         environment, said = _install(site, userb, _layers(store, group), "alpha", "beta")
         (line,) = [line for line in said.splitlines() if "no room" in line]
         assert f"WARNING: Installed without publishing: {store} has no room" in line
@@ -382,7 +455,7 @@ def test_symlinks_lead_only_where_they_can_be_noted(site: Site, group: Path, cur
     assert (environment.site_packages / "beta" / "__init__.py").is_symlink()
     environment, said = _install(site, userb, layers, "alpha", **more)
     assert not (environment.site_packages / "alpha" / "__init__.py").is_symlink()
-    assert f"links are not noted in {curated}, which is only read" in said
+    assert "links are not noted in a store that is only read" in said
     hidden = site.directory(userb) / "hidden"
     local = make_wheel(site.directory(userb), "mine")
     environment, said = _install(site, userb, _layers(own, f"{hidden} private"), str(local), **more)

@@ -351,7 +351,7 @@ def _clean_environment() -> dict[str, str]:
 
 
 #: What the wheel is built from, besides the sources.
-_BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "docs/pip-sharedcache.1")
+_BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE")
 
 
 @functools.cache

@@ -53,7 +53,7 @@ def shared_although_private(settings: Settings, stores: Iterable[Store]) -> tupl
     ``stores``, and somebody else may have wanted that through sudo: named what is shared and the
     store is a group's, or named the store and its owner is not believed. Warns."""
     for store in stores:
-        if not settings.share or store.policy in (Policy.READ_ONLY, Policy.PRIVATE):
+        if not settings.share or not store.policy.shares:
             continue
         if not store.trust.believes(store.owner):
             why = f"{store.path} belongs to {trust.user_name(store.owner)}"

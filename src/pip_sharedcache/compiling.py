@@ -60,10 +60,7 @@ class Compiling:
             report.reused += sources
             return there
         compile_it = functools.partial(_compile, entry, self._verify)
-        farther = there or self._bytecode_farther(entry, tag)
-        source = self._farther.get(entry.identity, entry)
-        if near is None or not self._layers.may_relay((farther, source), near):
-            farther = None
+        farther = self._to_relay(entry, there, tag)
         began = time.monotonic()
         made = None
         if farther is not None:
@@ -94,12 +91,16 @@ class Compiling:
             report,
         )
 
-    def _bytecode_farther(self, entry: Entry, tag: str) -> Entry | None:
-        farther = self._farther.get(entry.identity)
-        if farther is None:
+    def _to_relay(self, entry: Entry, there: Entry | None, tag: str) -> Entry | None:
+        """The bytecode in a farther layer that may be kept beside ``entry``: what is ``there``, or
+        that of what ``entry`` was made like; None where it is to be compiled."""
+        near, source = self._layers.of(entry), self._farther.get(entry.identity)
+        if there is None and source is not None:
+            key, spoiled = bytecode.fits(source), self._repairs.spoiled
+            there = self._layers.find_bytecode(source, tag, key, spoiled).entry
+        if there is None or near is None:
             return None
-        key, spoiled = bytecode.fits(farther), self._repairs.spoiled
-        return self._layers.find_bytecode(farther, tag, key, spoiled).entry
+        return there if self._layers.may_relay((there, source or entry), near) else None
 
 
 def _copy(compiled: Entry, target: Path) -> tuple[list[str], list[str]]:
@@ -107,10 +108,7 @@ def _copy(compiled: Entry, target: Path) -> tuple[list[str], list[str]]:
     manifest = compiled.manifest
     with stores.hold(compiled) as held:
         for file in manifest.files:
-            path = target / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with linker.create_file(path, 0o600) as descriptor:
-                linker.write_all(descriptor, linker.read_checked(held, file))
+            linker.copy_checked(held, file, target)
     return [file.path for file in manifest.files], list(manifest.failed)
 
 

@@ -288,7 +288,7 @@ def _layers(directory: Setting) -> tuple[Layer, ...]:
 
 def _main(layers: tuple[Layer, ...]) -> Path:
     """The store that commands speak of."""
-    meant = (one.path for one in layers if one.policy in (Policy.PUBLISH, Policy.BACKFILL))
+    meant = (one.path for one in layers if one.policy.shares)
     return next(meant, layers[0].path)
 
 

@@ -18,7 +18,7 @@ from pip_sharedcache import caution, linker, trust, wheel
 from pip_sharedcache import store as stores
 from pip_sharedcache.compiling import Compiling
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import DamagedEntry, StoreUnusable
+from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import (
@@ -79,13 +79,11 @@ class Session(Serving):
         for note in (*settings.notes, *caution.trust_in_nobody(settings)):
             logger.warning(note)
         at_most(settings.processes)
-        layers = list(stores.open_layers(settings))
-        usable = [one for one in layers if isinstance(one, Store)]
-        which = "one of the shared stores" if usable else "the shared store"
-        for one in layers:
-            if isinstance(one, StoreUnusable):
-                logger.warning("Installing without %s: %s (%s)", which, one, settings.dir_source)
-        return cls(settings, Layers(usable), trust.current_umask())
+        layers, unusable = Layers.of_settings(settings)
+        which = "one of the shared stores" if layers else "the shared store"
+        for error in unusable:
+            logger.warning("Installing without %s: %s (%s)", which, error, settings.dir_source)
+        return cls(settings, layers, trust.current_umask())
 
     # -- one wheel
 
@@ -101,7 +99,7 @@ class Session(Serving):
         return any(
             bool(store.group) or store.owner != trust.user_id()
             for store in self.layers
-            if store.policy in (Policy.PUBLISH, Policy.BACKFILL)
+            if store.policy.shares
         )
 
     def begin(self, path: str) -> Placement | None:

@@ -1,6 +1,6 @@
 """The stores of one run, nearest first: where a wheel is looked for, and where one is put.
 
-Each has a policy (config.Policy) and is believed as far as its own owner and mode allow.
+Each has a policy (model.Policy) and is believed as far as its own owner and mode allow.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pip_sharedcache import store as stores
 from pip_sharedcache import trust
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import Digest, Entry, Identity, Policy
 from pip_sharedcache.store import Build, Found, Store
 
@@ -36,6 +38,13 @@ class Layers:
         self._left: set[Path] = set()
         self._full: set[Path] = set()
         self._writable: dict[Path, bool] = {}
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> tuple[Layers, list[StoreUnusable]]:
+        """Those that ``settings`` name and that can be used, opened; and why others cannot."""
+        found = list(stores.open_layers(settings))
+        usable = cls([one for one in found if isinstance(one, Store)])
+        return usable, [one for one in found if isinstance(one, StoreUnusable)]
 
     def __iter__(self) -> Iterator[Store]:
         return iter(self._layers)
@@ -96,9 +105,7 @@ class Layers:
         """The first layer that may be written, for what may be shared. Where there is none, the
         first that is not left alone by its policy: whoever tries it hears why not."""
         meant = [
-            store
-            for store in self._layers
-            if store.policy in (Policy.PUBLISH, Policy.BACKFILL) and store.path not in self._left
+            store for store in self._layers if store.policy.shares and store.path not in self._left
         ]
         return next(filter(self._may_write, meant), next(iter(meant), None))
 
@@ -129,12 +136,12 @@ class Layers:
                 return store if self._may_write(store) and not widens(home, store) else None
         return None
 
-    def may_relay(self, entries: Iterable[Entry | None], to: Store) -> bool:
+    def may_relay(self, entries: Iterable[Entry], to: Store) -> bool:
         """Whether bytecode may be published in ``to`` under our own name that was made of, and by,
         ``entries``: of those only whom everybody believes there who believes us. Nobody could check
         it, and we may have compiled what a member of another group has edited."""
         believed = {0, to.owner, trust.user_id()}
-        return all(entry is None or entry.publisher in believed for entry in entries)
+        return all(entry.publisher in believed for entry in entries)
 
     def leave(self, store: Store) -> bool:
         """Publish nothing more in ``store``, which is full. Whether another layer takes its

@@ -94,6 +94,11 @@ class Policy(str, enum.Enum):
     BACKFILL = "backfill"
     PRIVATE = "private"
 
+    @property
+    def shares(self) -> bool:
+        """Whether what may be shared is published there."""
+        return self in (Policy.PUBLISH, Policy.BACKFILL)
+
 
 @dataclass(frozen=True)
 class StoredFile:

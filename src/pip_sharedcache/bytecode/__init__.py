@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pip_sharedcache import scripts
 from pip_sharedcache.bytecode.worker import compile_source
-from pip_sharedcache.linker import Directory, cpus, create_file, read_checked, write_all
+from pip_sharedcache.linker import Directory, copy_checked, cpus
 from pip_sharedcache.model import Entry
 
 _WORKER = scripts.path_of("bytecode", "worker.py")
@@ -83,10 +83,7 @@ def compile_checked(entry: Entry, held: Directory, target: Path) -> tuple[list[s
     with tempfile.TemporaryDirectory() as directory:
         for file in entry.manifest.files:
             if file.path.endswith(".py"):
-                copy = Path(directory, file.path)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                with create_file(copy, 0o600, file.mtime) as descriptor:
-                    write_all(descriptor, read_checked(held, file))
+                copy_checked(held, file, Path(directory))
         return compile_all(entry, Path(directory), target)
 
 

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from pip_sharedcache import scripts
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.cli.stores import settings_in_use, store_in_use, store_to_change
+from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.cli.verifying import named
 from pip_sharedcache.config import option_variable
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
@@ -81,7 +81,7 @@ def add(commands: Any) -> None:
 
 
 def _add(chosen: argparse.Namespace, output: Output) -> int:
-    store, alone = _writable(output), len(settings_in_use(output).layers) > 1
+    store = _writable(output)
     cross = bool(chosen.python_version or chosen.platform or chosen.abi)
     if cross and (chosen.pythons or chosen.from_env):
         raise UsageError("--python-version, --platform and --abi do without an interpreter")
@@ -102,7 +102,7 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
         for number, python in enumerate(pythons or [None]):
             place = Path(directory, str(number))
             place.mkdir()
-            for row in _resolve(store, python, wanted, place, output, alone=alone):
+            for row in _resolve(store, python, wanted, place, output):
                 resolved[row["url"]] = row
     missing = [row for row in resolved.values() if not row["stored"]]
     for row in missing:
@@ -148,17 +148,11 @@ def _installed(executable: Path, directory: Path, output: Output) -> list[str]:
 
 
 def _resolve(
-    store: Store,
-    python: Path | None,
-    wanted: Sequence[str],
-    place: Path,
-    output: Output,
-    *,
-    alone: bool,
+    store: Store, python: Path | None, wanted: Sequence[str], place: Path, output: Output
 ) -> list[dict[str, Any]]:
     """Have pip install ``wanted`` into a directory that is thrown away, through the store, which is
-    to have it even where another one that is configured has it (``alone``); give what that was, and
-    whether it is in the store now."""
+    to have it even where another one that is configured has it; give what that was, and whether it
+    is in the store now."""
     report = place / "report.json"
     argv = _ourselves()
     if python is not None:
@@ -168,7 +162,7 @@ def _resolve(
     argv += [f"--report={report}", "--no-warn-conflicts", "--root-user-action=ignore"]
     if output.quiet or output.as_json:
         argv.append("--quiet")
-    environ = {**_environ(), ONLY: str(store.path)} if alone else _environ()
+    environ = {**_environ(), ONLY: str(store.path)}
     done = subprocess.run(argv, env=environ, stdout=subprocess.DEVNULL if output.as_json else None)
     if done.returncode or not report.is_file():
         raise UsageError("pip cannot resolve or install that, so that not all of it was added")

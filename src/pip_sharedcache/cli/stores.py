@@ -13,7 +13,7 @@ from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.model import Policy
-from pip_sharedcache.store import Store, exchanged_by, open_layers, open_store
+from pip_sharedcache.store import Store, exchanged_by, open_store
 
 
 def add(commands: Any) -> None:
@@ -56,11 +56,8 @@ def store_to_change(output: Output) -> Store:
 def main_store(settings: config.Settings, output: Output) -> Store:
     """Of several stores, the one that a run would publish to; it is told which cannot be used.
     Raises StoreUnusable where there is none."""
-    if len(settings.layers) < 2:
-        return open_store(settings)
-    layers = list(open_layers(settings))
-    unusable = [one for one in layers if isinstance(one, StoreUnusable)]
-    main = Layers([one for one in layers if isinstance(one, Store)]).main
+    layers, unusable = Layers.of_settings(settings)
+    main = layers.main
     if main is None:
         raise unusable[0]
     for one in unusable:

@@ -2,7 +2,7 @@
 a mode or a time, and the only code that branches on the operating system."""
 
 from pip_sharedcache.linker.appearance import show
-from pip_sharedcache.linker.checking import read_checked
+from pip_sharedcache.linker.checking import copy_checked
 from pip_sharedcache.linker.descriptors import (
     NEW,
     NO_ROOM,
@@ -50,6 +50,7 @@ __all__ = [
     "alive",
     "begin_to_flush",
     "can_fork",
+    "copy_checked",
     "cpus",
     "create_file",
     "device_of",
@@ -60,7 +61,6 @@ __all__ = [
     "make_directory",
     "make_way",
     "quota",
-    "read_checked",
     "remove_tree",
     "replace_file",
     "set_directory",

@@ -7,10 +7,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.linker.descriptors import Directory, has_time
+from pip_sharedcache.linker.descriptors import Directory, create_file, has_time, write_all
 from pip_sharedcache.model import Entry, StoredFile
 
 _BLOCK = 1 << 20  # bytes
@@ -116,7 +117,7 @@ def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
         raise damaged(entry, file, "has other bytes than were published")
 
 
-def read_checked(entry: Directory, file: StoredFile) -> bytes:
+def _read_checked(entry: Directory, file: StoredFile) -> bytes:
     """The bytes of ``file``, which are those that the manifest promises. Raises DamagedEntry."""
     with opened(entry, file) as source:
         try:
@@ -127,6 +128,15 @@ def read_checked(entry: Directory, file: StoredFile) -> bytes:
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise damaged(entry, file, "has other bytes than were published")
     return data
+
+
+def copy_checked(entry: Directory, file: StoredFile, directory: Path) -> None:
+    """Copy ``file`` to its path below ``directory``, for ourselves alone, if it has the bytes that
+    the manifest promises. Raises DamagedEntry, OSError."""
+    path = directory / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with create_file(path, 0o600, file.mtime) as descriptor:
+        write_all(descriptor, _read_checked(entry, file))
 
 
 def damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:

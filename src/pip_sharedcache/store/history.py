@@ -24,6 +24,7 @@ from pip_sharedcache.store.layout import Store
 from pip_sharedcache.store.marks import users
 
 _RUN = f"run-{HOST}-"
+_RECORDS = ("run-", "runs-")  # of any host
 _GATHERED = f"runs-{HOST}"
 _GATHERING = f"gathering-{HOST}"
 _COLLECTED = "collected-"
@@ -76,7 +77,7 @@ def note(store: Store, run: Run) -> None:
         held.replace(f"{_RUN}{secrets.token_hex(8)}", line.encode("ascii"))
         names = held.names()
         fresh = [name for name in names if name.startswith(_RUN)]
-        others = [name for name in names if name.startswith(("run-", "runs-")) and HOST not in name]
+        others = [name for name in names if name.startswith(_RECORDS) and HOST not in name]
         if len(others) > _MANY:
             fresh += _taken_over(held, others)
         if len(fresh) > _MANY:
@@ -87,7 +88,7 @@ def runs(store: Store) -> Iterator[tuple[int, Run]]:
     """Every run that is told of, in no order, with the uid of who made it."""
     for user, held in users(store):
         for name in held.names():
-            if name.startswith(("run-", "runs-")):
+            if name.startswith(_RECORDS):
                 with contextlib.suppress(OSError):  # gathered meanwhile, or not for us to read
                     for run in _read(user, held, name):
                         yield user, run

@@ -27,29 +27,34 @@ ONLY = "_PIP_SHAREDCACHE_ONLY"
 def open_store(settings: Settings) -> Store:
     """The store that commands speak of by ``settings``; a private one is made. Raises
     StoreUnusable, also where nothing is heard of it for ten seconds."""
-    if settings.dir is None:
-        raise StoreUnusable(
-            "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
-        )
-    known = {layer.path: layer for layer in settings.layers}
-    return _open(known.get(settings.dir, Layer(settings.dir, Policy.PUBLISH)), settings)
+    for layer in _layers(settings):
+        if layer.path == settings.dir:
+            return _open(layer, settings)
+    raise _no_home()
 
 
 def open_layers(settings: Settings) -> Iterator[Store | StoreUnusable]:
     """Every store that ``settings`` name, nearest first, or why it cannot be used."""
-    only = os.environ.get(ONLY)
-    layers = [layer for layer in settings.layers if only in (None, str(layer.path))]
-    if len(settings.layers) < 2:
-        try:
-            yield open_store(settings)
-        except StoreUnusable as error:
-            yield error
-        return
-    for layer in layers or settings.layers:
+    layers, only = _layers(settings), os.environ.get(ONLY)
+    if not layers:
+        yield _no_home()
+    for layer in [layer for layer in layers if str(layer.path) == only] or layers:
         try:
             yield _open(layer, settings)
         except StoreUnusable as error:
             yield error
+
+
+def _layers(settings: Settings) -> tuple[Layer, ...]:
+    if settings.layers or settings.dir is None:
+        return settings.layers
+    return (Layer(settings.dir, Policy.PUBLISH),)
+
+
+def _no_home() -> StoreUnusable:
+    return StoreUnusable(
+        "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
+    )
 
 
 def _open(layer: Layer, settings: Settings) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -287,6 +288,15 @@ def test_the_umask_is_asked_in_one_place_and_set_in_one(module: str) -> None:
 @MODULE
 def test_no_module_is_too_long(module: str) -> None:
     assert len((ROOT / module).read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_no_tracked_file_is_a_symlink() -> None:
+    """A link leads elsewhere in every clone."""
+    command = ["git", "-C", str(REPOSITORY), "ls-files", "--stage"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        pytest.skip("not a clone")
+    assert [line for line in done.stdout.splitlines() if line.startswith("120000")] == []
 
 
 def test_the_package_says_that_it_is_typed() -> None:

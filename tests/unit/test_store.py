@@ -328,6 +328,54 @@ def test_a_private_store_is_made_where_nothing_is(tmp_path: Path) -> None:
     assert opened.trusted == ()
 
 
+@pytest.mark.parametrize("made", ["init", "private", "hidden", "by hand"])
+def test_a_store_made_in_any_way_is_marked_as_a_cache(
+    tmp_path: Path, wheel: Path, made: str
+) -> None:
+    path = tmp_path / "store"
+    if made == "init":
+        Store.make(path)
+    elif made == "by hand":
+        path.mkdir()
+    else:
+        Store.open(path, private=made == "private", hidden=made == "hidden")
+    if made == "by hand":
+        publish(Store.open(path), wheel, wheel.name, Digest(sha256(wheel)))
+    tag = path / "CACHEDIR.TAG"
+    assert tag.read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+    assert tag.stat().st_mode & 0o777 == 0o644
+
+
+@needs(root)
+@pytest.mark.parametrize("made", [False, True], ids=["new", "empty directory"])
+def test_a_store_for_a_group_of_others_leaves_nothing(shared_tmp: Path, made: bool) -> None:
+    home = shared_tmp / "home"
+    home.mkdir()
+    os.chown(home, ALICE, ALICE)
+    path = home / "deep" / "store"
+    with as_user(ALICE):
+        if made:
+            path.mkdir(parents=True, mode=0o700)
+        with pytest.raises(UsageError, match="you are not in it"):
+            Store.make(path, str(GROUP))
+    left = sorted(str(one.relative_to(home)) for one in home.rglob("*"))
+    assert left == (["deep", "deep/store"] if made else [])
+    assert not made or path.stat().st_mode & 0o777 == 0o700
+
+
+@needs(root, tmpfs)
+@pytest.mark.parametrize("inodes", [5, 300])
+def test_a_store_that_a_full_disk_cannot_hold_leaves_nothing(tmp_path: Path, inodes: int) -> None:
+    with mounted("tmpfs", tmp_path, options=f"nr_inodes={inodes}") as place:
+        with pytest.raises(OSError, match="No space left"):
+            Store.make(place / "deep" / "store")
+        assert os.listdir(place) == []
+        os.makedirs(place / "store")
+        with pytest.raises(OSError, match="No space left"):
+            Store.make(place / "store")
+        assert os.listdir(place / "store") == []
+
+
 @needs(root)
 def test_no_private_store_is_made_in_somebody_elses_home(shared_tmp: Path) -> None:
     home = shared_tmp / "home"

@@ -54,6 +54,7 @@ INSIDE = {
     ),
     "store": (
         *(
+            "creation",
             "layout",
             "leftovers",
             "lookup",

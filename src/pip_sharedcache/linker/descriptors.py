@@ -318,12 +318,12 @@ def make_way(directory: Path, make: Callable[[Path], None]) -> None:
 
 def _set(descriptor: int, mode: int, group: int | None, *, drop: bool) -> None:
     # By what is open: whoever may rename above it leads a path to a file of others meanwhile.
+    if group is not None and os.fstat(descriptor).st_gid != group:
+        os.fchown(descriptor, -1, group)
     if drop and hasattr(os, "removexattr"):
         for name in ("system.posix_acl_access", "system.posix_acl_default"):
             with contextlib.suppress(OSError):  # ENODATA: it had none; EOPNOTSUPP: no ACLs here
                 os.removexattr(descriptor, name)
-    if group is not None and os.fstat(descriptor).st_gid != group:
-        os.fchown(descriptor, -1, group)
     if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
         os.fchmod(descriptor, mode)
 

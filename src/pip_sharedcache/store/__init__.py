@@ -4,7 +4,7 @@ from pip_sharedcache.store import history, links, marks
 from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
 from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire, retire_notes
 from pip_sharedcache.store.heal import heal
-from pip_sharedcache.store.inventory import Item, inventory, names
+from pip_sharedcache.store.inventory import Item, inventory, names, survey
 from pip_sharedcache.store.layout import (
     BUILDS,
     BYTECODE,
@@ -15,7 +15,6 @@ from pip_sharedcache.store.layout import (
     Store,
     directories,
     refuse_foreign_home,
-    survey,
 )
 from pip_sharedcache.store.lookup import (
     Found,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,26 @@ def names(store: Store, area: str) -> set[str]:
         with contextlib.suppress(OSError):
             found.update(filter(ENTRY_NAME.fullmatch, os.listdir(store.path / area / shard)))
     return found
+
+
+def survey(store: Store) -> tuple[int, int]:
+    """How many entries are visible in ``store``, and the bytes of their wheels together."""
+    entries = size = 0
+    for shard in SHARDS:
+        try:
+            names = os.listdir(store.path / WHEELS / shard)
+        except OSError:
+            continue
+        for name in filter(ENTRY_NAME.fullmatch, names):
+            entries += 1
+            for file in (store.path / WHEELS / shard / name).glob("*.whl"):
+                try:
+                    status = file.lstat()
+                except OSError:
+                    continue  # retired meanwhile
+                if stat.S_ISREG(status.st_mode):
+                    size += status.st_size
+    return entries, size
 
 
 def _item(

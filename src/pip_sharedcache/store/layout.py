@@ -16,6 +16,7 @@ from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import FORMAT, Digest, Policy
+from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.trust import Trust
 from pip_sharedcache.ways import moved_at
 
@@ -178,8 +179,23 @@ class Store:
                     f"{path} is a store of {whose} already",
                     f"change group and trusted in {path / CONFIGURATION}, or make a new one",
                 )
+        made = Creation()
+        try:
+            cls._make(made, path, group, gid, builds=builds)
+        except BaseException as error:
+            made.undo()
+            if gid is not None and _is_of_strangers(error, gid):
+                raise UsageError(
+                    f"{path} cannot be made for the group {group}: you are not in it",
+                    "its members can, from their next login on, and so can root",
+                ) from error
+            raise
+        return cls.open(path)
+
+    @staticmethod
+    def _make(made: Creation, path: Path, group: str, gid: int | None, *, builds: bool) -> None:
         # Whoever may write there may put another store in place of this one, whatever the umask.
-        linker.make_way(path.parent, lambda missing: linker.ensure_directory(missing, 0o755))
+        linker.make_way(path.parent, lambda missing: made.directory(missing, 0o755))
         trusted = [f"@{group}"] if group else []
         configuration = {
             "format": FORMAT,
@@ -188,12 +204,11 @@ class Store:
             "builds": builds,
         }
         for relative, mode in directories(shared=bool(group)):
-            linker.ensure_directory(path / relative, mode, gid)
+            made.directory(path / relative, mode, gid)
             if not relative:
                 # First of all: doctor tells by it what is missing of a store that is half made.
-                _write_new(path / _TAG_NAME, _TAG)
-                _write_new(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
-        return cls.open(path)
+                made.file(path / _TAG_NAME, _TAG)
+                made.file(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
 
     @contextlib.contextmanager
     def opened(self, *names: str) -> Iterator[tuple[Directory, ...]]:
@@ -239,6 +254,8 @@ class Store:
         held = Directory.open(self.path)
         top = stat.S_IMODE(held.status().st_mode)
         mode = (top | (stat.S_ISVTX if top & 0o022 else 0)) & 0o3777
+        if not os.path.lexists(held.steady / names[0]):
+            _tag(held)  # made by hand, and used for the first time
         for name in names:
             with held as above:
                 # Whoever may write the store by its access list may write its shards.
@@ -280,28 +297,6 @@ def directories(*, shared: bool) -> Iterator[tuple[str, int]]:
     yield USE, shard
 
 
-def survey(store: Store) -> tuple[int, int]:
-    """How many entries are visible in ``store``, and the bytes of their wheels together."""
-    entries = size = 0
-    for shard in SHARDS:
-        try:
-            names = os.listdir(store.path / WHEELS / shard)
-        except OSError:
-            continue
-        for name in names:
-            if name.startswith("."):
-                continue
-            entries += 1
-            for file in (store.path / WHEELS / shard / name).glob("*.whl"):
-                try:
-                    status = file.lstat()
-                except OSError:
-                    continue  # retired meanwhile
-                if stat.S_ISREG(status.st_mode):
-                    size += status.st_size
-    return entries, size
-
-
 def refuse_foreign_home(path: Path) -> None:
     """Do not use or make a private store in somebody else's home: root under sudo with the
     caller's HOME would leave directories there that the caller cannot write, and believe the
@@ -324,6 +319,8 @@ def _open_own(path: Path, mode: int, hidden: bool) -> Directory:
             with held as above:
                 held = above.make(name, mode if above.path / name == path else 0o755)
             _refuse_if_foreign(path, held)
+        if missing:
+            _tag(held)
         return held
     except BaseException:
         held.close()
@@ -368,9 +365,14 @@ def _not_of_a_store(names: Iterable[str]) -> str:
     )
 
 
-def _write_new(path: Path, text: str) -> None:
-    try:
-        with linker.create_file(path, 0o644) as descriptor:
-            linker.write_all(descriptor, text.encode("utf-8"))
-    except FileExistsError:
-        return
+def _tag(held: Directory) -> None:
+    """Mark the store held open as a cache, so that backups leave it out. Never raises: a store
+    without the mark works as well, and a full disk is reported by what is written next."""
+    with contextlib.suppress(OSError):
+        Creation().file(held.steady / _TAG_NAME, _TAG)
+
+
+def _is_of_strangers(error: BaseException, gid: int) -> bool:
+    """Whether the system refused ``error`` because this process is not in the group ``gid``."""
+    refused = isinstance(error, OSError) and error.errno == errno.EPERM
+    return refused and hasattr(os, "getgroups") and gid not in (os.getegid(), *os.getgroups())

@@ -1,0 +1,65 @@
+"""What one command makes, remembered until it is complete, and removed again where it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+from pathlib import Path
+
+from pip_sharedcache import linker, trust
+from pip_sharedcache.errors import reason
+
+logger = logging.getLogger(__name__)
+
+
+class Creation:
+    """Directories and files that are made one after another."""
+
+    def __init__(self) -> None:
+        self._directories: list[Path] = []
+        self._files: list[Path] = []
+        self._changed: list[tuple[Path, os.stat_result]] = []
+
+    def directory(self, path: Path, mode: int, group: int | None = None) -> None:
+        """Make the directory ``path`` with exactly ``mode`` and ``group``, without POSIX access
+        lists, or change the one that is there. Raises OSError."""
+        before = path.lstat() if os.path.lexists(path) else None
+        if before is not None:
+            self._changed.append((path, before))
+            linker.set_directory(path, mode, group, drop_access_lists=True)
+            return
+        self._directories.append(path)  # noted first: its mode may be refused after it was made
+        try:
+            linker.make_directory(path, mode, group)
+        except FileExistsError:  # a neighbour was faster
+            self._directories.remove(path)
+            linker.set_directory(path, mode, group, drop_access_lists=True)
+
+    def file(self, path: Path, text: str) -> None:
+        """Make the file ``path``; leave the one that is there. Raises OSError."""
+        with contextlib.suppress(FileExistsError), linker.create_file(path, 0o644) as descriptor:
+            linker.write_all(descriptor, text.encode("utf-8"))
+            self._files.append(path)
+
+    def undo(self) -> None:
+        """Remove what was made, and give changed directories their mode and group back. Never
+        raises: what cannot be removed is named in a warning."""
+        steps = [*((path, os.unlink) for path in reversed(self._files))]
+        steps += [(path, os.rmdir) for path in reversed(self._directories)]
+        for path, remove in steps:
+            try:
+                if _is_own(path):
+                    remove(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                logger.warning("%s was made and is left over: %s", path, reason(error))
+        for path, before in self._changed:
+            with contextlib.suppress(OSError):
+                linker.set_directory(path, stat.S_IMODE(before.st_mode), before.st_gid)
+
+
+def _is_own(path: Path) -> bool:
+    return not hasattr(os, "geteuid") or path.lstat().st_uid in (os.geteuid(), *trust.NOBODY)

@@ -17,6 +17,7 @@ import pytest
 
 import pip_sharedcache
 from pip_sharedcache import cli, config, interception, linker
+from pip_sharedcache.cli import quantities
 from pip_sharedcache.errors import PipMissing
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import (
@@ -583,7 +584,9 @@ def test_gc_takes_away_what_is_old_and_says_what(kept: Kept, capsys: Captured) -
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f", {kept.other}")
     assert lines[1].startswith("Took 1 entry of ")
-    assert lines[2] == "Deleted 0 that were out of sight for 60 minutes; 1 are kept until then."
+    assert lines[2] == (
+        "Deleted 0 entries that had been out of sight for 60 minutes; 1 is kept until then."
+    )
     assert not kept.other.exists()
     assert kept.demo.exists()
     assert kept.bytecode.exists()
@@ -612,7 +615,7 @@ def test_gc_tells_whose_entries_are_left_and_who_can_take_them(
         out = capsys.readouterr().out
         assert cli.main(["store", "gc", "--older-than", "30d", "--json"]) == 1
     owner = kept.store.path.owner()
-    assert out.splitlines()[2] == (
+    assert out.splitlines()[3] == (
         f"3 entries of {owner} cannot be taken away by you (Permission denied): "
         f"{owner} can, with the same command, and so can root"
     )
@@ -649,7 +652,57 @@ def test_gc_says_what_an_age_and_a_size_look_like(option: str, capsys: Captured)
     with pytest.raises(SystemExit) as caught:
         cli.main(["store", "gc", option])
     assert caught.value.code == 2
-    assert "like " in capsys.readouterr().err
+    name, _, value = option.partition("=")
+    assert f"argument {name}: {value!r} is not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        *(("200", 200), ("200B", 200), ("200 bytes", 200), ("2k", 2000), ("2 KB", 2000)),
+        *(("2KiB", 2048), ("2Ki", 2048), ("1.5M", 1_500_000), ("1.5 mib", 1_572_864)),
+        *(("200GiB", 200 << 30), ("200G", 200 * 10**9), ("3tb", 3 * 10**12), ("3TiB", 3 << 40)),
+    ],
+)
+def test_size_in_any_spelling_is_bytes(text: str, wanted: int) -> None:
+    assert quantities.size(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [("30", 720), ("30d", 720), ("30 Days", 720), ("12h", 12), ("90 min", 1.5), ("8W", 1344)],
+)
+def test_age_in_any_spelling_is_seconds(text: str, hours: float) -> None:
+    assert quantities.age(text) == hours * 3600
+
+
+def test_gc_that_takes_nothing_says_why(kept: Kept, capsys: Captured) -> None:
+    assert cli.main(["store", "gc"]) == 0
+    assert "Nothing was asked for: name an age with --older-than" in capsys.readouterr().out
+    assert cli.main(["store", "gc", "--max-size=1G"]) == 0
+    assert "are left, no more than the size that was asked for." in capsys.readouterr().out
+    assert cli.main(["store", "gc", "--older-than=5000w"]) == 0
+    assert "Nothing else is unused for so long.\n" in capsys.readouterr().out
+    marks.mark(kept.store, [kept.demo.name, kept.bytecode.name])
+    links.register(kept.store, [_link_into(kept.other)])
+    assert cli.main(["store", "gc", "--max-size=1"]) == 0
+    out = capsys.readouterr().out
+    assert "Took 0 entries of 0 bytes out of sight." in out
+    assert "are left, more than the size that was asked for. Kept in any case: 2 entries of " in out
+    assert " used or published within the last hour; 1 entry of " in out
+    assert " that symlinks in environments lead to.\n" in out
+    assert cli.main(["store", "gc", "--older-than=0h", "--json"]) == 0
+    fact = _json(capsys)
+    assert (fact["retired"], fact["used_within_the_hour"]["entries"]) == ([], 2)
+    assert fact["kept_for_symlinks"]["entries"] == 1
+
+
+def _link_into(entry: Path) -> links.Link:
+    """A link to a file of ``entry`` in an environment beside the store."""
+    library = entry.parents[3] / "environment"
+    library.mkdir()
+    (library / "link").symlink_to(entry / "entry.json")
+    return links.Link(entry.name, str(library / "link"), str(library))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ INSIDE = {
     "cli": (
         *(
             "output",
+            "quantities",
             "files",
             "stores",
             "listing",

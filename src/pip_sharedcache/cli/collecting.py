@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import age, counted, entries, size
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import megabytes
@@ -19,6 +20,7 @@ from pip_sharedcache.store import (
     GRACE,
     WHEELS,
     Item,
+    Spared,
     Store,
     choose,
     delete_retired,
@@ -28,16 +30,17 @@ from pip_sharedcache.store import (
     marks,
     retire,
     retire_notes,
+    spared,
 )
-
-_AGES = {"h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600, "": 24 * 3600}  # seconds
-_SIZES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}  # bytes
 
 
 @dataclass
 class _Outcome:
-    """What one run did. ``refused``: paths, each with the owner and why."""
+    """What one run did. ``spared``: what no age and no size takes now; ``left``: bytes of what
+    stays; ``refused``: paths, each with the owner and why."""
 
+    spared: Spared
+    left: int
     retired: list[Item] = field(default_factory=list)
     deleted: int = 0
     kept: int = 0
@@ -52,28 +55,18 @@ def add(commands: Any) -> None:
         help="take away what nobody uses",
         description="Takes entries out of sight that were not used for long, and deletes what was "
         "taken out of sight before. Without an age or a size: only the second, and bytecode of "
-        "wheels that are gone, a month after it was used last. Only one's own, unless one is root.",
+        "wheels that are gone, a month after it was used last. Never what was used within the last "
+        "hour. Only one's own, unless one is root.",
     )
-    gc.add_argument("--older-than", metavar="AGE", type=_age, help="not used for: 12h, 30d, 8w")
-    gc.add_argument("--max-size", metavar="SIZE", type=_size, help="leave at most: 500M, 50G")
+    gc.add_argument(
+        "--older-than", metavar="AGE", type=age, help="not used for: 12h, 30d, 8w (30 is days)"
+    )
+    gc.add_argument(
+        "--max-size", metavar="SIZE", type=size, help="leave at most: 500M, 50GB, 200GiB"
+    )
     gc.add_argument("--dry-run", action="store_true", help="only say what would be taken away")
     Output.add_options(gc)
     gc.set_defaults(run=_gc)
-
-
-def _age(text: str) -> float:
-    return _number(text.lower(), _AGES, "an age, like 12h, 30d or 8w")
-
-
-def _size(text: str) -> float:
-    return _number(text.upper().removesuffix("B"), _SIZES, "a size, like 500M or 50G")
-
-
-def _number(text: str, units: dict[str, int], wanted: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]?)", text)
-    if match is None or match[2] not in units:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-    return float(match[1]) * units[match[2]]
 
 
 def _gc(chosen: argparse.Namespace, output: Output) -> int:
@@ -88,15 +81,18 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
         for user, where in linked.get(item.path.name, ()):
             who = trust.user_name(user)
             output.detail(f"{item.title} is kept for symlinks of {who} in {where}")
+    outcome = _Outcome(spared(items, linked, now), 0)
     if chosen.dry_run:
-        outcome = _Outcome(retired=doomed)
+        outcome.retired = doomed
     else:
-        outcome = _collect(store, items, doomed, now)
+        _collect(store, items, doomed, now, outcome)
         _record(store, outcome.retired, now)
         marks.forget(store, {item.path.name for item in items}, now - GRACE)
         links.forget(store)
     outcome.unread.update(unread)
-    _tell(chosen, output, outcome)
+    gone = set(outcome.retired)
+    outcome.left = sum(item.size for item in items if item not in gone)
+    _tell(chosen, output, outcome, store)
     squatters = [
         f"{path} is for the marks of {trust.user_name(user)} and was put there by "
         f"{trust.user_name(owner)}: what {trust.user_name(user)} uses counts as unused"
@@ -115,8 +111,9 @@ def _record(store: Store, retired: list[Item], now: float) -> None:
             history.note_collection(store, history.Collection(int(now), len(retired), size))
 
 
-def _collect(store: Store, items: list[Item], doomed: list[Item], now: float) -> _Outcome:
-    outcome = _Outcome()
+def _collect(
+    store: Store, items: list[Item], doomed: list[Item], now: float, outcome: _Outcome
+) -> None:
     for item in doomed:
         try:
             if retire(store, item, now):
@@ -130,16 +127,18 @@ def _collect(store: Store, items: list[Item], doomed: list[Item], now: float) ->
     outcome.deleted, outcome.kept = done.deleted, done.kept
     outcome.refused += done.refused
     outcome.unread.update(done.unread)
-    return outcome
 
 
-def _tell(chosen: argparse.Namespace, output: Output, outcome: _Outcome) -> None:
+def _tell(chosen: argparse.Namespace, output: Output, outcome: _Outcome, store: Store) -> None:
     retired = outcome.retired
     output.result(
         {
             "dry_run": chosen.dry_run,
             "retired": [str(item.path) for item in retired],
             "bytes": sum(item.size for item in retired),
+            "left": outcome.left,
+            "used_within_the_hour": _sum(outcome.spared.recent),
+            "kept_for_symlinks": _sum(outcome.spared.linked),
             "deleted": outcome.deleted,
             "kept": outcome.kept,
             "refused": {str(path): why for path, _, why in outcome.refused},
@@ -148,14 +147,17 @@ def _tell(chosen: argparse.Namespace, output: Output, outcome: _Outcome) -> None
     )
     for item in retired:
         output.detail(f"{item.title} of {trust.user_name(item.publisher)}, {item.path}")
-    size = megabytes(sum(item.size for item in retired))
     would = "Would take" if chosen.dry_run else "Took"
-    output.say(f"{would} {_entries(len(retired))} of {size} out of sight.")
+    output.say(f"{would} {_of(retired)} out of sight.")
+    if why := _why_no_more(chosen, outcome):
+        output.say(why)
     if not chosen.dry_run:
         output.say(
-            f"Deleted {outcome.deleted} that were out of sight for {GRACE // 60} minutes; "
-            f"{outcome.kept} are kept until then."
+            f"Deleted {entries(outcome.deleted)} that had been out of sight for "
+            f"{GRACE // 60} minutes; {counted(outcome.kept, 'is', 'are')} kept until then."
         )
+    elif others := [item for item in retired if _is_of_others(item, store)]:
+        output.say(f"{_of(others)} of that can only be taken by those who published it, or root.")
     for path, why in outcome.unread.items():
         output.find(f"{path} cannot be read, and nothing in it was collected: {why}")
     by_owner = defaultdict(list)
@@ -165,12 +167,44 @@ def _tell(chosen: argparse.Namespace, output: Output, outcome: _Outcome) -> None
         # In a sticky shard its owner may rename what others published, and not empty it.
         who = trust.user_name(owner)
         output.find(
-            f"{_entries(len(refused))} of {who} cannot be taken away by you ({refused[0][1]}): "
+            f"{entries(len(refused))} of {who} cannot be taken away by you ({refused[0][1]}): "
             f"{who} can, with the same command, and so can root"
         )
         for path, why in refused:
             output.detail(f"{path}: {why}")
 
 
-def _entries(number: int) -> str:
-    return "1 entry" if number == 1 else f"{number} entries"
+def _why_no_more(chosen: argparse.Namespace, outcome: _Outcome) -> str:
+    """Why nothing was taken, or less than the size asks for; "" where neither is so."""
+    by_age, most = chosen.older_than is not None, chosen.max_size
+    too_much = most is not None and outcome.left > most
+    if outcome.retired and not too_much:
+        return ""
+    if not by_age and most is None:
+        return "Nothing was asked for: name an age with --older-than, or a size with --max-size."
+    what = [
+        f"{_of(some)} {why}"
+        for some, why in (
+            (outcome.spared.recent, "used or published within the last hour"),
+            (outcome.spared.linked, "that symlinks in environments lead to"),
+        )
+        if some
+    ]
+    kept = f" Kept in any case: {'; '.join(what)}." if what else ""
+    if too_much:
+        return f"{megabytes(outcome.left)} are left, more than the size that was asked for.{kept}"
+    if by_age:
+        return f"Nothing else is unused for so long.{kept}"
+    return f"{megabytes(outcome.left)} are left, no more than the size that was asked for."
+
+
+def _is_of_others(item: Item, store: Store) -> bool:
+    return trust.user_id() not in (0, item.publisher, store.owner)
+
+
+def _of(items: Sequence[Item]) -> str:
+    return f"{entries(len(items))} of {megabytes(sum(item.size for item in items))}"
+
+
+def _sum(items: Sequence[Item]) -> dict[str, int]:
+    return {"entries": len(items), "bytes": sum(item.size for item in items)}

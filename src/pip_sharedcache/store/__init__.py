@@ -2,7 +2,15 @@
 
 from pip_sharedcache.store import history, links, marks
 from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
-from pip_sharedcache.store.collect import GRACE, choose, delete_retired, retire, retire_notes
+from pip_sharedcache.store.collect import (
+    GRACE,
+    Spared,
+    choose,
+    delete_retired,
+    retire,
+    retire_notes,
+    spared,
+)
 from pip_sharedcache.store.heal import heal
 from pip_sharedcache.store.inventory import Item, inventory, names, survey
 from pip_sharedcache.store.layout import (
@@ -47,6 +55,7 @@ __all__ = [
     "Damage",
     "Found",
     "Item",
+    "Spared",
     "Staged",
     "Store",
     "Verdict",
@@ -79,6 +88,7 @@ __all__ = [
     "retire",
     "retire_notes",
     "reveal",
+    "spared",
     "stage",
     "stage_build",
     "stage_bytecode",

@@ -29,10 +29,19 @@ from pip_sharedcache.store.marks import ENTRY_NAME
 #: was retired longer ago is in nobody's.
 GRACE = 3600
 
-#: What was used within the last hour may have a mark that is so old.
 #: Seconds for bytecode of no wheel here: that may lie in another layer, a site's store, say.
 _ALONE = 30 * 24 * 3600
+#: What was used within the last hour may have a mark that is so old.
 _IN_USE = GRACE + marks.FRESH
+
+
+@dataclass(frozen=True)
+class Spared:
+    """Entries that are kept whatever age or size is asked for: used within the last hour
+    (``recent``), or led to by symlinks (``linked``)."""
+
+    recent: tuple[Item, ...] = ()
+    linked: tuple[Item, ...] = ()
 
 
 @dataclass
@@ -60,15 +69,10 @@ def choose(
     within the last hour, nor what ``linked`` names, nor the bytecode of that. ``now``: as from
     marks.now."""
     whole = list(items)
-    digests = {name[:64] for name in linked}
+    kept = spared(whole, linked, now)
+    bound = {*kept.recent, *kept.linked}
     free = sorted(
-        (
-            item
-            for item in whole
-            if item.used(now) < now - _IN_USE
-            and item.path.name not in linked
-            and not (item.area == BYTECODE and item.digest in digests)
-        ),
+        (item for item in whole if item not in bound),
         key=lambda item: (item.used(now), str(item.path)),
     )
     chosen = {
@@ -92,6 +96,19 @@ def choose(
     ]
     chosen.update(dict.fromkeys(orphans))
     return list(chosen)
+
+
+def spared(items: Iterable[Item], linked: Collection[str], now: float) -> Spared:
+    """Those of ``items`` that ``choose`` never chooses; what is linked is not counted as recent."""
+    digests = {name[:64] for name in linked}
+    recent, bound = [], []
+    for item in items:
+        is_linked = item.path.name in linked
+        if is_linked or (item.area == BYTECODE and item.digest in digests):
+            bound.append(item)
+        elif item.used(now) >= now - _IN_USE:
+            recent.append(item)
+    return Spared(tuple(recent), tuple(bound))
 
 
 def _size(item: Item) -> int:

@@ -1,0 +1,59 @@
+"""Sizes and ages, as options take them and as messages show them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+
+_BINARY = {f"{unit}ib": 1 << 10 * power for power, unit in enumerate("kmgtp", 1)}
+_DECIMAL = {unit: 1000**power for power, unit in enumerate("kmgtp", 1)}
+#: Bytes of each unit of a size.
+SIZES: Mapping[str, int] = {
+    **dict.fromkeys(("", "b", "byte", "bytes"), 1),
+    **_DECIMAL,
+    **{f"{unit}b": size for unit, size in _DECIMAL.items()},
+    **{unit[:-1]: size for unit, size in _BINARY.items()},
+    **_BINARY,
+}
+
+_HOUR = 3600
+#: Seconds of each unit of an age.
+AGES: Mapping[str, int] = {
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hour", "hours"), _HOUR),
+    **dict.fromkeys(("", "d", "day", "days"), 24 * _HOUR),
+    **dict.fromkeys(("w", "week", "weeks"), 7 * 24 * _HOUR),
+}
+
+_NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+
+
+def age(text: str) -> float:
+    """``text`` in seconds. Raises argparse.ArgumentTypeError."""
+    return _quantity(text, AGES, "an age, like 90min, 12h, 30d or 8w; a number alone is days")
+
+
+def size(text: str) -> float:
+    """``text`` in bytes. Raises argparse.ArgumentTypeError."""
+    return _quantity(
+        text, SIZES, "a size, like 500M, 50GB or 200GiB; a number alone is bytes (1 GB = 10**9)"
+    )
+
+
+def _quantity(text: str, units: Mapping[str, int], wanted: str) -> float:
+    match = _NUMBER.fullmatch(text)
+    unit = units.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return float(match[1]) * unit
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """``number`` and what is counted, in the singular or the plural."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def entries(number: int) -> str:
+    """``number`` entries of a store, in words."""
+    return counted(number, "entry", "entries")

@@ -29,6 +29,7 @@ from pip_sharedcache.model import (
     LinkMode,
     Origin,
     Policy,
+    Report,
     total_size,
 )
 from pip_sharedcache.processes import at_most, side_by_side
@@ -121,11 +122,21 @@ class Session(Serving):
         if private or (home is not None and home.policy is Policy.PRIVATE):
             self._unnamed.add(entry.identity)
         try:
-            return Placement(entry, stores.hold(entry), self.linker, self.report)
+            return Placement(entry, stores.hold(entry), self.linker, Report())
         except DamagedEntry as error:
             self.spoil(entry, str(error))
+            self._is_not_found(entry)
             self._leave_to_pip(path, "its entry is damaged", named=not private)
             return None
+
+    def leave_undone_to_pip(self, placement: Placement, why: str) -> None:
+        """``placement`` was undone, and pip installs the wheel by itself."""
+        entry = placement.entry
+        self._is_not_found(entry)
+        self._leave_to_pip(entry.manifest.filename, why, named=entry.identity not in self._unnamed)
+
+    def _is_not_found(self, entry: Entry) -> None:
+        self.report.found -= entry.identity not in self._added
 
     def _leave_to_pip(self, path: str, why: str, *, named: bool) -> None:
         title = os.path.basename(path) if named else _UNNAMED
@@ -267,14 +278,15 @@ class Session(Serving):
         how = "added" if identity in self._added else "found"
         title = _UNNAMED if identity in self._unnamed else manifest.filename
         installed = Installed(title, total_size(manifest.files), how)
-        self.report.distributions.append(installed)
-        if not later:
+        if later:
+            placement.record()
+            placement.close()
+            self._complete.append(placement)
+        else:
             self._register([placement])
             placement.commit()
-            return
-        placement.record()
-        placement.close()
-        self._complete.append(placement)
+        self.report.add(placement.report)
+        self.report.distributions.append(installed)
 
     def show(self, placements: Sequence[Placement]) -> None:
         """Let complete distributions appear (linker.show), their symlinks registered before."""
@@ -311,10 +323,11 @@ class Session(Serving):
             except DamagedEntry as error:
                 self.say_once(f"Bytecode in the shared store is not compiled anew: {error}")
 
-    def note_run(self) -> None:
-        """Leave a record of this run, which is over."""
+    def note_run(self, environment: str) -> None:
+        """Leave a record of this run, which has installed to ``environment``."""
         refused = self.linker.refusals.get(self.settings.link_mode, "")
-        self.uses.note_run(self.report, self.settings, refused, time.monotonic() - self._began)
+        seconds = time.monotonic() - self._began
+        self.uses.note_run(self.report, self.settings, refused, seconds, environment)
 
     @property
     def unusual(self) -> list[str]:

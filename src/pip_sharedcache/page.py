@@ -109,6 +109,7 @@ def page(
     facts = {
         "stored": megabytes(holdings.stored),
         "installed from it": megabytes(whole.apparent),
+        "installed by pip alone": f"{whole.by_pip:,} of {whole.installed:,}",
         "entries": f"{holdings.entries:,}",
         "files": f"{holdings.files:,}",
         "runs of pip": f"{whole.runs:,}",
@@ -192,7 +193,7 @@ def _by_package(holdings: Holdings, savings: Savings) -> str:
             name,
             megabytes(holdings.packages[name]),
             megabytes(_apparent(installed, name)),
-            str(installed[name].installed if name in installed else 0),
+            str(installed[name].from_store if name in installed else 0),
         ]
         for name in names
     ]
@@ -201,9 +202,9 @@ def _by_package(holdings: Holdings, savings: Savings) -> str:
     key = '<p class="soft"><span class="key one"></span>stored <span class="key other"></span>'
     return _section(
         "Distributions",
-        f"{key}installed</p>",
+        f"{key}installed from it</p>",
         bars(rows, "Bytes stored and installed, by distribution", _size),
-        _table(["distribution", "stored", "installed", "times"], table),
+        _table(["distribution", "stored", "installed from it", "times"], table),
     )
 
 

@@ -22,8 +22,10 @@ _UNTOLD = "(not told)"
 
 @dataclass
 class Sums:
-    """Of some runs, or of one distribution in all of them. ``apparent``: bytes of what was
-    installed; ``not_copied``, ``not_downloaded``: bytes; ``seconds``: of all runs together."""
+    """Of some runs, or of one distribution in all of them. ``installed``: distributions, of which
+    some were ``found`` in the store, some ``added`` to it, and others left to pip (``by_pip``);
+    ``apparent``: bytes of what was installed from the store, without what pip installed alone;
+    ``not_copied``, ``not_downloaded``: bytes; ``seconds``: of all runs together."""
 
     runs: int = 0
     installed: int = 0
@@ -44,7 +46,7 @@ class Sums:
         self.found += one.how == "found"
         self.added += one.how == "added"
         self.by_pip += one.how == "pip"
-        self.apparent += one.size
+        self.apparent += one.size if one.how != "pip" else 0
 
     def add(self, run: Run) -> None:
         """Count one run, and all distributions in it."""
@@ -57,6 +59,11 @@ class Sums:
         self.compiled += run.compiled
         self.compile_seconds += run.compile_seconds
         self.reused += run.reused
+
+    @property
+    def from_store(self) -> int:
+        """How many distributions were installed from the store, those just added included."""
+        return self.found + self.added
 
     def saved_seconds(self, whole: Sums) -> float | None:
         """Seconds that compiling what was reused would have taken, at the pace of what ``whole``

@@ -121,6 +121,12 @@ class Serving:
             self._served.add(digest)
             self.report.not_downloaded += size
 
+    def count_no_download(self, entry: Entry) -> None:
+        """pip has downloaded the wheel of ``entry`` after all."""
+        if entry.manifest.digest in self._served:
+            self._served.remove(entry.manifest.digest)
+            self.report.not_downloaded -= entry.manifest.size
+
     def names_in(self, path: str) -> list[str] | None:
         """The files of the wheel at ``path``; None where it cannot be read."""
         served = self._by_wheel.get(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -49,7 +48,14 @@ class Uses:
                 f"early: {reason(error)}"
             )
 
-    def note_run(self, report: Report, settings: Settings, refused: str, seconds: float) -> None:
+    def note_run(
+        self,
+        report: Report,
+        settings: Settings,
+        refused: str,
+        seconds: float,
+        environment: str,
+    ) -> None:
         """Leave a record of what this run did, if its user wants that. Never raises."""
         store = self._layers.main
         if store is None or store.policy is Policy.READ_ONLY or not report.installed:
@@ -58,7 +64,7 @@ class Uses:
             return
         run = history.Run(
             at=int(time.time()),
-            environment=sys.prefix if settings.stats == "full" else "",
+            environment=environment if settings.stats == "full" else "",
             mode=settings.link_mode.value,
             refused=refused,
             seconds=round(seconds, 3),

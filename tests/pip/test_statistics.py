@@ -70,6 +70,36 @@ def test_what_was_found_and_added_and_saved(
     assert "1 of 3 distributions (33%)" in said
 
 
+@pytest.mark.parametrize("option", ["--target", "--prefix", "--root"])
+def test_installation_elsewhere_counts_for_that_directory(
+    option: str, one: Environment, env: Variables, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    run_as(None, one.command("install", option, there, "demo"), env=env, check=True)
+    wanted = f"{there}{one.prefix}" if option == "--root" else str(there)
+    assert list(_stats(one, env, "--by", "environment")["environment"]) == [wanted]
+
+
+def test_run_that_installs_nothing_is_not_counted(one: Environment, env: Variables) -> None:
+    run_as(None, one.command("install", "demo"), env=env, check=True)
+    before = _stats(one, env)
+    again = ("install", "--force-reinstall", "--no-deps")
+    for arguments in (("--dry-run", "other"), ("--dry-run", "--report", "-", "demo")):
+        run_as(None, one.command(*again, *arguments), env=env, check=True)
+    for arguments in (("demo", "absent"), ("demo==3",)):
+        assert run_as(None, one.command(*again, *arguments), env=env).returncode == 1
+    # demo is placed, and then pip cannot remove what is in the way of the other one.
+    taken = one.prefix / "bin" / "taken"
+    taken.mkdir()
+    script = {"broken-1.0.data/scripts/taken": "#!python\n"}
+    make_wheel(Path(str(env["PIP_FIND_LINKS"])), "broken", files=script)
+    done = run_as(None, one.command(*again, "demo", "broken"), env=env)
+    assert done.returncode != 0
+    told = _stats(one, env)
+    same = ("runs", "installed", "found", "apparent", "not_downloaded", "not_copied")
+    assert {name: told[name] for name in same} == {name: before[name] for name in same}
+
+
 def test_why_something_fell_back_is_told(one: Environment, env: Variables, tmp_path: Path) -> None:
     local = make_wheel(tmp_path / "mine")
     run_as(None, one.command("install", local), env=env, check=True)

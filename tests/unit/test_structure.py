@@ -106,7 +106,7 @@ INSIDE = {
             "claims",
             "together",
         ),
-        *("swap", "run"),
+        *("targets", "swap", "run"),
         "__init__",
     ),
 }

@@ -467,6 +467,7 @@ class Noted:
         self.name, self._path, self._fails = name, path, fails
         manifest = Manifest(f"{name}-1-py3-none-any.whl", Digest("0" * 64), 0, ())
         self.entry = Entry(path, 0, (0, 0), manifest)
+        self.report = Report()
 
     def _do(self, what: str) -> None:
         with self._path.open("a", buffering=1) as file:

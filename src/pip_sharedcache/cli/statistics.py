@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.quantities import entries as named
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.savings import GROUPS, Savings, Sums
@@ -45,16 +47,22 @@ def _stats(chosen: argparse.Namespace, output: Output) -> int:
             chosen.by: {name: _facts(sums, whole) for name, sums in sorted(groups.items())},
         }
     )
-    output.say(f"Stored:          {megabytes(stored)} in {entries} entries of {store.path}")
-    output.say(f"Apparent:        {megabytes(whole.apparent)} were installed by {whole.runs} runs")
+    output.say(f"Stored:          {megabytes(stored)} in {named(entries)} of {store.path}")
+    output.say(
+        f"Installed:       {counted(whole.installed, 'distribution', 'distributions')} by "
+        f"{counted(whole.runs, 'run', 'runs')} of pip: {whole.found:,} found in the store, "
+        f"{whole.added:,} added to it, {whole.by_pip:,} by pip alone"
+    )
+    output.say(f"From the store:  {megabytes(whole.apparent)} installed")
     share = f" ({whole.found * 100 // whole.installed}%)" if whole.installed else ""
-    output.say(f"Found there:     {whole.found} of {whole.installed} distributions{share}")
+    output.say(f"Found there:     {whole.found:,} of {whole.installed:,} distributions{share}")
     output.say(f"Not downloaded:  {megabytes(whole.not_downloaded)}")
     output.say(f"Not copied:      {megabytes(whole.not_copied)}")
     seconds = whole.saved_seconds(whole)
-    output.say(f"Not compiled:    {'unknown' if seconds is None else f'{seconds:.0f} seconds'}")
+    spared = "unknown" if seconds is None else counted(round(seconds), "second", "seconds")
+    output.say(f"Not compiled:    {spared}")
     for what, times in (told.refusals + told.reasons).most_common():
-        output.say(f"Fell back:       {times} times, {what}")
+        output.say(f"Fell back:       {counted(times, 'time', 'times')}, {what}")
     biggest = sorted(groups.items(), key=lambda named: -named[1].apparent)
     head = [chosen.by, "installed", "found", "added", "by pip", "size"]
     more = [] if chosen.by == "package" else ["runs", "not downloaded", "not copied"]

@@ -239,7 +239,7 @@ class Downloads:
     def replace_damaged(self, session: Session, entry: Entry) -> str:
         """Have pip download the wheel of the damaged ``entry`` after all; return where it is. It is
         published at the end of the run. Raises pip's own errors, InstallationError."""
-        path = self._fetch(entry, "is damaged, its wheel too")
+        path = self._fetch(session, entry, "is damaged, its wheel too")
         session.repairs.heal(entry, Path(path))
         return path
 
@@ -247,9 +247,9 @@ class Downloads:
         """Have pip download the wheel of ``entry``, which was deleted meanwhile; return where it
         is. Raises pip's own errors, InstallationError."""
         session.lose(entry)
-        return self._fetch(entry, "is gone")
+        return self._fetch(session, entry, "is gone")
 
-    def _fetch(self, entry: Entry, what: str) -> str:
+    def _fetch(self, session: Session, entry: Entry, what: str) -> str:
         exceptions = importlib.import_module("pip._internal.exceptions")
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
         whose = trust.user_name(entry.publisher)
@@ -259,6 +259,7 @@ class Downloads:
             raise exceptions.InstallationError(f"{useless}; --sharedcache-dir names another store")
         link, location = served
         path, _ = self._downloader(link, location)
+        session.count_no_download(entry)
         hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
         return str(path)
 

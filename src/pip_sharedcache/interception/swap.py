@@ -24,6 +24,7 @@ from pip_sharedcache.interception.builds import Builds
 from pip_sharedcache.interception.downloads import Downloads
 from pip_sharedcache.interception.progress import bars
 from pip_sharedcache.interception.seams import Arguments, Keywords, Original
+from pip_sharedcache.interception.targets import environment_of
 from pip_sharedcache.interception.together import LeftToOthers, Together
 from pip_sharedcache.linker import Placement
 from pip_sharedcache.model import Manifest
@@ -108,8 +109,9 @@ class Swap:
             self.session = None
             self._downloads.end()
             session.finish()
-            session.note_run()
         if status == 0:
+            # A run that failed has saved nothing, and pip knows only now where it installed to.
+            session.note_run(environment_of(bound["options"]))
             for what in session.unusual:
                 logger.warning("Left to pip's own installer, and not shared: %s", what)
             if line := session.summary():
@@ -196,6 +198,8 @@ class Swap:
             # Only now, with nothing of it left: pip downloads it and does it all itself.
             replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
             bound["wheel_path"] = replace(session, placement.entry)
+        why = "it is gone from the store" if taken else "its entry is damaged"
+        session.leave_undone_to_pip(placement, "a disk is full" if full else why)
         return self._install_by_pip(session, install, bound)
 
     def _install_by_pip(self, session: Session, install: Original, bound: Keywords) -> Any:

@@ -43,7 +43,7 @@ class Placement:
         self._bytecode: Source | None = None
         self.directories = Directories(linker.group_environment)
         self._linker = linker
-        self._report = report
+        self.report = report
         self._information = Information("")
         self._placed: list[str] = []
         self._sources: dict[str, str] = {}
@@ -210,8 +210,8 @@ class Placement:
             self._placed.append(outcome.under_way)
         self.undone += outcome.damaged
         self._untimed |= outcome.untimed
-        self._report.placed.update(outcome.files)
-        self._report.placed_bytes.update(outcome.size)
+        self.report.placed.update(outcome.files)
+        self.report.placed_bytes.update(outcome.size)
 
     @property
     def taken(self) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -419,7 +420,7 @@ def test_info_says_the_same_in_words(
     out = capsys.readouterr().out
     assert f"{store.path} (environment variable PIP_SHAREDCACHE_DIR)" in out
     assert "install and publish" in out
-    assert "1 wheels" in out
+    assert "Holds:     1 wheel, " in out
     assert out.rstrip().endswith("copy")
 
 
@@ -450,6 +451,74 @@ def test_info_of_what_is_no_store_is_one_line_and_status_2(
     assert shown.out == ""
     assert shown.err.startswith(f"ERROR: {path}")
     assert shown.err.count("\n") == 1
+
+
+# -- the exit status of all commands
+
+#: Where the arguments of a command are of the store ``kept``; {0} is a directory of the test's own.
+IN_STORE = [
+    *(("path", 0), ("info", 0), ("info demo", 0), ("info absent", 1), ("list", 0)),
+    *(("list demo", 0), ("list demo absent", 1), ("verify demo absent", 1), ("verify absent", 1)),
+    *(("export {0}/a.tar absent", 1), ("export {0}/b.tar demo absent", 1)),
+    *(("export {0}/c.tar demo", 0), ("export {0}/no/d.tar demo", 2), ("import {0}/no.tar", 2)),
+    *(("import {0}/junk.tar", 2), ("gc", 0), ("gc --older-than=1x", 2), ("stats", 0)),
+    *(("stats --by=colour", 2), ("report --html={0}/page.html", 0), ("report", 2)),
+    *(("report --html={0}/no/page.html", 2), ("add", 2), ("add absent -- --no-index -q", 2)),
+    *(("doctor --environment={0}/no", 2), ("init {0}/new", 0), ("init {0}/junk.tar", 2)),
+    *(
+        ("status --prefix={0}/env", 1),
+        ("enable --prefix={0}/env", 0),
+        ("list --sharedcache-x=1", 2),
+    ),
+    *(("disable --prefix={0}/env", 0), ("status --prefix={0}/no", 2), ("shell-init bash", 0)),
+    *(("shell-init dos", 2), ("completion bash", 0), ("completion", 2), ("zoom", 2)),
+]
+NO_STORE = [
+    *(("path", 0), ("info", 2), ("list", 2), ("verify", 2), ("export {0}/a.tar", 2), ("gc", 2)),
+    *(("import {0}/junk.tar", 2), ("stats", 2), ("report --html={0}/page.html", 2), ("add x", 2)),
+    ("doctor --environment={0}", 1),
+]
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("where", "line", "wanted"),
+    [("kept", *one) for one in IN_STORE] + [("none", *one) for one in NO_STORE],
+)
+def test_exit_status_of_every_command_follows_one_rule(
+    kept: Kept,
+    tmp_path: Path,
+    where: str,
+    line: str,
+    wanted: int,
+    as_json: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """0: done. 1: done, and something was found or is missing. 2: not done, and only then there is
+    an error, for programs, too."""
+    (tmp_path / "junk.tar").write_text("junk")
+    if "/env" in line:
+        venv.create(tmp_path / "env", with_pip=False)
+    if where == "none":
+        os.environ["PIP_SHAREDCACHE_DIR"] = "/nowhere"
+    arguments = ["store", *line.format(tmp_path).split()]
+    arguments[2:2] = ["--json"] * as_json
+    try:
+        status = cli.main(arguments)
+    except SystemExit as end:  # of argparse
+        assert isinstance(end.code, int)
+        status = end.code
+    shown = capfd.readouterr()
+    assert status == wanted, shown
+    assert ("ERROR: " in shown.err or "error: " in shown.err) is (status == 2)
+    if as_json:
+        told = json.loads(shown.out)
+        assert (isinstance(told, dict) and "error" in told) is (status == 2)
+    if status:
+        assert shown.out or shown.err
+    if status == 2 or line.endswith("absent"):
+        left = set(os.listdir(tmp_path)) - {"junk.tar", "b.tar", "env"}
+        assert left == set(), "nothing half-made"
 
 
 # -- store list, store info NAME, store gc
@@ -527,6 +596,27 @@ def test_a_distribution_that_is_not_there_is_a_finding(
     assert shown.err == "WARNING: The store has no wheel of absent\n"
 
 
+@pytest.mark.parametrize("verb", ["list", "info", "verify", "export"])
+def test_names_in_any_spelling_mean_the_same_to_all_commands(
+    kept: Kept, shared_tmp: Path, verb: str, capsys: Captured
+) -> None:
+    versioned = make_wheel(shared_tmp / "wheels", "foo_bar", "1!2.0+local.1")
+    publish(kept.store, versioned, versioned.name, Digest(digest(versioned)))
+    (entry,) = kept.store.path.glob("wheels/*/*/foo_bar*")
+    alike = ("Foo_Bar", "foo-bar", "FOO.bar", "foo-bar==1!2.0+local.1", "foo_bar==1!2", "foo-bar>1")
+    for name in (*alike, versioned.name, entry.parent.name[:12]):
+        arguments = [str(shared_tmp / "x.tar")] if verb == "export" else []
+        assert cli.main(["store", verb, "--json", *arguments, name]) == 0, name
+        told = _json(capsys)
+        found = {"verify": "checked", "export": "wheels"}.get(verb)
+        assert (told[found] if found else len(told)) == 1, name
+    for name in ("foo", "foo-bar==2.0", "foo-bar-1!2.0", "", "../x"):
+        arguments = [str(shared_tmp / "x.tar")] if verb == "export" else []
+        assert cli.main(["store", verb, *arguments, name]) == 1, name
+        shown = capsys.readouterr()
+        assert f"The store has no wheel of {name}\n" in shown.out + shown.err
+
+
 def test_damage_is_a_finding_that_names_path_and_publisher(kept: Kept, capsys: Captured) -> None:
     (kept.other / "other_name-1.0-py3-none-any.whl").unlink()
     assert cli.main(["store", "list", "-q"]) == 1
@@ -566,7 +656,7 @@ def test_info_of_a_distribution_tells_all_about_it(kept: Kept, capsys: Captured)
     assert lines[2] == f"  Publisher: {owner}, 2020-09-13"
     assert lines[3] == "  Trusted:   yes"
     assert lines[4].startswith("  Holds:     6 files, ")
-    assert lines[5].startswith("  Bytecode:  cpython-313-key: 1 files, 8 bytes, by ")
+    assert lines[5].startswith("  Bytecode:  cpython-313-key: 1 file, 8 bytes, by ")
     assert lines[6:] == [f"  Used:      {today} by {owner}"]
     assert cli.main(["store", "info", "--json", "demo"]) == 0
     (fact,) = _json(capsys)

@@ -79,6 +79,7 @@ INSIDE = {
             "output",
             "quantities",
             "files",
+            "selecting",
             "stores",
             "listing",
             "collecting",

@@ -729,7 +729,10 @@ def test_a_sound_store_is_one_line_and_status_0(
     status, out, _ = _run(capsys, "-v")
     assert (status, out.count(" is sound\n")) == (0, 2)
     status, out, _ = _run(capsys, "--json")
-    assert (status, json.loads(out)) == (0, {"checked": 2, "damaged": []})
+    assert (status, json.loads(out)) == (
+        0,
+        {"checked": 2, "damaged": [], "missing": [], "unread": {}},
+    )
 
 
 def test_an_empty_store_is_sound(store: Store, capsys: Captured) -> None:
@@ -746,7 +749,7 @@ def test_damage_names_publisher_path_and_kind_and_is_status_1(
     owner = store.path.owner()
     assert status == 1
     assert out.splitlines()[0] == f"{path} has 0 bytes, not 240 ({WHEEL}, published by {owner})"
-    summary = [] if quiet else [f"Checked 1 entries of {store.path}: 1 damaged."]
+    summary = [] if quiet else [f"Checked 1 entry of {store.path}: 1 damaged."]
     assert out.splitlines()[1:] == summary
 
 
@@ -758,7 +761,7 @@ def test_fixing_says_what_was_done(store: Store, wheel: Path, capsys: Captured) 
     assert status == 1
     assert out.splitlines()[1:] == [
         f"{entry.path} of {owner}: made anew from its own wheel",
-        f"Checked 1 entries of {store.path}: 1 damaged, 1 of them healed.",
+        f"Checked 1 entry of {store.path}: 1 damaged, 1 of them healed.",
     ]
     assert _run(capsys)[0] == 0
 
@@ -784,6 +787,8 @@ def test_json_tells_all_of_it(store: Store, wheel: Path, capsys: Captured) -> No
                 "what_was_done": "made anew from its own wheel",
             }
         ],
+        "missing": [],
+        "unread": {},
     }
 
 
@@ -801,18 +806,18 @@ def test_only_what_is_named_is_checked(
         status, out, _ = _run(capsys, name)
         assert status == int(damaged)
         assert "Checked 2 entries" in out
-    assert "Checked 1 entries" in _run(capsys, "Other.Thing")[1]
+    assert "Checked 1 entry" in _run(capsys, "Other.Thing")[1]
     assert "Checked 3 entries" in _run(capsys, "other-thing", "demo")[1]
 
 
 @pytest.mark.parametrize("name", ["dem", "demo-1.0", "", "0", "no-such", "../x"])
-def test_a_name_that_nothing_has_is_status_2(
+def test_a_name_that_nothing_has_is_a_finding(
     store: Store, wheel: Path, capsys: Captured, name: str
 ) -> None:
     _publish(store, wheel)
     status, out, error = _run(capsys, "demo", name)
-    assert (status, out) == (2, "")
-    assert error.startswith(f"ERROR: The store holds nothing called {name}")
+    assert (status, error) == (1, "")
+    assert out.startswith(f"The store has no wheel of {name}\nChecked 1 entry of ")
 
 
 def test_names_that_are_no_text_do_not_reach_the_terminal(

@@ -20,8 +20,9 @@ from packaging.utils import canonicalize_name
 from pip_sharedcache import scripts
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.selecting import HELP, absent, named
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
-from pip_sharedcache.cli.verifying import named
 from pip_sharedcache.config import option_variable
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.hooking import interpreter_of
@@ -69,9 +70,7 @@ def add(commands: Any) -> None:
     importing = commands.add_parser("import", help="add the wheels of such a file to the store")
     for parser, what in ((exporting, "write"), (importing, "read")):
         parser.add_argument("file", metavar="FILE", type=Path, help=f"the file to {what}; or -")
-    exporting.add_argument(
-        "names", nargs="*", metavar="NAME", help="a distribution, or the beginning of a digest"
-    )
+    exporting.add_argument("names", nargs="*", metavar="NAME", help=HELP)
     for parser, run in ((adding, _add), (exporting, _export), (importing, _import)):
         Output.add_options(parser)
         parser.set_defaults(run=run)
@@ -110,7 +109,8 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
         output.find(f"{row['name']} {row['version']} is not in {store.path}: {why}")
     new = len(names(store, WHEELS) - before)
     output.result({"store": str(store.path), "new": new, "distributions": list(resolved.values())})
-    output.say(f"{len(resolved) - len(missing)} distributions are in {store.path}, {new} are new.")
+    there = counted(len(resolved) - len(missing), "distribution is", "distributions are")
+    output.say(f"{there} in {store.path}, {new} of them new.")
     return FINDINGS if missing else FINE
 
 
@@ -213,21 +213,25 @@ def _environ() -> dict[str, str]:
 def _export(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     unread: list[tuple[Path, str]] = []
-    items = named(list(inventory(store, {}, unread, (WHEELS,))), chosen.names)
+    items, missing = named(list(inventory(store, {}, unread, (WHEELS,))), chosen.names)
     entries = [item.entry for item in _one_each(items)]
-    problems = [f"{path} cannot be read: {why}" for path, why in unread]
-    if chosen.file == _STREAM:
+    problems = [f"{path} cannot be read: {why}" for path, why in unread] + absent(missing)
+    count, file = 0, chosen.file
+    if missing and not entries:
+        file = None  # an archive without a wheel is of no use
+    elif chosen.file == _STREAM:
         if output.as_json or sys.stdout.isatty():
             raise UsageError("The archive needs a file where the result goes to the same place")
         count = _pack(entries, sys.stdout.buffer, problems, output)
         output = Output(quiet=True)  # what it says would be part of the archive
     else:
-        with written(chosen.file) as file:
-            count = _pack(entries, file, problems, output)
+        with written(chosen.file) as opened:
+            count = _pack(entries, opened, problems, output)
     for problem in problems:
         output.warn(problem)
-    output.result({"file": str(chosen.file), "wheels": count, "problems": problems})
-    output.say(f"Wrote {count} wheels to {chosen.file}.")
+    output.result({"file": file and str(file), "wheels": count, "problems": problems})
+    wheels = counted(count, "wheel", "wheels")
+    output.say(f"Wrote {wheels} to {file}." if file else f"Did not write {chosen.file}.")
     return FINDINGS if problems else FINE
 
 
@@ -266,5 +270,7 @@ def _import(chosen: argparse.Namespace, output: Output) -> int:
                 output.detail(f"{one.title} is {'new' if one.new else 'there already'}")
     new, bad = sum(one.new for one in arrived), sum(bool(one.problem) for one in arrived)
     output.result({"store": str(store.path), "wheels": [vars(one) for one in arrived]})
-    output.say(f"{new} of {len(arrived)} wheels are new in {store.path}, {bad} are left out.")
+    wheels = counted(len(arrived), "wheel", "wheels")
+    are = "is" if new == 1 else "are"
+    output.say(f"{new} of {wheels} {are} new in {store.path}, {bad} left out.")
     return FINDINGS if bad else FINE

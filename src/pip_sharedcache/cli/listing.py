@@ -9,17 +9,24 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.selecting import HELP, absent, named
 from pip_sharedcache.cli.stores import believed, main_store, settings_in_use, store_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import Item, Store, inventory, marks, open_layers, survey
-
-_WHEELS = "wheels"
+from pip_sharedcache.store import (
+    BYTECODE,
+    WHEELS,
+    Item,
+    Store,
+    inventory,
+    marks,
+    open_layers,
+    survey,
+)
 
 #: A name service may take its time, and there are thousands of entries.
 _user = functools.cache(trust.user_name)
@@ -33,7 +40,7 @@ def add(commands: Any) -> None:
     listing = commands.add_parser("list", help="list what the store in use holds")
     listing.add_argument("--bytecode", action="store_true", help="list the bytecode, too")
     for parser, run in ((info, _info), (listing, _list)):
-        parser.add_argument("names", metavar="NAME", nargs="*", help="distributions, by name")
+        parser.add_argument("names", metavar="NAME", nargs="*", help=HELP)
         Output.add_options(parser)
         parser.set_defaults(run=run)
 
@@ -68,7 +75,8 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     output.say(f"Owner:     {facts['owner']}" + (f", group {store.group}" if store.group else ""))
     output.say(f"Trusted:   {', '.join(believed(store))}")
     output.say(f"You may:   {'install and publish' if facts['writable'] else 'install only'}")
-    output.say(f"Holds:     {entries} wheels, {megabytes(size)} as wheels")
+    wheels = counted(entries, "wheel", "wheels")
+    output.say(f"Holds:     {wheels}, {megabytes(size)} as wheel files")
     output.say(f"Link mode: {settings.link_mode.value}")
     if len(settings.layers) > 1:
         for number, layer in enumerate(facts["layers"], 1):
@@ -92,8 +100,8 @@ def _layers(settings: Settings) -> list[dict[str, Any]]:
 def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
     """All about the entries of the distributions called ``names``."""
     items, unread = _read(store)
-    wheels = _named(items, names)
-    compiled = _bytecode_of(wheels, items)
+    meant, missing = named(items, names)
+    wheels, compiled = _of_area(meant, WHEELS), _of_area(meant, BYTECODE)
     facts = []
     for item in wheels:
         uses = marks.uses(store, item.path.name)
@@ -106,10 +114,10 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
         output.say(f"  Path:      {item.path}")
         output.say(f"  Publisher: {_user(item.publisher)}, {_day(item.published)}")
         output.say(f"  Trusted:   {_trusted(item)}")
-        output.say(f"  Holds:     {item.files} files, {megabytes(item.size)} with the wheel")
+        output.say(f"  Holds:     {_files(item)}, {megabytes(item.size)} with the wheel")
         for one in bytecode:
             output.say(
-                f"  Bytecode:  {one.title}: {one.files} files, {megabytes(one.size)}, by "
+                f"  Bytecode:  {one.title}: {_files(one)}, {megabytes(one.size)}, by "
                 f"{_user(one.publisher)}, used {_day(one.used(time.time()))}"
             )
         # Everybody's, or the last one's only.
@@ -118,18 +126,17 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
         if not uses:
             output.say("  Used:      by nobody who could note it")
     output.result(facts)
-    return _findings(output, [*wheels, *compiled], unread, _missing(wheels, names))
+    return _findings(output, [*wheels, *compiled], unread, missing)
 
 
 # -- list
 
 
 def _list(chosen: argparse.Namespace, output: Output) -> int:
-    items, unread = _read(store_in_use(output))
-    shown = _named(items, chosen.names)
-    missing = _missing(shown, chosen.names)
-    if chosen.bytecode:
-        shown += _bytecode_of(shown, items) if chosen.names else _of_area(items, "bytecode")
+    store = store_in_use(output)
+    items, unread = _read(store)
+    meant, missing = named(items, chosen.names)
+    shown = _of_area(meant, WHEELS) + (_of_area(meant, BYTECODE) if chosen.bytecode else [])
     output.result([_facts(item) for item in shown])
     head = ["wheel", "files", "size", "publisher", "published", "last used"]
     more = ["trusted", "path"] if output.verbose else []
@@ -144,6 +151,8 @@ def _list(chosen: argparse.Namespace, output: Output) -> int:
         if not item.damage
     ]
     output.table([*head, *more], rows)
+    if not items and not unread:
+        output.say(f"{store.path} holds no wheels yet.")
     return _findings(output, shown, unread, missing)
 
 
@@ -161,32 +170,11 @@ def _of_area(items: Iterable[Item], area: str) -> list[Item]:
     return [item for item in items if item.area == area]
 
 
-def _named(items: Iterable[Item], names: Sequence[str]) -> list[Item]:
-    """The wheels among ``items`` of distributions called so; all where no names are given."""
-    wanted = {canonicalize_name(name) for name in names}
-    wheels = _of_area(items, _WHEELS)
-    return [item for item in wheels if not wanted or _project(item) in wanted]
-
-
-def _bytecode_of(wheels: Iterable[Item], items: Iterable[Item]) -> list[Item]:
-    digests = {item.digest for item in wheels}
-    return [item for item in _of_area(items, "bytecode") if item.digest in digests]
-
-
-def _project(item: Item) -> str:
-    return canonicalize_name(item.title.partition("-")[0])
-
-
-def _missing(wheels: Iterable[Item], names: Sequence[str]) -> list[str]:
-    found = {_project(item) for item in wheels}
-    return [name for name in names if canonicalize_name(name) not in found]
-
-
 def _findings(
     output: Output,
     items: Iterable[Item],
     unread: Iterable[tuple[Path, str]],
-    missing: Iterable[str],
+    missing: Sequence[str],
 ) -> int:
     """Tell what is wrong, and give the exit status."""
     lines = [
@@ -195,7 +183,7 @@ def _findings(
         if item.damage
     ]
     lines += [f"{path} cannot be read: {why}" for path, why in unread]
-    lines += [f"The store has no wheel of {name}" for name in missing]
+    lines += absent(missing)
     for line in lines:
         output.find(line)
     if output.as_json:
@@ -220,6 +208,10 @@ def _facts(item: Item) -> dict[str, Any]:
         "used_by": _user(item.last_use.user) if item.last_use else None,
         "damage": item.damage or None,
     }
+
+
+def _files(item: Item) -> str:
+    return counted(item.files, "file", "files")
 
 
 def _trusted(item: Item) -> str:

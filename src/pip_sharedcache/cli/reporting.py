@@ -12,6 +12,7 @@ from typing import Any
 from pip_sharedcache import linker, page, trust
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.doctor import mount_of
 from pip_sharedcache.drawing import Point
@@ -47,7 +48,7 @@ def _report(chosen: argparse.Namespace, output: Output) -> int:
     with written(chosen.html) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
     output.result({"file": str(chosen.html), "bytes": len(text), "entries": holdings.entries})
-    output.say(f"Wrote {chosen.html}, on {holdings.entries} entries of {store.path}.")
+    output.say(f"Wrote {chosen.html}, on {entries(holdings.entries)} of {store.path}.")
     for path, why in unread:
         output.find(f"{path} cannot be read, and is not on it: {why}")
     return FINDINGS if unread else FINE

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import entries
+from pip_sharedcache.cli.selecting import HELP, absent, named
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
-from pip_sharedcache.errors import StoreUnusable, UsageError, reason
+from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.store import (
     BUILDS,
     BYTECODE,
     WHEELS,
-    Item,
     Store,
     Verdict,
     heal,
     inventory,
     verify,
 )
-
-_FEWEST_DIGITS = 6  # of a digest's beginning; fewer are a name: "bad" and "face" are both
 
 
 def add(commands: Any) -> None:
@@ -36,9 +32,7 @@ def add(commands: Any) -> None:
         description="Checks every file of every entry against the entry's own wheel, whose digest "
         "is the entry's name. Exit status 1 where something is damaged, healed or not.",
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="a distribution, or the beginning of a digest"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=HELP)
     parser.add_argument(
         "--fix", action="store_true", help="heal what is yours (as root: anybody's)"
     )
@@ -50,9 +44,9 @@ def _verify(chosen: argparse.Namespace, output: Output) -> int:
     store = store_to_change(output) if chosen.fix else store_in_use(output)
     unread: list[tuple[Path, str]] = []
     everything = inventory(store, {}, unread, (WHEELS, BYTECODE, BUILDS))
-    items = named(list(everything), chosen.names)
-    for path, why in unread:
-        output.find(f"{path} cannot be read: {why}")
+    items, missing = named(list(everything), chosen.names)
+    for line in (*(f"{path} cannot be read: {why}" for path, why in unread), *absent(missing)):
+        (output.warn if output.as_json else output.find)(line)
     damaged: list[dict[str, Any]] = []
     checked = 0
     try:
@@ -66,14 +60,23 @@ def _verify(chosen: argparse.Namespace, output: Output) -> int:
                 output.detail(f"{verdict.item.path}: {verdict.item.title} is sound")
     except OSError as error:
         raise StoreUnusable(
-            f"{store.path} cannot be verified: {reason(error)}", f"{checked} entries were"
+            f"{store.path} cannot be verified: {reason(error)}",
+            f"{entries(checked)} of it had been checked",
         ) from error
     healed = sum(bool(facts["healed"]) for facts in damaged)
-    output.result({"checked": checked, "damaged": damaged})
-    line = f"Checked {checked} entries of {store.path}: "
-    line += f"{len(damaged)} damaged" if damaged else "all are sound"
+    output.result(
+        {
+            "checked": checked,
+            "damaged": damaged,
+            "missing": missing,
+            "unread": {str(path): why for path, why in unread},
+        }
+    )
+    line = f"Checked {entries(checked)} of {store.path}"
+    if checked:
+        line += f": {len(damaged)} damaged" if damaged else ": all are sound"
     output.say(line + (f", {healed} of them healed." if damaged and chosen.fix else "."))
-    return FINDINGS if damaged or unread else FINE
+    return FINDINGS if damaged or unread or missing else FINE
 
 
 def _tell(store: Store, verdict: Verdict, output: Output, *, fix: bool) -> dict[str, Any]:
@@ -96,28 +99,3 @@ def _tell(store: Store, verdict: Verdict, output: Output, *, fix: bool) -> dict[
         "healed": healed,
         "what_was_done": how or None,
     }
-
-
-def named(items: Sequence[Item], names: Sequence[str]) -> list[Item]:
-    """Those of ``items`` that ``names`` name, with their bytecode; all where there are no names.
-    Raises UsageError for a name that nothing has."""
-    if not names:
-        return list(items)
-    digests: set[str] = set()
-    for name in names:
-        found = {item.digest for item in items if _has_name(item, name)}
-        if not found:
-            raise UsageError(
-                f"The store holds nothing called {name}", "pip-sharedcache store list shows all"
-            )
-        digests |= found
-    return [item for item in items if item.digest in digests]
-
-
-def _has_name(item: Item, name: str) -> bool:
-    if len(name) >= _FEWEST_DIGITS and item.digest.startswith(name.lower()):
-        return True
-    distribution = item.title.partition("-")[0]
-    return item.title.endswith(".whl") and canonicalize_name(distribution) == canonicalize_name(
-        name
-    )

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_attacks import EVIL, attack_as_usera, bytecode_of, edited_bytecode, edited_source
-from test_shared_store import Site, foreign_changes, inodes, running_site
+from multiuser.test_attacks import EVIL, attack_as_usera, bytecode_of, edited_bytecode, edited_source
+from multiuser.test_shared_store import Site, foreign_changes, inodes, running_site
 
 from support import probes
 from support.accounts import Account, Accounts, run_as

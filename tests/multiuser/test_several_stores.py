@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from multiuser.test_attacks import EVIL, attack_as_usera, bytecode_of, edited_bytecode, edited_source
+from multiuser.test_attacks import (
+    EVIL,
+    attack_as_usera,
+    bytecode_of,
+    edited_bytecode,
+    edited_source,
+)
 from multiuser.test_shared_store import Site, foreign_changes, inodes, running_site
 
 from support import probes

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from multiuser.test_attacks import (
     EVIL,
     attack_as_usera,
@@ -18,7 +19,6 @@ from multiuser.test_attacks import (
     edited_source,
 )
 from multiuser.test_shared_store import Site, foreign_changes, inodes, running_site
-
 from support import probes
 from support.accounts import Account, Accounts, run_as
 from support.damage import rewrite

@@ -37,8 +37,7 @@ class CarriedFinder:
 
 def run():  # type: ignore[no-untyped-def]
     told = json.loads(os.environ["_PIP_SHAREDCACHE_RUNNER"])
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
+    is_first = drop_own_directory(told["pip"])  # type: ignore[no-untyped-call]
     main = ours(told)  # type: ignore[no-untyped-call]
     if main is None:
         too_old = list(sys.version_info[:2]) < told["requires"]
@@ -46,6 +45,8 @@ def run():  # type: ignore[no-untyped-def]
             # A pip in an archive does not look at that itself.
             needed = ".".join(map(str, told["requires"]))
             sys.exit("ERROR: This pip needs Python " + needed + " or later")
+        if is_first:  # what Python puts there for the script that it would have run
+            sys.path.insert(0, os.path.dirname(told["pip"] or sys.executable))
         if told["pip"]:
             sys.argv[0] = told["pip"]
             runpy.run_path(told["pip"], run_name="__main__")
@@ -53,6 +54,23 @@ def run():  # type: ignore[no-untyped-def]
             runpy.run_module("pip", run_name="__main__", alter_sys=True)
         return
     sys.exit(main())
+
+
+def drop_own_directory(pip):  # type: ignore[no-untyped-def]
+    """Remove the directory of this script from sys.path, where Python has put it (not with -P or
+    -I), and return whether it was there. Else do as pip's __main__, which runs for its own runner
+    ``pip``, but not for its script: remove the first entry if that is the current directory."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    if os.path.abspath(sys.path[0]) == here:
+        sys.path.pop(0)
+        return True
+    try:
+        current = os.getcwd()
+    except OSError:
+        current = ""
+    if pip and sys.path[0] in ("", current):
+        sys.path.pop(0)
+    return False
 
 
 def ours(told):  # type: ignore[no-untyped-def]

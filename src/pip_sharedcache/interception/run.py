@@ -56,6 +56,7 @@ def run_pip(arguments: Sequence[str]) -> None:
     sys.argv[1:] = arguments
     # Asked now: pip 26.3 lets nothing be imported, nor looked for, once it has installed.
     elsewhere = "install" in arguments and importlib.util.find_spec(_INSTALL) is None
+    _keep_path_until_pip_comes()
     try:
         runpy.run_module("pip", run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -67,6 +68,22 @@ def run_pip(arguments: Sequence[str]) -> None:
         # for cycles would take longer than placing ten thousand files.
         gc.disable()
         gc.freeze()
+
+
+def _keep_path_until_pip_comes() -> None:
+    """Undo what pip's __main__ does to sys.path: remove the first entry if that is the current
+    directory. Each of our entry points has done that where the same entry point of pip does it;
+    the entry that is first now may come from PYTHONPATH, and pip reads its distributions."""
+    path, getcwd = list(sys.path), os.getcwd
+
+    def restore(_: ModuleType) -> None:
+        sys.path[:], os.getcwd = path, getcwd
+
+    try:
+        os.getcwd()
+    except OSError:  # pip's script does without; pip's __main__, which runs here, does not
+        os.getcwd = lambda: ""
+    when_imported("pip._internal", restore)
 
 
 def join_pip() -> None:

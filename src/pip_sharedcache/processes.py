@@ -6,7 +6,6 @@ Whatever a copy does not do, because it failed or was killed, is left to the cal
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -18,7 +17,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pip_sharedcache import linker
@@ -30,7 +28,9 @@ Result = TypeVar("Result")
 
 _NUMBER = struct.Struct("=I")
 _LENGTH = struct.Struct("=Q")
-_MOST_PIECES = 65536 // _NUMBER.size  # what a pipe holds at the least (pipe(7))
+#: Processes or threads that must be left for pip to start beside the copies: its progress bar, and
+#: a program that it runs.
+_RESERVE = 2
 #: In place of a piece's number: no pieces are left; this is the answer to a question.
 _IDLE, _ANSWER = -1, -2
 _ABANDON = getattr(signal, "SIGUSR1", 0)  # not on Windows, which has no fork
@@ -107,27 +107,55 @@ class Crew:
 
         What ``work`` and ``answer`` return must be picklable; ``work`` returns None for what it
         could not do. None where other threads run here: they would be missing in the copies,
-        with their locks held. None where this system has no fork.
+        with their locks held. None where this system has no fork, or no room for a further process
+        and for what pip may start beside it.
         """
-        alone = threading.active_count() == 1
-        if not linker.can_fork() or not alone or len(order) > _MOST_PIECES:
+        if not linker.can_fork() or threading.active_count() > 1:
             return None
         crew = cls()
         try:
             crew._queue, pieces = os.pipe()
-            os.write(pieces, b"".join(_NUMBER.pack(number) for number in order))
-            os.close(pieces)
-            for _ in range(size):
-                crew._add(work, answer)
-        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: those that there are will do
-            logger.debug("Only %s processes beside this one: %s", len(crew._members), error)
+        except OSError as error:
+            logger.debug("No processes beside this one: %s", error)
+            return None
+        try:
+            crew._fill(size, pieces, work, answer)
+            # The copies begin only now. What the pipe cannot take is left to the caller: where a
+            # user has many pipes, each holds little (pipe(7)).
+            os.set_blocking(pieces, False)
+            if crew._members and order:
+                os.write(pieces, b"".join(_NUMBER.pack(number) for number in order))
         except BaseException:  # Ctrl-C
+            os.close(pieces)
             crew.abandon()
             crew.end()
             raise
-        return crew
+        os.close(pieces)
+        if crew._members:
+            return crew
+        crew.end()
+        return None
 
-    def _add(self, work: Callable[[int], Any], answer: Callable[[Any], Any]) -> None:
+    def _fill(
+        self, size: int, pieces: int, work: Callable[[int], Any], answer: Callable[[Any], Any]
+    ) -> None:
+        """Start up to ``size`` copies, as many as leave room for what pip may start beside them;
+        ``pieces`` is the end of the queue that the copies do not have."""
+        try:
+            for _ in range(size):
+                self._add(pieces, work, answer)
+        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: those that there are will do
+            logger.debug("Only %s processes beside this one: %s", len(self._members), error)
+        while self._members and not linker.has_room_for(_RESERVE):
+            logger.debug("A process is given up: pip may have to start one, or a thread")
+            member = self._members.pop()  # it has not begun
+            for end in member.ends():
+                os.close(end)
+            with suppress(ProcessLookupError):  # ended, and SIGCHLD is ignored
+                os.kill(member.process, signal.SIGKILL)
+            linker.wait_for(member.process)
+
+    def _add(self, pieces: int, work: Callable[[int], Any], answer: Callable[[Any], Any]) -> None:
         parent = os.getpid()
         ends: list[int] = []
         # Held back until the copy knows what to do about them, and its starter of the copy: Python
@@ -158,8 +186,10 @@ class Crew:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(_ABANDON, _Piece.abandon)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
-            gc.freeze()  # else the collector would touch, and so copy, every page of it
-            for end in (orders_end, replies, *(fd for m in self._members for fd in m.ends())):
+            if hasattr(gc, "freeze"):  # not in PyPy
+                gc.freeze()  # else the collector would touch, and so copy, every page of it
+            others = (fd for member in self._members for fd in member.ends())
+            for end in (pieces, orders_end, replies, *others):
                 os.close(end)
             _serve(self._queue, orders, replies_end, work, answer)
             status = 0
@@ -212,7 +242,7 @@ class Crew:
                 os.close(descriptor)
         for member in members:
             if not member.gone:
-                _wait_for(member.process)
+                linker.wait_for(member.process)
         if self._queue >= 0:
             os.close(self._queue)
             self._queue = -1
@@ -248,7 +278,7 @@ class Crew:
         if not member.gone:
             logger.debug("Process %s ended early", member.process)
             # Its pipe ends before it does: what it left is not to be taken for its work.
-            _wait_for(member.process)
+            linker.wait_for(member.process)
         member.gone = True
 
 
@@ -291,51 +321,6 @@ def side_by_side(
     return [again(piece) if result is None else result for piece, result in zip(pieces, results)]
 
 
-def answers(directory: Path, within: float) -> bool:
-    """Whether the file system of ``directory`` answers ``within`` so many seconds, be it with an
-    error. Asked by a copy of this process, which is left behind if it hangs: a call to a file
-    server that is away may not be interruptible."""
-    if not linker.can_fork() or threading.active_count() > 1:
-        return True
-    try:
-        question, reply = os.pipe()
-    except OSError:
-        return True
-    try:
-        process = os.fork()
-    except OSError:
-        os.close(reply)
-        os.close(question)
-        return True
-    if not process:
-        try:
-            # Left behind it would hold open the pipes of whoever reads what this run says.
-            for standard in range(3):
-                os.dup2(reply, standard)
-            with suppress(OSError):  # that is an answer too, and the caller meets it
-                os.listdir(directory)
-        finally:
-            os._exit(0)
-    os.close(reply)  # the copy's end closes when it ends
-    poll = select.poll()
-    poll.register(question)
-    try:
-        if poll.poll(within * 1000):
-            _wait_for(process)
-            return True
-        os.kill(process, signal.SIGKILL)
-        return False
-    finally:
-        os.close(question)
-
-
-def _wait_for(process: int) -> None:
-    try:
-        os.waitpid(process, 0)
-    except ChildProcessError:  # whoever started us has SIGCHLD ignored: nothing to wait for
-        return
-
-
 def _serve(
     queue: int,
     orders: int,
@@ -362,10 +347,10 @@ def _serve(
 def _die_with(parent: int) -> None:
     """Have the kernel kill this copy when ``parent`` ends: a killed installation goes no further.
     Elsewhere it ends when it wants to reply."""
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError, TypeError):
+    prctl = linker.c_function("prctl")
+    if prctl is None:
         return
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -19,9 +19,12 @@ import pytest
 
 from pip_sharedcache import linker, processes
 from pip_sharedcache.processes import Crew
-from support.probes import linux, needs
+from support.probes import linux, needs, root
 
 pytestmark = [needs(linux), pytest.mark.usefixtures("nothing_left_behind", "no_hanging")]
+
+#: How many pieces a pipe holds, where the user has few others (pipe(7)).
+PIPE_FULL = 65536 // processes._NUMBER.size
 
 #: What a copy is asked in most tests.
 WHO = "who are you?"
@@ -259,7 +262,7 @@ def test_as_many_pieces_as_a_pipe_holds_are_taken(start: Starter, gate: Callable
         go.wait()
         return number
 
-    crew = start(1, range(processes._MOST_PIECES), work)
+    crew = start(1, range(PIPE_FULL), work)
     crew.stop()
     go.open()
     crew.end()
@@ -532,13 +535,13 @@ def test_the_end_waits_for_what_was_begun_and_begins_nothing(
         log.add(number)
         return number
 
-    crew = start(1, range(processes._MOST_PIECES), work)
+    crew = start(1, range(PIPE_FULL), work)
     here.wait()
     begun = _members(crew)
     crew.end()
     rows = log.rows()
     assert rows == [[number] for number in range(len(rows))]
-    assert 1 <= len(rows) < processes._MOST_PIECES
+    assert 1 <= len(rows) < PIPE_FULL
     for process in begun:
         with pytest.raises(ChildProcessError):
             os.waitpid(process, os.WNOHANG)
@@ -676,14 +679,23 @@ def test_where_copies_may_not_go_on_there_are_none(monkeypatch: pytest.MonkeyPat
     assert Crew.start(2, range(3), lambda n: n, lambda q: q) is None
 
 
-def test_more_pieces_than_a_pipe_holds_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing them would wait for readers that are not there yet."""
-    monkeypatch.delattr(os, "fork")
-    order = range(processes._MOST_PIECES + 1)
-    assert Crew.start(2, order, lambda n: n, lambda q: q) is None
+def test_pieces_beyond_what_a_pipe_holds_are_left_to_the_caller(
+    start: Starter, gate: Callable[[], Gate]
+) -> None:
+    go = gate()
+
+    def work(number: int) -> int:
+        if number == 0:
+            go.wait()
+        return number
+
+    crew = start(1, range(PIPE_FULL + 1000), work)
+    go.open()
+    assert crew.result(PIPE_FULL - 1) == PIPE_FULL - 1
+    assert crew.result(PIPE_FULL + 999) is None
 
 
-@pytest.mark.parametrize("allowed", [0, 1, 2], ids=["none", "one", "two"])
+@pytest.mark.parametrize("allowed", [1, 2], ids=["one", "two"])
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM], ids=errno.errorcode.get)
 def test_with_fewer_copies_than_wanted_all_is_done_by_those(
     start: Starter, allowed: int, number: int, monkeypatch: pytest.MonkeyPatch
@@ -698,8 +710,7 @@ def test_with_fewer_copies_than_wanted_all_is_done_by_those(
 
     monkeypatch.setattr(os, "fork", refuse)
     crew = start(4, range(6))
-    expected = list(range(6)) if allowed else [None] * 6
-    assert [crew.result(each) for each in range(6)] == expected
+    assert [crew.result(each) for each in range(6)] == list(range(6))
     assert len(crew.ask(WHO)) == allowed
     assert crew.lost() == set()
     crew.end()
@@ -735,7 +746,7 @@ def test_a_copy_that_is_killed_after_its_answer_costs_no_other_answer(
 
 @pytest.mark.parametrize("room", range(8), ids="{} descriptors left".format)
 def test_without_descriptors_there_are_fewer_copies_and_none_is_leaked(
-    start: Starter, room: int
+    room: int,
 ) -> None:
     before = _descriptors()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -743,13 +754,45 @@ def test_without_descriptors_there_are_fewer_copies_and_none_is_leaked(
     free = [number for number in range(room + len(before) + 1) if number not in before]
     resource.setrlimit(resource.RLIMIT_NOFILE, (free[room], hard))
     try:
-        crew = start(2, range(3))
+        crew = Crew.start(2, range(3), lambda number: number, lambda question: question)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    results = [crew.result(number) for number in range(3)]
-    assert results == ([0, 1, 2] if _members(crew) else [None] * 3)
-    crew.end()
+    assert (crew is None) == (room < 6), "the queue, and the pipes of one copy"
+    if crew is not None:
+        assert [crew.result(number) for number in range(3)] == [0, 1, 2]
+        crew.end()
     assert _descriptors() == before
+
+
+@needs(root)
+@pytest.mark.parametrize("limit", [2, 4])
+def test_processes_that_are_limited_leave_two_for_pip(limit: int) -> None:
+    """RLIMIT_NPROC counts threads, too. It is of a user other than root, who has no other one."""
+    code = f"""
+import os, resource, sys, threading
+sys.path[:0] = {sys.path!r}
+from pip_sharedcache.processes import Crew
+resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))
+os.setgid(54321)
+os.setuid(54321)
+crew = Crew.start(4, range(8), lambda number: number, lambda question: question)
+threads = [threading.Thread(target=sys.stdin.read) for _ in range(2)]
+started = 0
+for thread in threads:
+    try:
+        thread.start()
+    except RuntimeError:
+        break
+    started += 1
+print(0 if crew is None else len(crew._members), started)
+if crew is not None:
+    assert [crew.result(number) for number in range(8)] == list(range(8))
+    crew.end()
+"""
+    command = [sys.executable, "-I", "-c", code]
+    done = subprocess.run(command, input="", capture_output=True, text=True)
+    expected = f"{min(max(limit - 3, 0), 4)} {min(limit - 1, 2)}\n"
+    assert (done.stdout, done.returncode) == (expected, 0), done.stderr
 
 
 def _wait_for_the_end_of(process: int) -> None:

@@ -23,7 +23,7 @@ LAYERS = (
     ("config", "origins", "inputs"),
     ("trust", "wheel"),
     ("linker",),
-    ("processes",),
+    ("processes", "answering"),
     ("store", "bytecode"),
     ("layers",),
     ("repair", "uses", "caution", "transfer", "savings", "drawing"),
@@ -40,6 +40,7 @@ INSIDE = {
     "bytecode": ("worker", "__init__"),
     "linker": (
         *(
+            "native",
             "machine",
             "descriptors",
             "durability",

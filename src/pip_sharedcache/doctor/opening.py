@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import trust
+from pip_sharedcache.answering import answers
 from pip_sharedcache.config import Settings, site_store
 from pip_sharedcache.doctor.configuration import look_at_configuration
 from pip_sharedcache.doctor.directories import way_to
@@ -15,7 +16,6 @@ from pip_sharedcache.doctor.report import Finding, Report, forget, quoted
 from pip_sharedcache.doctor.surroundings import mount_of
 from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.layers import Layers
-from pip_sharedcache.processes import answers
 from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
 
 _NO_FILES = "no configuration file is read, as PIP_CONFIG_FILE has it"

@@ -27,9 +27,12 @@ from pip_sharedcache.linker.machine import (
     can_fork,
     cpus,
     device_of,
+    has_room_for,
     time_there,
     unloadable_because,
+    wait_for,
 )
+from pip_sharedcache.linker.native import c_function
 from pip_sharedcache.linker.placement import Placement
 from pip_sharedcache.linker.places import HOST_NAME, Place, way_to, whereabouts
 from pip_sharedcache.linker.quotas import Quota, quota
@@ -49,6 +52,7 @@ __all__ = [
     "Quota",
     "alive",
     "begin_to_flush",
+    "c_function",
     "can_fork",
     "copy_checked",
     "cpus",
@@ -57,6 +61,7 @@ __all__ = [
     "ensure_directory",
     "exchange",
     "finish_file",
+    "has_room_for",
     "has_time",
     "make_directory",
     "make_way",
@@ -71,6 +76,7 @@ __all__ = [
     "try_link_modes",
     "try_writing",
     "unloadable_because",
+    "wait_for",
     "way_to",
     "whereabouts",
     "write_all",

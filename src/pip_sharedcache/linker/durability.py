@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from pip_sharedcache.linker import native
 from pip_sharedcache.linker.descriptors import BINARY, FOLLOWED_DIRECTORY
 
 
@@ -31,14 +31,7 @@ def begin_to_flush(descriptor: int, start: int, size: int) -> None:
             os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
 
 
-def _load_syncfs() -> ctypes._NamedFuncPointer | None:
-    try:
-        return ctypes.CDLL(None, use_errno=True).syncfs
-    except (OSError, AttributeError, TypeError):
-        return None
-
-
-_SYNCFS = _load_syncfs()
+_SYNCFS = native.c_function("syncfs")
 
 
 def synchronise(directory: Path, files: Iterable[Path]) -> None:
@@ -57,8 +50,7 @@ def synchronise_all(directory: str | Path) -> bool:
     descriptor = os.open(directory, FOLLOWED_DIRECTORY)
     try:
         if _SYNCFS(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(directory))
+            raise native.failure(str(directory))
     finally:
         os.close(descriptor)
     return True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from pathlib import Path
+
+from pip_sharedcache.linker import native
 
 _AT_FDCWD, _EXCHANGE = -100, 2
 _NOT_HERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
@@ -14,14 +15,13 @@ _NOT_HERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTT
 def exchange(one: Path, other: Path) -> bool:
     """Let each of the two have the other's name, so that both always lead to something. False where
     the system, or the file system (NFS), cannot. Raises OSError."""
-    try:
-        ask = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError, TypeError):
+    ask = native.c_function("renameat2")
+    if ask is None:
         return False
     names = os.fsencode(one), os.fsencode(other)
-    if ask(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_EXCHANGE)) == 0:
+    if ask(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0:
         return True
-    number = ctypes.get_errno()
-    if number in _NOT_HERE:
+    error = native.failure(str(other))
+    if error.errno in _NOT_HERE:
         return False
-    raise OSError(number, os.strerror(number), str(other))
+    raise error

@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,33 @@ def cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_room_for(threads: int) -> bool:
+    """Return whether this process may start so many more ``threads``. They count like processes,
+    for RLIMIT_NPROC as for the pids.max of a control group, whose limits cannot be read reliably:
+    so the threads are started, and end before this returns."""
+    end = threading.Event()
+    started = [threading.Thread(target=end.wait) for _ in range(threads)]
+    try:
+        for thread in started:
+            thread.start()
+    except (RuntimeError, MemoryError):
+        return False
+    finally:
+        end.set()
+        for thread in started:
+            if thread.ident is not None:
+                thread.join()
+    return True
+
+
+def wait_for(process: int) -> None:
+    """Wait until the child ``process`` has ended."""
+    try:
+        os.waitpid(process, 0)
+    except ChildProcessError:  # whoever started us has SIGCHLD ignored: nothing to wait for
+        return
 
 
 def alive(pid: int) -> bool:

@@ -3,14 +3,14 @@ mounted now, made anew after they were deleted."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import functools
 import os
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from pip_sharedcache.linker import native
 
 #: This host's name, which outlasts a restart.
 HOST_NAME = socket.gethostname()
@@ -88,9 +88,11 @@ def _below(directory: str, wanted: Place, names: Sequence[str], host: str) -> st
 def _look(path: str) -> tuple[Place, bool]:
     """What is at ``path``, and whether a file system is mounted there. Raises OSError."""
     status = os.stat(path)
-    buffer = ctypes.create_string_buffer(_SIZE)
-    ask = _statx()
-    if ask is None or ask(_AT_FDCWD, os.fsencode(path), 0, _WITH_BIRTH, buffer):
+    ask = native.c_function("statx")
+    if ask is None:
+        return Place(status.st_ino, 0), os.path.ismount(path)
+    buffer = native.buffer(_SIZE)
+    if ask(_AT_FDCWD, os.fsencode(path), 0, _WITH_BIRTH, buffer):
         return Place(status.st_ino, 0), os.path.ismount(path)
     (mask,) = struct.unpack_from("=I", buffer)
     (attributes,) = struct.unpack_from("=Q", buffer, _ATTRIBUTES)
@@ -100,12 +102,3 @@ def _look(path: str) -> tuple[Place, bool]:
     # A part of btrfs has a device number of its own, and a bind mount has not.
     is_root = bool(attributes & _MOUNT_ROOT) if known & _MOUNT_ROOT else os.path.ismount(path)
     return Place(status.st_ino, born), is_root
-
-
-@functools.cache
-def _statx() -> Callable[..., int] | None:
-    """statx(2) of the C library, which Python does not have; None where there is none."""
-    if os.name != "posix":
-        return None
-    found: Callable[..., int] | None = getattr(ctypes.CDLL(None), "statx", None)
-    return found

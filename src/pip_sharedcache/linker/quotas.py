@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import struct
 from typing import NamedTuple
+
+from pip_sharedcache.linker import native
 
 _GET_USER_QUOTA = 0x800007 << 8  # QCMD(Q_GETQUOTA, USRQUOTA) in sys/quota.h
 _BLOCK = 1024  # bytes; limits come in such blocks
+#: struct dqblk: most, soft and used blocks (used in bytes), the same of inodes, two times, a mask.
+_ANSWER = struct.Struct("=8QI4x")
 
 
 class Quota(NamedTuple):
@@ -19,25 +23,14 @@ class Quota(NamedTuple):
     most_inodes: int
 
 
-class _Answer(ctypes.Structure):
-    """struct dqblk."""
-
-    _fields_ = (
-        *((name, ctypes.c_uint64) for name in ("most_blocks", "soft_blocks", "bytes")),
-        *((name, ctypes.c_uint64) for name in ("most_inodes", "soft_inodes", "inodes")),
-        *((name, ctypes.c_uint64) for name in ("block_time", "inode_time")),
-        ("valid", ctypes.c_uint32),
-    )
-
-
 def quota(device: str, uid: int) -> Quota | None:
     """The quota of user ``uid`` on the file system of the block device ``device``; None where
     there is none, or the system does not tell (network file systems keep it to themselves)."""
-    try:
-        ask = ctypes.CDLL(None).quotactl
-    except (OSError, AttributeError, TypeError):
+    ask = native.c_function("quotactl")
+    if ask is None:
         return None
-    answer = _Answer()
-    if ask(_GET_USER_QUOTA, os.fsencode(device), uid, ctypes.byref(answer)) != 0:
+    answer = native.buffer(_ANSWER.size)
+    if ask(_GET_USER_QUOTA, os.fsencode(device), uid, answer) != 0:
         return None
-    return Quota(answer.bytes, answer.most_blocks * _BLOCK, answer.inodes, answer.most_inodes)
+    most_blocks, _, used, most_inodes, _, inodes, *_ = _ANSWER.unpack(answer.raw)
+    return Quota(used, most_blocks * _BLOCK, inodes, most_inodes)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pip_sharedcache import trust
+from pip_sharedcache.answering import answers
 from pip_sharedcache.config import Layer, Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import Policy
-from pip_sharedcache.processes import answers
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.ways import exchangers, may_be_moved
 

@@ -1,0 +1,42 @@
+"""System calls that the C library has and Python does not offer.
+
+They need ctypes, which a Python built without libffi lacks and a hardened system may refuse.
+Nothing depends on these calls: where one is missing its caller takes a slower way, or knows less.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+try:
+    import ctypes
+
+    _is_there = True
+except (ImportError, MemoryError, OSError):  # not built, or no memory that may be run
+    _is_there = False
+
+
+@functools.cache
+def c_function(name: str) -> Callable[..., int] | None:
+    """Return the function ``name`` of the C library; None where it cannot be called."""
+    if not _is_there:
+        return None
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None, use_errno=True), name)
+    except (OSError, AttributeError, TypeError, MemoryError):
+        return None
+    return found
+
+
+def buffer(size: int) -> Any:
+    """Return ``size`` bytes for a C function to fill."""
+    return ctypes.create_string_buffer(size)
+
+
+def failure(path: str) -> OSError:
+    """Return the error of the C function that was called last, which concerned ``path``."""
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), path)

@@ -249,19 +249,34 @@ def test_a_large_wheel_is_dealt_out_once(
     tmp_path: Path, cpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bytecode, "cpus", lambda: cpus)
-    start, jobs = bytecode._start, []
+    order, jobs = bytecode._order, []
 
-    def noted(paths: Any, *rest: Any) -> Any:
-        jobs.append(list(paths))
-        return start(paths, *rest)
+    def noted(process: Any, job: Any) -> Any:
+        jobs.append(list(job["paths"]))
+        return order(process, job)
 
-    monkeypatch.setattr(bytecode, "_start", noted)
+    monkeypatch.setattr(bytecode, "_order", noted)
     files = _many({**GOOD, **BAD})
     made, failed = _compile(tmp_path, files)
     assert (made, failed) == (set(files) - set(BAD), set(BAD))
     assert len(jobs) == min(cpus, 4), "no more than the source is worth"
     assert sorted(path for job in jobs for path in job) == sorted(files)
     assert all(any(path.startswith("big/") for path in job) for job in jobs)
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["plain", "with -X"])
+def test_where_no_process_can_be_started_only_what_is_for_all_is_compiled(
+    tmp_path: Path, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "cpus", lambda: 2)
+    monkeypatch.setattr(bytecode, "has_room_for", lambda threads: False)
+    if asked:
+        monkeypatch.setenv("PYTHONNODEBUGRANGES", "1")
+        with pytest.raises(BlockingIOError):
+            _compile(tmp_path, _many(GOOD))
+    else:
+        files = _many(GOOD)
+        assert _compile(tmp_path, files)[0] == set(files)
 
 
 def test_the_optimisation_level_is_that_of_the_interpreter(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ not matter: importing a module sets co_filename anew.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -19,10 +22,13 @@ from pathlib import Path
 
 from pip_sharedcache import scripts
 from pip_sharedcache.bytecode.worker import compile_source
-from pip_sharedcache.linker import Directory, copy_checked, cpus
+from pip_sharedcache.linker import Directory, copy_checked, cpus, has_room_for
 from pip_sharedcache.model import Entry
 
+logger = logging.getLogger(__name__)
+
 _WORKER = scripts.path_of("bytecode", "worker.py")
+_RESERVE = 1  # threads that pip may start meanwhile: its progress bar
 _SMALL = 100_000  # bytes of source that take about as long as starting an interpreter
 _EACH = 3_000  # bytes of source that take as long as opening, writing and renaming one file
 
@@ -69,10 +75,13 @@ def compile_all(entry: Entry, source: Path, target: Path) -> tuple[list[str], li
     # What this process was asked to do with warnings and debug ranges is not for everybody.
     asked = sys.warnoptions or sys._xoptions or "PYTHONNODEBUGRANGES" in os.environ
     workers = max(workers, 1 if asked and paths else 0)
-    if workers < (1 if asked else 2):
-        results = _compile_here(paths, source, target)
+    processes = _start(workers) if workers >= (1 if asked else 2) else []
+    if processes:
+        results = _compile_beside(processes, paths, source, target)
+    elif asked and paths:
+        raise OSError(errno.EAGAIN, "No process can be started to compile in", str(target))
     else:
-        results = _compile_beside(paths, source, target, workers)
+        results = _compile_here(paths, source, target)
     made = [compiled_path(path) for path, good in results if good]
     return made, [path for path, good in results if not good]
 
@@ -99,34 +108,66 @@ def _compile_here(paths: Sequence[str], source: Path, target: Path) -> list[tupl
 
 
 def _compile_beside(
-    paths: Sequence[str], source: Path, target: Path, workers: int
+    processes: Sequence[subprocess.Popen[bytes]], paths: Sequence[str], source: Path, target: Path
 ) -> list[tuple[str, bool]]:
-    processes = [_start(paths[number::workers], source, target) for number in range(workers)]
+    """Compile in ``processes``, which end. Raises OSError where the disk is full."""
     results = []
     full = 0
-    for process in processes:
-        output, _ = process.communicate()
-        for path, good in map(json.loads, output.splitlines()):
-            if path is None:
-                full = good
-            else:
-                results.append((path, good))
+    try:
+        for number, process in enumerate(processes):
+            job = {"source": str(source), "target": str(target)}
+            _order(process, {**job, "paths": paths[number :: len(processes)]})
+        for process in processes:
+            output, _ = process.communicate()
+            for path, good in map(json.loads, output.splitlines()):
+                if path is None:
+                    full = good
+                else:
+                    results.append((path, good))
+    finally:
+        for process in processes:
+            _end(process)
     if full:
         raise OSError(full, os.strerror(full), str(target))
     return results
 
 
-def _start(paths: Sequence[str], source: Path, target: Path) -> subprocess.Popen[bytes]:
+def _start(wanted: int) -> list[subprocess.Popen[bytes]]:
+    """Start up to ``wanted`` worker processes, which wait for their orders: no more than leave room
+    for a thread of pip's, where a limit holds."""
     level = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", "-W", "ignore", *level, str(_WORKER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-I", "-S", "-B", "-W", "ignore", *level, str(_WORKER)]
+    processes: list[subprocess.Popen[bytes]] = []
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    try:
+        while sys.executable and len(processes) < wanted:
+            processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere))
+    except OSError as error:  # EAGAIN, ENOMEM, EMFILE; or the interpreter is gone
+        logger.debug("Only %s processes to compile in: %s", len(processes), error)
+    except BaseException:  # Ctrl-C
+        for process in processes:
+            _end(process)
+        raise
+    while processes and not has_room_for(_RESERVE):
+        _end(processes.pop())
+    return processes
+
+
+def _order(process: subprocess.Popen[bytes], job: dict[str, object]) -> None:
     assert process.stdin is not None
-    job = {"source": str(source), "target": str(target), "paths": list(paths)}
-    process.stdin.write(json.dumps(job).encode())
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it has ended: its sources are left to pip
+        process.stdin.write(json.dumps(job).encode())
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
     process.stdin = None
-    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Have ``process`` end, where it has not, and wait for that."""
+    if process.poll() is None:
+        process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+    process.wait()

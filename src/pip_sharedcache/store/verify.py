@@ -72,7 +72,7 @@ def verify(items: Sequence[Item]) -> Iterator[Verdict | None]:
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(_verify_one, item))
+                waiting.append(_submitted(pool, item))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -80,6 +80,16 @@ def verify(items: Sequence[Item]) -> Iterator[Verdict | None]:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _submitted(pool: ThreadPoolExecutor, item: Item) -> Future[Verdict | None]:
+    """Have ``pool`` check ``item``; where no thread can be started, do it now."""
+    try:
+        return pool.submit(_verify_one, item)
+    except RuntimeError:
+        done: Future[Verdict | None] = Future()
+        done.set_result(_verify_one(item))
+        return done
 
 
 def _verify_one(item: Item) -> Verdict | None:

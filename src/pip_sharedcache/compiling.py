@@ -54,6 +54,9 @@ class Compiling:
         found = self._layers.find_bytecode(entry, tag, key, spoiled)
         for what in found.damages:
             self._say(f"Damaged bytecode in the shared store is compiled anew: {what}")
+        if found.entry is not None and found.own is not None:
+            own, what = found.own
+            self._repairs.spoil_bytecode(own, entry, what, told=not self._layers.heals(own))
         there, near = found.entry, self._layers.of(entry)
         if there is not None and (near is None or self._layers.to_backfill(there) is not near):
             self._uses.note(there)
@@ -67,7 +70,7 @@ class Compiling:
             try:
                 made = self._add(entry, tag, key, functools.partial(_copy, farther), report)
             except DamagedEntry as error:
-                self._repairs.spoil_bytecode(farther, entry, error)
+                self._repairs.spoil_bytecode(farther, entry, str(error), told=False)
                 there = farther = None
         if farther is None:
             made = self._add(entry, tag, key, compile_it, report)
@@ -79,6 +82,30 @@ class Compiling:
             report.compiled += sources
             report.compile_seconds += time.monotonic() - began
         return made or there
+
+    def replacement(self, damaged: Entry, entry: Entry, what: str) -> Entry | None:
+        """Other bytecode of ``entry`` than ``damaged``, of which ``what`` tells; None where there
+        is none, so that pip compiles. What is ``damaged`` is published anew at the end of the run,
+        if there is no other, or it is this user's."""
+        without = {*self._repairs.spoiled, damaged.identity}
+        key = bytecode.fits(entry)
+        there = self._layers.find_bytecode(entry, bytecode.tag(), key, without).entry
+        told = there is not None and not self._layers.heals(damaged)
+        self._repairs.spoil_bytecode(damaged, entry, what, told=told)
+        if there is not None:
+            self._uses.note(there)
+        return there
+
+    def renew(self, entry: Entry, report: Report) -> None:
+        """Publish the bytecode of ``entry`` anew, of which a damaged one is there: a copy of a
+        sound one of a publisher whom everybody trusts, else compiled. Raises DamagedEntry."""
+        tag, key, spoiled = bytecode.tag(), bytecode.fits(entry), self._repairs.spoiled
+        there = self._layers.find_bytecode(entry, tag, key, spoiled).entry
+        home = self._layers.of(entry)
+        if there is not None and home is not None and self._layers.may_relay((there, entry), home):
+            self._add(entry, tag, key, functools.partial(_copy, there), report)
+        else:
+            self._add(entry, tag, key, functools.partial(_compile, entry, self._verify), report)
 
     def _add(
         self, entry: Entry, tag: str, key: str, fill: stores.Compile, report: Report

@@ -78,6 +78,12 @@ class DamagedEntry(SharedCacheError):
     code = "damaged-entry"
 
 
+class DamagedFile(DamagedEntry):
+    """A file of an entry is not what the manifest says: whatever places it finds that, too."""
+
+    code = "damaged-file"
+
+
 class SeamMissing(SharedCacheError):
     """This pip is not built as expected at some point: plain pip runs."""
 

@@ -18,7 +18,7 @@ from pip_sharedcache import caution, linker, trust, wheel
 from pip_sharedcache import store as stores
 from pip_sharedcache.compiling import Compiling
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.errors import DamagedEntry, DamagedFile
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.linker import Linker, Placement
 from pip_sharedcache.model import (
@@ -135,6 +135,11 @@ class Session(Serving):
         self._is_not_found(entry)
         self._leave_to_pip(entry.manifest.filename, why, named=entry.identity not in self._unnamed)
 
+    def begins_again(self, entry: Entry) -> None:
+        """Nothing is left of what was placed from ``entry``, and another one is begun for it."""
+        self.report.installed -= 1
+        self._is_not_found(entry)
+
     def _is_not_found(self, entry: Entry) -> None:
         self.report.found -= entry.identity not in self._added
 
@@ -179,6 +184,15 @@ class Session(Serving):
                 "Installed without sharing",
             )
         return found
+
+    def heal_note(self, key: Digest, build: Build) -> None:
+        """This user's own note for ``key`` is damaged, and ``build`` is what another one says."""
+        self.repairs.pass_over(build.damaged)
+        self._stage(
+            self._where_builds_are_shared,
+            lambda store: stores.stage_build(store, key, build, self.repairs.spoiled),
+            "Installed without sharing",
+        )
 
     def _where_builds_are_shared(self) -> Store | None:
         store = self.layers.to_publish()
@@ -246,11 +260,33 @@ class Session(Serving):
         """Give ``placement`` this interpreter's bytecode, if that can be shared."""
         try:
             entry = self._compiling.bytecode_of(placement.entry, self.report)
-            if entry is not None:
-                self._give_up_symlinks(self._no_links_into(entry))
-                placement.use_bytecode(entry, stores.hold(entry))
+        except DamagedFile as error:
+            logger.debug("No bytecode, the source will not be placed either: %s", error)
         except DamagedEntry as error:
             self.say_once(f"Bytecode in the shared store is not used: {error}")
+        else:
+            self._use_bytecode(placement, entry)
+
+    def _use_bytecode(self, placement: Placement, entry: Entry | None) -> bool:
+        if entry is None:
+            return False
+        self._give_up_symlinks(self._no_links_into(entry))
+        try:
+            placement.use_bytecode(entry, stores.hold(entry))
+        except DamagedEntry as error:
+            self.say_once(f"Bytecode in the shared store is not used: {error}")
+            return False
+        return True
+
+    def replace_bytecode(self, placement: Placement, what: str) -> bool:
+        """The bytecode of ``placement`` is damaged, as ``what`` says: whether it uses a sound one
+        from now on."""
+        damaged = placement.bytecode
+        if damaged is None or damaged.identity in self.repairs.spoiled:
+            return False
+        return self._use_bytecode(
+            placement, self._compiling.replacement(damaged, placement.entry, what)
+        )
 
     def before_placing(self) -> None:
         """What was staged is going to be placed."""
@@ -263,7 +299,8 @@ class Session(Serving):
         try:
             return placement.save_bytecode(source)
         except DamagedEntry as error:
-            self.repairs.spoil_bytecode(placement.bytecode, placement.entry, error)
+            if self.replace_bytecode(placement, str(error)):
+                return self.save_bytecode(placement, source)
         except OSError as error:
             # A colleague's __pycache__, a full disk: pip tries too, and goes on without.
             logger.debug("No bytecode for %s: %s", source, error)
@@ -276,6 +313,9 @@ class Session(Serving):
         appear together with others (``show``), made durable at once. Raises OSError."""
         manifest, identity = placement.entry.manifest, placement.entry.identity
         how = "added" if identity in self._added else "found"
+        staged = placement.entry.path.name.startswith(".")
+        if not staged and identity not in self._added and identity not in self.repairs.spoiled:
+            self.settle_damage(placement.entry)
         title = _UNNAMED if identity in self._unnamed else manifest.filename
         installed = Installed(title, total_size(manifest.files), how)
         if later:
@@ -319,7 +359,7 @@ class Session(Serving):
             )
         for entry in bytecode_of:
             try:
-                self._compiling.bytecode_of(entry, self.report)
+                self._compiling.renew(entry, self.report)
             except DamagedEntry as error:
                 self.say_once(f"Bytecode in the shared store is not compiled anew: {error}")
 

@@ -83,13 +83,15 @@ class Layers:
         home = self.of(entry)
         others = (one for one in self._layers if one.policy is not Policy.PRIVATE)
         damages: list[str] = []
+        own = None
         for store in dict.fromkeys([*([home] if home else []), *others]):
             digest = entry.manifest.digest
             found = stores.find_bytecode(store, digest, tag, interpreter, without)
+            own = own or found.own
             if found.entry is not None:
-                return found
+                return Found(found.entry, own=own)
             damages += found.damages
-        return Found(damages=tuple(damages))
+        return Found(damages=tuple(damages), own=own)
 
     def find_build(self, key: Digest, without: Collection[Identity] = ()) -> Build | None:
         """What a trusted publisher built for ``key``, in any layer whose owner allows that."""
@@ -124,6 +126,14 @@ class Layers:
             return home
         other = self.to_publish()
         return other if other is not None and not widens(home, other) else None
+
+    def heals(self, entry: Entry) -> bool:
+        """Whether this user may replace the damaged ``entry``: it is this user's own, in a layer
+        that this run publishes to."""
+        home = self.of(entry)
+        if home is None or entry.publisher != trust.user_id():
+            return False
+        return home.path not in self._left and self._takes(home)
 
     def to_backfill(self, entry: Entry) -> Store | None:
         """The layer nearer than that of ``entry`` which is to have it, too; None where there is

@@ -5,12 +5,14 @@ One's own entry is replaced; beside somebody else's a sound one is published.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Digest, Entry, Identity
+
+logger = logging.getLogger(__name__)
 
 
 class Repairs:
@@ -27,6 +29,7 @@ class Repairs:
         self._to_tell: dict[Digest, list[str]] = {}
         self._elsewhere: set[str] = set()
         self._homes: dict[Digest, Path] = {}
+        self._own: dict[Digest, Entry] = {}
         self._wheels: dict[Digest, tuple[Entry, Path]] = {}
         self._bytecode: dict[Digest, Entry] = {}
 
@@ -43,6 +46,8 @@ class Repairs:
             return
         self.spoiled.add(entry.identity)
         self._homes[entry.manifest.digest] = entry.path.parents[2]
+        if entry.publisher == trust.user_id():
+            self._own[entry.manifest.digest] = entry
         owner = trust.user_name(entry.publisher)
         line = f"Damaged entry of {owner} in the shared store is not used: {what}"
         self.note(entry.manifest.digest, line)
@@ -51,15 +56,30 @@ class Repairs:
         """A note that leads to no usable entry does not stand in another one's way."""
         self.spoiled.add(note)
 
-    def spoil_bytecode(self, damaged: Entry | None, entry: Entry, error: DamagedEntry) -> None:
-        """The bytecode ``damaged`` of ``entry`` is damaged: it is compiled here, and anew for the
-        store at the end of the run."""
+    def own_damage(self, digest: Digest) -> Entry | None:
+        """The damaged entry of ``digest`` that this user published; None where there is none."""
+        return self._own.get(digest)
+
+    def settle(self, sound: Entry) -> None:
+        """The wheel of ``sound`` was installed from there, beside damaged entries of it, which
+        their publishers heal. That needs no warning: everybody finds the sound one."""
+        for line in self._to_tell.pop(sound.manifest.digest, ()):
+            logger.debug("%s; the sound one %s is used", line, sound.path)
+
+    def spoil_bytecode(self, damaged: Entry | None, entry: Entry, what: str, *, told: bool) -> None:
+        """The bytecode ``damaged`` of ``entry`` is damaged. It is made anew for the store at the
+        end of the run, and the user is warned: not where that is ``told``, since a sound one is
+        used."""
         if damaged is None or damaged.identity in self.spoiled:
             return
         self.spoiled.add(damaged.identity)
-        self._bytecode[entry.manifest.digest] = entry
         owner = trust.user_name(damaged.publisher)
-        self._say(f"Damaged bytecode of {owner} in the shared store is compiled anew: {error}")
+        line = f"Damaged bytecode of {owner} in the shared store is compiled anew: {what}"
+        if told:
+            logger.debug("Damaged bytecode of %s is not used: %s", owner, what)
+            return
+        self._bytecode[entry.manifest.digest] = entry
+        self._say(line)
 
     def heal(self, entry: Entry, wheel_file: Path) -> None:
         """Publish the spoiled ``entry`` anew at the end of the run, from ``wheel_file``, which has

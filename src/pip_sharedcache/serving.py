@@ -35,6 +35,7 @@ class Serving:
         self.repairs = Repairs(self.say_once)
         self.uses = Uses(layers, self.say_once)
         self._found: dict[tuple[Digest, str], Entry] = {}
+        self._passed: dict[Digest, tuple[Entry, str]] = {}
         self._by_wheel: dict[str, Entry] = {}
         self._served: set[Digest] = set()
         self._said: set[str] = set()
@@ -47,17 +48,33 @@ class Serving:
             known = self._found.get((digest, filename))
             if known is not None:
                 return known
-            for found in self.layers.find(digest, filename, self.repairs.spoiled):
+            layers = self.layers.find(digest, filename, self.repairs.spoiled)
+            for found in layers:
+                if found.own is not None:
+                    self._passed.setdefault(digest, found.own)
+            if layers and (entry := layers[-1].entry) is not None:
+                self._found[digest, filename] = entry
+                return entry
+            for found in layers:
                 for objection in found.objections:
                     self.say_once(f"Shared store: {objection}")
                 for damage in found.damages:
                     self.repairs.note(
                         digest, f"Damaged entry in the shared store is not used: {damage}"
                     )
-                if found.entry is not None:
-                    self._found[digest, filename] = found.entry
-                    return found.entry
         return None
+
+    def settle_damage(self, sound: Entry) -> None:
+        """The wheel of ``sound`` was installed from there. This user's own entry of that wheel is
+        healed at the end of the run, if it was found damaged."""
+        passed = self._passed.pop(sound.manifest.digest, None)
+        if passed is not None and self.layers.heals(passed[0]):
+            self.repairs.spoil(*passed)
+        own = self.repairs.own_damage(sound.manifest.digest)
+        if own is not None and self.layers.heals(own):
+            self.repairs.heal(own, sound.wheel)
+        else:
+            self.repairs.settle(sound)
 
     def copy_doubtful(
         self, digests: Iterable[Digest], filename: str, directory: Path

@@ -8,6 +8,7 @@ import json
 import re
 import stat
 import subprocess
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -107,12 +108,15 @@ def _damage(site: Site, store: Path, kind: str, names: Iterable[str] = FILES) ->
         damage(path, kind, outside / name)
 
 
-def _install(site: Site, store: Path, owner: str, *more: str) -> list[str]:
-    """Install all as usera into a new environment, which must be as plain pip makes it; returns
+def _install(
+    site: Site, store: Path, owner: str, *more: str, user: str = "usera", **settings: str
+) -> list[str]:
+    """Install all as ``user`` into a new environment, which must be as plain pip makes it; returns
     the lines of what was warned of."""
-    usera = site.accounts.usera
-    environment = site.environment(usera)
-    said = site.install(usera, environment, store, *FILES, MANY, *more, **OWNERS[owner])
+    account = site.account(user)
+    environment = site.environment(account)
+    settings = {**OWNERS[owner], **settings}
+    said = site.install(account, environment, store, *FILES, MANY, *more, **settings)
     assert differences(site.plain_tree(0o022, *FILES, MANY), snapshot(environment.prefix)) == []
     site.remove_environments()
     return [line for line in map(str.strip, said.splitlines()) if line.startswith("WARNING:")]
@@ -195,6 +199,50 @@ def test_a_file_and_the_wheel_damaged_are_downloaded_after_all(
     assert asked == sorted(_wheel(site, name).name for name in names)
     _assert_healed(site, store, owner, names)
     _assert_silent(site, store, owner)
+
+
+@pytest.mark.parametrize("owner", ["own"])
+@pytest.mark.parametrize("kind", ["deleted", "unreadable"])
+def test_damage_beside_a_sound_copy_is_silent_and_healed_once_by_its_publisher(
+    site: Site, store: Path, owner: str, kind: str
+) -> None:
+    _damage(site, store, kind)
+    warned = _install(site, store, owner, user="userb")
+    assert len(warned) == len(FILES), "userb publishes a sound one beside each"
+    site.index.clear()
+    for _ in range(2):
+        assert _install(site, store, owner, user="userc") == []
+    _assert_said(site, owner, _install(site, store, owner), FILES)
+    _assert_healed(site, store, owner, FILES)
+    assert faults_of_store(store) == []
+    before = state_of(store / "wheels")
+    for user in ("usera", "userb", "userc"):
+        assert _install(site, store, owner, user=user) == []
+    assert state_of(store / "wheels") == before
+    assert site.index.wheel_requests() == []
+
+
+@pytest.mark.parametrize("owner", ["own"])
+@pytest.mark.parametrize("mode", ["hardlink", "symlink"])
+def test_links_lead_into_the_sound_copy_beside_a_damaged_entry(
+    site: Site, store: Path, owner: str, mode: str
+) -> None:
+    names, how = ["d-source", "d-data"], {"PIP_SHAREDCACHE_LINK_MODE": mode}
+    _damage(site, store, "deleted", names)
+    warned = []
+    for user in ("userb", "usera", "usera", "userb"):
+        environment = site.environment(site.account(user))
+        said = site.install(site.account(user), environment, store, *names, **how)
+        warned.append(said.count("WARNING: "))
+        for name in names:
+            path = FILES[name].partition("/")[2]
+            placed = environment.site_packages / path
+            with zipfile.ZipFile(_wheel(site, name)) as wheel:
+                assert placed.read_bytes() == wheel.read(path)
+            if len(warned) > 1:
+                assert placed.is_symlink() is (mode == "symlink")
+    assert warned == [2, 2, 0, 0]
+    assert faults_of_store(store) == []
 
 
 def _verify(site: Site, store: Path, account: Account | None, *more: str) -> tuple[int, str]:

@@ -162,6 +162,8 @@ class Builds:
             build.filename,
             trust.user_name(entry.publisher),
         )
+        if build.damaged != stores.NONE_YET:
+            session.heal_note(key, build)
         session.serve(entry, build.digest)
         session.origins.note(str(entry.wheel), Origin(without_credentials(link.url)))
         return self._as_pips(str(entry.wheel), build.details)

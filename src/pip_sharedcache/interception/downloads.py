@@ -13,7 +13,7 @@ import os
 import sys
 import weakref
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -177,28 +177,53 @@ class Downloads:
         origin = Origin(
             without_credentials(link.url), self.private(getattr(downloader, "_session", None), link)
         )
-        entry = session.find(digests, link.filename)
-        if entry is not None and (session.exposure(entry) or _is_to_be_verified(session, entry)):
-            # pip opens it by its path, which may lead to something else by then.
-            copied = session.copy(entry, Path(location))
-            if copied is None:
-                _pass_over(session, entry, f"{entry.wheel} is not to be used")
-                return None
+        path = self._trusted(session, digests, link.filename, location, origin)
+        if path is not None:
             logger.info("Using %s from the shared store", link.filename)
-            session.origins.note(str(copied), origin)
-            return str(copied)
-        if entry is not None and self.believe(session, entry):
-            logger.info("Using %s from the shared store", link.filename)
-            session.serve(entry, entry.manifest.digest)
-            self._served[entry.manifest.digest] = link, location
-            session.origins.note(str(entry.wheel), origin)
-            return str(entry.wheel)
+            if (entry := session.served(path)) is not None:
+                self._served[entry.manifest.digest] = link, location
+            return path
         copied = session.copy_doubtful(digests, link.filename, Path(location))
         if copied is None:
             return None
         logger.info("Using a checked copy of %s from the shared store", link.filename)
         session.origins.note(str(copied), origin)
         return str(copied)
+
+    def _trusted(
+        self, session: Session, digests: Iterable[Digest], name: str, location: str, origin: Origin
+    ) -> str | None:
+        """The wheel ``name`` of a trusted publisher's entry, the next one where one is damaged, for
+        pip to have: from the entry, or copied into ``location`` where pip would open it by a path
+        that may lead to something else by then. None where no entry does."""
+        digests = tuple(digests)
+        while (entry := session.find(digests, name)) is not None:
+            if session.exposure(entry) or _is_to_be_verified(session, entry):
+                if not location:
+                    return None
+                copied = session.copy(entry, Path(location), told=True)
+                if copied is None:
+                    _pass_over(
+                        session, entry, f"{entry.wheel} has other bytes than its digest says"
+                    )
+                    continue
+                session.origins.note(str(copied), origin)
+                return str(copied)
+            if self.believe(session, entry):
+                session.serve(entry, entry.manifest.digest)
+                session.origins.note(str(entry.wheel), origin)
+                return str(entry.wheel)
+        return None
+
+    def another(self, session: Session, path: str, entry: Entry) -> str | None:
+        """In place of the wheel at ``path`` of the damaged ``entry``, which pip was handed, that of
+        a sound one; None where there is none."""
+        origin = session.origins.of(path)
+        if origin is None:
+            return None
+        digest, filename = entry.manifest.digest, entry.manifest.filename
+        _, location = self._served.get(digest, (None, ""))
+        return self._trusted(session, [digest], filename, location, origin)
 
     def believe(self, session: Session, entry: Entry) -> bool:
         """Whether pip may have the wheel of ``entry``, whose publisher is trusted: it is hashed
@@ -237,8 +262,14 @@ class Downloads:
         return True
 
     def replace_damaged(self, session: Session, entry: Entry) -> str:
-        """Have pip download the wheel of the damaged ``entry`` after all; return where it is. It is
-        published at the end of the run. Raises pip's own errors, InstallationError."""
+        """Take the wheel of the damaged ``entry`` from a sound one, or have pip download it after
+        all, to be published at the end of the run; return where it is. Raises pip's own errors,
+        InstallationError."""
+        other = self.another(session, str(entry.wheel), entry)
+        if other is not None:
+            if (sound := session.served(other)) is not None:
+                session.settle_damage(sound)
+            return other
         path = self._fetch(session, entry, "is damaged, its wheel too")
         session.repairs.heal(entry, Path(path))
         return path

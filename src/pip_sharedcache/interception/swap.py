@@ -45,6 +45,15 @@ class _EntryGone(Exception):
     """Garbage collection has deleted the entry, and the wheel in it, while it was placed."""
 
 
+class _SoundElsewhere(Exception):
+    """The entry that is placed is damaged, and another one of its wheel is to be placed: pip is to
+    be handed the wheel at ``path``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
 class _NoRoom(Exception):
     """The environment's disk has no room for bytecode, but might have: pip would have said
     nothing, and gone on without."""
@@ -150,9 +159,16 @@ class Swap:
         session = self.session
         if session is None or bound is None:
             return install(*args, **kw)
-        together = self._together
-        if together is not None and together.take(bound["name"]):
+        if self._together is not None and self._together.take(bound["name"]):
             return None
+        while True:
+            try:
+                return self._install_one(session, install, bound)
+            except _SoundElsewhere as found:
+                bound["wheel_path"] = found.path
+
+    def _install_one(self, session: Session, install: Original, bound: Keywords) -> Any:
+        together = self._together
         bound["wheel_path"] = session.follow(bound["wheel_path"])
         if (gone := session.gone(bound["wheel_path"])) is not None:
             if together is not None and together.is_copy:
@@ -258,12 +274,12 @@ class Swap:
             with zipfile.ZipFile(self._own_wheel or placement.wheel) as archive:
                 module["ZipBackedFile"](job.file.path, job.destination, archive).save()
             placement.restored(job)
-        for job, error in placement.undone:
+        while (what := placement.bytecode_damage()) and session.replace_bytecode(placement, what):
+            placement.place_bytecode_again()
+        for job, _ in placement.undone:
             source = job.destination
             if not placement.is_of_wheel(job):
                 source = importlib.util.source_from_cache(source)
-                if isinstance(error, DamagedEntry):
-                    session.repairs.spoil_bytecode(placement.bytecode, placement.entry, error)
             if not self._compiles or not source.endswith(".py"):
                 continue
             if module["compileall"].compile_file(source, force=True, quiet=2):
@@ -272,9 +288,10 @@ class Swap:
                 placement.not_compiled(source)
 
     def _doubt(self, session: Session, placement: Placement, what: str) -> None:
-        """A file of the entry is damaged. pip takes it out of the wheel that it has instead: where
-        that is the entry's, if it still is the one of its digest; raises _WheelDamaged if not. What
-        was deleted as a whole meanwhile is not damaged: raises _EntryGone."""
+        """A file of the entry is damaged. Raises _SoundElsewhere where another entry of the wheel
+        is sound. If none is, pip takes the file out of the wheel that it has: where that is the
+        entry's, if it still is the one of its digest; raises _WheelDamaged if not. What was deleted
+        as a whole meanwhile is not damaged: raises _EntryGone."""
         entry = placement.entry
         if not os.path.lexists(entry.path):
             if self._own_wheel is None:
@@ -282,12 +299,24 @@ class Swap:
             session.lose(entry, "taken from pip's own wheel")
             return
         session.spoil(entry, what)
+        if (path := self._sound_elsewhere(session, placement)) is not None:
+            session.begins_again(entry)
+            raise _SoundElsewhere(path)
         if self._own_wheel is not None:
             session.repairs.heal(entry, self._own_wheel)
         elif self._downloads.is_sound(session, entry, placement.wheel):
             session.repairs.heal(entry, entry.wheel)
         else:
             raise _WheelDamaged(f"{entry.wheel} is damaged, too")
+
+    def _sound_elsewhere(self, session: Session, placement: Placement) -> str | None:
+        """The wheel to go on with where there is a sound entry beside the damaged one of
+        ``placement``: pip's own, which leads there, or that entry's."""
+        entry = placement.entry
+        if self._own_wheel is None:
+            return self._downloads.another(session, str(entry.wheel), entry)
+        beside = session.find([entry.manifest.digest], entry.manifest.filename)
+        return str(self._own_wheel) if beside is not None else None
 
     def _new_file(self, init: Original, file: Any, args: Arguments, kw: Keywords) -> None:
         init(*args, **kw)

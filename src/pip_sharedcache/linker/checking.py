@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.errors import DamagedEntry, DamagedFile, reason
 from pip_sharedcache.linker.descriptors import Directory, create_file, has_time, write_all
 from pip_sharedcache.model import Entry, StoredFile
 
@@ -140,4 +140,4 @@ def copy_checked(entry: Directory, file: StoredFile, directory: Path) -> None:
 
 
 def damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:
-    return DamagedEntry(f"{entry.path / 'files' / file.path}: {what}")
+    return DamagedFile(f"{entry.path / 'files' / file.path}: {what}")

@@ -8,23 +8,20 @@ schemes.
 from __future__ import annotations
 
 import errno
-import functools
 import importlib.util
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.linker.checking import Source
 from pip_sharedcache.linker.descriptors import Directory, share_directory, share_file
 from pip_sharedcache.linker.directories import Directories, remove_if_empty
 from pip_sharedcache.linker.information import Information
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.linker.link import Linker
+from pip_sharedcache.linker.paths import compiled_path, path_in, unlink_if_there
 from pip_sharedcache.model import Entry, Report, StoredFile
-
-logger = logging.getLogger(__name__)
 
 
 class Placement:
@@ -150,7 +147,7 @@ class Placement:
             return False
         if name in self._bytecode.failed:
             return True
-        file = self._bytecode.files.get(_compiled_path(name))
+        file = self._bytecode.files.get(compiled_path(name))
         if file is not None:
             self._taken_bytecode.append(file)
         return file is not None
@@ -158,7 +155,7 @@ class Placement:
     def _jobs(self, library: str, files: Iterable[StoredFile]) -> list[Job]:
         jobs = []
         for file in files:
-            destination = _destination(library, file)
+            destination = path_in(library, file)
             jobs.append(Job(file, destination, self.directories.make(os.path.dirname(destination))))
         return jobs
 
@@ -170,7 +167,7 @@ class Placement:
         except OSError:
             met = {*self._placed, *(job.destination for job, _ in self.undone)}
             for file in fitting:
-                destination = _destination(library, file)
+                destination = path_in(library, file)
                 if destination in met:
                     continue  # a second time it would be counted twice
                 try:
@@ -184,7 +181,7 @@ class Placement:
         stale = {importlib.util.cache_from_source(path) for path in self._untimed}
         fitting = []
         for file in self._taken_bytecode:
-            destination = _destination(library, file)
+            destination = path_in(library, file)
             if destination in stale:
                 why = OSError(errno.EOPNOTSUPP, "no time can be set here", destination)
                 self.undone.append((Job(file, destination, Parent(0, 0)), why))
@@ -232,6 +229,28 @@ class Placement:
     def is_of_wheel(self, job: Job) -> bool:
         """Whether ``job`` is a file of the wheel itself, and not its bytecode."""
         return self._wheel.files.get(job.file.path) is job.file
+
+    def bytecode_damage(self) -> str:
+        """What is damaged of the bytecode that was not placed for that; "" where nothing is."""
+        errors = (error for job, error in self.undone if not self.is_of_wheel(job))
+        return next((str(error) for error in errors if isinstance(error, DamagedEntry)), "")
+
+    def place_bytecode_again(self) -> None:
+        """Place what was damaged of the bytecode from that which ``use_bytecode`` gave since."""
+        undone, self.undone = self.undone, []
+        assert self._bytecode is not None
+        for job, error in undone:
+            if self.is_of_wheel(job) or not isinstance(error, DamagedEntry):
+                self.undone.append((job, error))
+                continue
+            file, path = self._bytecode.files.get(job.file.path), job.destination
+            try:
+                if file is None:
+                    raise FileNotFoundError(errno.ENOENT, "no bytecode of it", path)
+                parent = self.directories.make(os.path.dirname(path))
+                self._place(self._bytecode, [Job(file, path, parent)])
+            except OSError as problem:  # pip compiles it
+                self.undone.append((job, problem))
 
     def generated(self, path: str) -> None:
         """pip has made a script at ``path``, where nothing was before."""
@@ -288,6 +307,8 @@ class Placement:
 
     def use_bytecode(self, entry: Entry, held: Directory) -> None:
         """Place bytecode from ``entry``, whose descriptor ``held`` is ours to close now."""
+        if self._bytecode is not None:  # it was damaged
+            self._bytecode.held.close()
         self._bytecode = Source(entry, held)
 
     def save_bytecode(self, source: str) -> bool | None:
@@ -299,7 +320,7 @@ class Placement:
         if self._bytecode is not None and record_path is not None and timed:
             if record_path in self._bytecode.failed:
                 return False
-            file = self._bytecode.files.get(_compiled_path(record_path))
+            file = self._bytecode.files.get(compiled_path(record_path))
             if file is not None:
                 self._place_one(self._bytecode, file, compiled, private=False)
                 return True
@@ -351,10 +372,10 @@ class Placement:
         if self._information.is_visible():
             return
         for path in self._placed:
-            _unlink_if_there(path)
+            unlink_if_there(path)
             if path.endswith(".py"):
                 bytecode = importlib.util.cache_from_source(path)
-                _unlink_if_there(bytecode)
+                unlink_if_there(bytecode)
                 remove_if_empty(os.path.dirname(bytecode))
         self._information.remove()
         self.directories.remove_made()
@@ -372,29 +393,3 @@ class Placement:
             if os.path.lexists(full):
                 grant = self.directories.make(os.path.dirname(full)).grant
                 share_file(full, grant, self._since)
-
-
-def _destination(library: str, file: StoredFile) -> str:
-    return os.path.join(library, file.path.replace("/", os.sep))
-
-
-def _compiled_path(path: str) -> str:
-    """Where the bytecode of the source ``path`` lies in an entry of bytecode."""
-    top, slash, name = path.rpartition("/")
-    return f"{top}{slash}__pycache__/{name[:-3]}{_compiled_suffix()}"
-
-
-@functools.cache
-def _compiled_suffix() -> str:
-    """What follows a module's name in the name of its bytecode (PEP 3147); asking for each file
-    costs more than placing one."""
-    return os.path.basename(importlib.util.cache_from_source("x.py"))[1:]
-
-
-def _unlink_if_there(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        logger.warning("%s is left over: %s", path, reason(error))

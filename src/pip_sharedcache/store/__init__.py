@@ -1,7 +1,7 @@
 """The store on disk: where an entry lies, looking one up, publishing one, taking one away."""
 
 from pip_sharedcache.store import history, links, marks
-from pip_sharedcache.store.builds import Build, find_build, key_of, stage_build
+from pip_sharedcache.store.builds import NONE_YET, Build, find_build, key_of, stage_build
 from pip_sharedcache.store.collect import (
     GRACE,
     Spared,
@@ -45,6 +45,7 @@ __all__ = [
     "BYTECODE",
     "CONFIGURATION",
     "GRACE",
+    "NONE_YET",
     "ONLY",
     "PATIENCE",
     "SHARDS",

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, as_digest
@@ -28,12 +29,13 @@ NONE_YET: Identity = (0, 0)
 class Build:
     """One built wheel: its digest and file name, and ``details`` (JSON values): from which source,
     with which settings, who built it, where and when. ``note``: which one says so, NONE_YET before
-    it is written."""
+    it is written. ``damaged``: a note of this user's that does not, and is to be replaced."""
 
     digest: Digest
     filename: str
     details: Mapping[str, Any]
     note: Identity = NONE_YET
+    damaged: Identity = NONE_YET
 
 
 def key_of(settings: Mapping[str, Any]) -> Digest:
@@ -51,16 +53,20 @@ def _find(
     store: Store, key: Digest, without: Iterable[Identity]
 ) -> tuple[Entry | None, Build | None]:
     """The note for ``key`` and what it says; damaged ones are passed over for those beside them."""
-    passed = set(without)
-    while (entry := find_note(store, BUILDS, key, passed).entry) is not None:
+    passed, damaged = set(without), NONE_YET
+    while (entry := (found := find_note(store, BUILDS, key, passed)).entry) is not None:
+        if found.own is not None:
+            damaged = found.own[0].identity
         try:
             with hold(entry) as held:
                 build = read_build(held, entry.identity)
         except (DamagedEntry, OSError):
             build = None
         if build is not None:
-            return entry, build
+            return entry, replace(build, damaged=damaged)
         passed.add(entry.identity)
+        if entry.publisher == trust.user_id():
+            damaged = entry.identity
     return None, None
 
 

@@ -22,9 +22,9 @@ from pip_sharedcache.model import Digest, Entry, Manifest
 from pip_sharedcache.store import links
 from pip_sharedcache.store.collect import take_out_of_sight
 from pip_sharedcache.store.layout import WHEELS, Store
-from pip_sharedcache.store.lookup import copy_wheel, wheel_name
+from pip_sharedcache.store.lookup import copy_wheel, find, wheel_name
 from pip_sharedcache.store.marks import ENTRY_NAME
-from pip_sharedcache.store.publish import publish, replace_entry, reveal
+from pip_sharedcache.store.publish import discard, replace_entry, reveal
 from pip_sharedcache.store.staging import stage
 from pip_sharedcache.store.verify import Verdict
 
@@ -52,9 +52,7 @@ def heal(store: Store, verdict: Verdict) -> tuple[bool, str]:
         linked = links.linked(store).get(item.path.name, []) if item.area == WHEELS else []
         if linked:
             return _make_anew_in_place(store, verdict, linked)
-        if not verdict.wheel:
-            return _take_away(verdict)
-        return _make_anew(store, verdict)
+        return _make_anew(store, verdict) if item.area == WHEELS else _take_away(verdict)
     except OSError as error:
         if error.errno == errno.EXDEV:
             return False, _LOWER_LAYER + _beside(store, verdict)
@@ -76,19 +74,32 @@ def _is_replaced(verdict: Verdict) -> bool:
 
 
 def _make_anew(store: Store, verdict: Verdict) -> tuple[bool, str]:
+    """From its own wheel, or a sound one beside it, in its place, whatever lies beside it; without
+    any it is taken out of sight."""
     item, digest = verdict.item, Digest(verdict.item.digest)
+    without = {verdict.identity} if verdict.identity is not None else set()
+    if item.path.name != digest and find(store, digest, item.title, without).entry is not None:
+        return _take_away(verdict)  # nobody needs it; the plain name leads to those beside it
     with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as temporary:
-        copy = Path(temporary, verdict.wheel)
-        if not copy_wheel(_own(verdict), copy):
-            return False, "its wheel changes while it is read"
-        done, how = _take_away(verdict)
-        if not done or os.path.lexists(item.path):
-            return done, how
-        try:
-            new = publish(store, copy, verdict.wheel, digest)
-        except (NotPublished, UnusualWheel) as error:
-            return True, f"taken out of sight, but not made anew: {error}"
-    return True, f"made anew from its own wheel{_whose(new, verdict)}"
+        for entry in _sources(verdict):
+            copy = Path(temporary, entry.manifest.filename)
+            if not copy_wheel(entry, copy):
+                continue
+            try:
+                staged = stage(store, copy, copy.name, digest)
+            except (NotPublished, UnusualWheel) as error:
+                if entry.path != item.path:
+                    continue
+                _take_away(verdict)
+                return True, f"taken out of sight, but not made anew: {error}"
+            if _is_replaced(verdict):
+                discard([staged])
+                return True, "somebody else has replaced it"
+            new = replace_entry(store, staged, item.path)
+            return True, f"made anew from {_source(entry, verdict)}{_whose(new, verdict)}"
+    if verdict.wheel:
+        return False, "its wheel changes while it is read"
+    return _take_away(verdict)
 
 
 def _make_anew_in_place(
@@ -113,7 +124,7 @@ def _make_anew_in_place(
             if _is_replaced(verdict):
                 return True, "somebody else has replaced it"
             new = replace_entry(store, staged, item.path)
-            source = "its own wheel" if entry.path == item.path else f"the wheel in {entry.path}"
+            source = _source(entry, verdict)
             return True, f"made anew from {source}, for {whom}, too{_whose(new, verdict)}"
     return False, (
         f"left as it is, since {whom} lead to it, and its wheel is not sound; it goes once "
@@ -169,6 +180,10 @@ def _beside(store: Store, verdict: Verdict) -> str:
         return f"; no sound one was published beside it: {new}"
     assert new is not None  # it is no bytecode
     return f"; until then the sound one beside it is used, {new.path.name}"
+
+
+def _source(entry: Entry, verdict: Verdict) -> str:
+    return "its own wheel" if entry.path == verdict.item.path else f"the wheel in {entry.path}"
 
 
 def _whose(new: Entry, verdict: Verdict) -> str:

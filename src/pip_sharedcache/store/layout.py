@@ -64,6 +64,8 @@ class Store:
         #: Where on the way to the store others may put something else in its place.
         self.exchanged_at: Path | None = None
         self._exchangers: frozenset[int] | None = None
+        #: What marks.used_beside has read; None before that.
+        self.used_beside: dict[str, tuple[str, ...]] | None = None
 
     def narrow(self, named: tuple[str, ...], why: str) -> None:
         """From now on believe, besides root, ourselves and the owner, only those of ``named`` whom

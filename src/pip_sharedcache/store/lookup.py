@@ -20,6 +20,7 @@ from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import MOST_MANIFEST, Digest, Entry, Identity, Manifest, megabytes
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
+from pip_sharedcache.store.marks import OWNERS_FAULT, used_beside
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,14 @@ _MOST_BESIDE = 16
 class Found:
     """What looking up a digest gave: a usable ``entry``, or a ``doubtful`` one (of a publisher who
     is not trusted, or damaged), whose wheel may be copied and checked; why others were passed
-    over (``objections``); and what is damaged about others, and whose they are (``damages``)."""
+    over (``objections``); and what is damaged about others, and whose they are (``damages``).
+    ``own``: a damaged entry of this user's that was passed over, and what is damaged about it."""
 
     entry: Entry | None = None
     doubtful: Entry | None = None
     objections: tuple[str, ...] = ()
     damages: tuple[str, ...] = ()
+    own: tuple[Entry, str] | None = None
 
 
 def find(store: Store, digest: Digest, filename: str, without: Container[Identity] = ()) -> Found:
@@ -60,13 +63,14 @@ def find_bytecode(
     exactly ``interpreter``. Only a usable entry counts: derived data cannot be checked. What is
     damaged is told (``damages``)."""
     found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without)
-    return Found(found.entry, damages=found.damages)
+    return Found(found.entry, damages=found.damages, own=found.own)
 
 
 def find_note(store: Store, area: str, key: Digest, without: Container[Identity] = ()) -> Found:
     """Look for what ``publish.stage_note`` put into ``area`` under ``key``. Only a usable entry
     counts."""
-    return Found(_search(store, area, key, key, NOTE, without).entry)
+    found = _search(store, area, key, key, NOTE, without)
+    return Found(found.entry, own=found.own)
 
 
 def _search(
@@ -80,6 +84,7 @@ def _search(
     objections: list[str] = []
     doubtful: Entry | None = None
     damages: list[str] = []
+    own: tuple[Entry, str] | None = None
     with ExitStack() as stack:
         try:
             held_chain = stack.enter_context(store.opened(area, digest[:2]))
@@ -108,24 +113,24 @@ def _search(
                         continue
                     try:
                         entry = read_entry(held, status, digest, area)
-                    except (DamagedEntry, OSError):
+                    except (DamagedEntry, OSError) as error:
                         doubtful = doubtful or _wheel_alone(held, status, digest, filename)
+                        if status.st_uid == trust.user_id() and _is_of_entry(error):
+                            mine = _nameless(held, status, digest, filename)
+                            own = own or (mine, _what(error, held.path))
                         raise
             except FileNotFoundError:
                 continue
             except (DamagedEntry, OSError) as error:
                 who = _publisher(shard, name)
-                what = str(error)
-                if isinstance(error, OSError):
-                    what = f"{shard.path / name} cannot be read: {reason(error)}"
-                damages.append(f"{what} (published by {who})")
+                damages.append(f"{_what(error, shard.path / name)} (published by {who})")
                 continue
             if entry.manifest.filename != filename:
                 continue
             for other in (*objections, *damages):  # a warning on every installation would be noise
                 logger.debug("Passed over in the shared store: %s", other)
-            return Found(entry)
-    return Found(None, doubtful, tuple(objections), tuple(damages))
+            return Found(entry, own=own)
+    return Found(None, doubtful, tuple(objections), tuple(damages), own)
 
 
 def objection_to(
@@ -137,6 +142,23 @@ def objection_to(
     if objection or status.st_uid in store.trust.uids:
         return objection
     return trust.access_list_objection(shard.descriptor)
+
+
+def _is_of_entry(error: DamagedEntry | OSError) -> bool:
+    """Whether ``error`` tells of the entry, not of this process or of the disk."""
+    return isinstance(error, DamagedEntry) or error.errno in OWNERS_FAULT
+
+
+def _what(error: DamagedEntry | OSError, path: Path) -> str:
+    if isinstance(error, DamagedEntry):
+        return str(error)
+    return f"{path} cannot be read: {reason(error)}"
+
+
+def _nameless(held: Directory, status: os.stat_result, digest: Digest, filename: str) -> Entry:
+    """The damaged entry in ``held``, of which only the place and the owner are known."""
+    manifest = Manifest(filename, digest, 0, ())
+    return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
 
 
 def _wheel_alone(
@@ -241,7 +263,8 @@ def is_damaged(path: Path, digest: Digest) -> bool:
 
 
 def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
-    """Names under which the entry may lie: our own, the plain one, then others beside it.
+    """Names under which the entry may lie: our own, the plain one, then others beside it; those
+    that this user has used before the plain one, which was damaged then, unless it is our own.
 
     Others than those of known uids are looked for only where the plain one exists and the
     group is trusted. A shard is listed last of all: it grows with the store, and neither a hit
@@ -250,9 +273,11 @@ def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
     # One's own beside another's is there because that one was not believed, or damaged.
     own = f"{plain}.{trust.user_id()}"
     yield own
-    yield plain
+    used = [name for name in used_beside(store, plain) if name != own]
+    first = [plain] if used and _is_own(shard, plain) else []
     known = [f"{plain}.{uid}" for uid in sorted(store.trust.uids)]
-    yield from (name for name in known if name != own)
+    named = list(dict.fromkeys([*first, *used, plain, *known]))
+    yield from (name for name in named if name != own)
     if not store.trust.gids:
         return
     try:
@@ -261,7 +286,14 @@ def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
         return
     beside = re.compile(re.escape(plain) + r"\.\d+")
     others = {name for name in shard.names() if beside.fullmatch(name)}
-    yield from sorted(others - {own, *known})[:_MOST_BESIDE]
+    yield from sorted(others - {own, *named})[:_MOST_BESIDE]
+
+
+def _is_own(shard: Directory, name: str) -> bool:
+    try:
+        return shard.file_status(name).st_uid == trust.user_id()
+    except OSError:
+        return False
 
 
 def read_manifest(held: Directory) -> tuple[Manifest, os.stat_result]:

@@ -79,6 +79,23 @@ def last_uses(store: Store) -> dict[str, Use]:
     return latest
 
 
+def used_beside(store: Store, plain: str) -> tuple[str, ...]:
+    """Names of the kind ``<plain>.<uid>`` that this user has used: the user met a damaged or
+    untrusted entry called ``plain``. The marks are read once per run. Never raises."""
+    if store.used_beside is None:
+        found: dict[str, list[str]] = {}
+        try:
+            with store.opened(USE, str(trust.user_id())) as (held, *_):
+                for name in filter(ENTRY_NAME.fullmatch, held.names()):
+                    head, _, tail = name.rpartition(".")
+                    if tail.isdigit():
+                        found.setdefault(head, []).append(name)
+        except OSError:
+            found = {}  # this user has marked nothing yet
+        store.used_beside = {head: tuple(sorted(names)) for head, names in found.items()}
+    return store.used_beside.get(plain, ())
+
+
 def uses(store: Store, name: str) -> list[Use]:
     """The last use of the entry ``name`` by each user, the latest first."""
     found = [

@@ -74,8 +74,12 @@ def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
 def _reveal(store: Store, staged: Staged) -> Entry | NotPublished:
     staging = staged.entry.path
     try:
-        for name in (staged.name, f"{staged.name}.{trust.user_id()}"):
-            if (usable := _winner(staged)) is not None:
+        names = (staged.name, f"{staged.name}.{trust.user_id()}")
+        # An entry of this user's that is damaged is replaced even where another one is sound:
+        # everybody else would go on to meet the damage.
+        heals = [name for name in names if _is_own_damage(staging.parent / name, staged)]
+        for name in dict.fromkeys([*heals, *names]):
+            if not heals and (usable := _winner(staged)) is not None:
                 return usable
             target = staging.parent / name
             if _rename(staging, target, staged):
@@ -135,6 +139,16 @@ def _rename(staging: Path, target: Path, staged: Staged) -> bool:
         if not os.path.lexists(target):
             raise
         return False
+
+
+def _is_own_damage(target: Path, staged: Staged) -> bool:
+    """Whether ``target`` is an entry of this user's that the run found damaged."""
+    try:
+        status = os.lstat(target)
+    except OSError:
+        return False
+    own = status.st_uid == trust.user_id()
+    return own and (status.st_dev, status.st_ino) in staged.damaged
 
 
 def _is_ours_and_useless(target: Path, staged: Staged) -> bool:

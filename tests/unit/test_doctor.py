@@ -77,21 +77,21 @@ def test_a_sound_store_gets_the_facts_and_one_word(
 
 
 def test_a_store_that_was_half_made_is_told_and_finished(
-    shared_tmp: Path, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+    shared_tmp: Path, environment: Path, capsys: Captured
 ) -> None:
     """init was killed: without store.json it would be a store that was made by hand."""
     top = shared_tmp / "store"
     os.environ["PIP_SHAREDCACHE_DIR"] = str(top)
-    original = linker.ensure_directory
-
-    def until_the_middle(path: Path, mode: int, gid: int | None = None) -> None:
-        if path.name == "80":
-            raise KeyboardInterrupt
-        original(path, mode, gid)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(linker, "ensure_directory", until_the_middle)
-        assert cli.main(["store", "init", str(top)]) == 130
+    killed = (
+        "import os, sys\n"
+        "from pip_sharedcache import cli, linker\n"
+        "make = linker.make_directory\n"
+        "def until_the_middle(path, *how):\n"
+        "    os.kill(os.getpid(), 9) if path.name == '80' else make(path, *how)\n"
+        "linker.make_directory = until_the_middle\n"
+        "cli.main(['store', 'init', sys.argv[1]])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, str(top)]).returncode == -9
     assert doctor(environment, "--json") == 1
     (finding,) = said(capsys)["findings"]
     assert "is missing" in finding["sentence"]

@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion
 
+from pip_sharedcache import linker
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import DamagedEntry, NotPublished, UnusualWheel, UsageError, reason
 from pip_sharedcache.model import Digest, Entry
@@ -100,8 +100,8 @@ def _arrive(store: Store, archive: tarfile.TarFile, member: tarfile.TarInfo) -> 
     digest, filename = Digest(named[1]), named[2]
     if stores.find(store, digest, filename).entry is not None:
         return Arrival(filename, digest)
-    with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as directory:
-        copy = Path(directory, filename)
+    with linker.temporary_directory() as directory:
+        copy = directory / filename
         hasher = hashlib.sha256()
         try:
             with copy.open("wb") as target:

@@ -45,6 +45,7 @@ INSIDE = {
             "descriptors",
             "durability",
             "trees",
+            "temporary",
             "jobs",
             "information",
             "checking",

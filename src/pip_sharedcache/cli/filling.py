@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
-from pip_sharedcache import scripts
+from pip_sharedcache import linker, scripts
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
@@ -87,11 +86,11 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
     wanted = [*chosen.requirements, *(f"--requirement={file}" for file in chosen.requirement)]
     wanted += chosen.beyond
     pythons: list[Path | None] = [*chosen.pythons]
-    with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as directory:
+    with linker.temporary_directory() as directory:
         if chosen.from_env is not None:
             executable = interpreter_of(chosen.from_env).executable
             pythons = pythons or [executable]
-            wanted += _installed(executable, Path(directory), output)
+            wanted += _installed(executable, directory, output)
         if not wanted:
             raise UsageError("store add needs to be told what: requirements, -r or --from-env")
         if cross:
@@ -99,7 +98,7 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
         before = names(store, WHEELS)
         resolved: dict[str, dict[str, Any]] = {}
         for number, python in enumerate(pythons or [None]):
-            place = Path(directory, str(number))
+            place = directory / str(number)
             place.mkdir()
             for row in _resolve(store, python, wanted, place, output):
                 resolved[row["url"]] = row

@@ -161,8 +161,9 @@ def _room_in(environment: Path) -> Iterator[Path | None]:
     """A new directory in ``environment``, or else beside it, removed at the end; None where this
     process may make one in neither."""
     for place in (environment, environment.parent):
+        linker.sweep_temporary(place)
         try:
-            made = tempfile.mkdtemp(prefix=".pip-sharedcache-", dir=place)
+            made = tempfile.mkdtemp(prefix=f".{linker.temporary_name()}-", dir=place)
         except OSError:
             continue
         try:

@@ -3,6 +3,8 @@ anybody else is replaced, and nothing else is removed."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 import stat
 from abc import ABC, abstractmethod
@@ -12,6 +14,8 @@ from typing import Any
 
 from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import UsageError, reason
+
+logger = logging.getLogger(__name__)
 
 #: In the text of every file that is written.
 OURS = b"Written by `pip-sharedcache store enable"
@@ -58,11 +62,40 @@ class Switch(ABC):
 
 def write(files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool]) -> None:
     """Write ``files``, in that order. ``replaces``: whether such a text may take the place of what
-    lies at that path. Raises UsageError; nothing is written where one of them may not."""
+    lies at that path. Raises UsageError; nothing is written where one of them may not, and what
+    was written is taken back where one of them cannot."""
     for path, text in files.items():
         _refuse_foreign(path, text, replaces)
-    for path, text in files.items():
-        replace(path, text)
+    before: list[tuple[Path, bytes | None]] = []
+    made: list[Path] = []
+    try:
+        for path, text in files.items():
+            made += _missing_above(path)
+            before.append((path, read(path)))
+            replace(path, text)
+    except BaseException:
+        _take_back(before, made)
+        raise
+
+
+def _missing_above(path: Path) -> list[Path]:
+    return [above for above in reversed(path.parents) if not above.exists()]
+
+
+def _take_back(before: list[tuple[Path, bytes | None]], made: list[Path]) -> None:
+    """Give each file the text that it had ``before``, and remove the directories that were
+    ``made``. Never raises: what cannot be is named in a warning."""
+    for path, text in reversed(before):
+        try:
+            if text is None:
+                path.unlink(missing_ok=True)
+            elif read(path) != text:
+                replace(path, text)
+        except (OSError, UsageError) as error:
+            logger.warning("%s was written and is left over: %s", path, error)
+    for directory in reversed(made):
+        with contextlib.suppress(OSError):  # never made, or with something else in it by now
+            directory.rmdir()
 
 
 def replace(path: Path, text: bytes) -> None:

@@ -36,6 +36,11 @@ from pip_sharedcache.linker.native import c_function
 from pip_sharedcache.linker.placement import Placement
 from pip_sharedcache.linker.places import HOST_NAME, Place, way_to, whereabouts
 from pip_sharedcache.linker.quotas import Quota, quota
+from pip_sharedcache.linker.temporary import (
+    sweep_temporary,
+    temporary_directory,
+    temporary_name,
+)
 from pip_sharedcache.linker.trees import remove_tree, tree_size
 from pip_sharedcache.linker.trial import try_link_modes, try_writing
 
@@ -70,7 +75,10 @@ __all__ = [
     "replace_file",
     "set_directory",
     "show",
+    "sweep_temporary",
     "synchronise",
+    "temporary_directory",
+    "temporary_name",
     "time_there",
     "tree_size",
     "try_link_modes",

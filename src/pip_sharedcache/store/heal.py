@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-from pip_sharedcache import trust
+from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import (
     DamagedEntry,
     NotPublished,
@@ -80,9 +78,9 @@ def _make_anew(store: Store, verdict: Verdict) -> tuple[bool, str]:
     without = {verdict.identity} if verdict.identity is not None else set()
     if item.path.name != digest and find(store, digest, item.title, without).entry is not None:
         return _take_away(verdict)  # nobody needs it; the plain name leads to those beside it
-    with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as temporary:
+    with linker.temporary_directory() as temporary:
         for entry in _sources(verdict):
-            copy = Path(temporary, entry.manifest.filename)
+            copy = temporary / entry.manifest.filename
             if not copy_wheel(entry, copy):
                 continue
             try:
@@ -110,9 +108,9 @@ def _make_anew_in_place(
     (user, where), *others = linked
     whom = f"symlinks of {trust.user_name(user)} in {where}"
     whom += f" and {len(others)} more places" if others else ""
-    with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as temporary:
+    with linker.temporary_directory() as temporary:
         for entry in _sources(verdict):
-            copy = Path(temporary, entry.manifest.filename)
+            copy = temporary / entry.manifest.filename
             if not copy_wheel(entry, copy):
                 continue
             try:
@@ -167,8 +165,8 @@ def _beside(store: Store, verdict: Verdict) -> str:
     if not verdict.wheel or verdict.identity is None:
         return "; the next installation that needs it publishes a sound one beside it"
     try:
-        with tempfile.TemporaryDirectory(prefix="pip-sharedcache-") as temporary:
-            copy, digest = Path(temporary, verdict.wheel), Digest(verdict.item.digest)
+        with linker.temporary_directory() as temporary:
+            copy, digest = temporary / verdict.wheel, Digest(verdict.item.digest)
             if not copy_wheel(_own(verdict), copy):
                 return "; its wheel changes while it is read"
             staged = stage(store, copy, verdict.wheel, digest, {verdict.identity})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import INDEX_VARIABLES, environments, probes
+from support import INDEX_VARIABLES, environments, probes, slices
 from support.accounts import Accounts, ensure_accounts, stop_all
 from support.environments import Environment, EnvironmentFactory
 from support.filesystems import keep_mounts_apart, remove_tree
@@ -26,15 +26,53 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="a test that this machine cannot run fails (as with PIP_SHAREDCACHE_TESTS_STRICT=1)",
     )
+    parser.addoption(
+        "--slice",
+        metavar="K/N",
+        help="of tests marked `product` a choice and the K-th part of N of the rest; `rotating`: "
+        f"of {slices.RUNS} parts the one that the number of commits gives (default: all tests)",
+    )
+    parser.addoption("--full", action="store_true", help="all tests, whatever --slice says")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*probes): skipped where a probe gives a reason")
     if config.getoption("--strict-capabilities"):
         probes.set_strict(True)
+    if config.getoption("--slice") and not config.getoption("--full"):
+        try:
+            slices.choose(slices.parse(config.getoption("--slice")))
+        except ValueError as error:
+            raise pytest.UsageError(f"--slice: {error}") from error
     keep_mounts_apart()
     # Started in the background of a script it is ignored, and so it would be by all that is tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    chosen = slices.current()
+    if chosen is None:
+        return "products of tests: all of each"
+    return f"products of tests: slice {chosen}; this one again: --slice {chosen}; all: --full"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = slices.current()
+    if chosen is None:
+        return
+    products: dict[str, dict[str, dict[str, object]]] = {}
+    for item in items:
+        if item.get_closest_marker("product") and isinstance(item, pytest.Function):
+            cells = products.setdefault(item.nodeid.partition("[")[0], {})
+            cells[item.nodeid] = item.callspec.params
+    left = {
+        name
+        for cells in products.values()
+        for name in cells.keys() - slices.taken(slices.numbered(cells), chosen)
+    }
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
+    items[:] = [item for item in items if item.nodeid not in left]
 
 
 @pytest.hookimpl(tryfirst=True)

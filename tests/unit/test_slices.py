@@ -1,0 +1,78 @@
+"""The part of the large products that a run takes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from support import slices
+from support.slices import RUNS, Slice, covering, taken
+
+PARAMETERS = {"maker": 2, "acl": 2, "first": 3, "second": 3, "way": 3}
+PRODUCT = {
+    "-".join(map(str, values)): dict(zip(PARAMETERS, values))
+    for values in itertools.product(*map(range, PARAMETERS.values()))
+}
+#: The status follows from the argument.
+PAIRS = {
+    f"{one}-{other}": {"argument": one, "status": one % 3, "pip": other}
+    for one in range(30)
+    for other in range(2)
+}
+
+
+@pytest.fixture
+def _restored_slice() -> Iterator[None]:
+    yield
+    slices.choose(None)
+
+
+@pytest.mark.parametrize("cells", [PRODUCT, PAIRS], ids=["five", "two"])
+def test_slices_of_a_product_together_are_all_of_it(cells: dict[str, dict[str, int]]) -> None:
+    parts = [taken(cells, Slice(number, RUNS)) for number in range(1, RUNS + 1)]
+    assert set().union(*parts) == cells.keys()
+    # Only what every run takes is in two of them.
+    assert all(one & other == covering(cells) for one, other in itertools.combinations(parts, 2))
+
+
+def test_covering_of_five_parameters_has_every_pair_of_values_in_few_cells() -> None:
+    chosen = [PRODUCT[name] for name in covering(PRODUCT)]
+    for one, other in itertools.combinations(PARAMETERS, 2):
+        pairs = {(cell[one], cell[other]) for cell in chosen}
+        assert len(pairs) == PARAMETERS[one] * PARAMETERS[other]
+    assert len(chosen) <= 16
+
+
+def test_covering_of_two_parameters_has_every_value_and_mixes_them() -> None:
+    chosen = [PAIRS[name] for name in covering(PAIRS)]
+    assert sorted(cell["argument"] for cell in chosen) == list(range(30))
+    assert 5 < sum(cell["pip"] for cell in chosen) < 25
+
+
+def test_covering_is_the_same_in_every_order_of_the_cells() -> None:
+    assert covering(dict(reversed(PRODUCT.items()))) == covering(PRODUCT)
+
+
+def test_slice_is_parsed_and_a_wrong_one_refused() -> None:
+    assert slices.parse("3/8") == Slice(3, 8)
+    rotating = slices.parse("rotating")
+    assert rotating.of == RUNS and 1 <= rotating.number <= RUNS
+    for wrong in ("0/8", "9/8", "8", "", "a/b"):
+        with pytest.raises(ValueError, match="not K/N"):
+            slices.parse(wrong)
+
+
+def test_equal_values_of_a_parameter_have_one_number() -> None:
+    cells = {"a": {"pip": "1", "steps": ["x"]}, "b": {"pip": "2", "steps": ["x"]}}
+    assert slices.numbered(cells) == {"a": {"pip": 0, "steps": 0}, "b": {"pip": 1, "steps": 0}}
+
+
+@pytest.mark.usefixtures("_restored_slice")
+def test_places_are_all_without_a_slice_and_divided_with_one() -> None:
+    items, few = list(range(100)), list(range(10))
+    assert slices.places(items) == items
+    slices.choose(Slice(2, 8))
+    assert slices.places(items) == items[1::8]
+    assert slices.places(few) == few

@@ -16,8 +16,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +38,8 @@ _PROBE = (
     " getattr(sys, '_base_executable', None) or sys.executable, sys.base_prefix,"
     " '%d.%d.%d' % sys.version_info[:3]]))"
 )
+# What no run of the tests has used for so many seconds is removed from the cache.
+_UNUSED_FOR = 30 * 86400
 # Linux reads a longer first line in part only, and pip then writes another kind of script.
 _LONGEST_SHEBANG_PREFIX = 100
 
@@ -80,11 +83,29 @@ class _Interpreter:
     base_prefix: Path
 
 
+@functools.cache
 def cache_directory() -> Path:
-    """Where downloads and templates are kept between runs."""
+    """Where downloads and templates are kept between runs, for all clones of this user.
+
+    PIP_SHAREDCACHE_TEST_CACHE names another one. Where neither can be written: in the clone.
+    """
     chosen = SESSION_ENVIRONMENT.get("PIP_SHAREDCACHE_TEST_CACHE")
-    directory = Path(chosen) if chosen else REPOSITORY / ".cache" / "tests"
-    directory.mkdir(parents=True, exist_ok=True)
+    home = SESSION_ENVIRONMENT.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    places = [
+        Path("/var/cache" if os.geteuid() == 0 else home, "pip-sharedcache-tests"),
+        REPOSITORY / ".cache" / "tests",
+    ]
+    for directory in [Path(chosen)] if chosen else places:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            mine = bool(chosen) or directory.stat().st_uid == os.geteuid()
+            if mine and os.access(directory, os.W_OK):
+                break
+        except OSError:
+            # A read-only file system, or a home that does not exist: the next one.
+            continue
+    else:
+        raise LookupError(f"no directory for downloads and templates: {chosen or places}")
     ignored = directory / ".gitignore"
     if not ignored.exists():
         ignored.write_text("*\n", encoding="utf-8")
@@ -199,7 +220,7 @@ def download_wheels(
     )
     name = hashlib.sha256(question.encode()).hexdigest()[:20]
     target = cache_directory() / "downloads" / name
-    if not target.exists():
+    if not _in_use(target):
         with _publishing(target) as new:
             options = ["--python-version", python_version] if python_version else []
             options += ["--no-deps"] if no_deps else []
@@ -214,7 +235,7 @@ def download_wheels(
 def our_wheel() -> Path:
     """The project's wheel, built once for each state of the sources."""
     target = cache_directory() / "ours" / _state_of_sources()
-    if not target.exists():
+    if not _in_use(target):
         with _publishing(target) as new:
             options = []
             if importlib.util.find_spec("hatchling") is not None:
@@ -365,10 +386,30 @@ def _state_of_sources() -> str:
     return state.hexdigest()[:20]
 
 
+def _in_use(target: Path) -> bool:
+    """Whether this is in the cache; if so, it is used now."""
+    try:
+        os.utime(target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _remove_unused(directory: Path) -> None:
+    for path in directory.iterdir():
+        # A parallel run may remove the same.
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - _UNUSED_FOR:
+                aside = Path(tempfile.mkdtemp(prefix=".old-", dir=directory))
+                path.rename(aside / path.name)
+                shutil.rmtree(aside)
+
+
 @contextmanager
 def _publishing(target: Path) -> Iterator[Path]:
     """A new directory that becomes target when all went well; a parallel run's may win."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_unused(target.parent)
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
     try:
         yield new
@@ -506,7 +547,7 @@ def _template(
     key += [template.name for template in below]
     name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:20]
     target = cache_directory() / "templates" / name
-    if not target.exists():
+    if not _in_use(target):
         with tempfile.TemporaryDirectory(prefix="template-") as temporary:
             environment = _bare_environment(Path(temporary, "e"), interpreter)
             for template in below:

@@ -6,7 +6,6 @@ import ctypes
 import errno
 import os
 import re
-import shutil
 import stat
 import struct
 import subprocess
@@ -194,7 +193,8 @@ def remove_tree(path: Path) -> None:
                 below = Path(directory, name)
                 if not below.is_symlink():
                     below.chmod(stat.S_IMODE(below.stat().st_mode) | stat.S_IRWXU)
-    shutil.rmtree(path)
+    # A quarter of the processor time of rmtree.
+    _run("rm", "-rf", "--", str(path))
 
 
 def shares_extents(a: Path, b: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support import environments
 from support.environments import (
     NEWEST_PIP,
     NEWEST_PIP_FOR_39,
@@ -37,3 +38,16 @@ def test_environment_from_a_template_equals_one_that_venv_and_pip_make(tmp_path:
     subprocess.run([real / "bin" / "python", pip / "pip", *install, *requirement], check=True)
 
     assert differences(snapshot(real), snapshot(made)) == []
+
+
+def test_directory_in_the_cache_that_no_run_uses_is_removed(tmp_path: Path) -> None:
+    old, used = tmp_path / "old", tmp_path / "used"
+    for path in (old, used):
+        path.mkdir()
+        os.utime(path, (0, 0))
+    assert environments._in_use(used)
+    with environments._publishing(tmp_path / "new") as new:
+        (new / "file").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "used"]
+    assert (tmp_path / "new" / "file").exists()
+    assert not environments._in_use(old)

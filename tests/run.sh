@@ -1,15 +1,22 @@
 #!/bin/sh
-# Sets up everything and runs the tests: sh tests/run.sh [pytest arguments]
+# Set everything up and run the tests: sh tests/run.sh [--all | --full] [pytest arguments]
 #
-# As root on Debian it installs the programs that the multi-user and file system tests need; without
-# them, or without root, those tests are skipped and say why. With --strict-capabilities a skipped
-# one fails.
+#   (no option)  unit tests and a dozen others (quick.txt): minutes, without root
+#   --all        every test; of the large products a slice, another one with every commit
+#   --full       every test and the whole of the products
+#
+# --all and --full, as root on Debian, install the programs that the multi-user and file system tests
+# need; without them, or without root, those tests are skipped and say why. With
+# --strict-capabilities a skipped one fails.
 set -eu
 cd "$(dirname "$0")/.."
 umask 022
 
+tier=quick
+case "${1:-}" in --all | --full) tier=${1#--} && shift ;; esac
+
 programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff"
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if [ "$tier" != quick ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     for program in $programs; do
         command -v "$program" >/dev/null && continue
         apt-get update -qq
@@ -26,12 +33,9 @@ venv=.cache/venv
 "$venv/bin/python" -m ruff check src tests examples benchmarks
 "$venv/bin/python" -m ruff format --check src tests examples benchmarks
 "$venv/bin/python" -m mypy
-# What a newcomer sees first takes seconds: the unit tests.
-"$venv/bin/python" -m pytest tests/unit "$@"
 
-# The rest is about starting pips, some thousand of them, each in an environment of its own: all cores
-# at work, and in memory where there is room (a disk takes twice the time; on the file systems that
-# a test is about it mounts images). Others than root use this directory, too.
+# All cores at work, and in memory where there is room: a disk takes twice the time; on the file
+# systems that a test is about it mounts images. Others than root use this directory, too.
 free=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
 if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ] && ! grep -q ' /dev/shm .*noexec' /proc/mounts; then
     # Short: where the path of an interpreter has over 127 characters pip writes other scripts.
@@ -40,5 +44,15 @@ if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ] && ! grep -q ' /dev/shm 
     chmod 1777 "$TMPDIR"
     trap 'rm -rf "$TMPDIR"' EXIT
 fi
-"$venv/bin/python" -m pytest -n auto \
-    tests/faults tests/multiuser tests/pip tests/tools tests/docs tests/test_examples.py "$@"
+
+"$venv/bin/python" -m pytest tests/unit "$@"
+# The rest is about starting pips, some thousand of them, each in an environment of its own. Each
+# worker begins with a part of its own: what a module sets up is set up in few of them.
+case $tier in
+    quick) set -- @tests/quick.txt "$@" ;;
+    all) set -- --slice rotating "$@" ;;
+    full) set -- --full "$@" ;;
+esac
+[ "$tier" = quick ] ||
+    set -- tests/faults tests/multiuser tests/pip tests/tools tests/docs tests/test_examples.py "$@"
+"$venv/bin/python" -m pytest -n auto --dist worksteal "$@"

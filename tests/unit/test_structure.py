@@ -299,6 +299,50 @@ def test_the_umask_is_asked_in_one_place_and_set_in_one(module: str) -> None:
     }
 
 
+def _is_text_without_encoding(call: ast.Call) -> bool:
+    """Whether ``call`` opens text, or reads that of a process, in the locale's encoding."""
+    given = {word.arg: word.value for word in call.keywords}
+    if "encoding" in given:
+        return False
+    if {"text", "universal_newlines", "errors"} & set(given):
+        return True
+    function = call.func
+    name = getattr(function, "id", getattr(function, "attr", ""))
+    if name == "write_text":
+        return len(call.args) < 2
+    if name == "read_text":
+        return not call.args
+    is_method = isinstance(function, ast.Attribute) and name == "open"
+    if name not in ("open", "fdopen"):
+        return False
+    others = isinstance(function, ast.Attribute) and "fileobj" in given  # tarfile.open
+    if others or (is_method and call.args and not isinstance(call.args[0], ast.Constant)):
+        return False  # os.open, Directory.open and the like
+    modes = [*call.args[0 if is_method else 1 :][:1], given.get("mode")]
+    return not any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in modes)
+
+
+@MODULE
+def test_text_names_its_encoding(module: str) -> None:
+    """Else Python warns, with -X warn_default_encoding, and it depends on the user's locale."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Call):
+            assert not _is_text_without_encoding(node), f"{module}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("open(a)", "open(a, 'w')", "os.fdopen(a)", "a.open()", "a.read_text()"),
+        *("a.write_text(b)", "subprocess.run(a, text=True)", "a.open('r')", "open(a, mode='w')"),
+    ],
+)
+def test_text_without_an_encoding_is_seen(line: str) -> None:
+    call = ast.parse(line, mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert _is_text_without_encoding(call)
+
+
 @MODULE
 def test_no_module_is_too_long(module: str) -> None:
     assert len((ROOT / module).read_text(encoding="utf-8").splitlines()) <= 400

@@ -134,7 +134,8 @@ def _for_another(chosen: argparse.Namespace) -> list[str]:
 def _installed(executable: Path, directory: Path, output: Output) -> list[str]:
     """What is installed beside ``executable``, as arguments for pip."""
     argv = [*_ourselves(), "--python", str(executable), "freeze"]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, env=_environ())
+    environ = {**_environ(), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(argv, stdout=subprocess.PIPE, encoding="utf-8", env=environ)
     if done.returncode:
         raise UsageError(f"pip cannot tell what is installed beside {executable}")
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
@@ -142,7 +143,8 @@ def _installed(executable: Path, directory: Path, output: Output) -> list[str]:
         if not _AGAIN.fullmatch(line):
             output.warn(f"Not added, since no index has it: {line}")
     file = directory / "installed.txt"
-    file.write_text("".join(f"{line}\n" for line in lines if _AGAIN.fullmatch(line)))
+    again = ["# coding: utf-8", *(line for line in lines if _AGAIN.fullmatch(line))]
+    file.write_text("".join(f"{line}\n" for line in again), encoding="utf-8")
     return ["--no-deps", f"--requirement={file}"]
 
 

@@ -134,7 +134,7 @@ def users_are_mapped() -> bool:
     """Whether this process sees owners through a user namespace that does not know all users
     (user_namespaces(7)): others appear as one overflow uid."""
     try:
-        return Path("/proc/self/uid_map").read_text().split() != _ALL_USERS
+        return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_USERS
     except OSError:
         return False  # no such thing on this system
 
@@ -142,6 +142,6 @@ def users_are_mapped() -> bool:
 def protected_hardlinks() -> bool | None:
     """Whether fs.protected_hardlinks is set (proc_sys_fs(5)); None where there is no such."""
     try:
-        return _PROTECTED_HARDLINKS.read_text().strip() == "1"
+        return _PROTECTED_HARDLINKS.read_text(encoding="ascii").strip() == "1"
     except OSError:
         return None

@@ -147,7 +147,8 @@ def _ask(executable: Path, question: str, *arguments: str) -> dict[str, Any]:
             [str(executable), "-I", "-B", "-c", question + _TELL, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
             timeout=_WAIT,
         )
         _, _, text = done.stdout.rpartition(_MARK)

@@ -18,7 +18,7 @@ def _name() -> str:
     last start, and containers, in which process numbers mean something else."""
     parts = [socket.gethostname()[:20]]
     with suppress(OSError):  # not Linux
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text()[:8])
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8])
     with suppress(OSError):
         parts.append(re.sub(r"\D", "", os.readlink("/proc/self/ns/pid")))
     return re.sub(r"[^A-Za-z0-9]", "", "".join(parts))
@@ -83,7 +83,8 @@ def alive(pid: int) -> bool:
     try:
         # proc_pid_stat(5): the state follows the last ")". A killed process that nobody waits for
         # (a container without an init) is a zombie for good.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        # Bytes: what stands before that is the program's name, in whatever encoding.
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in b"ZX"
     except (OSError, IndexError):
         return True
 

@@ -40,6 +40,9 @@ from pip_sharedcache.store import Build, Staged, Store
 logger = logging.getLogger(__name__)
 
 
+#: How many files a run may have open at once, those for pip and for worker processes included.
+_DESCRIPTORS = 48
+
 #: What the record of a run calls what may not be shared: others read it.
 _UNNAMED = "(not shared)"
 
@@ -80,6 +83,13 @@ class Session(Serving):
         for note in (*settings.notes, *caution.trust_in_nobody(settings)):
             logger.warning(note)
         at_most(settings.processes)
+        if not linker.has_descriptors(_DESCRIPTORS // 2):
+            logger.warning(
+                "Installing without the shared store: this process may not open %s more files "
+                "(see ulimit -n)",
+                _DESCRIPTORS,
+            )
+            return cls(settings, Layers(()), trust.current_umask())
         layers, unusable = Layers.of_settings(settings)
         which = "one of the shared stores" if layers else "the shared store"
         for error in unusable:

@@ -309,3 +309,21 @@ def test_wrong_clock_does_not_take_away_what_another_host_is_staging(
     run_as(None, one.command("install", "demo"), env=_settings(wheels, store, **env), check=True)
     assert leftovers(store) == [theirs]
     assert len(visible_entries(store)) == 1
+
+
+# -- limits of the process
+
+
+def test_install_with_few_descriptors_is_pips_and_says_one_line(
+    environment: EnvironmentFactory, wheels: Path, tmp_path: Path
+) -> None:
+    """pip itself needs few; the store and its worker processes would need more."""
+    one, few = environment(), ["prlimit", "--nofile=16"]
+    env = _settings(wheels, tmp_path / "store")
+
+    result = run_as(None, [*few, *one.command("install", "demo")], env=env)
+
+    assert result.returncode == 0, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert "may not open 48 more files" in line
+    assert not faults_of_distribution(one.site_packages, INFO)

@@ -60,6 +60,20 @@ def has_room_for(threads: int) -> bool:
     return True
 
 
+def has_descriptors(pairs: int) -> bool:
+    """Return whether this process may open so many more ``pairs`` of files (RLIMIT_NOFILE)."""
+    opened: list[int] = []
+    try:
+        while len(opened) < 2 * pairs:
+            opened += os.pipe()
+    except OSError:
+        return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return True
+
+
 def wait_for(process: int) -> None:
     """Wait until the child ``process`` has ended."""
     try:

@@ -122,6 +122,9 @@ def _search(
             except FileNotFoundError:
                 continue
             except (DamagedEntry, OSError) as error:
+                if isinstance(error, OSError) and error.errno in linker.OF_THIS_PROCESS:
+                    logger.debug("Not looked at: %s: %s", shard.path / name, reason(error))
+                    continue
                 who = _publisher(shard, name)
                 damages.append(f"{_what(error, shard.path / name)} (published by {who})")
                 continue
@@ -258,8 +261,10 @@ def is_damaged(path: Path, digest: Digest) -> bool:
         with Directory.open(path) as held:
             entry = read_entry(held, held.status(), digest, WHEELS)
             return wheel.digest_of(entry.wheel)[0] != digest
-    except (DamagedEntry, OSError):
+    except DamagedEntry:
         return True
+    except OSError as error:
+        return error.errno not in linker.OF_THIS_PROCESS
 
 
 def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:

@@ -392,10 +392,15 @@ def test_another_interpreter_is_given_our_runner_and_five_packages(
     ],
 )
 def test_since_when_a_package_runs_on_which_python(
-    says: str, since: list[int], monkeypatch: pytest.MonkeyPatch
+    says: str, since: list[int], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(importlib.metadata, "metadata", lambda name: {"Requires-Python": says})
-    assert carrying._since("packaging") == since
+    information = tmp_path / "packaging-1.0.dist-info"
+    information.mkdir()
+    requires = f"Requires-Python: {says}\n" if says else ""
+    text = f"Metadata-Version: 2.1\nName: packaging\nVersion: 1.0\n{requires}"
+    (information / "METADATA").write_text(text, encoding="utf-8")
+    assert carrying._since("packaging", str(tmp_path)) == since
+    assert carrying._since("wrapt", str(tmp_path)) == [3, 0]
 
 
 @pytest.mark.parametrize("brings", [True, False])
@@ -404,7 +409,7 @@ def test_an_older_interpreter_is_given_what_pip_brings_or_plain_pip(
 ) -> None:
     monkeypatch.setenv(run.RUNNER_VARIABLE, "")
     newest = {"packaging": [3, 12], "platformdirs": [3, 13], "wrapt": [3, 8]}
-    monkeypatch.setattr(carrying, "_since", newest.__getitem__)
+    monkeypatch.setattr(carrying, "_since", lambda name, root: newest[name])
     run._runnable(lambda: "/pip/__pip-runner__.py")
     told = json.loads(os.environ[run.RUNNER_VARIABLE])
     assert (told["requires"], told["since"]) == ([3, 9], newest)

@@ -373,3 +373,40 @@ def test_these_checks_see_what_they_look_for(path: Path, monkeypatch: pytest.Mon
     ):
         with pytest.raises(AssertionError):
             check(path.as_posix())
+
+
+#: Modules that a Python may be built without, and pip runs on it all the same.
+OPTIONAL = {
+    *("_ctypes", "ctypes", "fcntl", "grp", "pwd", "resource", "ssl", "bz2", "lzma", "sqlite3"),
+    *("readline", "curses", "mmap", "multiprocessing", "_posixsubprocess", "_hashlib"),
+}
+#: Attributes that PyPy, another C library or another kernel lacks.
+RARE = {
+    "gc": {"freeze", "unfreeze"},
+    "os": {"copy_file_range", "sched_getaffinity", "posix_fadvise", "pidfd_open", "memfd_create"},
+}
+
+
+@MODULE
+def test_what_a_python_may_lack_is_done_without(module: str) -> None:
+    parsed = tree(module)
+    guarded = {
+        node
+        for attempt in ast.walk(parsed)
+        if isinstance(attempt, ast.Try)
+        and any("ImportError" in ast.unparse(one.type) for one in attempt.handlers if one.type)
+        for part in attempt.body
+        for node in ast.walk(part)
+    }
+    asked = {ast.unparse(node) for node in ast.walk(parsed) if isinstance(node, ast.Call)}
+    for node in ast.walk(parsed):
+        if isinstance(node, ast.Import):
+            names = {alias.name.partition(".")[0] for alias in node.names}
+            assert node in guarded or not names & OPTIONAL, f"line {node.lineno}"
+        elif isinstance(node, ast.ImportFrom):
+            name = (node.module or "").partition(".")[0]
+            assert node in guarded or name not in OPTIONAL, f"line {node.lineno}"
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            where = node.value.id
+            if node.attr in RARE.get(where, ()):
+                assert f"hasattr({where}, '{node.attr}')" in asked, f"line {node.lineno}"

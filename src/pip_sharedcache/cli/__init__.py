@@ -36,15 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "PIP_AUTO_COMPLETE" in os.environ and _completed():
         return 1  # as pip
     place = None
+    interception.prefer_neighbours()
     try:
         place = _place_of_store(rest)
         rest = _take_options(rest)
         place = _place_of_store(rest)
         if place is not None:
-            # pip's own commands do without what ours need.
-            from pip_sharedcache.cli.commands import store_command
-
-            return store_command(rest[:place], rest[place + 1 :])
+            return _store_command(rest[:place], rest[place + 1 :])
         interception.run_pip(rest)
     except SharedCacheError as error:
         if place is None:
@@ -53,10 +51,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pip_sharedcache.cli.output import Output, wants_json
 
         return Output(as_json=wants_json(rest)).fail(error)
+    except ImportError as error:
+        if place is None:  # pip's own, said as pip says it
+            raise
+        print(f"ERROR: {_unusable(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:  # while one pip waits for another (--python); else pip sees to it
         print("ERROR: Operation cancelled by user", file=sys.stderr)
         return 1  # as pip
     return 0
+
+
+def _store_command(options: list[str], arguments: list[str]) -> int:
+    try:
+        # pip's own commands do without what ours need. Every one of ours asks the last for the
+        # default store, and an old version of it lacks a name.
+        from platformdirs import site_cache_dir, user_cache_dir  # noqa: F401
+
+        from pip_sharedcache.cli.commands import store_command
+    except Exception as error:
+        raise ImportError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+    return store_command(options, arguments)
+
+
+def _unusable(error: ImportError) -> str:
+    return (
+        f"What pip-sharedcache needs cannot be imported: {error}; PYTHONPATH may name another "
+        "version of it"
+    )
 
 
 def join_pip() -> None:

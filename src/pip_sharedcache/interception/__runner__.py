@@ -101,14 +101,16 @@ def join(told):  # type: ignore[no-untyped-def]
     if "pip_sharedcache.interception.run" in sys.modules:
         return  # it was us who started it
     path = getattr(sys.modules.get("pip"), "__path__", None) or [""]
+    finders = list(sys.meta_path)
     if not carry(told, path[0]):  # type: ignore[no-untyped-call]
         return
     try:
         from pip_sharedcache.cli import join_pip
-    except ImportError as error:
-        refuse("it cannot be imported: %s", error)  # type: ignore[no-untyped-call]
-    else:
+
         join_pip()
+    except Exception as error:
+        sys.meta_path[:] = finders
+        refuse("it cannot run here: %s: %s", type(error).__name__, error)  # type: ignore[no-untyped-call]
 
 
 def carry(told, pip):  # type: ignore[no-untyped-def]

@@ -9,7 +9,10 @@ import pkgutil
 import re
 import runpy
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pip_sharedcache import scripts
@@ -35,7 +38,7 @@ def carried(pip: str = "") -> dict[str, Any] | None:
     roots = _roots(("pip", *_CARRIED) if pip else _CARRIED)
     if roots is None or not RUNNER.is_file():
         return None
-    since = {name: _KNOWN.get(name) or _since(name) for name in _CARRIED[1:]}
+    since = {name: _KNOWN.get(name) or _since(name, roots[name]) for name in _CARRIED[1:]}
     return {"pip": pip, "roots": roots, "requires": _requires(pip), "since": since}
 
 
@@ -51,6 +54,30 @@ def _roots(names: tuple[str, ...]) -> dict[str, str] | None:
     return roots
 
 
+class _Neighbours:
+    """Finds the packages that we depend on where our own is installed."""
+
+    root = str(Path(__file__).parents[2])
+
+    @classmethod
+    def find_spec(
+        cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The package of that name, for PathFinder to find elsewhere if it is not there."""
+        if fullname not in _CARRIED[1:]:
+            return None
+        return PathFinder.find_spec(fullname, [cls.root], target)
+
+
+def prefer_neighbours() -> None:
+    """Have the packages that we depend on come from where our own is installed: PYTHONPATH may
+    name other versions of them, which were made for other programs."""
+    finders = [getattr(finder, "__name__", "") for finder in sys.meta_path]
+    if not scripts.IN_ARCHIVE and _Neighbours not in sys.meta_path and "PathFinder" in finders:
+        # Behind the runner's, which knows what to do on an old Python.
+        sys.meta_path.insert(finders.index("PathFinder"), _Neighbours)
+
+
 def leave_archive() -> None:
     """Where this process runs an archive, have only those packages found there: whatever pip sees
     on sys.path counts as installed in the environment."""
@@ -61,7 +88,7 @@ def leave_archive() -> None:
     if roots is None:
         return
     # What is known of them is found there, too.
-    _KNOWN.update({name: _since(name) for name in _CARRIED[1:]})
+    _KNOWN.update({name: _since(name, roots[name]) for name in _CARRIED[1:]})
     sys.meta_path.insert(0, finder(roots))
     archives = set(roots.values())
     sys.path[:] = [path for path in sys.path if path not in archives or os.path.isdir(path)]
@@ -84,14 +111,16 @@ def _text_of(runner: str) -> str:
         return ""
 
 
-def _since(name: str) -> list[int]:
-    """The oldest Python 3 that the installed distribution ``name`` says it runs on."""
+def _since(name: str, root: str) -> list[int]:
+    """The oldest Python 3 that the distribution ``name`` in the directory or archive ``root`` says
+    it runs on."""
     import importlib.metadata  # late: most commands of pip have no need of it
 
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
-        says = SpecifierSet(importlib.metadata.metadata(name)["Requires-Python"] or "")
-    except (importlib.metadata.PackageNotFoundError, InvalidSpecifier):
+        found = next(iter(importlib.metadata.distributions(name=name, path=[root])), None)
+        says = SpecifierSet(found.metadata["Requires-Python"] or "") if found else SpecifierSet()
+    except InvalidSpecifier:
         return [3, 0]
     return [3, next((minor for minor in range(100) if says.contains(f"3.{minor}.99")), 0)]

@@ -23,7 +23,7 @@ from pip_sharedcache import config
 from pip_sharedcache.errors import PipMissing, SeamMissing, SettingError
 from pip_sharedcache.interception.carrying import RUNNER, RUNNER_VARIABLE, carried, leave_archive
 from pip_sharedcache.interception.configuration import configuration_files
-from pip_sharedcache.interception.hooks import when_imported
+from pip_sharedcache.interception.hooks import Hook, when_imported
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,12 @@ def run_pip(arguments: Sequence[str]) -> None:
 
     _when_pip_comes(put_in)
     if "install" in arguments:
-        settings()  # what is wrong with them is said first
+        try:
+            settings()  # what is wrong with them is said first
+        except SettingError:
+            raise
+        except Exception:  # put_in meets it again, and warns
+            logger.debug("The settings cannot be read", exc_info=True)
     sys.argv[1:] = arguments
     # Asked now: pip 26.3 lets nothing be imported, nor looked for, once it has installed.
     elsewhere = "install" in arguments and importlib.util.find_spec(_INSTALL) is None
@@ -67,7 +72,7 @@ def run_pip(arguments: Sequence[str]) -> None:
         # The process ends, and its memory with it: to look through all that a resolver has made
         # for cycles would take longer than placing ten thousand files.
         gc.disable()
-        gc.freeze()
+        _freeze()
 
 
 def _keep_path_until_pip_comes() -> None:
@@ -98,9 +103,15 @@ def join_pip() -> None:
             # Whoever wrote that into a configuration must not have broken everybody's pip.
             logger.warning("WARNING: Installing without the shared store: %s", error)
         else:
-            atexit.register(gc.freeze)  # as above
+            atexit.register(_freeze)  # as above
 
     _when_pip_comes(put_in)
+
+
+def _freeze() -> None:
+    """Have the garbage collector pass over all that there is; PyPy's has no such thing."""
+    if hasattr(gc, "freeze"):
+        gc.freeze()
 
 
 def _wants_nothing_kept(settings: config.Settings, options: Any) -> bool:
@@ -112,9 +123,24 @@ def _wants_nothing_kept(settings: config.Settings, options: Any) -> bool:
 def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
     for module in _RUNNABLE:
         when_imported(module, _answer_with_our_runner)
-    when_imported(_FORCE_REMOVE, _spare_foreign_files)
-    when_imported(_UNINSTALL, _information_first)
-    when_imported(_INSTALL, put_in)
+    when_imported(_FORCE_REMOVE, _unless_damaged(_spare_foreign_files))
+    when_imported(_UNINSTALL, _unless_damaged(_information_first))
+    when_imported(_INSTALL, _unless_damaged(put_in))
+
+
+def _unless_damaged(hook: Hook) -> Hook:
+    """``hook``, without what it raises, a wrong setting excepted: whatever is damaged or missing of
+    ours, and whatever this Python lacks, must not stop a pip that would run by itself."""
+
+    def guarded(module: ModuleType) -> None:
+        try:
+            hook(module)
+        except SettingError:
+            raise
+        except Exception as error:
+            _warn_of_damage(error)
+
+    return guarded
 
 
 def look_at_pip() -> tuple[str, str]:
@@ -149,9 +175,20 @@ def _put_in(settings: config.Settings, declines: Callable[[Any], bool]) -> None:
         Swap(lambda: Session.start(settings), declines).put_in()
     except SeamMissing as error:
         _warn(error)
-    except Exception as error:  # whatever is damaged of ours must not stop everybody's pip
+
+
+_warned: list[str] = []
+
+
+def _warn_of_damage(error: Exception) -> None:
+    """Say once that pip goes on by itself, where it installs."""
+    if "install" in sys.argv and not _warned:
+        _warned.append(str(error))
+        # Before pip has set up logging a line is seen as it is.
+        label = "" if logging.getLogger().handlers else "WARNING: "
         logger.warning(
-            "WARNING: Installing without the shared store: pip-sharedcache is damaged (%s: %s)",
+            "%sInstalling without the shared store: pip-sharedcache cannot run here (%s: %s)",
+            label,
             type(error).__name__,
             " ".join(str(error).split()),
         )
@@ -207,7 +244,11 @@ def _answer_with_our_runner(module: ModuleType) -> None:
 
 def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
     pip = original(*args, **kw)
-    told = carried(pip)
+    try:
+        told = carried(pip)
+    except Exception as error:
+        _warn_of_damage(error)
+        return pip
     if told is None:
         return pip
     os.environ[RUNNER_VARIABLE] = json.dumps(told)

@@ -108,7 +108,13 @@ class Swap:
         bound = seams.arguments(run, args, kw)
         if bound is None or self._declines(bound["options"]):
             return run(*args, **kw)
-        self.session = self._downloads.session = session = self._start()
+        try:
+            session = self._start()
+        except Exception as error:  # a limit of this process, say: pip may yet be within it
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            logger.warning("Installing without the shared store: it cannot be used (%s)", why)
+            return run(*args, **kw)
+        self.session = self._downloads.session = session
         session.watch = bars(bound["options"])
         self._builds.begin(bound["options"])
         self._downloads.cache = getattr(bound["options"], "cache_dir", None)

@@ -42,6 +42,12 @@ class StoreUnusable(SharedCacheError):
     code = "store-unusable"
 
 
+class StoreNotMade(StoreUnusable):
+    """The private store is not there yet: the first installation makes it."""
+
+    code = "store-not-made"
+
+
 class NotPublished(SharedCacheError):
     """A wheel could not be added to the store: pip installs it without."""
 
@@ -52,6 +58,12 @@ class NotWritable(NotPublished):
     """The store is read-only for this user: nothing is wrong, it is just not added to."""
 
     code = "not-writable"
+
+
+class DirectoryMissing(NotPublished):
+    """The store lacks directories that this user may not make, and would publish in."""
+
+    code = "directory-missing"
 
 
 class NoRoom(NotPublished):

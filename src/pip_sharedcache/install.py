@@ -385,6 +385,15 @@ class Session(Serving):
         own errors are to stand alone."""
         return self._publishing.unusual
 
+    def doubts(self) -> str:
+        """Whose wheels were checked in a copy, and why; "" where there are none."""
+        first = next(iter(self.objections), "")
+        for other in self.objections:
+            logger.debug("%s", other)
+        more = len(self.objections) - 1
+        others = f"; so are those of {more} more publishers" if more > 0 else ""
+        return f"Shared store: {first}{others}" if first else ""
+
     def summary(self) -> str:
         """The line for the end of a run that installed something; "" where there is none."""
         if self.store is None or not self.report.installed:

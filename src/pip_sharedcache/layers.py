@@ -40,9 +40,12 @@ class Layers:
         self._writable: dict[Path, bool] = {}
 
     @classmethod
-    def of_settings(cls, settings: Settings) -> tuple[Layers, list[StoreUnusable]]:
-        """Those that ``settings`` name and that can be used, opened; and why others cannot."""
-        found = list(stores.open_layers(settings))
+    def of_settings(
+        cls, settings: Settings, *, make: bool = True
+    ) -> tuple[Layers, list[StoreUnusable]]:
+        """Those that ``settings`` name and that can be used, opened; and why others cannot.
+        ``make`` as for store.open_layers."""
+        found = list(stores.open_layers(settings, make=make))
         usable = cls([one for one in found if isinstance(one, Store)])
         return usable, [one for one in found if isinstance(one, StoreUnusable)]
 

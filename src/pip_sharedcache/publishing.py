@@ -8,7 +8,14 @@ from pathlib import Path
 
 from pip_sharedcache import linker
 from pip_sharedcache import store as stores
-from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel, reason
+from pip_sharedcache.errors import (
+    DirectoryMissing,
+    NoRoom,
+    NotPublished,
+    NotWritable,
+    UnusualWheel,
+    reason,
+)
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.model import Entry, Identity, Report
 from pip_sharedcache.repair import Repairs
@@ -53,6 +60,8 @@ class Publishing:
                 staged = stage(store)
             except UnusualWheel as error:
                 self.unusual.append(str(error))
+            except DirectoryMissing as error:
+                self._say(f"Installed without publishing: {error}")  # one line for all
             except NotWritable as error:
                 logger.debug("%s: %s", otherwise, error)
                 report.read_only = True

@@ -35,6 +35,7 @@ class Serving:
         self.repairs = Repairs(self.say_once)
         self.uses = Uses(layers, self.say_once)
         self._found: dict[tuple[Digest, str], Entry] = {}
+        self.objections: dict[str, None] = {}
         self._passed: dict[Digest, tuple[Entry, str]] = {}
         self._by_wheel: dict[str, Entry] = {}
         self._served: set[Digest] = set()
@@ -56,8 +57,7 @@ class Serving:
                 self._found[digest, filename] = entry
                 return entry
             for found in layers:
-                for objection in found.objections:
-                    self.say_once(f"Shared store: {objection}")
+                self.objections.update(dict.fromkeys(found.objections))
                 for damage in found.damages:
                     self.repairs.note(
                         digest, f"Damaged entry in the shared store is not used: {damage}"

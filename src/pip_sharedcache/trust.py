@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 try:
@@ -192,6 +192,10 @@ class Trust:
             return Trust(uids, whole, self.only, why)
         only = accounts if self.only is None else accounts & self.only
         return Trust(uids, self.gids, frozenset(only), why)
+
+    def explained(self, why: str) -> Trust:
+        """This trust; ``why`` as for ``narrowed``."""
+        return replace(self, otherwise=why)
 
     def without_owner(self, why: str) -> Trust:
         """This trust, but not in the store's owner; ``why`` as for ``narrowed``."""

@@ -13,7 +13,7 @@ from pip_sharedcache.errors import reason
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.linker import Placement
 from pip_sharedcache.model import Entry, Policy, Report
-from pip_sharedcache.store import Store, history, links, marks
+from pip_sharedcache.store import MissingDirectory, Store, history, links, marks
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +40,13 @@ class Uses:
         try:
             marks.mark(store, [entry.path.name])
         except OSError as error:
-            if error.errno in _READ_ONLY:
+            why, remedy = store.lacks() if isinstance(error, MissingDirectory) else ("", "")
+            if error.errno in _READ_ONLY and not why:
                 logger.debug("Not noted as used in %s: %s", store.path, error)
                 return
             self._say(
                 f"What you use is not noted in {store.path}, and store gc may take it away "
-                f"early: {reason(error)}"
+                f"early: {f'{why}; {remedy}' if why else reason(error)}"
             )
 
     def note_run(

@@ -629,3 +629,53 @@ def test_a_store_that_hangs(site: Site, hanging: Path, name: str) -> None:
     # It is in no fstab, so only the first half does: what is below appears.
     doctor_of(site, "root", hanging).shell(said.findings["hanging"]["command"])
     assert doctor_of(site, name, hanging)().findings == {}
+
+
+@pytest.mark.parametrize("gone", ["everything", "wheels", "shards", "use"])
+def test_directories_that_a_cleaner_deleted_are_named_by_what_needs_them(
+    site: Site, gone: str
+) -> None:
+    store, usera = site.make_store(None), site.accounts.usera
+    if gone == "use":
+        site.install(usera, site.environment(usera), store, "alpha")
+    doomed = {
+        "everything": [path for path in store.iterdir() if path.is_dir()],
+        "wheels": [store / "wheels"],
+        "shards": [*store.glob("wheels/??"), *store.glob("bytecode/??")],
+        "use": [store / "use"],
+    }[gone]
+    for path in doomed:
+        shutil.rmtree(path)
+    first = store / "use" if gone == "use" else store / "wheels"
+    first = first / "00" if gone == "shards" else first
+    command = f"pip-sharedcache store init --group pkgshare {store} makes it again (as root)"
+    said = site.install(usera, site.environment(usera), store, "alpha")
+    (warned,) = [line for line in said.splitlines() if "WARNING" in line]
+    assert f"{first} is missing" in warned
+    assert command in warned
+    assert "you may not write" not in said
+    env = site.settings(store)
+    told = run_as(usera, site.template.command("store", "info"), env=env, check=True).stdout
+    assert (f"install only, since {first} is missing" in told) is (gone != "use")
+    if gone != "use":
+        done = run_as(usera, site.template.command("store", "add", "alpha"), env=env)
+        assert done.stderr.startswith(f"ERROR: You may not publish in {store}: {first} is missing")
+        assert command in done.stderr
+    run_as(None, site.template.command("store", "init", "--group", "pkgshare", store), check=True)
+    said = site.install(usera, site.environment(usera), store, "alpha")
+    assert "WARNING" not in said
+    assert "1 added to it" in said or gone == "use"
+
+
+def test_a_deleted_configuration_is_named_where_publishers_are_not_trusted_for_it(
+    site: Site,
+) -> None:
+    store, usera, userb = site.make_store(None), site.accounts.usera, site.accounts.userb
+    site.install(usera, site.environment(usera), store, "alpha")
+    (store / "store.json").unlink()
+    said = site.install(userb, site.environment(userb), store, "alpha")
+    assert f"{store}/store.json, which names whom, is missing" in said
+    env = site.settings(store)
+    doctor = run_as(userb, site.template.command("store", "doctor"), env=env)
+    assert f"{store}/store.json is missing: only what root published is trusted" in doctor.stdout
+    assert f"pip-sharedcache store init --group pkgshare {store}" in doctor.stdout

@@ -255,7 +255,41 @@ def test_what_is_only_read_is_changed_by_no_command(site: Site, curated: Path) -
         assert f"{curated} is only read here" in done.stderr
     for words in (["gc", "--dry-run"], ["list"], ["stats"], ["verify"]):
         run_as(None, site.template.command("store", *words), env=env, check=True)
+    (curated / "wheels" / "00").chmod(0o777)
+    before = inodes(curated)
+    for words in (["doctor"], ["doctor", "--fix"]):
+        done = run_as(None, site.template.command("store", *words), env=env)
+        assert "not tried: the settings call the store read-only" in done.stdout
+    assert "the settings call the store read-only; --sharedcache-dir" in done.stdout
+    told = run_as(None, site.template.command("store", "info"), env=env, check=True)
+    assert "You may:   install only, since the settings call it read-only" in told.stdout
     assert inodes(curated) == before
+
+
+def test_a_missing_private_layer_is_made_by_no_command_that_looks(site: Site, group: Path) -> None:
+    userb = site.accounts.userb
+    own = site.directory(userb) / "own"
+    env = {**site.settings(), "PIP_SHAREDCACHE_DIR": f"{own} private:{group}"}
+    for words in (["info"], ["list"], ["path"], ["stats"], ["verify"], ["gc"], ["doctor"]):
+        done = run_as(userb, site.template.command("store", *words), env=env)
+        assert (done.stderr, own.exists()) == ("", False), words
+        assert done.returncode == 0, done.stdout
+    alone = {**env, "PIP_SHAREDCACHE_DIR": f"{own} private"}
+    done = run_as(userb, site.template.command("store", "info"), env=alone)
+    assert done.stderr == f"ERROR: {own} is not made yet; the first installation makes it\n"
+    doctor = run_as(userb, site.template.command("store", "doctor"), env=alone, check=True)
+    assert "not made yet: the first installation makes it" in doctor.stdout
+    assert not own.exists()
+
+
+def test_root_reads_one_line_of_all_publishers_it_does_not_trust(site: Site, group: Path) -> None:
+    for user, name in (("usera", "alpha"), ("userb", "beta")):
+        account = site.account(user)
+        site.install(account, site.environment(account), group, name)
+    for option, lines in (("--no-input", 1), ("-q", 0)):
+        said = site.install(None, site.environment(None), group, option, "alpha", "beta")
+        assert said.count("are checked in a copy") == lines
+    assert said == ""
 
 
 def test_what_others_may_not_see_is_not_kept_where_they_may(site: Site, group: Path) -> None:

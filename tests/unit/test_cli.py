@@ -579,7 +579,7 @@ def test_list_as_json_has_apparent_bytes_and_the_last_use(kept: Kept, capsys: Ca
     assert wheel["used"] > OLD
     assert (wheel["trusted"], wheel["objection"], wheel["damage"]) == (True, None, None)
     assert (bytecode["area"], bytecode["title"]) == ("bytecode", "cpython-313-key")
-    assert (bytecode["used"], bytecode["used_by"]) == (OLD, None)
+    assert (bytecode["used"], bytecode["used_by"]) == (OLD, kept.store.path.owner())
 
 
 @pytest.mark.parametrize("verb", ["list", "info"])
@@ -662,6 +662,21 @@ def test_info_of_a_distribution_tells_all_about_it(kept: Kept, capsys: Captured)
     (fact,) = _json(capsys)
     assert [use["user"] for use in fact["uses"]] == [owner]
     assert [one["path"] for one in fact["bytecode"]] == [str(kept.bytecode)]
+
+
+def test_info_of_what_nobody_has_marked_names_the_last_use_that_list_names(
+    kept: Kept, capsys: Captured
+) -> None:
+    assert cli.main(["store", "info", "demo"]) == 0
+    assert f"  Used:      2020-09-13 by {kept.store.path.owner()}" in capsys.readouterr().out
+    assert cli.main(["store", "list", "demo", "--json"]) == 0
+    (listed,) = _json(capsys)
+    assert cli.main(["store", "info", "demo", "--json"]) == 0
+    (told,) = _json(capsys)
+    (use,) = told["uses"]
+    assert (use["at"], use["user"]) == (told["used"], told["used_by"]) == (OLD, listed["used_by"])
+    assert cli.main(["store", "gc", "--older-than", "30d", "--dry-run", "--json"]) == 0
+    assert str(kept.demo) in _json(capsys)["retired"]
 
 
 def test_gc_takes_away_what_is_old_and_says_what(kept: Kept, capsys: Captured) -> None:

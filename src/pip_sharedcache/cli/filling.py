@@ -114,10 +114,12 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _writable(output: Output) -> Store:
-    store = store_to_change(output)
+    store = store_to_change(output, make=True)
     if not store.may_publish():
+        why, remedy = store.lacks()
         raise StoreUnusable(
-            f"You may not publish in {store.path}", "PIP_SHAREDCACHE_DIR names another store"
+            f"You may not publish in {store.path}{why and f': {why}'}",
+            remedy or "PIP_SHAREDCACHE_DIR names another store",
         )
     return store
 

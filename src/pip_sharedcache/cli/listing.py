@@ -15,8 +15,8 @@ from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.selecting import HELP, absent, named
 from pip_sharedcache.cli.stores import believed, main_store, settings_in_use, store_in_use
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import StoreUnusable
-from pip_sharedcache.model import megabytes
+from pip_sharedcache.errors import StoreNotMade, StoreUnusable
+from pip_sharedcache.model import Policy, megabytes
 from pip_sharedcache.store import (
     BYTECODE,
     WHEELS,
@@ -58,13 +58,15 @@ def _info(chosen: argparse.Namespace, output: Output) -> int:
 
 def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     entries, size = survey(store)
+    writable = store.may_publish() and store.policy is not Policy.READ_ONLY
     facts: dict[str, Any] = {
         "path": str(store.path),
         "source": settings.dir_source,
         "owner": _user(store.owner),
         "group": store.group or None,
         "trusted": list(store.trusted),
-        "writable": store.may_publish(),
+        "writable": writable,
+        "policy": store.policy.value,
         "entries": entries,
         "bytes": size,
         "link_mode": settings.link_mode.value,
@@ -74,15 +76,28 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     output.say(f"Store:     {store.path} ({settings.dir_source})")
     output.say(f"Owner:     {facts['owner']}" + (f", group {store.group}" if store.group else ""))
     output.say(f"Trusted:   {', '.join(believed(store))}")
-    output.say(f"You may:   {'install and publish' if facts['writable'] else 'install only'}")
+    output.say(f"You may:   {_allowed(store, writable=writable)}")
     wheels = counted(entries, "wheel", "wheels")
     output.say(f"Holds:     {wheels}, {megabytes(size)} as wheel files")
     output.say(f"Link mode: {settings.link_mode.value}")
     if len(settings.layers) > 1:
         for number, layer in enumerate(facts["layers"], 1):
-            state = layer["unusable"] or "can be used"
+            state = layer["unusable"] or (
+                "can be used" if layer["made"] else "the first installation makes it"
+            )
             output.say(f"Layer {number}:   {layer['path']} ({layer['policy']}): {state}")
     return FINE
+
+
+def _allowed(store: Store, *, writable: bool) -> str:
+    """What this user's installations do with ``store``, and why not more."""
+    if store.policy is Policy.READ_ONLY:
+        return "install only, since the settings call it read-only"
+    if writable:
+        private = store.policy is Policy.PRIVATE
+        return "install, and keep what is not shared" if private else "install and publish"
+    why, remedy = store.lacks()
+    return f"install only, since {why}; {remedy}" if why else "install only"
 
 
 def _layers(settings: Settings) -> list[dict[str, Any]]:
@@ -91,9 +106,12 @@ def _layers(settings: Settings) -> list[dict[str, Any]]:
         {
             "path": str(layer.path),
             "policy": layer.policy.value,
-            "unusable": str(one) if isinstance(one, StoreUnusable) else None,
+            "made": not isinstance(one, StoreNotMade),
+            "unusable": str(one)
+            if isinstance(one, StoreUnusable) and not isinstance(one, StoreNotMade)
+            else None,
         }
-        for layer, one in zip(settings.layers, open_layers(settings))
+        for layer, one in zip(settings.layers, open_layers(settings, make=False))
     ]
 
 
@@ -103,8 +121,9 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
     meant, missing = named(items, names)
     wheels, compiled = _of_area(meant, WHEELS), _of_area(meant, BYTECODE)
     facts = []
+    now = time.time()
     for item in wheels:
-        uses = marks.uses(store, item.path.name)
+        uses = item.uses(marks.uses(store, item.path.name), now)
         bytecode = [one for one in compiled if one.digest == item.digest]
         fact = _facts(item)
         fact["uses"] = [{"user": _user(use.user), "at": int(use.when)} for use in uses]
@@ -118,13 +137,11 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
         for one in bytecode:
             output.say(
                 f"  Bytecode:  {one.title}: {_files(one)}, {megabytes(one.size)}, by "
-                f"{_user(one.publisher)}, used {_day(one.used(time.time()))}"
+                f"{_user(one.publisher)}, used {_day(one.used(now))}"
             )
         # Everybody's, or the last one's only.
         for use in uses if output.verbose else uses[:1]:
             output.say(f"  Used:      {_day(use.when)} by {_user(use.user)}")
-        if not uses:
-            output.say("  Used:      by nobody who could note it")
     output.result(facts)
     return _findings(output, [*wheels, *compiled], unread, missing)
 
@@ -193,6 +210,7 @@ def _findings(
 
 
 def _facts(item: Item) -> dict[str, Any]:
+    last = item.last(time.time())
     return {
         "path": str(item.path),
         "area": item.area,
@@ -204,8 +222,8 @@ def _facts(item: Item) -> dict[str, Any]:
         "files": item.files,
         "bytes": item.size,
         "published": int(item.published),
-        "used": int(item.used(time.time())),
-        "used_by": _user(item.last_use.user) if item.last_use else None,
+        "used": int(last.when),
+        "used_by": _user(last.user),
         "damage": item.damage or None,
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pip_sharedcache import config, interception, trust
 from pip_sharedcache.cli.output import FINE, Output
-from pip_sharedcache.errors import StoreUnusable, UsageError, reason
+from pip_sharedcache.errors import StoreNotMade, StoreUnusable, UsageError, reason
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store import Store, exchanged_by, open_store
@@ -42,9 +42,10 @@ def store_in_use(output: Output) -> Store:
     return main_store(settings_in_use(output), output)
 
 
-def store_to_change(output: Output) -> Store:
-    """The same, for what writes there. Raises StoreUnusable where its policy is only to read it."""
-    store = store_in_use(output)
+def store_to_change(output: Output, *, make: bool = False) -> Store:
+    """The same, for what writes there. Raises StoreUnusable where its policy is only to read it.
+    ``make`` as for store.open_layers."""
+    store = main_store(settings_in_use(output), output, make=make)
     if store.policy is Policy.READ_ONLY:
         raise StoreUnusable(
             f"{store.path} is only read here, as dir has it, and no other store is published to",
@@ -53,14 +54,14 @@ def store_to_change(output: Output) -> Store:
     return store
 
 
-def main_store(settings: config.Settings, output: Output) -> Store:
+def main_store(settings: config.Settings, output: Output, *, make: bool = False) -> Store:
     """Of several stores, the one that a run would publish to; it is told which cannot be used.
-    Raises StoreUnusable where there is none."""
-    layers, unusable = Layers.of_settings(settings)
+    ``make`` as for store.open_layers. Raises StoreUnusable where there is none."""
+    layers, unusable = Layers.of_settings(settings, make=make)
     main = layers.main
     if main is None:
         raise unusable[0]
-    for one in unusable:
+    for one in (one for one in unusable if not isinstance(one, StoreNotMade)):
         output.warn(f"Done without one of the shared stores: {one}")
     return main
 

@@ -7,6 +7,7 @@ are removed again.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import trust
@@ -15,7 +16,7 @@ from pip_sharedcache.doctor.configuration import look_at_configuration
 from pip_sharedcache.doctor.directories import Made, look_above, look_at_handmade, look_at_made
 from pip_sharedcache.doctor.opening import look_at_layers, look_at_settings, reach
 from pip_sharedcache.doctor.publishers import look_at_publishers, look_at_use
-from pip_sharedcache.doctor.report import Fact, Finding, Report
+from pip_sharedcache.doctor.report import Fact, Finding, Report, quoted
 from pip_sharedcache.doctor.surroundings import (
     look_at_filesystem,
     look_at_users,
@@ -25,6 +26,7 @@ from pip_sharedcache.doctor.surroundings import (
 )
 from pip_sharedcache.doctor.trials import try_store
 from pip_sharedcache.errors import reason
+from pip_sharedcache.model import Policy
 from pip_sharedcache.store import SHARDS, WHEELS, Store
 
 __all__ = ["Fact", "Finding", "Report", "examine", "mend", "mount_of"]
@@ -39,6 +41,7 @@ def examine(settings: Settings, environment: Path) -> Report:
     settings = look_at_layers(report, settings)
     store = reach(report, settings)
     if store is not None:
+        before = len(report.findings)
         try:
             _look_into(report, settings, store, environment)
         except OSError as error:
@@ -51,6 +54,14 @@ def examine(settings: Settings, environment: Path) -> Report:
                     unmended="it may have changed meanwhile",
                 )
             )
+        if store.policy is Policy.READ_ONLY:
+            # Who names its path alone asks for this very store.
+            alone = f"--sharedcache-dir {quoted(store.path)}"
+            left = f"the settings call the store read-only; {alone} store doctor --fix mends it"
+            report.findings[before:] = [
+                replace(one, mend=None, unmended=one.unmended or left)
+                for one in report.findings[before:]
+            ]
     mount = mount_of(environment.resolve())
     report.note("environment", f"{environment} ({mount.kind if mount else 'unknown file system'})")
     return report

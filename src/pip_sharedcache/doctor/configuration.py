@@ -13,7 +13,7 @@ from pip_sharedcache.doctor.report import Finding, Report, may_act_for, quoted
 from pip_sharedcache.errors import reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import FORMAT
-from pip_sharedcache.store import CONFIGURATION, Store
+from pip_sharedcache.store import CONFIGURATION, TAG_NAME, Store
 
 _MODE = 0o644
 
@@ -22,7 +22,8 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
     """Report what keeps store.json from being read by all, or from being believed.
 
     Returns the group that the store was made for, "" where it was for one user; None where nothing
-    that is believed says so. That it is not there is no finding: such a store was made by hand.
+    that is believed says so. That it is not there is no finding where store init has left nothing
+    else either: such a store was made by hand.
     Raises OSError.
     """
     path = top / CONFIGURATION
@@ -31,6 +32,14 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
         try:
             text, status = held.read(CONFIGURATION)
         except FileNotFoundError:
+            if TAG_NAME in held.names() and (group := _group_of(store)):
+                who = " and ".join(dict.fromkeys(["root", trust.user_name(store.st_uid)]))
+                sentence = f"{path} is missing: only what {who} published is trusted"
+                left = "which group shares the store is not known"
+                command = f"pip-sharedcache store init --group {quoted(group)} {quoted(top)}"
+                report.find(
+                    Finding("configuration", sentence, command, (0, store.st_uid), unmended=left)
+                )
             return None
         except OSError as error:
             report.find(_unreadable(held, path, reason(error)))

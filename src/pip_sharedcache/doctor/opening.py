@@ -9,13 +9,14 @@ from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.answering import answers
-from pip_sharedcache.config import Settings, site_store
+from pip_sharedcache.config import Layer, Settings, site_store
 from pip_sharedcache.doctor.configuration import look_at_configuration
 from pip_sharedcache.doctor.directories import way_to
 from pip_sharedcache.doctor.report import Finding, Report, forget, quoted
 from pip_sharedcache.doctor.surroundings import mount_of
-from pip_sharedcache.errors import StoreUnusable, reason
+from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
 from pip_sharedcache.layers import Layers
+from pip_sharedcache.model import Policy
 from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
 
 _NO_FILES = "no configuration file is read, as PIP_CONFIG_FILE has it"
@@ -113,7 +114,7 @@ def look_at_layers(report: Report, settings: Settings) -> Settings:
     settings, with that one as ``dir``."""
     if len(settings.layers) < 2:
         return settings
-    opened = list(open_layers(settings))
+    opened = list(open_layers(settings, make=False))
     main = Layers([one for one in opened if isinstance(one, Store)]).main
     if main is not None:
         settings = replace(settings, dir=main.path)
@@ -122,6 +123,8 @@ def look_at_layers(report: Report, settings: Settings) -> Settings:
         facts = {"path": str(layer.path), "policy": layer.policy.value}
         report.note(f"layer {number}", named, facts)
         look = f"pip-sharedcache --sharedcache-dir {quoted(layer.path)} store doctor"
+        if isinstance(one, StoreNotMade):
+            continue  # the first installation makes it
         if isinstance(one, StoreUnusable) and layer.path != settings.dir:
             report.find(
                 Finding(
@@ -174,7 +177,8 @@ def _exchangeable(store: Store, where: Path) -> Finding:
 
 def _missing(report: Report, settings: Settings, path: Path) -> None:
     above = next(above for above in path.parents if above.exists())
-    if not settings.private:
+    hidden = Layer(path, Policy.PRIVATE) in settings.layers
+    if not settings.private and not hidden:
         report.find(
             Finding(
                 "missing",

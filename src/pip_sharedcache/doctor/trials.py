@@ -15,7 +15,7 @@ from pip_sharedcache.doctor.report import Finding, Report, forget, quoted
 from pip_sharedcache.doctor.surroundings import mount_of, no_room, protected_hardlinks
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import LinkMode, StoredFile
+from pip_sharedcache.model import LinkMode, Policy, StoredFile
 from pip_sharedcache.store import SHARDS, WHEELS, Store
 
 _PROBE_TIME = 10**9  # seconds since the epoch: any whole second will do
@@ -34,8 +34,11 @@ def try_store(
             _try_placing(report, settings, held, publishers.sample_publisher, file, environment)
         placed = True
     where = _where_to_publish(store)
-    if where is None:
-        report.note("publishing", "not possible for you: you may read the store only", False)
+    if store.policy is Policy.READ_ONLY:
+        report.note("publishing", "not tried: the settings call the store read-only", False)
+    elif where is None:
+        why = store.lacks()[0] or "you may read the store only"
+        report.note("publishing", f"not possible for you: {why}", False)
     else:
         try:
             with linker.try_writing(where, _PROBE_TIME) as (held, file):
@@ -53,7 +56,8 @@ def try_store(
 
 def _where_to_publish(store: Store) -> Path | None:
     """A directory in which this process may make something, as deep as there is one."""
-    for names in ((WHEELS, SHARDS[0]), (WHEELS,), ()):
+    shards = ((WHEELS, shard) for shard in SHARDS)
+    for names in (*shards, (WHEELS,), ()):
         try:
             with store.opened(*names) as (held, *_):
                 return held.path if os.access(held.path, os.W_OK | os.X_OK) else None

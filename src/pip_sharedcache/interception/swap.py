@@ -127,9 +127,9 @@ class Swap:
         if status == 0:
             # A run that failed has saved nothing, and pip knows only now where it installed to.
             session.note_run(environment_of(bound["options"]))
-            for what in session.unusual:
-                logger.warning("Left to pip's own installer, and not shared: %s", what)
-            if line := session.summary():
+            if unusual := "; ".join(session.unusual):
+                logger.warning("Left to pip's own installer, and not shared: %s", unusual)
+            for line in filter(None, (session.doubts(), session.summary())):
                 logger.info(line)
         return status
 

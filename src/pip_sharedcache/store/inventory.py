@@ -52,12 +52,28 @@ class Item:
         manifest = Manifest(self.title, Digest(self.digest), self.size, ())
         return Entry(self.path, self.publisher, self.identity, manifest)
 
+    def uses(self, noted: Iterable[Use], now: float) -> list[Use]:
+        """The uses of it that count, the latest first: those ``noted`` (as from marks.uses), and
+        that its publisher published it, unless the publisher used it since. Not after ``now``: a
+        time that lies ahead by more than clocks differ says nothing, so that it keeps nothing for
+        ever."""
+        found = [Use(_until(now, use.when), use.user) for use in noted]
+        published = Use(_until(now, self.published), self.publisher)
+        if not any(use.user == published.user and use.when >= published.when for use in found):
+            found.append(published)
+        return sorted(found, key=lambda use: use.when, reverse=True)
+
+    def last(self, now: float) -> Use:
+        """Its last use: what each command names, and garbage collection goes by."""
+        return self.uses([self.last_use] if self.last_use else [], now)[0]
+
     def used(self, now: float) -> float:
-        """When it was used last, or else published, in seconds since the epoch; not after ``now``:
-        a time that lies ahead by more than clocks differ says nothing, so that it keeps nothing
-        for ever."""
-        times = (self.published, self.last_use.when if self.last_use else 0.0)
-        return max(min(when, now) if when < now + _DAY else 0.0 for when in times)
+        """When that was, in seconds since the epoch."""
+        return self.last(now).when
+
+
+def _until(now: float, when: float) -> float:
+    return min(when, now) if when < now + _DAY else 0.0
 
 
 def inventory(

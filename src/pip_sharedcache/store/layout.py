@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shlex
@@ -31,10 +32,14 @@ SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 _OF_FILE_SYSTEMS = ("lost+found", ".snapshot", ".snapshots", ".zfs")
 _MOST_NAMES = 1000  # in store.json: each is looked up wherever the store is opened
-_TAG_NAME = "CACHEDIR.TAG"
+TAG_NAME = "CACHEDIR.TAG"
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# https://bford.info/cachedir/\n"
 
 _PRIVATE_SHARD, _SHARED_SHARD = 0o755, 0o3775
+
+
+class MissingDirectory(OSError):
+    """A directory of the store is missing, and the system does not let this process make it."""
 
 
 class Store:
@@ -129,7 +134,12 @@ class Store:
                 raise StoreUnusable(
                     f"{path} is no store: it holds {other}", "name an empty or new directory"
                 ) from None
-            return cls(path, owner, group, trusted)  # nobody is named
+            store = cls(path, owner, group, trusted)  # nobody is named
+            if TAG_NAME in names:  # it was not made by hand
+                store.trust = store.trust.explained(
+                    f"is not trusted there: {path / CONFIGURATION}, which names whom, is missing"
+                )
+            return store
         except OSError as error:
             why = f"{path / CONFIGURATION} cannot be read: {reason(error)}"
             raise StoreUnusable(why) from error
@@ -209,7 +219,7 @@ class Store:
             made.directory(path / relative, mode, gid)
             if not relative:
                 # First of all: doctor tells by it what is missing of a store that is half made.
-                made.file(path / _TAG_NAME, _TAG)
+                made.file(path / TAG_NAME, _TAG)
                 made.file(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
 
     @contextlib.contextmanager
@@ -227,9 +237,29 @@ class Store:
 
     def may_publish(self) -> bool:
         """Whether this process may write where entries go, as far as the system tells."""
-        shard = self.path / WHEELS / SHARDS[0]
-        above = next((d for d in (shard, shard.parent, self.path) if os.path.exists(d)), self.path)
+        wheels = self.path / WHEELS
+        shards = (wheels / shard for shard in SHARDS)
+        places = (*itertools.islice(filter(os.path.exists, shards), 1), wheels, self.path)
+        above = next(filter(os.path.exists, places), self.path)
         return os.access(above, os.W_OK | os.X_OK)
+
+    def lacks(self) -> tuple[str, str]:
+        """What the store lacks of the directories that ``make`` made, where this user would be let
+        into them: in words, and who makes them again how; "" twice where nothing is."""
+        gid = trust.group_id(self.group) if self.group and trust.OWNERS_MEAN_SOMETHING else None
+        if gid is None or gid not in {os.getegid(), *os.getgroups()}:
+            return "", ""
+        paths = (self.path / relative for relative, _ in directories(shared=True))
+        missing = [path for path in paths if not os.path.lexists(path)]
+        if not missing:
+            return "", ""
+        more = f", and so are {len(missing) - 1} more directories" if len(missing) > 1 else ""
+        who = " or ".join(dict.fromkeys(["root", trust.user_name(self.owner)]))
+        group, path = shlex.quote(self.group), shlex.quote(str(self.path))
+        return (
+            f"{missing[0]} is missing{more}, and you may not make it",
+            f"pip-sharedcache store init --group {group} {path} makes it again (as {who})",
+        )
 
     def shard(self, area: str, digest: Digest) -> Directory:
         """The shard for ``digest`` in ``area`` (WHEELS, BYTECODE or BUILDS), held open; the caller
@@ -272,10 +302,15 @@ def _open_or_make(
         try:
             return above.subdirectory(name)
         except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):  # a neighbour was faster
+            try:
                 linker.make_directory(
                     above.steady / name, mode, keep_access_lists=keep_access_lists
                 )
+            except FileExistsError:
+                pass  # a neighbour was faster
+            except PermissionError as error:
+                what = f"{above.path / name} is missing and cannot be made: {reason(error)}"
+                raise MissingDirectory(error.errno, what, str(above.path / name)) from error
             return above.subdirectory(name)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
@@ -360,7 +395,7 @@ def _refuse_if_foreign(path: Path, held: Directory) -> None:
 
 def _not_of_a_store(names: Iterable[str]) -> str:
     """One of ``names`` that is not of a store, nor made by a file system itself; "" if all are."""
-    ours = {_TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
+    ours = {TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
     begins = (linker.NEW, ".nfs")  # what is being written, what an NFS client still holds open
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""
@@ -371,7 +406,7 @@ def _tag(held: Directory) -> None:
     """Mark the store held open as a cache, so that backups leave it out. Never raises: a store
     without the mark works as well, and a full disk is reported by what is written next."""
     with contextlib.suppress(OSError):
-        Creation().file(held.steady / _TAG_NAME, _TAG)
+        Creation().file(held.steady / TAG_NAME, _TAG)
 
 
 def _is_of_strangers(error: BaseException, gid: int) -> bool:

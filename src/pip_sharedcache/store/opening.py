@@ -9,7 +9,7 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.answering import answers
 from pip_sharedcache.config import Layer, Settings
-from pip_sharedcache.errors import StoreUnusable
+from pip_sharedcache.errors import StoreNotMade, StoreUnusable
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.ways import exchangers, may_be_moved
@@ -33,14 +33,15 @@ def open_store(settings: Settings) -> Store:
     raise _no_home()
 
 
-def open_layers(settings: Settings) -> Iterator[Store | StoreUnusable]:
-    """Every store that ``settings`` name, nearest first, or why it cannot be used."""
+def open_layers(settings: Settings, *, make: bool = True) -> Iterator[Store | StoreUnusable]:
+    """Every store that ``settings`` name, nearest first, or why it cannot be used. ``make``: a
+    layer for what is not shared is made where it is missing (StoreNotMade if not)."""
     layers, only = _layers(settings), os.environ.get(ONLY)
     if not layers:
         yield _no_home()
     for layer in [layer for layer in layers if str(layer.path) == only] or layers:
         try:
-            yield _open(layer, settings)
+            yield _open(layer, settings, make=make)
         except StoreUnusable as error:
             yield error
 
@@ -57,7 +58,7 @@ def _no_home() -> StoreUnusable:
     )
 
 
-def _open(layer: Layer, settings: Settings) -> Store:
+def _open(layer: Layer, settings: Settings, *, make: bool = True) -> Store:
     away = os.environ.get(_AWAY, "").split("\n")
     if str(layer.path) in away or not answers(layer.path, PATIENCE):
         if str(layer.path) not in away:  # the pips that this one starts need not wait, too
@@ -67,6 +68,8 @@ def _open(layer: Layer, settings: Settings) -> Store:
             "its file system may be away",
         )
     hidden = layer.policy is Policy.PRIVATE
+    if hidden and not make and not os.path.lexists(layer.path):
+        raise StoreNotMade(f"{layer.path} is not made yet", "the first installation makes it")
     store = Store.open(layer.path, private=settings.private, hidden=hidden)
     store.policy = layer.policy
     if trust.user_id() == 0 and not settings.dir_administered:

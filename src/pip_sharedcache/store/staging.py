@@ -12,11 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pip_sharedcache import linker, trust, wheel
-from pip_sharedcache.errors import NoRoom, NotPublished, NotWritable, UnusualWheel, reason
+from pip_sharedcache.errors import (
+    DirectoryMissing,
+    NoRoom,
+    NotPublished,
+    NotWritable,
+    UnusualWheel,
+    reason,
+)
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest, StoredFile
 from pip_sharedcache.processes import side_by_side
-from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
+from pip_sharedcache.store.layout import BYTECODE, WHEELS, MissingDirectory, Store
 from pip_sharedcache.store.leftovers import clear, in_use, sweep
 from pip_sharedcache.store.lookup import (
     MANIFEST,
@@ -179,6 +186,9 @@ def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
             shard.close()
             raise
     except OSError as error:
+        what, remedy = store.lacks() if isinstance(error, MissingDirectory) else ("", "")
+        if what:
+            raise DirectoryMissing(what, remedy) from error
         kind = NotWritable if error.errno in _READ_ONLY else _kind(error)
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
     in_use.add(new)

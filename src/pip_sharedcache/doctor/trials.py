@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,11 @@ def try_store(
     if sample is not None:
         held, file = sample
         with held:
-            _try_placing(report, settings, held, publishers.sample_publisher, file, environment)
+            publisher = publishers.sample_publisher
+            left_out = {}
+            if store.policy is Policy.READ_ONLY and settings.link_mode is not LinkMode.HARDLINK:
+                left_out = {LinkMode.HARDLINK: "not tried, since it changes the store's file"}
+            _try_placing(report, settings, held, publisher, file, environment, left_out)
         placed = True
     where = _where_to_publish(store)
     if store.policy is Policy.READ_ONLY:
@@ -45,7 +49,7 @@ def try_store(
                 report.note("publishing", "works: made, made durable, renamed, removed", True)
                 if not placed:
                     uid = trust.user_id()
-                    _try_placing(report, settings, held, uid, file, environment)
+                    _try_placing(report, settings, held, uid, file, environment, {})
                     placed = True
         except OSError as error:
             report.note("publishing", f"fails: {reason(error)}", False)
@@ -111,13 +115,14 @@ def _try_placing(
     publisher: int,
     file: StoredFile,
     environment: Path,
+    left_out: Mapping[LinkMode, str],
 ) -> None:
     with _room_in(environment) as directory:
         if directory is None:
             report.note("link-mode", f"not tried: you may not write {environment}", None)
             return
         try:
-            refusals = linker.try_link_modes(held, publisher, file, directory)
+            refusals = linker.try_link_modes(held, publisher, file, directory, left_out)
         except (DamagedEntry, OSError) as error:
             report.note("link-mode", f"not tried: {error}", None)
             return

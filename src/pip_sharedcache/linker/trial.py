@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,16 +24,24 @@ _CONTENT = b"of pip-sharedcache store doctor\n" * 256  # too much to be kept in 
 
 
 def try_link_modes(
-    entry: Directory, publisher: int, file: StoredFile, directory: Path
+    entry: Directory,
+    publisher: int,
+    file: StoredFile,
+    directory: Path,
+    left_out: Mapping[LinkMode, str],
 ) -> dict[LinkMode, str]:
     """Place ``file`` of the held ``entry`` in ``directory`` (in the environment's file system) by
     each link mode in turn: "" for those that work, else the system's reason. What was placed is
-    removed again. Raises DamagedEntry, OSError."""
+    removed again. Modes that are ``left_out`` are not tried, for that reason. Raises DamagedEntry,
+    OSError."""
     parent = Parent.of(os.stat(directory), False)
     refusals: dict[LinkMode, str] = {}
     for mode in LinkMode:
         if mode is LinkMode.SYMLINK and (unloadable := unloadable_because(entry.path)):
             refusals[mode] = unloadable
+            continue
+        if mode in left_out:
+            refusals[mode] = left_out[mode]
             continue
         linker = Linker(mode, 0o022)
         destination = directory / f"{mode.value}-{os.getpid()}"

@@ -135,15 +135,8 @@ class Session(Serving):
             return Placement(entry, stores.hold(entry), self.linker, Report())
         except DamagedEntry as error:
             self.spoil(entry, str(error))
-            self._is_not_found(entry)
-            self._leave_to_pip(path, "its entry is damaged", named=not private)
+            self._fall_back(entry)
             return None
-
-    def leave_undone_to_pip(self, placement: Placement, why: str) -> None:
-        """``placement`` was undone, and pip installs the wheel by itself."""
-        entry = placement.entry
-        self._is_not_found(entry)
-        self._leave_to_pip(entry.manifest.filename, why, named=entry.identity not in self._unnamed)
 
     def begins_again(self, entry: Entry) -> None:
         """Nothing is left of what was placed from ``entry``, and another one is begun for it."""
@@ -156,6 +149,21 @@ class Session(Serving):
     def _leave_to_pip(self, path: str, why: str, *, named: bool) -> None:
         title = os.path.basename(path) if named else _UNNAMED
         self.report.distributions.append(Installed(title, 0, "pip", why))
+
+    def fall_back(self, placement: Placement) -> None:
+        """pip installs alone what was begun as ``placement``: its entry turned out not to be
+        usable, or its files left no room."""
+        self._fall_back(placement.entry)
+
+    def _fall_back(self, entry: Entry) -> None:
+        self._is_not_found(entry)
+        why = self._unusable_because(entry) or "there was no room"
+        self._leave_to_pip(entry.manifest.filename, why, named=entry.identity not in self._unnamed)
+
+    def _unusable_because(self, entry: Entry) -> str:
+        if entry.identity in self.repairs.spoiled:
+            return "its entry is damaged"
+        return "its entry is gone" if entry.identity in self._lost else ""
 
     def _find_or_publish(self, path: Path, origin: Origin) -> Entry | None:
         served = self._by_wheel.get(str(path))
@@ -322,12 +330,9 @@ class Session(Serving):
         """End the installation of one wheel. ``later``: nothing is replaced by it, so that it may
         appear together with others (``show``), made durable at once. Raises OSError."""
         manifest, identity = placement.entry.manifest, placement.entry.identity
-        how = "added" if identity in self._added else "found"
         staged = placement.entry.path.name.startswith(".")
         if not staged and identity not in self._added and identity not in self.repairs.spoiled:
             self.settle_damage(placement.entry)
-        title = _UNNAMED if identity in self._unnamed else manifest.filename
-        installed = Installed(title, total_size(manifest.files), how)
         if later:
             placement.record()
             placement.close()
@@ -336,7 +341,12 @@ class Session(Serving):
             self._register([placement])
             placement.commit()
         self.report.add(placement.report)
-        self.report.distributions.append(installed)
+        if self._unusable_because(placement.entry):
+            self._fall_back(placement.entry)  # pip took it, or some of it, from its own wheel
+            return
+        how = "added" if identity in self._added else "found"
+        title = _UNNAMED if identity in self._unnamed else manifest.filename
+        self.report.distributions.append(Installed(title, total_size(manifest.files), how))
 
     def show(self, placements: Sequence[Placement]) -> None:
         """Let complete distributions appear (linker.show), their symlinks registered before."""

@@ -24,6 +24,8 @@ MOST_MANIFEST = 1 << 24
 #: What a file takes in it beside its path, at most.
 _ROW = 128
 
+_INFORMATION = ".dist-info"
+
 #: Device and inode of a directory, by which a later opening knows that it is still the same one.
 Identity = tuple[int, int]
 
@@ -57,6 +59,12 @@ def path_problem(path: str) -> str:
     if len(path) > _PATH_LIMIT or any(len(part.encode("utf-8")) > _NAME_LIMIT for part in parts):
         return "has a name that is too long"
     return ""
+
+
+def information_directories(paths: Iterable[str]) -> set[str]:
+    """The names at the top of a wheel with these ``paths`` that end in ``.dist-info``, as pip looks
+    for them: a sound wheel has one. Those of distributions that it vendors lie deeper."""
+    return {top for top in {path.partition("/")[0] for path in paths} if top.endswith(_INFORMATION)}
 
 
 def manifest_fits(paths: Sequence[str]) -> bool:
@@ -129,6 +137,14 @@ class Manifest:
     files: tuple[StoredFile, ...]
     failed: tuple[str, ...] = ()
 
+    @property
+    def metadata(self) -> StoredFile | None:
+        """METADATA of the distribution that the wheel is of; None where the manifest does not list
+        exactly one."""
+        name = f"{_INFORMATION}/METADATA"
+        found = [f for f in self.files if f.path.endswith(name) and f.path.count("/") == 1]
+        return found[0] if len(found) == 1 else None
+
     def to_json(self) -> str:
         """The text of entry.json."""
         rows = [[f.path, f.size, f.sha256, int(f.executable), f.mtime] for f in self.files]
@@ -188,8 +204,19 @@ class Entry:
 
     def metadata_digest(self) -> str:
         """sha256 of the distribution's METADATA, in hexadecimal; "" where it has none."""
-        files = self.manifest.files
-        return next((f.sha256 for f in files if f.path.endswith(".dist-info/METADATA")), "")
+        metadata = self.manifest.metadata
+        return "" if metadata is None else metadata.sha256
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What compiling the sources of a wheel gave: the paths of the bytecode that was ``made``;
+    those of sources that are ``left`` to pip, since they do not compile, or not in every pip; and
+    of ``untried`` ones, which this process could not compile for a reason of its own, and why."""
+
+    made: Sequence[str]
+    left: Sequence[str] = ()
+    untried: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.linker import Linker
-from pip_sharedcache.model import Digest, Entry, LinkMode, Report
+from pip_sharedcache.model import Digest, Entry, Identity, LinkMode, Report
 from pip_sharedcache.origins import Origins
 from pip_sharedcache.repair import Repairs
 from pip_sharedcache.uses import Uses
@@ -39,6 +39,7 @@ class Serving:
         self._passed: dict[Digest, tuple[Entry, str]] = {}
         self._by_wheel: dict[str, Entry] = {}
         self._served: set[Digest] = set()
+        self._lost: set[Identity] = set()
         self._said: set[str] = set()
         #: For the wheel of this name: what hears how many bytes of how many are published.
         self.watch: Callable[[str], Callable[[int, int], None]] | None = None
@@ -123,6 +124,7 @@ class Serving:
 
     def lose(self, entry: Entry, instead: str = "downloaded after all") -> None:
         """``entry`` was deleted while this run went on; ``instead`` is what happens."""
+        self._lost.add(entry.identity)
         self._forget(entry)
         self.say_once(f"{entry.path} is gone from the shared store: {instead}")
 
@@ -138,8 +140,8 @@ class Serving:
             self._served.add(digest)
             self.report.not_downloaded += size
 
-    def count_no_download(self, entry: Entry) -> None:
-        """pip has downloaded the wheel of ``entry`` after all."""
+    def note_download(self, entry: Entry) -> None:
+        """pip downloads the wheel of ``entry`` after all."""
         if entry.manifest.digest in self._served:
             self._served.remove(entry.manifest.digest)
             self.report.not_downloaded -= entry.manifest.size

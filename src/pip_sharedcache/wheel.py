@@ -24,7 +24,12 @@ except ImportError:  # a Python built without it, as zipfile allows
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from pip_sharedcache.errors import UnusualWheel
-from pip_sharedcache.model import Digest, manifest_fits, path_problem
+from pip_sharedcache.model import (
+    Digest,
+    information_directories,
+    manifest_fits,
+    path_problem,
+)
 
 #: pip's scheme keys (pip/_internal/models/scheme.py), the only ones valid below .data.
 SCHEME_KEYS = frozenset({"platlib", "purelib", "headers", "scripts", "data"})
@@ -141,8 +146,7 @@ def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:
     if not manifest_fits(paths):
         raise UnusualWheel(f"{filename}: has {len(paths)} files, too many for a store")
     _check_collisions(filename, paths)
-    information = {path.split("/")[0] for path in paths if ".dist-info/" in path}
-    directories = [top for top in information if top.endswith(".dist-info")]
+    directories = information_directories(archive.namelist())
     if len(directories) != 1:
         raise UnusualWheel(f"{filename}: has {len(directories)} .dist-info directories")
     (directory,) = directories

@@ -18,6 +18,7 @@ import pytest
 
 from support.accounts import run_as
 from support.environments import NEWEST_PIP, Environment, make_environment
+from support.damage import damage
 from support.filesystems import mounted
 from support.index import IndexFactory, LocalIndex
 from support.probes import needs, tmpfs
@@ -183,6 +184,47 @@ def test_a_wheel_without_a_hash_is_downloaded_and_taken_from_the_store(
 
 
 def test_the_same_bytes_under_another_name_are_not_taken(
+@pytest.mark.parametrize("pip", [NEWEST_PIP, OLD_PIP])
+def test_a_wheel_that_vendors_a_distribution_is_served_from_the_store(
+    world: World, index: IndexFactory, wheelhouse: Path, pip: str
+) -> None:
+    """Its own METADATA comes after the vendored one in the archive and in the manifest."""
+    vendored = {
+        f"demo/_vendor/other-2.0.dist-info/{name}": f"{name} of other\n"
+        for name in ("METADATA", "WHEEL", "RECORD")
+    }
+    make_wheel(wheelhouse, files={"demo/__init__.py": "", **vendored})
+    served = index(wheelhouse)
+    world.run(world.environment(pip), "-i", served.url, "demo")
+    before = [(path, path.stat().st_ino) for path in world.entries()]
+    served.clear()
+    second = world.environment(pip)
+    done = world.run(second, "-i", served.url, "demo")
+    assert served.wheel_requests() == []
+    assert "WARNING" not in done.stderr
+    assert "1 of 1 distributions" in done.stdout
+    assert [(path, path.stat().st_ino) for path in world.entries()] == before
+    plain = world.environment(pip)
+    world.run(plain, "-i", served.url, "demo", plain=True)
+    assert differences(snapshot(plain.prefix), snapshot(second.prefix)) == []
+
+
+def test_what_is_downloaded_for_a_damaged_entry_does_not_count_as_from_the_store(
+    world: World, index: IndexFactory, wheelhouse: Path
+) -> None:
+    make_wheel(wheelhouse)
+    served = index(wheelhouse)
+    world.run(world.environment(), "-i", served.url, "demo")
+    (entry,) = world.entries()
+    damage(entry / "files/demo/data.txt", "truncated", world.base)
+    damage(entry / WHEEL, "edited-unseen", world.base)
+    done = world.run(world.environment(), "-i", served.url, "demo")
+    assert "0 of 1 distributions" in done.stdout
+    assert "1 added to it" in done.stdout
+    assert "; 0 bytes not downloaded" in done.stdout
+    assert "1 of 1 distributions" in world.run(world.environment(), "-i", served.url, "demo").stdout
+
+
     world: World, index: IndexFactory, wheelhouse: Path
 ) -> None:
     wheel = make_wheel(wheelhouse)

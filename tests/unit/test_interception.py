@@ -777,3 +777,10 @@ def test_a_wheel_that_cannot_be_read_is_known_in_pips_words() -> None:
     told.__context__.__cause__ = torn
     assert swap._is_torn(told)
     assert swap._is_torn(torn)
+
+
+def test_the_own_metadata_directory_is_moved_before_a_vendored_one() -> None:
+    """Killed in between, nothing is listed that lacks files."""
+    paths = ["/lib/aaa/_vendor/other-2.0.dist-info/", "/lib/bin", "/lib/zzz-1.0.dist-info/"]
+    first = guards.information_first(lambda: True)(set, None, (paths,), {})
+    assert sorted(first) == [paths[2], paths[0], paths[1]]

@@ -176,18 +176,22 @@ def test_links_of_other_schemes_are_looked_for(store: Store, shared_tmp: Path) -
         files={
             "demo/__init__.py": "",
             "demo-1.0.data/platlib/demo/fast.py": "",
+            "demo-1.0.data/purelib/other-2.0.dist-info/METADATA": "",
             "demo-1.0.data/data/share/demo.txt": "x",
         },
     )
     entry = publish(store, wheel, wheel.name, Digest(sha256(wheel)))
     library = shared_tmp / "site-packages"
-    (library / "demo").mkdir(parents=True)
-    stored = entry.path / "files/demo-1.0.data/platlib/demo/fast.py"
-    (library / "demo/fast.py").symlink_to(stored)
-    _register(store, entry, library)
-    assert _linked(store) == {entry.path.name}
-    (library / "demo/fast.py").unlink()
-    assert _linked(store) == set()
+    for scheme, path in (
+        ("platlib", "demo/fast.py"),
+        ("purelib", "other-2.0.dist-info/METADATA"),  # not the one of this distribution
+    ):
+        (library / path).parent.mkdir(parents=True)
+        (library / path).symlink_to(entry.path / f"files/demo-1.0.data/{scheme}/{path}")
+        _register(store, entry, library)
+        assert _linked(store) == {entry.path.name}
+        (library / path).unlink()
+        assert _linked(store) == set()
 
 
 def test_links_outside_of_the_library_are_found_by_record(store: Store, shared_tmp: Path) -> None:

@@ -222,6 +222,29 @@ def test_an_entry_knows_where_its_wheel_lies() -> None:
     assert entry.wheel == Path(f"/store/wheels/01/{DIGEST}/demo-1.0-py3-none-any.whl")
 
 
+@pytest.mark.parametrize(
+    ("paths", "found"),
+    [
+        (["demo-1.0.dist-info/METADATA"], "demo-1.0.dist-info/METADATA"),
+        (
+            ["demo/_vendor/a-1.dist-info/METADATA", "demo-1.0.dist-info/METADATA"],
+            "demo-1.0.dist-info/METADATA",
+        ),
+        (
+            ["demo-1.0.data/purelib/a-1.dist-info/METADATA", "demo-1.0.dist-info/METADATA"],
+            "demo-1.0.dist-info/METADATA",
+        ),
+        (["demo/_vendor/a-1.dist-info/METADATA"], None),
+        (["a-1.dist-info/METADATA", "demo-1.0.dist-info/METADATA"], None),
+        (["demo-1.0.dist-info/sub/METADATA"], None),
+    ],
+)
+def test_metadata_is_that_of_the_wheel_itself(paths: list[str], found: str | None) -> None:
+    files = tuple(StoredFile(path, 1, "", False, 0) for path in paths)
+    metadata = Manifest("demo-1.0-py3-none-any.whl", Digest(DIGEST), 1, files).metadata
+    assert (metadata and metadata.path) == found
+
+
 def test_total_size_is_that_of_all_files() -> None:
     assert total_size([FILE, StoredFile("a", 10, "", False, 0)]) == 13
     assert total_size([]) == 0

@@ -290,7 +290,7 @@ class Downloads:
             raise exceptions.InstallationError(f"{useless}; --sharedcache-dir names another store")
         link, location = served
         path, _ = self._downloader(link, location)
-        session.count_no_download(entry)
+        session.note_download(entry)
         hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
         return str(path)
 

@@ -73,9 +73,12 @@ class _InformationFirst(str):
     __slots__ = ()
 
     def __lt__(self, other: str) -> bool:
-        mine, its = (not _is_information(path) for path in (self, other))
-        return (mine, str(self)) < (its, str(other))
+        return _rank(self) < _rank(other)
 
 
-def _is_information(path: str) -> bool:
-    return path.rstrip(os.sep).endswith((".dist-info", ".egg-info"))
+def _rank(path: str) -> tuple[bool, int, str]:
+    """Where ``path`` comes: metadata directories first, of these the highest, since packages vendor
+    others with theirs."""
+    is_information = path.rstrip(os.sep).endswith((".dist-info", ".egg-info"))
+    depth = path.rstrip(os.sep).count(os.sep) if is_information else 0
+    return not is_information, depth, str(path)

@@ -220,8 +220,7 @@ class Swap:
             # Only now, with nothing of it left: pip downloads it and does it all itself.
             replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
             bound["wheel_path"] = replace(session, placement.entry)
-        why = "it is gone from the store" if taken else "its entry is damaged"
-        session.leave_undone_to_pip(placement, "a disk is full" if full else why)
+        session.fall_back(placement)
         return self._install_by_pip(session, install, bound)
 
     def _install_by_pip(self, session: Session, install: Original, bound: Keywords) -> Any:

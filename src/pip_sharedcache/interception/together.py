@@ -72,7 +72,7 @@ class Together:
         self._requirements = requirements
         self._how = how
         self._numbers: dict[str, int] = {}
-        self._accepted: set[int] = set()
+        self._accepted: dict[int, Report] = {}
         self._placements: dict[int, list[Placement]] = {}
         self._log = _Log()
         self._crew: Crew | None = None
@@ -131,9 +131,8 @@ class Together:
         done = self._crew.result(number)
         if done is None:
             return False
-        self._session.report.add(done.report)
         self._relay(done.records)
-        self._accepted.add(number)
+        self._accepted[number] = done.report
         return True
 
     def give_up_publishing(self, device: int) -> bool:
@@ -160,8 +159,8 @@ class Together:
                     self._session.linker.refusals.update(shown.refusals)
                     self._session.repairs.was_told(shown.told)
                     self._relay(shown.records)
-                lost = self._crew.lost() & self._accepted
-                logger.debug("%s of them were", len(self._accepted - lost))
+                lost = self._crew.lost() & self._accepted.keys()
+                logger.debug("%s of them were", len(self._accepted.keys() - lost))
             except BaseException:  # Ctrl-C while the copies are waited for
                 for placement in self._session.take_complete():
                     placement.undo()
@@ -169,9 +168,10 @@ class Together:
             finally:
                 self._crew.end()
                 self._crew = None
+        for number in self._accepted.keys() - lost:
+            self._session.report.add(self._accepted[number])
         try:
             for number in () if failed else lost:
-                self._session.report.installed -= 1  # it was counted when it was taken
                 self._requirements[number].install(**self._how)
         finally:
             self._session.show(self._session.take_complete())

@@ -22,7 +22,7 @@ from typing import Any
 from pip_sharedcache import linker, trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.linker import Directory, Place
-from pip_sharedcache.model import Digest
+from pip_sharedcache.model import Digest, information_directories
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.lookup import read_manifest
 from pip_sharedcache.store.marks import ENTRY_NAME, OWNERS_FAULT, users
@@ -137,11 +137,14 @@ def _paths(store: Store, entry: str) -> list[str]:
     if manifest.digest != Digest(entry[:64]):
         raise DamagedEntry(f"{held.path} speaks of another wheel")
     paths = []
+    private = information_directories(file.path for file in manifest.files)
     for file in manifest.files:
         parts = file.path.split("/")
+        if parts[0] in private and parts[1:] != ["RECORD"]:
+            continue  # copied in every link mode
         if parts[0].endswith(".data"):
             parts = parts[2:] if parts[1:2] in (["purelib"], ["platlib"]) else []
-        if parts and (not parts[0].endswith(".dist-info") or parts[1:] == ["RECORD"]):
+        if parts:
             paths.append(os.path.join(*parts))
     return paths
 
@@ -149,8 +152,14 @@ def _paths(store: Store, entry: str) -> list[str]:
 def _has_link(library: str, entry: str, paths: list[str] | None) -> bool:
     if paths is None:
         return True
-    recorded = [row for path in paths if path.endswith("RECORD") for row in _rows(library, path)]
+    recorded = [row for path in paths if _is_record(path) for row in _rows(library, path)]
     return any(_leads(os.path.join(library, path), entry) for path in (*paths, *recorded))
+
+
+def _is_record(path: str) -> bool:
+    """Whether ``path``, relative to a library directory, is the RECORD of a distribution there."""
+    top, _, name = path.partition(os.sep)
+    return name == "RECORD" and top in information_directories([top])
 
 
 def _rows(library: str, record: str) -> list[str]:

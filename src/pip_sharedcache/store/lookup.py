@@ -345,12 +345,12 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
     except FileNotFoundError as error:
         raise DamagedEntry(f"{held.path} lacks its wheel") from error
     _check_owner(held, name, status, held.status())
-    metadata = [file for file in entry.manifest.files if file.path.endswith(".dist-info/METADATA")]
-    if not metadata:
+    metadata = entry.manifest.metadata
+    if metadata is None:
         raise DamagedEntry(f"{held.path / MANIFEST} does not list the wheel's files")
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
         raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
-    if not linker.has_time(status, metadata[0].mtime):  # all of an entry has one time
+    if not linker.has_time(status, metadata.mtime):  # all of an entry has one time
         raise DamagedEntry(f"{held.path / name} was changed after it was published")
 
 

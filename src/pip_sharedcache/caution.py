@@ -29,6 +29,14 @@ def trust_in_nobody(settings: Settings) -> tuple[str, ...]:
     return (f"Setting trust names {unknown} ({places}): nobody is believed for that",)
 
 
+def owners_unknown(store: Store) -> str:
+    """What a run does without in ``store``, where it is not known who owns a file."""
+    return (
+        f"File owners cannot be known, since {store.trust.unknown}: wheels of the shared store are "
+        "copied and checked, bytecode is compiled, and nothing is published"
+    )
+
+
 def no_symlinks_because(store: Store) -> str:
     """Why no file is placed as a symlink into ``store`` in this run; "" where some may be."""
     if store.moves:  # through sudo, by whoever named it

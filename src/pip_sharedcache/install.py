@@ -121,6 +121,8 @@ class Session(Serving):
         if self.store is None or origin is None:
             self._leave_to_pip(path, "it was built here", named=False)  # nobody knows of what
             return None
+        if self.store.trust.unknown:
+            self.say_once(caution.owners_unknown(self.store))
         private = self._is_private(origin)
         entry = self._find_or_publish(Path(path), origin)
         if entry is None:
@@ -185,7 +187,9 @@ class Session(Serving):
                 logger.debug("%s is not shared: %s", path.name, origin.private_because)
                 where = self.layers.to_keep
             elif where() is None:
-                self.report.read_only = any(one.policy is Policy.READ_ONLY for one in self.layers)
+                self.report.read_only = any(
+                    one.policy is Policy.READ_ONLY and not one.trust.unknown for one in self.layers
+                )
             found = self._stage(
                 where,
                 functools.partial(self._unpack, path, path.name, digest),

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pip_sharedcache import identity, mounts
 
 try:
     import grp
@@ -26,8 +28,9 @@ try:
 except ImportError:  # Windows
     grp = pwd = None  # type: ignore[assignment]
 
-#: Owners that stand for "no such user here": nobody, and (uid_t)-2, (uid_t)-1.
-NOBODY = frozenset({65534, 4294967294, 4294967295})
+#: Owners that stand for "no such user here": nobody, (uid_t)-2, (uid_t)-1, and the uid that this
+#: system shows for owners without a number.
+NOBODY = frozenset({65534, 4294967294, 4294967295, identity.overflow_uid()})
 
 OWNERS_MEAN_SOMETHING = hasattr(os, "geteuid")
 
@@ -61,6 +64,17 @@ def group_id(name: str) -> int | None:
         return grp.getgrnam(name).gr_gid
     except (AttributeError, KeyError, ValueError):  # ValueError: a NUL, or not encodable
         return _number(name)
+
+
+def member_of(group: str) -> int | None:
+    """The uid of a member that the group ``group`` lists, root excepted; None where it lists none
+    that this machine knows."""
+    gid = group_id(group)
+    try:
+        names = grp.getgrgid(gid).gr_mem if gid is not None else []
+    except (AttributeError, KeyError, OverflowError):
+        return None
+    return next((uid for uid in map(account_id, names) if uid), None)
 
 
 def account_id(name: str) -> int | None:
@@ -137,16 +151,20 @@ def mode_objection(status: os.stat_result) -> str:
     return ""
 
 
-def access_list_objection(directory: int | None) -> str:
-    """Why a group-trusted shard held as ``directory`` is not believed: an access list may let
-    others than the group publish in it. "" where it has none (acl(5), xattr(7))."""
-    if directory is None or not hasattr(os, "getxattr"):
-        return ""
+def is_really_ours(descriptor: int | None) -> bool:
+    """Return whether a directory that seems to be of this process's user, where that is one of
+    NOBODY, is so for certain: the kernel lets only the owner open it with O_NOATIME (open(2)), not
+    somebody who merely appears under the same number; and no file server is asked, which may show
+    one number for many users."""
+    if descriptor is None or not hasattr(os, "O_NOATIME") or not mounts.is_local(descriptor):
+        return False
     try:
-        os.getxattr(directory, "system.posix_acl_access")
-    except OSError:  # ENODATA: only the mode counts; EOPNOTSUPP: no ACLs on this file system
-        return ""
-    return "published where an access list lets others"
+        # By its name in itself: a path might lead elsewhere by now.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOATIME | os.O_CLOEXEC
+        os.close(os.open(".", flags, dir_fd=descriptor))
+    except OSError:
+        return False
+    return True
 
 
 def _resolve(named: Iterable[str]) -> tuple[set[int], set[int]]:
@@ -164,28 +182,39 @@ def _resolve(named: Iterable[str]) -> tuple[set[int], set[int]]:
 @dataclass(frozen=True)
 class Trust:
     """Whom this process believes in one store: ``uids``, and the members of ``gids`` (if ``only``
-    is given, of those only these). ``otherwise`` says why others are not."""
+    is given, of those only these). ``otherwise`` says why others are not; ``unknown`` why nobody
+    is trusted, since owners are not known at all."""
 
     uids: frozenset[int]
     gids: frozenset[int] = frozenset()
     only: frozenset[int] | None = None
     otherwise: str = "is not trusted there"
+    unknown: str = ""
 
     @classmethod
-    def in_store(cls, owner: int, named: tuple[str, ...]) -> Trust:
+    def in_store(
+        cls, owner: int, named: tuple[str, ...], *, own: Callable[[], bool] | None = None
+    ) -> Trust:
         """Trust in a store owned by uid ``owner`` whose store.json names ``named`` (account names
-        and ``@group``); names that do not resolve are not trusted."""
+        and ``@group``); names that do not resolve are not trusted. ``own``: whether the store is
+        certainly this process's own, which is asked where its uid may be anyone's."""
+        if unknown := identity.hidden_because():
+            return cls(frozenset(), otherwise="may be anyone", unknown=unknown)
+        if user_id() in NOBODY and owner == user_id() and own is not None and own():
+            return cls(frozenset({0, owner}))
         uids = {0, user_id(), owner}
         gids: set[int] = set()
         if user_id() != 0:
             accounts, gids = _resolve(named)
             uids |= accounts
-        return cls(frozenset(uids - NOBODY), frozenset(gids))
+        return cls(frozenset(uids - NOBODY), frozenset(gids - NOBODY))
 
     def narrowed(self, owner: int, named: tuple[str, ...], why: str) -> Trust:
         """This trust, but of others than root, ourselves and the store's ``owner`` only in those
         of ``named``: it never trusts anybody that this one does not. ``why``: in words that follow
         the name of somebody who is not believed for it."""
+        if self.unknown:
+            return self
         accounts, groups = _resolve(named)
         uids = self.uids & ({0, user_id(), owner} | accounts)
         if whole := self.gids & groups:
@@ -199,6 +228,8 @@ class Trust:
 
     def without_owner(self, why: str) -> Trust:
         """This trust, but not in the store's owner; ``why`` as for ``narrowed``."""
+        if self.unknown:
+            return self
         return Trust(self.uids & {0, user_id()}, frozenset(), None, why)
 
     def believes(self, uid: int) -> bool:
@@ -231,6 +262,13 @@ class Trust:
             return ""
         if writable_by_others(entry):
             return "lets others write what they published"
+        if entry.st_uid in NOBODY & self.uids:
+            # Only where nobody else could put it.
+            alone = all(
+                parent.st_uid == entry.st_uid and not writable_by_others(parent)
+                for parent in parents
+            )
+            return "" if alone else "may be anyone"
         if entry.st_uid in self.uids:
             return ""
         if entry.st_uid in NOBODY:

@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from pip_sharedcache import access_lists
+
 _MOST_LINKS = 40  # as the kernel has it (path_resolution(7))
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -73,7 +75,7 @@ def moved_at(path: Path) -> Path | None:
         on_the_way = list(steps(path))
     except OSError:
         return path
-    return next((step for step, it in on_the_way if _is_of_others(it, theirs, root)), None)
+    return next((step for step, it in on_the_way if _is_of_others(step, it, theirs, root)), None)
 
 
 def exchangers(path: Path, owners: frozenset[int]) -> list[tuple[Path, int | None]]:
@@ -92,14 +94,20 @@ def exchangers(path: Path, owners: frozenset[int]) -> list[tuple[Path, int | Non
     return [
         (step, _group_alone(step, status, theirs, owners))
         for step, status in on_the_way
-        if _is_of_others(status, theirs, owners)
+        if _is_of_others(step, status, theirs, owners)
     ]
 
 
-def _is_of_others(status: os.stat_result, theirs: set[int], owners: frozenset[int]) -> bool:
+def _is_of_others(
+    step: Path, status: os.stat_result, theirs: set[int], owners: frozenset[int]
+) -> bool:
     if status.st_uid not in owners or status.st_dev in theirs:
         return True
-    if stat.S_ISLNK(status.st_mode) or not status.st_mode & 0o022:
+    if stat.S_ISLNK(status.st_mode):
+        return False
+    if access_lists.objection(step, status.st_mode):
+        return True
+    if not status.st_mode & 0o022:
         return False
     # In a sticky directory only what is one's own can be renamed (chmod(1)).
     return not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX)
@@ -112,13 +120,7 @@ def _group_alone(
     others = status.st_mode & stat.S_IWOTH or status.st_uid not in owners or status.st_dev in theirs
     if others or not stat.S_ISDIR(status.st_mode):
         return None
-    try:
-        os.getxattr(step, "system.posix_acl_access")
-    except AttributeError:
-        return None  # nobody knows
-    except OSError:  # ENODATA: only the mode counts; EOPNOTSUPP: no ACLs on this file system
-        return status.st_gid
-    return None  # whoever that lets in
+    return None if access_lists.publishing_objection(step) else status.st_gid
 
 
 def _of_others(owners: frozenset[int]) -> set[int]:

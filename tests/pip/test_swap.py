@@ -183,7 +183,6 @@ def test_a_wheel_without_a_hash_is_downloaded_and_taken_from_the_store(
     assert [(path, path.stat().st_ino) for path in world.entries()] == before
 
 
-def test_the_same_bytes_under_another_name_are_not_taken(
 @pytest.mark.parametrize("pip", [NEWEST_PIP, OLD_PIP])
 def test_a_wheel_that_vendors_a_distribution_is_served_from_the_store(
     world: World, index: IndexFactory, wheelhouse: Path, pip: str
@@ -225,6 +224,7 @@ def test_what_is_downloaded_for_a_damaged_entry_does_not_count_as_from_the_store
     assert "1 of 1 distributions" in world.run(world.environment(), "-i", served.url, "demo").stdout
 
 
+def test_the_same_bytes_under_another_name_are_not_taken(
     world: World, index: IndexFactory, wheelhouse: Path
 ) -> None:
     wheel = make_wheel(wheelhouse)

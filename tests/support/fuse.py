@@ -1,10 +1,12 @@
 """File systems answered by a process of our own, over the raw protocol of /dev/fuse (fuse(4)).
 
-Run as a program, in one of two ways, until it is killed (then every access to it fails):
+Run as a program, in one of three ways, until it is killed (then every access to it fails):
 
     fuse.py record POINT IMAGE LOG   the one file POINT/disk is IMAGE; each write and each flush
                                      that reaches it is noted in LOG, in the order of arrival
     fuse.py silent POINT             takes every question and never answers
+    fuse.py listed POINT NAME VALUE  an empty directory of mode 3775 with the extended attribute
+                                     NAME, whose value is in the file VALUE
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _WRITE, _STATFS, _RELEASE, _FSYNC = (
     *(1, 2, 3, 14, 15, 16, 17, 18, 20),
 )
 _FLUSH, _INIT, _OPENDIR, _RELEASEDIR, _BATCH_FORGET = 25, 26, 27, 29, 42
+_GETXATTR = 22
 _PASS_ON_ALL, _MAX_PAGES = 1, 1 << 22  # FOPEN_DIRECT_IO, FUSE_MAX_PAGES
 _BIG_WRITES = 1 << 5
 
@@ -53,7 +56,15 @@ def silent(point: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _serving(point: Path, way: str, *places: Path) -> Iterator[None]:
+def listed(point: Path, name: str, value: Path) -> Iterator[None]:
+    """Let ``point`` be an empty directory of mode 3775 that has the extended attribute ``name``,
+    and no other, with what the file ``value`` holds."""
+    with _serving(point, "listed", name, value):
+        yield
+
+
+@contextmanager
+def _serving(point: Path, way: str, *places: str | Path) -> Iterator[None]:
     command = [sys.executable, __file__, way, str(point), *map(str, places)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     try:
@@ -92,11 +103,14 @@ class _Server:
         self._image = os.open(image, os.O_RDWR) if image else -1
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if log else -1
 
+    def _is_silent(self) -> bool:
+        return self._image < 0
+
     def run(self) -> None:
         while True:
             question = os.read(self._device, _LARGEST + (1 << 16))
             _, code, number, node, *_ = _QUESTION.unpack_from(question)
-            if code in (_FORGET, _BATCH_FORGET) or (self._image < 0 and code != _INIT):
+            if code in (_FORGET, _BATCH_FORGET) or (self._is_silent() and code != _INIT):
                 continue
             try:
                 status, data = 0, self._answer(code, node, question[_QUESTION.size :])
@@ -133,22 +147,51 @@ class _Server:
             return b""
         raise OSError(errno.ENOSYS, "no disk does that")
 
+    def _directory_mode(self) -> int:
+        return stat.S_IFDIR | 0o755
+
     def _write(self, offset: int, data: bytes) -> None:
         os.write(self._log, RECORD.pack(offset, len(data)) + data)
         os.pwrite(self._image, data, offset)
 
     def _attributes(self, node: int) -> bytes:
         size = os.fstat(self._image).st_size if node == _FILE else 0
-        mode = stat.S_IFREG | 0o600 if node == _FILE else stat.S_IFDIR | 0o755
+        mode = stat.S_IFREG | 0o600 if node == _FILE else self._directory_mode()
         return _ATTRIBUTES.pack(
             node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, *(0, 0, 0), 4096, 0
         )
+
+
+class _Listed(_Server):
+    """Answers for an empty directory with one extended attribute."""
+
+    def __init__(self, device: int, name: str, value: str) -> None:
+        super().__init__(device)
+        self._name = os.fsencode(name)
+        self._value = Path(value)
+
+    def _is_silent(self) -> bool:
+        return False
+
+    def _directory_mode(self) -> int:
+        return stat.S_IFDIR | 0o3775
+
+    def _answer(self, code: int, node: int, body: bytes) -> bytes:
+        if code == _LOOKUP:
+            raise OSError(errno.ENOENT, "it is empty")
+        if code != _GETXATTR:
+            return super()._answer(code, node, body)
+        (size,) = struct.unpack_from("<I", body)
+        if body[8:].rstrip(b"\0") != self._name:
+            raise OSError(errno.EOPNOTSUPP, "there is no such list")
+        value = self._value.read_bytes()
+        return value if size else struct.pack("<II", len(value), 0)
 
 
 if __name__ == "__main__":
     way, point, *places = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, which then end this
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody may hang for good
-    server = _Server(_mount(point), *places)
+    server = (_Listed if way == "listed" else _Server)(_mount(point), *places)
     print("ready", flush=True)
     server.run()

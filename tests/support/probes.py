@@ -87,6 +87,24 @@ def strace() -> str | None:
 
 
 @functools.cache
+def fakeroot() -> str | None:
+    """Programs can be run under fakeroot."""
+    return linux() or _program("fakeroot") or _works(["fakeroot", "true"])
+
+
+@functools.cache
+def proot() -> str | None:
+    """Programs can be run under proot."""
+    return linux() or _program("proot") or _works(["proot", "true"])
+
+
+@functools.cache
+def compiler() -> str | None:
+    """Shared libraries can be compiled."""
+    return linux() or _program("cc")
+
+
+@functools.cache
 def acl() -> str | None:
     """POSIX access control lists can be set where temporary files are."""
     reason = linux() or _program("setfacl") or _program("getfacl")

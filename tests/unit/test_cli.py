@@ -31,6 +31,7 @@ from pip_sharedcache.store import (
     reveal,
     stage_bytecode,
 )
+from support.lists import RECORDED, serve
 from support.probes import linux, needs, root
 from support.process import as_user
 from support.wheels import digest, make_wheel
@@ -274,6 +275,25 @@ def test_init_takes_a_relative_path(
     monkeypatch.chdir(shared_tmp)
     assert cli.main(["store", "init", "here/../store"]) == 0
     assert f"Store {shared_tmp}/store is ready" in capsys.readouterr().out
+
+
+@needs(root)
+def test_init_warns_where_an_access_list_lets_others_publish(
+    shared_tmp: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shared_tmp / "store"
+    assert cli.main(["store", "init", "--group", str(GROUP), str(path)]) == 0
+    assert "not trusted" not in capsys.readouterr().err
+    serve(monkeypatch, {path / "wheels" / "00": RECORDED})
+    assert cli.main(["store", "init", "--group", str(GROUP), str(path)]) == 0
+    said = capsys.readouterr().err
+    assert f"{path / 'wheels' / '00'} has an access list that lets others write" in said
+    assert "pip-sharedcache store doctor" in said
+    assert cli.main(["store", "doctor", "--sharedcache-dir", str(path), "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert finding["name"] == "nfs4-access-list"
+    assert finding["command"].startswith("nfs4_setfacl -s A::OWNER@:")
+    assert finding["command"].endswith(f"&& chmod 3775 {path / 'wheels' / '00'}")
 
 
 @needs(root)

@@ -50,6 +50,7 @@ from pip_sharedcache.store import (
 from pip_sharedcache.store.staging import Compile
 from pip_sharedcache.trust import Trust
 from support.filesystems import mounted
+from support.lists import RECORDED, serve
 from support.probes import acl, linux, needs, root, tmpfs
 from support.process import as_user, file_size_limit
 from support.wheels import digest as sha256
@@ -2092,6 +2093,49 @@ def test_a_shard_with_an_access_list_is_believed_for_named_owners_only(
         assert "access list" in found.objections[0]
     with as_user(ALICE, groups=[GROUP]):
         assert find(Store.open(group_store.path), _digest(wheel), wheel.name).entry is not None
+
+
+@needs(root)
+@pytest.mark.parametrize("level", ["shard", "wheels", "store"])
+def test_a_member_is_not_trusted_where_an_nfs4_list_lets_others_publish(
+    group_store: Store, wheel: Path, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_user(ALICE, groups=[GROUP]):
+        _publish(Store.open(group_store.path), wheel)
+    shard = _shard(group_store, wheel)
+    listed = {"shard": shard, "wheels": shard.parent, "store": group_store.path}[level]
+    serve(monkeypatch, {listed: RECORDED})
+    with as_user(BOB, groups=[GROUP]):
+        found = find(Store.open(group_store.path), _digest(wheel), wheel.name)
+        assert (found.entry, len(found.objections)) == (None, 1)
+        assert found.doubtful is not None, "its wheel may be copied"
+    with as_user(ALICE, groups=[GROUP]):
+        assert find(Store.open(group_store.path), _digest(wheel), wheel.name).entry is not None
+
+
+@needs(root)
+def test_an_entry_that_an_nfs4_list_lets_others_write_is_not_trusted(
+    group_store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_user(ALICE, groups=[GROUP]):
+        entry = _publish(Store.open(group_store.path), wheel)
+    serve(monkeypatch, {entry.path: RECORDED})
+    for user in (ALICE, BOB):
+        with as_user(user, groups=[GROUP]):
+            found = find(Store.open(group_store.path), _digest(wheel), wheel.name)
+            assert found.entry is None
+            assert "published what has an access list that lets others" in found.objections[0]
+
+
+@needs(root)
+@pytest.mark.parametrize("name", ["", "store.json"])
+def test_nobody_is_named_by_a_store_json_that_an_nfs4_list_lets_others_write(
+    group_store: Store, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_user(BOB):
+        assert Store.open(group_store.path).trust.gids == {GROUP}
+        serve(monkeypatch, {group_store.path / name: RECORDED})
+        assert Store.open(group_store.path).trust.gids == set()
 
 
 @needs(root)

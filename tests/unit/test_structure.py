@@ -18,7 +18,9 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 
 #: From the bottom to the top: a module imports from its own layer's package and from below.
 LAYERS = (
-    ("errors", "ways", "scripts"),
+    ("errors", "scripts", "mounts", "identity"),
+    ("access_lists",),
+    ("ways",),
     ("model",),
     ("config", "origins", "inputs"),
     ("trust", "wheel"),
@@ -34,7 +36,10 @@ LAYERS = (
     ("cli",),
     ("__main__", "interception/__runner__"),
 )
-BASE = ("config", "model", "errors", "origins", "ways", "scripts")
+BASE = (
+    *("config", "model", "errors", "origins", "ways", "scripts"),
+    *("mounts", "identity", "access_lists"),
+)
 #: Inside a package, from the bottom to the top.
 INSIDE = {
     "bytecode": ("worker", "__init__"),

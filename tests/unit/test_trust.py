@@ -160,27 +160,6 @@ def test_a_sticky_directory_above_is_the_one_exception(tree: Tree, level: str) -
     assert tree.objection(BY_GROUP) == ""
 
 
-@needs(acl)
-def test_a_shard_with_an_access_list_gives_no_group_trust(tree: Tree) -> None:
-    subprocess.run(["setfacl", "-m", f"u:{CAROL}:rwx", str(tree.shard)], check=True)
-    assert tree.objection(BY_GROUP) == "", "the mode alone does not tell"
-    descriptor = os.open(tree.shard, os.O_RDONLY)
-    try:
-        assert trust.access_list_objection(descriptor) == (
-            "published where an access list lets others"
-        )
-        subprocess.run(["setfacl", "-b", str(tree.shard)], check=True)
-        assert trust.access_list_objection(descriptor) == ""
-        subprocess.run(["setfacl", "-d", "-m", "g::r-x", str(tree.shard)], check=True)
-        assert trust.access_list_objection(descriptor) == "", "a default list lets nobody publish"
-    finally:
-        os.close(descriptor)
-
-
-def test_a_shard_held_by_its_path_has_no_access_list() -> None:
-    assert trust.access_list_objection(None) == ""
-
-
 def test_everybody_trusts_root_himself_and_the_owner() -> None:
     with as_user(ALICE):
         assert Trust.in_store(BOB, ()) == Trust(frozenset({0, ALICE, BOB}))

@@ -8,12 +8,20 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import config, interception, trust
+from pip_sharedcache import access_lists, config, interception, linker, trust
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable, UsageError, reason
 from pip_sharedcache.layers import Layers
 from pip_sharedcache.model import Policy
-from pip_sharedcache.store import Store, exchanged_by, open_store
+from pip_sharedcache.store import (
+    BYTECODE,
+    SHARDS,
+    WHEELS,
+    Store,
+    directories,
+    exchanged_by,
+    open_store,
+)
 
 
 def add(commands: Any) -> None:
@@ -46,6 +54,12 @@ def store_to_change(output: Output, *, make: bool = False) -> Store:
     """The same, for what writes there. Raises StoreUnusable where its policy is only to read it.
     ``make`` as for store.open_layers."""
     store = main_store(settings_in_use(output), output, make=make)
+    if store.trust.unknown:
+        raise StoreUnusable(
+            f"{store.path} is only read here: file owners cannot be known, since "
+            f"{store.trust.unknown}",
+            "run it without that",
+        )
     if store.policy is Policy.READ_ONLY:
         raise StoreUnusable(
             f"{store.path} is only read here, as dir has it, and no other store is published to",
@@ -83,9 +97,35 @@ def _init(chosen: argparse.Namespace, output: Output) -> int:
     output.say(f"Store {store.path} is ready, {whose}.")
     output.say(f"To use it: {command}")
     _warn_of_exchange(store, output)
+    if group:
+        _try_group(store, output)
     output.detail(f"Trusted there: {', '.join(believed(store))}")
     output.result({"path": str(store.path), "group": group or None, "to_use": command})
     return FINE
+
+
+def _try_group(store: Store, output: Output) -> None:
+    """Warn where others than the group may publish, or members may not: a list that the directory
+    above passes on (NFSv4) decides, whatever the mode says."""
+    doctor = f"PIP_SHAREDCACHE_DIR={shlex.quote(str(store.path))} pip-sharedcache store doctor"
+    for relative, _ in directories(shared=True):
+        if theirs := access_lists.publishing_objection(store.path / relative):
+            output.warn(
+                f"Members of {store.group} are not trusted in {store.path}: "
+                f"{store.path / relative} {theirs}; {doctor} names the commands that help"
+            )
+            break
+    gid, member = trust.group_id(store.group), trust.member_of(store.group)
+    if trust.user_id() != 0 or not linker.can_fork() or gid is None or member is None:
+        return  # nobody else can act as a member
+    for area in (WHEELS, BYTECODE):
+        shard = store.path / area / SHARDS[0]
+        if why := linker.try_making_as(member, gid, shard):
+            output.warn(
+                f"{trust.user_name(member)}, a member of {store.group}, cannot publish: "
+                f"{shard}: {why}; {doctor} names the commands that help"
+            )
+            return
 
 
 def _warn_of_exchange(store: Store, output: Output) -> None:

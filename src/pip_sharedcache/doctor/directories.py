@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pip_sharedcache import linker, trust
+from pip_sharedcache import access_lists, linker, trust
 from pip_sharedcache.doctor.report import (
     Finding,
     Report,
@@ -20,9 +20,10 @@ from pip_sharedcache.doctor.report import (
     quoted,
     words,
 )
-from pip_sharedcache.store import directories
+from pip_sharedcache.store import CONFIGURATION, directories
 
-_ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
+#: For nfs4_setfacl(1): no entries but those of the mode, which chmod(1) sets afterwards.
+_PLAIN_LIST = "A::OWNER@:rwaDxtTcCy,A:g:GROUP@:rxtcy,A::EVERYONE@:rxtcy"
 _MOST_NAMED = 3
 
 
@@ -97,25 +98,23 @@ def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
     if seen_gid and made.gid is not None and status.st_gid != made.gid:
         is_ = f"has the group {trust.group_name(status.st_gid)}, not {made.group}"
         yield differs("group", is_, f"members of {made.group} cannot publish", owner)
-    if _has_access_lists(path):
+    if access_lists.is_posix(path):
         why = "it may let others in, or keep members out, whatever the mode says"
         yield differs("access-list", "has an access list", why, owner)
         return  # the mode is its mask
+    if theirs := _other_lists(made, path, status):
+        why = "others may publish in it" if made.gid is not None else "others may write in it"
+        kind = "nfs4-access-list" if access_lists.is_nfs4(path) else "unknown-access-list"
+        yield differs(kind, theirs, f"{why}, so that members are not trusted there", owner)
     if actual != mode and not (made.gid is None and actual == mode | stat.S_ISGID):
         is_ = f"has mode {actual:04o}, not {mode:04o}"
         yield differs("mode", is_, _consequence(actual, mode), owner)
 
 
-def _has_access_lists(path: Path) -> bool:
-    if not hasattr(os, "getxattr"):
-        return False
-    for name in _ACCESS_LISTS:
-        try:
-            os.getxattr(path, name, follow_symlinks=False)
-            return True
-        except OSError:  # ENODATA: it has none; EOPNOTSUPP: there are none here
-            continue
-    return False
+def _other_lists(made: Made, path: Path, status: os.stat_result) -> str:
+    if made.gid is not None:
+        return access_lists.publishing_objection(path)
+    return access_lists.objection(path, status.st_mode)
 
 
 def _consequence(actual: int, wanted: int) -> str:
@@ -157,11 +156,19 @@ def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
         "owner": f"chown {quoted(trust.user_name(made.owner))} {named}",
         "group": f"chgrp {quoted(made.group)} {named} && {chmod}",  # chgrp(1) may clear setgid
         "access-list": f"setfacl -b {named} && {chmod}",  # the mask was what the mode showed
+        "nfs4-access-list": f"nfs4_setfacl -s {_PLAIN_LIST} {named} && {chmod}",
+        "unknown-access-list": (
+            f"nfs4_getfacl {quoted(first.path)}; or name each publisher in trusted in "
+            f"{quoted(made.top / CONFIGURATION)}"
+        ),
         "mode": chmod,
     }[kind]
     owners = (0, *dict.fromkeys(found.owner for found in group)) if kind != "owner" else (0,)
     if kind in ("no-directory", "owner"):
         return Finding(kind, what, command, owners, unmended="it is not what this store made")
+    if kind in ("nfs4-access-list", "unknown-access-list"):
+        why = "pip-sharedcache does not change access lists of this kind"
+        return Finding(kind, what, command, owners, unmended=why)
     if not may_act_for(*(found.owner for found in group)):
         return Finding(kind, what, command, owners, unmended="it is not yours")
     return Finding(kind, what, command, owners, functools.partial(_mend, made, group))

@@ -78,17 +78,17 @@ def _find_nobody(report: Report, store: Store, nobody: dict[int, int]) -> None:
 def _survey(store: Store) -> Publishers:
     found = Publishers()
     own = trust.user_id()
-    for area, shard, chain in _shards(store):
+    for area, chain in _shards(store):
+        shard = chain[0]
         for name in shard.names():
             if name.startswith("."):
                 continue
             try:
                 with shard.subdirectory(name) as held:
-                    status = held.status()
+                    status, objection = held.status(), objection_to(store, held, chain)
             except OSError:
                 continue  # retired meanwhile, or no entry
             path = shard.path / name
-            objection = objection_to(store, status, chain, shard)
             found.entries[status.st_uid, objection] += 1
             if trust.writable_by_others(status):
                 found.writable.setdefault(status.st_uid, []).append(path)
@@ -98,9 +98,9 @@ def _survey(store: Store) -> Publishers:
     return found
 
 
-def _shards(store: Store) -> Iterator[tuple[str, Directory, tuple[os.stat_result, ...]]]:
-    """The shards that there are, each held open while it is looked at: its area, itself, and the
-    chain that trust goes by."""
+def _shards(store: Store) -> Iterator[tuple[str, tuple[Directory, ...]]]:
+    """The shards that there are, each held open while it is looked at: its area, and the chain of
+    directories that trust goes by, the shard first."""
     with Directory.open(store.path) as top:
         for area in (WHEELS, BYTECODE):
             try:
@@ -114,7 +114,7 @@ def _shards(store: Store) -> Iterator[tuple[str, Directory, tuple[os.stat_result
                     except OSError:
                         continue
                     with shard:
-                        yield area, shard, (shard.status(), above.status(), top.status())
+                        yield area, (shard, above, top)
 
 
 def sample_file(held: Directory) -> StoredFile | None:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pip_sharedcache import linker, trust
+from pip_sharedcache import identity, linker, trust
 from pip_sharedcache.doctor.report import Finding, Report, quoted
 from pip_sharedcache.model import megabytes
 
@@ -125,6 +125,15 @@ def look_at_users(report: Report) -> None:
     mapped = users_are_mapped()
     text = "only some users (a user namespace)" if mapped else "all users"
     report.note("id-mapping", text, mapped)
+    if hidden := identity.hidden_because():
+        report.find(
+            Finding(
+                "owners",
+                f"File owners cannot be known, since {hidden}: no publisher is trusted",
+                "pip-sharedcache store doctor",
+                unmended="it is how this process was started: start it without that",
+            )
+        )
     protected = protected_hardlinks()
     meaning = {True: "1, only own files can be hard-linked", False: "0", None: "not on this system"}
     report.note("protected-hardlinks", meaning[protected], protected is True)

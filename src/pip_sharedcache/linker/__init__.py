@@ -43,7 +43,7 @@ from pip_sharedcache.linker.temporary import (
     temporary_name,
 )
 from pip_sharedcache.linker.trees import remove_tree, tree_size
-from pip_sharedcache.linker.trial import try_link_modes, try_writing
+from pip_sharedcache.linker.trial import try_link_modes, try_making_as, try_writing
 
 __all__ = [
     "HOST",
@@ -84,6 +84,7 @@ __all__ = [
     "time_there",
     "tree_size",
     "try_link_modes",
+    "try_making_as",
     "try_writing",
     "unloadable_because",
     "wait_for",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pip_sharedcache import trust
+from pip_sharedcache import access_lists, trust
 
 try:
     import fcntl
@@ -92,8 +92,7 @@ class Directory:
     @property
     def steady(self) -> Path:
         """A path to this very directory while it is held, for this process and its children: who
-        may rename it could put a link in place of its name. Its name where there is no such path.
-        """
+        may rename it could put a link in place of its name. Its name if there is no such path."""
         by_number = Path(f"/proc/{os.getpid()}/fd/{self.descriptor}")
         return by_number if self.descriptor is not None and by_number.is_dir() else self.path
 
@@ -104,9 +103,14 @@ class Directory:
         else:
             os.fchmod(self.descriptor, mode)
 
+    @property
+    def where(self) -> int | Path:
+        """The directory itself, for a system call: its descriptor, or its path."""
+        return self.path if self.descriptor is None else self.descriptor
+
     def status(self) -> os.stat_result:
         """fstat of the directory itself."""
-        return os.stat(self.path if self.descriptor is None else self.descriptor)
+        return os.stat(self.where)
 
     def open_file(self, name: str) -> int:
         """A descriptor for reading the file ``name`` ("/" separated), which the caller closes.
@@ -144,13 +148,11 @@ class Directory:
     def replace(self, name: str, content: bytes = b"") -> None:
         """Put a new file of ours that all may read in the place of ``name``, by one rename.
         Raises OSError."""
-        new = f"{NEW}{secrets.token_hex(8)}"
-        with create_file(self.path / new, 0o644, above=self.descriptor) as descriptor:
+        new, at = f"{NEW}{secrets.token_hex(8)}", self.descriptor
+        with create_file(self.path / new, 0o644, above=at) as descriptor:
             write_all(descriptor, content)
-        if self.descriptor is None:
-            os.replace(self.path / new, self.path / name)
-        else:
-            os.replace(new, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        names = (new, name) if at is not None else (self.path / new, self.path / name)
+        os.replace(*names, src_dir_fd=at, dst_dir_fd=at)
 
     def remove(self, name: str) -> None:
         """Unlink the file ``name``; it may be gone already. Raises OSError."""
@@ -159,7 +161,7 @@ class Directory:
 
     def names(self) -> list[str]:
         """The names in this directory, in no order."""
-        return os.listdir(self.path if self.descriptor is None else self.descriptor)
+        return os.listdir(self.where)
 
     def close(self) -> None:
         """Give the descriptor back; further calls do nothing."""
@@ -321,7 +323,7 @@ def _set(descriptor: int, mode: int, group: int | None, *, drop: bool) -> None:
     if group is not None and os.fstat(descriptor).st_gid != group:
         os.fchown(descriptor, -1, group)
     if drop and hasattr(os, "removexattr"):
-        for name in ("system.posix_acl_access", "system.posix_acl_default"):
+        for name in access_lists.POSIX, access_lists.POSIX_DEFAULT:
             with contextlib.suppress(OSError):  # ENODATA: it had none; EOPNOTSUPP: no ACLs here
                 os.removexattr(descriptor, name)
     if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from pip_sharedcache.linker.descriptors import (
+    NEW,
     Directory,
     create_file,
     make_directory,
@@ -74,3 +76,31 @@ def try_writing(directory: Path, mtime: int) -> Iterator[tuple[Directory, Stored
         for path in (first, second):
             if os.path.lexists(path):
                 remove_tree(path)
+
+
+def try_making_as(uid: int, gid: int, directory: Path) -> str:
+    """Make and remove a directory in ``directory`` as the user ``uid`` whose only group is ``gid``,
+    in a copy of this process, which is root's. Return "", or the reason why that fails; "" also
+    where this process may not become another user."""
+    name = f"{NEW}{HOST}-{os.getpid()}-trial"
+    copy = os.fork()
+    if copy == 0:
+        number = 0
+        try:
+            os.setgroups([gid])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+            number = _making_fails(directory / name)
+        finally:  # nothing of the parent's may run here
+            os._exit(number)
+    status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+    return os.strerror(status) if status > 0 else ""
+
+
+def _making_fails(path: Path) -> int:
+    try:
+        os.mkdir(path, 0o700)
+        os.rmdir(path)
+    except OSError as error:
+        return min(error.errno or errno.EIO, 255)
+    return 0

@@ -89,10 +89,9 @@ def inventory(
         for shard in SHARDS:
             path = store.path / area / shard
             try:
-                with store.opened(area, shard) as (held, *above):
-                    chain = tuple(one.status() for one in (held, *above))
-                    for name in sorted(filter(ENTRY_NAME.fullmatch, held.names())):
-                        item = _item(store, area, held, chain, name, uses.get(name))
+                with store.opened(area, shard) as chain:
+                    for name in sorted(filter(ENTRY_NAME.fullmatch, chain[0].names())):
+                        item = _item(store, area, chain, name, uses.get(name))
                         if item is not None:
                             yield item
             except FileNotFoundError:
@@ -135,18 +134,18 @@ def survey(store: Store) -> tuple[int, int]:
 def _item(
     store: Store,
     area: str,
-    shard: Directory,
-    chain: tuple[os.stat_result, ...],
+    chain: tuple[Directory, ...],
     name: str,
     use: Use | None,
 ) -> Item | None:
     """The entry ``name``; None if it was retired meanwhile. Raises OSError."""
+    shard = chain[0]
     title, files, size, damage, objection = "", 0, 0, "", ""
     try:
         status = shard.file_status(name)
         with shard.subdirectory(name) as held:
             status = held.status()
-            objection = objection_to(store, status, chain, shard)
+            objection = objection_to(store, held, chain)
             title = wheel_name(held)
             manifest = read_entry(held, status, Digest(name[:64]), area).manifest
             title, files = manifest.filename, len(manifest.files)

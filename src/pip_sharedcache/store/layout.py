@@ -9,11 +9,11 @@ import json
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import linker, trust
+from pip_sharedcache import access_lists, linker, trust
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import FORMAT, Digest, Policy
@@ -56,13 +56,15 @@ class Store:
         trusted: tuple[str, ...],
         *,
         builds: bool = False,
+        own: Callable[[], bool] | None = None,
     ) -> None:
+        """``own``: as for Trust.in_store."""
         self.builds = builds
         self.path = path
         self.owner = owner
         self.group = group
         self.trusted = trusted
-        self.trust = Trust.in_store(owner, trusted)
+        self.trust = Trust.in_store(owner, trusted, own=own)
         self.policy = Policy.PUBLISH
         #: Why the path to the store may lead elsewhere the next moment; "" where it does not.
         self.moves = ""
@@ -126,6 +128,10 @@ class Store:
         names = directory.names()  # a store that may be entered but not read is told at once
         owner, group = status.st_uid, ""
         trusted: tuple[str, ...] = ()
+
+        def own() -> bool:
+            return trust.is_really_ours(directory.descriptor)
+
         try:
             text, believed = directory.read(CONFIGURATION)
         except FileNotFoundError:
@@ -134,7 +140,7 @@ class Store:
                 raise StoreUnusable(
                     f"{path} is no store: it holds {other}", "name an empty or new directory"
                 ) from None
-            store = cls(path, owner, group, trusted)  # nobody is named
+            store = cls(path, owner, group, trusted, own=own)  # nobody is named
             if TAG_NAME in names:  # it was not made by hand
                 store.trust = store.trust.explained(
                     f"is not trusted there: {path / CONFIGURATION}, which names whom, is missing"
@@ -143,7 +149,8 @@ class Store:
         except OSError as error:
             why = f"{path / CONFIGURATION} cannot be read: {reason(error)}"
             raise StoreUnusable(why) from error
-        if believed.st_uid not in (0, owner) or trust.writable_by_others(believed):
+        changeable = trust.writable_by_others(believed) or _lists_let_change(directory, status)
+        if believed.st_uid not in (0, owner) or changeable:
             return cls(path, owner, group, trusted)
         try:
             data: Any = json.loads(text)
@@ -159,7 +166,15 @@ class Store:
                 f"{path} is a store of format {version!r:.40}, this is for format {FORMAT}",
                 "a newer pip-sharedcache reads it",
             )
-        return cls(path, owner, str(group), trusted, builds=data.get("builds") is True)
+        shared = bool(group or trusted)
+        return cls(
+            path,
+            owner,
+            str(group),
+            trusted,
+            builds=data.get("builds") is True,
+            own=None if shared else own,
+        )
 
     @classmethod
     def make(cls, path: Path, group: str = "", *, builds: bool = False) -> Store:
@@ -293,6 +308,18 @@ class Store:
                 # Whoever may write the store by its access list may write its shards.
                 held = _open_or_make(above, name, mode, keep_access_lists=True)
         return held
+
+
+def _lists_let_change(top: Directory, status: os.stat_result) -> bool:
+    """Whether an access list lets others change store.json in the directory ``top``, or put
+    another file in its place. Raises OSError."""
+    if access_lists.objection(top.where, status.st_mode):
+        return True
+    descriptor = top.open_file(CONFIGURATION)
+    try:
+        return bool(access_lists.objection(descriptor, os.fstat(descriptor).st_mode))
+    finally:
+        os.close(descriptor)
 
 
 def _open_or_make(

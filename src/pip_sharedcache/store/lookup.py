@@ -10,12 +10,12 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pip_sharedcache import linker, trust, wheel
+from pip_sharedcache import access_lists, linker, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import MOST_MANIFEST, Digest, Entry, Identity, Manifest, megabytes
@@ -87,8 +87,8 @@ def _search(
     own: tuple[Entry, str] | None = None
     with ExitStack() as stack:
         try:
-            held_chain = stack.enter_context(store.opened(area, digest[:2]))
-            shard, chain = held_chain[0], tuple(one.status() for one in held_chain)
+            chain = stack.enter_context(store.opened(area, digest[:2]))
+            shard = chain[0]
         except OSError:
             return Found()
         for name in _candidates(store, plain, shard):
@@ -97,7 +97,7 @@ def _search(
                     status = held.status()
                     if (status.st_dev, status.st_ino) in without:
                         continue
-                    if objection := objection_to(store, status, chain, shard):
+                    if objection := objection_to(store, held, chain):
                         # Nothing is read that they have written but the wheel, which is checked:
                         # sixty megabytes of brackets would take everybody's time and memory.
                         if area != WHEELS:
@@ -105,10 +105,11 @@ def _search(
                         alone = _wheel_alone(held, status, digest, filename)
                         if alone is not None:
                             who = trust.user_name(status.st_uid)
-                            objections.append(
-                                f"wheels of {who} in {store.path} are checked in a copy, "
-                                f"since {who} {objection}"
-                            )
+                            if not store.trust.unknown:  # the run itself warns of that, once
+                                objections.append(
+                                    f"wheels of {who} in {store.path} are checked in a copy, "
+                                    f"since {who} {objection}"
+                                )
                             doubtful = doubtful or alone
                         continue
                     try:
@@ -136,15 +137,22 @@ def _search(
     return Found(None, doubtful, tuple(objections), tuple(damages), own)
 
 
-def objection_to(
-    store: Store, status: os.stat_result, chain: tuple[os.stat_result, ...], shard: Directory
-) -> str:
-    """Why the entry with this ``status`` is not believed, as Trust.objection has it. ``chain``: the
-    status of the ``shard`` that it is in, and of what is above."""
-    objection = store.trust.objection(status, chain)
-    if objection or status.st_uid in store.trust.uids:
+def objection_to(store: Store, entry: Directory, chain: Sequence[Directory]) -> str:
+    """Return why the held ``entry`` is not trusted, as Trust.objection does. ``chain``: the shard
+    that it is in, and the directories above up to the store's own. Raises OSError."""
+    status = entry.status()
+    objection = store.trust.objection(status, tuple(one.status() for one in chain))
+    if objection or not trust.OWNERS_MEAN_SOMETHING:
         return objection
-    return trust.access_list_objection(shard.descriptor)
+    # What is created in the entry may have what its list passes on: one question for all files.
+    if theirs := access_lists.objection(entry.where, status.st_mode, inherited=True):
+        return f"published what {theirs}"
+    if status.st_uid in store.trust.uids:
+        return ""
+    for one in chain:
+        if theirs := access_lists.publishing_objection(one.where):
+            return f"published in a directory that {theirs}"
+    return ""
 
 
 def _is_of_entry(error: DamagedEntry | OSError) -> bool:
@@ -181,10 +189,15 @@ def _wheel_alone(
 def exposure(store: Store, entry: Entry) -> str:
     """Who may put something else in the place of ``entry`` (Trust.exposure); "" if nobody may."""
     shard = entry.path.parent
+    way = (shard, shard.parent, store.path)
     try:
-        return store.moves or store.trust.exposure(
-            tuple(map(os.stat, (shard, shard.parent, store.path)))
-        )
+        status = tuple(map(os.stat, way))
+        if who := store.moves or store.trust.exposure(status):
+            return who
+        for path, one in zip(way, status) if trust.OWNERS_MEAN_SOMETHING else ():
+            if theirs := access_lists.objection(path, one.st_mode):
+                return f"{path} {theirs}"
+        return ""
     except OSError as error:
         return f"{shard} cannot be looked at: {reason(error)}"
 

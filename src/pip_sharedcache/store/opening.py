@@ -71,7 +71,8 @@ def _open(layer: Layer, settings: Settings, *, make: bool = True) -> Store:
     if hidden and not make and not os.path.lexists(layer.path):
         raise StoreNotMade(f"{layer.path} is not made yet", "the first installation makes it")
     store = Store.open(layer.path, private=settings.private, hidden=hidden)
-    store.policy = layer.policy
+    # What is published, or noted as used, bears the number of its user.
+    store.policy = Policy.READ_ONLY if store.trust.unknown else layer.policy
     if trust.user_id() == 0 and not settings.dir_administered:
         # Through sudo it may be anybody who chose the store, and owns it.
         store.trust = store.trust.without_owner(

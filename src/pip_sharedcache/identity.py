@@ -1,0 +1,159 @@
+"""Whether the owners of files that this process sees are the real ones.
+
+fakeroot and pseudo (a preloaded library) and proot (a tracer) answer stat(2) and geteuid(2)
+themselves: everything seems to belong to root or to the caller. In a user namespace, and on an
+id-mapped mount, an owner who has no number there appears as the overflow uid.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+_PROC = Path("/proc/self")
+
+#: Libraries that answer for owners, by their names.
+_FAKES = re.compile(r"^lib(?:fakeroot|fakechroot|pseudo|fakeuid|uid_wrapper|proot)\b")
+#: Libraries that pass on stat(2) and its owners: of profilers, sanitizers, and faketime, which
+#: changes only times.
+_HONEST = re.compile(r"^lib(?:faketime|darshan|[almt]san|hwasan|ubsan|clang_rt|eatmydata)\b")
+#: Tracers that only watch.
+_WATCHERS = frozenset(
+    {
+        *("strace", "ltrace", "gdb", "gdbserver", "lldb", "lldb-server", "rr", "uftrace", "perf"),
+        *("dlv", "py-spy", "debugserver"),
+    }
+)
+
+_ANSWERS = frozenset(
+    name.encode()
+    for stem in ("stat", "lstat", "fstat", "fstatat", "__xstat", "__lxstat", "__fxstat")
+    for name in (stem, f"{stem}64")
+) | {b"__fxstatat", b"__fxstatat64", b"statx", b"getuid", b"geteuid", b"getresuid"}
+
+_DYNAMIC_SYMBOLS = 11  # elf(5), SHT_DYNSYM
+
+
+def overflow_uid() -> int:
+    """Return the uid that stands for owners without a number here (proc_sys_kernel(5))."""
+    try:
+        return int(Path("/proc/sys/fs/overflowuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 65534
+
+
+@functools.cache
+def hidden_because() -> str:
+    """Return why this process does not know who owns a file, in words that follow "since"; "" if
+    it does. Looked at once: a tracer may come later, and a library may not."""
+    if not hasattr(os, "geteuid"):
+        return ""
+    return _preloaded() or _traced() or _other_user()
+
+
+def user_id_for_kernel() -> int | None:
+    """Return the effective uid as the kernel has it; None where it does not tell."""
+    fields = _status("Uid")
+    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
+
+
+def _status(name: str) -> list[str]:
+    try:
+        text = (_PROC / "status").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux, or no procfs
+        return []
+    return next((line.split()[1:] for line in text.splitlines() if line.startswith(f"{name}:")), [])
+
+
+def _other_user() -> str:
+    kernel, own = user_id_for_kernel(), os.geteuid()
+    if kernel is None or kernel == own:
+        return ""
+    return f"this process seems to be of uid {own}, and is of uid {kernel}"
+
+
+def _traced() -> str:
+    tracer = next(iter(_status("TracerPid")), "0")
+    if tracer == "0":
+        return ""
+    try:
+        name = Path(f"/proc/{tracer}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        name = f"process {tracer}"
+    return "" if name in _WATCHERS else f"{name} traces this process, and may change what it sees"
+
+
+def _preloaded() -> str:
+    mapped = _mapped()
+    names = {name.rpartition("/")[2]: name for name in _named()}
+    for name, path in {**names, **mapped}.items():
+        if _FAKES.match(name):
+            return f"{name} answers for who owns them"
+        if name not in names or _HONEST.match(name):
+            continue
+        if mapped and name not in mapped:
+            continue  # the loader did not find it, or it is for another architecture
+        try:
+            answers = _provides(Path(path))
+        except (OSError, ValueError, struct.error, IndexError):
+            return f"{name} is preloaded and cannot be read"
+        if answers:
+            return f"{name} is preloaded and answers for who owns them"
+    return ""
+
+
+def _named() -> Iterator[str]:
+    """The libraries that the loader was asked to put before all others (ld.so(8))."""
+    texts = [os.environ.get(name, "") for name in ("LD_PRELOAD", "LD_AUDIT")]
+    texts.append(os.environ.get("DYLD_INSERT_LIBRARIES", ""))
+    for path in (_PROC / "environ", Path("/etc/ld.so.preload")):
+        try:
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError:
+            continue
+        if path.name == "environ":
+            found = re.findall(r"(?:^|\0)(?:LD_PRELOAD|LD_AUDIT)=([^\0]*)", text)
+            texts += found
+        else:
+            texts += [line.partition("#")[0] for line in text.splitlines()]
+    for text in texts:
+        yield from filter(None, re.split(r"[\s:]+", text))
+
+
+def _mapped() -> dict[str, str]:
+    """The path of each library in memory, by its name."""
+    try:
+        text = (_PROC / "maps").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return {}
+    paths = {fields[5] for line in text.splitlines() if len(fields := line.split(None, 5)) == 6}
+    return {path.rpartition("/")[2]: path for path in paths if path.startswith("/")}
+
+
+def _provides(path: Path) -> bool:
+    """Return whether a library defines a function that tells who owns a file, or who one is.
+    Raises OSError, ValueError, struct.error or IndexError where it is no library."""
+    data = path.read_bytes()
+    if data[:4] != b"\x7fELF":
+        raise ValueError("no ELF file")
+    wide, order = data[4] == 2, "<" if data[5] == 1 else ">"
+    (table,) = struct.unpack_from(order + ("Q" if wide else "I"), data, 0x28 if wide else 0x20)
+    size, count = struct.unpack_from(order + "HH", data, 0x3A if wide else 0x2E)
+    section = struct.Struct(order + ("IIQQQQIIQQ" if wide else "10I"))
+    symbol = struct.Struct(order + ("IBBHQQ" if wide else "IIIBBH"))
+    sections = [section.unpack_from(data, table + number * size) for number in range(count)]
+    symbols = [one for one in sections if one[1] == _DYNAMIC_SYMBOLS]
+    if not symbols:
+        raise ValueError("no table of symbols")
+    for one in symbols:
+        names = sections[one[6]][4]
+        for at in range(one[4], one[4] + one[5], symbol.size):
+            fields = symbol.unpack_from(data, at)
+            start, defined = names + fields[0], fields[3 if wide else 5]
+            if defined and data[start : data.index(b"\0", start)] in _ANSWERS:
+                return True
+    return False

@@ -23,7 +23,7 @@ from pip_sharedcache.store import Staged, Store
 
 logger = logging.getLogger(__name__)
 
-_MANY = 300  # files: one sync takes about as long as it takes to flush so many by themselves
+_MANY = 300  # files: one commit takes about as long as it takes to flush so many by themselves
 
 
 class Publishing:
@@ -78,7 +78,7 @@ class Publishing:
     def reveal(self, report: Report) -> list[Entry | None]:
         """Make visible what was staged, and return it; say what could not be. ``report`` counts."""
         staged, self._staged = self._staged, []
-        self._durable.clear()
+        durable, self._durable = self._durable, set()
         revealed: dict[Identity, Entry | None] = {}
         for store, some in _by_store(staged).items():
             failure = self._failures.pop(store.path, None)
@@ -87,7 +87,7 @@ class Publishing:
                 stores.discard(some)
                 self._say(f"Installed without publishing: {failure}")
                 continue
-            for one, outcome in zip(some, stores.reveal(store, some)):
+            for one, outcome in zip(some, stores.reveal(store, some, durable)):
                 revealed[one.entry.identity] = self._outcome(one, outcome, report)
         return [revealed.get(one.entry.identity) for one in staged]
 

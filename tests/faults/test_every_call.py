@@ -50,7 +50,7 @@ ERRORS = {
     "copy_file_range": ("EIO", *_FULL, "ESTALE"),
     "ioctl": ("EIO", "ENOSPC", "ESTALE"),
     "close": ("EDQUOT", "EIO", "ENOSPC"),
-    "syncfs": ("EIO", "EDQUOT", "ENOSPC"),
+    "fsync": ("EIO", "EDQUOT", "ENOSPC"),
     "fchmod": (*_DYING, "EDQUOT"),
     "utimensat": (*_DYING, "EDQUOT"),
 }

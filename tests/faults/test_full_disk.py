@@ -143,8 +143,6 @@ PUBLISHING = {
     "error-at-close-of-manifest": ("close", "/entry.json", 0, "EIO"),
     "mode-not-set": ("fchmod", "/files/", 1, "EIO"),
     "time-not-set": ("utimensat", "/files/", 0, "EIO"),
-    "quota-at-sync": ("syncfs", "", 0, "EDQUOT"),
-    "error-at-sync": ("syncfs", "", 0, "EIO"),
     "read-only-before-the-rename": ("rename", "/.new-", 0, "EROFS"),
     "error-at-the-rename": ("rename", "/.new-", 0, "EIO"),
 }
@@ -169,8 +167,6 @@ def plain_tree(ground: Ground) -> dict[str, object]:
 
 def _call(calls: list[Call], name: str, part: str, position: int, store: Path) -> Call:
     """A call on a staging directory for wheels: the position-th of those with this part."""
-    if name == "syncfs":
-        return next(call for call in calls if call.name == name and call.touches(store))
     fitting = [
         call
         for call in calls

@@ -679,6 +679,8 @@ def test_a_deleted_configuration_is_named_where_publishers_are_not_trusted_for_i
     doctor = run_as(userb, site.template.command("store", "doctor"), env=env)
     assert f"{store}/store.json is missing: only what root published is trusted" in doctor.stdout
     assert f"pip-sharedcache store init --group pkgshare {store}" in doctor.stdout
+
+
 def test_init_warns_where_a_member_cannot_publish(site: Site) -> None:
     command = site.environment(None).command("store", "init", "--group", "pkgshare")
     reached, kept = site.directory(), site.directory(mode=0o700)

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from support.accounts import run_as
-from support.environments import NEWEST_PIP, Environment, make_environment
 from support.damage import damage
+from support.environments import NEWEST_PIP, Environment, make_environment
 from support.filesystems import mounted
 from support.index import IndexFactory, LocalIndex
 from support.probes import needs, tmpfs

@@ -22,7 +22,7 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.install import Session
 from pip_sharedcache.layers import Layers
-from pip_sharedcache.linker import Placement, information
+from pip_sharedcache.linker import Placement, appearance
 from pip_sharedcache.model import Digest, LinkMode, Origin, Report
 from pip_sharedcache.origins import has_credentials, without_credentials
 from pip_sharedcache.store import Store
@@ -1122,20 +1122,21 @@ def test_all_are_durable_before_the_first_is_visible(
     several: Several, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[str, str]] = []
-    rename, synchronise_all = os.rename, information.synchronise_all
+    rename, keep = os.rename, appearance.keep
 
     def noted_rename(source: Any, target: Any) -> None:
         done.append(("shown", os.path.basename(target)))
         rename(source, target)
 
-    def noted(directory: str) -> bool:
-        records = Path(directory).glob(".*.installing/RECORD")
+    def noted(paths: list[str]) -> bool:
+        records = {Path(path) for path in paths if os.path.basename(path) == "RECORD"}
+        assert len(records) == 3
         assert not any("installing" in record.read_text() for record in records)
-        done.append(("durable", directory))
-        return synchronise_all(directory)
+        done.append(("durable", ""))
+        return keep(paths)
 
     monkeypatch.setattr(os, "rename", noted_rename)
-    monkeypatch.setattr(information, "synchronise_all", noted)
+    monkeypatch.setattr(appearance, "keep", noted)
     linker.show(several.placements)
     assert [kind for kind, _ in done] == ["durable"] + ["shown"] * 3, "one sync for all"
     assert several.visible() == list(several.names)
@@ -1167,7 +1168,7 @@ def test_one_that_cannot_be_durable_is_told_before_one_that_cannot_appear(
 ) -> None:
     several.placements[0].reveal = _full  # type: ignore[method-assign]
 
-    def broken(synchronised: set[int]) -> None:
+    def broken(kept: bool) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     several.placements[2].flush = broken  # type: ignore[method-assign]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import ctypes
 import errno
 import functools
 import importlib.util
@@ -33,15 +32,12 @@ from pip_sharedcache.linker import (
     checking,
     create_file,
     descriptors,
-    durability,
     finish_file,
     make_directory,
     remove_tree,
     set_directory,
-    synchronise,
     write_all,
 )
-from pip_sharedcache.linker import information as information_module
 from pip_sharedcache.linker import link as link_module
 from pip_sharedcache.linker.descriptors import close_all, copy_bytes, share_directory, share_file
 from pip_sharedcache.linker.directories import Directories
@@ -489,37 +485,6 @@ def test_a_copy_that_does_not_fit_raises(tmp_path: Path) -> None:
     with file_size_limit(1000), pytest.raises(OSError) as caught:
         _copied(tmp_path / "source", tmp_path / "target", 5000)
     assert caught.value.errno == errno.EFBIG
-
-
-def test_without_syncfs_each_file_is_synchronised(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = [tmp_path / "a", tmp_path / "b"]
-    for path in files:
-        path.touch(mode=0o444)
-    synced: list[int] = []
-    monkeypatch.setattr(durability, "_SYNCFS", None)
-    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
-    synchronise(tmp_path, files)
-    assert synced == [path.stat().st_ino for path in files]
-
-
-def test_with_syncfs_it_is_called_once_and_its_error_is_raised(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert durability._SYNCFS is not None
-    called: list[int] = []
-
-    def full(descriptor: int) -> int:
-        called.append(os.fstat(descriptor).st_ino)
-        ctypes.set_errno(errno.EDQUOT)
-        return -1
-
-    monkeypatch.setattr(durability, "_SYNCFS", full)
-    with pytest.raises(OSError) as caught:
-        synchronise(tmp_path, [tmp_path / "a", tmp_path / "b"])
-    assert caught.value.errno == errno.EDQUOT
-    assert called == [tmp_path.stat().st_ino]
 
 
 def test_a_finished_file_has_its_mode_and_time(tmp_path: Path) -> None:
@@ -2696,7 +2661,7 @@ def test_what_is_complete_and_closed_can_be_shown_later(taken: Taken) -> None:
     assert _open_descriptors() == before
     assert taken.site.names() == [begun.staged, "demo"]
     assert not begun.revealed
-    begun.flush(set())
+    begun.flush(False)
     begun.reveal()
     assert taken.site.names() == ["demo", INFO]
     assert begun.revealed
@@ -2724,29 +2689,23 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bytes]]:
         seen.append((path, Path(path).read_bytes()))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(information_module, "synchronise_all", lambda directory: False)
     return seen
 
 
-def test_where_one_call_makes_all_durable_it_is_made_once_a_device(
-    taken: Taken, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def noted(directory: str) -> bool:
-        asked.append(directory)
-        return True
-
-    monkeypatch.setattr(information_module, "synchronise_all", noted)
-    begun = taken.take()
+@MODE
+def test_written_files_are_those_with_bytes_of_their_own(taken: Taken, mode: LinkMode) -> None:
+    begun = taken.take(mode)
     taken.save_rest(begun)
-    done: set[int] = set()
-    begun.flush(done)
-    assert (asked, done) == ([str(taken.library)], {os.stat(taken.library).st_dev})
-    begun.flush(done)
-    assert len(asked) == 1
-    begun.commit()
-    assert len(asked) == 2, "committed by itself it waits for nobody else"
+    begun.record()
+    *written, last = begun.written()
+    assert last == str(taken.library / begun.staged / "RECORD")
+    placed = taken.site.report.placed
+    copied = mode is LinkMode.COPY or (mode is LinkMode.REFLINK and not placed[mode])
+    sized = {path for path in PLACED | COMPILED if (taken.library / path).stat().st_size}
+    assert len(sized) > 3
+    inside = {os.path.relpath(path, taken.library) for path in written}
+    assert sized & inside == (sized if copied else set())
+    begun.undo()
 
 
 def test_what_pip_makes_durable_is_made_durable_with_its_last_content(
@@ -2759,20 +2718,20 @@ def test_what_pip_makes_durable_is_made_durable_with_its_last_content(
         (staged / name).write_text(name)
     begun.record()
     assert flushed == [], "all of a run together, at its end"
-    begun.flush(set())
+    begun.flush(False)
     named = dict(flushed)
     assert len(flushed) == len(named) == 3
     assert set(named) == {str(staged / n) for n in ("INSTALLER", "direct_url.json", "RECORD")}
     begun.reveal()
     assert (taken.library / INFO / "RECORD").read_bytes() == named[str(staged / "RECORD")]
-    begun.flush(set())
+    begun.flush(False)
     assert len(flushed) == 3, "it is durable already"
 
 
 def test_flushing_finishes_the_record_first(taken: Taken, flushed: list[tuple[str, bytes]]) -> None:
     begun = taken.take()
     taken.save_rest(begun)
-    begun.flush(set())
+    begun.flush(False)
     ((path, content),) = flushed
     assert os.path.basename(path) == "RECORD"
     assert b"installing" not in content
@@ -2780,19 +2739,21 @@ def test_flushing_finishes_the_record_first(taken: Taken, flushed: list[tuple[st
     begun.undo()
 
 
-def test_a_disk_that_fails_when_it_is_flushed_is_told(
+def test_an_error_where_pip_syncs_its_own_files_is_raised(
     taken: Taken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = taken.take()
     taken.save_rest(begun)
 
-    def full(directory: str) -> bool:
+    def full(descriptor: int) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    monkeypatch.setattr(information_module, "synchronise_all", full)
+    monkeypatch.setattr(os, "fsync", full)
+    begun.record()
     with pytest.raises(OSError) as caught:
-        begun.commit()
+        begun.flush(False)
     assert caught.value.errno == errno.EDQUOT
+    begun.flush(True)
     assert not begun.revealed
     begun.undo()
     assert os.listdir(taken.site.shelf.environment) == []
@@ -2802,11 +2763,11 @@ def test_without_information_there_is_nothing_to_flush(
     site: Site, flushed: list[tuple[str, bytes]]
 ) -> None:
     begun = site.begin()
-    begun.flush(set())
+    begun.flush(False)
     begun.stage(INFO)
-    begun.flush(set())
+    begun.flush(False)
     site.save(begun, "demo/__init__.py")
-    begun.flush(set())
+    begun.flush(False)
     begun.commit()
     assert flushed == []
 

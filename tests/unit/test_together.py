@@ -162,7 +162,10 @@ class _Placement:
     def record(self) -> None:
         self._do("record")
 
-    def flush(self, synchronised: set[int]) -> None:
+    def written(self) -> list[str]:
+        return []
+
+    def flush(self, kept: bool) -> None:
         self._do("flush")
 
     def reveal(self) -> None:
@@ -481,7 +484,10 @@ class Noted:
     def close(self) -> None:
         self._do("close")
 
-    def flush(self, synchronised: set[int]) -> None:
+    def written(self) -> list[str]:
+        return []
+
+    def flush(self, kept: bool) -> None:
         self._do("flush")
 
     def reveal(self) -> None:

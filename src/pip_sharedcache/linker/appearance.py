@@ -1,10 +1,11 @@
-"""Letting complete distributions appear: all made durable by one sync, then shown."""
+"""Letting complete distributions appear: all made durable together, then shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import methodcaller
 
+from pip_sharedcache.linker.durability import keep
 from pip_sharedcache.linker.placement import Placement
 
 
@@ -13,21 +14,22 @@ def show(placements: Sequence[Placement]) -> None:
     when all others are done; those that cannot appear are undone."""
     first: OSError | None = None
     ready = list(placements)
-    synchronised: set[int] = set()
-    steps: tuple[Callable[[Placement], None], ...] = (
-        methodcaller("record"),
-        methodcaller("flush", synchronised),
-        methodcaller("reveal"),
-    )
+
+    def each(step: Callable[[Placement], None]) -> None:
+        nonlocal first
+        for placement in list(ready):
+            try:
+                step(placement)
+            except OSError as error:
+                ready.remove(placement)
+                placement.undo()
+                first = first or error
+
     try:
-        for step in steps:
-            for placement in list(ready):
-                try:
-                    step(placement)
-                except OSError as error:
-                    ready.remove(placement)
-                    placement.undo()
-                    first = first or error
+        each(methodcaller("record"))
+        kept = keep([path for placement in ready for path in placement.written()])
+        each(methodcaller("flush", kept))
+        each(methodcaller("reveal"))
     except BaseException:  # Ctrl-C: each is whole or absent; undo spares what is visible
         for placement in ready:
             placement.undo()

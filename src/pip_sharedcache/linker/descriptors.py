@@ -30,6 +30,8 @@ _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 BINARY = getattr(os, "O_BINARY", 0)
 # A FIFO put in place of a file would otherwise hang its reader at open.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+#: Never through a symlink, and no waiting for a FIFO.
+NOT_A_LINK = _NOFOLLOW | _NONBLOCK | _CLOEXEC
 
 #: Flags for a file of our own: new, never through what is there already.
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | BINARY

@@ -93,3 +93,21 @@ def remove_if_empty(path: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
             logger.warning("%s is left over: %s", path, reason(error))
+
+
+def unlink_if_there(path: str) -> None:
+    """Remove the file ``path`` if it is there. Never raises: it warns."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning("%s is left over: %s", path, reason(error))
+
+
+def is_file(path: str) -> bool:
+    """Whether ``path`` is a regular file itself, and no link to one."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False

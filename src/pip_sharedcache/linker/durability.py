@@ -1,24 +1,85 @@
-"""Making what was written durable, before others are told of it."""
+"""Making files durable: those that this process wrote, and no others.
+
+syncfs(2) is the cheapest call for many files, but it waits for the data of every user of the file
+system, and reports their failed writes as well. So a child process calls it, for a limited time,
+and only where few files are waiting to be written. Where that fails, takes longer or is not worth
+it, each file's own data is written and waited for, and then one call commits what describes all of
+them:
+
+- XFS and ext4 with a journal commit everything that was changed before the file that is synced;
+- btrfs commits a transaction without anybody's unwritten data.
+
+On any other file system each file is synced by itself.
+"""
 
 from __future__ import annotations
 
+import errno
+import functools
+import logging
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import re
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pip_sharedcache.errors import reason
 from pip_sharedcache.linker import native
-from pip_sharedcache.linker.descriptors import BINARY, FOLLOWED_DIRECTORY
+from pip_sharedcache.linker.descriptors import (
+    BINARY,
+    NO_ROOM,
+    NOT_A_LINK,
+    OF_THIS_PROCESS,
+    close_all,
+)
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+#: struct fiemap: the whole file, FIEMAP_FLAG_SYNC, room for no extent.
+_FIEMAP, _WHOLE_FILE = 0xC020660B, struct.pack("=QQLLLL", 0, (1 << 64) - 1, 1, 0, 0, 0)
+_BTRFS_START_SYNC, _BTRFS_WAIT_SYNC = 0x80089418, 0x40089416
+_BTRFS_INFO, _INFO_SIZE = 0x8400941F, 1024
+_SYNC_FILE_RANGE_WRITE = 2
+#: What a call gives that does not exist for a file system, or is not allowed here.
+_REFUSED = frozenset(
+    {errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES}
+)
+
+_THREADS = 8
+_AHEAD = 64  # files whose data is being written while the first of them is waited for
+_MANY = 1000  # files: a child process that calls syncfs(2) takes less of the processor than these
+_LITTLE = 256 << 20  # bytes that any disk writes soon
+_PATIENCE = 2.0  # seconds for which syncfs(2) may wait for everybody's data
+_MOST = 5.0  # seconds for which an installation may wait for its files to be synced one by one
+_PROGRAMS = ("/usr/bin/sync", "/bin/sync")
+
+_READ = os.O_RDONLY | BINARY | NOT_A_LINK
 
 
 def flush(path: str) -> None:
     """Make one file of ours durable. Raises OSError."""
     # Windows can only flush what is open for writing, and has no 0444 to prevent it.
-    descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | BINARY)
+    with _opened(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY) as descriptor:
+        _flush(descriptor, path)
+
+
+def _flush(descriptor: int, path: str) -> None:
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file that cannot be synced needs none
+            raise OSError(error.errno, error.strerror, path) from None
 
 
 def begin_to_flush(descriptor: int, start: int, size: int) -> None:
@@ -31,26 +92,203 @@ def begin_to_flush(descriptor: int, start: int, size: int) -> None:
             os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
 
 
-_SYNCFS = native.c_function("syncfs")
+def synchronise(
+    directory: str | Path, files: Iterable[str | Path], patience: float | None = None
+) -> None:
+    """Make ``files``, which this process wrote to the file system of ``directory``, durable, and
+    what it did to directories there before. ``patience``: seconds after which the rest is left to
+    the system, where files have to be synced one by one; None: never.
+
+    Raises OSError for one of ``files`` (EDQUOT and ENOSPC may arrive only here), never for what
+    others wrote.
+    """
+    paths = [str(path) for path in files]
+    if not paths:
+        return
+    commit = _commit_of(paths[-1])
+    in_child = commit is None or (len(paths) >= _MANY and _waiting_for_disks() < _LITTLE)
+    if in_child and _sync_in_child(directory):
+        return
+    if commit is None or not (_write_out(paths) and commit(paths[-1])):
+        _flush_all(paths, patience)
 
 
-def synchronise(directory: Path, files: Iterable[Path]) -> None:
-    """Make ``files`` below ``directory`` durable: one syncfs(2) where the system has it, else
-    one fsync for each. Raises OSError (EDQUOT and ENOSPC may arrive only here)."""
-    if not synchronise_all(directory):
-        for path in files:
-            flush(str(path))
-
-
-def synchronise_all(directory: str | Path) -> bool:
-    """Make everything on the file system of ``directory`` durable by one syncfs(2); False where
-    the system has none. Raises OSError."""
-    if _SYNCFS is None:
-        return False
-    descriptor = os.open(directory, FOLLOWED_DIRECTORY)
+def keep(paths: Iterable[str]) -> bool:
+    """Make durable what this process placed at ``paths``, on whatever file systems they are, within
+    a limited time. False where that failed for one of them, after a warning: the files are there,
+    and pip does not sync what it installs either."""
+    devices: dict[str, int] = {}
+    on: dict[int, list[str]] = {}
     try:
-        if _SYNCFS(descriptor) != 0:
-            raise native.failure(str(directory))
+        for path in paths:
+            directory = os.path.dirname(path)
+            if directory not in devices:
+                devices[directory] = os.stat(directory).st_dev
+            on.setdefault(devices[directory], []).append(path)
+        for some in on.values():
+            synchronise(os.path.dirname(some[-1]), some, _MOST)
+    except OSError as error:
+        logger.warning(
+            "%s could not be written to its disk: %s; it is installed, and may not be whole after "
+            "a crash of this machine",
+            error.filename,
+            reason(error),
+        )
+        return False
+    return True
+
+
+def _write_out(paths: Sequence[str]) -> bool:
+    """Write the data of the files ``paths`` to the disk, and wait for it; what describes them is
+    not durable yet. False where the system cannot. Raises OSError for one of them."""
+    start = _sync_file_range()
+    begun: deque[tuple[int, str]] = deque()
+
+    def finish() -> None:
+        # It waits for what btrfs notes after the data, too, as sync_file_range(2) does not.
+        fcntl.ioctl(begun[0][0], _FIEMAP, _WHOLE_FILE)
+        os.close(begun.popleft()[0])
+
+    try:
+        for path in paths:
+            try:
+                descriptor = os.open(path, _READ)
+            except FileNotFoundError:
+                continue  # it was removed again
+            begun.append((descriptor, path))
+            if start is not None:
+                start(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
+            if start is None or len(begun) >= _AHEAD:
+                finish()
+        while begun:
+            finish()
+    except OSError as error:
+        if error.filename is None and (error.errno == errno.EIO or error.errno in NO_ROOM):
+            raise OSError(error.errno, error.strerror, begun[0][1]) from None
+        if error.filename is None or error.errno in OF_THIS_PROCESS:
+            return False
+        raise
+    finally:
+        close_all(descriptor for descriptor, _ in begun)
+    return True
+
+
+def _commit_of(path: str) -> Callable[[str], bool] | None:
+    """What makes durable all that was done before on the file system of ``path``, save data that
+    is not written yet, given the last file of ours there; False where it is refused. None where no
+    such call is known."""
+    with suppress(OSError, AttributeError), _opened(path) as descriptor:
+        if _has_journal(os.fstat(descriptor).st_dev):
+            return _commit_journal
+        fcntl.ioctl(descriptor, _BTRFS_INFO, bytes(_INFO_SIZE))
+        return _commit_btrfs
+    return None
+
+
+def _commit_btrfs(path: str) -> bool:
+    number = bytearray(8)
+    with _opened(path) as descriptor:
+        try:
+            fcntl.ioctl(descriptor, _BTRFS_START_SYNC, number, True)
+            fcntl.ioctl(descriptor, _BTRFS_WAIT_SYNC, bytes(number))
+        except OSError as error:
+            if error.errno in _REFUSED:
+                return False
+            raise OSError(error.errno, error.strerror, path) from None
+    return True
+
+
+def _commit_journal(path: str) -> bool:
+    """Change a file of ours last of all, and sync it: the journal is written up to there."""
+    with _opened(path) as descriptor:
+        status = os.fstat(descriptor)
+        try:
+            os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+        except OSError:
+            return False
+        _flush(descriptor, path)
+    return True
+
+
+def _waiting_for_disks() -> int:
+    """The bytes that this machine has still to write to its disks, 0 where it does not tell."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return sum(int(size) << 10 for size in re.findall(r"^(?:Dirty|Writeback): *(\d+)", text, re.M))
+
+
+@functools.cache
+def _has_journal(device: int) -> bool:
+    """Whether ``device`` (st_dev) is XFS, or ext4 that has a journal, as sysfs tells."""
+    with suppress(OSError, AttributeError):
+        number = f"{os.major(device)}:{os.minor(device)}"
+        name = os.path.basename(os.readlink(f"/sys/dev/block/{number}"))
+        if os.path.isdir(f"/sys/fs/xfs/{name}"):
+            return True
+        task = Path(f"/sys/fs/ext4/{name}/journal_task").read_text(encoding="ascii")
+        return re.fullmatch(r"\d+\s*", task) is not None
+    return False
+
+
+@functools.cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    """Return sync_file_range(2), which Python does not have; None where there is none."""
+    return native.c_function("sync_file_range", "i", "q", "q", "I")
+
+
+def _sync_in_child(directory: str | Path) -> bool:
+    """Have syncfs(2) called by a child process, which may wait for others' data longer than we do.
+    Whether all is durable: no error, of ours or of anybody, within _PATIENCE."""
+    program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
+    if program is None or sys.platform != "linux":
+        return False
+    try:
+        child = subprocess.Popen(
+            (program, "-f", os.path.abspath(directory)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    try:
+        return child.wait(_PATIENCE) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        if child.poll() is None:
+            child.kill()
+            # It ends when the disk lets it, and init waits for it.
+            child.returncode = 0
+
+
+def _flush_all(paths: Sequence[str], patience: float | None) -> None:
+    """Sync each of ``paths`` by itself, some at a time: the system answers several by one write.
+    Raises OSError, the first one."""
+    until = None if patience is None else time.monotonic() + patience
+
+    def some(first: int) -> None:
+        for path in paths[first::_THREADS]:
+            if until is not None and time.monotonic() > until:
+                return
+            with suppress(FileNotFoundError):  # it was removed again
+                flush(path)
+
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(some, range(min(_THREADS, len(paths)))):
+                pass
+    except RuntimeError:  # no thread can be started here
+        for first in range(_THREADS):
+            some(first)
+
+
+@contextmanager
+def _opened(path: str, how: int = os.O_RDONLY) -> Iterator[int]:
+    descriptor = os.open(path, how | BINARY | NOT_A_LINK)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
-    return True

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pip_sharedcache.errors import reason
 from pip_sharedcache.linker.descriptors import create_file, write_all
-from pip_sharedcache.linker.durability import flush, synchronise_all
+from pip_sharedcache.linker.durability import flush
 from pip_sharedcache.linker.machine import HOST, alive
 from pip_sharedcache.linker.trees import remove_tree
 
@@ -102,17 +102,9 @@ class Information:
             write_all(descriptor, text.getvalue().encode("utf-8"))
         os.replace(replacement, path)
 
-    def flush(self, synchronised: set[int]) -> None:
-        """Make durable what is to be there after a power cut if pip lists the distribution: all
-        that was placed, by one syncfs(2) for all that lies on a device, which is noted in
-        ``synchronised``; else, as pip does, what describes it. Raises OSError."""
+    def flush(self) -> None:
+        """Make durable what describes the distribution, as pip does. Raises OSError."""
         if self.revealed or self.library is None:
-            return
-        device = os.stat(self.library).st_dev
-        if device in synchronised:
-            return
-        if synchronise_all(self.library):
-            synchronised.add(device)
             return
         for name in _DURABLE:
             try:

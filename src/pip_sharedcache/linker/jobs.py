@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import stat
 from collections import Counter
@@ -50,7 +52,8 @@ class Outcome:
     whatever came of it. ``under_way``: a destination where nothing was before, and something may
     be now: Ctrl-C can come right after the system call that made it. ``damaged``: jobs whose file
     in the store is not what the manifest says; nothing was touched for those. ``untimed``: sources
-    that the file system gave another time, so that no bytecode of ours fits them.
+    that the file system gave another time, so that no bytecode of ours fits them. ``written``:
+    destinations with bytes of their own, which may not be on the disk yet.
     """
 
     files: Counter[LinkMode] = field(default_factory=Counter)
@@ -59,6 +62,7 @@ class Outcome:
     damaged: list[tuple[Job, DamagedEntry]] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
     untimed: set[str] = field(default_factory=set)
+    written: list[str] = field(default_factory=list)
     under_way: str = ""
 
     def add(self, other: Outcome) -> None:
@@ -69,11 +73,32 @@ class Outcome:
         self.damaged += other.damaged
         self.replaced |= other.replaced
         self.untimed |= other.untimed
+        self.written += other.written
 
     def note(self, job: Job, mode: LinkMode, replaced: bool) -> None:
         """One job is done."""
         self.files[mode] += 1
         self.size[mode] += job.file.size
+        if mode is LinkMode.COPY and job.file.size:
+            self.written.append(job.destination)
         if not replaced and job.destination not in self.replaced:
             self.created.append(job.destination)
         self.under_way = ""
+
+
+def path_in(library: str, file: StoredFile) -> str:
+    """Where ``file`` of an entry lies in the directory ``library``."""
+    return os.path.join(library, file.path.replace("/", os.sep))
+
+
+def compiled_path(path: str) -> str:
+    """Where the bytecode of the source ``path`` lies in an entry of bytecode."""
+    top, slash, name = path.rpartition("/")
+    return f"{top}{slash}__pycache__/{name[:-3]}{_compiled_suffix()}"
+
+
+@functools.cache
+def _compiled_suffix() -> str:
+    """What follows a module's name in the name of its bytecode (PEP 3147); asking for each file
+    costs more than placing one."""
+    return os.path.basename(importlib.util.cache_from_source("x.py"))[1:]

@@ -14,21 +14,26 @@ from typing import Any
 try:
     import ctypes
 
+    _TYPES = {"i": ctypes.c_int, "I": ctypes.c_uint, "q": ctypes.c_int64}
     _is_there = True
 except (ImportError, MemoryError, OSError):  # not built, or no memory that may be run
     _is_there = False
 
 
 @functools.cache
-def c_function(name: str) -> Callable[..., int] | None:
-    """Return the function ``name`` of the C library; None where it cannot be called."""
+def c_function(name: str, *arguments: str) -> Callable[..., int] | None:
+    """Return the function ``name`` of the C library; None where it cannot be called. ``arguments``:
+    the types of its arguments, as the module struct names them, where C's int does not hold them all."""
     if not _is_there:
         return None
     try:
-        found: Callable[..., int] = getattr(ctypes.CDLL(None, use_errno=True), name)
+        found: Any = getattr(ctypes.CDLL(None, use_errno=True), name)
+        if arguments:
+            found.argtypes = [_TYPES[letter] for letter in arguments]
     except (OSError, AttributeError, TypeError, MemoryError):
         return None
-    return found
+    called: Callable[..., int] = found
+    return called
 
 
 def buffer(size: int) -> Any:

@@ -16,9 +16,15 @@ from pathlib import Path
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.linker.checking import Source
 from pip_sharedcache.linker.descriptors import Directory, share_directory, share_file
-from pip_sharedcache.linker.directories import Directories, remove_if_empty
+from pip_sharedcache.linker.directories import (
+    Directories,
+    is_file,
+    remove_if_empty,
+    unlink_if_there,
+)
+from pip_sharedcache.linker.durability import keep
 from pip_sharedcache.linker.information import Information
-from pip_sharedcache.linker.jobs import Job, Outcome, Parent
+from pip_sharedcache.linker.jobs import Job, Outcome, Parent, compiled_path, path_in
 from pip_sharedcache.linker.link import Linker
 from pip_sharedcache.linker.paths import compiled_path, path_in, unlink_if_there
 from pip_sharedcache.model import Entry, Report, StoredFile
@@ -43,6 +49,7 @@ class Placement:
         self.report = report
         self._information = Information("")
         self._placed: list[str] = []
+        self._written: list[str] = []
         self._sources: dict[str, str] = {}
         self._since = 0
         self._taken: dict[str, StoredFile] = {}
@@ -203,6 +210,7 @@ class Placement:
 
     def _note(self, outcome: Outcome) -> None:
         self._placed += outcome.created
+        self._written += outcome.written
         if outcome.under_way:
             self._placed.append(outcome.under_way)
         self.undone += outcome.damaged
@@ -337,7 +345,9 @@ class Placement:
         if not self._recorded and library is not None:
             compiled = [file.path for file in self._taken_bytecode]
             written = self._information.complete(self._taken, compiled)
-            self._share_generated(library, [*written, *self._compiled])
+            generated = self._generated(library, [*written, *self._compiled])
+            self._share(generated)
+            self._written += filter(is_file, generated)
         self._recorded = True
 
     def close(self) -> None:
@@ -348,13 +358,22 @@ class Placement:
 
     def commit(self) -> None:
         """Let the finished distribution appear. Raises OSError."""
-        self.flush(set())
+        self.record()
+        self.flush(keep(self.written()))
         self.reveal()
 
-    def flush(self, synchronised: set[int]) -> None:
-        """Make all that was placed durable; ``synchronised`` as for Information. Raises OSError."""
+    def written(self) -> list[str]:
+        """The files that were written for this one, RECORD last. What is linked, or shares its
+        bytes with the store, is durable as soon as its directory is."""
+        if self.revealed or not self.library:
+            return []
+        return [*self._written, os.path.join(self._information.path, "RECORD")]
+
+    def flush(self, kept: bool) -> None:
+        """Make durable what pip would, unless all that was ``written`` is. Raises OSError."""
         self.record()
-        self._information.flush(synchronised)
+        if not kept:
+            self._information.flush()
 
     def reveal(self) -> None:
         """Rename .dist-info to its own name, its RECORD speaking of that name. Raises OSError."""
@@ -380,16 +399,23 @@ class Placement:
         self._information.remove()
         self.directories.remove_made()
 
-    def _share_generated(self, library: str, paths: list[str]) -> None:
-        """In an environment that a group shares, give the group its bits on what pip wrote itself:
-        without reading RECORD a colleague could not uninstall."""
-        if not self.directories.make(library).grant:
-            return
+    def _generated(self, library: str, paths: list[str]) -> list[str]:
+        """Those of ``paths``, relative to ``library``, that pip wrote itself, as it finds them."""
+        found = []
         for path in paths:
             if path in self._taken and path not in self._restored:
                 continue  # it got its mode when it was created
             # A wheel's RECORD may list anything; pip keeps such rows.
-            full = os.path.normpath(os.path.join(library, path))
+            found.append(os.path.normpath(os.path.join(library, path)))
+        return found
+
+    def _share(self, paths: list[str]) -> None:
+        """In an environment that a group shares, give the group its bits on what pip wrote itself:
+        without reading RECORD a colleague could not uninstall."""
+        library = self._information.library
+        if library is None or not self.directories.make(library).grant:
+            return
+        for full in paths:
             if os.path.lexists(full):
                 grant = self.directories.make(os.path.dirname(full)).grant
                 share_file(full, grant, self._since)

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,15 +22,17 @@ from pip_sharedcache.store.lookup import MANIFEST, is_damaged
 from pip_sharedcache.store.staging import Staged, stage
 
 
-def reveal(store: Store, staged: Sequence[Staged]) -> list[Entry | NotPublished | None]:
-    """Make everything in ``staged`` durable, then visible, each by one rename, in this order.
+def reveal(
+    store: Store, staged: Sequence[Staged], durable: Container[Identity] = ()
+) -> list[Entry | NotPublished | None]:
+    """Make everything in ``staged`` durable, save what is ``durable`` already, then visible, each
+    by one rename, in this order.
 
     Returns for each the entry that is visible now, somebody else's if that one was faster, or why
-    there is none: None for bytecode whose wheel lost that race. One sync serves all, since
-    syncfs(2) waits for the whole file system.
+    there is none: None for bytecode whose wheel lost that race.
     """
     try:
-        make_durable(store, staged)
+        make_durable(store, [one for one in staged if one.entry.identity not in durable])
         outcomes: list[Entry | NotPublished | None] = []
         lost: set[Identity] = set()
         for one in staged:

@@ -58,7 +58,6 @@ INSIDE = {
             "directories",
         ),
         *(
-            "paths",
             "placement",
             "appearance",
             "trial",

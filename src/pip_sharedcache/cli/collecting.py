@@ -178,7 +178,7 @@ def _why_no_more(chosen: argparse.Namespace, outcome: _Outcome) -> str:
     """Why nothing was taken, or less than the size asks for; "" where neither is so."""
     by_age, most = chosen.older_than is not None, chosen.max_size
     too_much = most is not None and outcome.left > most
-    if outcome.retired and not too_much:
+    if (outcome.retired or outcome.refused) and not too_much:
         return ""
     if not by_age and most is None:
         return "Nothing was asked for: name an age with --older-than, or a size with --max-size."
@@ -194,7 +194,7 @@ def _why_no_more(chosen: argparse.Namespace, outcome: _Outcome) -> str:
     if too_much:
         return f"{megabytes(outcome.left)} are left, more than the size that was asked for.{kept}"
     if by_age:
-        return f"Nothing else is unused for so long.{kept}"
+        return f"Nothing is unused for so long.{kept}"
     return f"{megabytes(outcome.left)} are left, no more than the size that was asked for."
 
 

@@ -274,6 +274,6 @@ def _import(chosen: argparse.Namespace, output: Output) -> int:
     new, bad = sum(one.new for one in arrived), sum(bool(one.problem) for one in arrived)
     output.result({"store": str(store.path), "wheels": [vars(one) for one in arrived]})
     wheels = counted(len(arrived), "wheel", "wheels")
-    are = "is" if new == 1 else "are"
+    are = "is" if len(arrived) == 1 else "are"
     output.say(f"{new} of {wheels} {are} new in {store.path}, {bad} left out.")
     return FINDINGS if bad else FINE

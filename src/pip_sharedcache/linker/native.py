@@ -22,8 +22,10 @@ except (ImportError, MemoryError, OSError):  # not built, or no memory that may 
 
 @functools.cache
 def c_function(name: str, *arguments: str) -> Callable[..., int] | None:
-    """Return the function ``name`` of the C library; None where it cannot be called. ``arguments``:
-    the types of its arguments, as the module struct names them, where C's int does not hold them all."""
+    """Return the function ``name`` of the C library; None where it cannot be called.
+
+    ``arguments``: their types, in the letters of the module struct, where int does not do.
+    """
     if not _is_there:
         return None
     try:

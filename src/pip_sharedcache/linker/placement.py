@@ -26,7 +26,6 @@ from pip_sharedcache.linker.durability import keep
 from pip_sharedcache.linker.information import Information
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent, compiled_path, path_in
 from pip_sharedcache.linker.link import Linker
-from pip_sharedcache.linker.paths import compiled_path, path_in, unlink_if_there
 from pip_sharedcache.model import Entry, Report, StoredFile
 
 

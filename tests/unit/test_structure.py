@@ -70,6 +70,7 @@ INSIDE = {
     "store": (
         *(
             "creation",
+            "homes",
             "layout",
             "marks",
             "leftovers",
@@ -316,6 +317,8 @@ def _is_text_without_encoding(call: ast.Call) -> bool:
         return len(call.args) < 2
     if name == "read_text":
         return not call.args
+    if ast.unparse(function) == "os.open":
+        return False
     is_method = isinstance(function, ast.Attribute) and name == "open"
     if name not in ("open", "fdopen"):
         return False

@@ -12,19 +12,18 @@ from pip_sharedcache.store.collect import (
     spared,
 )
 from pip_sharedcache.store.heal import heal
+from pip_sharedcache.store.homes import TAG_NAME, refuse_foreign_home
 from pip_sharedcache.store.inventory import Item, inventory, names, survey
 from pip_sharedcache.store.layout import (
     BUILDS,
     BYTECODE,
     CONFIGURATION,
     SHARDS,
-    TAG_NAME,
     USE,
     WHEELS,
     MissingDirectory,
     Store,
     directories,
-    refuse_foreign_home,
 )
 from pip_sharedcache.store.lookup import (
     Found,

@@ -18,8 +18,8 @@ from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import FORMAT, Digest, Policy
 from pip_sharedcache.store.creation import Creation
+from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own, tag
 from pip_sharedcache.trust import Trust
-from pip_sharedcache.ways import moved_at
 
 CONFIGURATION = "store.json"
 WHEELS = "wheels"
@@ -32,8 +32,6 @@ SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 _OF_FILE_SYSTEMS = ("lost+found", ".snapshot", ".snapshots", ".zfs")
 _MOST_NAMES = 1000  # in store.json: each is looked up wherever the store is opened
-TAG_NAME = "CACHEDIR.TAG"
-_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# https://bford.info/cachedir/\n"
 
 _PRIVATE_SHARD, _SHARED_SHARD = 0o755, 0o3775
 
@@ -109,7 +107,7 @@ class Store:
         try:
             own = private or hidden
             mode = 0o700 if hidden else 0o755
-            with _open_own(path, mode, hidden) if own else Directory.open(path) as directory:
+            with open_own(path, mode, hidden) if own else Directory.open(path) as directory:
                 if hidden and trust.OWNERS_MEAN_SOMETHING and directory.status().st_mode & 0o077:
                     why = f"{path} is not private: others than its owner may use it"
                     raise StoreUnusable(why, f"chmod 700 {path}")
@@ -234,7 +232,7 @@ class Store:
             made.directory(path / relative, mode, gid)
             if not relative:
                 # First of all: doctor tells by it what is missing of a store that is half made.
-                made.file(path / TAG_NAME, _TAG)
+                made.file(path / TAG_NAME, TAG)
                 made.file(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
 
     @contextlib.contextmanager
@@ -302,11 +300,18 @@ class Store:
         top = stat.S_IMODE(held.status().st_mode)
         mode = (top | (stat.S_ISVTX if top & 0o022 else 0)) & 0o3777
         if not os.path.lexists(held.steady / names[0]):
-            _tag(held)  # made by hand, and used for the first time
+            tag(held)  # made by hand, and used for the first time
         for name in names:
             with held as above:
                 # Whoever may write the store by its access list may write its shards.
-                held = _open_or_make(above, name, mode, keep_access_lists=True)
+                try:
+                    held = _open_or_make(above, name, mode, keep_access_lists=True)
+                except PermissionError as error:
+                    path = above.path / name
+                    if os.path.lexists(path):
+                        raise
+                    what = f"{path} is missing and cannot be made: {reason(error)}"
+                    raise MissingDirectory(error.errno, what, str(path)) from error
         return held
 
 
@@ -329,15 +334,10 @@ def _open_or_make(
         try:
             return above.subdirectory(name)
         except FileNotFoundError:
-            try:
+            with contextlib.suppress(FileExistsError):  # a neighbour was faster
                 linker.make_directory(
                     above.steady / name, mode, keep_access_lists=keep_access_lists
                 )
-            except FileExistsError:
-                pass  # a neighbour was faster
-            except PermissionError as error:
-                what = f"{above.path / name} is missing and cannot be made: {reason(error)}"
-                raise MissingDirectory(error.errno, what, str(above.path / name)) from error
             return above.subdirectory(name)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
@@ -361,65 +361,6 @@ def directories(*, shared: bool) -> Iterator[tuple[str, int]]:
     yield USE, shard
 
 
-def refuse_foreign_home(path: Path) -> None:
-    """Do not use or make a private store in somebody else's home: root under sudo with the
-    caller's HOME would leave directories there that the caller cannot write, and believe the
-    caller's bytecode. pip switches its cache off there. Raises StoreUnusable, OSError."""
-    held, _ = _nearest(path)
-    with held:
-        _refuse_if_foreign(path, held)
-
-
-def _open_own(path: Path, mode: int, hidden: bool) -> Directory:
-    """The directory of a private store, held open; what is missing is made, itself with ``mode``;
-    a ``hidden`` one also below a directory of root's, /tmp or a node's disk. Asked for its owner is
-    what is open: a path through somebody else's link leads elsewhere the next moment. Raises
-    StoreUnusable, OSError."""
-    held, missing = _nearest(path)
-    try:
-        if not (hidden and missing and trust.OWNERS_MEAN_SOMETHING and held.status().st_uid == 0):
-            _refuse_if_foreign(path, held)
-        for name in missing:
-            with held as above:
-                held = above.make(name, mode if above.path / name == path else 0o755)
-            _refuse_if_foreign(path, held)
-        if missing:
-            _tag(held)
-        return held
-    except BaseException:
-        held.close()
-        raise
-
-
-def _nearest(path: Path) -> tuple[Directory, list[str]]:
-    """The directory ``path``, or what is there above it, held open; and what is missing below."""
-    missing: list[str] = []
-    while True:
-        try:
-            return Directory.open(path), missing
-        except FileNotFoundError:
-            if path.parent == path:  # a drive that is not there
-                raise
-            missing.insert(0, path.name)
-            path = path.parent
-
-
-def _refuse_if_foreign(path: Path, held: Directory) -> None:
-    owner = held.status().st_uid
-    if not trust.OWNERS_MEAN_SOMETHING:
-        return
-    if owner != trust.user_id():
-        why = f"{held.path} belongs to {trust.user_name(owner)}"
-    elif trust.user_id() == 0 and (moved := moved_at(held.path)) is not None:
-        why = f"{moved} is not root's alone, and others may lead it elsewhere"
-    else:
-        return
-    raise StoreUnusable(
-        f"{path} is not for {trust.user_name(trust.user_id())}, since {why}",
-        "name a store with PIP_SHAREDCACHE_DIR",
-    )
-
-
 def _not_of_a_store(names: Iterable[str]) -> str:
     """One of ``names`` that is not of a store, nor made by a file system itself; "" if all are."""
     ours = {TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
@@ -427,13 +368,6 @@ def _not_of_a_store(names: Iterable[str]) -> str:
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""
     )
-
-
-def _tag(held: Directory) -> None:
-    """Mark the store held open as a cache, so that backups leave it out. Never raises: a store
-    without the mark works as well, and a full disk is reported by what is written next."""
-    with contextlib.suppress(OSError):
-        Creation().file(held.steady / TAG_NAME, _TAG)
 
 
 def _is_of_strangers(error: BaseException, gid: int) -> bool:

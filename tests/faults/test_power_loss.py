@@ -43,10 +43,12 @@ PROJECTS = [f"demo{number}" for number in range(5)]
 NAMES = ("one", "two", "three")  # of the environments
 CUTS = 104  # of each file system
 BLOCK = 4096  # bytes that a drive writes as a whole
-_SYNCS = "syncfs,fsync,fdatasync,sync"
-#: Runs a command whose calls that make something durable are answered without doing it.
+_SYNCS = "syncfs,fsync,fdatasync,sync,sync_file_range"
+#: Runs a command whose calls that make something durable are answered without doing it; those for
+#: single file systems are refused, and with them clones, which write their source to the disk.
 LYING = ["strace", "-f", "--seccomp-bpf", "-o", os.devnull]
-LYING += ["-e", f"trace={_SYNCS}", "-e", f"inject={_SYNCS}:retval=0"]
+LYING += ["-e", f"trace={_SYNCS},ioctl", "-e", f"inject={_SYNCS}:retval=0"]
+LYING += ["-e", "inject=ioctl:error=ENOTTY"]
 MENDED = 20  # so many cuts, and one is installed into again
 
 

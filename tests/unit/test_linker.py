@@ -442,13 +442,16 @@ def _in_kernel_that(kind: str) -> Callable[..., int] | None:
             return int(real(source, target, min(count, 70_000)))
         if kind == "breaks off" and real is not None and len(calls) == 1:
             return int(real(source, target, min(count, 70_000)))
+        if kind == "nothing":
+            return 0
         raise OSError(getattr(errno, kind, errno.EIO), "not this way")
 
     return None if kind == "missing" else in_kernel
 
 
 @pytest.mark.parametrize(
-    "kind", ["works", "pieces", "breaks off", "missing", "EXDEV", "ENOSYS", "EINVAL", "EPERM"]
+    "kind",
+    ["works", "pieces", "breaks off", "nothing", "missing", "EXDEV", "ENOSYS", "EINVAL", "EPERM"],
 )
 @pytest.mark.parametrize("size", [0, 1, 200_000, (2 << 20) + 1], ids=str)
 def test_bytes_are_copied_whatever_the_kernel_can(
@@ -947,21 +950,36 @@ def test_what_is_refused_for_one_publisher_is_asked_for_another(
     assert shelf.place(_linker(LinkMode.HARDLINK), second, "three") is LinkMode.HARDLINK
 
 
+TRANSIENT = ["ENOSPC", "EDQUOT", "EIO", "EROFS", "ENOMEM", "EINTR", "EAGAIN"]
+TRANSIENT += ["EOVERFLOW", "EFBIG", "ETXTBSY"]
+
+
 @pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
-def test_other_errors_are_those_of_the_installation(
-    shelf: Shelf, mode: LinkMode, number: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_link_that_fails_for_one_file_is_tried_for_the_next(
+    shelf: Shelf, mode: LinkMode, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = shelf.add("a.py")
-    _asked(monkeypatch, mode).error = number
-    if (mode, number) == (LinkMode.REFLINK, errno.EIO):
-        # Of the two files it may be either: a copy finds out.
-        assert shelf.place(_linker(mode), file) is LinkMode.COPY
-        return
-    with pytest.raises(OSError) as caught:
+    first, second = shelf.add("a.py"), shelf.add("b.py")
+    asked = _asked(monkeypatch, mode)
+    asked.error = getattr(errno, name)
+    linker = _linker(mode)
+    for file, placed in ((first, "one"), (second, "two")):
+        assert shelf.place(linker, file, placed) in (LinkMode.REFLINK, LinkMode.COPY)
+        assert shelf.placed(placed).read_bytes() == b"content\n"
+    assert asked.calls == 2
+    assert mode not in linker.refusals
+
+
+@pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
+def test_copy_after_a_failed_link_tells_whether_the_disk_is_full(
+    shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shelf.add("a.py", b"x" * 5000)
+    _asked(monkeypatch, mode).error = errno.ENOSPC
+    with file_size_limit(1000), pytest.raises(OSError) as caught:
         shelf.place(_linker(mode), file)
-    assert caught.value.errno == number
-    assert caught.value.filename, "it is said which file"
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.filename == str(shelf.placed())
     assert os.listdir(shelf.environment) == []
 
 
@@ -999,14 +1017,9 @@ def test_a_link_that_fails_where_something_was_leaves_nothing_half_made(
         return real(*args, **how)
 
     monkeypatch.setattr(os, name, fails_at_second)
-    if number == errno.EPERM:
-        assert shelf.place(_linker(mode), file) in (LinkMode.REFLINK, LinkMode.COPY)
-        assert shelf.placed().read_bytes() == b"content\n"
-    else:
-        with pytest.raises(OSError) as caught:
-            shelf.place(_linker(mode), file)
-        assert caught.value.errno == number
-    assert set(os.listdir(shelf.environment)) <= {"placed"}
+    assert shelf.place(_linker(mode), file) in (LinkMode.REFLINK, LinkMode.COPY)
+    assert shelf.placed().read_bytes() == b"content\n"
+    assert os.listdir(shelf.environment) == ["placed"]
 
 
 @needs(root, protected_hardlinks)
@@ -1163,6 +1176,32 @@ def test_information_is_filled_under_another_name(site: Site) -> None:
     assert not begun.staged.endswith(".dist-info")
     assert (site.library / begun.staged / "licenses" / "LICENSE").read_bytes() == b"free"
     begun.undo()
+
+
+@pytest.mark.parametrize("name", ["a" * 400, "ä" * 120, "a-1.0+g" + "b" * 230])
+def test_name_under_which_information_is_filled_is_short_and_found_again(
+    name: str, site: Site
+) -> None:
+    info = f"{name}.dist-info"
+    staged = Information(info).staged
+    assert len(os.fsencode(staged)) < 143, "the longest name on eCryptfs"
+    pid = str(os.getpid())
+    left = site.library / staged.replace(f".{pid}-", f".{_dead_pid()}-")
+    left.mkdir(parents=True)
+    other = Information(f"{name}2.dist-info")
+    for information, stays in ((other, True), (Information(info), False)):
+        information.library = str(site.library)
+        information.sweep(unfinished_in(str(site.library)))
+        assert left.exists() is stays
+
+
+@pytest.mark.parametrize(("inside", "named"), [("METADATA", "METADATA"), ("RECORD.new", "RECORD")])
+def test_error_names_the_path_that_pip_names(inside: str, named: str) -> None:
+    information = Information(INFO)
+    path = f"/lib/{information.staged}/{inside}"
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), path, path)
+    information.name_finally(error)
+    assert str(error) == f"[Errno 13] Permission denied: '/lib/{INFO}/{named}'"
 
 
 def test_committed_it_appears_under_its_own_name(site: Site) -> None:
@@ -2693,14 +2732,16 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bytes]]:
 
 
 @MODE
-def test_written_files_are_those_with_bytes_of_their_own(taken: Taken, mode: LinkMode) -> None:
+def test_written_files_are_those_that_may_not_be_on_the_disk(taken: Taken, mode: LinkMode) -> None:
     begun = taken.take(mode)
     taken.save_rest(begun)
     begun.record()
     *written, last = begun.written()
     assert last == str(taken.library / begun.staged / "RECORD")
     placed = taken.site.report.placed
-    copied = mode is LinkMode.COPY or (mode is LinkMode.REFLINK and not placed[mode])
+    copied = mode in (LinkMode.COPY, LinkMode.HARDLINK) or (
+        mode is LinkMode.REFLINK and not placed[mode]
+    )
     sized = {path for path in PLACED | COMPILED if (taken.library / path).stat().st_size}
     assert len(sized) > 3
     inside = {os.path.relpath(path, taken.library) for path in written}

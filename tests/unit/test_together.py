@@ -165,6 +165,9 @@ class _Placement:
     def written(self) -> list[str]:
         return []
 
+    def name_finally(self, error: OSError) -> None:
+        pass
+
     def flush(self, kept: bool) -> None:
         self._do("flush")
 
@@ -486,6 +489,9 @@ class Noted:
 
     def written(self) -> list[str]:
         return []
+
+    def name_finally(self, error: OSError) -> None:
+        pass
 
     def flush(self, kept: bool) -> None:
         self._do("flush")

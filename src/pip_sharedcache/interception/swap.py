@@ -6,6 +6,7 @@ way. pip runs one installation at a time in one thread, so what is under way is 
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import os
@@ -210,7 +211,10 @@ class Swap:
                 damaged = True
             if full or _is_full(error):
                 full |= self._make_room(session, self._device)
-            if not (taken or damaged or full):
+            long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+            if not (taken or damaged or full or long):
+                if isinstance(error, OSError):
+                    placement.name_finally(error)
                 raise
             if together is not None and together.is_copy:
                 raise

@@ -11,7 +11,13 @@ from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, DamagedFile, reason
-from pip_sharedcache.linker.descriptors import Directory, create_file, has_time, write_all
+from pip_sharedcache.linker.descriptors import (
+    OF_THIS_PROCESS,
+    Directory,
+    create_file,
+    has_time,
+    write_all,
+)
 from pip_sharedcache.model import Entry, StoredFile
 
 _BLOCK = 1 << 20  # bytes
@@ -100,6 +106,8 @@ def check_readable(entry: Directory, file: StoredFile, source: int) -> None:
         while os.read(source, _BLOCK):
             pass
     except OSError as error:
+        if error.errno in OF_THIS_PROCESS:
+            raise
         raise damaged(entry, file, reason(error)) from error
 
 
@@ -112,6 +120,8 @@ def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
         while block := os.read(source, _BLOCK):
             hasher.update(block)
     except OSError as error:
+        if error.errno in OF_THIS_PROCESS:
+            raise
         raise damaged(entry, file, reason(error)) from error
     if hasher.hexdigest() != file.sha256:
         raise damaged(entry, file, "has other bytes than were published")

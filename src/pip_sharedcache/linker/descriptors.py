@@ -24,10 +24,8 @@ except ImportError:  # Windows
 
 BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
-BINARY = getattr(os, "O_BINARY", 0)
+_CLOEXEC, _NOFOLLOW = getattr(os, "O_CLOEXEC", 0), getattr(os, "O_NOFOLLOW", 0)
+BINARY, _DIRECTORY = getattr(os, "O_BINARY", 0), getattr(os, "O_DIRECTORY", 0)
 # A FIFO put in place of a file would otherwise hang its reader at open.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 #: Never through a symlink, and no waiting for a FIFO.
@@ -337,7 +335,8 @@ def share_directory(path: str, grant: int) -> None:
     descriptor = os.open(path, DIRECTORY)
     try:
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        os.fchmod(descriptor, mode | grant | stat.S_ISGID)
+        with contextlib.suppress(PermissionError):
+            os.fchmod(descriptor, mode | grant | stat.S_ISGID)
     finally:
         os.close(descriptor)
 
@@ -356,7 +355,8 @@ def share_file(path: str, grant: int, since: int) -> None:
         ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
         new = status.st_nlink == 1 and status.st_ctime_ns >= since
         if ours and new and wanted != mode:
-            os.fchmod(descriptor, wanted)
+            with contextlib.suppress(PermissionError):
+                os.fchmod(descriptor, wanted)
     finally:
         os.close(descriptor)
 
@@ -380,12 +380,10 @@ def copy_bytes(source: int, target: int, size: int) -> int:
     while in_kernel is not None and done < size:
         try:
             step = in_kernel(source, target, min(size - done, 1 << 30))
-        except OSError:
-            # Not between these two file systems, or not this kind of file. A full disk or a
-            # dying one says so again below, in the plain copy.
+        except OSError:  # not between these two, or a full disk, which the plain copy meets again
             break
         if step == 0:
-            return done
+            break  # the end, or a file system that answers so where it cannot: the read tells
         done += step
     if done < size:
         os.lseek(source, done, os.SEEK_SET)
@@ -399,4 +397,6 @@ def write_all(descriptor: int, data: bytes) -> None:
     """Write all of ``data``: a single write(2) may take less. Raises OSError."""
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        if not (written := os.write(descriptor, view)):
+            raise OSError(errno.EIO, "The system wrote nothing, and gave no error")
+        view = view[written:]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import logging
 import os
@@ -28,8 +29,10 @@ from pip_sharedcache.linker.trees import remove_tree
 logger = logging.getLogger(__name__)
 
 _STAGED = re.compile(
-    r"\.(?P<info>.+\.dist-info)\.(?P<host>[^.]+)\.(?P<pid>\d+)-[0-9a-f]+\.installing"
+    r"\.(?P<info>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)-[0-9a-f]+\.installing", re.DOTALL
 )
+_LONGEST = 40  # characters of a distribution's own name in that under which it is filled
+_REPLACEMENT = ".new"
 
 #: They make a distribution complete; where files go one by one they go last.
 _LAST = ("METADATA", "RECORD")
@@ -47,7 +50,7 @@ class Information:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.staged = f".{name}.{HOST}.{os.getpid()}-{secrets.token_hex(4)}.installing"
+        self.staged = f".{_short(name)}.{HOST}.{os.getpid()}-{secrets.token_hex(4)}.installing"
         self.library: str | None = None
         self.revealed = False
         self._identity: tuple[int, int] | None = None
@@ -97,7 +100,7 @@ class Information:
         path = os.path.join(self.path, "RECORD")
         text = io.StringIO(newline="")
         csv.writer(text).writerows(sorted(rows))
-        replacement = Path(path + ".new")
+        replacement = Path(path + _REPLACEMENT)
         with create_file(replacement, stat.S_IMODE(os.stat(path).st_mode)) as descriptor:
             write_all(descriptor, text.getvalue().encode("utf-8"))
         os.replace(replacement, path)
@@ -132,6 +135,15 @@ class Information:
                 _merge(self.path, final)
         self.revealed = True
 
+    def name_finally(self, error: OSError) -> None:
+        """Have ``error`` name the path that pip would have named."""
+        if not self.name or not isinstance(error.filename, str):
+            return
+        if self.staged in error.filename:
+            path = error.filename.replace(self.staged, self.name)
+            error.filename = path[: -len(_REPLACEMENT)] if path.endswith(_REPLACEMENT) else path
+            del error.filename2  # it would be shown, even as None
+
     def is_visible(self) -> bool:
         """Whether what lies under the real name is this very directory."""
         if self.library is None or self._identity is None:
@@ -156,7 +168,7 @@ class Information:
             return
         for name in unfinished:
             match = _STAGED.fullmatch(name)
-            if not match or match["info"] != self.name or match["host"] != HOST:
+            if not match or match["info"] != _short(self.name) or match["host"] != HOST:
                 continue
             left = Path(self.library, name)
             try:
@@ -175,6 +187,15 @@ def unfinished_in(library: str) -> list[str]:
         return [name for name in os.listdir(library) if name.endswith(".installing")]
     except OSError:
         return []  # there is none yet, or we may not look: pip's own words follow if it matters
+
+
+def _short(name: str) -> str:
+    """``name``, or what stands for it where it is long: together with what is put around it, it has
+    to fit a file system that allows for a name no more than pip needs."""
+    if len(name) <= _LONGEST and name.isascii():
+        return name
+    beginning = name.encode("ascii", "replace").decode("ascii").replace("?", "_")[: _LONGEST // 2]
+    return f"{beginning}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
 
 
 def _identity(path: str) -> tuple[int, int] | None:

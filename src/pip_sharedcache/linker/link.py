@@ -37,8 +37,9 @@ from pip_sharedcache.linker.information import unfinished_in
 from pip_sharedcache.linker.jobs import Job, Outcome, Parent
 from pip_sharedcache.model import LinkMode, StoredFile
 
-#: Errors of a link or clone that mean "not here, not between these two": the next mode is tried.
-#: Everything else (ENOSPC, EDQUOT, EIO, EROFS, ...) is an error of the installation.
+#: Errors of a link or clone that mean "not here, not between these two": the mode is not tried for
+#: the next file. After any other (a full allocation group, no memory, a signal) only this file is
+#: copied, and the copy fails where the disk is really full or dying.
 TRY_NEXT = frozenset(
     getattr(errno, name)
     for name in (
@@ -57,8 +58,6 @@ TRY_NEXT = frozenset(
 
 #: How many files one process places at a time, where several do.
 _PIECE = 1000
-
-_FAILING = (errno.EIO, getattr(errno, "ESTALE", errno.EIO))
 
 #: How many of the store's files are opened before they are placed.
 _AHEAD = 32
@@ -212,10 +211,10 @@ class Linker:
             except DamagedEntry as error:
                 outcome.damaged.append((job, error))
             except OSError as error:
-                if error.errno not in TRY_NEXT:
-                    raise
-                self._refuse(mode, way, reason(error))
-                return jobs[number:]
+                if error.errno in TRY_NEXT:
+                    self._refuse(mode, way, reason(error))
+                    return jobs[number:]
+                self._copy_all(way, entry, [job], outcome)
             else:
                 outcome.note(job, mode, replaced=False)
         return ()
@@ -327,9 +326,6 @@ class Linker:
                 clone(source, target)
                 return LinkMode.REFLINK
             except OSError as error:
-                # Where a disk dies or a server is away, the copy tells which of the two it is.
-                if error.errno not in (*TRY_NEXT, *_FAILING):
-                    raise
                 if error.errno in TRY_NEXT:
                     self._refuse(LinkMode.REFLINK, way, reason(error))
         try:
@@ -374,10 +370,13 @@ class Linker:
                 wanted = stat.S_IMODE(os.fstat(target).st_mode) | granted
             try:
                 os.fchmod(target, wanted)
-            except BaseException:
-                os.close(target)
-                os.unlink(destination)
-                raise
+            except BaseException as error:
+                # pip asks for x, too; what the group gets is our own wish.
+                refused = isinstance(error, OSError) and error.errno in TRY_NEXT
+                if file.executable or not refused:
+                    os.close(target)
+                    os.unlink(destination)
+                    raise
         return target, replaced
 
 

@@ -91,6 +91,10 @@ class Placement:
         """Whether pip sees the distribution."""
         return self._information.revealed
 
+    def name_finally(self, error: OSError) -> None:
+        """As Information.name_finally."""
+        self._information.name_finally(error)
+
     def destination(self, record_path: str, path: str) -> str:
         """Where the file ``record_path`` of the wheel goes that pip would save at ``path``."""
         prefix = self.info_directory + "/"
@@ -351,9 +355,8 @@ class Placement:
 
     def close(self) -> None:
         """Give the descriptors back."""
-        self._wheel.held.close()
-        if self._bytecode is not None:
-            self._bytecode.held.close()
+        for source in filter(None, (self._wheel, self._bytecode)):
+            source.held.close()
 
     def commit(self) -> None:
         """Let the finished distribution appear. Raises OSError."""
@@ -399,14 +402,10 @@ class Placement:
         self.directories.remove_made()
 
     def _generated(self, library: str, paths: list[str]) -> list[str]:
-        """Those of ``paths``, relative to ``library``, that pip wrote itself, as it finds them."""
-        found = []
-        for path in paths:
-            if path in self._taken and path not in self._restored:
-                continue  # it got its mode when it was created
-            # A wheel's RECORD may list anything; pip keeps such rows.
-            found.append(os.path.normpath(os.path.join(library, path)))
-        return found
+        """Those of ``paths``, relative to ``library``, that pip wrote itself. A wheel's RECORD may
+        list anything; pip keeps such rows."""
+        own = (path for path in paths if path not in self._taken or path in self._restored)
+        return [os.path.normpath(os.path.join(library, path)) for path in own]
 
     def _share(self, paths: list[str]) -> None:
         """In an environment that a group shares, give the group its bits on what pip wrote itself:

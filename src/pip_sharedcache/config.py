@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pip_sharedcache.errors import SettingError, reason
+from pip_sharedcache.errors import ConfigurationDamaged, SettingError, reason
 from pip_sharedcache.model import LinkMode, Policy
 from pip_sharedcache.ways import is_root, may_be_moved
 
@@ -108,7 +108,7 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
 
     ``files`` in the order in which later ones win; files that do not exist are skipped.
     ``isolated`` is pip's --isolated: PIP_* variables are not looked at. Raises SettingError for a
-    value that cannot be used, naming its source.
+    value that cannot be used, naming its source; ConfigurationDamaged for such a file.
     """
     found: dict[str, Setting] = {}
     notes: list[str] = []
@@ -155,8 +155,9 @@ def _from_file(path: Path, unread: list[tuple[Path, str]]) -> dict[str, Setting]
             unread.append((path, reason(error)))
         return {}
     except (configparser.Error, UnicodeDecodeError) as error:
-        first_line = str(error).splitlines()[0]
-        raise SettingError(f"Configuration file {path} cannot be read: {first_line}") from error
+        # Of some errors, only the second line has the number of the line in the file.
+        why = " ".join(line.strip() for line in str(error).splitlines())
+        raise ConfigurationDamaged(f"Configuration file {path} cannot be read: {why}") from error
     if not parser.has_section(SECTION):
         return {}
     return {

@@ -30,6 +30,10 @@ class SettingError(SharedCacheError):
     code = "setting"
 
 
+class ConfigurationDamaged(SettingError):
+    """A configuration file is no configuration. pip stops at it too, with words of its own."""
+
+
 class UsageError(SharedCacheError):
     """Our own command was given arguments it does not take. Exit status 2."""
 

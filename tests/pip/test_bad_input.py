@@ -492,12 +492,26 @@ def test_a_wrong_option_is_refused(run: Runner, tmp_path: Path, words: list[str]
     assert not (tmp_path / "target").exists()
 
 
-def test_an_unreadable_configuration_is_named(run: Runner, tmp_path: Path) -> None:
+_NO_CONFIGURATION = {
+    "option twice": b"[global]\ntimeout = 3\ntimeout = 4\n",
+    "no section": b"timeout = 3\n",
+    "not in the encoding": b"[global]\ntimeout = \xff\n",
+}
+
+
+@pytest.mark.parametrize("kind", _NO_CONFIGURATION)
+def test_pip_reports_a_configuration_file_that_it_cannot_read_in_its_own_words(
+    run: Runner, tmp_path: Path, kind: str
+) -> None:
     configuration = tmp_path / "pip.conf"
-    configuration.write_text("no section\n")
-    done = run("install", "dep", env={"PIP_CONFIG_FILE": str(configuration)})
-    assert done.returncode == 2
-    assert str(configuration) in _one_line(done)
+    configuration.write_bytes(_NO_CONFIGURATION[kind])
+    env = {"PIP_CONFIG_FILE": str(configuration)}
+    words = ("install", "--target", tmp_path / "target", "dep")
+    done, plain = run(*words, env=env), run(*words, env=env, plain=True)
+    assert plain.returncode != 0 and str(configuration) in plain.stderr + plain.stdout
+    expected = (plain.returncode, plain.stdout, plain.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == expected
+    _fails_in_one_line(run("store", "path", env=env), configuration)
 
 
 def test_later_settings_win(run: Runner, tmp_path: Path) -> None:

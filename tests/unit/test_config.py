@@ -251,6 +251,14 @@ def test_a_file_that_is_no_configuration_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_is_no_configuration_is_reported_with_the_number_of_the_line(
+    tmp_path: Path,
+) -> None:
+    file = _file(tmp_path, "pip.conf", "# a comment\ndir = /x\n")
+    with pytest.raises(SettingError, match=r"no section headers.* line: 2 "):
+        load([file], {})
+
+
 @pytest.mark.parametrize("name", config.NAMES)
 def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> None:
     values = {

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from pip_sharedcache import config
-from pip_sharedcache.errors import PipMissing, SeamMissing, SettingError
+from pip_sharedcache.errors import ConfigurationDamaged, PipMissing, SeamMissing, SettingError
 from pip_sharedcache.interception.carrying import RUNNER, RUNNER_VARIABLE, carried, leave_archive
 from pip_sharedcache.interception.configuration import configuration_files
 from pip_sharedcache.interception.hooks import Hook, when_imported
@@ -54,6 +54,8 @@ def run_pip(arguments: Sequence[str]) -> None:
     if "install" in arguments:
         try:
             settings()  # what is wrong with them is said first
+        except ConfigurationDamaged:
+            logger.debug("pip meets this file too, and reports it", exc_info=True)
         except SettingError:
             raise
         except Exception:  # put_in meets it again, and warns

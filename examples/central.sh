@@ -12,6 +12,8 @@ wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
 
 "${PYTHON:-python3}" -m venv "$place"
+# It is there for pip-sharedcache alone: nothing else gets installed in it by mistake.
+: >"$place/pip-sharedcache.central"
 # What the Pythons of other environments get from here: such as the oldest of them can use, too.
 "$place/bin/python" -m pip download --quiet --disable-pip-version-check --dest "$wheels" \
     --only-binary :all: --no-deps --python-version "${OLDEST:-3.9}" pip packaging platformdirs
@@ -27,6 +29,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null &&
     echo "WARNING: others than root cannot run $place/bin/python: name a Python with PYTHON" >&2
 fi
 
+echo "In an active environment: $place/bin/pip-sharedcache install ..."
 echo "In another environment:  $place/bin/pip-sharedcache --python ENV/bin/python install ..."
 echo "In people's profiles:    . $place/init.bash (zsh, sh, fish, csh, tcsh)"
 echo "For an environment:      $place/bin/pip-sharedcache store enable --prefix ENV"

@@ -16,13 +16,14 @@ except OSError:  # somebody has removed it
 if sys.path[0] in ("", here):
     sys.path.pop(0)
 
-from pip_sharedcache.cli import main
+from pip_sharedcache.cli import main, script
 
 
 def run() -> NoReturn:
-    """What an archive of Python's starts (zipapp --main pip_sharedcache.__main__:run)."""
-    sys.exit(main())
+    """What an archive of Python's starts (zipapp --main pip_sharedcache.__main__:run): the same as
+    the script."""
+    sys.exit(script())
 
 
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

@@ -93,6 +93,7 @@ INSIDE = {
     "cli": (
         *(
             "output",
+            "choosing",
             "quantities",
             "files",
             "selecting",

@@ -29,9 +29,15 @@ _WITH_VALUE = frozenset(
 _ANSWERED = frozenset({"-h", "--help", "-V", "--version"})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def script() -> int:
+    """What the script pip-sharedcache and the archive run: `main`, for the active environment."""
+    return main(for_active=True)
+
+
+def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) -> int:
     """Run ``arguments`` (default: those of the process) and return the exit status. pip's
-    commands do not return: they end in SystemExit with pip's status."""
+    commands do not return: they end in SystemExit with pip's status. ``for_active``: for the
+    environment that is active (cli.choosing), in place of the one that this process runs in."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
     if "PIP_AUTO_COMPLETE" in os.environ and _completed():
         return 1  # as pip
@@ -42,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest = _take_options(rest)
         place = _place_of_store(rest)
         if place is not None:
-            return _store_command(rest[:place], rest[place + 1 :])
-        interception.run_pip(rest)
+            return _store_command(rest[:place], rest[place + 1 :], for_active)
+        interception.run_pip(_for_active_environment(rest) if for_active else rest)
     except SharedCacheError as error:
         if place is None:
             print(f"ERROR: {error}", file=sys.stderr)
@@ -62,16 +68,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _store_command(options: list[str], arguments: list[str]) -> int:
+def _for_active_environment(arguments: list[str]) -> list[str]:
+    from pip_sharedcache.cli.choosing import Place, pip_arguments
+
+    place = Place.of(os.environ, sys.prefix, sys.argv[0])
+    command = _place_of_command(arguments)
+    return pip_arguments(place, "" if command is None else arguments[command], arguments)
+
+
+def _store_command(options: list[str], arguments: list[str], for_active: bool) -> int:
     try:
         # pip's own commands do without what ours need. Every one of ours asks the last for the
         # default store, and an old version of it lacks a name.
         from platformdirs import site_cache_dir, user_cache_dir  # noqa: F401
 
+        from pip_sharedcache.cli.choosing import Place
         from pip_sharedcache.cli.commands import store_command
     except Exception as error:
         raise ImportError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-    return store_command(options, arguments)
+    where = Place.of(os.environ, sys.prefix, sys.argv[0]) if for_active else Place()
+    return store_command(options, arguments, where)
 
 
 def _unusable(error: ImportError) -> str:
@@ -105,12 +121,18 @@ def _completed() -> bool:
 
 def _place_of_store(arguments: Sequence[str]) -> int | None:
     """Where among ``arguments`` the command is that is ours; None where it is one of pip's."""
+    place = _place_of_command(arguments)
+    return place if place is not None and arguments[place] == _STORE else None
+
+
+def _place_of_command(arguments: Sequence[str]) -> int | None:
+    """Where among ``arguments`` the command is; None where there is none."""
     queue = iter(enumerate(arguments))
     for place, argument in queue:
-        if argument == _STORE:
-            return place
-        if argument in _ANSWERED or argument == "--" or not argument.startswith("-"):
+        if argument in _ANSWERED or argument == "--":
             return None
+        if not argument.startswith("-"):
+            return place
         if argument in _WITH_VALUE or (argument.startswith(_OPTION) and "=" not in argument):
             next(queue, None)
     return None

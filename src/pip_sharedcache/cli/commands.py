@@ -24,6 +24,7 @@ from pip_sharedcache.cli import (
     switching,
     verifying,
 )
+from pip_sharedcache.cli.choosing import Place
 from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
@@ -50,9 +51,10 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def store_command(before: Sequence[str], arguments: Sequence[str]) -> int:
-    """Run ``store`` with ``arguments``, which had ``before`` in front of it, and return the exit
-    status; what cannot be done is told. Raises UsageError for an option of pip's in front."""
+def store_command(before: Sequence[str], arguments: Sequence[str], place: Place) -> int:
+    """Run ``store`` with ``arguments``, which had ``before`` in front of it, for the environment
+    ``place``, and return the exit status; what cannot be done is told. Raises UsageError for an
+    option of pip's in front."""
     for option in before:
         if not _OURS.fullmatch(option):
             raise UsageError(
@@ -61,11 +63,11 @@ def store_command(before: Sequence[str], arguments: Sequence[str]) -> int:
             )
     arguments, beyond = _options_last([*before, *arguments]), []
     if arguments[:1] == ["add"] and "--" in arguments:
-        place = arguments.index("--")
-        arguments, beyond = arguments[:place], arguments[place + 1 :]
+        end = arguments.index("--")
+        arguments, beyond = arguments[:end], arguments[end + 1 :]
     _Parser.asked = arguments
     chosen = _parser()[0].parse_args(arguments)
-    chosen.beyond = beyond
+    chosen.beyond, chosen.place = beyond, place
     output = Output.of(chosen)
     try:
         status: int = chosen.run(chosen, output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.doctor import Finding, Report, examine, mend
 from pip_sharedcache.doctor.report import quoted
 from pip_sharedcache.errors import UsageError
-from pip_sharedcache.hooking import Hook, interpreter_of
+from pip_sharedcache.hooking import Hook, Interpreter
 
 _ROUNDS = 4  # what was mended may uncover something else; so often at the most
 
@@ -45,8 +44,8 @@ def add(commands: Any) -> None:
         "--environment",
         metavar="DIR",
         type=Path,
-        help="try what can be linked into this directory (default: where this Python's packages "
-        "are)",
+        help="try what can be linked into this directory (default: where the active environment "
+        "has its packages)",
     )
     doctor.add_argument(
         "--fix", action="store_true", help="mend what is yours, and can be mended without loss"
@@ -56,11 +55,12 @@ def add(commands: Any) -> None:
 
 
 def _doctor(chosen: argparse.Namespace, output: Output) -> int:
-    environment = (chosen.environment or Path(sysconfig.get_path("purelib"))).absolute()
+    here = chosen.place.interpreter(None, output.verbose)
+    environment = (chosen.environment or here.library).absolute()
     if not environment.is_dir():
         raise UsageError(f"{environment} is not a directory", "name one with --environment")
     settings = settings_in_use(output)
-    report = _examine(settings, environment)
+    report = _examine(settings, environment, here)
     mended: list[Finding] = []
     left: dict[str, str] = {}
     if chosen.fix:
@@ -70,12 +70,12 @@ def _doctor(chosen: argparse.Namespace, output: Output) -> int:
             mended += done
             if not done:
                 break
-            report = _examine(settings, environment)
+            report = _examine(settings, environment, here)
     _show(output, report, mended, left)
     return FINDINGS if report.findings else FINE
 
 
-def _examine(settings: Settings, environment: Path) -> Report:
+def _examine(settings: Settings, environment: Path, here: Interpreter) -> Report:
     report = examine(settings, environment)
     pip, problem = interception.look_at_pip()
     if problem:
@@ -93,13 +93,12 @@ def _examine(settings: Settings, environment: Path) -> Report:
         )
     report.note("pip", pip or "none")
     report.note("python", f"{sys.version.split()[0]} ({sys.executable})")
-    _look_at_hook(report)
+    _look_at_hook(report, here)
     return report
 
 
-def _look_at_hook(report: Report) -> None:
-    """Which commands install through the store, of the environment that this runs in."""
-    here = interpreter_of(None)
+def _look_at_hook(report: Report, here: Interpreter) -> None:
+    """Which commands install through the store, of the environment that this is for."""
     try:
         files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
     except UsageError as error:

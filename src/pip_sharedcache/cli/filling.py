@@ -58,7 +58,8 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         type=Path,
-        help="the interpreter to resolve and to compile for; several times (default: this one)",
+        help="the interpreter to resolve and to compile for; several times (default: that of "
+        "the active environment)",
     )
     adding.add_argument("--python-version", metavar="VERSION", help="as pip's, without bytecode")
     for option in ("--platform", "--abi"):
@@ -95,6 +96,10 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
             raise UsageError("store add needs to be told what: requirements, -r or --from-env")
         if cross:
             wanted += _for_another(chosen)
+        if not pythons and chosen.place.prefix is not None:
+            pythons = [chosen.place.executable("--for")]
+            if output.verbose:
+                chosen.place.tell(pythons[0])
         before = names(store, WHEELS)
         resolved: dict[str, dict[str, Any]] = {}
         for number, python in enumerate(pythons or [None]):

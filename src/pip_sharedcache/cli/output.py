@@ -80,7 +80,7 @@ class Output:
 
     def fail(self, error: SharedCacheError) -> int:
         """Say why it cannot be done, to people and to programs; gives the exit status."""
-        print(f"ERROR: {_plain(str(error), sys.stderr.encoding)}", file=sys.stderr)
+        print(f"ERROR: {plain(str(error), sys.stderr.encoding)}", file=sys.stderr)
         try:
             self.tell_programs(error)
             sys.stdout.flush()
@@ -109,7 +109,7 @@ class Output:
         """A finding, for people: quiet or not."""
         if not self.as_json:
             self._clear()
-            print(_plain(line, sys.stdout.encoding))
+            print(plain(line, sys.stdout.encoding))
 
     def detail(self, line: str) -> None:
         """A line for people who asked for more."""
@@ -119,7 +119,7 @@ class Output:
     def warn(self, line: str) -> None:
         """What went wrong on the way."""
         self._clear()
-        print(f"WARNING: {_plain(line, sys.stderr.encoding)}", file=sys.stderr)
+        print(f"WARNING: {plain(line, sys.stderr.encoding)}", file=sys.stderr)
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Columns for people; nothing where there are no rows."""
@@ -154,7 +154,7 @@ class Output:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _plain(line: str, encoding: str | None) -> str:
+def plain(line: str, encoding: str | None) -> str:
     """``line`` without what would steer a terminal, or cannot be shown there: names in a store are
     anybody's choice."""
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)

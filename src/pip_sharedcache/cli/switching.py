@@ -16,7 +16,6 @@ from pip_sharedcache.hooking import (
     Interpreter,
     Switch,
     function,
-    interpreter_of,
     libraries_of,
     what_joins,
 )
@@ -31,7 +30,7 @@ def add(commands: Any) -> None:
     ):
         parser = commands.add_parser(name, help=what)
         parser.add_argument(
-            "--prefix", metavar="ENV", type=Path, help="the environment (default: this one)"
+            "--prefix", metavar="ENV", type=Path, help="the environment (default: the active one)"
         )
         where = parser.add_mutually_exclusive_group()
         where.add_argument(
@@ -74,7 +73,9 @@ def _switches(chosen: argparse.Namespace, interpreter: Interpreter) -> list[Swit
 
 
 def _enable(chosen: argparse.Namespace, output: Output) -> int:
-    interpreter = interpreter_of(chosen.prefix)
+    if chosen.prefix is None:
+        chosen.place.refuse("--prefix ENV")
+    interpreter = chosen.place.interpreter(chosen.prefix, output.verbose)
     switch = _switches(chosen, interpreter)[0]
     written = switch.switch_on(_told())
     for path in written:
@@ -93,9 +94,10 @@ def _enable(chosen: argparse.Namespace, output: Output) -> int:
 
 def _disable(chosen: argparse.Namespace, output: Output) -> int:
     try:
-        found = [interpreter_of(chosen.prefix)]
+        found = [chosen.place.interpreter(chosen.prefix, output.verbose)]
     except UsageError as error:
-        found = libraries_of(chosen.prefix) if chosen.prefix else []
+        prefix = chosen.prefix or chosen.place.prefix
+        found = libraries_of(prefix) if prefix else []
         if not found:
             raise
         output.warn(f"{error}: what was enabled is looked for where it was written")
@@ -120,7 +122,7 @@ def _disable(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _status(chosen: argparse.Namespace, output: Output) -> int:
-    interpreter = interpreter_of(chosen.prefix)
+    interpreter = chosen.place.interpreter(chosen.prefix, output.verbose)
     everywhere, activation = Hook(interpreter, everywhere=True), Activation(interpreter)
     activated = [] if chosen.sitecustomize else activation.files()
     own = [] if chosen.sitecustomize else Hook(interpreter, everywhere=False).files()

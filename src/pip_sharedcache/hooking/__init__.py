@@ -5,6 +5,7 @@ from pip_sharedcache.hooking.conda import Activation
 from pip_sharedcache.hooking.hook import Hook
 from pip_sharedcache.hooking.interpreters import (
     Interpreter,
+    executable_of,
     interpreter_of,
     libraries_of,
     what_joins,
@@ -18,6 +19,7 @@ __all__ = [
     "Hook",
     "Interpreter",
     "Switch",
+    "executable_of",
     "function",
     "interpreter_of",
     "libraries_of",

@@ -83,19 +83,24 @@ def interpreter_of(prefix: Path | None) -> Interpreter:
     if prefix is None:
         paths = (sys.prefix, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))
         return Interpreter(Path(sys.executable), sys.version_info[:2], *map(Path, paths))
-    try:
-        found = [prefix / place for place in _PLACES if _is_file(prefix / place)]
-    except OSError as error:
-        raise UsageError(f"{error.filename} cannot be looked at: {reason(error)}") from error
-    if not found:
-        raise UsageError(f"{prefix} is no environment of Python's: it lacks {_PLACES[0]}")
-    executable = found[0]
+    executable = executable_of(prefix)
     told = _ask(executable, _QUESTION)
     version = (told["version"][0], told["version"][1])
     if version < _OLDEST:
         is_one, needed = ".".join(map(str, version)), ".".join(map(str, _OLDEST))
         raise UsageError(f"{executable} is Python {is_one}: {needed} or later is needed")
     return Interpreter(executable, version, *map(_path, told["paths"]))
+
+
+def executable_of(prefix: Path) -> Path:
+    """The program that is the interpreter of the environment at ``prefix``. Raises UsageError."""
+    try:
+        found = [prefix / place for place in _PLACES if _is_file(prefix / place)]
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be looked at: {reason(error)}") from error
+    if not found:
+        raise UsageError(f"{prefix} is no environment of Python's: it lacks {_PLACES[0]}")
+    return found[0]
 
 
 def libraries_of(prefix: Path) -> list[Interpreter]:

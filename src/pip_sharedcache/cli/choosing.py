@@ -1,0 +1,160 @@
+"""The environment that a command is for, where the script or the archive of pip-sharedcache runs:
+the active one. ``python -m pip_sharedcache`` does not ask here: it is for its own interpreter."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pip_sharedcache import interception
+from pip_sharedcache.cli.output import plain
+from pip_sharedcache.errors import UsageError
+from pip_sharedcache.hooking import Interpreter, executable_of, interpreter_of
+
+#: What a tool names the environment that it has activated in. The first counts where PATH does not
+#: tell which of two was activated last.
+VARIABLES = ("VIRTUAL_ENV", "CONDA_PREFIX")
+
+#: A file in an environment which says that the environment is there for pip-sharedcache
+#: alone: ours (examples/central.sh), pipx's, uv's.
+SIGNS = ("pip-sharedcache.central", "pipx_metadata.json", "uv-receipt.toml")
+
+#: pip's options that name what it installs into, with the abbreviations that it takes.
+_PYTHON = re.compile(r"--(py|pyt|pyth|pytho|python)(=.*)?", re.DOTALL)
+_TARGET = re.compile(
+    r"--(ta|tar|targ|targe|target|prefi|prefix|root|user)(=.*)?|-[IUqv]*t.*", re.DOTALL
+)
+_TARGETS = ("target", "prefix", "root", "user")
+_NO = frozenset({"", "0", "n", "no", "f", "false", "off"})
+
+_VERBOSE = re.compile(r"-[IUqv]*v[IUqv]*|--verbose")
+_HELP = frozenset({"-h", "--help"})
+#: pip's commands that look at no environment.
+_ANYWHERE = frozenset({"help", "completion"})
+_CHANGES = frozenset({"install", "uninstall"})
+
+
+@dataclass(frozen=True)
+class Place:
+    """``prefix``: that of the active environment, where it is not the one that this process runs
+    in; ``variable`` names it. ``reserved``: whether the environment of this process is there for
+    pip-sharedcache alone."""
+
+    prefix: Path | None = None
+    variable: str = ""
+    reserved: bool = False
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], own: str, program: str) -> Place:
+        """The place for the script or archive ``program``, run in the environment at ``own``."""
+        named = [(Path(environ[name]), name) for name in VARIABLES if environ.get(name)]
+        if not named:
+            return cls(reserved=_is_reserved(own, program))
+        prefix, variable = min(named, key=lambda one: _rank(one[0], environ.get("PATH", "")))
+        prefix = prefix.absolute()
+        return cls() if _same(prefix, own) else cls(prefix, variable)
+
+    def executable(self, option: str = "--python") -> Path:
+        """The interpreter of the active environment. Raises UsageError."""
+        assert self.prefix is not None
+        try:
+            return executable_of(self.prefix)
+        except UsageError as error:
+            raise UsageError(
+                f"The active environment cannot be used: {self.variable}: {error.message}",
+                f"{option} names another one, `unset {self.variable}` takes it away",
+            ) from error
+
+    def interpreter(self, prefix: Path | None, verbose: bool) -> Interpreter:
+        """That of the environment at ``prefix``, else of the active one, else the running one.
+        Raises UsageError."""
+        if prefix is None and self.prefix is not None:
+            executable = self.executable("--prefix")
+            if verbose:
+                self.tell(executable)
+            prefix = self.prefix
+        return interpreter_of(prefix)
+
+    def tell(self, executable: Path) -> None:
+        """Say which environment is used."""
+        line = f"Using the Python of the active environment: {executable} ({self.variable})"
+        print(plain(line, sys.stderr.encoding), file=sys.stderr)
+
+    def refuse(self, option: str = "--python ENV/bin/python") -> None:
+        """Raise UsageError where nobody has named an environment and this one is reserved."""
+        if self.reserved:
+            raise UsageError(
+                f"No environment is active, and {sys.prefix} is there for pip-sharedcache alone: "
+                "nothing was changed in it",
+                f"activate an environment, or name one with {option}; "
+                f"`{sys.executable} -m pip_sharedcache` is for that environment itself",
+            )
+
+
+def pip_arguments(place: Place, command: str, arguments: Sequence[str]) -> list[str]:
+    """``arguments`` of pip, for the environment that they are for; ``command``: pip's command among
+    them, "" where there is none. Raises UsageError."""
+    options = _options(arguments)
+    if not arguments or command in _ANYWHERE or _HELP.intersection(options):
+        return [*arguments]
+    if place.prefix is None and not (place.reserved and command in _CHANGES):
+        return [*arguments]
+    if any(_PYTHON.fullmatch(option) for option in options):
+        return [*arguments]
+    configured = interception.configured(command, isolated="--isolated" in options)
+    if configured.get("python"):
+        return [*arguments]
+    if place.prefix is not None:
+        executable = place.executable()
+        if _is_on(configured.get("verbose")) or any(map(_VERBOSE.fullmatch, options)):
+            place.tell(executable)
+        return ["--python", str(executable), *arguments]
+    named = any(_TARGET.fullmatch(option) for option in options)
+    if not named and not any(_is_on(configured.get(name)) for name in _TARGETS):
+        place.refuse()
+    return [*arguments]
+
+
+def _options(arguments: Sequence[str]) -> list[str]:
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [argument for argument in arguments[:end] if argument.startswith("-")]
+
+
+def _is_on(value: str | None) -> bool:
+    return (value or "").strip().lower() not in _NO
+
+
+def _rank(prefix: Path, path: str) -> int:
+    """How far behind in PATH the programs of the environment at ``prefix`` are."""
+    directories = path.split(os.pathsep)
+    found = [
+        number
+        for number, directory in enumerate(directories)
+        if directory and any(_same(place, directory) for place in _programs(prefix))
+    ]
+    return min(found, default=len(directories))
+
+
+def _programs(prefix: Path) -> list[Path]:
+    return [prefix / "bin", prefix / "Scripts"]
+
+
+def _same(one: Path, other: str) -> bool:
+    return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
+
+
+def _is_reserved(own: str, program: str) -> bool:
+    """Whether the environment at ``own`` is there for pip-sharedcache alone. What is installed in
+    it does not tell: a user's new environment has just the same. A sign does, and a link to the
+    script from outside, as administrators, pipx and uv make it."""
+    if any(os.path.lexists(os.path.join(own, sign)) for sign in SIGNS):
+        return True
+    if not os.path.isfile(os.path.join(own, "pyvenv.cfg")):
+        return False  # a Python that has links to its programs elsewhere, as to pip
+    script = os.path.realpath(program)
+    inside = any(_same(place, os.path.dirname(script)) for place in _programs(Path(own)))
+    return inside and not _same(Path(script).parent, os.path.dirname(os.path.abspath(program)))

@@ -11,7 +11,7 @@ from pip_sharedcache import bytecode, linker
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.layers import Layers
-from pip_sharedcache.model import Entry, Identity, Report, total_size
+from pip_sharedcache.model import Compiled, Entry, Identity, Report, total_size
 from pip_sharedcache.publishing import Publishing
 from pip_sharedcache.repair import Repairs
 from pip_sharedcache.uses import Uses
@@ -130,16 +130,16 @@ class Compiling:
         return there if self._layers.may_relay((there, source or entry), near) else None
 
 
-def _copy(compiled: Entry, target: Path) -> tuple[list[str], list[str]]:
+def _copy(compiled: Entry, target: Path) -> Compiled:
     """As bytecode.compile_all, out of the bytecode ``compiled``. Raises DamagedEntry, OSError."""
     manifest = compiled.manifest
     with stores.hold(compiled) as held:
         for file in manifest.files:
             linker.copy_checked(held, file, target)
-    return [file.path for file in manifest.files], list(manifest.failed)
+    return Compiled([file.path for file in manifest.files], manifest.failed)
 
 
-def _compile(entry: Entry, verify: bool, target: Path) -> tuple[list[str], list[str]]:
+def _compile(entry: Entry, verify: bool, target: Path) -> Compiled:
     """As bytecode.compile_all, from the very directory that was looked up and believed: its path
     may lead to somebody else's sources by now. Raises DamagedEntry, OSError."""
     with stores.hold(entry) as held:

@@ -105,14 +105,6 @@ class Session(Serving):
         self.origins.note_digest(path, digest)
         self._builds[path] = key, Build(digest, os.path.basename(path), details)
 
-    def shows_others(self) -> bool:
-        """Whether what is published here is for others too, and not in a store of one's own."""
-        return any(
-            bool(store.group) or store.owner != trust.user_id()
-            for store in self.layers
-            if store.policy.shares
-        )
-
     def begin(self, path: str) -> Placement | None:
         """Start to install the wheel at ``path``: a placement to be committed or undone, or None
         where pip does it all. Every distribution that is installed comes by here once."""
@@ -273,11 +265,6 @@ class Session(Serving):
         store = self.layers.of(entry)
         return (self._no_symlinks.get(store, "") if store else "") or self.exposure(entry)
 
-    def exposure(self, entry: Entry) -> str:
-        """Who may put something else in the place of ``entry``; "" if nobody may."""
-        store = self.layers.of(entry)
-        return "" if store is None else stores.exposure(store, entry)
-
     def provide_bytecode(self, placement: Placement) -> None:
         """Give ``placement`` this interpreter's bytecode, if that can be shared."""
         try:
@@ -315,9 +302,8 @@ class Session(Serving):
         if self.linker.mode is LinkMode.REFLINK and LinkMode.REFLINK not in self.linker.refusals:
             self._publishing.make_durable()
 
-    def save_bytecode(self, placement: Placement, source: str) -> bool | None:
-        """Place the shared bytecode of the placed ``source``: True; False where it is known not
-        to compile; None where pip is to compile it."""
+    def save_bytecode(self, placement: Placement, source: str) -> bool:
+        """Place the shared bytecode of the placed ``source``; False where pip is to compile it."""
         try:
             return placement.save_bytecode(source)
         except DamagedEntry as error:
@@ -326,7 +312,7 @@ class Session(Serving):
         except OSError as error:
             # A colleague's __pycache__, a full disk: pip tries too, and goes on without.
             logger.debug("No bytecode for %s: %s", source, error)
-        return None
+        return False
 
     # -- the end
 
@@ -398,15 +384,6 @@ class Session(Serving):
         """Wheels that were left to pip's own installer, and why. To be said if pip took them: its
         own errors are to stand alone."""
         return self._publishing.unusual
-
-    def doubts(self) -> str:
-        """Whose wheels were checked in a copy, and why; "" where there are none."""
-        first = next(iter(self.objections), "")
-        for other in self.objections:
-            logger.debug("%s", other)
-        more = len(self.objections) - 1
-        others = f"; so are those of {more} more publishers" if more > 0 else ""
-        return f"Shared store: {first}{others}" if first else ""
 
     def summary(self) -> str:
         """The line for the end of a run that installed something; "" where there is none."""

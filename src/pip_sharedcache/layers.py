@@ -88,8 +88,7 @@ class Layers:
         damages: list[str] = []
         own = None
         for store in dict.fromkeys([*([home] if home else []), *others]):
-            digest = entry.manifest.digest
-            found = stores.find_bytecode(store, digest, tag, interpreter, without)
+            found = stores.find_bytecode(store, entry, tag, interpreter, without)
             own = own or found.own
             if found.entry is not None:
                 return Found(found.entry, own=own)

@@ -128,7 +128,7 @@ class Manifest:
     """What entry.json says of an entry and its files.
 
     Of a wheel: its file name, digest and size (bytes). Of bytecode: for which interpreter it is
-    (``filename``), of which wheel, and which sources do not compile (``failed``).
+    (``filename``), of which wheel, and which sources have none here: pip tries them (``failed``).
     """
 
     filename: str

@@ -70,6 +70,11 @@ class Publishing:
                 if isinstance(error, NoRoom) and self._layers.leave(store):
                     continue
             else:
+                if staged.partial:
+                    self._say(
+                        f"{otherwise}: this process cannot compile all of "
+                        f"{staged.what.rpartition(' ')[2]}: {staged.partial}"
+                    )
                 self._staged.append(staged)
                 return self.reveal(report)[-1] if self._at_once else staged.entry
             break
@@ -80,7 +85,8 @@ class Publishing:
         staged, self._staged = self._staged, []
         durable, self._durable = self._durable, set()
         revealed: dict[Identity, Entry | None] = {}
-        for store, some in _by_store(staged).items():
+        stores.discard(one for one in staged if one.partial)
+        for store, some in _by_store(one for one in staged if not one.partial).items():
             failure = self._failures.pop(store.path, None)
             if failure is not None:
                 # The system tells of a write that failed once only: a second sync would succeed.
@@ -117,7 +123,11 @@ class Publishing:
     def make_durable(self) -> None:
         """Many files that were just written are going to be cloned: FICLONE waits for the dirty
         pages of each file by itself, one sync for all of them together."""
-        fresh = [one for one in self._staged if one.entry.identity not in self._durable]
+        fresh = [
+            one
+            for one in self._staged
+            if not one.partial and one.entry.identity not in self._durable
+        ]
         if sum(len(one.entry.manifest.files) for one in fresh) < _MANY:
             return
         for store, some in _by_store(fresh).items():

@@ -175,6 +175,28 @@ class Serving:
             self.origins.move(path, moved)
         return moved
 
+    def shows_others(self) -> bool:
+        """Whether what is published here is for others too, and not in a store of one's own."""
+        return any(
+            bool(store.group) or store.owner != trust.user_id()
+            for store in self.layers
+            if store.policy.shares
+        )
+
+    def exposure(self, entry: Entry) -> str:
+        """Who may put something else in the place of ``entry``; "" if nobody may."""
+        store = self.layers.of(entry)
+        return "" if store is None else stores.exposure(store, entry)
+
+    def doubts(self) -> str:
+        """Whose wheels were checked in a copy, and why; "" where there are none."""
+        first = next(iter(self.objections), "")
+        for other in self.objections:
+            logger.debug("%s", other)
+        more = len(self.objections) - 1
+        others = f"; so are those of {more} more publishers" if more > 0 else ""
+        return f"Shared store: {first}{others}" if first else ""
+
     def say_once(self, message: str) -> None:
         """Warn, the first time."""
         if message not in self._said:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import time
 import warnings
@@ -208,10 +209,12 @@ def test_a_wheel_that_vendors_a_distribution_is_served_from_the_store(
     assert differences(snapshot(plain.prefix), snapshot(second.prefix)) == []
 
 
+@pytest.mark.parametrize("size", [0, 20_000], ids=["metadata", "data"])
 def test_what_is_downloaded_for_a_damaged_entry_does_not_count_as_from_the_store(
-    world: World, index: IndexFactory, wheelhouse: Path
+    world: World, index: IndexFactory, wheelhouse: Path, size: int
 ) -> None:
-    make_wheel(wheelhouse)
+    """What is in the middle of its wheel is damaged, too: met before or while it is installed."""
+    make_wheel(wheelhouse, files={"demo/data.txt": os.urandom(size)})
     served = index(wheelhouse)
     world.run(world.environment(), "-i", served.url, "demo")
     (entry,) = world.entries()
@@ -248,6 +251,60 @@ def test_other_bytes_under_the_same_name_are_not_taken(
     world.run(environment, "-i", served.url, "demo")
     assert (environment.site_packages / "demo.py").read_text() == "OTHER = 1\n"
     assert world.stored() == [WHEEL, WHEEL]
+
+
+# -- several files of one wheel at one path
+
+
+def _wheel_whose_files_meet(directory: Path) -> None:
+    """In the root and in .data, as source and as bytecode, in .dist-info; some do not compile."""
+    minor = sys.version_info[1]
+    data = "meet-1.0.data"
+    library = f"{data}/data/lib/python3.{minor}/site-packages"
+    pyc = f"cpython-3{minor}.pyc"
+    make_wheel(
+        directory,
+        "meet",
+        files={
+            **{f"meet/m{n}.py": f"ANSWER = {n}\n" for n in range(8)},
+            "meet/__init__.py": "",
+            f"{data}/purelib/meet/m0.py": "ANSWER = 10\n",
+            f"{data}/platlib/meet/m1.py": "ANSWER = 11\n",
+            f"{data}/purelib/meet/m2.py": "ANSWER = 12\n",
+            f"{data}/platlib/meet/m2.py": "ANSWER = 22\n",
+            f"{data}/purelib/meet/m3.py": "ANSWER (3\n",  # as long, but it does not compile
+            f"{library}/meet/m4.py": "ANSWER = 14\n",
+            f"{data}/purelib/meet/__pycache__/m5.{pyc}": "of the wheel",
+            f"{library}/meet/__pycache__/m6.{pyc}": "of the wheel",
+            "meet/M7.py": "ANSWER = 17\n",
+            f"{data}/purelib/meet-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: meet\n"
+            "Version: 1.0\nSummary: that of .data\n",
+            f"{data}/purelib/meet-1.0.dist-info/more.txt": "more\n",
+            f"{data}/scripts/tool": "#!python\nprint(1)\n",
+            f"{data}/data/bin/tool": "#!/bin/sh\n",
+        },
+    )
+
+
+@pytest.mark.parametrize("pip", [NEWEST_PIP, OLD_PIP])
+def test_files_of_a_wheel_that_meet_end_as_with_plain_pip(
+    world: World, wheelhouse: Path, pip: str
+) -> None:
+    _wheel_whose_files_meet(wheelhouse)
+    plain = world.environment(pip)
+    world.run(plain, "--no-index", "-f", wheelhouse, "meet", plain=True)
+    expected = snapshot(plain.prefix)
+    rows = (plain.site_packages / "meet-1.0.dist-info/RECORD").read_text().splitlines()
+    for turn in ("first", "second"):
+        environment = world.environment(pip)
+        world.run(environment, "--no-index", "-f", wheelhouse, "meet")
+        assert differences(expected, snapshot(environment.prefix)) == [], turn
+        record = environment.site_packages / "meet-1.0.dist-info/RECORD"
+        assert [row.split(",")[0] for row in record.read_text().splitlines()] == [
+            row.split(",")[0] for row in rows
+        ]
+        checked = "; ".join(f"import meet.m{n}" for n in (0, 1, 2, 4, 5, 6))
+        subprocess.run([environment.python, "-c", checked], check=True)
 
 
 # -- local wheels

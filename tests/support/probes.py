@@ -115,6 +115,12 @@ def acl() -> str | None:
 
 
 @functools.cache
+def setcap() -> str | None:
+    """Programs can be given capabilities."""
+    return linux() or root() or _program("setcap")
+
+
+@functools.cache
 def tmpfs() -> str | None:
     """File systems in memory can be mounted."""
     return _mounts("tmpfs", 8)

@@ -77,9 +77,11 @@ def _entry(base: Path, files: Mapping[str, bytes], mtime: int = MTIME) -> Entry:
 def _compile(base: Path, files: Mapping[str, bytes]) -> tuple[set[str], set[str]]:
     """The sources that did compile, and those that did not; the bytecode lies in base/target."""
     (base / "target").mkdir()
-    made, failed = bytecode.compile_all(
+    done = bytecode.compile_all(
         _entry(base / "entry", files), base / "entry" / "files", base / "target"
     )
+    made, failed = done.made, done.left
+    assert not done.untried
     below = {
         path.relative_to(base / "target").as_posix()
         for path in (base / "target").rglob("*")
@@ -174,16 +176,76 @@ def test_an_entry_without_files_has_a_key_too(tmp_path: Path) -> None:
 def test_what_compiles_and_what_does_not(tmp_path: Path, several: bool) -> None:
     files = {**GOOD, **BAD, **CODECS, **OTHERS}
     files = _many(files) if several else files
-    made, failed = _compile(tmp_path, files)
+    made, left = _compile(tmp_path, files)
     assert made == {path for path in files if path in GOOD or path.startswith("big/")}
-    assert failed == set(BAD)
+    assert left == {*BAD, *CODECS}, "pip tries those: it compiles what needs a codec, or not"
 
 
-def test_sources_in_an_encoding_of_a_codec_are_left_to_pip(tmp_path: Path, several: bool) -> None:
-    files = _many(CODECS) if several else CODECS
-    made, failed = _compile(tmp_path, files)
-    assert not made & set(CODECS)
-    assert not failed & set(CODECS)
+@pytest.mark.parametrize(
+    ("path", "trouble"),
+    [
+        ("demo/table.py", "MemoryError"),
+        ("demo/deep.py", "RecursionError"),
+        ("demo/closed.py", "PermissionError"),
+    ],
+)
+def test_what_this_process_cannot_compile_is_not_called_a_fault_of_the_source(
+    shared_tmp: Path, path: str, trouble: str
+) -> None:
+    """In a process with little memory, a low recursion limit, or without the right to read."""
+    if trouble == "RecursionError" and sys.version_info >= (3, 12):
+        pytest.skip("the compiler of this Python heeds no recursion limit")
+    lines = ",\n".join(f"({n}, 'k{n}', {n}.5)" for n in range(150_000))
+    files = {
+        "demo/table.py": f"X = [{lines}]\n".encode(),
+        "demo/deep.py": b"X = a" + b".b" * 2000 + b"\n",
+        "demo/closed.py": b"X = 1\n",
+        "demo/bad.py": b"this is no Python\n",
+        "demo/good.py": b"X = 1\n",
+    }
+    wanted = {name: files[name] for name in (path, "demo/bad.py", "demo/good.py")}
+    entry = _entry(shared_tmp / "entry", wanted)
+    (shared_tmp / "target").mkdir()
+    (shared_tmp / "target").chmod(0o777)
+    for name in wanted:
+        if name == "demo/closed.py":
+            (entry.path / "files" / name).chmod(0)
+    code = f"""if True:
+        import os, resource, runpy, sys
+        worker = runpy.run_path({str(WORKER)!r})
+        if {trouble == "PermissionError"} and os.geteuid() == 0:
+            os.seteuid(65534)
+        if {trouble == "RecursionError"}:
+            sys.setrecursionlimit(150)
+        if {trouble == "MemoryError"}:
+            size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + 30_000_000, size + 30_000_000))
+        for path in {list(wanted)!r}:
+            done = worker["compile_source"](
+                {str(entry.path / "files")!r}, {str(shared_tmp / "target")!r}, path
+            )
+            print(*done, sep="|")
+    """
+    output = subprocess.run(
+        [sys.executable, "-c", code.strip()], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    assert output[0].startswith(f"untried|{trouble}")
+    assert output[1:] == ["left|", "compiled|"]
+
+
+def test_a_limit_on_long_numbers_makes_no_source_bad_for_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PYTHONINTMAXSTRDIGITS: a worker process, which heeds no such variable, compiles."""
+    if not hasattr(sys, "set_int_max_str_digits"):
+        pytest.skip("this Python has no such limit")
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        made, left = _compile(tmp_path, {"demo/__init__.py": b"X = " + b"7" * 1000 + b"\n"})
+    finally:
+        sys.set_int_max_str_digits(before)
+    assert (made, left) == ({"demo/__init__.py"}, set())
 
 
 def test_every_header_names_time_and_size_of_its_source(tmp_path: Path, several: bool) -> None:
@@ -293,8 +355,8 @@ def test_the_optimisation_level_is_that_of_the_interpreter(tmp_path: Path) -> No
         files = tuple(StoredFile(p, s, "", False, t) for p, s, t in {rows!r})
         entry = Entry(Path({str(entry.path)!r}), 0, (0, 0), Manifest("x", "y", 1, files))
         source, target = entry.path / "files", Path({str(tmp_path / "target")!r})
-        made, failed = bytecode.compile_all(entry, source, target)
-        assert len(made) == len(files) and not failed
+        done = bytecode.compile_all(entry, source, target)
+        assert len(done.made) == len(files) and not done.left
     """
     subprocess.run([sys.executable, "-OO", "-c", code.strip()], check=True)
     compiled = importlib.util.cache_from_source("demo/__init__.py", optimization=2)
@@ -303,35 +365,58 @@ def test_the_optimisation_level_is_that_of_the_interpreter(tmp_path: Path) -> No
     assert "Words." not in loaded.co_consts
 
 
-def test_a_process_that_dies_leaves_its_sources_to_pip(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bytecode, "cpus", lambda: 2)
+def _killed_after_one(tmp_path: Path) -> Path:
     killed = tmp_path / "killed.py"
     killed.write_text(
         "import json, os, runpy, sys\n"
         "job = json.load(sys.stdin)\n"
         f"worker = runpy.run_path({str(WORKER)!r})\n"
+        "source, target = (worker['_inherited'](*job[name]) for name in ('source', 'target'))\n"
         "path = job['paths'][0]\n"
-        "good = worker['compile_source'](job['source'], job['target'], path)\n"
-        "os.write(1, json.dumps([path, good]).encode() + b'\\n')\n"
+        "done = worker['compile_source'](source, target, path)\n"
+        "os.write(1, json.dumps([path, *done]).encode() + b'\\n[\"half')\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    monkeypatch.setattr(bytecode, "_WORKER", killed)
+    return killed
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["for everybody", "asked"])
+def test_what_a_killed_process_left_is_compiled_here_where_that_is_right_for_everybody(
+    tmp_path: Path, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "cpus", lambda: 2)
+    monkeypatch.setattr(bytecode, "_WORKER", _killed_after_one(tmp_path))
+    monkeypatch.setattr(sys, "warnoptions", ["error"] if asked else [])
+    files = _many({**GOOD, **BAD})
+    (tmp_path / "target").mkdir()
+    entry = _entry(tmp_path / "entry", files)
+    done = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
+    if asked:
+        assert len(done.made) == 2
+        assert len(done.untried) == len(files) - 2
+        assert set(done.untried.values()) == {"its process ended early"}
+    else:
+        assert {bytecode.compiled_path(path) for path in files if path not in BAD} == set(done.made)
+        assert (set(done.left), done.untried) == (set(BAD), {})
+
+
+def test_where_no_process_can_be_started_all_is_compiled_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "cpus", lambda: 2)
+    monkeypatch.setattr(sys, "executable", "")
     files = _many(GOOD)
-    made, failed = _compile(tmp_path, files)
-    assert len(made) == 2
-    assert failed == set()
+    assert _compile(tmp_path, files) == (set(files), set())
 
 
-def test_a_source_that_vanished_is_in_neither_list(tmp_path: Path) -> None:
+def test_a_source_that_vanished_is_untried(tmp_path: Path) -> None:
     entry = _entry(tmp_path / "entry", GOOD)
     (tmp_path / "entry" / "files" / "top.py").unlink()
     (tmp_path / "target").mkdir()
-    made, failed = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
-    assert failed == []
-    assert len(made) == len(GOOD) - 1
-    assert bytecode.compiled_path("top.py") not in made
+    done = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
+    assert (done.left, list(done.untried)) == ([], ["top.py"])
+    assert len(done.made) == len(GOOD) - 1
+    assert bytecode.compiled_path("top.py") not in done.made
 
 
 def test_warnings_of_a_source_do_not_keep_it_from_the_others(
@@ -370,12 +455,15 @@ def test_the_worker_writes_a_line_for_what_it_tried(
     files = {**GOOD, **BAD, **CODECS}
     entry = _entry(tmp_path / "entry", files)
     job = {
-        "source": str(entry.path / "files"),
-        "target": str(tmp_path / "target"),
+        "source": (str(entry.path / "files"), None),
+        "target": (str(tmp_path / "target"), None),
         "paths": [*files, "demo/none.py"],
     }
     lines = _work(job, *options)
-    assert lines == [[path, path in GOOD] for path in files if path not in CODECS]
+    last = lines.pop()
+    assert lines == [[path, "compiled" if path in GOOD else "left", ""] for path in files]
+    assert (last[0], last[1]) == ("demo/none.py", "untried")
+    assert str(last[2]).startswith("FileNotFoundError: ")
     made = {
         p.relative_to(tmp_path / "target").as_posix() for p in tmp_path.rglob("target/**/*.pyc")
     }
@@ -395,12 +483,12 @@ def test_the_worker_ends_where_a_file_was_written_in_part(tmp_path: Path) -> Non
     )
     entry = _entry(tmp_path / "entry", {"a.py": b"X = 1\n", "b.py": long, "c.py": b"X = 1\n"})
     job = {
-        "source": str(entry.path / "files"),
-        "target": str(tmp_path / "target"),
+        "source": (str(entry.path / "files"), None),
+        "target": (str(tmp_path / "target"), None),
         "paths": ["a.py", "b.py", "c.py"],
     }
     lines = _work(job, preexec_fn=_allow_4096_bytes_a_file)
-    assert lines == [["a.py", True], [None, errno.ENOSPC]]
+    assert lines == [["a.py", "compiled", ""], [None, errno.ENOSPC, ""]]
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -408,6 +496,7 @@ def test_bytecode_is_not_shared_from_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
     entry = _entry(tmp_path / "entry", {f"m{n}.py": b"X = 1\n" for n in range(20)})
+    (tmp_path / "target").mkdir()
     if beside:
         monkeypatch.setattr(sys, "warnoptions", ["ignore"])  # one process more is started for it
         popen = functools.partial(subprocess.Popen, preexec_fn=_allow_no_bytes)
@@ -434,13 +523,13 @@ def test_what_python_warns_of_is_not_shown(tmp_path: Path) -> None:
     entry = _entry(tmp_path / "entry", {"a.py": b"X = '\\d' is 5\n"})
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        made, _ = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
-    assert made
+        done = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
+    assert done.made
     assert seen == []
 
 
 def test_the_worker_with_nothing_to_do_writes_nothing(tmp_path: Path) -> None:
-    job = {"source": str(tmp_path), "target": str(tmp_path), "paths": []}
+    job = {"source": (str(tmp_path), None), "target": (str(tmp_path), None), "paths": []}
     assert _work(job) == []
     assert os.listdir(tmp_path) == []
 
@@ -449,7 +538,7 @@ def test_the_worker_imports_nothing_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "pip_sharedcache.py").write_text("raise SystemExit('imported')")
     copy = tmp_path / "worker.py"
     copy.write_text(WORKER.read_text(encoding="utf-8"), encoding="utf-8")
-    job = json.dumps({"source": "", "target": "", "paths": []})
+    job = json.dumps({"source": ("", None), "target": ("", None), "paths": []})
     done = subprocess.run([sys.executable, "-S", str(copy)], input=job, text=True, cwd=tmp_path)
     assert done.returncode == 0
 
@@ -459,8 +548,8 @@ def test_the_worker_does_not_leave_the_target(tmp_path: Path) -> None:
     entry = _entry(tmp_path / "entry", GOOD)
     before = sorted(entry.path.rglob("*"))
     job = {
-        "source": str(entry.path / "files"),
-        "target": str(tmp_path / "target"),
+        "source": (str(entry.path / "files"), None),
+        "target": (str(tmp_path / "target"), None),
         "paths": list(GOOD),
     }
     _work(job, cwd=tmp_path)
@@ -499,7 +588,7 @@ def test_whether_a_codec_is_needed_is_read_off_the_first_two_lines(
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "module.py").write_bytes(head + b"pass\n")
     done = worker.compile_source(str(tmp_path / "source"), str(tmp_path / "target"), "module.py")
-    assert (done is None) is needs_codec
+    assert done == ("left" if needs_codec else "compiled", "")
     assert (tmp_path / "target").exists() is not needs_codec
 
 
@@ -518,4 +607,6 @@ def test_what_cannot_be_tried_is_left_to_pip(tmp_path: Path, kind: str) -> None:
         compiled = target / bytecode.compiled_path("module.py")
         compiled.parent.mkdir(parents=True)
         compiled.mkdir()
-    assert worker.compile_source(str(source.parent), str(target), "module.py") is None
+    outcome, why = worker.compile_source(str(source.parent), str(target), "module.py")
+    assert outcome == "untried"
+    assert why

@@ -20,7 +20,7 @@ import pip_sharedcache
 from pip_sharedcache import cli, config, interception, linker
 from pip_sharedcache.cli import quantities
 from pip_sharedcache.errors import PipMissing
-from pip_sharedcache.model import Digest, Entry
+from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
     Store,
     find,
@@ -553,10 +553,11 @@ def kept(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
     found = {item.title.partition("-")[0]: item for item in inventory(store, {}, [])}
     entry = find(store, Digest(found["demo"].digest), found["demo"].title).entry
     assert entry is not None
+    sources = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
 
-    def compiled(files: Path) -> tuple[list[str], list[str]]:
+    def compiled(files: Path) -> Compiled:
         (files / "x.pyc").write_bytes(b"compiled")
-        return ["x.pyc"], []
+        return Compiled(["x.pyc"], sources)
 
     stage = stage_bytecode(store, entry, "cpython-313", "cpython-313-key", compiled)
     (bytecode,) = reveal(store, [stage])

@@ -14,7 +14,7 @@ import pytest
 
 from pip_sharedcache import linker
 from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import Digest, Entry
+from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
     GRACE,
     Item,
@@ -63,9 +63,10 @@ def _publish(store: Store, name: str = "demo", size: int = 0) -> Entry:
 
 
 def _compile(store: Store, entry: Entry, tag: str = "cpython-313") -> Entry:
-    def compiled(files: Path) -> tuple[list[str], list[str]]:
+    def compiled(files: Path) -> Compiled:
         (files / "x.pyc").write_bytes(b"compiled")
-        return ["x.pyc"], []
+        sources = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
+        return Compiled(["x.pyc"], sources)
 
     (found,) = reveal(store, [stage_bytecode(store, entry, tag, f"{tag}-key", compiled)])
     assert isinstance(found, Entry)

@@ -31,7 +31,7 @@ from pip_sharedcache.interception import (
     run,
     run_pip,
     seams,
-    swap,
+    wheel_checks,
 )
 from pip_sharedcache.interception.seams import Seam
 from pip_sharedcache.layers import Layers
@@ -773,10 +773,10 @@ def test_a_wheel_that_cannot_be_read_is_known_in_pips_words() -> None:
     torn = zipfile.BadZipFile("Bad magic number for file header")
     told = ValueError("has an invalid wheel")
     told.__context__ = KeyError("WHEEL")
-    assert not swap._is_torn(told)
+    assert not wheel_checks.is_torn(told)
     told.__context__.__cause__ = torn
-    assert swap._is_torn(told)
-    assert swap._is_torn(torn)
+    assert wheel_checks.is_torn(told)
+    assert wheel_checks.is_torn(torn)
 
 
 def test_the_own_metadata_directory_is_moved_before_a_vendored_one() -> None:

@@ -30,8 +30,9 @@ from pip_sharedcache.errors import (
     UnusualWheel,
     UsageError,
 )
-from pip_sharedcache.model import FORMAT, MOST_MANIFEST, Digest, Entry, Manifest
+from pip_sharedcache.model import FORMAT, MOST_MANIFEST, Compiled, Digest, Entry, Manifest
 from pip_sharedcache.store import (
+    Found,
     Staged,
     Store,
     copy_wheel,
@@ -1407,15 +1408,15 @@ def test_a_neighbour_does_not_sweep_what_is_staged_here(store: Store, wheel: Pat
 
 # -- bytecode in the store
 
-TAG, KEY = "cpython-300", "cpython-300-abcd-5"
+TAG, KEY = f"{sys.implementation.cache_tag}", "cpython-300-abcd-5"
 
 
-def _compiled(*paths: str, failed: tuple[str, ...] = ()) -> Compile:
-    def compile_into(files: Path) -> tuple[list[str], tuple[str, ...]]:
+def _compiled(*paths: str, left: tuple[str, ...] = ("demo/part/__init__.py",)) -> Compile:
+    def compile_into(files: Path) -> Compiled:
         for path in paths:
             (files / path).parent.mkdir(parents=True, exist_ok=True)
             (files / path).write_bytes(b"compiled " + path.encode())
-        return list(paths), failed
+        return Compiled(paths, left)
 
     return compile_into
 
@@ -1429,11 +1430,11 @@ def test_bytecode_of_the_slower_takes_no_place_from_that_of_the_faster(
     faster = _publish(store, wheel)
     bytecode = _share_bytecode(store, faster)
     assert reveal(store, [slower, useless]) == [faster, None]
-    assert find_bytecode(store, _digest(wheel), TAG, KEY).entry == bytecode
+    assert find_bytecode(store, faster, TAG, KEY).entry == bytecode
     assert _bytecode_names(store, wheel) == [f"{_digest(wheel)}.{TAG}"]
 
 
-PYC = "demo/__pycache__/__init__.cpython-300.pyc"
+PYC = f"demo/__pycache__/__init__.{TAG}.pyc"
 
 
 def _bytecode_names(store: Store, wheel: Path) -> list[str]:
@@ -1450,21 +1451,20 @@ def _share_bytecode(store: Store, entry: Entry, key: str = KEY, tag: str = TAG) 
 def test_bytecode_is_an_entry_of_its_own(store: Store, wheel: Path, mask: int) -> None:
     os.umask(mask)
     entry = _publish(store, wheel)
-    compile_into = _compiled(PYC, failed=("demo/bad.py",))
-    staged = stage_bytecode(store, entry, TAG, KEY, compile_into)
-    assert find_bytecode(store, _digest(wheel), TAG, KEY).entry is None
+    staged = stage_bytecode(store, entry, TAG, KEY, _compiled(PYC))
+    assert find_bytecode(store, entry, TAG, KEY).entry is None
     (made,) = reveal(store, [staged])
     assert isinstance(made, Entry)
     assert made.path == store.path / "bytecode" / _digest(wheel)[:2] / f"{_digest(wheel)}.{TAG}"
     (file,) = made.manifest.files
     assert (file.path, file.size) == (PYC, len(b"compiled ") + len(PYC))
-    assert made.manifest.failed == ("demo/bad.py",)
+    assert made.manifest.failed == ("demo/part/__init__.py",)
     stored = made.path / "files" / PYC
     assert int(stored.stat().st_mtime) == file.mtime
     assert oct(_mode(stored)) == oct(_mode(made.path / "entry.json")) == oct(0o444)
     for directory in (made.path, made.path / "files", *list(stored.parents)[:2]):
         assert oct(_mode(directory)) == oct(0o555)
-    found = find_bytecode(store, _digest(wheel), TAG, KEY)
+    found = find_bytecode(store, entry, TAG, KEY)
     assert (found.entry, found.objections) == (made, ())
 
 
@@ -1482,19 +1482,20 @@ def test_bytecode_for_anything_else_is_not_used_and_ones_own_replaced(
     """Another mtime of the sources, another magic number."""
     entry = _publish(store, wheel)
     old = _share_bytecode(store, entry)
-    assert find_bytecode(store, _digest(wheel), TAG, key).entry is None
+    assert find_bytecode(store, entry, TAG, key).entry is None
     new = _share_bytecode(store, entry, key)
     assert new.path == old.path
-    assert find_bytecode(store, _digest(wheel), TAG, key).entry == new
-    assert find_bytecode(store, _digest(wheel), TAG, KEY).entry is None
+    assert find_bytecode(store, entry, TAG, key).entry == new
+    assert find_bytecode(store, entry, TAG, KEY).entry is None
     assert _bytecode_names(store, wheel) == [f"{_digest(wheel)}.{TAG}"]
 
 
 def test_bytecode_that_lost_its_manifest_is_told(store: Store, wheel: Path) -> None:
-    made = _share_bytecode(store, _publish(store, wheel))
+    entry = _publish(store, wheel)
+    made = _share_bytecode(store, entry)
     with _writable(made.path):
         (made.path / "entry.json").unlink()
-    found = find_bytecode(store, _digest(wheel), TAG, KEY)
+    found = find_bytecode(store, entry, TAG, KEY)
     assert found.entry is None
     (damage,) = found.damages
     assert str(made.path) in damage
@@ -1504,11 +1505,8 @@ def test_bytecode_of_another_interpreter_stays(store: Store, wheel: Path) -> Non
     entry = _publish(store, wheel)
     one = _share_bytecode(store, entry)
     other = _share_bytecode(store, entry, "cpython-300.opt-2-abcd-5", f"{TAG}.opt-2")
-    assert find_bytecode(store, _digest(wheel), TAG, KEY).entry == one
-    assert (
-        find_bytecode(store, _digest(wheel), f"{TAG}.opt-2", "cpython-300.opt-2-abcd-5").entry
-        == other
-    )
+    assert find_bytecode(store, entry, TAG, KEY).entry == one
+    assert find_bytecode(store, entry, f"{TAG}.opt-2", "cpython-300.opt-2-abcd-5").entry == other
 
 
 def test_usable_bytecode_is_not_replaced(store: Store, wheel: Path) -> None:
@@ -1524,16 +1522,17 @@ def test_bytecode_of_who_is_not_trusted_is_not_used(store: Store, wheel: Path) -
     store.path.chmod(0o1777)
     with as_user(ALICE):
         opened = Store.open(store.path)
-        theirs = _share_bytecode(opened, _publish(opened, wheel))
+        entry = _publish(opened, wheel)
+        theirs = _share_bytecode(opened, entry)
     with as_user(BOB):
         opened = Store.open(store.path)
-        found = find_bytecode(opened, _digest(wheel), TAG, KEY)
+        found = find_bytecode(opened, entry, TAG, KEY)
         assert (found.entry, found.doubtful) == (None, None)
         own = _share_bytecode(opened, _publish(opened, wheel))
         assert own.path.name == f"{_digest(wheel)}.{TAG}.{BOB}"
-        assert find_bytecode(opened, _digest(wheel), TAG, KEY).entry == own
+        assert find_bytecode(opened, entry, TAG, KEY).entry == own
     with as_user(ALICE):
-        assert find_bytecode(Store.open(store.path), _digest(wheel), TAG, KEY).entry == theirs
+        assert find_bytecode(Store.open(store.path), entry, TAG, KEY).entry == theirs
 
 
 @needs(root)
@@ -1549,9 +1548,48 @@ def test_somebody_elses_outdated_bytecode_is_gone_around(group_store: Store, whe
         assert new.path.name == f"{_digest(wheel)}.{TAG}.{BOB}"
     with as_user(ALICE, groups=[GROUP]):
         opened = Store.open(group_store.path)
-        assert find_bytecode(opened, _digest(wheel), TAG, KEY).entry == new
+        assert find_bytecode(opened, entry, TAG, KEY).entry == new
         key = "cpython-300-abcd-1"
-        assert find_bytecode(opened, _digest(wheel), TAG, key).entry == old
+        assert find_bytecode(opened, entry, TAG, key).entry == old
+
+
+def _partly_compiled(files: Path) -> Compiled:
+    _compiled(PYC)(files)
+    (files / "demo/__pycache__/left.pyc.1234").touch()
+    return Compiled([PYC], (), {"demo/part/__init__.py": "MemoryError"})
+
+
+def test_bytecode_that_lacks_a_source_for_no_fault_of_its_own_is_not_revealed(
+    store: Store, wheel: Path
+) -> None:
+    staged = stage_bytecode(store, _publish(store, wheel), TAG, KEY, _partly_compiled)
+    assert staged.partial == "demo/part/__init__.py: MemoryError"
+    assert [file.path for file in staged.entry.manifest.files] == [PYC]
+    assert os.listdir(staged.entry.path / "files/demo/__pycache__") == [Path(PYC).name]
+
+
+@needs(root)
+@pytest.mark.parametrize("own", [True, False], ids=["own", "a colleague's"])
+def test_bytecode_that_lacks_a_source_is_damaged_until_a_complete_one_is_there(
+    group_store: Store, wheel: Path, own: bool
+) -> None:
+    """As older versions published it, and whoever could not follow /proc/PID/fd: all of it."""
+    with as_user(ALICE, groups=[GROUP]):
+        opened = Store.open(group_store.path)
+        entry = _publish(opened, wheel)
+        staged = stage_bytecode(opened, entry, TAG, KEY, lambda files: Compiled([]))
+        (partial,) = reveal(opened, [replace(staged, partial="")])
+        assert isinstance(partial, Entry)
+    with as_user(ALICE if own else BOB, groups=[GROUP]):
+        opened = Store.open(group_store.path)
+        found = find_bytecode(opened, entry, TAG, KEY)
+        assert found.entry is None
+        assert found.damages[0].startswith(f"{partial.path} has no bytecode of demo/")
+        new = _share_bytecode(opened, entry)
+        assert (new.path == partial.path) is own
+        assert find_bytecode(opened, entry, TAG, KEY) == Found(new)
+    with as_user(ALICE, groups=[GROUP]):
+        assert find_bytecode(Store.open(group_store.path), entry, TAG, KEY) == Found(new)
 
 
 def test_compiling_that_is_interrupted_leaves_nothing(store: Store, wheel: Path) -> None:

@@ -55,6 +55,9 @@ INSIDE = {
             "information",
             "checking",
             "link",
+            "sharing",
+            "compiled",
+            "meeting",
             "directories",
         ),
         *(
@@ -120,6 +123,7 @@ INSIDE = {
             "guards",
             "downloads",
             "progress",
+            "wheel_checks",
             "builds",
             "claims",
             "together",

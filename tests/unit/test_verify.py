@@ -17,7 +17,7 @@ import pytest
 
 from pip_sharedcache import cli, linker
 from pip_sharedcache.linker import exchanging
-from pip_sharedcache.model import Digest, Entry
+from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
     GRACE,
     Damage,
@@ -136,13 +136,14 @@ def _publish(store: Store, wheel: Path) -> Entry:
 def _compile(store: Store, entry: Entry) -> Entry:
     """Bytecode as compileall writes it, for sources of the time that KEY names."""
 
-    def into(files: Path) -> tuple[list[str], list[str]]:
+    def into(files: Path) -> Compiled:
         path = files / "demo" / "__pycache__" / f"__init__.{TAG}.pyc"
         path.parent.mkdir(parents=True)
         size = (240).to_bytes(4, "little")
         header = bytes.fromhex("cb0d0d0a") + bytes(4) + (1700000000).to_bytes(4, "little") + size
         path.write_bytes(header + b"code" * 100)
-        return [str(path.relative_to(files))], []
+        left = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
+        return Compiled([str(path.relative_to(files))], left)
 
     (made,) = reveal(store, [stage_bytecode(store, entry, TAG, KEY, into)])
     assert isinstance(made, Entry)

@@ -17,15 +17,18 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pip_sharedcache import scripts
-from pip_sharedcache.bytecode.worker import compile_source
-from pip_sharedcache.linker import Directory, copy_checked, cpus, has_room_for
-from pip_sharedcache.model import Entry
+from pip_sharedcache.bytecode.worker import COMPILED, LEFT, UNTRIED, compile_source
+from pip_sharedcache.linker import Directory, compiled_path, copy_checked, cpus, has_room_for
+from pip_sharedcache.model import Compiled, Entry
 
 logger = logging.getLogger(__name__)
+
+#: What became of sources, by their paths: one of worker.OUTCOMES, and why it is UNTRIED.
+_Results = dict[str, tuple[str, str]]
 
 _WORKER = scripts.path_of("bytecode", "worker.py")
 _RESERVE = 1  # threads that pip may start meanwhile: its progress bar
@@ -55,38 +58,43 @@ def fits(entry: Entry) -> str:
     return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}-{mtime}-{entry.publisher}"
 
 
-def compiled_path(source: str) -> str:
-    """Where the bytecode of ``source`` goes (PEP 3147), for a path in a wheel or on disk."""
-    return importlib.util.cache_from_source(source)
-
-
-def compile_all(entry: Entry, source: Path, target: Path) -> tuple[list[str], list[str]]:
+def compile_all(entry: Entry, source: Path, target: Path) -> Compiled:
     """Compile every source of ``entry``, whose files are in the directory ``source``, into
-    ``target``.
-
-    Returns the paths of the bytecode below ``target``, and those of the sources that do not
-    compile. Sources that could not be tried are in neither. Raises OSError where the disk is full.
-    """
+    ``target``. Raises OSError where the disk is full."""
     sources = [file for file in entry.manifest.files if file.path.endswith(".py")]
     # Large ones first, dealt out in turn: the processes end together.
     sources.sort(key=lambda file: file.size, reverse=True)
     paths = [file.path for file in sources]
     workers = min(cpus(), sum(file.size + _EACH for file in sources) // _SMALL)
-    # What this process was asked to do with warnings and debug ranges is not for everybody.
-    asked = sys.warnoptions or sys._xoptions or "PYTHONNODEBUGRANGES" in os.environ
+    asked = _asked_of_this_process()
     workers = max(workers, 1 if asked and paths else 0)
-    processes = _start(workers) if workers >= (1 if asked else 2) else []
-    if processes:
-        results = _compile_beside(processes, paths, source, target)
-    elif asked and paths:
-        raise OSError(errno.EAGAIN, "No process can be started to compile in", str(target))
-    else:
-        results = _compile_here(paths, source, target)
-    made = [compiled_path(path) for path, good in results if good]
-    return made, [path for path, good in results if not good]
+    with Directory.open(source) as held_source, Directory.open(target) as held_target:
+        handed = (held_source, held_target)
+        processes = _start(workers, handed) if workers >= (1 if asked else 2) else []
+        if asked and paths and not processes:  # what is compiled here would not be for everybody
+            raise OSError(errno.EAGAIN, "No process can be started to compile in", str(target))
+        results = _compile_beside(processes, paths, *handed) if processes else {}
+    if not asked:
+        rest = [path for path in paths if path not in results]
+        results.update(_compile_here(rest, source, target))
+    outcomes = {path: results.get(path, (UNTRIED, "its process ended early")) for path in paths}
+    return Compiled(
+        [compiled_path(path) for path, (outcome, _) in outcomes.items() if outcome == COMPILED],
+        [path for path, (outcome, _) in outcomes.items() if outcome == LEFT],
+        {path: why for path, (outcome, why) in outcomes.items() if outcome == UNTRIED},
+    )
 
 
-def compile_checked(entry: Entry, held: Directory, target: Path) -> tuple[list[str], list[str]]:
+def _asked_of_this_process() -> bool:
+    """Whether this process was asked for something that changes what it compiles, or whether: what
+    it does with warnings, debug ranges and long numbers is not for everybody."""
+    longest = getattr(sys, "get_int_max_str_digits", lambda: 0)()
+    usual = getattr(sys.int_info, "default_max_str_digits", 0)
+    named = sys.warnoptions or sys._xoptions or "PYTHONNODEBUGRANGES" in os.environ
+    return bool(named) or longest != usual
+
+
+def compile_checked(entry: Entry, held: Directory, target: Path) -> Compiled:
     """As ``compile_all``, of what lies in ``held``, from copies with the bytes that the manifest
     promises: the publisher may edit it meanwhile. Raises DamagedEntry, too."""
     with tempfile.TemporaryDirectory() as directory:
@@ -96,34 +104,40 @@ def compile_checked(entry: Entry, held: Directory, target: Path) -> tuple[list[s
         return compile_all(entry, Path(directory), target)
 
 
-def _compile_here(paths: Sequence[str], source: Path, target: Path) -> list[tuple[str, bool]]:
-    results = []
+def _compile_here(paths: Sequence[str], source: Path, target: Path) -> _Results:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as pip compiles, and our workers
-        for path in paths:
-            good = compile_source(str(source), str(target), path)
-            if good is not None:
-                results.append((path, good))
-    return results
+        return {path: compile_source(str(source), str(target), path) for path in paths}
 
 
 def _compile_beside(
-    processes: Sequence[subprocess.Popen[bytes]], paths: Sequence[str], source: Path, target: Path
-) -> list[tuple[str, bool]]:
-    """Compile in ``processes``, which end. Raises OSError where the disk is full."""
-    results = []
+    processes: Sequence[subprocess.Popen[bytes]],
+    paths: Sequence[str],
+    source: Directory,
+    target: Directory,
+) -> _Results:
+    """Return what ``processes``, which end, did: nothing of paths whose process was killed before.
+    Raises OSError where the disk is full."""
+    results: _Results = {}
     full = 0
     try:
         for number, process in enumerate(processes):
-            job = {"source": str(source), "target": str(target)}
-            _order(process, {**job, "paths": paths[number :: len(processes)]})
+            job = {
+                "source": (str(source.path), source.descriptor),
+                "target": (str(target.path), target.descriptor),
+                "paths": list(paths[number :: len(processes)]),
+            }
+            _order(process, job)
         for process in processes:
             output, _ = process.communicate()
-            for path, good in map(json.loads, output.splitlines()):
+            for line in output.splitlines(keepends=True):
+                if not line.endswith(b"\n"):
+                    continue  # it was killed while it wrote that
+                path, outcome, why = json.loads(line)
                 if path is None:
-                    full = good
+                    full = outcome
                 else:
-                    results.append((path, good))
+                    results[path] = outcome, why
     finally:
         for process in processes:
             _end(process)
@@ -132,16 +146,21 @@ def _compile_beside(
     return results
 
 
-def _start(wanted: int) -> list[subprocess.Popen[bytes]]:
+def _start(wanted: int, handed: Sequence[Directory]) -> list[subprocess.Popen[bytes]]:
     """Start up to ``wanted`` worker processes, which wait for their orders: no more than leave room
-    for a thread of pip's, where a limit holds."""
+    for a thread of pip's, where a limit holds. They get the descriptors of ``handed``: an
+    interpreter that has capabilities may not look at those of another process by name, and a path
+    may lead elsewhere by now."""
     level = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     command = [sys.executable, "-I", "-S", "-B", "-W", "ignore", *level, str(_WORKER)]
     processes: list[subprocess.Popen[bytes]] = []
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    numbers = [one.descriptor for one in handed if one.descriptor is not None]
     try:
         while sys.executable and len(processes) < wanted:
-            processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere))
+            processes.append(
+                subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, pass_fds=numbers)
+            )
     except OSError as error:  # EAGAIN, ENOMEM, EMFILE; or the interpreter is gone
         logger.debug("Only %s processes to compile in: %s", len(processes), error)
     except BaseException:  # Ctrl-C
@@ -153,9 +172,9 @@ def _start(wanted: int) -> list[subprocess.Popen[bytes]]:
     return processes
 
 
-def _order(process: subprocess.Popen[bytes], job: dict[str, object]) -> None:
+def _order(process: subprocess.Popen[bytes], job: Mapping[str, object]) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has ended: its sources are left to pip
+    with contextlib.suppress(BrokenPipeError):  # it ended at once: its sources are untried
         process.stdin.write(json.dumps(job).encode())
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()

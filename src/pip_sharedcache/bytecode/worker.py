@@ -1,9 +1,10 @@
 """Compiling one source after another: in this process, or run as a script in one of its own.
 
 As a script it reads one JSON object from standard input: the directories "source" and "target",
-and "paths" below the first. It writes a line of JSON for each: the path, and whether it compiled.
-A source that could not be tried gets no line. On a full disk the last line has null for the path,
-and the errno. Imports nothing of the project.
+and "paths" below the first. Each directory is a path, and the descriptor under which this process
+has inherited it (null where there is none). The script writes a line of JSON for each path: the
+path, the outcome (one of OUTCOMES), and the reason where it is UNTRIED. On a full disk the last
+line has null for the path, and the errno. Imports nothing of the project.
 """
 
 import errno
@@ -15,6 +16,10 @@ import py_compile
 import re
 import sys
 from typing import Optional
+
+#: The source was compiled; it does not compile, or is better left to pip, for whoever tries; or
+#: this process could not tell, for a reason of its own: its limits, its memory, its rights.
+COMPILED, LEFT, UNTRIED = OUTCOMES = "compiled", "left", "untried"
 
 _STANDARD_OUTPUT = 1
 _HEADER = 16  # bytes of a .pyc before its code (PEP 552)
@@ -34,34 +39,56 @@ def _needs_a_codec(source: str) -> bool:
     return False
 
 
-def compile_source(source: str, target: str, path: str) -> Optional[bool]:
-    """Compile ``path`` below ``source`` into ``target``; return whether it compiles, None if it
-    is better left to pip. The .pyc names the time and size of its source. Raises OSError where the
+def compile_source(source: str, target: str, path: str) -> tuple[str, str]:
+    """Compile ``path`` below ``source`` into ``target``; return one of OUTCOMES, and the reason
+    where it is UNTRIED. The .pyc names the time and size of its source. Raises OSError where the
     disk is full."""
     compiled = os.path.join(target, importlib.util.cache_from_source(path))
+    full_path = os.path.join(source, path)
     try:
-        if _needs_a_codec(os.path.join(source, path)):
-            return None
+        if _needs_a_codec(full_path):
+            return LEFT, ""
         py_compile.compile(
-            os.path.join(source, path),
+            full_path,
             cfile=compiled,
             dfile=path,
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP,
         )
-    except (py_compile.PyCompileError, SyntaxError, UnicodeError, ValueError):
-        return False
+        whole = _is_whole(compiled)
+    except py_compile.PyCompileError as error:
+        if _is_of_source(error.exc_value, full_path):
+            return LEFT, ""
+        return UNTRIED, _words(error.exc_value)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
         if type(error) is not OSError or error.errno is not None:
-            return None
+            return UNTRIED, _words(error)
         whole = False  # newer Pythons say in words that only a part was written
-    else:
-        whole = _is_whole(compiled)
+    except Exception as error:  # MemoryError, say: pip compiles this source, or meets the same
+        return UNTRIED, _words(error)
     if not whole:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), compiled)
-    return True
+    return COMPILED, ""
+
+
+def _is_of_source(error: BaseException, path: str) -> bool:
+    """Whether ``error``, met when the file ``path`` was compiled, is met by everybody who compiles
+    it: not what memory, the recursion limit or a codec decides."""
+    if isinstance(error, SyntaxError):
+        return True
+    if type(error) is not ValueError:
+        return False
+    try:
+        with open(path, "rb") as file:
+            return b"\0" in file.read()  # Pythons before 3.12 find that worth a ValueError
+    except (OSError, MemoryError):
+        return False
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:200].rstrip(": ")
 
 
 def _is_whole(compiled: str) -> bool:
@@ -76,21 +103,42 @@ def _is_whole(compiled: str) -> bool:
     return True
 
 
+def _inherited(path: str, descriptor: Optional[int]) -> str:
+    """A path to the directory that is open as ``descriptor``: its number where the system shows
+    it, which no other process can follow if this one's interpreter has capabilities; else ``path``.
+    "" where that leads to another directory."""
+    if descriptor is None:
+        return path
+    held = os.fstat(descriptor)
+    for one in (f"/proc/self/fd/{descriptor}", path):
+        try:
+            if os.path.samestat(os.stat(one), held):
+                return one
+        except OSError:
+            continue
+    return ""
+
+
 def work() -> None:
     """Compile what standard input names."""
     job = json.load(sys.stdin)
+    source, target = (_inherited(*job[name]) for name in ("source", "target"))
     for path in job["paths"]:
+        if not (source and target):
+            _tell([path, UNTRIED, "its directory cannot be reached"])
+            continue
         try:
-            good = compile_source(job["source"], job["target"], path)
+            outcome, why = compile_source(source, target, path)
         except OSError as error:
-            _tell([None, error.errno])
+            _tell([None, error.errno, ""])
             break
-        if good is not None:
-            _tell([path, good])
+        _tell([path, outcome, why])
 
 
 def _tell(what: object) -> None:
-    os.write(_STANDARD_OUTPUT, json.dumps(what).encode() + b"\n")
+    data = json.dumps(what).encode() + b"\n"
+    while data:
+        data = data[os.write(_STANDARD_OUTPUT, data) :]
 
 
 if __name__ == "__main__":

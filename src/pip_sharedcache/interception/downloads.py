@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import weakref
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from urllib.request import url2pathname
 
 from packaging.utils import parse_wheel_filename
 
-from pip_sharedcache import trust
+from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import reason
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import seams
@@ -234,7 +233,7 @@ class Downloads:
         exceptions = importlib.import_module("pip._internal.exceptions")
         try:
             text = self._distribution(entry.wheel, entry.manifest.filename).read_text("METADATA")
-        except (OSError, zipfile.BadZipFile, exceptions.InstallationError) as error:
+        except (OSError, *wheel.BROKEN, exceptions.InstallationError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
             _pass_over(session, entry, f"{entry.wheel} cannot be read: {why}")
             return False
@@ -244,14 +243,17 @@ class Downloads:
         self._verified[str(entry.wheel)] = entry.manifest.digest
         return True
 
-    def is_sound(self, session: Session, entry: Entry, wheel: Path) -> bool:
-        """Whether the wheel of ``entry``, read as ``wheel``, has its digest, by pip's own check."""
+    def is_sound(self, session: Session, entry: Entry, path_of_wheel: Path) -> bool:
+        """Whether the wheel of ``entry``, read as ``path_of_wheel``, has its digest, by pip's own
+        check."""
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
         path = str(entry.wheel)
         if path in self._hashed:
             return True
         try:
-            hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(str(wheel))
+            hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(
+                str(path_of_wheel)
+            )
         except hashes_module.HashMismatch:
             _pass_over(session, entry, f"{path} has other bytes than its digest says")
             return False

@@ -12,13 +12,12 @@ import logging
 import os
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import linker, wheel
-from pip_sharedcache.errors import DamagedEntry, UnusualWheel
+from pip_sharedcache import linker
+from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.install import Session
 from pip_sharedcache.interception import guards, seams
 from pip_sharedcache.interception.builds import Builds
@@ -27,15 +26,12 @@ from pip_sharedcache.interception.progress import bars
 from pip_sharedcache.interception.seams import Arguments, Keywords, Original
 from pip_sharedcache.interception.targets import environment_of
 from pip_sharedcache.interception.together import LeftToOthers, Together
+from pip_sharedcache.interception.wheel_checks import is_torn, tells_of
 from pip_sharedcache.linker import Placement
-from pip_sharedcache.model import Manifest
 
 logger = logging.getLogger(__name__)
 
 _MOST_PROCESSES = 8
-_NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
-#: What reading a wheel raises that was found sound before.
-_TORN = (zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class _WheelDamaged(Exception):
@@ -205,7 +201,7 @@ class Swap:
             taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
             taken |= isinstance(error, _EntryGone)
             damaged, full = isinstance(error, _WheelDamaged), isinstance(error, _NoRoom)
-            if served is not None and _is_torn(error):
+            if served is not None and is_torn(error):
                 # Its publisher writes to it while pip reads it.
                 session.spoil(served, f"{served.wheel} is not sound any more")
                 damaged = True
@@ -214,7 +210,7 @@ class Swap:
             long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
             if not (taken or damaged or full or long):
                 if isinstance(error, OSError):
-                    placement.name_finally(error)
+                    placement.information.name_finally(error)
                 raise
             if together is not None and together.is_copy:
                 raise
@@ -257,7 +253,7 @@ class Swap:
         staged = placement.stage(info_directory)
         archive = bound["wheel_zip"]
         manifest = placement.entry.manifest
-        if not _tells_of(manifest, archive, whole=self.session.settings.verify):
+        if not tells_of(manifest, archive, whole=self.session.settings.verify):
             where = placement.entry.path
             self._doubt(self.session, placement, f"{where} does not list the files of its wheel")
             placement.take_nothing()
@@ -372,10 +368,11 @@ class Swap:
 
     def _compile_file(self, compile_file: Original, fullname: Any, *args: Any, **kw: Any) -> Any:
         """compileall.compile_file, where the store's bytecode does not do."""
-        if self.placement is not None and self.session is not None:
-            done = self.session.save_bytecode(self.placement, str(fullname))
-            if done is not None:
-                return done
+        placement, session = self.placement, self.session
+        if placement is not None and session is not None:
+            done = session.save_bytecode(placement, str(fullname))
+            if done:
+                return True
         return compile_file(fullname, *args, **kw)
 
     def _flush(self, fsync: Original, descriptor: int) -> None:
@@ -383,26 +380,6 @@ class Swap:
         for all distributions at once where that may be."""
         if self.placement is None:
             fsync(descriptor)
-
-
-def _tells_of(manifest: Manifest, archive: zipfile.ZipFile, *, whole: bool) -> bool:
-    """Whether ``manifest`` is about what is in ``archive``; ``whole``: the bytes of each file, too.
-    Where the archive is broken pip says so."""
-    if wheel.outline(archive) != {(f.path, f.size, f.executable) for f in manifest.files}:
-        return False
-    if not whole:
-        return True
-    try:
-        return wheel.digests(archive) == {f.path: f.sha256 for f in manifest.files}
-    except _NO_WHEEL:
-        return False
-
-
-def _is_torn(error: BaseException | None) -> bool:
-    """Whether it comes from a wheel that cannot be read; pip may have put it into its own words."""
-    while error is not None and not isinstance(error, _TORN):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _is_full(error: BaseException) -> bool:

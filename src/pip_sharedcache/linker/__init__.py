@@ -3,6 +3,7 @@ a mode or a time, and the only code that branches on the operating system."""
 
 from pip_sharedcache.linker.appearance import show
 from pip_sharedcache.linker.checking import copy_checked
+from pip_sharedcache.linker.compiled import compiled_path, without_bytecode
 from pip_sharedcache.linker.descriptors import (
     NEW,
     NO_ROOM,
@@ -60,6 +61,7 @@ __all__ = [
     "begin_to_flush",
     "c_function",
     "can_fork",
+    "compiled_path",
     "copy_checked",
     "cpus",
     "create_file",
@@ -90,5 +92,6 @@ __all__ = [
     "wait_for",
     "way_to",
     "whereabouts",
+    "without_bytecode",
     "write_all",
 ]

@@ -23,7 +23,7 @@ def show(placements: Sequence[Placement]) -> None:
             except OSError as error:
                 ready.remove(placement)
                 placement.undo()
-                placement.name_finally(error)
+                placement.information.name_finally(error)
                 first = first or error
 
     try:

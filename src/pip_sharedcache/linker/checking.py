@@ -31,7 +31,6 @@ class Source:
         self.entry = entry
         self.held = held
         self.files = {file.path: file for file in entry.manifest.files}
-        self.failed = frozenset(entry.manifest.failed)
         self.damage = _damage_of_directories(held, entry.publisher, entry.manifest.files)
 
 

@@ -91,10 +91,13 @@ class Directory:
 
     @property
     def steady(self) -> Path:
-        """A path to this very directory while it is held, for this process and its children: who
-        may rename it could put a link in place of its name. Its name if there is no such path."""
-        by_number = Path(f"/proc/{os.getpid()}/fd/{self.descriptor}")
-        return by_number if self.descriptor is not None and by_number.is_dir() else self.path
+        """A path to this very directory while it is held, for this process and those it forks: who
+        may rename it could put a link in place of its name. Its name where there is none."""
+        by_number = Path(f"/proc/self/fd/{self.descriptor}")  # of another process: often closed
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(by_number), self.status()):
+                return by_number
+        return self.path
 
     def set_mode(self, mode: int) -> None:
         """Give the directory, which is our own, exactly ``mode``. Raises OSError."""
@@ -328,37 +331,6 @@ def _set(descriptor: int, mode: int, group: int | None, *, drop: bool) -> None:
                 os.removexattr(descriptor, name)
     if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
         os.fchmod(descriptor, mode)
-
-
-def share_directory(path: str, grant: int) -> None:
-    """Add the group's bits ``grant`` and setgid to a directory just made. Raises OSError."""
-    descriptor = os.open(path, DIRECTORY)
-    try:
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        with contextlib.suppress(PermissionError):
-            os.fchmod(descriptor, mode | grant | stat.S_ISGID)
-    finally:
-        os.close(descriptor)
-
-
-def share_file(path: str, grant: int, since: int) -> None:
-    """Add the group's bits ``grant`` to a file of ours alone (no other link) that was changed at
-    ``since`` or later (nanoseconds), x only where its owner has it; leave others alone."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC)
-    except OSError:  # a symlink, or somebody's whom we may not read: nothing that we made
-        return
-    try:
-        status = os.fstat(descriptor)
-        mode = stat.S_IMODE(status.st_mode)
-        wanted = mode | (grant & (0o070 if mode & 0o100 else 0o060))
-        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-        new = status.st_nlink == 1 and status.st_ctime_ns >= since
-        if ours and new and wanted != mode:
-            with contextlib.suppress(PermissionError):
-                os.fchmod(descriptor, wanted)
-    finally:
-        os.close(descriptor)
 
 
 def clone(source: int, target: int) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import logging
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pip_sharedcache.errors import reason
-from pip_sharedcache.linker.descriptors import share_directory
-from pip_sharedcache.linker.jobs import Job, Parent
+from pip_sharedcache.linker.jobs import Job, Parent, path_in
+from pip_sharedcache.linker.sharing import share_directory, share_file
+from pip_sharedcache.model import StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,22 @@ class Directories:
         if known is None:
             known = self._known[path] = self._make(path)
         return known
+
+    def jobs(self, library: str, files: Iterable[StoredFile]) -> list[Job]:
+        """Return what places ``files`` in the directory ``library``, whose directories are made.
+        Raises OSError."""
+        jobs = []
+        for file in files:
+            destination = path_in(library, file)
+            jobs.append(Job(file, destination, self.make(os.path.dirname(destination))))
+        return jobs
+
+    def share(self, paths: Iterable[str], since: int) -> None:
+        """Give the group its bits on those of the files ``paths`` that are there and were changed
+        at ``since`` or later (nanoseconds)."""
+        for path in paths:
+            if os.path.lexists(path):
+                share_file(path, self.make(os.path.dirname(path)).grant, since)
 
     def divided(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         """Those of ``jobs`` that go into directories made here, and the others."""
@@ -103,6 +121,16 @@ def unlink_if_there(path: str) -> None:
         return
     except OSError as error:
         logger.warning("%s is left over: %s", path, reason(error))
+
+
+def remove_placed(paths: Iterable[str]) -> None:
+    """Remove the files ``paths``, and the bytecode of those that are sources. Never raises."""
+    for path in paths:
+        unlink_if_there(path)
+        if path.endswith(".py"):
+            bytecode = importlib.util.cache_from_source(path)
+            unlink_if_there(bytecode)
+            remove_if_empty(os.path.dirname(bytecode))
 
 
 def is_file(path: str) -> bool:

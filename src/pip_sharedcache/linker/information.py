@@ -60,6 +60,26 @@ class Information:
         """Where it is filled. The library must be known."""
         return os.path.join(self.library or "", self.staged)
 
+    def above(self, record_path: str, path: str) -> str:
+        """Return the library directory where pip would save the file ``record_path`` of this
+        .dist-info at ``path``; "" where the file is not of this .dist-info."""
+        if not self.name or not record_path.startswith(f"{self.name}/"):
+            return ""
+        inside = os.path.normpath(record_path[len(self.name) + 1 :])
+        return path[: -len(os.path.join(self.name, inside))].rstrip(os.sep)
+
+    def destination(self, record_path: str, path: str) -> str:
+        """Return where the file ``record_path`` of the wheel goes that pip would save at ``path``:
+        below ``path`` of this .dist-info if pip would save it in there."""
+        prefix = f"{self.name}/"
+        if not self.name:
+            return path
+        if record_path.startswith(prefix):
+            return os.path.join(self.path, os.path.normpath(record_path[len(prefix) :]))
+        # .data/purelib of a wheel may have files for .dist-info, too.
+        final = os.path.join(self.library or os.curdir, prefix)
+        return os.path.join(self.path, path[len(final) :]) if path.startswith(final) else path
+
     def make(self) -> None:
         """Make the directory in which it is filled: new, so that nobody who may write the library
         directory can have put a link of that name there. Raises OSError."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import os
 import stat
 from collections import Counter
@@ -90,16 +88,3 @@ class Outcome:
 def path_in(library: str, file: StoredFile) -> str:
     """Where ``file`` of an entry lies in the directory ``library``."""
     return os.path.join(library, file.path.replace("/", os.sep))
-
-
-def compiled_path(path: str) -> str:
-    """Where the bytecode of the source ``path`` lies in an entry of bytecode."""
-    top, slash, name = path.rpartition("/")
-    return f"{top}{slash}__pycache__/{name[:-3]}{_compiled_suffix()}"
-
-
-@functools.cache
-def _compiled_suffix() -> str:
-    """What follows a module's name in the name of its bytecode (PEP 3147); asking for each file
-    costs more than placing one."""
-    return os.path.basename(importlib.util.cache_from_source("x.py"))[1:]

@@ -10,22 +10,25 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.linker.checking import Source
-from pip_sharedcache.linker.descriptors import Directory, share_directory, share_file
+from pip_sharedcache.linker.compiled import compiled_path
+from pip_sharedcache.linker.descriptors import Directory
 from pip_sharedcache.linker.directories import (
     Directories,
     is_file,
     remove_if_empty,
-    unlink_if_there,
+    remove_placed,
 )
 from pip_sharedcache.linker.durability import keep
 from pip_sharedcache.linker.information import Information
-from pip_sharedcache.linker.jobs import Job, Outcome, Parent, compiled_path, path_in
+from pip_sharedcache.linker.jobs import Job, Outcome, Parent, path_in
 from pip_sharedcache.linker.link import Linker
+from pip_sharedcache.linker.meeting import meeting
+from pip_sharedcache.linker.sharing import share_directory
 from pip_sharedcache.model import Entry, Report, StoredFile
 
 
@@ -46,7 +49,7 @@ class Placement:
         self.directories = Directories(linker.group_environment)
         self._linker = linker
         self.report = report
-        self._information = Information("")
+        self.information = Information("")
         self._placed: list[str] = []
         self._written: list[str] = []
         self._sources: dict[str, str] = {}
@@ -56,15 +59,17 @@ class Placement:
         self._restored: set[str] = set()
         self._compiled: list[str] = []
         self._recorded = False
+        self._meeting: frozenset[str] = frozenset()
+        self._for_bytecode: set[str] = set()
         self._untimed: set[str] = set()
 
     # -- .dist-info under another name until the end
 
     def stage(self, info_directory: str) -> str:
         """The name under which pip fills ``info_directory`` until ``commit``."""
-        if self._information.name != info_directory:
-            self._information = Information(info_directory)
-        return self._information.staged
+        if self.information.name != info_directory:
+            self.information = Information(info_directory)
+        return self.information.staged
 
     @property
     def wheel(self) -> Path:
@@ -79,36 +84,28 @@ class Placement:
     @property
     def info_directory(self) -> str:
         """The real name of .dist-info; "" before ``stage``."""
-        return self._information.name
+        return self.information.name
 
     @property
     def staged(self) -> str:
         """The name that ``stage`` gave."""
-        return self._information.staged
+        return self.information.staged
 
     @property
     def revealed(self) -> bool:
         """Whether pip sees the distribution."""
-        return self._information.revealed
-
-    def name_finally(self, error: OSError) -> None:
-        """As Information.name_finally."""
-        self._information.name_finally(error)
+        return self.information.revealed
 
     def destination(self, record_path: str, path: str) -> str:
         """Where the file ``record_path`` of the wheel goes that pip would save at ``path``."""
-        prefix = self.info_directory + "/"
-        if not self.info_directory or not record_path.startswith(prefix):
-            return path
-        inside = os.path.normpath(record_path[len(prefix) :])
-        if self._information.library is None:
-            library = path[: -len(os.path.join(self.info_directory, inside))]
-            self._begin(library.rstrip(os.sep))
-        return os.path.join(self._information.path, inside)
+        information = self.information
+        if information.library is None and (library := information.above(record_path, path)):
+            self._begin(library)
+        return information.destination(record_path, path)
 
     def _begin(self, library: str) -> None:
         """pip saves the first file, so it is known where all go. Raises OSError."""
-        information = self._information
+        information = self.information
         information.library = library
         information.sweep(self._linker.unfinished(library))
         above = self.directories.make(library)
@@ -117,7 +114,7 @@ class Placement:
             share_directory(information.path, above.grant)
             # By the file system's own clock: what pip makes from now on is told by it.
             self._since = os.lstat(information.path).st_ctime_ns
-        self._place(self._wheel, self._jobs(library, self._taken.values()))
+        self._place(self._wheel, self.directories.jobs(library, self._taken.values()))
         if self._bytecode is not None:
             self._place_bytecode(library, self._bytecode)
 
@@ -133,11 +130,12 @@ class Placement:
         files = [name for name in names if not name.endswith("/")]
         if len(files) != len(set(files)) or set(files) != self._wheel.files.keys():
             return list(names)  # not what the manifest speaks of
+        self._meeting = meeting(files)
         left = []
         for name in names:
             file = self._wheel.files.get(name)
             top = name.partition("/")[0]
-            special = top.endswith(".data") or top == self.info_directory
+            special = top.endswith(".data") or top == self.info_directory or name in self._meeting
             if file is None or special or (compiles and not self._take_bytecode(name)):
                 left.append(name)
             else:
@@ -149,31 +147,22 @@ class Placement:
         self._wheel.files.clear()
 
     def _take_bytecode(self, name: str) -> bool:
-        """Whether nothing is left to be compiled for ``name``: it is no source, its bytecode is
-        there, or it does not compile."""
+        """Whether nothing is left to be compiled for ``name``: it is no source, or its bytecode is
+        there. Sources that are said not to compile are tried by pip."""
         if not name.endswith(".py"):
             return True
         if self._bytecode is None:
             return False
-        if name in self._bytecode.failed:
-            return True
         file = self._bytecode.files.get(compiled_path(name))
         if file is not None:
             self._taken_bytecode.append(file)
         return file is not None
 
-    def _jobs(self, library: str, files: Iterable[StoredFile]) -> list[Job]:
-        jobs = []
-        for file in files:
-            destination = path_in(library, file)
-            jobs.append(Job(file, destination, self.directories.make(os.path.dirname(destination))))
-        return jobs
-
     def _place_bytecode(self, library: str, source: Source) -> None:
         """Never raises for the environment's state: pip goes on without bytecode, too."""
         fitting = self._fitting(library)
         try:
-            self._place(source, self._jobs(library, fitting))
+            self._place(source, self.directories.jobs(library, fitting))
         except OSError:
             met = {*self._placed, *(job.destination for job, _ in self.undone)}
             for file in fitting:
@@ -181,7 +170,7 @@ class Placement:
                 if destination in met:
                     continue  # a second time it would be counted twice
                 try:
-                    self._place(source, self._jobs(library, [file]))
+                    self._place(source, self.directories.jobs(library, [file]))
                 except OSError as error:
                     self.undone.append((Job(file, destination, Parent(0, 0)), error))
 
@@ -229,11 +218,11 @@ class Placement:
     @property
     def library(self) -> str:
         """The absolute path of the library directory; "" before the first file."""
-        return os.path.abspath(self._information.library) if self._information.library else ""
+        return os.path.abspath(self.information.library) if self.information.library else ""
 
     def first_link(self) -> str:
         """The absolute path of one placed symlink into the entry; "" where there is none."""
-        library = self._information.library or ""
+        library = self.information.library or ""
         paths = (*self._placed, *(os.path.join(library, path) for path in self._taken))
         return next((os.path.abspath(path) for path in paths if os.path.islink(path)), "")
 
@@ -280,7 +269,7 @@ class Placement:
     def not_compiled(self, source: str) -> None:
         """The placed ``source`` gets no bytecode after all."""
         compiled = importlib.util.cache_from_source(source)
-        library = self._information.library or ""
+        library = self.information.library or ""
         self._taken_bytecode = [
             file for file in self._taken_bytecode if os.path.join(library, file.path) != compiled
         ]
@@ -300,10 +289,10 @@ class Placement:
         top, _, rest = record_path.partition("/")
         # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
         scripts = top.endswith(".data") and rest.startswith("scripts/")
-        private = scripts or top == self.info_directory
+        private = scripts or destination.startswith(f"{self.information.path}{os.sep}")
         self._sources.pop(destination, None)
         self._place_one(self._wheel, file, destination, private=private)
-        if not private and file.path.endswith(".py"):
+        if not private and file.path.endswith(".py") and record_path not in self._meeting:
             self._sources[destination] = record_path
         return True
 
@@ -322,15 +311,13 @@ class Placement:
             self._bytecode.held.close()
         self._bytecode = Source(entry, held)
 
-    def save_bytecode(self, source: str) -> bool | None:
-        """Place the bytecode of the placed ``source``: True; False where that is known not to
-        compile; None where it is to be compiled. Raises DamagedEntry, OSError."""
+    def save_bytecode(self, source: str) -> bool:
+        """Place the bytecode of the placed ``source``; False where pip is to compile it. Raises
+        DamagedEntry, OSError."""
         compiled = importlib.util.cache_from_source(source)
         record_path = self._sources.get(source)
         timed = source not in self._untimed
         if self._bytecode is not None and record_path is not None and timed:
-            if record_path in self._bytecode.failed:
-                return False
             file = self._bytecode.files.get(compiled_path(record_path))
             if file is not None:
                 self._place_one(self._bytecode, file, compiled, private=False)
@@ -338,19 +325,22 @@ class Placement:
         if self.directories.make(os.path.dirname(source)).grant:
             # py_compile would make it by the umask, and no colleague could remove it.
             self.directories.make(os.path.dirname(compiled))
-        return None
+            self._for_bytecode.add(os.path.dirname(compiled))
+        return False
 
     # -- the end, either way
 
     def record(self) -> None:
         """Finish pip's RECORD. Raises OSError."""
-        library = self._information.library
+        library = self.information.library
         if not self._recorded and library is not None:
             compiled = [file.path for file in self._taken_bytecode]
-            written = self._information.complete(self._taken, compiled)
+            written = self.information.complete(self._taken, compiled)
             generated = self._generated(library, [*written, *self._compiled])
             self._share(generated)
             self._written += filter(is_file, generated)
+            for directory in self._for_bytecode:
+                remove_if_empty(directory)  # nothing there compiles
         self._recorded = True
 
     def close(self) -> None:
@@ -369,18 +359,18 @@ class Placement:
         bytes with the store, is durable as soon as its directory is."""
         if self.revealed or not self.library:
             return []
-        return [*self._written, os.path.join(self._information.path, "RECORD")]
+        return [*self._written, os.path.join(self.information.path, "RECORD")]
 
     def flush(self, kept: bool) -> None:
         """Make durable what pip would, unless all that was ``written`` is. Raises OSError."""
         self.record()
         if not kept:
-            self._information.flush()
+            self.information.flush()
 
     def reveal(self) -> None:
         """Rename .dist-info to its own name, its RECORD speaking of that name. Raises OSError."""
         self.record()
-        self._information.reveal()
+        self.information.reveal()
         self.close()
 
     def undo(self) -> None:
@@ -390,15 +380,10 @@ class Placement:
         .dist-info is visible: Ctrl-C may come right after that, and the distribution is complete.
         """
         self.close()
-        if self._information.is_visible():
+        if self.information.is_visible():
             return
-        for path in self._placed:
-            unlink_if_there(path)
-            if path.endswith(".py"):
-                bytecode = importlib.util.cache_from_source(path)
-                unlink_if_there(bytecode)
-                remove_if_empty(os.path.dirname(bytecode))
-        self._information.remove()
+        remove_placed(self._placed)
+        self.information.remove()
         self.directories.remove_made()
 
     def _generated(self, library: str, paths: list[str]) -> list[str]:
@@ -410,10 +395,6 @@ class Placement:
     def _share(self, paths: list[str]) -> None:
         """In an environment that a group shares, give the group its bits on what pip wrote itself:
         without reading RECORD a colleague could not uninstall."""
-        library = self._information.library
-        if library is None or not self.directories.make(library).grant:
-            return
-        for full in paths:
-            if os.path.lexists(full):
-                grant = self.directories.make(os.path.dirname(full)).grant
-                share_file(full, grant, self._since)
+        library = self.information.library
+        if library is not None and self.directories.make(library).grant:
+            self.directories.share(paths, self._since)

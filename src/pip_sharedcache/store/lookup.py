@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,12 +57,18 @@ def find(store: Store, digest: Digest, filename: str, without: Container[Identit
 
 
 def find_bytecode(
-    store: Store, digest: Digest, tag: str, interpreter: str, without: Container[Identity] = ()
+    store: Store, wheel: Entry, tag: str, interpreter: str, without: Container[Identity] = ()
 ) -> Found:
-    """Look for the bytecode that lies under ``tag`` for the wheel ``digest``, and was made for
-    exactly ``interpreter``. Only a usable entry counts: derived data cannot be checked. What is
-    damaged is told (``damages``)."""
-    found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without)
+    """Look for the bytecode of ``wheel`` that lies under ``tag``, and was made for exactly
+    ``interpreter``, the running one. Only a usable entry counts: derived data cannot be checked,
+    but a complete one has something for each source. What is damaged is told (``damages``)."""
+    digest = wheel.manifest.digest
+
+    def check(bytecode: Entry) -> None:
+        for path in linker.without_bytecode(wheel.manifest, bytecode.manifest):
+            raise DamagedEntry(f"{bytecode.path} has no bytecode of {path}")
+
+    found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without, check)
     return Found(found.entry, damages=found.damages, own=found.own)
 
 
@@ -80,6 +86,7 @@ def _search(
     plain: str,
     filename: str,
     without: Container[Identity],
+    check: Callable[[Entry], None] = lambda entry: None,
 ) -> Found:
     objections: list[str] = []
     doubtful: Entry | None = None
@@ -114,6 +121,8 @@ def _search(
                         continue
                     try:
                         entry = read_entry(held, status, digest, area)
+                        if entry.manifest.filename == filename:
+                            check(entry)
                     except (DamagedEntry, OSError) as error:
                         doubtful = doubtful or _wheel_alone(held, status, digest, filename)
                         if status.st_uid == trust.user_id() and _is_of_entry(error):

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 import zipfile
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from pip_sharedcache.errors import (
     reason,
 )
 from pip_sharedcache.linker import Directory
-from pip_sharedcache.model import Digest, Entry, Identity, Manifest, StoredFile
+from pip_sharedcache.model import Compiled, Digest, Entry, Identity, Manifest, StoredFile
 from pip_sharedcache.processes import side_by_side
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, MissingDirectory, Store
 from pip_sharedcache.store.leftovers import clear, in_use, sweep
@@ -33,8 +33,8 @@ from pip_sharedcache.store.lookup import (
 )
 from pip_sharedcache.store.unpacking import FILE, Watch, unpack_all, write
 
-#: Fills a directory with bytecode: what it made, and which sources do not compile.
-Compile = Callable[[Path], "tuple[Sequence[str], Sequence[str]]"]
+#: Fills a directory with bytecode.
+Compile = Callable[[Path], Compiled]
 
 #: The mode of all directories in an entry.
 DIRECTORY = 0o555
@@ -49,7 +49,8 @@ class Staged:
     """An entry that is filled but not visible: usable in this process, then to be revealed.
 
     ``entry`` lies in its staging directory; ``what`` names it for messages. ``source``: the wheel's
-    entry that bytecode was compiled from, and fits alone.
+    entry that bytecode was compiled from, and fits alone. ``partial``: why it is of use in this
+    process only, and not to be revealed: bytecode that lacks sources which others can compile.
     """
 
     store: Store
@@ -60,6 +61,7 @@ class Staged:
     find_usable: Callable[[], Entry | None]
     damaged: Container[Identity]
     source: Identity | None = None
+    partial: str = ""
 
 
 def stage(
@@ -102,21 +104,35 @@ def stage_bytecode(
 ) -> Staged:
     """Put the bytecode of ``entry`` for ``interpreter`` into its shard of ``store``.
 
-    ``compile_into(files)`` fills the directory ``files``, and returns the paths of what it made
-    and of the sources that do not compile. Raises NotPublished.
+    ``compile_into(files)`` fills the directory ``files``. Raises NotPublished.
     """
     digest = entry.manifest.digest
+    untried: dict[str, str] = {}
+
+    def gather(staging: Path) -> Manifest:
+        manifest, told = _gather(staging, digest, interpreter, compile_into)
+        untried.update(
+            (path, told.get(path, "nothing was made of it"))
+            for path in linker.without_bytecode(entry.manifest, manifest)
+        )
+        return manifest
+
     staged = _stage(
         store,
         BYTECODE,
         digest,
         f"{digest}.{tag}",
         f"the bytecode of {entry.manifest.filename}",
-        lambda staging: _gather(staging, digest, interpreter, compile_into),
-        lambda: find_bytecode(store, digest, tag, interpreter, damaged).entry,
+        gather,
+        lambda: find_bytecode(store, entry, tag, interpreter, damaged).entry,
         damaged,
     )
-    return replace(staged, source=entry.identity)
+    why = ""
+    if untried:
+        path, reason_of_one = next(iter(untried.items()))
+        others = f", and {len(untried) - 1} more" if len(untried) > 1 else ""
+        why = f"{path}: {reason_of_one}{others}"
+    return replace(staged, source=entry.identity, partial=why)
 
 
 def stage_note(
@@ -227,15 +243,17 @@ def _unpack(
     return manifest
 
 
-def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compile) -> Manifest:
-    """Fill ``staging`` with bytecode. The compiled files get our modes and one time. Raises
-    OSError."""
+def _gather(
+    staging: Path, digest: Digest, interpreter: str, compile_into: Compile
+) -> tuple[Manifest, Mapping[str, str]]:
+    """Fill ``staging`` with bytecode, and return also what was untried. The compiled files get our
+    modes and one time. Raises OSError."""
     now = _own_time()
     top = staging / "files"
     linker.make_directory(top, 0o700)
-    made, failed = compile_into(top)
-    # All that are there: where a file could not be compiled for want of space, its directory is.
-    directories = {Path(path) for path, _, _ in os.walk(top, onerror=_raise)}
+    compiled = compile_into(top)
+    made = compiled.made
+    directories = _tidy(top, {top / path for path in made})
 
     def finish(paths: Sequence[str]) -> list[StoredFile]:
         files = []
@@ -247,9 +265,9 @@ def _gather(staging: Path, digest: Digest, interpreter: str, compile_into: Compi
 
     pieces = [made[start : start + _PIECE] for start in range(0, len(made), _PIECE)]
     files = [file for some in side_by_side(pieces, finish, finish) for file in some]
-    manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(failed))
+    manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(compiled.left))
     _complete(staging, manifest, directories, now)
-    return manifest
+    return manifest, compiled.untried
 
 
 def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
@@ -273,6 +291,22 @@ def _own_time() -> int:
     """
     now = max(int(time.time()), _EARLIEST + _WEEKS)  # a machine without a clock begins in 1970
     return (now - secrets.randbelow(_WEEKS)) // 2 * 2
+
+
+def _tidy(top: Path, made: Container[Path]) -> set[Path]:
+    """Delete what lies below ``top`` and was not ``made``, which a killed process leaves, and
+    return the directories that are there then. Raises OSError."""
+    directories = set()
+    for path, _, names in os.walk(top, topdown=False, onerror=_raise):
+        directory = Path(path)
+        for name in names:
+            if directory / name not in made:
+                os.unlink(directory / name)
+        if directory == top or os.listdir(directory):
+            directories.add(directory)
+        else:
+            os.rmdir(directory)
+    return directories
 
 
 def _raise(error: OSError) -> None:

@@ -54,10 +54,10 @@ INSIDE = {
             "jobs",
             "information",
             "checking",
-            "link",
-            "sharing",
             "compiled",
             "meeting",
+            "link",
+            "sharing",
             "directories",
         ),
         *(

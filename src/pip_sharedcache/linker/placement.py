@@ -289,7 +289,8 @@ class Placement:
         top, _, rest = record_path.partition("/")
         # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
         scripts = top.endswith(".data") and rest.startswith("scripts/")
-        private = scripts or destination.startswith(f"{self.information.path}{os.sep}")
+        described = destination.startswith(f"{self.information.path}{os.sep}")
+        private = scripts or described or top == self.info_directory
         self._sources.pop(destination, None)
         self._place_one(self._wheel, file, destination, private=private)
         if not private and file.path.endswith(".py") and record_path not in self._meeting:

@@ -720,6 +720,75 @@ def test_a_sitecustomize_that_takes_no_lines_is_left_alone(
         place.parent.rmdir()
 
 
+def test_a_sitecustomize_that_is_a_link_is_left_alone(
+    base: Path, child: Environment, tmp_path: Path
+) -> None:
+    """Debian's leads to a file of /etc."""
+    theirs, link = tmp_path / "theirs.py", _standard(base) / "sitecustomize.py"
+    theirs.write_text("X = 1\n")
+    link.symlink_to(theirs)
+    before = snapshot(_standard(base))
+    for command in ("enable", "disable"):
+        done = _switch(command, child, "--sitecustomize")
+        assert f"{link} leads to {theirs} of root" in done.stderr or command == "disable"
+        assert done.returncode == {"enable": 2, "disable": 0}[command]
+        assert theirs.read_text() == "X = 1\n"
+        assert differences(before, snapshot(_standard(base))) == []
+
+    link.unlink()
+    _enable(child, "--sitecustomize")
+    link.rename(theirs)
+    link.symlink_to(theirs)
+    written = theirs.read_text()
+    done = _switch("status", child, "--sitecustomize")
+    assert f"{link} leads to {theirs} of root, which has lines of pip-sharedcache" in done.stderr
+    done = _switch("disable", child, "--sitecustomize")
+    assert "which has lines of pip-sharedcache: they stay there" in done.stderr
+    assert theirs.read_text() == written
+    assert not list(_standard(base).glob("*sharedcache*"))
+
+
+@pytest.mark.parametrize("name", ["lib", "site-packages", "__pycache__"])
+def test_nothing_is_written_where_a_link_leads_out_of_the_environment(
+    name: str, environment: EnvironmentFactory, tmp_path: Path
+) -> None:
+    one = environment(ours=False)
+    link = {
+        "lib": one.prefix / "lib",
+        "site-packages": one.site_packages,
+        "__pycache__": one.site_packages / "__pycache__",
+    }[name]
+    link.mkdir(exist_ok=True)
+    theirs = tmp_path / "theirs"
+    shutil.copytree(link, theirs, symlinks=True)
+    shutil.rmtree(link)
+    link.symlink_to(theirs)
+    before = snapshot(theirs)
+    done = _switch("enable", one)
+    if name == "__pycache__":  # bytecode may be missing
+        assert done.returncode == 0, done.stderr
+        assert _switch("disable", one).returncode == 0
+    else:
+        assert done.returncode == 2
+        assert f"{link} leads to {theirs} of root, outside {one.prefix}" in done.stderr
+    assert differences(before, snapshot(theirs)) == []
+
+
+def test_a_prefix_whose_python_is_that_of_another_prefix_is_refused(
+    environment: EnvironmentFactory, tmp_path: Path
+) -> None:
+    one, named = environment(ours=False), tmp_path / "named"
+    (named / "bin").mkdir(parents=True)
+    (named / "bin" / "python").write_text(f'#!/bin/sh\nexec {one.python} "$@"\n')
+    (named / "bin" / "python").chmod(0o755)
+    before = snapshot(one.prefix)
+    ours = [sys.executable, "-m", "pip_sharedcache", "store", "enable", "--prefix", named]
+    done = run_as(None, ours)
+    assert done.returncode == 2
+    assert f"--prefix {one.prefix} names that one" in done.stderr
+    assert differences(before, snapshot(one.prefix)) == []
+
+
 def test_an_environments_own_hook_counts_where_there_is_one_for_all(
     base: Path, child: Environment, env: dict[str, str | None]
 ) -> None:

@@ -109,6 +109,8 @@ def _disable(chosen: argparse.Namespace, output: Output) -> int:
             output.say(f"{'Cleared' if path.exists() else 'Removed'} {path}")
         if not gone:
             output.say(f"Nothing was enabled in {switches[0].directory}")
+        if chosen.sitecustomize and (left := Hook(interpreter, everywhere=True).lines_elsewhere()):
+            output.warn(left)
         wider = not (chosen.sitecustomize or chosen.conda)
         if wider and Hook(interpreter, everywhere=True).files():
             output.say(
@@ -145,6 +147,8 @@ def _status(chosen: argparse.Namespace, output: Output) -> int:
     files += activated
     for path in files:
         output.say(f"  {path}")
+    if left := everywhere.lines_elsewhere():
+        output.warn(left)
     output.result(
         {
             "prefix": str(interpreter.prefix),

@@ -28,19 +28,19 @@ class Activation(written.Switch):
     """The scripts of ours that conda runs for the environment of ``interpreter``."""
 
     def __init__(self, interpreter: Interpreter) -> None:
-        self._prefix = interpreter.prefix
-        self.directory = self._prefix / "etc" / "conda"
+        self.prefix = interpreter.prefix
+        self.directory = self.prefix / "etc" / "conda"
 
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
         """Where that is no environment of conda's it is refused."""
-        if not (self._prefix / "conda-meta").is_dir():
-            raise UsageError(f"{self._prefix} is no environment of conda's: it lacks conda-meta")
+        if not (self.prefix / "conda-meta").is_dir():
+            raise UsageError(f"{self.prefix} is no environment of conda's: it lacks conda-meta")
         files = {
             self._path(when, kind): self._text(when, kind, told).encode()
             for when in _WHENS
             for kind in _KINDS
         }
-        written.write(files, lambda path, _: _is_ours(path))
+        written.write(files, lambda path, _: _is_ours(path), self.prefix)
         return list(files)
 
     def _remove(self, files: list[Path]) -> None:
@@ -71,7 +71,7 @@ class Activation(written.Switch):
             return "".join(_named(found[1], kind, name, told) for name in NAMES)
 
         # Known to the shell by this: several environments may be active, one on top of the other.
-        token = hashlib.sha256(str(self._prefix).encode("utf-8", "surrogateescape")).hexdigest()
+        token = hashlib.sha256(str(self.prefix).encode("utf-8", "surrogateescape")).hexdigest()
         text = _EACH.sub(for_each_name, template).replace("@TOKEN@", token[:16])
         bare = {name: [*command(told), name] for name in NAMES}
         aliases = {name: guarded(name, told) for name in NAMES}
@@ -88,5 +88,5 @@ def _named(text: str, kind: str, name: str, told: Mapping[str, Any]) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    text = written.read(path)
+    text = written.read_own(path)
     return text is not None and written.OURS in text

@@ -56,6 +56,10 @@ class Hook(written.Switch):
         self._interpreter = interpreter
         self._everywhere = everywhere
         self.directory = interpreter.standard if everywhere else interpreter.library
+        self.prefix = interpreter.prefix
+        if everywhere and not self.directory.is_relative_to(self.prefix):
+            # An environment's interpreter: .../lib/python3.11, or ...\\Lib.
+            self.prefix = self.directory.parents[0 if self.directory.name == "Lib" else 1]
         self._module = self.directory / f"{_EVERYWHERE if everywhere else _MODULE}.py"
 
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
@@ -67,7 +71,9 @@ class Hook(written.Switch):
             files[self.directory / _START_NAME] = _START.encode()
             files[self.directory / _PTH_NAME] = _PTH.encode()
         # The module first: what imports it comes after.
-        written.write(files, lambda path, text: _is_ours(path) or _BEGIN.encode() in text)
+        written.write(
+            files, lambda path, text: _is_ours(path) or _BEGIN.encode() in text, self.prefix
+        )
         whole = [path for path in files if _is_source(path) and written.OURS in files[path]]
         return [*files, *self._compile(whole)]
 
@@ -77,6 +83,7 @@ class Hook(written.Switch):
         compiled = []
         for path, text in bytecode_of(self._interpreter, sources).items():
             try:
+                written.refuse_way_out(path, self.prefix)
                 written.make_as_above(path.parent)
                 written.replace(path, text)
             except UsageError as error:  # it is somebody else's: nothing depends on it
@@ -97,15 +104,40 @@ class Hook(written.Switch):
     def _written(self) -> Iterator[Path]:
         """Each file of the hook that is there: what starts it first, the module last."""
         for name in ("sitecustomize.py",) if self._everywhere else (_PTH_NAME, _START_NAME):
-            path = Path(os.path.realpath(self.directory / name))
+            path = self.directory / name
             if _is_ours(path):
                 yield path
-                yield from _bytecode_beside(path)
+                yield from self._bytecode_beside(path)
         if _is_ours(self._module):
             yield self._module
-            yield from _bytecode_beside(self._module)
+            yield from self._bytecode_beside(self._module)
         for directory in (self.directory, self.directory / "__pycache__"):
-            yield from written.leftovers(directory)
+            if directory == self.directory or not directory.is_symlink():
+                yield from written.leftovers(directory)
+
+    def _bytecode_beside(self, path: Path) -> list[Path]:
+        """What interpreters have compiled of a file that is ours as a whole."""
+        directory = path.parent / "__pycache__"
+        if not _is_source(path) or _BEGIN.encode() in path.read_bytes() or directory.is_symlink():
+            return []
+        # Where it may not be removed it does no harm: without its source it is not found.
+        return sorted(directory.glob(f"{path.stem}.*.pyc")) if os.access(directory, os.W_OK) else []
+
+    def lines_elsewhere(self) -> str:
+        """A sentence where the sitecustomize is a link, and the file that it leads to has lines of
+        this package: they are not removed. Otherwise ""."""
+        link = self.directory / "sitecustomize.py"
+        try:
+            text = written.read(link) if link.is_symlink() else None
+        except OSError:
+            return ""
+        if not self._everywhere or text is None or not _has_lines(text):
+            return ""
+        target = os.path.realpath(link)
+        return (
+            f"{link} leads to {target}{written.owned(target)}, which has lines of pip-sharedcache: "
+            "they stay there, as another Python may use that file"
+        )
 
     def _text(self, told: Mapping[str, Any]) -> bytes:
         """The module, told where the packages are: from the environment's own place where they are
@@ -123,10 +155,14 @@ class Hook(written.Switch):
 
     def _customized(self) -> tuple[Path, bytes]:
         """The sitecustomize of the standard library: ours, or somebody's and our lines behind."""
-        link = self.directory / "sitecustomize.py"
-        path = Path(os.path.realpath(link))
-        if path != link and not path.exists():
-            raise UsageError(f"{link} leads to {path}, where nothing is", "move it away")
+        path = self.directory / "sitecustomize.py"
+        if path.is_symlink():
+            target = os.path.realpath(path)
+            raise UsageError(
+                f"{path} leads to {target}{written.owned(target)}, which another Python may use: "
+                "nothing was changed",
+                "enable the store in each environment, without --sitecustomize",
+            )
         for other in _OTHERS:
             if found := sorted(self.directory.glob(other)):
                 raise UsageError(
@@ -150,20 +186,11 @@ def _is_source(path: Path) -> bool:
     return path.suffix == ".py"
 
 
-def _bytecode_beside(path: Path) -> list[Path]:
-    """What interpreters have compiled of a file that is ours as a whole."""
-    directory = path.parent / "__pycache__"
-    if not _is_source(path) or _BEGIN.encode() in path.read_bytes():
-        return []
-    # Where it may not be removed it does no harm: without its source it is not found.
-    return sorted(directory.glob(f"{path.stem}.*.pyc")) if os.access(directory, os.W_OK) else []
-
-
 def _is_ours(path: Path) -> bool:
-    text = written.read(path)
+    text = written.read_own(path)
     if text is None:
         return False
-    if written.OURS in text or _BEGIN.encode() in text:
+    if _has_lines(text):
         return True
     if path.name in (_PTH_NAME, _START_NAME) and _MODULE.encode() in text:
         return True  # as another version of ours may have written it
@@ -171,6 +198,10 @@ def _is_ours(path: Path) -> bool:
     whole = {_PTH_NAME: _PTH.encode(), _START_NAME: _START.encode()}
     whole[f"{_MODULE}.py"] = whole[f"{_EVERYWHERE}.py"] = _template(_MODULE)
     return path.name in whole and whole[path.name].startswith(text)
+
+
+def _has_lines(text: bytes) -> bool:
+    return written.OURS in text or _BEGIN.encode() in text
 
 
 def _without_block(text: bytes) -> bytes:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -89,7 +90,20 @@ def interpreter_of(prefix: Path | None) -> Interpreter:
     if version < _OLDEST:
         is_one, needed = ".".join(map(str, version)), ".".join(map(str, _OLDEST))
         raise UsageError(f"{executable} is Python {is_one}: {needed} or later is needed")
-    return Interpreter(executable, version, *map(_path, told["paths"]))
+    interpreter = Interpreter(executable, version, *map(_path, told["paths"]))
+    if not _is_same(prefix, interpreter.prefix):
+        raise UsageError(
+            f"{executable} is the Python of {interpreter.prefix}, and {prefix} is left alone",
+            f"--prefix {shlex.quote(str(interpreter.prefix))} names that one",
+        )
+    return interpreter
+
+
+def _is_same(prefix: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(prefix, other)
+    except OSError:
+        return False
 
 
 def executable_of(prefix: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import stat
 from abc import ABC, abstractmethod
@@ -25,9 +26,11 @@ _LEFTOVER = re.compile(re.escape(linker.NEW) + "[0-9a-f]{16}")
 
 
 class Switch(ABC):
-    """``directory``: where it writes."""
+    """``directory``: where it writes; ``prefix``: the installation that it belongs to, outside of
+    which nothing is changed."""
 
     directory: Path
+    prefix: Path
 
     @abstractmethod
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
@@ -39,6 +42,8 @@ class Switch(ABC):
         """Take away what ``switch_on`` has written, and return what that was. Raises UsageError."""
         try:
             gone = list(self._written())
+            for path in gone:
+                refuse_way_out(path, self.prefix)
             self._remove(gone)
         except OSError as error:
             raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
@@ -60,11 +65,15 @@ class Switch(ABC):
         """Take away ``files``, and what was made for them. Raises OSError."""
 
 
-def write(files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool]) -> None:
+def write(
+    files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool], prefix: Path
+) -> None:
     """Write ``files``, in that order. ``replaces``: whether such a text may take the place of what
-    lies at that path. Raises UsageError; nothing is written where one of them may not, and what
-    was written is taken back where one of them cannot."""
+    lies at that path; ``prefix``: what no link may lead out of. Raises UsageError; nothing is
+    written where one of them may not, and what was written is taken back where one of them
+    cannot."""
     for path, text in files.items():
+        refuse_way_out(path, prefix)
         _refuse_foreign(path, text, replaces)
     before: list[tuple[Path, bytes | None]] = []
     made: list[Path] = []
@@ -144,6 +153,34 @@ def make_as_above(directory: Path) -> None:
         raise UsageError(f"{directory} cannot be made: {reason(error)}") from error
 
 
+def refuse_way_out(path: Path, prefix: Path) -> None:
+    """Raise UsageError where a directory above ``path`` is a link that leads out of ``prefix``:
+    what lies there may be another Python's."""
+    if not path.is_relative_to(prefix):
+        return  # the interpreter itself names such a directory; no link led there
+    real = os.path.realpath(prefix)
+    for above in reversed(path.relative_to(prefix).parents[:-1]):
+        link = prefix / above
+        target = os.path.realpath(link)
+        if not Path(target).is_relative_to(real):
+            raise UsageError(
+                f"{link} leads to {target}{owned(target)}, outside {prefix}: nothing was changed"
+            )
+
+
+def owned(path: str | Path) -> str:
+    """Whose file that is, for messages; "" where that cannot be found out."""
+    try:
+        return f" of {trust.user_name(os.lstat(path).st_uid)}"
+    except OSError:
+        return ""
+
+
+def read_own(path: Path) -> bytes | None:
+    """The text of the file; None where there is none, or a link to one. Raises OSError."""
+    return None if path.is_symlink() else read(path)
+
+
 def read(path: Path) -> bytes | None:
     """The text of the file; None where there is none. Raises OSError."""
     try:
@@ -154,7 +191,7 @@ def read(path: Path) -> bytes | None:
 
 def remove_if_empty(directory: Path) -> None:
     """Raises OSError."""
-    if directory.is_dir() and not any(directory.iterdir()):
+    if directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir()):
         directory.rmdir()
 
 

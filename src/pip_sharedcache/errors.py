@@ -33,6 +33,8 @@ class SettingError(SharedCacheError):
 class ConfigurationDamaged(SettingError):
     """A configuration file is no configuration. pip stops at it too, with words of its own."""
 
+    code = "configuration-damaged"
+
 
 class UsageError(SharedCacheError):
     """Our own command was given arguments it does not take. Exit status 2."""

@@ -559,9 +559,9 @@ def test_store_init_makes_a_private_store(run: Runner, tmp_path: Path, umask: in
 @pytest.mark.multiuser
 @pytest.mark.parametrize("umask", [0o022, 0o077], ids=oct)
 def test_store_init_makes_a_group_store(
-    run: Runner, accounts: Accounts, tmp_path: Path, umask: int
+    run: Runner, accounts: Accounts, shared_tmp: Path, umask: int
 ) -> None:
-    store = tmp_path / "store"
+    store = shared_tmp / "store"
     done = run("store", "init", "--group", accounts.group, store, umask=umask)
     assert (done.returncode, done.stderr) == (0, "")
     assert _modes(store) == (0o2755, {0o3775})

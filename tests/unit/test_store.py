@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.cp437  # zipfile needs it, and a user that a test becomes may not read it
 import errno
 import hashlib
 import json

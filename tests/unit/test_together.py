@@ -153,6 +153,7 @@ class _Placement:
 
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self._log = name, log
+        self.information = self
 
     def _do(self, what: str) -> None:
         self._log.append(f"{what} {self.name}")
@@ -471,6 +472,7 @@ class Noted:
 
     def __init__(self, name: str, path: Path, fails: str = "") -> None:
         self.name, self._path, self._fails = name, path, fails
+        self.information = self
         manifest = Manifest(f"{name}-1-py3-none-any.whl", Digest("0" * 64), 0, ())
         self.entry = Entry(path, 0, (0, 0), manifest)
         self.report = Report()

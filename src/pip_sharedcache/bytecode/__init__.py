@@ -68,12 +68,11 @@ def compile_all(entry: Entry, source: Path, target: Path) -> Compiled:
     workers = min(cpus(), sum(file.size + _EACH for file in sources) // _SMALL)
     asked = _asked_of_this_process()
     workers = max(workers, 1 if asked and paths else 0)
-    with Directory.open(source) as held_source, Directory.open(target) as held_target:
-        handed = (held_source, held_target)
-        processes = _start(workers, handed) if workers >= (1 if asked else 2) else []
-        if asked and paths and not processes:  # what is compiled here would not be for everybody
-            raise OSError(errno.EAGAIN, "No process can be started to compile in", str(target))
-        results = _compile_beside(processes, paths, *handed) if processes else {}
+    results: _Results = {}
+    if workers >= (1 if asked else 2):
+        results = _compile_beside(workers, paths, source, target)
+    if asked and paths and not results:  # what is compiled here would not be for everybody
+        raise OSError(errno.EAGAIN, "No process can be started to compile in", str(target))
     if not asked:
         rest = [path for path in paths if path not in results]
         results.update(_compile_here(rest, source, target))
@@ -110,14 +109,21 @@ def _compile_here(paths: Sequence[str], source: Path, target: Path) -> _Results:
         return {path: compile_source(str(source), str(target), path) for path in paths}
 
 
-def _compile_beside(
+def _compile_beside(wanted: int, paths: Sequence[str], source: Path, target: Path) -> _Results:
+    """Return what up to ``wanted`` processes did: nothing of paths whose process could not be
+    started, or was killed before. Raises OSError where the disk is full."""
+    with Directory.open(source) as held_source, Directory.open(target) as held_target:
+        return _compile_in(
+            _start(wanted, (held_source, held_target)), paths, held_source, held_target
+        )
+
+
+def _compile_in(
     processes: Sequence[subprocess.Popen[bytes]],
     paths: Sequence[str],
     source: Directory,
     target: Directory,
 ) -> _Results:
-    """Return what ``processes``, which end, did: nothing of paths whose process was killed before.
-    Raises OSError where the disk is full."""
     results: _Results = {}
     full = 0
     try:

@@ -396,6 +396,5 @@ class Placement:
     def _share(self, paths: list[str]) -> None:
         """In an environment that a group shares, give the group its bits on what pip wrote itself:
         without reading RECORD a colleague could not uninstall."""
-        library = self.information.library
-        if library is not None and self.directories.make(library).grant:
+        if (library := self.information.library) and self.directories.make(library).grant:
             self.directories.share(paths, self._since)

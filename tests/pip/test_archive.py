@@ -86,6 +86,20 @@ def test_what_is_in_it_is_not_installed(
     assert (one.site_packages / "wrapt").is_dir()
 
 
+def test_it_installs_into_the_active_environment(
+    archive: Path, one: Environment, env: dict[str, str | None], environment: EnvironmentFactory
+) -> None:
+    other = environment("other", ours=False)
+    before = snapshot(one.prefix)
+    active = {**env, "VIRTUAL_ENV": str(other.prefix)}
+    done = _run(archive, active, ["install", "demo"], one.python)
+    assert done.returncode == 0, done.stderr
+    assert (other.site_packages / "demo").is_dir()
+    status = _run(archive, active, ["store", "status"], one.python)
+    assert status.stdout.startswith(f"{other.prefix}: pip ")
+    assert differences(before, snapshot(one.prefix)) == []
+
+
 def test_an_interpreter_that_is_too_old_for_its_pip(
     archive: Path, env: dict[str, str | None], environment: EnvironmentFactory
 ) -> None:

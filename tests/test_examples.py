@@ -30,13 +30,11 @@ def test_quickstart_fills_the_store_and_then_installs_from_it(tmp_path: Path) ->
         **SESSION_ENVIRONMENT,
         "HOME": str(tmp_path / "home"),
         "XDG_CACHE_HOME": str(tmp_path / "home" / "cache"),
-        "WORK": str(tmp_path / "work"),
         "PYTHON": sys.executable,
     }
     for name in [name for name in env if name.startswith("PIP_SHAREDCACHE_")]:
         del env[name]
     (tmp_path / "home").mkdir()
-    (tmp_path / "work").mkdir()
 
     done = _run("quickstart.sh", "six", env=env)
 
@@ -46,6 +44,11 @@ def test_quickstart_fills_the_store_and_then_installs_from_it(tmp_path: Path) ->
     assert "1 added to it" in lines[0]
     assert "1 of 1 distributions" in lines[1]
     assert (tmp_path / "home" / "cache" / "pip-sharedcache" / "wheels").is_dir()
+    (work,) = (tmp_path / "home" / "cache").glob("quickstart.*")
+    assert f"The environments are in {work}." in done.stdout
+    assert (work / "second" / "pyvenv.cfg").is_file()
+    assert "Not downloaded: " in done.stdout
+    assert "Seconds: first " in done.stdout
 
 
 @needs(probes.root, probes.accounts, probes.bind_mounts)

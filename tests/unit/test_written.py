@@ -23,6 +23,6 @@ def test_files_that_a_full_disk_cannot_all_hold_are_taken_back(tmp_path: Path) -
         changed.write_bytes(b"before")
         files = {changed: b"after", place / "a" / "one": b"1", place / "a" / "b" / "two": b"2"}
         with pytest.raises(UsageError, match="No space left"):
-            written.write(files, lambda path, text: True)
+            written.write(files, lambda path, text: True, place)
         assert os.listdir(place) == ["changed"]
         assert changed.read_bytes() == b"before"

@@ -18,7 +18,7 @@ from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.linker import Directory
 from pip_sharedcache.model import FORMAT, Digest, Policy
 from pip_sharedcache.store.creation import Creation
-from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own, tag
+from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own
 from pip_sharedcache.trust import Trust
 
 CONFIGURATION = "store.json"
@@ -299,8 +299,6 @@ class Store:
         held = Directory.open(self.path)
         top = stat.S_IMODE(held.status().st_mode)
         mode = (top | (stat.S_ISVTX if top & 0o022 else 0)) & 0o3777
-        if not os.path.lexists(held.steady / names[0]):
-            tag(held)  # made by hand, and used for the first time
         for name in names:
             with held as above:
                 # Whoever may write the store by its access list may write its shards.

@@ -1,15 +1,13 @@
 """Making files durable: those that this process wrote, and no others.
 
 syncfs(2) is the cheapest call for many files, but it waits for the data of every user of the file
-system, and reports their failed writes as well. So a child process calls it, for a limited time,
-and only where few files are waiting to be written. Where that fails, takes longer or is not worth
-it, each file's own data is written and waited for, and then one call commits what describes all of
-them:
+system, and reports their failed writes as well. So a child process calls it, for a limited time.
 
-- XFS and ext4 with a journal commit everything that was changed before the file that is synced;
-- btrfs commits a transaction without anybody's unwritten data.
-
-On any other file system each file is synced by itself.
+XFS, and ext4 with a journal, do without it where there are few files, or much that waits to be
+written: each file's own data is written and waited for, and then one fsync(2) commits what
+describes all of them. On other file systems each file is synced by itself where syncfs(2) fails or
+takes too long. (The call by which btrfs commits a transaction without anybody's data, START_SYNC,
+now and then begins only at the next periodic commit, half a minute later.)
 """
 
 from __future__ import annotations
@@ -48,13 +46,7 @@ logger = logging.getLogger(__name__)
 
 #: struct fiemap: the whole file, FIEMAP_FLAG_SYNC, room for no extent.
 _FIEMAP, _WHOLE_FILE = 0xC020660B, struct.pack("=QQLLLL", 0, (1 << 64) - 1, 1, 0, 0, 0)
-_BTRFS_START_SYNC, _BTRFS_WAIT_SYNC = 0x80089418, 0x40089416
-_BTRFS_INFO, _INFO_SIZE = 0x8400941F, 1024
 _SYNC_FILE_RANGE_WRITE = 2
-#: What a call gives that does not exist for a file system, or is not allowed here.
-_REFUSED = frozenset(
-    {errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES}
-)
 
 _THREADS = 8
 _AHEAD = 64  # files whose data is being written while the first of them is waited for
@@ -105,11 +97,11 @@ def synchronise(
     paths = [str(path) for path in files]
     if not paths:
         return
-    commit = _commit_of(paths[-1])
-    in_child = commit is None or (len(paths) >= _MANY and _waiting_for_disks() < _LITTLE)
+    journal = _is_in_journal(paths[-1])
+    in_child = not journal or (len(paths) >= _MANY and _waiting_for_disks() < _LITTLE)
     if in_child and _sync_in_child(directory):
         return
-    if commit is None or not (_write_out(paths) and commit(paths[-1])):
+    if not journal or not (_write_out(paths) and _commit_journal(paths[-1])):
         _flush_all(paths, patience)
 
 
@@ -145,7 +137,7 @@ def _write_out(paths: Sequence[str]) -> bool:
     begun: deque[tuple[int, str]] = deque()
 
     def finish() -> None:
-        # It waits for what btrfs notes after the data, too, as sync_file_range(2) does not.
+        # It also works where sync_file_range(2) cannot be called.
         fcntl.ioctl(begun[0][0], _FIEMAP, _WHOLE_FILE)
         os.close(begun.popleft()[0])
 
@@ -173,29 +165,13 @@ def _write_out(paths: Sequence[str]) -> bool:
     return True
 
 
-def _commit_of(path: str) -> Callable[[str], bool] | None:
-    """What makes durable all that was done before on the file system of ``path``, save data that
-    is not written yet, given the last file of ours there; False where it is refused. None where no
-    such call is known."""
-    with suppress(OSError, AttributeError), _opened(path) as descriptor:
-        if _has_journal(os.fstat(descriptor).st_dev):
-            return _commit_journal
-        fcntl.ioctl(descriptor, _BTRFS_INFO, bytes(_INFO_SIZE))
-        return _commit_btrfs
-    return None
-
-
-def _commit_btrfs(path: str) -> bool:
-    number = bytearray(8)
-    with _opened(path) as descriptor:
-        try:
-            fcntl.ioctl(descriptor, _BTRFS_START_SYNC, number, True)
-            fcntl.ioctl(descriptor, _BTRFS_WAIT_SYNC, bytes(number))
-        except OSError as error:
-            if error.errno in _REFUSED:
-                return False
-            raise OSError(error.errno, error.strerror, path) from None
-    return True
+def _is_in_journal(path: str) -> bool:
+    """Whether one fsync(2) makes durable what describes all files on the file system of ``path``,
+    a file of ours."""
+    try:
+        return fcntl is not None and _has_journal(os.lstat(path).st_dev)
+    except OSError:
+        return False
 
 
 def _commit_journal(path: str) -> bool:

@@ -51,8 +51,8 @@ class Outcome:
     be now: Ctrl-C can come right after the system call that made it. ``damaged``: jobs whose file
     in the store is not what the manifest says; nothing was touched for those. ``untimed``: sources
     that the file system gave another time, so that no bytecode of ours fits them. ``written``:
-    destinations whose bytes may not be on the disk yet: a clone's are, and a hard link may lead to
-    what is published only at the end of the run.
+    destinations that may not be on the disk yet: a hard link may lead to what is made durable only
+    at the end of the run, a symlink leads to what is visible.
     """
 
     files: Counter[LinkMode] = field(default_factory=Counter)
@@ -78,7 +78,7 @@ class Outcome:
         """One job is done."""
         self.files[mode] += 1
         self.size[mode] += job.file.size
-        if mode in (LinkMode.COPY, LinkMode.HARDLINK) and job.file.size:
+        if mode is not LinkMode.SYMLINK and job.file.size:
             self.written.append(job.destination)
         if not replaced and job.destination not in self.replaced:
             self.created.append(job.destination)

@@ -356,8 +356,7 @@ class Placement:
         self.reveal()
 
     def written(self) -> list[str]:
-        """The files that were written for this one, RECORD last. What is linked, or shares its
-        bytes with the store, is durable as soon as its directory is."""
+        """The files that were placed or written for this one, RECORD last."""
         if self.revealed or not self.library:
             return []
         return [*self._written, os.path.join(self.information.path, "RECORD")]

@@ -77,17 +77,16 @@ def _doctor(chosen: argparse.Namespace, output: Output) -> int:
 
 def _examine(settings: Settings, environment: Path, here: Interpreter) -> Report:
     report = examine(settings, environment)
-    pip, problem = interception.look_at_pip()
-    if problem:
-        missing = not pip
-        what = problem if missing else f"pip {pip} is built differently ({problem})"
-        program = quoted(sys.executable)
-        install = "ensurepip" if missing else "pip install 'pip<=26.3'"
+    pip, problem = interception.examine_pip()
+    if problem is not None:
+        command = f"{quoted(sys.executable)} -m pip install 'pip<=26.3'"
+        if not pip or interception.is_too_old(pip):
+            command = problem.hint
         report.find(
             Finding(
                 "pip",
-                f"{what}: nothing can be installed through the store",
-                f"{program} -m {install}",
+                f"{problem.message}: nothing can be installed through the store",
+                command,
                 unmended="which pip is installed is yours to say",
             )
         )

@@ -81,15 +81,26 @@ def _enable(chosen: argparse.Namespace, output: Output) -> int:
     for path in written:
         output.say(f"Wrote {path}")
     output.result({"prefix": str(interpreter.prefix), "written": list(map(str, written))})
+    pip, ours, unfit, said = _what_joins(interpreter)
+    if unfit:
+        output.warn(f"{interpreter.prefix}: pip installs by itself: {unfit}")
+        return FINDINGS
     if chosen.conda:
         output.say("In use wherever that environment is activated from now on.")
         return FINE
-    pip, ours, said = what_joins(interpreter)
     if pip and not ours:
         why = f" ({said})" if said else ""
         output.warn(f"pip {pip} of {interpreter.prefix} does not take notice of that{why}")
         return FINDINGS
     return FINE
+
+
+def _what_joins(interpreter: Interpreter) -> tuple[str, str, str, str]:
+    """As what_joins; a pip that is too old does not fit, whether or not it could be examined."""
+    pip, ours, unfit, said = what_joins(interpreter)
+    if pip and not unfit and interception.is_too_old(pip):
+        unfit = str(interception.unfit(pip, interpreter.executable))
+    return pip, ours, unfit, said
 
 
 def _disable(chosen: argparse.Namespace, output: Output) -> int:
@@ -129,9 +140,11 @@ def _status(chosen: argparse.Namespace, output: Output) -> int:
     activated = [] if chosen.sitecustomize else activation.files()
     own = [] if chosen.sitecustomize else Hook(interpreter, everywhere=False).files()
     files = [*own, *everywhere.files()]
-    pip, ours, said = what_joins(interpreter)
+    pip, ours, unfit, said = _what_joins(interpreter)
     if not pip:
         state = "has no pip"
+    elif unfit:
+        state = f"pip installs by itself: {unfit}"
     elif ours:
         state = f"pip {pip} installs through the store (pip-sharedcache {ours})"
     elif files:
@@ -153,9 +166,9 @@ def _status(chosen: argparse.Namespace, output: Output) -> int:
         {
             "prefix": str(interpreter.prefix),
             "pip": pip or None,
-            "pip_sharedcache": ours or None,
+            "pip_sharedcache": None if unfit else ours or None,
             "activation": bool(activated),
             "files": list(map(str, files)),
         }
     )
-    return FINE if ours or activated else FINDINGS
+    return FINE if (ours or activated) and not unfit else FINDINGS

@@ -27,7 +27,8 @@ _WAIT = 60  # seconds
 #: Where an environment has its interpreter: POSIX, Windows, conda on Windows.
 _PLACES = ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe")
 
-_MARK = "pip-sharedcache: "  # others may print, too, when the interpreter starts or ends
+#: Others may print, too, when the interpreter starts or ends. The answer has no line break.
+_MARK = "\npip-sharedcache: "
 _TELL = f"import json; print({_MARK!r} + json.dumps(answer))"
 
 #: Paths go as bytes: the two may have different encodings for them.
@@ -47,7 +48,16 @@ except ImportError:
 else:
     version = pip.__version__
 ours = sys.modules.get("pip_sharedcache")
-answer = {"pip": version, "ours": getattr(ours, "__version__", "")}
+unfit = None
+if version and ours is not None:
+    try:
+        from pip_sharedcache.interception import examine_pip
+    except ImportError:
+        pass  # an older version of ours, which cannot be asked
+    else:
+        _, unfit = examine_pip()
+ours = getattr(ours, "__version__", "")
+answer = {"pip": version, "ours": ours, "unfit": str(unfit) if unfit else ""}
 """
 
 #: py_compile itself would write where its umask and its rights allow.
@@ -128,12 +138,13 @@ def libraries_of(prefix: Path) -> list[Interpreter]:
     return found
 
 
-def what_joins(interpreter: Interpreter) -> tuple[str, str, str]:
+def what_joins(interpreter: Interpreter) -> tuple[str, str, str, str]:
     """The version of its pip ("" where it has none), that of ours which joins it as it is imported
-    there ("" where none does), and what was said meanwhile. Raises UsageError."""
+    there ("" where none does), why that pip does not fit ("" where it does, or where nothing of
+    ours is there to examine it), and what was said meanwhile. Raises UsageError."""
     # It is said only where pip is to install.
     told = _ask(interpreter.executable, _WITH_PIP, "install")
-    return told["pip"], told["ours"], told["said"]
+    return told["pip"], told["ours"], told["unfit"], told["said"]
 
 
 def bytecode_of(interpreter: Interpreter, sources: Sequence[Path]) -> dict[Path, bytes]:

@@ -2,15 +2,23 @@
 
 from pip_sharedcache.interception.carrying import RUNNER, carried, prefer_neighbours
 from pip_sharedcache.interception.configuration import configuration_files, configured
-from pip_sharedcache.interception.run import join_pip, look_at_pip, run_pip
+from pip_sharedcache.interception.run import (
+    examine_pip,
+    is_too_old,
+    join_pip,
+    run_pip,
+    unfit,
+)
 
 __all__ = [
     "RUNNER",
     "carried",
     "configuration_files",
     "configured",
+    "examine_pip",
+    "is_too_old",
     "join_pip",
-    "look_at_pip",
     "prefer_neighbours",
     "run_pip",
+    "unfit",
 ]

@@ -80,3 +80,8 @@ def when_imported(name: str, hook: Hook) -> None:
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     _finder.waiting.setdefault(name, []).append(hook)
+
+
+def forget() -> None:
+    """Call no hook for what is imported from now on."""
+    _finder.waiting.clear()

@@ -14,22 +14,32 @@ import json
 import logging
 import os
 import runpy
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pip_sharedcache import config
-from pip_sharedcache.errors import ConfigurationDamaged, PipMissing, SeamMissing, SettingError
+from pip_sharedcache.errors import (
+    ConfigurationDamaged,
+    PipMissing,
+    SeamMissing,
+    SettingError,
+    SharedCacheError,
+)
 from pip_sharedcache.interception.carrying import RUNNER, RUNNER_VARIABLE, carried, leave_archive
 from pip_sharedcache.interception.configuration import configuration_files
-from pip_sharedcache.interception.hooks import Hook, when_imported
+from pip_sharedcache.interception.hooks import Hook, forget, when_imported
 
 logger = logging.getLogger(__name__)
 
 _INSTALL = "pip._internal.commands.install"
 _UNINSTALL = "pip._internal.commands.uninstall"
 _FORCE_REMOVE = "pip._internal.utils.misc"
+#: The oldest pip that has every seam. The seams decide whether a pip fits; this decides the advice.
+_OLDEST_PIP = "23.0"
 #: Where get_runnable_pip is defined: the first up to 26.1.2, the second from 26.2.
 _RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
 
@@ -62,13 +72,15 @@ def run_pip(arguments: Sequence[str]) -> None:
             logger.debug("The settings cannot be read", exc_info=True)
     sys.argv[1:] = arguments
     # Asked now: pip 26.3 lets nothing be imported, nor looked for, once it has installed.
-    elsewhere = "install" in arguments and importlib.util.find_spec(_INSTALL) is None
+    missing = None
+    if "install" in arguments and importlib.util.find_spec(_INSTALL) is None:
+        missing = _unfit(SeamMissing(f"{_INSTALL} is missing"))
     _keep_path_until_pip_comes()
     try:
         runpy.run_module("pip", run_name="__main__", alter_sys=True)
     except SystemExit as end:
-        if elsewhere and not consulted and end.code in (0, None):
-            _warn(SeamMissing(f"{_INSTALL} is missing"))
+        if missing is not None and not consulted and end.code in (0, None):
+            _warn(missing)
         raise
     finally:
         # The process ends, and its memory with it: to look through all that a resolver has made
@@ -145,19 +157,50 @@ def _unless_damaged(hook: Hook) -> Hook:
     return guarded
 
 
-def look_at_pip() -> tuple[str, str]:
+def examine_pip() -> tuple[str, SharedCacheError | None]:
     """The version of this interpreter's pip ("" where it has none), and why its installations
-    could not go through the store ("" where they can)."""
+    cannot go through the store (None where they can). pip must not install in this process
+    afterwards: the hooks are removed, which would change the functions that this examines."""
+    python = shlex.quote(sys.executable)
     if importlib.util.find_spec("pip") is None:
-        return "", f"{sys.executable} has no pip"
+        return "", PipMissing(f"{sys.executable} has no pip", f"{python} -m ensurepip")
     import pip
     from pip_sharedcache.interception import seams
 
+    forget()
     try:
         seams.check()
     except SeamMissing as error:
-        return str(pip.__version__), str(error)
-    return str(pip.__version__), ""
+        return str(pip.__version__), _unfit(error)
+    except Exception as error:  # a pip that cannot be imported on this Python
+        why = SeamMissing(" ".join(f"{type(error).__name__}: {error}".split()))
+        return str(pip.__version__), _unfit(why)
+    return str(pip.__version__), None
+
+
+def is_too_old(version: str) -> bool:
+    """Whether a pip of this version is older than every one that fits."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version) < Version(_OLDEST_PIP)
+    except InvalidVersion:
+        return False
+
+
+def unfit(version: str, python: Path | str, problem: str = "") -> SeamMissing:
+    """That pip ``version`` of the interpreter ``python`` lacks a seam (``problem`` names it), and
+    what the user can do. The hint for a pip that is too old is a command."""
+    message = f"pip {version} does not fit" + (f" ({problem})" if problem else "")
+    if is_too_old(version):
+        command = f"{shlex.quote(str(python))} -m pip install --upgrade pip"
+        return SeamMissing(f"{message}: {_OLDEST_PIP} is the oldest that does", command)
+    return SeamMissing(message, "upgrade pip-sharedcache: a newer one may fit this pip")
+
+
+def _unfit(error: SeamMissing) -> SeamMissing:
+    version = getattr(sys.modules.get("pip"), "__version__", "of this version")
+    return unfit(version, sys.executable, error.message)
 
 
 def _settings(isolated: bool) -> config.Settings:
@@ -176,7 +219,7 @@ def _put_in(settings: config.Settings, declines: Callable[[Any], bool]) -> None:
         seams.check()
         Swap(lambda: Session.start(settings), declines).put_in()
     except SeamMissing as error:
-        _warn(error)
+        _warn(_unfit(error))
 
 
 _warned: list[str] = []
@@ -197,12 +240,7 @@ def _warn_of_damage(error: Exception) -> None:
 
 
 def _warn(error: SeamMissing) -> None:
-    version = getattr(sys.modules.get("pip"), "__version__", "of this version")
-    logger.warning(
-        "WARNING: Installing without the shared store: pip %s is built differently (%s)",
-        version,
-        error,
-    )
+    logger.warning("WARNING: Installing without the shared store: %s", error)
 
 
 def _spare_foreign_files(module: ModuleType) -> None:

@@ -1,0 +1,85 @@
+"""What enable and status say of a pip that pip-sharedcache does not fit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import offline
+from support.accounts import run_as
+from support.environments import Environment, EnvironmentFactory, interpreters
+from support.probes import linux, needs
+from support.wheels import make_wheel
+
+pytestmark = [pytest.mark.pips, needs(linux)]
+
+
+def _switch(command: str, environment: Environment, *more: str) -> subprocess.CompletedProcess[str]:
+    """pip-sharedcache is not installed there: it lies where the tests run."""
+    ours = [sys.executable, "-m", "pip_sharedcache", "store", command]
+    return run_as(None, [*ours, "--prefix", environment.prefix, *more])
+
+
+def _install(environment: Environment, shared_tmp: Path) -> subprocess.CompletedProcess[str]:
+    wheels = make_wheel(shared_tmp / "wheels").parent
+    env = offline(wheels, shared_tmp / "store", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    done = run_as(None, environment.plain("install", "demo"), env=env, check=True)
+    assert "Successfully installed demo" in done.stdout
+    return done
+
+
+@pytest.mark.network
+def test_a_pip_that_is_too_old_is_named_with_the_oldest_that_fits(
+    environment: EnvironmentFactory, shared_tmp: Path
+) -> None:
+    python = interpreters().get("3.11") or interpreters().get("3.10")
+    if python is None:
+        pytest.skip("no Python on which pip 22.0.2 runs")
+    one = environment(python=python, pip="22.0.2", ours=False)
+    upgrade = f"23.0 is the oldest that does; {one.python} -m pip install --upgrade pip"
+
+    status = _switch("status", one)
+    assert status.returncode == 1
+    assert f"pip installs by itself: pip 22.0.2 does not fit: {upgrade}" in status.stdout
+
+    enable = _switch("enable", one)
+    assert enable.returncode == 1
+    assert "pip installs by itself: pip 22.0.2 does not fit (pip._internal." in enable.stderr
+    assert upgrade in enable.stderr
+
+    status = _switch("status", one)
+    assert status.returncode == 1
+    assert "pip installs by itself: pip 22.0.2 does not fit (pip._internal." in status.stdout
+    assert upgrade in status.stdout
+    asked = _switch("status", one, "--json")
+    assert asked.returncode == 1
+    answer = json.loads(asked.stdout)
+    assert (answer["pip"], answer["pip_sharedcache"]) == ("22.0.2", None)
+    assert answer["files"]
+
+    done = _install(one, shared_tmp)
+    assert "Installing without the shared store: pip 22.0.2 does not fit (" in done.stderr
+    assert upgrade in done.stderr
+    assert "Shared store:" not in done.stdout
+
+
+def test_a_pip_that_lacks_a_function_is_named_with_that(
+    environment: EnvironmentFactory, shared_tmp: Path
+) -> None:
+    one = environment(ours=False)
+    wheel = one.site_packages / "pip" / "_internal" / "operations" / "install" / "wheel.py"
+    before = wheel.read_text(encoding="utf-8")
+    assert "def save(self)" in before
+    after = before.replace("def save(self)", "def store(self)").replace(".save()", ".store()")
+    wheel.write_text(after, encoding="utf-8")
+
+    enable = _switch("enable", one)
+    status = _switch("status", one)
+    assert (enable.returncode, status.returncode) == (1, 1), enable.stderr + status.stderr
+    done = _install(one, shared_tmp)
+    for said in (enable.stderr, status.stdout, done.stderr):
+        assert "ZipBackedFile.save is missing); upgrade pip-sharedcache" in said

@@ -181,7 +181,7 @@ def _ask(executable: Path, question: str, *arguments: str) -> dict[str, Any]:
             errors="backslashreplace",
             timeout=_WAIT,
         )
-        _, _, text = done.stdout.rpartition(_MARK)
+        _, _, text = f"\n{done.stdout}".rpartition(_MARK)
         answer: dict[str, Any] = json.loads(text.partition("\n")[0])
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         lines = done.stderr.splitlines() if isinstance(error, ValueError) else [str(error)]

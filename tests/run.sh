@@ -15,14 +15,14 @@ umask 022
 tier=quick
 case "${1:-}" in --all | --full) tier=${1#--} && shift ;; esac
 
-programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc"
+programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc setcap"
 if [ "$tier" != quick ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     for program in $programs; do
         command -v "$program" >/dev/null && continue
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
             acl strace xfsprogs btrfs-progs e2fsprogs util-linux sudo git passwd zsh fish tcsh \
-            environment-modules chromium groff-base fakeroot proot gcc libc6-dev >/dev/null
+            environment-modules chromium groff-base fakeroot proot gcc libc6-dev libcap2-bin >/dev/null
         break
     done
 fi
@@ -45,7 +45,7 @@ if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ] && ! grep -q ' /dev/shm 
     trap 'rm -rf "$TMPDIR"' EXIT
 fi
 
-"$venv/bin/python" -m pytest tests/unit "$@"
+"$venv/bin/python" -m pytest -n auto tests/unit "$@"
 # The rest is about starting pips, some thousand of them, each in an environment of its own. Each
 # worker begins with a part of its own: what a module sets up is set up in few of them.
 case $tier in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +65,14 @@ def test_nobody_installs_from_a_store_of_its_own(site: Site) -> None:
     os.chmod(store / "wheels" / entry_of(store, "alpha").parent.name, 0o777)
     _, third = install(site, nobody, store)
     assert "0 of 1 distributions from" in third, "anyone may have published that"
+
+
+def test_store_commands_without_a_home_or_an_account_use_the_store_that_is_named(
+    site: Site,
+) -> None:
+    store = site.make_store(None)
+    who = ["setpriv", "--reuid=1000123457", "--regid=1000123457", "--clear-groups"]
+    where = ["env", "-i", "PATH=/usr/bin:/bin", f"PIP_SHAREDCACHE_DIR={store}"]
+    command = [*who, "--", *where, *site.template.command("store", "path")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    assert (done.stdout, done.stderr, done.returncode) == (f"{store}\n", "", 0)

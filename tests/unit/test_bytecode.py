@@ -248,6 +248,12 @@ def test_a_limit_on_long_numbers_makes_no_source_bad_for_everybody(
     assert (made, left) == ({"demo/__init__.py"}, set())
 
 
+def test_a_name_that_is_too_long_with_its_tag_is_left_to_pip(tmp_path: Path) -> None:
+    long = f"demo/{'n' * 245}.py"
+    made, left = _compile(tmp_path, {"demo/__init__.py": b"X = 1\n", long: b"X = 1\n"})
+    assert (made, left) == ({"demo/__init__.py"}, {long})
+
+
 def test_every_header_names_time_and_size_of_its_source(tmp_path: Path, several: bool) -> None:
     files = _many(GOOD) if several else GOOD
     _compile(tmp_path, files)

@@ -63,6 +63,8 @@ def compile_source(source: str, target: str, path: str) -> tuple[str, str]:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
+        if error.errno == errno.ENAMETOOLONG:  # a name that only fits without what is added to it
+            return LEFT, ""
         if type(error) is not OSError or error.errno is not None:
             return UNTRIED, _words(error)
         whole = False  # newer Pythons say in words that only a part was written

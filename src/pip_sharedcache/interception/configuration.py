@@ -20,6 +20,8 @@ def configuration_files(*, isolated: bool = False) -> list[Path]:
         by_kind = {str(kind): files for kind, files in kinds}
     except (ImportError, AttributeError, TypeError, ValueError):
         return []
+    except RuntimeError:  # no HOME, and a user whom no account is known for: pip itself stops there
+        return []
     # Enum members or plain strings, by version.
     named = {kind.rpartition(".")[2].lower(): files for kind, files in by_kind.items()}
     if os.devnull in named.get("env", ()):
@@ -33,7 +35,7 @@ def configured(command: str, *, isolated: bool = False) -> dict[str, str]:
     try:
         from pip._internal.configuration import Configuration
         from pip._internal.exceptions import PipError
-    except ImportError:
+    except (ImportError, RuntimeError):
         return {}
     by_section: dict[str, dict[str, str]] = {}
     try:

@@ -232,7 +232,8 @@ def _warn_of_damage(error: Exception) -> None:
         # Before pip has set up logging a line is seen as it is.
         label = "" if logging.getLogger().handlers else "WARNING: "
         logger.warning(
-            "%sInstalling without the shared store: pip-sharedcache cannot run here (%s: %s)",
+            "%sInstalling without the shared store: "
+            "pip-sharedcache cannot run here, or is damaged (%s: %s)",
             label,
             type(error).__name__,
             " ".join(str(error).split()),

@@ -120,6 +120,7 @@ def _make_anew_in_place(
             except NotPublished as error:
                 return False, f"left as it is, since {whom} lead to it: {error}"
             if _is_replaced(verdict):
+                discard([staged])
                 return True, "somebody else has replaced it"
             new = replace_entry(store, staged, item.path)
             source = _source(entry, verdict)

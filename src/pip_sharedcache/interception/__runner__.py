@@ -110,8 +110,8 @@ def join(told):  # type: ignore[no-untyped-def]
         join_pip()
     except Exception as error:
         sys.meta_path[:] = finders
-        what = f"{type(error).__name__}: {error}"
-        refuse("it cannot run here, or is damaged (%s)", what)  # type: ignore[no-untyped-call]
+        reason = "it cannot run here, or is damaged (%s: %s)"
+        refuse(reason, type(error).__name__, error)  # type: ignore[no-untyped-call]
 
 
 def carry(told, pip):  # type: ignore[no-untyped-def]

@@ -27,14 +27,19 @@ class Repairs:
         self.told: set[str] = set()
         self._say = say
         self._to_tell: dict[Digest, list[str]] = {}
+        self._lasting: set[str] = set()
         self._elsewhere: set[str] = set()
         self._homes: dict[Digest, Path] = {}
         self._own: dict[Digest, Entry] = {}
         self._wheels: dict[Digest, tuple[Entry, Path]] = {}
         self._bytecode: dict[Digest, Entry] = {}
 
-    def note(self, digest: Digest, what: str) -> None:
-        """The entry of ``digest`` is damaged; ``what`` says it, and whose it is."""
+    def note(self, digest: Digest, what: str, *, lasting: bool = False) -> None:
+        """The entry of ``digest`` is damaged; ``what`` says it, and whose it is. ``lasting``: the
+        user hears of it even if a later attempt finds a sound entry, since a disk or file server
+        that fails now and then will fail again."""
+        if lasting:
+            self._lasting.add(what)
         lines = self._to_tell.setdefault(digest, [])
         if what not in lines and what not in self.told:
             lines.append(what)
@@ -64,7 +69,10 @@ class Repairs:
         """The wheel of ``sound`` was installed from there, beside damaged entries of it, which
         their publishers heal. That needs no warning: everybody finds the sound one."""
         for line in self._to_tell.pop(sound.manifest.digest, ()):
-            logger.debug("%s; the sound one %s is used", line, sound.path)
+            if line in self._lasting:
+                self._tell(line, "; a later attempt succeeded")
+            else:
+                logger.debug("%s; the sound one %s is used", line, sound.path)
 
     def spoil_bytecode(self, damaged: Entry | None, entry: Entry, what: str, *, told: bool) -> None:
         """The bytecode ``damaged`` of ``entry`` is damaged. It is made anew for the store at the

@@ -63,6 +63,10 @@ class Serving:
                     self.repairs.note(
                         digest, f"Damaged entry in the shared store is not used: {damage}"
                     )
+                for trouble in found.unreadable:
+                    self.repairs.note(
+                        digest, f"Entry in the shared store is not used: {trouble}", lasting=True
+                    )
         return None
 
     def settle_damage(self, sound: Entry) -> None:
@@ -85,7 +89,7 @@ class Serving:
         """
         for digest in digests:
             for found in self.layers.find(digest, filename, self.repairs.spoiled):
-                told = bool(found.damages)
+                told = bool(found.damages or found.unreadable)
                 if found.doubtful and (copied := self.copy(found.doubtful, directory, told=told)):
                     return copied
         return None

@@ -5,6 +5,7 @@ from pip_sharedcache.linker.appearance import show
 from pip_sharedcache.linker.checking import copy_checked
 from pip_sharedcache.linker.compiled import compiled_path, without_bytecode
 from pip_sharedcache.linker.descriptors import (
+    DISK_FAILS,
     NEW,
     NO_ROOM,
     OF_THIS_PROCESS,
@@ -47,6 +48,7 @@ from pip_sharedcache.linker.trees import remove_tree, tree_size
 from pip_sharedcache.linker.trial import try_link_modes, try_making_as, try_writing
 
 __all__ = [
+    "DISK_FAILS",
     "HOST",
     "HOST_NAME",
     "NEW",

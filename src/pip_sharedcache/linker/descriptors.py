@@ -43,6 +43,13 @@ DIRECTORY = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC
 #: The same, where the path to it is the administrator's choice, links in it included.
 FOLLOWED_DIRECTORY = os.O_RDONLY | _DIRECTORY | _CLOEXEC
 
+#: A disk or a file server fails (EBADMSG, EUCLEAN: a checksum or a structure of the file system is
+#: wrong), which may pass.
+DISK_FAILS = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "ESTALE", "ETIMEDOUT", "EREMOTEIO", "EBADMSG", "EUCLEAN")
+    if hasattr(errno, name)
+)
 #: Errors of this process or machine, not of the file that was to be opened.
 OF_THIS_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 

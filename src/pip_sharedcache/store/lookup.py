@@ -36,13 +36,15 @@ _MOST_BESIDE = 16
 class Found:
     """What looking up a digest gave: a usable ``entry``, or a ``doubtful`` one (of a publisher who
     is not trusted, or damaged), whose wheel may be copied and checked; why others were passed
-    over (``objections``); and what is damaged about others, and whose they are (``damages``).
+    over (``objections``); what is damaged about others, and whose they are (``damages``); and which
+    could not be read because of the disk or the file server (``unreadable``).
     ``own``: a damaged entry of this user's that was passed over, and what is damaged about it."""
 
     entry: Entry | None = None
     doubtful: Entry | None = None
     objections: tuple[str, ...] = ()
     damages: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
     own: tuple[Entry, str] | None = None
 
 
@@ -69,7 +71,7 @@ def find_bytecode(
             raise DamagedEntry(f"{bytecode.path} has no bytecode of {path}")
 
     found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without, check)
-    return Found(found.entry, damages=found.damages, own=found.own)
+    return Found(found.entry, damages=found.damages + found.unreadable, own=found.own)
 
 
 def find_note(store: Store, area: str, key: Digest, without: Container[Identity] = ()) -> Found:
@@ -91,6 +93,7 @@ def _search(
     objections: list[str] = []
     doubtful: Entry | None = None
     damages: list[str] = []
+    unreadable: list[str] = []
     own: tuple[Entry, str] | None = None
     with ExitStack() as stack:
         try:
@@ -136,14 +139,17 @@ def _search(
                     logger.debug("Not looked at: %s: %s", shard.path / name, reason(error))
                     continue
                 who = _publisher(shard, name)
-                damages.append(f"{_what(error, shard.path / name)} (published by {who})")
+                of_disk = isinstance(error, OSError) and error.errno in linker.DISK_FAILS
+                lines = unreadable if of_disk else damages
+                lines.append(f"{_what(error, shard.path / name)} (published by {who})")
                 continue
             if entry.manifest.filename != filename:
                 continue
-            for other in (*objections, *damages):  # a warning on every installation would be noise
+            # A warning at every installation would be noise.
+            for other in (*objections, *damages, *unreadable):
                 logger.debug("Passed over in the shared store: %s", other)
             return Found(entry, own=own)
-    return Found(None, doubtful, tuple(objections), tuple(damages), own)
+    return Found(None, doubtful, tuple(objections), tuple(damages), tuple(unreadable), own)
 
 
 def objection_to(store: Store, entry: Directory, chain: Sequence[Directory]) -> str:

@@ -183,7 +183,7 @@ def test_publisher_that_the_name_service_does_not_know_is_named_by_number(
     env["PIP_SHAREDCACHE_TRUST"] = user.name
     again = of_user.command("install", "--force-reinstall", "demo")
     result = run_as(user, again, env=env, check=True)
-    assert "uid 54321" in result.stderr, result.stderr
+    assert "uid 54321 is not named in the setting trust" in result.stdout, result.stderr
     assert "Traceback" not in result.stderr
     assert not faults_of_distribution(of_user.site_packages, INFO)
     assert not faults_of_store(store)

@@ -31,7 +31,7 @@ from synthetic import filename, write_wheel
 from pip_sharedcache import store as stores
 from pip_sharedcache.model import Digest, Installed, Manifest, StoredFile
 from pip_sharedcache.store import Store
-from pip_sharedcache.store.history import Run
+from pip_sharedcache.store.run_log import Run
 from pip_sharedcache.wheel import digest_of
 
 _NAME = "benchmark_entry"

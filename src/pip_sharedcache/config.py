@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pip_sharedcache.errors import ConfigurationDamaged, SettingError, reason
 from pip_sharedcache.model import LinkMode, Policy
-from pip_sharedcache.ways import is_root, may_be_moved
+from pip_sharedcache.trust.paths import is_root, may_be_moved
 
 SECTION = "sharedcache"
 ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"

@@ -24,12 +24,7 @@ except ImportError:  # a Python built without it, as zipfile allows
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from pip_sharedcache.errors import UnusualWheel
-from pip_sharedcache.model import (
-    Digest,
-    information_directories,
-    manifest_fits,
-    path_problem,
-)
+from pip_sharedcache.model import Digest, information_directories, manifest_fits, path_problem
 
 #: pip's scheme keys (pip/_internal/models/scheme.py), the only ones valid below .data.
 SCHEME_KEYS = frozenset({"platlib", "purelib", "headers", "scripts", "data"})

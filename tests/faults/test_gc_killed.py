@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import linker
+from pip_sharedcache import fs
 from pip_sharedcache.model import Digest
-from pip_sharedcache.store import Store, marks, publish
+from pip_sharedcache.store import Store, publish, usage_marks
 from support.accounts import run_as
 from support.faults import Call, faults_of_store, leftovers, run_with_fault, spread, trace
 from support.probes import needs, strace
@@ -35,14 +35,14 @@ sys.exit(main())
 @pytest.fixture
 def store(tmp_path: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """old and used are of long ago; used was used today."""
-    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
     (tmp_path / "store").mkdir()
     store = Store.open(tmp_path / "store")
     for name in ("old", "older", "used"):
         wheel = make_wheel(wheelhouse, name)
         entry = publish(store, wheel, wheel.name, Digest(digest(wheel)))
         os.utime(entry.path, (OLD, OLD))
-    marks.mark(store, [entry.path.name])
+    usage_marks.mark(store, [entry.path.name])
     return store
 
 

@@ -108,7 +108,7 @@ def visible(store: Path) -> list[Path]:
 DELETED_ONCE_FOUND = """
 import shutil, subprocess, sys
 from pip_sharedcache.cli import main
-from pip_sharedcache.install import Session
+from pip_sharedcache.session.session import Session
 find = Session.find
 def find_and_delete(session, digests, filename):
     found = find(session, digests, filename)

@@ -71,7 +71,7 @@ def test_a_container_does_not_take_what_is_made_outside_for_left_over(site: Site
     """Another name space of processes: there, the number of the publisher is nobody's."""
     if shutil.which("unshare") is None:
         pytest.skip("unshare is not installed")
-    shown = "import pip_sharedcache.linker as l; print(l.HOST)"
+    shown = "import pip_sharedcache.fs as l; print(l.HOST)"
     python = str(site.template.python)
     here = run_as(None, [python, "-c", shown], env=site.settings(), check=True).stdout
     there = subprocess.run(

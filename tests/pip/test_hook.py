@@ -269,8 +269,8 @@ def test_where_the_packages_are_gone_pip_installs_by_itself(
 
 
 DAMAGE = {
-    "an empty runner": ("pip_sharedcache/interception/__runner__.py", ""),
-    "a runner that is cut off": ("pip_sharedcache/interception/__runner__.py", "def join(told"),
+    "an empty runner": ("pip_sharedcache/pip_adapter/__runner__.py", ""),
+    "a runner that is cut off": ("pip_sharedcache/pip_adapter/__runner__.py", "def join(told"),
     "a module that is cut off": ("pip_sharedcache/model.py", "class Mani"),
     "a module of no text": ("pip_sharedcache/cli/__init__.py", "\udcff\udcfe"),
     "a dependency": ("wrapt/__init__.py", "raise RuntimeError('no\\nwrapt')"),
@@ -295,7 +295,7 @@ def test_where_pip_sharedcache_is_damaged_pip_installs_by_itself_and_says_so(
     done = run_as(None, one.plain("--version"), env=env, check=True)
     assert done.stderr == ""
 
-    runner = central.site_packages / "pip_sharedcache" / "interception" / "__runner__.py"
+    runner = central.site_packages / "pip_sharedcache" / "pip_adapter" / "__runner__.py"
     if runner != central.site_packages / name:  # what the shell's function runs
         argv = [one.python, runner, "install", "--force-reinstall", "demo"]
         told = {"_PIP_SHAREDCACHE_RUNNER": json.dumps(_told(one))}

@@ -125,7 +125,7 @@ print(json.dumps({
 
 _SEAMS = """
 import json
-from pip_sharedcache.interception import seams
+from pip_sharedcache.pip_adapter import seams
 print(json.dumps([
     {seam.attribute: seam.problem() for seam in seams.INSTALL_SEAMS},
     [name for name, seam in vars(seams).items()

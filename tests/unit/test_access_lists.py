@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import access_lists, ways
-from pip_sharedcache.access_lists import NFS4, Rule, decode, objection, publishing_objection
+from pip_sharedcache.trust import access_lists, paths
+from pip_sharedcache.trust.access_lists import NFS4, Rule, decode, objection, publishing_objection
 from support.fuse import listed
 from support.lists import RECORDED
 from support.probes import acl, fuse, needs, root
@@ -156,13 +156,13 @@ def test_an_nfs4_list_gives_more_than_the_mode_shows(served: Listed) -> None:
 
 @needs(fuse, root)
 def test_a_way_past_an_nfs4_list_may_be_replaced_by_others(served: Listed) -> None:
-    steps = [step for step, _ in ways.exchangers(served.point / "store", frozenset({0}))]
+    steps = [step for step, _ in paths.exchangers(served.point / "store", frozenset({0}))]
     assert steps == [served.point / "store"], "there is none yet"
-    theirs = ways._of_others(frozenset({0}))
+    theirs = paths._of_others(frozenset({0}))
     status = served.point.stat()
-    assert ways._is_of_others(served.point, status, theirs, frozenset({0}))
+    assert paths._is_of_others(served.point, status, theirs, frozenset({0}))
     served.publishing(encoded([OWN, OF_GROUP, OF_ALL]))
-    assert not ways._is_of_others(served.point, status, theirs, frozenset({0})), "it is sticky"
+    assert not paths._is_of_others(served.point, status, theirs, frozenset({0})), "it is sticky"
 
 
 @needs(fuse)

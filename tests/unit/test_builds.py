@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import cli, linker
+from pip_sharedcache import cli, fs
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import Build, Store, find_build, key_of, reveal, stage_build
 from support.damage import damage
@@ -25,7 +25,7 @@ KINDS = ["emptied", "edited", "edited-unseen", "edited-at-once", "deleted", "sym
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
 
 
 def _note(store: Store) -> Entry:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import caution, config
+from pip_sharedcache import config
 from pip_sharedcache.config import Settings
+from pip_sharedcache.session import restrictions
 from pip_sharedcache.store import Store, open_store
 from support.filesystems import read_only
 from support.probes import bind_mounts, needs, root
@@ -31,7 +32,7 @@ def _settings(store: Store, *, administered: bool, share: tuple[str, ...] = ()) 
 
 
 def _no_symlinks(store: Store, *, administered: bool) -> str:
-    return caution.no_symlinks_because(open_store(_settings(store, administered=administered)))
+    return restrictions.no_symlinks_because(open_store(_settings(store, administered=administered)))
 
 
 def test_root_places_symlinks_into_a_store_that_root_named(store: Store) -> None:
@@ -78,12 +79,12 @@ def test_what_is_private_is_shared_only_in_stores_of_who_is_believed(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = _settings(store, administered=False, share=("https://private/",))
-    assert caution.shared_although_private(settings, [store]) == ("https://private/",)
-    assert caution.shared_although_private(settings, []) == ("https://private/",)
+    assert restrictions.shared_although_private(settings, [store]) == ("https://private/",)
+    assert restrictions.shared_although_private(settings, []) == ("https://private/",)
     os.chown(store.path, ALICE, -1)
     theirs = Store.open(store.path)
     theirs.trust = theirs.trust.without_owner("is not believed")
-    assert caution.shared_although_private(settings, [theirs]) == ()
+    assert restrictions.shared_although_private(settings, [theirs]) == ()
     assert f"Setting share is ignored: {store.path} belongs to uid {ALICE}" in caplog.text
 
 
@@ -92,14 +93,14 @@ def test_root_shows_no_group_what_a_variable_named(
 ) -> None:
     environ = {"PIP_SHAREDCACHE_DIR": str(store.path), "PIP_SHAREDCACHE_SHARE": "/"}
     settings = config.load([], environ)
-    assert caution.shared_although_private(settings, [store]) == ("/",), "a store of its own"
+    assert restrictions.shared_although_private(settings, [store]) == ("/",), "a store of its own"
     store.group = "lab"
-    assert caution.shared_although_private(settings, [store]) == ()
+    assert restrictions.shared_although_private(settings, [store]) == ()
     assert "this is environment variable PIP_SHAREDCACHE_SHARE" in caplog.text
     by_root = replace(settings, share_administered=True)
-    assert caution.shared_although_private(by_root, [store]) == ("/",)
+    assert restrictions.shared_although_private(by_root, [store]) == ("/",)
     with as_user(ALICE):
-        assert caution.shared_although_private(settings, [store]) == ("/",)
+        assert restrictions.shared_although_private(settings, [store]) == ("/",)
 
 
 @needs(bind_mounts)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import interception
+from pip_sharedcache import pip_adapter
 from pip_sharedcache.cli.choosing import Place, pip_arguments
 from pip_sharedcache.errors import UsageError
 
@@ -109,7 +109,7 @@ def test_the_active_interpreter_is_used_unless_one_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(interception, "configured", lambda command, isolated: configured)
+    monkeypatch.setattr(pip_adapter, "configured", lambda command, isolated: configured)
     words = arguments.split()
     command = next((word for word in words if not word.startswith("-")), "")
     expected = ["--python", str(top / "venv" / "bin" / "python"), *words] if goes else words
@@ -145,7 +145,7 @@ def test_a_reserved_environment_is_changed_only_where_a_target_is_named(
     refused: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(interception, "configured", lambda command, isolated: configured)
+    monkeypatch.setattr(pip_adapter, "configured", lambda command, isolated: configured)
     words = arguments.split()
     if refused:
         with pytest.raises(UsageError, match="No environment is active"):

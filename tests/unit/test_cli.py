@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import pip_sharedcache
-from pip_sharedcache import cli, config, interception, linker
+from pip_sharedcache import cli, config, fs, pip_adapter
 from pip_sharedcache.cli import quantities
 from pip_sharedcache.errors import PipMissing
 from pip_sharedcache.model import Compiled, Digest, Entry
@@ -25,11 +25,11 @@ from pip_sharedcache.store import (
     Store,
     find,
     inventory,
-    links,
-    marks,
     publish,
     reveal,
     stage_bytecode,
+    symlink_registry,
+    usage_marks,
 )
 from support.lists import RECORDED, serve
 from support.probes import linux, needs, root
@@ -72,7 +72,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def run_pip(arguments: Sequence[str]) -> None:
         calls.append(list(arguments))
 
-    monkeypatch.setattr(interception, "run_pip", run_pip)
+    monkeypatch.setattr(pip_adapter, "run_pip", run_pip)
     return calls
 
 
@@ -159,7 +159,7 @@ def test_an_error_of_ours_before_pip_runs_is_status_2(
     def no_pip(arguments: Sequence[str]) -> None:
         raise PipMissing("/usr/bin/python has no pip", "python -m ensurepip installs it")
 
-    monkeypatch.setattr(interception, "run_pip", no_pip)
+    monkeypatch.setattr(pip_adapter, "run_pip", no_pip)
     assert cli.main(["list"]) == 2
     assert capsys.readouterr().err == (
         "ERROR: /usr/bin/python has no pip; python -m ensurepip installs it\n"
@@ -251,7 +251,7 @@ def test_pips_exit_status_is_its_own(status: int, monkeypatch: pytest.MonkeyPatc
     def pip(arguments: Sequence[str]) -> None:
         raise SystemExit(status)
 
-    monkeypatch.setattr(interception, "run_pip", pip)
+    monkeypatch.setattr(pip_adapter, "run_pip", pip)
     with pytest.raises(SystemExit) as caught:
         cli.main(["list"])
     assert caught.value.code == status
@@ -406,7 +406,7 @@ def test_a_wrong_setting_is_one_line_and_status_2(capsys: Captured) -> None:
 
 
 def _store_with_a_wheel(base: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Path]:
-    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
     (base / "store").mkdir()
     store = Store.open(base / "store")
     wheel = make_wheel(base / "wheels")
@@ -588,7 +588,7 @@ def test_list_tells_of_each_wheel_in_a_table(kept: Kept, capsys: Captured) -> No
 
 
 def test_list_as_json_has_apparent_bytes_and_the_last_use(kept: Kept, capsys: Captured) -> None:
-    marks.mark(kept.store, [kept.demo.name])
+    usage_marks.mark(kept.store, [kept.demo.name])
     assert cli.main(["store", "list", "--json", "--bytecode", "demo"]) == 0
     wheel, bytecode = _json(capsys)
     files = [path for path in kept.demo.rglob("*") if path.is_file()]
@@ -667,7 +667,7 @@ def test_who_is_not_trusted_is_told_with_the_reason(kept: Kept, capsys: Captured
 
 
 def test_info_of_a_distribution_tells_all_about_it(kept: Kept, capsys: Captured) -> None:
-    marks.mark(kept.store, [kept.demo.name])
+    usage_marks.mark(kept.store, [kept.demo.name])
     today = time.strftime("%Y-%m-%d")
     owner = kept.store.path.owner()
     assert cli.main(["store", "info", "DEMO"]) == 0
@@ -701,7 +701,7 @@ def test_info_of_what_nobody_has_marked_names_the_last_use_that_list_names(
 
 
 def test_gc_takes_away_what_is_old_and_says_what(kept: Kept, capsys: Captured) -> None:
-    marks.mark(kept.store, [kept.demo.name, kept.bytecode.name])
+    usage_marks.mark(kept.store, [kept.demo.name, kept.bytecode.name])
     assert cli.main(["store", "gc", "--older-than", "30d", "--dry-run", "--json"]) == 0
     fact = _json(capsys)
     assert (fact["dry_run"], fact["retired"]) == (True, [str(kept.other)])
@@ -724,8 +724,8 @@ def test_gc_deletes_after_the_hour(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     assert cli.main(["store", "gc", "--older-than", "30d"]) == 0
-    later = marks.now(kept.store) + 3700
-    monkeypatch.setattr(marks, "now", lambda store: later)
+    later = usage_marks.now(kept.store) + 3700
+    monkeypatch.setattr(usage_marks, "now", lambda store: later)
     assert cli.main(["store", "gc", "--json"]) == 0
     fact = json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))
     assert (fact["deleted"], fact["kept"]) == (3, 0)
@@ -754,7 +754,7 @@ def test_gc_tells_whose_entries_are_left_and_who_can_take_them(
 
 @needs(root)
 def test_gc_tells_of_a_squatted_place_for_marks(kept: Kept, capsys: Captured) -> None:
-    marks.mark(kept.store, [])
+    usage_marks.mark(kept.store, [])
     place = kept.store.path / "use" / str(ALICE)
     place.mkdir()
     assert cli.main(["store", "gc", "-q"]) == 1
@@ -809,8 +809,8 @@ def test_gc_that_takes_nothing_says_why(kept: Kept, capsys: Captured) -> None:
     assert "are left, no more than the size that was asked for." in capsys.readouterr().out
     assert cli.main(["store", "gc", "--older-than=5000w"]) == 0
     assert "Nothing is unused for so long.\n" in capsys.readouterr().out
-    marks.mark(kept.store, [kept.demo.name, kept.bytecode.name])
-    links.register(kept.store, [_link_into(kept.other)])
+    usage_marks.mark(kept.store, [kept.demo.name, kept.bytecode.name])
+    symlink_registry.register(kept.store, [_link_into(kept.other)])
     assert cli.main(["store", "gc", "--max-size=1"]) == 0
     out = capsys.readouterr().out
     assert "Took 0 entries of 0 bytes out of sight." in out
@@ -823,12 +823,12 @@ def test_gc_that_takes_nothing_says_why(kept: Kept, capsys: Captured) -> None:
     assert fact["kept_for_symlinks"]["entries"] == 1
 
 
-def _link_into(entry: Path) -> links.Link:
+def _link_into(entry: Path) -> symlink_registry.Link:
     """A link to a file of ``entry`` in an environment beside the store."""
     library = entry.parents[3] / "environment"
     library.mkdir()
     (library / "link").symlink_to(entry / "entry.json")
-    return links.Link(entry.name, str(library / "link"), str(library))
+    return symlink_registry.Link(entry.name, str(library / "link"), str(library))
 
 
 @pytest.mark.parametrize(
@@ -842,7 +842,7 @@ def _link_into(entry: Path) -> links.Link:
 def test_gc_reads_ages_and_sizes(kept: Kept, option: str, taken: int, capsys: Captured) -> None:
     now = 1_700_000_000.0 if option != "--older-than=2000" else OLD + 2001 * 24 * 3600.0
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(marks, "now", lambda store: now)
+        patched.setattr(usage_marks, "now", lambda store: now)
         assert cli.main(["store", "gc", "--dry-run", "--json", option]) == 0
     assert len(_json(capsys)["retired"]) == taken
 
@@ -854,7 +854,7 @@ def test_a_disk_that_fails_is_one_line_and_status_2(
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(kept.store.path))
 
-    monkeypatch.setattr(marks, "last_uses", broken)
+    monkeypatch.setattr(usage_marks, "last_uses", broken)
     assert cli.main(["store", verb, *(["demo"] if verb == "info" else [])]) == 2
     shown = capsys.readouterr()
     path = kept.store.path
@@ -887,7 +887,7 @@ def test_a_result_is_not_followed_by_another(
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(kept.store.path))
 
-    monkeypatch.setattr(marks, "squatters", broken)
+    monkeypatch.setattr(usage_marks, "squatters", broken)
     assert cli.main(["store", "gc", "--json"]) == 2
     shown = capsys.readouterr()
     assert json.loads(shown.out)["retired"] == []
@@ -900,7 +900,7 @@ def test_an_interrupt_is_told_without_a_traceback(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(links, "linked", interrupted)
+    monkeypatch.setattr(symlink_registry, "linked", interrupted)
     assert cli.main(["store", "gc"]) == 130
     assert capsys.readouterr().err == "WARNING: Interrupted\n"
 

@@ -12,25 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import linker
-from pip_sharedcache.linker import Directory
+from pip_sharedcache import fs
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.maintenance.gc import GRACE, Deleted, choose, delete_retired, retire
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
-    GRACE,
     Item,
     Store,
-    choose,
-    delete_retired,
     find,
     find_retired,
     hold,
     inventory,
-    links,
-    marks,
     publish,
-    retire,
+    symlink_registry,
+    usage_marks,
 )
-from pip_sharedcache.store.collect import Deleted
 from pip_sharedcache.store.publish import reveal
 from pip_sharedcache.store.staging import stage_bytecode
 from support.filesystems import mounted
@@ -47,7 +43,7 @@ HOUR, DAY = 3600, 24 * 3600
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
 
 
 @pytest.fixture
@@ -81,7 +77,7 @@ def _age(entry: Entry, seconds: float) -> None:
 
 def _items(store: Store) -> list[Item]:
     unread: list[tuple[Path, str]] = []
-    found = list(inventory(store, marks.last_uses(store), unread))
+    found = list(inventory(store, usage_marks.last_uses(store), unread))
     assert unread == []
     return found
 
@@ -94,19 +90,19 @@ def _chosen(
     max_size: float | None = None,
 ) -> list[Path]:
     """What would be retired in so many hours."""
-    now = marks.now(store) + hours * HOUR
-    linked = links.linked(store)
+    now = usage_marks.now(store) + hours * HOUR
+    linked = symlink_registry.linked(store)
     items = choose(_items(store), linked, now, older_than=older_than, max_size=max_size)
     return [item.path for item in items]
 
 
 def _retire(store: Store, entry: Entry) -> bool:
     (item,) = [item for item in _items(store) if item.path == entry.path]
-    return retire(store, item, marks.now(store))
+    return retire(store, item, usage_marks.now(store))
 
 
 def _delete(store: Store, hours: float) -> Deleted:
-    return delete_retired(store, marks.now(store) + hours * HOUR)
+    return delete_retired(store, usage_marks.now(store) + hours * HOUR)
 
 
 def _dead(store: Store) -> list[Path]:
@@ -120,7 +116,7 @@ def test_an_entry_goes_by_its_last_use_or_else_by_when_it_was_published(store: S
     used, unused = _publish(store, "used"), _publish(store, "unused")
     for entry in (used, unused):
         _age(entry, 40 * DAY)
-    marks.mark(store, [used.path.name])
+    usage_marks.mark(store, [used.path.name])
     assert _chosen(store) == []
     assert _chosen(store, older_than=41 * DAY) == []
     assert _chosen(store, older_than=39 * DAY) == [unused.path]
@@ -130,7 +126,7 @@ def test_an_entry_goes_by_its_last_use_or_else_by_when_it_was_published(store: S
 def test_what_was_used_or_published_within_the_hour_stays_whatever_is_asked(store: Store) -> None:
     used, new = _publish(store, "used"), _publish(store, "new")
     _age(used, 40 * DAY)
-    marks.mark(store, [used.path.name])
+    usage_marks.mark(store, [used.path.name])
     assert _chosen(store, 0.99, older_than=0, max_size=0) == []
     # A mark that is ten minutes old is not made anew.
     assert _chosen(store, 1.15, older_than=0, max_size=0) == []
@@ -145,7 +141,7 @@ def test_only_the_marks_of_users_count_not_the_times_of_files(store: Store) -> N
         os.utime(path)
     assert _chosen(store, older_than=30 * DAY) == [entry.path]
     with as_user(BOB, GROUP):
-        marks.mark(store, [entry.path.name])
+        usage_marks.mark(store, [entry.path.name])
     assert _chosen(store, older_than=30 * DAY) == []
 
 
@@ -172,7 +168,7 @@ def test_the_least_recently_used_go_until_the_rest_fits(store: Store) -> None:
     held = {}
     for entry in entries.values():
         with hold(entry) as directory:
-            held[entry.path] = linker.tree_size(directory)
+            held[entry.path] = fs.tree_size(directory)
     whole = sum(held.values())
     assert _chosen(store, max_size=whole) == []
     assert _chosen(store, max_size=whole - 1) == [one]
@@ -202,7 +198,7 @@ def test_bytecode_goes_with_its_wheel(store: Store) -> None:
     assert _chosen(store, older_than=50 * DAY) == []
     chosen = _chosen(store, older_than=30 * DAY)
     assert set(chosen) == {entry.path, compiled.path, kept.path}
-    marks.mark(store, [kept.path.name])
+    usage_marks.mark(store, [kept.path.name])
     assert _chosen(store, older_than=30 * DAY) == [entry.path, compiled.path]
     assert _retire(store, entry)
     assert _chosen(store) == [compiled.path], "bytecode of a wheel that is gone"
@@ -224,7 +220,7 @@ def test_bytecode_of_an_interpreter_that_nobody_uses_any_more_goes_alone(store: 
     old, new = _compile(store, entry, "cpython-39"), _compile(store, entry, "cpython-313.opt-1")
     for one in (entry, old, new):
         _age(one, 40 * DAY)
-    marks.mark(store, [entry.path.name, new.path.name])
+    usage_marks.mark(store, [entry.path.name, new.path.name])
     assert _chosen(store, older_than=30 * DAY) == [old.path]
 
 
@@ -235,7 +231,9 @@ def test_what_symlinks_lead_to_stays_with_its_bytecode(store: Store, tmp_path: P
         _age(old, 40 * DAY)
     link = tmp_path / "module.py"
     link.symlink_to(entry.path / "files" / "demo" / "__init__.py")
-    links.register(store, [links.Link(entry.path.name, str(link), str(tmp_path))])
+    symlink_registry.register(
+        store, [symlink_registry.Link(entry.path.name, str(link), str(tmp_path))]
+    )
     assert _chosen(store, older_than=0, max_size=0) == []
     link.unlink()
     assert set(_chosen(store, older_than=0)) == {entry.path, compiled.path}
@@ -256,7 +254,7 @@ def test_what_is_no_entry_goes_by_its_own_age(store: Store, kind: str) -> None:
     assert item.damage
     assert _chosen(store, older_than=0) == []
     assert _chosen(store, 2, older_than=0) == [place]
-    assert retire(store, item, marks.now(store) + 2 * HOUR)
+    assert retire(store, item, usage_marks.now(store) + 2 * HOUR)
     assert _delete(store, 2) == Deleted(deleted=1)
     assert precious.is_dir()
 
@@ -281,15 +279,15 @@ def test_a_retired_entry_is_out_of_sight_and_whole(store: Store) -> None:
 def _retire_again(store: Store, entry: Entry) -> bool:
     status = found.path.stat() if (found := find_retired(entry)) else os.stat("/")
     item = Item(entry.path, "wheels", "x", 0, (status.st_dev, status.st_ino), 0)
-    return retire(store, item, marks.now(store))
+    return retire(store, item, usage_marks.now(store))
 
 
 def test_what_came_into_use_after_it_was_looked_at_is_brought_back(store: Store) -> None:
     entry = _publish(store)
     _age(entry, 2 * DAY)
-    now = marks.now(store)
+    now = usage_marks.now(store)
     (item,) = choose(_items(store), (), now, older_than=0)
-    marks.mark(store, [entry.path.name])
+    usage_marks.mark(store, [entry.path.name])
     assert not retire(store, item, now)
     assert find(store, entry.manifest.digest, entry.manifest.filename).entry == entry
     assert _dead(store) == []
@@ -298,7 +296,7 @@ def test_what_came_into_use_after_it_was_looked_at_is_brought_back(store: Store)
 def test_what_was_published_anew_after_it_was_looked_at_is_brought_back(store: Store) -> None:
     old = _publish(store)
     _age(old, 2 * DAY)
-    now = marks.now(store)
+    now = usage_marks.now(store)
     (item,) = choose(_items(store), (), now, older_than=0)
     assert retire(store, item, now), "by another run"
     new = _publish(store)
@@ -313,14 +311,14 @@ def test_no_entry_is_lost_between_those_who_mark_and_those_who_collect(store: St
     entry = _publish(store)
     _age(entry, 2 * DAY)
     name, own = entry.path.name, store.path / "use" / str(os.geteuid())
-    now = marks.now(store)
+    now = usage_marks.now(store)
     (item,) = choose(_items(store), (), now, older_than=0)
     opened = stayed = 0
     for _ in range(500):
         seen: list[bool] = []
 
         def install(seen: list[bool] = seen) -> None:
-            marks.mark(store, [name])
+            usage_marks.mark(store, [name])
             seen.append(entry.path.exists())
 
         installing = threading.Thread(target=install)
@@ -481,14 +479,14 @@ def test_a_shard_swapped_for_a_link_while_it_is_gone_through_leads_nowhere(
     (dead,) = _dead(store)
     elsewhere = store.path.parent / "elsewhere"
     (elsewhere / dead.name / "x").mkdir(parents=True)
-    remove_tree = linker.remove_tree
+    remove_tree = fs.remove_tree
 
     def swapped(path: Path, above: Directory | None = None) -> None:
         dead.parent.rename(store.path.parent / "away")
         dead.parent.symlink_to(elsewhere)
         remove_tree(path, above)
 
-    monkeypatch.setattr(linker, "remove_tree", swapped)
+    monkeypatch.setattr(fs, "remove_tree", swapped)
     assert _delete(store, 2).deleted == 1
     assert (elsewhere / dead.name / "x").is_dir()
 

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from pip_sharedcache import cli, linker
-from pip_sharedcache.doctor.surroundings import Mount, mount_of
-from pip_sharedcache.linker import Directory, Quota
+from pip_sharedcache import cli, fs
+from pip_sharedcache.fs import Directory, Quota
+from pip_sharedcache.maintenance.doctor.surroundings import Mount, mount_of
+from pip_sharedcache.placement import try_writing
 from pip_sharedcache.store import Store, publish
-from pip_sharedcache.store.leftovers import sweep
+from pip_sharedcache.store.stale_staging import sweep
 from support import REPOSITORY, probes
 from support.filesystems import mounted, read_only
 from support.probes import linux, needs, root
@@ -84,11 +85,11 @@ def test_a_store_that_was_half_made_is_told_and_finished(
     os.environ["PIP_SHAREDCACHE_DIR"] = str(top)
     killed = (
         "import os, sys\n"
-        "from pip_sharedcache import cli, linker\n"
-        "make = linker.make_directory\n"
+        "from pip_sharedcache import cli, fs\n"
+        "make = fs.make_directory\n"
         "def until_the_middle(path, *how):\n"
         "    os.kill(os.getpid(), 9) if path.name == '80' else make(path, *how)\n"
-        "linker.make_directory = until_the_middle\n"
+        "fs.make_directory = until_the_middle\n"
         "cli.main(['store', 'init', sys.argv[1]])\n"
     )
     assert subprocess.run([sys.executable, "-c", killed, str(top)]).returncode == -9
@@ -196,7 +197,7 @@ def test_mending_that_the_system_refuses_is_said(
         raise PermissionError(1, "Operation not permitted")
 
     store.path.chmod(0o700)
-    monkeypatch.setattr(linker, "ensure_directory", refuse)
+    monkeypatch.setattr(fs, "ensure_directory", refuse)
     assert doctor(environment, "--fix") == 1
     assert "    not mended: Operation not permitted" in capsys.readouterr().out
 
@@ -204,7 +205,7 @@ def test_mending_that_the_system_refuses_is_said(
 def test_nothing_is_changed_and_nothing_left(
     store: Store, environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
     wheel = make_wheel(store.path.parent / "wheels")
     publish(store, wheel, wheel.name, digest(wheel))  # type: ignore[arg-type]
     before = snapshot(store.path)
@@ -247,7 +248,7 @@ def test_what_a_killed_doctor_leaves_is_cleared_by_the_next_publisher(store: Sto
     shard = store.path / "wheels" / "00"
     process = os.fork()
     if not process:
-        with linker.try_writing(shard, 10**9):
+        with try_writing(shard, 10**9):
             os._exit(0)
     os.waitpid(process, 0)
     assert len(list(shard.iterdir())) == 1
@@ -370,8 +371,8 @@ def test_the_uppermost_of_two_mounts_in_one_place_counts(tmp_path: Path) -> None
 
 
 def test_where_there_is_no_quota_none_is_told(tmp_path: Path) -> None:
-    assert linker.quota("tmpfs", os.getuid()) is None
-    assert linker.quota(str(tmp_path / "no-device"), os.getuid()) is None
+    assert fs.quota("tmpfs", os.getuid()) is None
+    assert fs.quota(str(tmp_path / "no-device"), os.getuid()) is None
 
 
 _QUOTACTL = """
@@ -399,7 +400,7 @@ def test_a_quota_is_read_as_the_systems_own_header_lays_it_out(tmp_path: Path) -
     (tmp_path / "quota.c").write_text(_QUOTACTL)
     library = tmp_path / "quota.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "quota.c"], check=True)
-    ask = "from pip_sharedcache import linker; print(*linker.quota('/dev/some', 1234))"
+    ask = "from pip_sharedcache import fs; print(*fs.quota('/dev/some', 1234))"
     done = subprocess.run(
         [sys.executable, "-c", ask],
         env={"LD_PRELOAD": str(library), "PYTHONPATH": str(REPOSITORY / "src")},
@@ -428,7 +429,7 @@ def test_a_quota_that_is_nearly_used_up_is_a_finding(
     monkeypatch: pytest.MonkeyPatch,
     capsys: Captured,
 ) -> None:
-    monkeypatch.setattr(linker, "quota", lambda device, uid: quota)
+    monkeypatch.setattr(fs, "quota", lambda device, uid: quota)
     assert doctor(environment, "--json") == (1 if found else 0)
     data = said(capsys)
     assert data["facts"]["quota"] == quota._asdict()

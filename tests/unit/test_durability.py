@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.linker import durability, synchronise
+from pip_sharedcache.fs import sync, synchronise
 from support.filesystems import Kind, mounted, mounted_image
 from support.probes import linux, loop_mounts, needs, tmpfs, xfs
 
@@ -54,8 +54,8 @@ def test_files_are_synced_one_by_one_where_no_call_serves_all(
 ) -> None:
     text = {"fails": "exit 1", "hangs": "exec sleep 600"}.get(kind)
     programs = [_program(tmp_path / "sync", text)] if text else []
-    monkeypatch.setattr(durability, "_PROGRAMS", programs)
-    monkeypatch.setattr(durability, "_PATIENCE", 0.05)
+    monkeypatch.setattr(sync, "_PROGRAMS", programs)
+    monkeypatch.setattr(sync, "_PATIENCE", 0.05)
     with mounted("tmpfs", tmp_path, size_mb=8) as there:
         files = _files(there)
         synchronise(there, files)
@@ -77,7 +77,7 @@ def test_no_file_is_synced_by_itself_where_the_child_synced_all(
 def test_one_call_serves_all_files_where_there_is_a_journal(
     kind: Kind, tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durability, "_PROGRAMS", [])
+    monkeypatch.setattr(sync, "_PROGRAMS", [])
     with mounted(kind, tmp_path, size_mb=320) as there:
         files = _files(there, 100)
         synchronise(there, files)
@@ -134,11 +134,11 @@ def test_a_lost_write_counts_for_its_own_file_and_for_no_other(
         files = _files(disk)
         _overwrite(disk / "neighbours")
         synchronise(disk, files)
-        assert durability.keep(map(str, files))
+        assert sync.keep(map(str, files))
         assert caplog.messages == []
 
         _overwrite(disk / "own")
-        assert not durability.keep([*map(str, files), str(disk / "own")])
+        assert not sync.keep([*map(str, files), str(disk / "own")])
         (message,) = caplog.messages
         assert message.startswith(f"{disk / 'own'} could not be written to its disk: ")
 
@@ -151,10 +151,10 @@ def test_a_lost_write_counts_for_its_own_file_and_for_no_other(
 def test_removed_file_is_no_error_of_the_installation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(durability, "_PROGRAMS", [])
+    monkeypatch.setattr(sync, "_PROGRAMS", [])
     (tmp_path / "there").write_bytes(b"1")
     for names in (("gone", "there"), ("there", "gone")):
-        assert durability.keep([str(tmp_path / name) for name in names])
+        assert sync.keep([str(tmp_path / name) for name in names])
     assert caplog.messages == []
 
 
@@ -162,4 +162,4 @@ def test_symlink_and_fifo_in_the_place_of_a_file_are_not_waited_for(tmp_path: Pa
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("/dev/null")
     for name in ("fifo", "link"):
-        durability.keep([str(tmp_path / name)])
+        sync.keep([str(tmp_path / name)])

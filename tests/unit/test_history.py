@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import linker
+from pip_sharedcache import fs
 from pip_sharedcache.model import Installed
-from pip_sharedcache.store import Store, history
-from pip_sharedcache.store.history import Collection, Run
+from pip_sharedcache.store import Store, run_log
+from pip_sharedcache.store.run_log import Collection, Run
 from support.probes import needs, root
 from support.process import as_user
 
@@ -36,16 +36,16 @@ def _own(store: Store) -> Path:
 
 
 def test_a_run_is_read_as_it_was_written(store: Store) -> None:
-    assert list(history.runs(store)) == []
-    history.note(store, RUN)
-    ((_, run),) = history.runs(store)
+    assert list(run_log.runs(store)) == []
+    run_log.note(store, RUN)
+    ((_, run),) = run_log.runs(store)
     assert run == RUN
 
 
 def test_many_runs_are_gathered_and_none_is_lost(store: Store) -> None:
     for number in range(200):
-        history.note(store, replace(RUN, at=number))
-    assert sorted(run.at for _, run in history.runs(store)) == list(range(200))
+        run_log.note(store, replace(RUN, at=number))
+    assert sorted(run.at for _, run in run_log.runs(store)) == list(range(200))
     assert len(list(_own(store).iterdir())) <= 66
 
 
@@ -54,43 +54,43 @@ def test_records_of_hosts_that_never_come_again_are_taken_over(
 ) -> None:
     """Each container may be a host by itself."""
     for number in range(100):
-        history.note(store, replace(RUN, at=number))
-        (own,) = _own(store).glob(f"run-{linker.HOST}-*")
+        run_log.note(store, replace(RUN, at=number))
+        (own,) = _own(store).glob(f"run-{fs.HOST}-*")
         own.rename(own.with_name(f"run-container{number}-x"))
     late = time.time() + 2 * 24 * 3600
     assert len(list(_own(store).iterdir())) == 100, "they may be at work"
     monkeypatch.setattr(time, "time", lambda: late)
-    history.note(store, replace(RUN, at=100))
-    assert sorted(run.at for _, run in history.runs(store)) == list(range(101))
+    run_log.note(store, replace(RUN, at=100))
+    assert sorted(run.at for _, run in run_log.runs(store)) == list(range(101))
     assert len(list(_own(store).iterdir())) == 1
 
 
 def test_what_is_gathered_is_bounded_and_the_latest_stay(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "_MOST", 20_000)
+    monkeypatch.setattr(run_log, "_MOST", 20_000)
     for number in range(400):
-        history.note(store, replace(RUN, at=number))
+        run_log.note(store, replace(RUN, at=number))
     (gathered,) = _own(store).glob("runs-*")
     assert gathered.stat().st_size <= 20_000
-    told = sorted(run.at for _, run in history.runs(store))
+    told = sorted(run.at for _, run in run_log.runs(store))
     assert told == list(range(told[0], 400))
 
 
 def test_one_who_was_killed_while_gathering_stops_the_others_for_a_while_only(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    history.note(store, RUN)
-    lock = _own(store) / f"gathering-{linker.HOST}"
+    run_log.note(store, RUN)
+    lock = _own(store) / f"gathering-{fs.HOST}"
     lock.touch()
     for _ in range(80):
-        history.note(store, RUN)
+        run_log.note(store, RUN)
     assert not list(_own(store).glob("runs-*"))
-    monkeypatch.setattr(history, "_STUCK", 0)
-    history.note(store, RUN)
+    monkeypatch.setattr(run_log, "_STUCK", 0)
+    run_log.note(store, RUN)
     assert list(_own(store).glob("runs-*"))
     assert not lock.exists()
-    assert len(list(history.runs(store))) == 82
+    assert len(list(run_log.runs(store))) == 82
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ def test_one_who_was_killed_while_gathering_stops_the_others_for_a_while_only(
     ids=str,
 )
 def test_a_line_that_is_not_so_is_passed_over(store: Store, change: dict[str, object]) -> None:
-    history.note(store, RUN)
+    run_log.note(store, RUN)
     lines = [json.dumps({**asdict(RUN), **change}), "[" * 90_000, "7", "", json.dumps(asdict(RUN))]
     (_own(store) / "run-elsewhere").write_text("\n".join(lines))
-    assert [run for _, run in history.runs(store)] == [RUN, RUN]
+    assert [run for _, run in run_log.runs(store)] == [RUN, RUN]
 
 
 @needs(root)
@@ -124,28 +124,28 @@ def test_nobody_speaks_for_another(store: Store) -> None:
     store.path.chmod(0o1777)
     (store.path / "use").chmod(0o1777)
     with as_user(ALICE):
-        history.note(Store.open(store.path), RUN)
-    history.note(store, RUN)
+        run_log.note(Store.open(store.path), RUN)
+    run_log.note(store, RUN)
     (of_alice,) = (store.path / "use" / str(ALICE)).glob("run-*")
     (of_alice.parent / "run-of-root").write_bytes(of_alice.read_bytes())
     os.mkfifo(of_alice.parent / "run-fifo")
     (of_alice.parent / "run-link").symlink_to("/etc/passwd")
-    assert sorted(user for user, _ in history.runs(store)) == [0, ALICE]
+    assert sorted(user for user, _ in run_log.runs(store)) == [0, ALICE]
 
 
 def test_the_latest_collections_are_told_of(store: Store) -> None:
     for at in range(100):
-        history.note_collection(store, Collection(at, 2, 300 + at))
-    told = sorted((one for _, one in history.collections(store)), key=lambda one: one.at)
+        run_log.note_collection(store, Collection(at, 2, 300 + at))
+    told = sorted((one for _, one in run_log.collections(store)), key=lambda one: one.at)
     assert told == [Collection(at, 2, 300 + at) for at in range(36, 100)]
-    assert list(history.runs(store)) == []
+    assert list(run_log.runs(store)) == []
 
 
 @pytest.mark.parametrize("text", ["", "7", "{}", "[" * 90_000, '{"at": -1}', '{"at": "x"}'])
 def test_what_is_no_collection_is_passed_over(store: Store, text: str) -> None:
-    history.note_collection(store, Collection(1, 2, 3))
+    run_log.note_collection(store, Collection(1, 2, 3))
     (_own(store) / "collected-0").write_text(text)
-    assert [one for _, one in history.collections(store)] == [Collection(1, 2, 3)]
+    assert [one for _, one in run_log.collections(store)] == [Collection(1, 2, 3)]
 
 
 @needs(root)
@@ -153,7 +153,7 @@ def test_nobody_tells_of_anothers_collections(store: Store) -> None:
     store.path.chmod(0o1777)
     (store.path / "use").chmod(0o1777)
     with as_user(ALICE):
-        history.note_collection(Store.open(store.path), Collection(1, 2, 3))
+        run_log.note_collection(Store.open(store.path), Collection(1, 2, 3))
     (of_alice,) = (store.path / "use" / str(ALICE)).glob("collected-*")
     (of_alice.parent / "collected-of-root").write_bytes(of_alice.read_bytes())
-    assert [user for user, _ in history.collections(store)] == [ALICE]
+    assert [user for user, _ in run_log.collections(store)] == [ALICE]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import identity, trust
-from pip_sharedcache.trust import Trust
+from pip_sharedcache import trust
+from pip_sharedcache.trust import Trust, identity
 from support.probes import compiler, fakeroot, needs, proot, root, setpriv, strace
 from support.process import as_user
 
-ASK = "from pip_sharedcache import identity; print(identity.hidden_because())"
+ASK = "from pip_sharedcache.trust import identity; print(identity.hidden_because())"
 FAKES = "int geteuid(void) { return 0; }"
 ALLOCATES = "#include <stddef.h>\nvoid *pool_new(size_t n) { (void) n; return NULL; }"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import inputs
+from pip_sharedcache.pip_adapter import build_inputs
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from pip_sharedcache import inputs
     ],
 )
 def test_it_counts(variable: str) -> None:
-    assert inputs.variables({variable: "x"}) == {variable: "x"}
+    assert build_inputs.variables({variable: "x"}) == {variable: "x"}
 
 
 @pytest.mark.parametrize(
@@ -36,33 +36,33 @@ def test_it_counts(variable: str) -> None:
     ],
 )
 def test_it_makes_no_other_wheel(variable: str) -> None:
-    assert inputs.variables({variable: "x"}) == {}
+    assert build_inputs.variables({variable: "x"}) == {}
 
 
 def test_tools_are_what_path_leads_to(tmp_path: Path) -> None:
     (tmp_path / "real-compiler-13").write_text("#!/bin/sh\n")
     (tmp_path / "real-compiler-13").chmod(0o755)
     (tmp_path / "cc").symlink_to("real-compiler-13")
-    found = inputs.surroundings({"PATH": str(tmp_path)})
+    found = build_inputs.surroundings({"PATH": str(tmp_path)})
     assert found["tools"] == {"cc": os.path.realpath(tmp_path / "real-compiler-13")}
-    assert inputs.surroundings({"PATH": "/nowhere"})["tools"] == {}
+    assert build_inputs.surroundings({"PATH": "/nowhere"})["tools"] == {}
 
 
 def test_files_count_by_what_they_say(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("numpy<2\n")
     expected = hashlib.sha256(b"numpy<2\n").hexdigest()
     names = [str(tmp_path / "one"), str(tmp_path / "missing"), "https://example.invalid/c.txt"]
-    assert inputs.contents(names) == [expected, "", "https://example.invalid/c.txt"]
-    assert inputs.contents([str(tmp_path)]) == [str(tmp_path)]
+    assert build_inputs.contents(names) == [expected, "", "https://example.invalid/c.txt"]
+    assert build_inputs.contents([str(tmp_path)]) == [str(tmp_path)]
 
 
 def test_files_that_they_name_count_too(tmp_path: Path) -> None:
     (tmp_path / "top").write_text("-c in.txt\n--constraint=other.txt # x\n-r https://a.invalid/r\n")
     (tmp_path / "in.txt").write_text("-c top\nnumpy<2\n")
-    before = inputs.contents([str(tmp_path / "top")])
+    before = build_inputs.contents([str(tmp_path / "top")])
     for name in ("in.txt", "other.txt"):
         (tmp_path / name).write_text("-c top\nnumpy<3\n")
-        after = inputs.contents([str(tmp_path / "top")])
+        after = build_inputs.contents([str(tmp_path / "top")])
         assert after != before
         before = after
 
@@ -71,5 +71,5 @@ def test_programs_that_tell_where_a_library_is_count(tmp_path: Path) -> None:
     for name in ("sdl9-config", "odd_config", "no-tool"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
-    found = inputs.surroundings({"PATH": f"/nowhere{os.pathsep}{tmp_path}"})["tools"]
+    found = build_inputs.surroundings({"PATH": f"/nowhere{os.pathsep}{tmp_path}"})["tools"]
     assert sorted(found) == ["odd_config", "sdl9-config"]

@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from pip_sharedcache import bytecode, install, linker
-from pip_sharedcache import store as stores
+from pip_sharedcache import bytecode, fs
 from pip_sharedcache.config import Settings
-from pip_sharedcache.install import Session
-from pip_sharedcache.layers import Layers
-from pip_sharedcache.linker import Placement, appearance
 from pip_sharedcache.model import Digest, LinkMode, Origin, Report
-from pip_sharedcache.origins import has_credentials, without_credentials
-from pip_sharedcache.store import Store
+from pip_sharedcache.placement import Placement, commit, show
+from pip_sharedcache.session import session as session_module
+from pip_sharedcache.session.origins import has_credentials, without_credentials
+from pip_sharedcache.session.session import Session
+from pip_sharedcache.store import Store, lookup
+from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs, root
 from support.process import as_user, file_size_limit
 from support.wheels import digest as sha256
@@ -40,12 +40,12 @@ PRIVATE = Origin("https://index/private/demo.whl", "it came with credentials")
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
 
 
 @pytest.fixture(autouse=True)
 def _all_messages(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.WARNING, logger=install.__name__):
+    with caplog.at_level(logging.WARNING, logger=session_module.__name__):
         yield
 
 
@@ -186,7 +186,7 @@ def test_one_synchronisation_serves_a_whole_run(
     session: Session, shared_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(linker, "synchronise", lambda top, files: calls.append(len(list(files))))
+    monkeypatch.setattr(fs, "synchronise", lambda top, files: calls.append(len(list(files))))
     for name in ("one", "two", "three"):
         assert _install(session, make_wheel(shared_tmp / "wheels", name))
     assert calls == []
@@ -200,7 +200,7 @@ def test_a_run_that_published_nothing_does_not_wait_for_the_disk(
     session: Session, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _run(session, wheel)
-    monkeypatch.delattr(linker, "synchronise")
+    monkeypatch.delattr(fs, "synchronise")
     assert _run(_again(session), wheel)
 
 
@@ -213,7 +213,7 @@ def test_a_disk_that_is_full_at_the_end_is_said_once_and_leaves_nothing(
     def full(directory: Path, files: object) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    monkeypatch.setattr(linker, "synchronise", full)
+    monkeypatch.setattr(fs, "synchronise", full)
     for name in ("one", "two"):
         assert _install(session, make_wheel(shared_tmp / "wheels", name))
     session.finish()
@@ -234,7 +234,7 @@ def test_a_run_interrupted_at_its_end_leaves_nothing_in_staging(
     def interrupted(directory: Path, files: object) -> None:
         raise kind
 
-    monkeypatch.setattr(linker, "synchronise", interrupted)
+    monkeypatch.setattr(fs, "synchronise", interrupted)
     for name in ("one", "two"):
         assert _install(session, make_wheel(shared_tmp / "wheels", name))
     with pytest.raises(kind):
@@ -270,7 +270,7 @@ def test_symlinks_name_the_entry_of_who_was_faster(session: Session, wheel: Path
     linking = _again(session, link_mode=LinkMode.SYMLINK)
     linking.origins.note(str(wheel), SHARED)
     assert linking.find([_digest(wheel)], wheel.name) is None
-    find, won = stores.find, []
+    find, won = lookup.find, []
 
     def beaten(*args: Any) -> Any:
         """Finds nothing at first; then somebody publishes."""
@@ -281,7 +281,7 @@ def test_symlinks_name_the_entry_of_who_was_faster(session: Session, wheel: Path
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stores, "find", beaten)
+        patch.setattr(lookup, "find", beaten)
         begun = linking.begin(str(wheel))
     assert begun is not None
     assert begun.entry.path.name == _digest(wheel)
@@ -446,7 +446,7 @@ def test_a_staged_entry_that_vanished_is_left_to_pip_and_not_published(
     assert _install(session, wheel)
     entry = session.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    linker.remove_tree(entry.path)
+    fs.remove_tree(entry.path)
     assert not _install(session, wheel)
     session.finish()
     assert any(str(entry.path) in message for message in caplog.messages)
@@ -540,7 +540,7 @@ def test_bytecode_of_sources_of_another_time_is_not_used(
         session.save_bytecode(begun, str(tmp_path / "one" / "demo/__init__.py"))
     session.finish()
     entry = begun.entry.path.with_name(_digest(sources))
-    linker.remove_tree(entry)
+    fs.remove_tree(entry)
     later = _again(session)
     in_a_minute = time.time() + 60
     with pytest.MonkeyPatch.context() as patch:
@@ -724,7 +724,7 @@ def test_many_fresh_files_are_made_durable_together_before_they_are_cloned(
     def synchronise(directory: Path, files: Iterable[Path]) -> None:
         synced.append(len(list(files)))
 
-    monkeypatch.setattr(linker, "synchronise", synchronise)
+    monkeypatch.setattr(fs, "synchronise", synchronise)
     wheel = make_wheel(shared_tmp / "many", files={f"demo/{n}.txt": "" for n in range(files)})
     session.origins.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
@@ -756,7 +756,7 @@ def test_what_cannot_be_made_durable_is_not_published(
         if errors:
             raise OSError(errors.pop(), "Input/output error")
 
-    monkeypatch.setattr(linker, "synchronise", synchronise)
+    monkeypatch.setattr(fs, "synchronise", synchronise)
     wheel = make_wheel(shared_tmp / "many", files={f"demo/{n}.txt": "" for n in range(400)})
     session.origins.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
@@ -947,7 +947,7 @@ def test_a_digest_that_pip_has_checked_is_not_computed_again(
     _run(session, wheel)
     later = _again(session)
     later.origins.note_digest(os.path.relpath(wheel), _digest(wheel))
-    monkeypatch.delattr(install.wheel, "digest_of")
+    monkeypatch.delattr(session_module.wheel, "digest_of")
     assert _install(later, wheel)
     assert later.report.found == 1
 
@@ -1099,7 +1099,7 @@ def test_settled_for_later_it_is_complete_and_not_visible(
     assert "demo/part/__init__.py" in record
     assert session.take_complete() == [begun]
     assert session.take_complete() == [], "whoever took it shows it"
-    linker.show([begun])
+    show([begun])
     assert sorted(os.listdir(tmp_path)) == ["demo", INFO]
 
 
@@ -1120,7 +1120,7 @@ def test_all_are_durable_before_the_first_is_visible(
     several: Several, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[str, str]] = []
-    rename, keep = os.rename, appearance.keep
+    rename, keep = os.rename, commit.keep
 
     def noted_rename(source: Any, target: Any) -> None:
         done.append(("shown", os.path.basename(target)))
@@ -1134,8 +1134,8 @@ def test_all_are_durable_before_the_first_is_visible(
         return keep(paths)
 
     monkeypatch.setattr(os, "rename", noted_rename)
-    monkeypatch.setattr(appearance, "keep", noted)
-    linker.show(several.placements)
+    monkeypatch.setattr(commit, "keep", noted)
+    show(several.placements)
     assert [kind for kind, _ in done] == ["durable"] + ["shown"] * 3, "one sync for all"
     assert several.visible() == list(several.names)
 
@@ -1153,7 +1153,7 @@ def test_those_that_cannot_appear_are_undone_and_the_others_appear(
 
         setattr(several.placements[number], step, fail)
     with pytest.raises(OSError) as caught:
-        linker.show(several.placements)
+        show(several.placements)
     assert caught.value.filename == str(which[0]), "the first one"
     good = [name for number, name in enumerate(several.names) if number not in which]
     assert several.visible() == good
@@ -1171,13 +1171,13 @@ def test_one_that_cannot_be_durable_is_told_before_one_that_cannot_appear(
 
     several.placements[2].flush = broken  # type: ignore[method-assign]
     with pytest.raises(OSError) as caught:
-        linker.show(several.placements)
+        show(several.placements)
     assert caught.value.errno == errno.EIO
     assert several.visible() == ["two"]
 
 
 def test_nothing_to_show_is_nothing(session: Session) -> None:
-    linker.show(session.take_complete())
+    show(session.take_complete())
 
 
 @pytest.mark.parametrize("step", ["flush", "reveal"])
@@ -1190,7 +1190,7 @@ def test_interrupted_each_is_whole_or_absent(several: Several, step: str, number
 
     setattr(several.placements[number], step, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        linker.show(several.placements)
+        show(several.placements)
     visible = several.visible()
     for name in several.names:
         expected = [name, f"{name}-1.0.dist-info"] if name in visible else []

@@ -21,20 +21,20 @@ import pytest
 
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import PipMissing, SeamMissing
-from pip_sharedcache.install import Session
-from pip_sharedcache.interception import (
-    carrying,
+from pip_sharedcache.pip_adapter import (
+    bootstrap,
     configuration_files,
     downloads,
-    guards,
-    hooks,
+    import_hooks,
     run,
     run_pip,
+    safety_wrappers,
     seams,
     wheel_checks,
 )
-from pip_sharedcache.interception.seams import Seam
-from pip_sharedcache.layers import Layers
+from pip_sharedcache.pip_adapter.seams import Seam
+from pip_sharedcache.session.session import Session
+from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs, root
 
 DIGEST = "0123456789abcdef" * 4
@@ -399,8 +399,8 @@ def test_since_when_a_package_runs_on_which_python(
     requires = f"Requires-Python: {says}\n" if says else ""
     text = f"Metadata-Version: 2.1\nName: packaging\nVersion: 1.0\n{requires}"
     (information / "METADATA").write_text(text, encoding="utf-8")
-    assert carrying._since("packaging", str(tmp_path)) == since
-    assert carrying._since("wrapt", str(tmp_path)) == [3, 0]
+    assert bootstrap._since("packaging", str(tmp_path)) == since
+    assert bootstrap._since("wrapt", str(tmp_path)) == [3, 0]
 
 
 @pytest.mark.parametrize("brings", [True, False])
@@ -409,7 +409,7 @@ def test_an_older_interpreter_is_given_what_pip_brings_or_plain_pip(
 ) -> None:
     monkeypatch.setenv(run.RUNNER_VARIABLE, "")
     newest = {"packaging": [3, 12], "platformdirs": [3, 13], "wrapt": [3, 8]}
-    monkeypatch.setattr(carrying, "_since", lambda name, root: newest[name])
+    monkeypatch.setattr(bootstrap, "_since", lambda name, root: newest[name])
     run._runnable(lambda: "/pip/__pip-runner__.py")
     told = json.loads(os.environ[run.RUNNER_VARIABLE])
     assert (told["requires"], told["since"]) == ([3, 9], newest)
@@ -439,7 +439,7 @@ def test_what_cannot_be_carried_over_leaves_plain_pip(
         "nowhere": SimpleNamespace(origin="/x/pip.whl/wrapt/__init__.py"),
     }
     if kind == "no runner":
-        monkeypatch.setattr(carrying, "RUNNER", Path("/nonexistent"))
+        monkeypatch.setattr(bootstrap, "RUNNER", Path("/nonexistent"))
     else:
         monkeypatch.setattr(
             importlib.util,
@@ -577,7 +577,7 @@ def _spared(path: Path, onexc: Any = None) -> bool:
     info = (PermissionError, error, None)
     try:
         kw = {} if onexc is None else {"onexc": onexc}
-        guards.spare_foreign_files(_force(seen), None, (os.unlink, str(path), info), kw)
+        safety_wrappers.spare_foreign_files(_force(seen), None, (os.unlink, str(path), info), kw)
     except PermissionError as raised:
         assert raised is error
     return not seen
@@ -636,7 +636,7 @@ class Importable:
 
 @pytest.fixture
 def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Importable]:
-    monkeypatch.setattr(hooks, "_finder", hooks._Finder())
+    monkeypatch.setattr(import_hooks, "_finder", import_hooks._Finder())
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(tmp_path)
@@ -648,7 +648,7 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Impo
 
 def test_a_hook_is_called_when_its_module_is_complete(importable: Importable) -> None:
     name = importable.write("made_hooked")
-    hooks.when_imported(name, importable.hook)
+    import_hooks.when_imported(name, importable.hook)
     assert importable.told == []
     module = importlib.import_module(name)
     assert importable.told == [(name, True)]
@@ -660,7 +660,7 @@ def test_a_hook_is_called_when_its_module_is_complete(importable: Importable) ->
 def test_a_hook_for_a_module_that_is_there_is_called_at_once(importable: Importable) -> None:
     name = importable.write("made_hooked")
     importlib.import_module(name)
-    hooks.when_imported(name, importable.hook)
+    import_hooks.when_imported(name, importable.hook)
     assert importable.told == [(name, True)]
 
 
@@ -668,19 +668,19 @@ def test_several_hooks_are_called_in_their_order(importable: Importable) -> None
     name = importable.write("made_package.below")
     called: list[int] = []
     for number in range(3):
-        hooks.when_imported(name, lambda _, number=number: called.append(number))
+        import_hooks.when_imported(name, lambda _, number=number: called.append(number))
     importlib.import_module("made_package")
     assert called == []
     importlib.import_module(name)
     assert called == [0, 1, 2]
-    assert len([finder for finder in sys.meta_path if finder is hooks._finder]) == 1
+    assert len([finder for finder in sys.meta_path if finder is import_hooks._finder]) == 1
 
 
 def test_a_module_that_imports_another_that_is_waited_for(importable: Importable) -> None:
     importable.write("made_package.first", "import made_package.second\nVALUE = 1\n")
     importable.write("made_package.second")
     for name in ("made_package.first", "made_package.second"):
-        hooks.when_imported(name, importable.hook)
+        import_hooks.when_imported(name, importable.hook)
     importlib.import_module("made_package.first")
     assert importable.told == [("made_package.second", True), ("made_package.first", True)]
 
@@ -688,7 +688,7 @@ def test_a_module_that_imports_another_that_is_waited_for(importable: Importable
 def test_a_hooked_module_is_as_any_other_afterwards(importable: Importable) -> None:
     name, other = importable.write("made_hooked", "def f():\n    return 1\n"), "made_other"
     importable.write(other)
-    hooks.when_imported(name, importable.hook)
+    import_hooks.when_imported(name, importable.hook)
     module, plain = importlib.import_module(name), importlib.import_module(other)
     assert module.__spec__ is not None
     assert type(module.__spec__.loader) is type(module.__loader__) is type(plain.__loader__)
@@ -703,7 +703,7 @@ def test_a_hook_that_raises_makes_the_import_raise(importable: Importable) -> No
     def refuse(_: ModuleType) -> None:
         raise PipMissing("no", "such")
 
-    hooks.when_imported(name, refuse)
+    import_hooks.when_imported(name, refuse)
     with pytest.raises(PipMissing):
         importlib.import_module(name)
     assert name not in sys.modules
@@ -711,8 +711,8 @@ def test_a_hook_that_raises_makes_the_import_raise(importable: Importable) -> No
 
 def test_looking_whether_a_module_is_there_calls_no_hook(importable: Importable) -> None:
     name = importable.write("made_hooked")
-    hooks.when_imported(name, importable.hook)
-    hooks.when_imported("made_missing", importable.hook)
+    import_hooks.when_imported(name, importable.hook)
+    import_hooks.when_imported("made_missing", importable.hook)
     assert importlib.util.find_spec(name) is not None
     assert importlib.util.find_spec("made_missing") is None
     with pytest.raises(ModuleNotFoundError, match="made_missing"):
@@ -724,7 +724,7 @@ def test_looking_whether_a_module_is_there_calls_no_hook(importable: Importable)
 
 def test_a_module_that_fails_calls_no_hook_and_may_come_later(importable: Importable) -> None:
     name = importable.write("made_hooked", "raise ValueError('broken')\n")
-    hooks.when_imported(name, importable.hook)
+    import_hooks.when_imported(name, importable.hook)
     with pytest.raises(ValueError, match="broken"):
         importlib.import_module(name)
     assert importable.told == []
@@ -782,5 +782,5 @@ def test_a_wheel_that_cannot_be_read_is_known_in_pips_words() -> None:
 def test_the_own_metadata_directory_is_moved_before_a_vendored_one() -> None:
     """Killed in between, nothing is listed that lacks files."""
     paths = ["/lib/aaa/_vendor/other-2.0.dist-info/", "/lib/bin", "/lib/zzz-1.0.dist-info/"]
-    first = guards.information_first(lambda: True)(set, None, (paths,), {})
+    first = safety_wrappers.information_first(lambda: True)(set, None, (paths,), {})
     assert sorted(first) == [paths[2], paths[0], paths[1]]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pip_sharedcache.activation import interpreter_of
 from pip_sharedcache.errors import UsageError
-from pip_sharedcache.hooking import interpreter_of
 from support.probes import needs, root
 from support.process import as_user
 

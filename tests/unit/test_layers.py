@@ -10,9 +10,9 @@ import pytest
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Layer, Settings
 from pip_sharedcache.errors import StoreUnusable
-from pip_sharedcache.layers import Layers, widens
 from pip_sharedcache.model import Digest, Entry, Policy
 from pip_sharedcache.store import Store, open_layers, publish
+from pip_sharedcache.store.layers import Layers, widens
 from pip_sharedcache.wheel import digest_of
 from support.probes import linux, needs, root
 from support.wheels import make_wheel

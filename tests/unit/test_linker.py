@@ -21,30 +21,29 @@ from typing import Any
 
 import pytest
 
-from pip_sharedcache import processes
 from pip_sharedcache.errors import DamagedEntry
-from pip_sharedcache.linker import (
+from pip_sharedcache.fs import (
     HOST,
     Directory,
-    Linker,
-    Placement,
     alive,
-    checking,
     create_file,
-    descriptors,
+    dirfd,
     finish_file,
     make_directory,
     remove_tree,
     set_directory,
+    workers,
     write_all,
 )
-from pip_sharedcache.linker import link as link_module
-from pip_sharedcache.linker.descriptors import close_all, copy_bytes
-from pip_sharedcache.linker.directories import Directories
-from pip_sharedcache.linker.information import Information, unfinished_in
-from pip_sharedcache.linker.jobs import Job, Outcome, Parent
-from pip_sharedcache.linker.sharing import share_directory, share_file
+from pip_sharedcache.fs.dirfd import close_all, copy_bytes
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Report, StoredFile
+from pip_sharedcache.placement import Linker, Placement
+from pip_sharedcache.placement import linker as link_module
+from pip_sharedcache.placement.dist_info import Information, unfinished_in
+from pip_sharedcache.placement.group_modes import share_directory, share_file
+from pip_sharedcache.placement.jobs import Job, Outcome, Parent
+from pip_sharedcache.placement.target_dirs import Directories
+from pip_sharedcache.store import entry_checks
 from support.probes import acl, linux, needs, protected_hardlinks, root
 from support.process import as_user, file_size_limit
 
@@ -100,7 +99,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[True, False], ids=["by descriptor", "by path"])
 def held(request: pytest.FixtureRequest, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(descriptors, "BY_DESCRIPTOR", request.param)
+    monkeypatch.setattr(dirfd, "BY_DESCRIPTOR", request.param)
     with Directory.open(tree) as directory:
         assert (directory.descriptor is not None) is request.param
         yield directory
@@ -911,7 +910,7 @@ class Counted:
 
 def _asked(monkeypatch: pytest.MonkeyPatch, mode: LinkMode) -> Counted:
     if mode is LinkMode.REFLINK:
-        return Counted(monkeypatch, descriptors.fcntl, "ioctl")
+        return Counted(monkeypatch, dirfd.fcntl, "ioctl")
     return Counted(monkeypatch, os, "link" if mode is LinkMode.HARDLINK else "symlink")
 
 
@@ -995,7 +994,7 @@ def test_a_file_that_is_gone_when_it_is_looked_at_is_damaged(
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return real(descriptor)
 
-    monkeypatch.setattr(checking.os, "fstat", stale)
+    monkeypatch.setattr(entry_checks.os, "fstat", stale)
     with pytest.raises(DamagedEntry, match=os.strerror(errno.ESTALE)):
         shelf.place(_linker(LinkMode.COPY), file)
     assert os.listdir(shelf.environment) == []
@@ -1101,7 +1100,7 @@ def test_a_group_environment_can_be_switched_off(shelf: Shelf) -> None:
 
 
 def test_without_ioctl_there_is_no_reflink(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors, "fcntl", None)
+    monkeypatch.setattr(dirfd, "fcntl", None)
     linker = _linker(LinkMode.REFLINK)
     assert shelf.place(linker, shelf.add("a")) is LinkMode.COPY
     assert linker.refusals == {LinkMode.REFLINK: "this system has no reflinks"}
@@ -2069,7 +2068,7 @@ def test_a_clone_that_is_refused_in_the_middle_leaves_the_rest_to_be_copied(
         os.write(target, os.pread(source, 1000, 0))
         return 0
 
-    monkeypatch.setattr(descriptors.fcntl, "ioctl", clone)
+    monkeypatch.setattr(dirfd.fcntl, "ioctl", clone)
     jobs, outcome, linker = _batch(shelf), Outcome(), _linker(LinkMode.REFLINK)
     _place_all(shelf, linker, jobs, outcome)
     assert len(asked) == 6
@@ -2155,7 +2154,7 @@ def test_an_interrupt_in_the_middle_leaves_nothing_half_made(
     shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, outcome = _batch(shelf, 10), Outcome()
-    check, checked = checking.check, []
+    check, checked = entry_checks.check, []
 
     def interrupted(*args: Any) -> None:
         checked.append(args)
@@ -2163,7 +2162,7 @@ def test_an_interrupt_in_the_middle_leaves_nothing_half_made(
             raise KeyboardInterrupt
         check(*args)
 
-    for module in (link_module, checking):
+    for module in (link_module, entry_checks):
         monkeypatch.setattr(module, "check", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _place_all(shelf, _linker(mode), jobs, outcome)
@@ -2178,8 +2177,8 @@ def test_an_interrupt_in_the_middle_leaves_nothing_half_made(
 def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of ten files, and two processors."""
     monkeypatch.setattr(link_module, "_PIECE", 10)
-    monkeypatch.setattr("pip_sharedcache.linker.cpus", lambda: 2)
-    processes.at_most(0)
+    monkeypatch.setattr("pip_sharedcache.fs.cpus", lambda: 2)
+    workers.at_most(0)
 
 
 def _place_new(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: Outcome) -> None:
@@ -2188,7 +2187,7 @@ def _place_new(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: Outcome) 
 
 
 def _dividing(mode: LinkMode) -> Linker:
-    return _linker(mode, divide=processes.side_by_side)
+    return _linker(mode, divide=workers.side_by_side)
 
 
 @MODE
@@ -2225,7 +2224,7 @@ def test_what_a_copy_could_not_place_is_placed_here(
     shelf: Shelf, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, outcome, here = _batch(shelf, 45), Outcome(), os.getpid()
-    real = checking.check
+    real = entry_checks.check
 
     def failing(entry: Any, publisher: int, file: StoredFile, status: Any) -> None:
         if file.path.endswith(("f17", "f38")) and os.getpid() != here:
@@ -2234,7 +2233,7 @@ def test_what_a_copy_could_not_place_is_placed_here(
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         real(entry, publisher, file, status)
 
-    monkeypatch.setattr(checking, "check", failing)
+    monkeypatch.setattr(entry_checks, "check", failing)
     _place_new(shelf, _dividing(LinkMode.COPY), jobs, outcome)
     assert sorted(outcome.created) == sorted(_destinations(jobs))
     assert sum(outcome.files.values()) == 45
@@ -2245,14 +2244,14 @@ def test_where_the_environment_cannot_take_them_none_is_left(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, outcome = _batch(shelf, 45), Outcome()
-    real = checking.check
+    real = entry_checks.check
 
     def full(entry: Any, publisher: int, file: StoredFile, status: Any) -> None:
         if file.path.endswith("f17"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(entry, publisher, file, status)
 
-    monkeypatch.setattr(checking, "check", full)
+    monkeypatch.setattr(entry_checks, "check", full)
     with pytest.raises(OSError) as caught:
         _place_new(shelf, _dividing(LinkMode.COPY), jobs, outcome)
     assert caught.value.errno == errno.ENOSPC
@@ -2275,9 +2274,10 @@ def test_only_directories_that_were_made_here_take_files_side_by_side(tmp_path: 
 FEW_DESCRIPTORS = """if True:
     import json, os, resource, sys
     from pathlib import Path
-    from pip_sharedcache.linker import Directory, Linker
-    from pip_sharedcache.linker.jobs import Job, Outcome, Parent
+    from pip_sharedcache.fs import Directory
     from pip_sharedcache.model import LinkMode, StoredFile
+    from pip_sharedcache.placement import Linker
+    from pip_sharedcache.placement.jobs import Job, Outcome, Parent
     mode, spare, entry, target = LinkMode(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
     parent = Parent.of(os.stat(target), True)
     files = [StoredFile(f"lot/f{n}", len(f"file {n}"), "", False, 1_600_000_000) for n in range(90)]
@@ -2944,7 +2944,7 @@ def test_what_was_there_is_not_new_though_a_mode_is_refused_for_it(
     """link(2) says that something is there before it says that it is not permitted."""
     jobs, outcome = _batch(shelf, 3), Outcome()
     shelf.placed("f0").write_text("old")
-    holder = descriptors.fcntl if mode is LinkMode.REFLINK else os
+    holder = dirfd.fcntl if mode is LinkMode.REFLINK else os
     name = {LinkMode.REFLINK: "ioctl", LinkMode.HARDLINK: "link", LinkMode.SYMLINK: "symlink"}[mode]
     real = getattr(holder, name)
 

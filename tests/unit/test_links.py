@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import linker
-from pip_sharedcache.linker import Place
+from pip_sharedcache import fs
+from pip_sharedcache.fs import Place
 from pip_sharedcache.model import Digest, Entry
-from pip_sharedcache.store import Store, links, publish
-from pip_sharedcache.store.links import Link
+from pip_sharedcache.store import Store, publish, symlink_registry
+from pip_sharedcache.store.symlink_registry import Link
 from support.filesystems import mounted, unmount
 from support.probes import linux, needs, root, tmpfs
 from support.process import as_user
@@ -31,7 +31,7 @@ MODULES = ["demo/__init__.py", "demo/part/__init__.py", "demo/data.txt"]
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def _own(store: Store) -> Path:
 
 
 def _linked(store: Store) -> set[str]:
-    return set(links.linked(store))
+    return set(symlink_registry.linked(store))
 
 
 def _environment(place: Path, entry: Entry) -> Path:
@@ -69,7 +69,9 @@ def _environment(place: Path, entry: Entry) -> Path:
 
 
 def _register(store: Store, entry: Entry, library: Path) -> None:
-    links.register(store, [Link(entry.path.name, str(library / MODULES[0]), str(library))])
+    symlink_registry.register(
+        store, [Link(entry.path.name, str(library / MODULES[0]), str(library))]
+    )
 
 
 # -- one link that is noted
@@ -84,8 +86,8 @@ def link(tmp_path: Path) -> Path:
 
 
 def test_a_registered_link_keeps_its_entry_while_it_leads_there(store: Store, link: Path) -> None:
-    links.register(store, [Link(NAMES[0], str(link), str(link.parent))])
-    assert links.linked(store) == {NAMES[0]: [(os.geteuid(), str(link.parent))]}
+    symlink_registry.register(store, [Link(NAMES[0], str(link), str(link.parent))])
+    assert symlink_registry.linked(store) == {NAMES[0]: [(os.geteuid(), str(link.parent))]}
     link.unlink()
     link.symlink_to(f"/data/store/wheels/00/{NAMES[1]}/files/module.py")
     assert _linked(store) == set(), "it leads to another one now"
@@ -99,8 +101,8 @@ def test_a_registered_link_keeps_its_entry_while_it_leads_there(store: Store, li
 
 
 def test_a_note_without_an_environment_is_read_too(store: Store, link: Path) -> None:
-    links.register(store, [Link(NAMES[0], str(link))])
-    assert links.linked(store) == {NAMES[0]: [(os.geteuid(), str(link))]}
+    symlink_registry.register(store, [Link(NAMES[0], str(link))])
+    assert symlink_registry.linked(store) == {NAMES[0]: [(os.geteuid(), str(link))]}
     link.unlink()
     assert _linked(store) == set()
 
@@ -110,18 +112,18 @@ def test_a_path_of_any_bytes_can_be_registered(store: Store, tmp_path: Path) -> 
     os.mkdir(place)
     link = os.path.join(place, "link")
     os.symlink(f"/x/{NAMES[0]}/files/y", link)
-    links.register(store, [Link(NAMES[0], link, place)])
+    symlink_registry.register(store, [Link(NAMES[0], link, place)])
     assert _linked(store) == {NAMES[0]}
 
 
 def test_nothing_is_noted_where_no_link_was_placed(store: Store) -> None:
-    links.register(store, [])
+    symlink_registry.register(store, [])
     assert not _own(store).exists()
 
 
 def test_a_store_without_notes_has_no_links(shared_tmp: Path) -> None:
     (shared_tmp / "store").mkdir()
-    assert links.linked(Store.open(shared_tmp / "store")) == {}
+    assert symlink_registry.linked(Store.open(shared_tmp / "store")) == {}
 
 
 # -- other links of the same distribution
@@ -135,7 +137,7 @@ def test_the_other_links_keep_an_entry_when_the_noted_one_is_gone(
     _register(store, entry, library)
     for module in MODULES:
         assert _linked(store) == {entry.path.name}
-        links.forget(store)
+        symlink_registry.forget(store)
         assert _linked(store) == {entry.path.name}
         (library / module).unlink()
         if how == "edited":
@@ -143,7 +145,7 @@ def test_the_other_links_keep_an_entry_when_the_noted_one_is_gone(
         elif how == "led elsewhere":
             (library / module).symlink_to("/nowhere")
     assert _linked(store) == set()
-    links.forget(store)
+    symlink_registry.forget(store)
     assert os.listdir(_own(store)) == []
 
 
@@ -209,7 +211,7 @@ def test_links_outside_of_the_library_are_found_by_record(store: Store, shared_t
         (share / f"{name}.txt").symlink_to(
             entry.path / f"files/demo-1.0.data/data/share/{name}.txt"
         )
-    links.register(store, [Link(entry.path.name, str(share / "a.txt"), str(library))])
+    symlink_registry.register(store, [Link(entry.path.name, str(share / "a.txt"), str(library))])
     (share / "a.txt").unlink()
     (share / "a.txt").write_text("edited")
     assert _linked(store) == {entry.path.name}
@@ -263,7 +265,7 @@ def test_an_environment_on_a_disk_that_is_not_mounted_counts(
         assert _linked(store) == {entry.path.name}
         (disk / "user").mkdir()
         assert _linked(store) == {entry.path.name}, "below the place where it is mounted"
-        links.forget(store)
+        symlink_registry.forget(store)
         assert _linked(store) == {entry.path.name}
         (disk / "user").rmdir()
 
@@ -284,8 +286,8 @@ def test_an_environment_of_another_host_counts_unless_the_place_is_surely_the_sa
 ) -> None:
     library = _environment(tmp_path / "one", entry)
     with monkeypatch.context() as there:
-        there.setattr("pip_sharedcache.linker.places.HOST_NAME", "there")
-        there.setattr("pip_sharedcache.linker.HOST_NAME", "there")
+        there.setattr("pip_sharedcache.fs.dir_identity.HOST_NAME", "there")
+        there.setattr("pip_sharedcache.fs.HOST_NAME", "there")
         _register(store, entry, library)
     (note,) = _own(store).glob("links-*")
     head, row = note.read_text().splitlines()
@@ -296,21 +298,21 @@ def test_an_environment_of_another_host_counts_unless_the_place_is_surely_the_sa
     without["way"] = [[inode, 0] for inode, _ in without["way"]]
     note.write_text(f"{json.dumps(without)}\n{row}\n")
     assert _linked(store) == {entry.path.name}, "another host's disk may look the same"
-    without["host"] = linker.HOST_NAME
+    without["host"] = fs.HOST_NAME
     note.write_text(f"{json.dumps(without)}\n{row}\n")
     assert _linked(store) == set()
 
 
 def test_a_directory_is_told_by_when_it_was_made(tmp_path: Path) -> None:
     path = str(tmp_path)
-    (place, *_) = way = linker.way_to(path)
+    (place, *_) = way = fs.way_to(path)
     assert place.inode == tmp_path.stat().st_ino
     assert way[-1].inode == os.stat("/").st_ino or len(way) < len(tmp_path.parts)
-    assert linker.whereabouts(path, way, linker.HOST_NAME) == path
+    assert fs.whereabouts(path, way, fs.HOST_NAME) == path
     other = [Place(inode, born + 1) for inode, born in way]
     if all(born for _, born in way):
         with pytest.raises(OSError, match="not mounted"):
-            linker.whereabouts(path, other, linker.HOST_NAME)
+            fs.whereabouts(path, other, fs.HOST_NAME)
 
 
 @needs(root)
@@ -320,14 +322,14 @@ def test_a_link_that_cannot_be_looked_at_counts(shared: Store) -> None:
     os.chown(home, ALICE, GROUP)
     with as_user(ALICE, GROUP):
         (home / "module.py").symlink_to(f"/x/{NAMES[0]}/files/module.py")
-        links.register(shared, [Link(NAMES[0], str(home / "module.py"), str(home))])
+        symlink_registry.register(shared, [Link(NAMES[0], str(home / "module.py"), str(home))])
         (home / "module.py").unlink()
     with as_user(BOB, GROUP):
         assert _linked(shared) == {NAMES[0]}
-        links.forget(shared)
+        symlink_registry.forget(shared)
     assert _linked(shared) == set(), "root sees that it is gone"
     assert len(list((shared.path / "use" / str(ALICE)).glob("links-*"))) == 1
-    links.forget(shared)
+    symlink_registry.forget(shared)
     assert list((shared.path / "use" / str(ALICE)).glob("links-*")) == []
 
 
@@ -362,7 +364,7 @@ def test_a_squatted_place_is_not_written_to(shared: Store) -> None:
     with as_user(BOB, GROUP):
         (shared.path / "use" / str(ALICE)).mkdir()
     with as_user(ALICE, GROUP), pytest.raises(OSError) as caught:
-        links.register(shared, [Link(NAMES[0], "/x")])
+        symlink_registry.register(shared, [Link(NAMES[0], "/x")])
     assert caught.value.errno == errno.EEXIST
     assert _linked(shared) == set()
 
@@ -390,7 +392,7 @@ def test_a_note_that_is_junk_notes_nothing(
     store: Store, link: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(link.parent)
-    links.register(store, [Link(NAMES[1], str(link))])
+    symlink_registry.register(store, [Link(NAMES[1], str(link))])
     (note,) = _own(store).glob("links-*")
     note.write_bytes(content.replace(b"LINK", str(link).encode()))
     assert _linked(store) == set()
@@ -415,7 +417,7 @@ def test_a_note_that_leads_to_an_entry_with_odd_names_is_read(
 def test_a_note_that_is_no_plain_file_notes_nothing(
     store: Store, link: Path, kind: str, no_hanging: None
 ) -> None:
-    links.register(store, [Link(NAMES[0], str(link))])
+    symlink_registry.register(store, [Link(NAMES[0], str(link))])
     other = _own(store) / "links-other"
     if kind == "huge":
         other.touch()
@@ -425,21 +427,21 @@ def test_a_note_that_is_no_plain_file_notes_nothing(
     else:
         _plant(other, kind, link.parent)
     assert _linked(store) == {NAMES[0]}
-    links.forget(store)
+    symlink_registry.forget(store)
     assert _linked(store) == {NAMES[0]}
 
 
 def test_a_note_that_the_disk_does_not_give_stops_the_one_who_asks(
     store: Store, link: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    links.register(store, [Link(NAMES[0], str(link))])
+    symlink_registry.register(store, [Link(NAMES[0], str(link))])
 
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patched:
-        patched.setattr("pip_sharedcache.linker.Directory.read", broken)
+        patched.setattr("pip_sharedcache.fs.Directory.read", broken)
         with pytest.raises(OSError):
-            links.linked(store)
-        links.forget(store)
+            symlink_registry.linked(store)
+        symlink_registry.forget(store)
     assert _linked(store) == {NAMES[0]}

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache.cli.files import written
-from pip_sharedcache.drawing import Bar, Point, bars, clean, over_time
 from pip_sharedcache.errors import UsageError
+from pip_sharedcache.maintenance.html_report import Holdings, page
+from pip_sharedcache.maintenance.stats import Savings
+from pip_sharedcache.maintenance.svg import Bar, Point, bars, clean, over_time
 from pip_sharedcache.model import Installed
-from pip_sharedcache.page import Holdings, page
-from pip_sharedcache.savings import Savings
 from pip_sharedcache.store import Item
-from pip_sharedcache.store.history import Run
+from pip_sharedcache.store.run_log import Run
 
 DAY = 24 * 3600
 NOW = 20_000.5 * DAY

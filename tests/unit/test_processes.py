@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from pip_sharedcache import linker, processes
-from pip_sharedcache.processes import Crew
+from pip_sharedcache.fs import host, workers
+from pip_sharedcache.fs.workers import Crew
 from support.probes import linux, needs, root
 
 pytestmark = [needs(linux), pytest.mark.usefixtures("nothing_left_behind", "no_hanging")]
 
 #: How many pieces a pipe holds, where the user has few others (pipe(7)).
-PIPE_FULL = 65536 // processes._NUMBER.size
+PIPE_FULL = 65536 // workers._NUMBER.size
 
 #: What a copy is asked in most tests.
 WHO = "who are you?"
@@ -330,11 +330,11 @@ def test_a_copy_that_ends_in_the_middle_leaves_its_piece_to_the_caller(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    victim, send = 4, processes._send
+    victim, send = 4, workers._send
 
     def half(descriptor: int, value: Any) -> None:
         if value == (victim, "x" * 100_000):
-            os.write(descriptor, processes._LENGTH.pack(200_000) + b"x" * 1000)
+            os.write(descriptor, workers._LENGTH.pack(200_000) + b"x" * 1000)
             _die()
         send(descriptor, value)
 
@@ -351,7 +351,7 @@ def test_a_copy_that_ends_in_the_middle_leaves_its_piece_to_the_caller(
             raise ValueError("unexpected")
         return "x" * 100_000 if how == "killed while it replies" else lambda: None
 
-    monkeypatch.setattr(processes, "_send", half)
+    monkeypatch.setattr(workers, "_send", half)
     crew = start(size, range(10), work)
     results = [crew.result(number) for number in range(10)]
     answers = crew.ask(WHO)
@@ -487,7 +487,7 @@ def test_abandoning_breaks_off_no_answer(start: Starter, gate: Callable[[], Gate
     assert crew.result(4) == 4
     crew.abandon()
     for process in _members(crew):
-        os.kill(process, processes._ABANDON)
+        os.kill(process, workers._ABANDON)
     for _ in range(2):
         go.open()
     assert crew.ask(WHO) == ["whole", "whole"]
@@ -576,7 +576,7 @@ def test_children_that_nobody_wants_to_wait_for_are_no_error() -> None:
     """SIGCHLD is inherited ignored from some daemons: the kernel then leaves no zombies."""
     code = (
         "import signal\n"
-        "from pip_sharedcache.processes import Crew\n"
+        "from pip_sharedcache.fs.workers import Crew\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
         "crew = Crew.start(2, range(4), lambda number: number, lambda question: question)\n"
         "print([crew.result(number) for number in range(4)], crew.ask('x'))\n"
@@ -591,7 +591,7 @@ def test_children_that_nobody_wants_to_wait_for_are_no_error() -> None:
 def test_a_copy_does_not_clean_up_what_is_not_its_own() -> None:
     code = (
         "import atexit\n"
-        "from pip_sharedcache.processes import Crew\n"
+        "from pip_sharedcache.fs.workers import Crew\n"
         "atexit.register(print, 'bye')\n"
         "print('written before', end=' ')\n"
         "crew = Crew.start(2, range(4), lambda number: number, lambda question: question)\n"
@@ -606,7 +606,7 @@ def test_copies_do_not_outlive_the_process_that_started_them() -> None:
     """Killed, it can tell them nothing; the kernel does."""
     code = (
         "import os, signal\n"
-        "from pip_sharedcache.processes import Crew\n"
+        "from pip_sharedcache.fs.workers import Crew\n"
         "def work(number):\n"
         "    os.write(1, f'{os.getpid()}\\n'.encode())\n"
         "    while True: signal.pause()\n"
@@ -674,7 +674,7 @@ def test_beside_other_threads_nothing_is_copied(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_where_copies_may_not_go_on_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linker, "can_fork", lambda: False)
+    monkeypatch.setattr(host, "can_fork", lambda: False)
     monkeypatch.delattr(os, "fork")
     assert Crew.start(2, range(3), lambda n: n, lambda q: q) is None
 
@@ -719,11 +719,11 @@ def test_with_fewer_copies_than_wanted_all_is_done_by_those(
 def test_a_copy_that_is_killed_after_its_answer_costs_no_other_answer(
     start: Starter, gate: Callable[[], Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noticed, send, lose = gate(), processes._send, Crew._lose
+    noticed, send, lose = gate(), workers._send, Crew._lose
 
     def then_die(descriptor: int, value: Any) -> None:
         send(descriptor, value)
-        if value == (processes._ANSWER, "first"):
+        if value == (workers._ANSWER, "first"):
             _die()
 
     def told(crew: Crew, member: Any) -> None:
@@ -738,7 +738,7 @@ def test_a_copy_that_is_killed_after_its_answer_costs_no_other_answer(
         noticed.opens_within(1)  # the starter may have no reason to look whether it is gone
         return "second"
 
-    monkeypatch.setattr(processes, "_send", then_die)
+    monkeypatch.setattr(workers, "_send", then_die)
     monkeypatch.setattr(Crew, "_lose", told)
     crew = start(2, [], answer=answer)
     assert "second" in crew.ask(_members(crew)[0])
@@ -771,7 +771,7 @@ def test_processes_that_are_limited_leave_two_for_pip(limit: int) -> None:
     code = f"""
 import os, resource, sys, threading
 sys.path[:0] = {sys.path!r}
-from pip_sharedcache.processes import Crew
+from pip_sharedcache.fs.workers import Crew
 resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))
 os.setgid(54321)
 os.setuid(54321)
@@ -812,13 +812,13 @@ def _wait_for_the_end_of(process: int) -> None:
 
 @pytest.fixture
 def four(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linker, "cpus", lambda: 4)
-    processes.at_most(0)
+    monkeypatch.setattr(host, "cpus", lambda: 4)
+    workers.at_most(0)
 
 
 @pytest.mark.usefixtures("four")
 def test_divided_work_is_done_by_copies_and_comes_back_in_order() -> None:
-    done = processes.side_by_side(range(20), lambda n: (n, os.getpid()), lambda _: (-1, 0))
+    done = workers.side_by_side(range(20), lambda n: (n, os.getpid()), lambda _: (-1, 0))
     assert [number for number, _ in done] == list(range(20))
     assert os.getpid() not in {process for _, process in done}
 
@@ -826,26 +826,26 @@ def test_divided_work_is_done_by_copies_and_comes_back_in_order() -> None:
 @pytest.mark.parametrize("pieces", [0, 1])
 @pytest.mark.usefixtures("four")
 def test_a_single_piece_is_done_here(pieces: int) -> None:
-    done = processes.side_by_side(range(pieces), lambda _: os.getpid(), lambda _: 0)
+    done = workers.side_by_side(range(pieces), lambda _: os.getpid(), lambda _: 0)
     assert done == [os.getpid()] * pieces
 
 
 def test_who_may_use_one_process_uses_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linker, "cpus", lambda: 4)
-    processes.at_most(1)
+    monkeypatch.setattr(host, "cpus", lambda: 4)
+    workers.at_most(1)
     try:
-        done = processes.side_by_side(range(3), lambda _: os.getpid(), lambda _: 0)
+        done = workers.side_by_side(range(3), lambda _: os.getpid(), lambda _: 0)
         assert done == [os.getpid()] * 3
     finally:
-        processes.at_most(0)
+        workers.at_most(0)
 
 
 @pytest.mark.usefixtures("four")
 def test_a_copy_divides_nothing_further() -> None:
     def work(_: int) -> tuple[int, list[int]]:
-        return os.getpid(), processes.side_by_side(range(3), lambda _: os.getpid(), lambda _: 0)
+        return os.getpid(), workers.side_by_side(range(3), lambda _: os.getpid(), lambda _: 0)
 
-    for own, inner in processes.side_by_side(range(4), work, work):
+    for own, inner in workers.side_by_side(range(4), work, work):
         assert inner == [own] * 3
 
 
@@ -865,7 +865,7 @@ def test_what_a_copy_could_not_do_is_done_again_here(fails: str) -> None:
         again.append(number)
         return number, os.getpid()
 
-    done = processes.side_by_side(range(9), work, once_more)
+    done = workers.side_by_side(range(9), work, once_more)
     assert [number for number, _ in done] == list(range(9))
     assert {1, 4, 7} <= set(again), "all of them where every copy has died"
     assert {number for number, process in done if process == os.getpid()} == set(again)
@@ -877,7 +877,7 @@ def test_what_cannot_be_done_here_either_is_raised_here() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"piece {number}")
 
     with pytest.raises(OSError) as caught:
-        processes.side_by_side(range(4), work, work)
+        workers.side_by_side(range(4), work, work)
     assert caught.value.filename == "piece 0"
 
 
@@ -909,7 +909,7 @@ def test_ctrl_c_ends_the_copies_before_it_goes_on(gate: Callable[[], Gate]) -> N
     )
     try:
         with pytest.raises(KeyboardInterrupt):
-            processes.side_by_side(range(4), work, work)
+            workers.side_by_side(range(4), work, work)
         assert undone.opens_within(0), "nobody is at work any more"
     finally:
         helper.wait()

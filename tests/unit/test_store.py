@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from pip_sharedcache import linker, processes, trust
+from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import (
     DamagedEntry,
     NotPublished,
@@ -31,6 +31,7 @@ from pip_sharedcache.errors import (
     UnusualWheel,
     UsageError,
 )
+from pip_sharedcache.fs import workers
 from pip_sharedcache.model import FORMAT, MOST_MANIFEST, Compiled, Digest, Entry, Manifest
 from pip_sharedcache.store import (
     Staged,
@@ -39,14 +40,14 @@ from pip_sharedcache.store import (
     find,
     find_bytecode,
     hold,
-    leftovers,
     lookup,
     publish,
     reveal,
     stage,
     stage_bytecode,
+    stale_staging,
     survey,
-    unpacking,
+    unpack,
 )
 from pip_sharedcache.store.staging import Compile
 from pip_sharedcache.trust import Trust
@@ -71,7 +72,7 @@ pytestmark = needs(linux)
 def _no_waiting_for_the_disk() -> Iterator[None]:
     """syncfs(2) waits for all that others write to this disk; one test looks that it is called."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linker, "synchronise", lambda directory, files: None)
+        patch.setattr(fs, "synchronise", lambda directory, files: None)
         yield
 
 
@@ -293,7 +294,7 @@ def test_a_wheel_that_grows_while_it_is_copied_fills_no_disk(
 
     with monkeypatch.context() as patch:
         patch.setattr(lookup.wheel, "blocks", growing)
-        patch.setattr(linker, "write_all", write_all)
+        patch.setattr(fs, "write_all", write_all)
         copy_wheel(entry, tmp_path / "copy.whl")
     assert sum(written) == size
     assert entry.wheel.stat().st_size > size
@@ -559,19 +560,19 @@ def test_a_configuration_swapped_while_it_is_read_is_not_believed(
     other = store.path / "other"
     other.write_text(json.dumps({"format": 1, "trusted": [str(BOB)]}))
     os.chown(other, BOB, GROUP)
-    read, status = linker.Directory.read, linker.Directory.file_status
+    read, status = fs.Directory.read, fs.Directory.file_status
 
-    def swapped_read(self: linker.Directory, name: str, **how: Any) -> Any:
+    def swapped_read(self: fs.Directory, name: str, **how: Any) -> Any:
         os.replace(other, path) if other.exists() else None
         return read(self, name, **how)
 
-    def swapped_status(self: linker.Directory, name: str) -> os.stat_result:
+    def swapped_status(self: fs.Directory, name: str) -> os.stat_result:
         found = status(self, name)
         os.replace(other, path) if other.exists() else None
         return found
 
-    monkeypatch.setattr(linker.Directory, "read", swapped_read)
-    monkeypatch.setattr(linker.Directory, "file_status", swapped_status)
+    monkeypatch.setattr(fs.Directory, "read", swapped_read)
+    monkeypatch.setattr(fs.Directory, "file_status", swapped_status)
     try:
         trusted = Store.open(store.path).trusted
     except StoreUnusable:
@@ -645,13 +646,13 @@ def test_nothing_is_made_where_a_link_in_a_store_leads(
 def test_a_shard_made_by_a_neighbour_meanwhile_is_used(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = linker.make_directory
+    made = fs.make_directory
 
     def slow(path: Path, mode: int, *args: Any, **how: Any) -> None:
         path.mkdir()
         made(path, mode, *args, **how)
 
-    monkeypatch.setattr(linker, "make_directory", slow)
+    monkeypatch.setattr(fs, "make_directory", slow)
     with store.shard("wheels", Digest("cd" * 32)) as held:
         assert held.path.is_dir()
 
@@ -1123,7 +1124,7 @@ def test_an_interruption_leaves_nothing(
     def interrupted(directory: Path, files: object) -> None:
         raise kind
 
-    monkeypatch.setattr(linker, "synchronise", interrupted)
+    monkeypatch.setattr(fs, "synchronise", interrupted)
     with pytest.raises(kind):
         _publish(store, wheel)
     assert _names(store, wheel) == []
@@ -1135,7 +1136,7 @@ def test_a_quota_that_shows_late_leaves_nothing(
     def full(directory: Path, files: object) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    monkeypatch.setattr(linker, "synchronise", full)
+    monkeypatch.setattr(fs, "synchronise", full)
     with pytest.raises(NotPublished, match=os.strerror(errno.EDQUOT)):
         _publish(store, wheel)
     assert _names(store, wheel) == []
@@ -1154,7 +1155,7 @@ def test_all_is_made_durable_before_it_is_visible(
         assert all((_shard(store, wheel) / staging / path).is_file() for path in paths)
         seen.append((directory, paths))
 
-    monkeypatch.setattr(linker, "synchronise", look)
+    monkeypatch.setattr(fs, "synchronise", look)
     entry = _publish(store, wheel)
     files = {f"files/{file.path}" for file in entry.manifest.files}
     assert seen == [(store.path, {"entry.json", wheel.name, *files})]
@@ -1245,7 +1246,7 @@ def test_several_are_revealed_in_order_after_one_synchronisation(
         assert _visible(store) == set()
         seen.append((directory, set(files)))
 
-    monkeypatch.setattr(linker, "synchronise", look)
+    monkeypatch.setattr(fs, "synchronise", look)
     entries = reveal(store, staged)
     assert [entry.manifest.filename for entry in entries if isinstance(entry, Entry)] == [
         wheel.name for wheel in several
@@ -1304,7 +1305,7 @@ def test_what_could_not_be_made_durable_is_not_revealed(
         raise OSError(number, os.strerror(number))
 
     staged = [_stage(store, wheel) for wheel in several]
-    monkeypatch.setattr(linker, "synchronise", failing)
+    monkeypatch.setattr(fs, "synchronise", failing)
     outcomes = reveal(store, staged)
     assert len(outcomes) == len(several)
     for outcome in outcomes:
@@ -1336,7 +1337,7 @@ def test_an_interrupted_reveal_leaves_nothing_in_staging(
         raise kind
 
     if when == "at the synchronisation":
-        monkeypatch.setattr(linker, "synchronise", at_once)
+        monkeypatch.setattr(fs, "synchronise", at_once)
     else:
         monkeypatch.setattr(os, "rename", interrupted)
     with pytest.raises(kind):
@@ -1348,7 +1349,7 @@ def test_an_interrupted_reveal_leaves_nothing_in_staging(
 
 def test_a_staged_entry_that_vanished_is_told(store: Store, several: list[Path]) -> None:
     staged = [_stage(store, wheel) for wheel in several]
-    linker.remove_tree(staged[0].entry.path)
+    fs.remove_tree(staged[0].entry.path)
     outcomes = reveal(store, staged)
     assert isinstance(outcomes[0], NotPublished)
     assert _hidden(store) == []
@@ -1636,7 +1637,7 @@ def _dead_pid() -> int:
     return child.pid
 
 
-HOST = linker.HOST
+HOST = fs.HOST
 
 
 def test_what_a_killed_publisher_left_is_removed(store: Store, wheel: Path) -> None:
@@ -1670,7 +1671,7 @@ def test_what_others_left_is_theirs(store: Store, wheel: Path) -> None:
     with as_user(BOB):
         _publish(Store.open(store.path), wheel)
     assert (left / "files" / "demo" / "x").exists()
-    leftovers._swept.clear()
+    stale_staging._swept.clear()
     _publish(store, wheel)
     assert not left.exists(), "root takes it away"
 
@@ -1901,14 +1902,14 @@ def test_what_is_replaced_is_out_of_sight_before_it_is_deleted(
     first = _publish(store, wheel)
     _rewrite(first.wheel, b"")
     seen: list[tuple[str, list[str]]] = []
-    remove = linker.remove_tree
+    remove = fs.remove_tree
 
     def watched(path: Path) -> None:
         if not path.name.startswith(".new-"):
             seen.append((path.name, _names(store, wheel)))
         remove(path)
 
-    monkeypatch.setattr(linker, "remove_tree", watched)
+    monkeypatch.setattr(fs, "remove_tree", watched)
     second = _publish(store, wheel)
     ((dead, names),) = seen
     assert dead.startswith(f".dead-{_digest(wheel)}-")
@@ -1925,7 +1926,7 @@ def test_a_reader_goes_on_with_an_entry_that_is_retired(store: Store, wheel: Pat
 
 
 @contextmanager
-def _opened(held: linker.Directory, entry: Entry) -> Iterator[int]:
+def _opened(held: fs.Directory, entry: Entry) -> Iterator[int]:
     descriptor = held.open_file(entry.manifest.filename)
     yield descriptor
     os.close(descriptor)
@@ -2197,13 +2198,13 @@ def test_for_a_miss_the_shard_is_not_listed(
 ) -> None:
     group_store.trust = Trust(frozenset({OWN}), frozenset({GROUP}))
     listed: list[Path] = []
-    names = linker.Directory.names
+    names = fs.Directory.names
 
-    def counted(self: linker.Directory) -> list[str]:
+    def counted(self: fs.Directory) -> list[str]:
         listed.append(self.path)
         return names(self)
 
-    monkeypatch.setattr(linker.Directory, "names", counted)
+    monkeypatch.setattr(fs.Directory, "names", counted)
     assert find(group_store, _digest(wheel), wheel.name).entry is None
     assert listed == []
 
@@ -2253,8 +2254,8 @@ def test_no_descriptor_is_left_open(store: Store, wheel: Path) -> None:
 @pytest.fixture
 def large(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A wheel of many files and one large one, for two processors."""
-    monkeypatch.setattr(linker, "cpus", lambda: 2)
-    processes.at_most(0)
+    monkeypatch.setattr(fs, "cpus", lambda: 2)
+    workers.at_most(0)
     files: dict[str, bytes | str] = {f"demo/m{n}.py": f"x = {n}\n" for n in range(1200)}
     files["demo/large.bin"] = os.urandom(1 << 20) * 40
     return make_wheel(shared_tmp / "large", files=files, executables=["demo/m7.py"])
@@ -2275,13 +2276,13 @@ def test_a_large_wheel_is_unpacked_by_several_processes_as_by_one(
     store: Store, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     divided: list[int] = []
-    real = unpacking.side_by_side
+    real = unpack.side_by_side
 
     def noted(pieces: Any, *how: Any) -> Any:
         divided.append(len(pieces))
         return real(pieces, *how)
 
-    monkeypatch.setattr(unpacking, "side_by_side", noted)
+    monkeypatch.setattr(unpack, "side_by_side", noted)
     _as_unpacked_in_one_piece(store, _publish(store, large), large)
     assert divided[0] > 2
 
@@ -2289,7 +2290,7 @@ def test_a_large_wheel_is_unpacked_by_several_processes_as_by_one(
 def test_what_a_killed_copy_has_half_unpacked_is_unpacked_anew(
     store: Store, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, real = os.getpid(), unpacking._extract
+    here, real = os.getpid(), unpack._extract
 
     def dying(archive: Any, member: Any, path: Path, mtime: int) -> Any:
         if os.getpid() != here and member.path.endswith(("m500.py", "large.bin")):
@@ -2297,7 +2298,7 @@ def test_what_a_killed_copy_has_half_unpacked_is_unpacked_anew(
             os.kill(os.getpid(), signal.SIGKILL)
         return real(archive, member, path, mtime)
 
-    monkeypatch.setattr(unpacking, "_extract", dying)
+    monkeypatch.setattr(unpack, "_extract", dying)
     _as_unpacked_in_one_piece(store, _publish(store, large), large)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,122 +17,27 @@ ROOT = REPOSITORY / "src" / "pip_sharedcache"
 PACKAGE = "pip_sharedcache"
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-#: From the bottom to the top: a module imports from its own layer's package and from below.
-LAYERS = (
-    ("errors", "scripts", "mounts", "identity"),
-    ("access_lists",),
-    ("ways",),
-    ("model",),
-    ("config", "origins", "inputs"),
-    ("trust", "wheel"),
-    ("linker",),
-    ("processes", "answering"),
-    ("store", "bytecode"),
-    ("layers",),
-    ("repair", "uses", "caution", "transfer", "savings", "drawing"),
-    ("publishing", "page"),
-    ("compiling", "serving"),
-    ("install", "doctor"),
-    ("interception", "hooking"),
-    ("cli",),
-    ("__main__", "interception/__runner__"),
-)
-BASE = (
-    *("config", "model", "errors", "origins", "ways", "scripts"),
-    *("mounts", "identity", "access_lists"),
-)
-#: Inside a package, from the bottom to the top.
-INSIDE = {
-    "bytecode": ("worker", "__init__"),
-    "linker": (
-        *(
-            "native",
-            "machine",
-            "descriptors",
-            "durability",
-            "trees",
-            "temporary",
-            "jobs",
-            "information",
-            "checking",
-            "compiled",
-            "meeting",
-            "link",
-            "sharing",
-            "directories",
-        ),
-        *(
-            "placement",
-            "appearance",
-            "trial",
-            "quotas",
-            "places",
-            "exchanging",
-            "__init__",
-        ),
-    ),
-    "store": (
-        *(
-            "creation",
-            "homes",
-            "layout",
-            "marks",
-            "leftovers",
-            "lookup",
-            "unpacking",
-            "staging",
-            "publish",
-            "builds",
-            "links",
-            "history",
-            "inventory",
-        ),
-        "collect",
-        *("verify", "heal", "opening", "__init__"),
-    ),
-    "doctor": (
-        *("report", "surroundings", "directories", "configuration", "publishers", "trials"),
-        *("opening", "__init__"),
-    ),
-    "cli": (
-        *(
-            "output",
-            "choosing",
-            "quantities",
-            "files",
-            "selecting",
-            "stores",
-            "listing",
-            "collecting",
-            "verifying",
-            "filling",
-            "statistics",
-        ),
-        "reporting",
-        *("doctoring", "switching", "completing", "commands", "__init__"),
-    ),
-    "hooking": (
-        *("_pip_sharedcache", "_sitecustomize", "_launch"),
-        *("interpreters", "written", "hook", "shells", "conda", "__init__"),
-    ),
-    "interception": (
-        *(
-            "carrying",
-            "seams",
-            "configuration",
-            "hooks",
-            "guards",
-            "downloads",
-            "progress",
-            "wheel_checks",
-            "builds",
-            "claims",
-            "together",
-        ),
-        *("targets", "swap", "run"),
-        "__init__",
-    ),
-}
+#: The rows of the map: floor, part, and its modules.
+_ROW = re.compile(r"\| (\d+) \| `(\w+)` \|[^|]*\| ?([^|]*)\|")
+
+
+def read_map() -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
+    """The map in docs/architecture.md: the floor of each part, and the modules of each part that
+    is a package, from the bottom to the top."""
+    floors: dict[str, int] = {}
+    inside: dict[str, tuple[str, ...]] = {}
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for floor, part, modules in _ROW.findall(text):
+        floors[part] = int(floor)
+        if (ROOT / part).is_dir():
+            inside[part] = (*re.findall(r"`([\w.]+)`", modules), "__init__")
+    return floors, inside
+
+
+FLOORS, INSIDE = read_map()
+TOP = ("__main__", "pip_adapter/__runner__")
+#: The parts that a module of the lowest floors may import.
+BASE = ("errors", "resources", "trust", "model", "config", "wheel")
 DEPENDENCIES = {"pip", "packaging", "wrapt", "platformdirs"}
 
 #: Calls that link, clone, copy, or set an owner, a mode or a time. umask: only asked by trust.
@@ -156,16 +62,22 @@ def tree(module: str) -> ast.Module:
 
 
 def name_of(module: str) -> str:
-    """The part of the design a module belongs to: the top package or file, without .py."""
+    """The part of the map that a module belongs to: the top package or file, without .py."""
     stem = module[: -len(".py")]
-    return stem if stem == "interception/__runner__" else stem.split("/")[0]
+    return stem if stem in TOP else stem.split("/")[0]
+
+
+def below(dotted: str) -> str:
+    """The name of a module inside its part: "doctor.trials", "__init__"."""
+    rest = dotted.split(".", 1)[1] if "." in dotted else "__init__"
+    return rest.removesuffix(".__init__") if rest.count(".") else rest
 
 
 def layer(name: str) -> int:
-    for number, names in enumerate(LAYERS):
-        if name in names:
-            return number
-    raise AssertionError(f"{name} has no layer in the design")
+    if name in TOP:
+        return max(FLOORS.values()) + 1
+    assert name in FLOORS, f"{name} is not on the map in docs/architecture.md"
+    return FLOORS[name]
 
 
 def imports(module: str) -> Iterator[tuple[str, str]]:
@@ -193,7 +105,16 @@ def own_imports(module: str) -> Iterator[str]:
 
 
 def test_all_modules_are_looked_at() -> None:
-    assert {"cli/__init__.py", "install.py", "store/publish.py", "linker/link.py"} <= set(MODULES)
+    assert {"cli/__init__.py", "session/session.py", "placement/linker.py"} <= set(MODULES)
+
+
+def test_the_map_names_every_module_and_no_other() -> None:
+    there = {name_of(module) for module in MODULES} - {"__init__", *TOP}
+    assert set(FLOORS) == there
+    for part, modules in INSIDE.items():
+        dotted = (module[: -len(".py")].replace("/", ".") for module in MODULES)
+        mine = {below(one) for one in dotted if one.split(".")[0] == part}
+        assert set(modules) == mine - {"__runner__"}, part
 
 
 @MODULE
@@ -206,16 +127,16 @@ def test_imports_go_in_one_direction(module: str) -> None:
         other = imported.split(".")[0]
         if other == mine and mine in INSIDE:
             order = INSIDE[mine]
-            here = module[: -len(".py")].split("/")[1]
-            there = imported.split(".")[1] if "." in imported else "__init__"
-            assert order.index(there) < order.index(here), f"{module} imports {imported}"
+            here = below(module[: -len(".py")].replace("/", "."))
+            assert order.index(below(imported)) < order.index(here), f"{module} imports {imported}"
         else:
             assert layer(other) < layer(mine), f"{module} imports {imported}"
 
 
-@pytest.mark.parametrize("name", BASE)
-def test_the_base_imports_nothing_above_it(name: str) -> None:
-    assert {imported.split(".")[0] for imported in own_imports(f"{name}.py")} <= set(BASE)
+@MODULE
+def test_the_base_imports_nothing_above_it(module: str) -> None:
+    if name_of(module) in BASE:
+        assert {imported.split(".")[0] for imported in own_imports(module)} <= set(BASE)
 
 
 @MODULE
@@ -233,8 +154,8 @@ def test_nobody_imports_the_runner(module: str) -> None:
 
 
 @MODULE
-def test_only_the_interception_imports_pip_and_wrapt(module: str) -> None:
-    if name_of(module).split("/")[0] == "interception":
+def test_only_the_adapter_imports_pip_and_wrapt(module: str) -> None:
+    if name_of(module).split("/")[0] == "pip_adapter":
         return
     for source, _ in imports(module):
         assert source.split(".")[0] not in ("pip", "wrapt"), f"{module} imports {source}"
@@ -245,7 +166,7 @@ def test_what_is_imported_is_declared(module: str) -> None:
     allowed = DEPENDENCIES | {PACKAGE} | set(getattr(sys, "stdlib_module_names", ()))
     if not hasattr(sys, "stdlib_module_names"):
         pytest.skip("this Python does not list its standard library")
-    if module == "hooking/_sitecustomize.py":
+    if module == "activation/_sitecustomize.py":
         allowed = allowed | {
             "_pip_sharedcache_everywhere"
         }  # it lies beside that one, where it is put
@@ -268,8 +189,8 @@ def test_only_the_command_line_prints(module: str) -> None:
 
 
 @MODULE
-def test_only_the_linker_links_copies_and_sets_modes(module: str) -> None:
-    if name_of(module) == "linker":
+def test_only_fs_and_placement_link_copy_and_set_modes(module: str) -> None:
+    if name_of(module) in ("fs", "placement"):
         return
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom) and node.module in TOUCHES:
@@ -286,8 +207,8 @@ def test_only_the_linker_links_copies_and_sets_modes(module: str) -> None:
 
 
 @MODULE
-def test_only_the_linker_asks_which_system_this_is(module: str) -> None:
-    if name_of(module) == "linker":
+def test_only_fs_and_placement_ask_which_system_this_is(module: str) -> None:
+    if name_of(module) in ("fs", "placement"):
         return
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -298,7 +219,7 @@ def test_only_the_linker_asks_which_system_this_is(module: str) -> None:
 
 @MODULE
 def test_the_umask_is_asked_in_one_place_and_set_in_one(module: str) -> None:
-    if module in ("trust.py", "linker/descriptors.py"):
+    if module in ("trust/publishers.py", "fs/dirfd.py"):
         return
     assert "umask" not in {
         node.attr
@@ -381,7 +302,7 @@ def test_these_checks_see_what_they_look_for(path: Path, monkeypatch: pytest.Mon
     for check in (
         test_imports_go_in_one_direction,
         test_only_the_command_line_prints,
-        test_only_the_linker_links_copies_and_sets_modes,
+        test_only_fs_and_placement_link_copy_and_set_modes,
     ):
         with pytest.raises(AssertionError):
             check(path.as_posix())

@@ -8,7 +8,7 @@ from argparse import Namespace
 
 import pytest
 
-from pip_sharedcache.interception.targets import environment_of
+from pip_sharedcache.pip_adapter.targets import environment_of
 
 USER = site.getuserbase()
 

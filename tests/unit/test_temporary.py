@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache import linker
+from pip_sharedcache import fs
 from pip_sharedcache.cli.files import written
-from pip_sharedcache.linker import temporary
+from pip_sharedcache.fs import temporary
 from support.probes import linux, needs, root
 
 pytestmark = needs(linux)
@@ -20,9 +20,9 @@ pytestmark = needs(linux)
 MAKE = (
     "import os, sys\n"
     "from pathlib import Path\n"
-    "from pip_sharedcache import linker\n"
+    "from pip_sharedcache import fs\n"
     "from pip_sharedcache.cli.files import written\n"
-    "with linker.temporary_directory() as directory, written(Path(sys.argv[1], 'a.tar')) as file:\n"
+    "with fs.temporary_directory() as directory, written(Path(sys.argv[1], 'a.tar')) as file:\n"
     "    (directory / 'sub').mkdir()\n"
     "    (directory / 'sub' / 'file').touch()\n"
     "    print('ready', flush=True)\n"
@@ -53,7 +53,7 @@ def test_temporary_files_of_a_killed_command_are_removed_by_the_next(
     with _started(tmp_path) as process:
         process.send_signal(number)
     assert len(os.listdir(tmp_path)) == 2
-    with linker.temporary_directory() as directory:
+    with fs.temporary_directory() as directory:
         assert os.listdir(tmp_path) == [directory.name]
     assert os.listdir(tmp_path) == []
 
@@ -61,7 +61,7 @@ def test_temporary_files_of_a_killed_command_are_removed_by_the_next(
 def test_temporary_files_of_a_running_command_are_left(tmp_path: Path) -> None:
     with _started(tmp_path) as process:
         before = set(os.listdir(tmp_path))
-        with linker.temporary_directory(), written(tmp_path / "page.html") as file:
+        with fs.temporary_directory(), written(tmp_path / "page.html") as file:
             file.write(b"page")
         assert set(os.listdir(tmp_path)) == {*before, "page.html"}
         process.communicate(b"")
@@ -70,12 +70,12 @@ def test_temporary_files_of_a_running_command_are_left(tmp_path: Path) -> None:
 
 @needs(root)
 def test_temporary_files_of_others_and_links_are_left(tmp_path: Path) -> None:
-    name = f"pip-sharedcache-{linker.HOST}-4999999-abc"
+    name = f"pip-sharedcache-{fs.HOST}-4999999-abc"
     (tmp_path / name).mkdir()
     os.chown(tmp_path / name, 54321, -1)
     (tmp_path / f".{name}").symlink_to(tmp_path)
     (tmp_path / f"{name}.mine").mkdir()
     before = set(os.listdir(tmp_path))
-    with linker.temporary_directory():
+    with fs.temporary_directory():
         pass
     assert set(os.listdir(tmp_path)) == before

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from pip_sharedcache.config import Settings
-from pip_sharedcache.install import Session
-from pip_sharedcache.interception import seams, together
-from pip_sharedcache.interception.claims import Claims
-from pip_sharedcache.interception.downloads import Downloads
-from pip_sharedcache.layers import Layers
-from pip_sharedcache.linker import show
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, Report
+from pip_sharedcache.pip_adapter import parallel, seams
+from pip_sharedcache.pip_adapter.downloads import Downloads
+from pip_sharedcache.pip_adapter.path_conflicts import Claims
+from pip_sharedcache.placement import show
+from pip_sharedcache.session.session import Session
+from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs
 from support.wheels import make_wheel
 
@@ -126,7 +126,7 @@ def test_what_a_copy_logs_is_kept_as_text_and_not_shown(caplog: pytest.LogCaptur
     shown = list(caplog.records)
     root = logging.getLogger()
     handlers = root.handlers
-    with together._Log() as kept:
+    with parallel._Log() as kept:
         logging.getLogger("pip").warning("%s is %d", "x", 7)
         drawn = ("drawn",)
         logging.getLogger("pip").warning("[present-rich] %s", *drawn)
@@ -248,13 +248,13 @@ class Loop:
         self.requirements[-1].scripts = scripts
         return self.requirements[-1]
 
-    def together(self, **how: Any) -> together.Together:
-        return together.Together(self.session, self.requirements, how)
+    def together(self, **how: Any) -> parallel.Together:
+        return parallel.Together(self.session, self.requirements, how)
 
 
 @pytest.fixture
 def loop(tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch) -> Loop:
-    monkeypatch.setattr(together, "_WORTH_IT", 1)
+    monkeypatch.setattr(parallel, "_WORTH_IT", 1)
     return Loop(tmp_path, session)
 
 
@@ -269,7 +269,7 @@ def given(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Given:
     def start(size: int, order: list[int], *_: object) -> None:
         calls.append((size, list(order)))
 
-    monkeypatch.setattr(together.Crew, "start", start)
+    monkeypatch.setattr(parallel.Crew, "start", start)
 
     def ask(size: int = 4, scripts: Callable[[Any], Any] = _scripts) -> list[str]:
         calls.clear()
@@ -436,7 +436,7 @@ def test_where_there_is_little_to_do_no_copy_is_started(
 ) -> None:
     for name in ("one", "two"):
         loop.add(name, f"{name}/x.py")  # and three in .dist-info
-    monkeypatch.setattr(together, "_WORTH_IT", limit)
+    monkeypatch.setattr(parallel, "_WORTH_IT", limit)
     monkeypatch.setattr(loop.session, "served", lambda path: True)
     assert bool(given()) is starts
 
@@ -529,7 +529,7 @@ class Side:
         placement: Any = Noted(name, self.path, self.fails.get(name, ""))
         self.session.settle(placement, later=True)
 
-    def start(self, size: int = 2, **how: Any) -> together.Together:
+    def start(self, size: int = 2, **how: Any) -> parallel.Together:
         begun = self.loop.together(**how)
         begun.start(size, _scripts)
         assert begun._crew is not None
@@ -625,7 +625,7 @@ def test_what_was_not_taken_is_undone(side: Side) -> None:
 @side_by_side
 @pytest.mark.parametrize(
     "error",
-    [together.LeftToOthers(), ValueError("unexpected"), OSError(errno.ENOSPC, "full")],
+    [parallel.LeftToOthers(), ValueError("unexpected"), OSError(errno.ENOSPC, "full")],
     ids=["not for the store", "an exception", "a full disk"],
 )
 def test_what_a_copy_fails_at_is_left_to_pips_loop_without_a_word(
@@ -659,7 +659,7 @@ def test_what_a_killed_copy_was_at_is_left_to_pips_loop(side: Side, size: int) -
     assert set(side.done("reveal", here=False)) <= taken
 
 
-def _kill_after_taking(side: Side) -> together.Together:
+def _kill_after_taking(side: Side) -> parallel.Together:
     """All was taken, and then one of the copies is gone."""
     begun = side.start()
     for name in ("one", "two", "three"):
@@ -798,7 +798,7 @@ def test_what_copies_publish_and_what_was_refused_there_is_known_here(
 @side_by_side
 def test_a_copy_knows_that_it_is_one_and_takes_from_nobody(side: Side) -> None:
     side.add("one", "two")
-    seen: list[together.Together] = []
+    seen: list[parallel.Together] = []
 
     def act() -> None:
         assert seen[0].is_copy

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache import trust
-from pip_sharedcache.trust import NOBODY, Trust
+from pip_sharedcache.trust import NOBODY, Trust, publishers
 from support.probes import acl, needs, root
 from support.process import as_user
 
@@ -200,7 +200,7 @@ def test_who_runs_as_nobody_does_not_trust_nobody(tree: Tree) -> None:
 def test_owners_that_mean_nothing_are_not_asked(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trust, "OWNERS_MEAN_SOMETHING", False)
+    monkeypatch.setattr(publishers, "OWNERS_MEAN_SOMETHING", False)
     tree.own(tree.entry, CAROL, GROUP, 0o777)
     assert tree.objection(ADMIN_ONLY) == ""
     assert not trust.writable_by_others(os.stat(tree.entry))
@@ -248,8 +248,8 @@ def test_other_names_have_no_id(name: str) -> None:
 def test_on_a_system_without_accounts_there_are_numbers_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trust, "pwd", None)
-    monkeypatch.setattr(trust, "grp", None)
+    monkeypatch.setattr(publishers, "pwd", None)
+    monkeypatch.setattr(publishers, "grp", None)
     assert trust.user_name(0) == "uid 0"
     assert trust.group_name(0) == "gid 0"
     assert trust.account_id("root") is None

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.layers import Layers
 from pip_sharedcache.model import Digest, Entry, Manifest
-from pip_sharedcache.store import Store, marks
-from pip_sharedcache.uses import Uses
+from pip_sharedcache.session.usage import Uses
+from pip_sharedcache.store import Store, usage_marks
+from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs, root
 from support.process import as_user
 
@@ -40,15 +40,15 @@ def test_each_entry_is_noted_once_a_run(
     store: Store, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[str] = []
-    mark = marks.mark
+    mark = usage_marks.mark
     monkeypatch.setattr(
-        marks, "mark", lambda store, names: (noted.extend(names), mark(store, names))
+        usage_marks, "mark", lambda store, names: (noted.extend(names), mark(store, names))
     )
     uses = Uses(Layers([store]), said.append)
     uses.note(_entry(store))
     uses.note(_entry(store))
     assert noted == [DIGEST]
-    assert set(marks.last_uses(store)) == {DIGEST}
+    assert set(usage_marks.last_uses(store)) == {DIGEST}
     assert said == []
 
 
@@ -57,7 +57,7 @@ def test_without_a_store_nothing_is_noted(store: Store, said: list[str]) -> None
     uses.note(_entry(store))
     uses.note_links([])
     assert said == []
-    assert marks.last_uses(store) == {}
+    assert usage_marks.last_uses(store) == {}
 
 
 @needs(root)
@@ -86,6 +86,6 @@ def test_a_disk_that_does_not_take_a_note_is_told(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("pip_sharedcache.linker.Directory.replace", refuse)
+    monkeypatch.setattr("pip_sharedcache.fs.Directory.replace", refuse)
     Uses(Layers([store]), said.append).note(_entry(store))
     assert [line.endswith(os.strerror(number)) for line in said] == [True]

@@ -15,22 +15,19 @@ from typing import Any
 
 import pytest
 
-from pip_sharedcache import cli, linker
-from pip_sharedcache.linker import exchanging
+from pip_sharedcache import cli, fs
+from pip_sharedcache.fs import rename
+from pip_sharedcache.maintenance.gc import GRACE, delete_retired
+from pip_sharedcache.maintenance.heal import heal
+from pip_sharedcache.maintenance.verify import Damage, Verdict, verify
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
-    GRACE,
-    Damage,
     Store,
-    Verdict,
-    delete_retired,
-    heal,
     inventory,
-    links,
     publish,
     reveal,
     stage_bytecode,
-    verify,
+    symlink_registry,
 )
 from support.damage import KINDS, damage, rewrite, unlocked
 from support.faults import faults_of_entry, faults_of_store, leftovers, state_of, visible_entries
@@ -82,7 +79,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linker, "synchronise", lambda directory, files: None)
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
 
 
 @pytest.fixture(autouse=True)
@@ -393,11 +390,11 @@ def test_what_is_gone_or_replaced_meanwhile_is_no_finding(
 ) -> None:
     entry = _publish(store, wheel)
     items = list(inventory(store, {}, []))
-    module = importlib.import_module("pip_sharedcache.store.verify")
+    module = importlib.import_module("pip_sharedcache.maintenance.verify")
     read_manifest = module.read_manifest
 
-    def deleted_meanwhile(held: linker.Directory) -> object:
-        linker.remove_tree(entry.path)
+    def deleted_meanwhile(held: fs.Directory) -> object:
+        fs.remove_tree(entry.path)
         return read_manifest(held)
 
     with monkeypatch.context() as patch:
@@ -407,12 +404,12 @@ def test_what_is_gone_or_replaced_meanwhile_is_no_finding(
     assert list(verify(items)) == [None]
     again = _publish(store, wheel)
 
-    def replaced_meanwhile(held: linker.Directory) -> object:
+    def replaced_meanwhile(held: fs.Directory) -> object:
         found = read_manifest(held)
         aside = again.path.with_name(".aside")
         again.path.rename(aside)
         _publish(store, wheel)
-        linker.remove_tree(aside)
+        fs.remove_tree(aside)
         return found
 
     with monkeypatch.context() as patch:
@@ -493,7 +490,9 @@ def _linked_to(store: Store, entry: Entry, place: Path) -> Path:
     place.mkdir()
     link = place / "module.py"
     link.symlink_to(entry.path / FILES["data"])
-    links.register(store, [links.Link(entry.path.name, str(link), str(place))])
+    symlink_registry.register(
+        store, [symlink_registry.Link(entry.path.name, str(link), str(place))]
+    )
     return link
 
 
@@ -514,11 +513,11 @@ def test_what_symlinks_lead_to_is_made_anew_in_its_place(
 
     def exchange(one: Path, other: Path) -> bool:
         asked.append(link.exists())
-        done = can_exchange and exchanging.exchange(one, other)
+        done = can_exchange and rename.exchange(one, other)
         asked.append(link.exists())
         return done
 
-    monkeypatch.setattr(linker, "exchange", exchange)
+    monkeypatch.setattr(fs, "exchange", exchange)
     done, how = _healed(store)
     assert (done, asked) == (True, [True, True])
     assert how.startswith("made anew from its own wheel, for symlinks of ")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.ways import exchangers, may_be_moved, steps
+from pip_sharedcache.trust.paths import exchangers, may_be_moved, steps
 from support import probes
 from support.process import as_user
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pip_sharedcache.activation import managed_files
 from pip_sharedcache.errors import UsageError
-from pip_sharedcache.hooking import written
 from support.filesystems import mounted
 from support.probes import linux, needs, root, tmpfs
 
@@ -23,6 +23,6 @@ def test_files_that_a_full_disk_cannot_all_hold_are_taken_back(tmp_path: Path) -
         changed.write_bytes(b"before")
         files = {changed: b"after", place / "a" / "one": b"1", place / "a" / "b" / "two": b"2"}
         with pytest.raises(UsageError, match="No space left"):
-            written.write(files, lambda path, text: True, place)
+            managed_files.write(files, lambda path, text: True, place)
         assert os.listdir(place) == ["changed"]
         assert changed.read_bytes() == b"before"

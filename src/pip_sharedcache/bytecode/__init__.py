@@ -20,17 +20,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pip_sharedcache import scripts
+from pip_sharedcache import resources
 from pip_sharedcache.bytecode.worker import COMPILED, LEFT, UNTRIED, compile_source
-from pip_sharedcache.linker import Directory, compiled_path, copy_checked, cpus, has_room_for
+from pip_sharedcache.fs import Directory, cpus, has_room_for
 from pip_sharedcache.model import Compiled, Entry
+from pip_sharedcache.store import compiled_path
+from pip_sharedcache.store.entry_checks import copy_checked
 
 logger = logging.getLogger(__name__)
 
 #: What became of sources, by their paths: one of worker.OUTCOMES, and why it is UNTRIED.
 _Results = dict[str, tuple[str, str]]
 
-_WORKER = scripts.path_of("bytecode", "worker.py")
+_WORKER = resources.path_of("bytecode", "worker.py")
 _RESERVE = 1  # threads that pip may start meanwhile: its progress bar
 _SMALL = 100_000  # bytes of source that take about as long as starting an interpreter
 _EACH = 3_000  # bytes of source that take as long as opening, writing and renaming one file

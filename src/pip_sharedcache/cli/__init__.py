@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pip_sharedcache import config, interception
+from pip_sharedcache import config, pip_adapter
 from pip_sharedcache.errors import SharedCacheError, UsageError
 
 _OPTION = "--sharedcache-"
@@ -42,14 +42,14 @@ def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) ->
     if "PIP_AUTO_COMPLETE" in os.environ and _completed():
         return 1  # as pip
     place = None
-    interception.prefer_neighbours()
+    pip_adapter.prefer_neighbours()
     try:
         place = _place_of_store(rest)
         rest = _take_options(rest)
         place = _place_of_store(rest)
         if place is not None:
             return _store_command(rest[:place], rest[place + 1 :], for_active)
-        interception.run_pip(_for_active_environment(rest) if for_active else rest)
+        pip_adapter.run_pip(_for_active_environment(rest) if for_active else rest)
     except SharedCacheError as error:
         if place is None:
             print(f"ERROR: {error}", file=sys.stderr)
@@ -99,21 +99,21 @@ def _unusable(error: ImportError) -> str:
 
 def join_pip() -> None:
     """Have the pip that is being imported in this process install through the store, and take our
-    options out of its command line. Called by the hook of an environment (hooking). Ends in
+    options out of its command line. Called by the hook of an environment (activation). Ends in
     SystemExit for an option of ours that is wrong."""
     try:
         sys.argv[1:] = _take_options(sys.argv[1:])
     except UsageError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    interception.join_pip()
+    pip_adapter.join_pip()
 
 
 def _completed() -> bool:
     """A shell asks what may stand where its cursor is: print what of ours may. Whether nothing of
     pip's may stand there."""
     from pip_sharedcache.cli.commands import complete
-    from pip_sharedcache.cli.completing import words_of_line
+    from pip_sharedcache.cli.completion import words_of_line
 
     line = words_of_line(os.environ)
     return line is not None and complete(line[0], _place_of_store(line[0]), line[1])

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pip_sharedcache import interception
+from pip_sharedcache import pip_adapter
+from pip_sharedcache.activation import Interpreter, executable_of, interpreter_of
 from pip_sharedcache.cli.output import plain
 from pip_sharedcache.errors import UsageError
-from pip_sharedcache.hooking import Interpreter, executable_of, interpreter_of
 
 #: What a tool names the environment that it has activated in. The first counts where PATH does not
 #: tell which of two was activated last.
@@ -105,7 +105,7 @@ def pip_arguments(place: Place, command: str, arguments: Sequence[str]) -> list[
         return [*arguments]
     if any(_PYTHON.fullmatch(option) for option in options):
         return [*arguments]
-    configured = interception.configured(command, isolated="--isolated" in options)
+    configured = pip_adapter.configured(command, isolated="--isolated" in options)
     if configured.get("python"):
         return [*arguments]
     if place.prefix is not None:

@@ -13,16 +13,16 @@ from typing import NoReturn
 
 from pip_sharedcache import __version__
 from pip_sharedcache.cli import (
-    collecting,
-    completing,
-    doctoring,
+    completion,
+    doctor,
     filling,
+    gc,
     listing,
-    reporting,
-    statistics,
+    report,
+    stats,
     stores,
     switching,
-    verifying,
+    verify,
 )
 from pip_sharedcache.cli.choosing import Place
 from pip_sharedcache.cli.output import CANNOT, Output, wants_json
@@ -30,8 +30,8 @@ from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, 
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
 _MODULES = (
-    *(stores, listing, statistics, reporting, filling, collecting, verifying),
-    *(doctoring, switching, completing),
+    *(stores, listing, stats, report, filling, gc, verify),
+    *(doctor, switching, completion),
 )
 
 _INTERRUPTED = 130  # as shells have it
@@ -102,9 +102,9 @@ def complete(words: Sequence[str], place: int | None, current: str) -> bool:
     """Print what of ours may stand behind ``words`` and begins with ``current``; ``place``: where
     among them our command is. Whether nothing of pip's may stand there."""
     if place is None:
-        found = completing.beside_pip(words, current)
+        found = completion.beside_pip(words, current)
     else:
-        found = completing.of_store(words[place + 1 :], current, _parser()[1])
+        found = completion.of_store(words[place + 1 :], current, _parser()[1])
     if found:
         print("\n".join(found))
     return place is not None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pip_sharedcache import linker
+from pip_sharedcache import fs
 from pip_sharedcache.errors import UsageError, reason
 
 
@@ -31,8 +31,8 @@ def written(path: Path) -> Iterator[IO[bytes]]:
                 yield file
             return
         # New, under a name that nobody can guess: the directory may be /tmp.
-        linker.sweep_temporary(path.parent)
-        part = path.with_name(f".{linker.temporary_name()}")
+        fs.sweep_temporary(path.parent)
+        part = path.with_name(f".{fs.temporary_name()}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         descriptor = os.open(part, flags, mode & 0o666)
         try:

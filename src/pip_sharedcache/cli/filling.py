@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
-from pip_sharedcache import linker, scripts
+from pip_sharedcache import fs, resources
+from pip_sharedcache.activation import interpreter_of
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
@@ -24,10 +25,9 @@ from pip_sharedcache.cli.selecting import HELP, absent, named
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.config import option_variable
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
-from pip_sharedcache.hooking import interpreter_of
+from pip_sharedcache.maintenance.archive import pack, unpack
 from pip_sharedcache.model import Entry, as_digest
 from pip_sharedcache.store import ONLY, WHEELS, Item, Store, find, inventory, names
-from pip_sharedcache.transfer import pack, unpack
 
 _STREAM = Path("-")
 #: What can be asked of an index again, of the lines of `pip freeze`.
@@ -87,7 +87,7 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
     wanted = [*chosen.requirements, *(f"--requirement={file}" for file in chosen.requirement)]
     wanted += chosen.beyond
     pythons: list[Path | None] = [*chosen.pythons]
-    with linker.temporary_directory() as directory:
+    with fs.temporary_directory() as directory:
         if chosen.from_env is not None:
             executable = interpreter_of(chosen.from_env).executable
             pythons = pythons or [executable]
@@ -203,7 +203,7 @@ def _row(store: Store, told: Any) -> dict[str, Any]:
 
 
 def _ourselves() -> list[str]:
-    if scripts.IN_ARCHIVE:
+    if resources.IN_ARCHIVE:
         return [sys.executable, os.path.abspath(sys.argv[0])]
     return [sys.executable, "-m", "pip_sharedcache"]
 

@@ -23,9 +23,9 @@ from pip_sharedcache.store import (
     Item,
     Store,
     inventory,
-    marks,
     open_layers,
     survey,
+    usage_marks,
 )
 
 #: A name service may take its time, and there are thousands of entries.
@@ -123,7 +123,7 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
     facts = []
     now = time.time()
     for item in wheels:
-        uses = item.uses(marks.uses(store, item.path.name), now)
+        uses = item.uses(usage_marks.uses(store, item.path.name), now)
         bytecode = [one for one in compiled if one.digest == item.digest]
         fact = _facts(item)
         fact["uses"] = [{"user": _user(use.user), "at": int(use.when)} for use in uses]
@@ -179,7 +179,7 @@ def _list(chosen: argparse.Namespace, output: Output) -> int:
 def _read(store: Store) -> tuple[list[Item], list[tuple[Path, str]]]:
     """All that is in ``store``, in order, and what cannot be read of it."""
     unread: list[tuple[Path, str]] = []
-    items = list(inventory(store, marks.last_uses(store), unread))
+    items = list(inventory(store, usage_marks.last_uses(store), unread))
     return sorted(items, key=lambda item: (item.title.lower(), item.path.name)), unread
 
 

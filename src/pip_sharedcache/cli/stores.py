@@ -8,11 +8,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import access_lists, config, interception, linker, trust
+from pip_sharedcache import config, fs, pip_adapter, trust
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable, UsageError, reason
-from pip_sharedcache.layers import Layers
 from pip_sharedcache.model import Policy
+from pip_sharedcache.placement import try_making_as
 from pip_sharedcache.store import (
     BYTECODE,
     SHARDS,
@@ -22,6 +22,8 @@ from pip_sharedcache.store import (
     exchanged_by,
     open_store,
 )
+from pip_sharedcache.store.layers import Layers
+from pip_sharedcache.trust import access_lists
 
 
 def add(commands: Any) -> None:
@@ -39,7 +41,7 @@ def add(commands: Any) -> None:
 def settings_in_use(output: Output) -> config.Settings:
     """The settings that pip's configuration and the environment give; odd ones are warned of.
     Raises SettingError."""
-    settings = config.load(interception.configuration_files(), os.environ)
+    settings = config.load(pip_adapter.configuration_files(), os.environ)
     for note in settings.notes:
         output.warn(note)
     return settings
@@ -116,11 +118,11 @@ def _try_group(store: Store, output: Output) -> None:
             )
             break
     gid, member = trust.group_id(store.group), trust.member_of(store.group)
-    if trust.user_id() != 0 or not linker.can_fork() or gid is None or member is None:
+    if trust.user_id() != 0 or not fs.can_fork() or gid is None or member is None:
         return  # nobody else can act as a member
     for area in (WHEELS, BYTECODE):
         shard = store.path / area / SHARDS[0]
-        if why := linker.try_making_as(member, gid, shard):
+        if why := try_making_as(member, gid, shard):
             output.warn(
                 f"{trust.user_name(member)}, a member of {store.group}, cannot publish: "
                 f"{shard}: {why}; {doctor} names the commands that help"

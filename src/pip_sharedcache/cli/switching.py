@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import interception, scripts
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.errors import UsageError
-from pip_sharedcache.hooking import (
+from pip_sharedcache import pip_adapter, resources
+from pip_sharedcache.activation import (
     SHELLS,
     Activation,
     Hook,
@@ -19,6 +17,8 @@ from pip_sharedcache.hooking import (
     libraries_of,
     what_joins,
 )
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.errors import UsageError
 
 
 def add(commands: Any) -> None:
@@ -58,10 +58,10 @@ def _shell_init(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _told() -> dict[str, Any]:
-    told = interception.carried()
-    if told is None or scripts.IN_ARCHIVE:
+    told = pip_adapter.carried()
+    if told is None or resources.IN_ARCHIVE:
         raise UsageError("pip-sharedcache lies in an archive: install it in a directory")
-    return {**told, "runner": str(interception.RUNNER)}
+    return {**told, "runner": str(pip_adapter.RUNNER)}
 
 
 def _switches(chosen: argparse.Namespace, interpreter: Interpreter) -> list[Switch]:
@@ -98,8 +98,8 @@ def _enable(chosen: argparse.Namespace, output: Output) -> int:
 def _what_joins(interpreter: Interpreter) -> tuple[str, str, str, str]:
     """As what_joins; a pip that is too old does not fit, whether or not it could be examined."""
     pip, ours, unfit, said = what_joins(interpreter)
-    if pip and not unfit and interception.is_too_old(pip):
-        unfit = str(interception.unfit(pip, interpreter.executable))
+    if pip and not unfit and pip_adapter.is_too_old(pip):
+        unfit = str(pip_adapter.unfit(pip, interpreter.executable))
     return pip, ours, unfit, said
 
 

@@ -1,19 +1,34 @@
 """The store on disk: where an entry lies, looking one up, publishing one, taking one away."""
 
-from pip_sharedcache.store import history, links, marks
-from pip_sharedcache.store.builds import NONE_YET, Build, find_build, key_of, stage_build
-from pip_sharedcache.store.collect import (
-    GRACE,
-    Spared,
-    choose,
-    delete_retired,
-    retire,
-    retire_notes,
-    spared,
+from pip_sharedcache.store import (
+    run_log,
+    symlink_registry,
+    usage_marks,
 )
-from pip_sharedcache.store.heal import heal
-from pip_sharedcache.store.homes import TAG_NAME, refuse_foreign_home
-from pip_sharedcache.store.inventory import Item, inventory, names, survey
+from pip_sharedcache.store.built_wheels import (
+    NONE_YET,
+    Build,
+    find_build,
+    key_of,
+    stage_build,
+)
+from pip_sharedcache.store.bytecode_paths import (
+    compiled_path,
+    without_bytecode,
+)
+from pip_sharedcache.store.entries import (
+    Item,
+    inventory,
+    names,
+    survey,
+)
+from pip_sharedcache.store.entry_checks import (
+    copy_checked,
+)
+from pip_sharedcache.store.homes import (
+    TAG_NAME,
+    refuse_foreign_home,
+)
 from pip_sharedcache.store.layout import (
     BUILDS,
     BYTECODE,
@@ -36,16 +51,30 @@ from pip_sharedcache.store.lookup import (
     objection_to,
     read_manifest,
 )
-from pip_sharedcache.store.opening import ONLY, PATIENCE, exchanged_by, open_layers, open_store
-from pip_sharedcache.store.publish import discard, make_durable, publish, reveal
-from pip_sharedcache.store.staging import Compile, Staged, stage, stage_bytecode
-from pip_sharedcache.store.verify import Damage, Verdict, verify
+from pip_sharedcache.store.open import (
+    ONLY,
+    PATIENCE,
+    exchanged_by,
+    open_layers,
+    open_store,
+)
+from pip_sharedcache.store.publish import (
+    discard,
+    make_durable,
+    publish,
+    reveal,
+)
+from pip_sharedcache.store.staging import (
+    Compile,
+    Staged,
+    stage,
+    stage_bytecode,
+)
 
 __all__ = [
     "BUILDS",
     "BYTECODE",
     "CONFIGURATION",
-    "GRACE",
     "NONE_YET",
     "ONLY",
     "PATIENCE",
@@ -55,17 +84,14 @@ __all__ = [
     "WHEELS",
     "Build",
     "Compile",
-    "Damage",
     "Found",
     "Item",
     "MissingDirectory",
-    "Spared",
     "Staged",
     "Store",
-    "Verdict",
-    "choose",
+    "compiled_path",
+    "copy_checked",
     "copy_wheel",
-    "delete_retired",
     "directories",
     "discard",
     "exchanged_by",
@@ -74,14 +100,10 @@ __all__ = [
     "find_build",
     "find_bytecode",
     "find_retired",
-    "heal",
-    "history",
     "hold",
     "inventory",
     "key_of",
-    "links",
     "make_durable",
-    "marks",
     "names",
     "objection_to",
     "open_layers",
@@ -89,13 +111,13 @@ __all__ = [
     "publish",
     "read_manifest",
     "refuse_foreign_home",
-    "retire",
-    "retire_notes",
     "reveal",
-    "spared",
+    "run_log",
     "stage",
     "stage_build",
     "stage_bytecode",
     "survey",
-    "verify",
+    "symlink_registry",
+    "usage_marks",
+    "without_bytecode",
 ]

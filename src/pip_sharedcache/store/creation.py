@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from pip_sharedcache import linker, trust
+from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 
 logger = logging.getLogger(__name__)
@@ -28,19 +28,19 @@ class Creation:
         before = path.lstat() if os.path.lexists(path) else None
         if before is not None:
             self._changed.append((path, before))
-            linker.set_directory(path, mode, group, drop_access_lists=True)
+            fs.set_directory(path, mode, group, drop_access_lists=True)
             return
         self._directories.append(path)  # noted first: its mode may be refused after it was made
         try:
-            linker.make_directory(path, mode, group)
+            fs.make_directory(path, mode, group)
         except FileExistsError:  # a neighbour was faster
             self._directories.remove(path)
-            linker.set_directory(path, mode, group, drop_access_lists=True)
+            fs.set_directory(path, mode, group, drop_access_lists=True)
 
     def file(self, path: Path, text: str) -> None:
         """Make the file ``path``; leave the one that is there. Raises OSError."""
-        with contextlib.suppress(FileExistsError), linker.create_file(path, 0o644) as descriptor:
-            linker.write_all(descriptor, text.encode("utf-8"))
+        with contextlib.suppress(FileExistsError), fs.create_file(path, 0o644) as descriptor:
+            fs.write_all(descriptor, text.encode("utf-8"))
             self._files.append(path)
 
     def undo(self) -> None:
@@ -58,7 +58,7 @@ class Creation:
                 logger.warning("%s was made and is left over: %s", path, reason(error))
         for path, before in self._changed:
             with contextlib.suppress(OSError):
-                linker.set_directory(path, stat.S_IMODE(before.st_mode), before.st_gid)
+                fs.set_directory(path, stat.S_IMODE(before.st_mode), before.st_gid)
 
 
 def _is_own(path: Path) -> bool:

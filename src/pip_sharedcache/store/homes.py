@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import StoreUnusable
-from pip_sharedcache.linker import Directory
+from pip_sharedcache.fs import Directory
 from pip_sharedcache.store.creation import Creation
-from pip_sharedcache.ways import moved_at
+from pip_sharedcache.trust.paths import moved_at
 
 #: Tells programs that make backups to leave a directory out (https://bford.info/cachedir/).
 TAG_NAME = "CACHEDIR.TAG"

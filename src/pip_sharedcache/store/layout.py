@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import access_lists, linker, trust
+from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
-from pip_sharedcache.linker import Directory
+from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import FORMAT, Digest, Policy
 from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own
-from pip_sharedcache.trust import Trust
+from pip_sharedcache.trust import Trust, access_lists
 
 CONFIGURATION = "store.json"
 WHEELS = "wheels"
@@ -220,7 +220,7 @@ class Store:
     @staticmethod
     def _make(made: Creation, path: Path, group: str, gid: int | None, *, builds: bool) -> None:
         # Whoever may write there may put another store in place of this one, whatever the umask.
-        linker.make_way(path.parent, lambda missing: made.directory(missing, 0o755))
+        fs.make_way(path.parent, lambda missing: made.directory(missing, 0o755))
         trusted = [f"@{group}"] if group else []
         configuration = {
             "format": FORMAT,
@@ -333,9 +333,7 @@ def _open_or_make(
             return above.subdirectory(name)
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):  # a neighbour was faster
-                linker.make_directory(
-                    above.steady / name, mode, keep_access_lists=keep_access_lists
-                )
+                fs.make_directory(above.steady / name, mode, keep_access_lists=keep_access_lists)
             return above.subdirectory(name)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
@@ -362,7 +360,7 @@ def directories(*, shared: bool) -> Iterator[tuple[str, int]]:
 def _not_of_a_store(names: Iterable[str]) -> str:
     """One of ``names`` that is not of a store, nor made by a file system itself; "" if all are."""
     ours = {TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
-    begins = (linker.NEW, ".nfs")  # what is being written, what an NFS client still holds open
+    begins = (fs.NEW, ".nfs")  # what is being written, what an NFS client still holds open
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""
     )

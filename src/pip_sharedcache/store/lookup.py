@@ -15,12 +15,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pip_sharedcache import access_lists, linker, trust, wheel
+from pip_sharedcache import fs, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.linker import Directory
+from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import MOST_MANIFEST, Digest, Entry, Identity, Manifest, megabytes
+from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
-from pip_sharedcache.store.marks import OWNERS_FAULT, used_beside
+from pip_sharedcache.store.usage_marks import OWNERS_FAULT, used_beside
+from pip_sharedcache.trust import access_lists
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ def find_bytecode(
     digest = wheel.manifest.digest
 
     def check(bytecode: Entry) -> None:
-        for path in linker.without_bytecode(wheel.manifest, bytecode.manifest):
+        for path in bytecode_paths.without_bytecode(wheel.manifest, bytecode.manifest):
             raise DamagedEntry(f"{bytecode.path} has no bytecode of {path}")
 
     found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without, check)
@@ -135,11 +137,11 @@ def _search(
             except FileNotFoundError:
                 continue
             except (DamagedEntry, OSError) as error:
-                if isinstance(error, OSError) and error.errno in linker.OF_THIS_PROCESS:
+                if isinstance(error, OSError) and error.errno in fs.OF_THIS_PROCESS:
                     logger.debug("Not looked at: %s: %s", shard.path / name, reason(error))
                     continue
                 who = _publisher(shard, name)
-                of_disk = isinstance(error, OSError) and error.errno in linker.DISK_FAILS
+                of_disk = isinstance(error, OSError) and error.errno in fs.DISK_FAILS
                 lines = unreadable if of_disk else damages
                 lines.append(f"{_what(error, shard.path / name)} (published by {who})")
                 continue
@@ -250,10 +252,10 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
             raise DamagedEntry(
                 f"{entry.wheel} has {size}: half the room in {target.parent} is less"
             )
-        with linker.create_file(target, 0o600) as copy:
+        with fs.create_file(target, 0o600) as copy:
             left = status.st_size  # it may grow while we read, and fill our disk
             for block in wheel.blocks(source):
-                linker.write_all(copy, block[:left])
+                fs.write_all(copy, block[:left])
                 left -= len(block)
                 if left <= 0:
                     break
@@ -292,7 +294,7 @@ def is_damaged(path: Path, digest: Digest) -> bool:
     except DamagedEntry:
         return True
     except OSError as error:
-        return error.errno not in linker.OF_THIS_PROCESS
+        return error.errno not in fs.OF_THIS_PROCESS
 
 
 def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
@@ -356,7 +358,7 @@ def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: st
     if manifest.digest != digest:
         raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
     # All have one time.
-    if manifest.files and not linker.has_time(record, manifest.files[0].mtime):
+    if manifest.files and not fs.has_time(record, manifest.files[0].mtime):
         raise DamagedEntry(f"{held.path / MANIFEST} was changed after it was published")
     _check_owner(held, MANIFEST, record, status)
     entry = Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
@@ -378,7 +380,7 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
         raise DamagedEntry(f"{held.path / MANIFEST} does not list the wheel's files")
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
         raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
-    if not linker.has_time(status, metadata.mtime):  # all of an entry has one time
+    if not fs.has_time(status, metadata.mtime):  # all of an entry has one time
         raise DamagedEntry(f"{held.path / name} was changed after it was published")
 
 

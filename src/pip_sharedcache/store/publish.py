@@ -13,13 +13,13 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pip_sharedcache import linker, trust
+from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import NotPublished, reason
 from pip_sharedcache.model import Digest, Entry, Identity
 from pip_sharedcache.store.layout import DEAD, WHEELS, Store
-from pip_sharedcache.store.leftovers import clear
 from pip_sharedcache.store.lookup import MANIFEST, is_damaged
 from pip_sharedcache.store.staging import Staged, stage
+from pip_sharedcache.store.stale_staging import clear
 
 
 def reveal(
@@ -52,7 +52,7 @@ def reveal(
 def make_durable(store: Store, staged: Sequence[Staged]) -> None:
     """Have everything in ``staged`` on the disk. Raises NotPublished."""
     try:
-        linker.synchronise(store.path, (path for one in staged for path in _files_of(one.entry)))
+        fs.synchronise(store.path, (path for one in staged for path in _files_of(one.entry)))
     except OSError as error:
         why = f"{store.path} cannot keep what was published: {reason(error)}"
         raise NotPublished(why) from error
@@ -120,7 +120,7 @@ def replace_entry(store: Store, staged: Staged, target: Path) -> Entry:
     """Make ``staged`` durable, then visible in the place of the entry ``target``, which goes out of
     sight: symlinks that lead there go on leading to something. Raises OSError."""
     try:
-        linker.synchronise(store.path, _files_of(staged.entry))
+        fs.synchronise(store.path, _files_of(staged.entry))
         _put_in_place(staged.entry.path, target)
         return replace(staged.entry, path=target)
     finally:
@@ -179,7 +179,7 @@ def _put_in_place(staging: Path, target: Path) -> Path:
     the system cannot, there is nothing of that name for a moment. Raises OSError.
     """
     dead = target.with_name(f"{DEAD}{target.name}-{secrets.token_hex(4)}")
-    if linker.exchange(staging, target):
+    if fs.exchange(staging, target):
         os.rename(staging, dead)
         return dead
     os.rename(target, dead)

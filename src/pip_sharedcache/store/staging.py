@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pip_sharedcache import linker, trust, wheel
+from pip_sharedcache import fs, trust, wheel
 from pip_sharedcache.errors import (
     DirectoryMissing,
     NoRoom,
@@ -20,18 +20,14 @@ from pip_sharedcache.errors import (
     UnusualWheel,
     reason,
 )
-from pip_sharedcache.linker import Directory
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.fs.workers import side_by_side
 from pip_sharedcache.model import Compiled, Digest, Entry, Identity, Manifest, StoredFile
-from pip_sharedcache.processes import side_by_side
+from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, MissingDirectory, Store
-from pip_sharedcache.store.leftovers import clear, in_use, sweep
-from pip_sharedcache.store.lookup import (
-    MANIFEST,
-    NOTE,
-    find,
-    find_bytecode,
-)
-from pip_sharedcache.store.unpacking import FILE, Watch, unpack_all, write
+from pip_sharedcache.store.lookup import MANIFEST, NOTE, find, find_bytecode
+from pip_sharedcache.store.stale_staging import clear, in_use, sweep
+from pip_sharedcache.store.unpack import FILE, Watch, unpack_all, write
 
 #: Fills a directory with bytecode.
 Compile = Callable[[Path], Compiled]
@@ -113,7 +109,7 @@ def stage_bytecode(
         manifest, told = _gather(staging, digest, interpreter, compile_into)
         untried.update(
             (path, told.get(path, "nothing was made of it"))
-            for path in linker.without_bytecode(entry.manifest, manifest)
+            for path in bytecode_paths.without_bytecode(entry.manifest, manifest)
         )
         return manifest
 
@@ -196,8 +192,8 @@ def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
         shard = store.shard(area, digest)
         try:
             sweep(shard)
-            new = f".new-{linker.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-            linker.make_directory(shard.steady / new, 0o700)
+            new = f".new-{fs.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+            fs.make_directory(shard.steady / new, 0o700)
         except BaseException:
             shard.close()
             raise
@@ -212,7 +208,7 @@ def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
 
 
 def _kind(error: OSError) -> type[NotPublished]:
-    return NoRoom if error.errno in linker.NO_ROOM else NotPublished
+    return NoRoom if error.errno in fs.NO_ROOM else NotPublished
 
 
 def _unpack(
@@ -223,13 +219,13 @@ def _unpack(
     Raises UnusualWheel, NotPublished if the wheel's bytes are not those of ``digest``, OSError.
     """
     copy = staging / filename
-    with path.open("rb") as source, linker.create_file(copy, FILE, now) as target:
+    with path.open("rb") as source, fs.create_file(copy, FILE, now) as target:
         copied, size = write(wheel.blocks(source), target)
     if copied != digest:
         raise NotPublished(f"{path} changed while it was read")
     top = staging / "files"
     directories = {top}
-    linker.make_directory(top, 0o700)
+    fs.make_directory(top, 0o700)
     try:
         with zipfile.ZipFile(copy) as archive:
             members = wheel.members(archive, filename)
@@ -250,7 +246,7 @@ def _gather(
     modes and one time. Raises OSError."""
     now = _own_time()
     top = staging / "files"
-    linker.make_directory(top, 0o700)
+    fs.make_directory(top, 0o700)
     compiled = compile_into(top)
     made = compiled.made
     directories = _tidy(top, {top / path for path in made})
@@ -258,7 +254,7 @@ def _gather(
     def finish(paths: Sequence[str]) -> list[StoredFile]:
         files = []
         for path in paths:
-            linker.finish_file(top / path, FILE, now)
+            fs.finish_file(top / path, FILE, now)
             sha256, size = wheel.digest_of(top / path)
             files.append(StoredFile(path, size, sha256, False, now))
         return files
@@ -273,8 +269,8 @@ def _gather(
 def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     now = _own_time()
     top = staging / "files"
-    linker.make_directory(top, 0o700)
-    with linker.create_file(top / name, FILE, now) as target:
+    fs.make_directory(top, 0o700)
+    with fs.create_file(top / name, FILE, now) as target:
         sha256, size = write([data], target)
     manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
     _complete(staging, manifest, {top}, now)
@@ -316,14 +312,14 @@ def _raise(error: OSError) -> None:
 
 def _complete(staging: Path, manifest: Manifest, directories: set[Path], mtime: int) -> None:
     """Write the manifest, and take the write bits of ``directories`` away."""
-    with linker.create_file(staging / MANIFEST, FILE, mtime) as target:
-        linker.write_all(target, manifest.to_json().encode("utf-8"))
+    with fs.create_file(staging / MANIFEST, FILE, mtime) as target:
+        fs.write_all(target, manifest.to_json().encode("utf-8"))
     for directory in sorted(directories, key=lambda item: len(item.parts), reverse=True):
-        linker.set_directory(directory, DIRECTORY)
+        fs.set_directory(directory, DIRECTORY)
 
 
 def _make_directories(path: Path, known: set[Path]) -> None:
     if path not in known:
         _make_directories(path.parent, known)
-        linker.make_directory(path, 0o700)
+        fs.make_directory(path, 0o700)
         known.add(path)

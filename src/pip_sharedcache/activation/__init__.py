@@ -1,0 +1,27 @@
+"""Switching the store on where pip is run as ever: for one environment, for all of one interpreter,
+or in people's shells."""
+
+from pip_sharedcache.activation.conda import Activation
+from pip_sharedcache.activation.interpreters import (
+    Interpreter,
+    executable_of,
+    interpreter_of,
+    libraries_of,
+    what_joins,
+)
+from pip_sharedcache.activation.managed_files import Switch
+from pip_sharedcache.activation.pip_hook import Hook
+from pip_sharedcache.activation.shells import SHELLS, function
+
+__all__ = [
+    "SHELLS",
+    "Activation",
+    "Hook",
+    "Interpreter",
+    "Switch",
+    "executable_of",
+    "function",
+    "interpreter_of",
+    "libraries_of",
+    "what_joins",
+]

@@ -1,0 +1,96 @@
+"""Completion in the shell: pip's own for pip's commands, and beside it ours.
+
+The script that `store completion` prints asks as pip's own does: it runs the program with
+PIP_AUTO_COMPLETE set, the words of the line in COMP_WORDS, and in COMP_CWORD which of them the
+cursor is on; what is printed may stand there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pip_sharedcache import config
+from pip_sharedcache.activation import SHELLS
+from pip_sharedcache.cli.output import FINE, Output
+
+_SCRIPTS = {
+    "bash": """\
+_pip_sharedcache_complete() {
+    COMPREPLY=($(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD PIP_AUTO_COMPLETE=1 \\
+        "$1" 2>/dev/null))
+}
+complete -o default -F _pip_sharedcache_complete pip-sharedcache
+""",
+    "zsh": """\
+_pip_sharedcache_complete() {
+    local -a found
+    found=($(COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT - 1)) PIP_AUTO_COMPLETE=1 \\
+        ${(Q)words[1]} 2>/dev/null))
+    if (( $#found )); then compadd -a found; else _files; fi
+}
+compdef _pip_sharedcache_complete pip-sharedcache
+""",
+    "fish": """\
+function _pip_sharedcache_complete
+    set -lx COMP_WORDS (commandline -o)[1] (commandline -opc)[2..] (commandline -ct)
+    set -lx COMP_CWORD (math (count $COMP_WORDS) - 1)
+    set -lx PIP_AUTO_COMPLETE 1
+    type -q $COMP_WORDS[1]; and $COMP_WORDS[1] 2>/dev/null | string split ' '
+end
+complete -c pip-sharedcache -a '(_pip_sharedcache_complete)'
+""",
+}
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_NAMES = {"shell-init": tuple(SHELLS), "completion": tuple(_SCRIPTS)}
+
+
+def add(commands: Any) -> None:
+    """Name the command of this module."""
+    parser = commands.add_parser(
+        "completion", help="print what has a shell complete pip-sharedcache"
+    )
+    parser.add_argument("shell", choices=_SCRIPTS, metavar="SHELL", help=", ".join(_SCRIPTS))
+    Output.add_options(parser)
+    parser.set_defaults(run=_completion)
+
+
+def _completion(chosen: argparse.Namespace, output: Output) -> int:
+    output.script(chosen.shell, _SCRIPTS[chosen.shell])
+    return FINE
+
+
+def words_of_line(environ: Mapping[str, str]) -> tuple[list[str], str] | None:
+    """The words before the cursor, without the program, and the beginning of the one it is on;
+    None where the shell does not tell."""
+    try:
+        words = environ["COMP_WORDS"].split()
+        place = int(environ["COMP_CWORD"])
+    except (KeyError, ValueError):
+        return None
+    return words[1:place], words[place] if place < len(words) else ""
+
+
+def of_store(
+    words: Sequence[str], current: str, commands: Mapping[str, argparse.ArgumentParser]
+) -> list[str]:
+    """What may stand behind ``store`` and ``words``, and begins with ``current``."""
+    chosen = next((word for word in words if word in commands), None)
+    if chosen is None:
+        return _beginning(current, commands)
+    if current.startswith("-"):
+        return _beginning(current, _OPTION.findall(commands[chosen].format_help()))
+    return _beginning(current, _NAMES.get(chosen, ()))
+
+
+def beside_pip(words: Sequence[str], current: str) -> list[str]:
+    """What of ours may stand behind ``words`` beside what is pip's, and begins with ``current``."""
+    if current.startswith("-"):
+        return _beginning(current, [f"--sharedcache-{name}=" for name in config.NAMES])
+    return _beginning(current, ["store"]) if not words else []
+
+
+def _beginning(current: str, among: Iterable[str]) -> list[str]:
+    return sorted({one for one in among if one.startswith(current)})

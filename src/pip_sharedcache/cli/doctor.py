@@ -1,0 +1,143 @@
+"""Finding out what is wrong with the store in use, and mending it: doctor."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import pip_adapter
+from pip_sharedcache.activation import Hook, Interpreter
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.stores import settings_in_use
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import UsageError
+from pip_sharedcache.maintenance.doctor import Finding, Report, examine, mend
+from pip_sharedcache.maintenance.doctor.report import quoted
+
+_ROUNDS = 4  # what was mended may uncover something else; so often at the most
+
+#: What is said without -v; the rest is for who wants to know more.
+_SHORT = (
+    "store",
+    "searched",
+    "root",
+    "state",
+    "filesystem",
+    "free",
+    "entries",
+    "publishing",
+    "link-mode",
+)
+
+
+def add(commands: Any) -> None:
+    """Name the commands of this module."""
+    doctor = commands.add_parser(
+        "doctor",
+        help="find out what is wrong, and what mends it",
+        description="Finds out by trying what works and what does not, and names for everything "
+        "that is wrong the command that mends it. Changes nothing without --fix.",
+    )
+    doctor.add_argument(
+        "--environment",
+        metavar="DIR",
+        type=Path,
+        help="try what can be linked into this directory (default: where the active environment "
+        "has its packages)",
+    )
+    doctor.add_argument(
+        "--fix", action="store_true", help="mend what is yours, and can be mended without loss"
+    )
+    Output.add_options(doctor)
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(chosen: argparse.Namespace, output: Output) -> int:
+    here = chosen.place.interpreter(None, output.verbose)
+    environment = (chosen.environment or here.library).absolute()
+    if not environment.is_dir():
+        raise UsageError(f"{environment} is not a directory", "name one with --environment")
+    settings = settings_in_use(output)
+    report = _examine(settings, environment, here)
+    mended: list[Finding] = []
+    left: dict[str, str] = {}
+    if chosen.fix:
+        for _ in range(_ROUNDS):
+            left = {finding.sentence: mend(finding) for finding in report.findings}
+            done = [finding for finding in report.findings if not left[finding.sentence]]
+            mended += done
+            if not done:
+                break
+            report = _examine(settings, environment, here)
+    _show(output, report, mended, left)
+    return FINDINGS if report.findings else FINE
+
+
+def _examine(settings: Settings, environment: Path, here: Interpreter) -> Report:
+    report = examine(settings, environment)
+    pip, problem = pip_adapter.examine_pip()
+    if problem is not None:
+        command = f"{quoted(sys.executable)} -m pip install 'pip<=26.3'"
+        if not pip or pip_adapter.is_too_old(pip):
+            command = problem.hint
+        report.find(
+            Finding(
+                "pip",
+                f"{problem.message}: nothing can be installed through the store",
+                command,
+                unmended="which pip is installed is yours to say",
+            )
+        )
+    report.note("pip", pip or "none")
+    report.note("python", f"{sys.version.split()[0]} ({sys.executable})")
+    _look_at_hook(report, here)
+    return report
+
+
+def _look_at_hook(report: Report, here: Interpreter) -> None:
+    """Which commands install through the store, of the environment that this is for."""
+    try:
+        files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
+    except UsageError as error:
+        report.note("hooked", f"nobody knows: {error}", None)
+        return
+    text = "no command: call pip-sharedcache in place of pip, or see pip-sharedcache store enable"
+    if files:
+        text = f"pip of {here.prefix} ({', '.join(map(str, files))})"
+    report.note("hooked", text, list(map(str, files)))
+
+
+def _show(output: Output, report: Report, mended: list[Finding], left: dict[str, str]) -> None:
+    output.result(
+        {
+            "facts": {fact.name: fact.value for fact in report.facts},
+            "findings": [_as_data(finding, left) for finding in report.findings],
+            "mended": [_as_data(finding, {}) for finding in mended],
+        }
+    )
+    width = max(len(fact.name) for fact in report.facts) + 1
+    for fact in report.facts:
+        say = output.say if fact.name in _SHORT else output.detail
+        say(f"{(fact.name + ':').ljust(width)} {fact.text}")
+    for finding in mended:
+        output.find(f"Mended: {finding.sentence}")
+    for finding in report.findings:
+        output.find(f"{finding.sentence}.")
+        who = f" (as {finding.whose})" if finding.whose else ""
+        output.find(f"    to mend it{who}: {finding.command}")
+        if why := left.get(finding.sentence):
+            output.find(f"    not mended: {why}")
+    if not report.findings:
+        output.say("Nothing is wrong. (pip-sharedcache store verify reads what the entries hold.)")
+
+
+def _as_data(finding: Finding, left: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": finding.name,
+        "sentence": finding.sentence,
+        "command": finding.command,
+        "by": finding.whose or None,
+        "left": left.get(finding.sentence) or None,
+    }

@@ -1,0 +1,84 @@
+"""What a store does for those who pay for it: stats."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.quantities import entries as named
+from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.maintenance.stats import GROUPS, Savings, Sums
+from pip_sharedcache.model import megabytes
+from pip_sharedcache.store import inventory
+
+
+def add(commands: Any) -> None:
+    """Name the command of this module."""
+    parser = commands.add_parser(
+        "stats",
+        help="tell what the store saves, and whom",
+        description="Adds up what each installation has recorded of itself (setting stats).",
+    )
+    parser.add_argument("--by", choices=GROUPS, default="package", help="default: package")
+    Output.add_options(parser)
+    parser.set_defaults(run=_stats)
+
+
+def _stats(chosen: argparse.Namespace, output: Output) -> int:
+    store = store_in_use(output)
+    stored = entries = 0
+    unread: list[tuple[Path, str]] = []
+    for item in inventory(store, {}, unread):
+        entries += 1
+        stored += item.size
+    told = Savings.of(store, [chosen.by])
+    whole, groups = told.whole, told.groups[chosen.by]
+    output.result(
+        {
+            "store": str(store.path),
+            "entries": entries,
+            "stored": stored,
+            **_facts(whole, whole),
+            "refusals": dict(told.refusals),
+            "left_to_pip": dict(told.reasons),
+            chosen.by: {name: _facts(sums, whole) for name, sums in sorted(groups.items())},
+        }
+    )
+    output.say(f"Stored:          {megabytes(stored)} in {named(entries)} of {store.path}")
+    output.say(
+        f"Installed:       {counted(whole.installed, 'distribution', 'distributions')} by "
+        f"{counted(whole.runs, 'run', 'runs')} of pip: {whole.found:,} found in the store, "
+        f"{whole.added:,} added to it, {whole.by_pip:,} by pip alone"
+    )
+    output.say(f"From the store:  {megabytes(whole.apparent)} installed")
+    share = f" ({whole.found * 100 // whole.installed}%)" if whole.installed else ""
+    output.say(f"Found there:     {whole.found:,} of {whole.installed:,} distributions{share}")
+    output.say(f"Not downloaded:  {megabytes(whole.not_downloaded)}")
+    output.say(f"Not copied:      {megabytes(whole.not_copied)}")
+    seconds = whole.saved_seconds(whole)
+    spared = "unknown" if seconds is None else counted(round(seconds), "second", "seconds")
+    output.say(f"Not compiled:    {spared}")
+    for what, times in (told.refusals + told.reasons).most_common():
+        output.say(f"Fell back:       {counted(times, 'time', 'times')}, {what}")
+    biggest = sorted(groups.items(), key=lambda named: -named[1].apparent)
+    head = [chosen.by, "installed", "found", "added", "by pip", "size"]
+    more = [] if chosen.by == "package" else ["runs", "not downloaded", "not copied"]
+    output.table([*head, *more], (_row(name, sums)[: len(head + more)] for name, sums in biggest))
+    for path, why in unread:
+        output.find(f"{path} cannot be read, and is not counted: {why}")
+    return FINDINGS if unread else FINE
+
+
+def _row(name: str, sums: Sums) -> list[str]:
+    """Those that are known of whole runs only come last."""
+    counts = map(str, (sums.installed, sums.found, sums.added, sums.by_pip))
+    of_runs = [str(sums.runs), megabytes(sums.not_downloaded), megabytes(sums.not_copied)]
+    return [name, *counts, megabytes(sums.apparent), *of_runs]
+
+
+def _facts(sums: Sums, whole: Sums) -> dict[str, Any]:
+    seconds = sums.saved_seconds(whole)
+    return {**vars(sums), "seconds_not_compiled": None if seconds is None else round(seconds, 3)}

@@ -1,0 +1,27 @@
+"""Exchanging two names at once (renameat2(2), RENAME_EXCHANGE), which Python does not have."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from pip_sharedcache.fs import libc
+
+_AT_FDCWD, _EXCHANGE = -100, 2
+_NOT_HERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let each of the two have the other's name, so that both always lead to something. False where
+    the system, or the file system (NFS), cannot. Raises OSError."""
+    ask = libc.c_function("renameat2")
+    if ask is None:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    if ask(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0:
+        return True
+    error = libc.failure(str(other))
+    if error.errno in _NOT_HERE:
+        return False
+    raise error

@@ -1,0 +1,264 @@
+"""Making files durable: those that this process wrote, and no others.
+
+syncfs(2) is the cheapest call for many files, but it waits for the data of every user of the file
+system, and reports their failed writes as well. So a child process calls it, for a limited time.
+
+XFS, and ext4 with a journal, do without it where there are few files, or much that waits to be
+written: each file's own data is written and waited for, and then one fsync(2) commits what
+describes all of them. On other file systems each file is synced by itself where syncfs(2) fails or
+takes too long. (The call by which btrfs commits a transaction without anybody's data, START_SYNC,
+now and then begins only at the next periodic commit, half a minute later.)
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+import re
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pip_sharedcache.errors import reason
+from pip_sharedcache.fs import libc
+from pip_sharedcache.fs.dirfd import BINARY, NO_ROOM, NOT_A_LINK, OF_THIS_PROCESS, close_all
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+#: struct fiemap: the whole file, FIEMAP_FLAG_SYNC, room for no extent.
+_FIEMAP, _WHOLE_FILE = 0xC020660B, struct.pack("=QQLLLL", 0, (1 << 64) - 1, 1, 0, 0, 0)
+_SYNC_FILE_RANGE_WRITE = 2
+
+_THREADS = 8
+_AHEAD = 64  # files whose data is being written while the first of them is waited for
+_MANY = 1000  # files: a child process that calls syncfs(2) takes less of the processor than these
+_LITTLE = 256 << 20  # bytes that any disk writes soon
+_PATIENCE = 2.0  # seconds for which syncfs(2) may wait for everybody's data
+_MOST = 5.0  # seconds for which an installation may wait for its files to be synced one by one
+_PROGRAMS = ("/usr/bin/sync", "/bin/sync")
+
+_READ = os.O_RDONLY | BINARY | NOT_A_LINK
+
+
+def flush(path: str) -> None:
+    """Make one file of ours durable. Raises OSError."""
+    # Windows can only flush what is open for writing, and has no 0444 to prevent it.
+    with _opened(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY) as descriptor:
+        _flush(descriptor, path)
+
+
+def _flush(descriptor: int, path: str) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file that cannot be synced needs none
+            raise OSError(error.errno, error.strerror, path) from None
+
+
+def begin_to_flush(descriptor: int, start: int, size: int) -> None:
+    """Have the system begin to write to its disk what is new in a file of ours, ``size`` bytes from
+    ``start`` on, and do not wait: whoever makes it durable later waits the less. Linux does that
+    for POSIX_FADV_DONTNEED; what is being written stays in memory. Never raises: nothing depends
+    on it."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
+
+
+def synchronise(
+    directory: str | Path, files: Iterable[str | Path], patience: float | None = None
+) -> None:
+    """Make ``files``, which this process wrote to the file system of ``directory``, durable, and
+    what it did to directories there before. ``patience``: seconds after which the rest is left to
+    the system, where files have to be synced one by one; None: never.
+
+    Raises OSError for one of ``files`` (EDQUOT and ENOSPC may arrive only here), never for what
+    others wrote.
+    """
+    paths = [str(path) for path in files]
+    if not paths:
+        return
+    journal = _is_in_journal(paths[-1])
+    in_child = not journal or (len(paths) >= _MANY and _waiting_for_disks() < _LITTLE)
+    if in_child and _sync_in_child(directory):
+        return
+    if not journal or not (_write_out(paths) and _commit_journal(paths[-1])):
+        _flush_all(paths, patience)
+
+
+def keep(paths: Iterable[str]) -> bool:
+    """Make durable what this process placed at ``paths``, on whatever file systems they are, within
+    a limited time. False where that failed for one of them, after a warning: the files are there,
+    and pip does not sync what it installs either."""
+    devices: dict[str, int] = {}
+    on: dict[int, list[str]] = {}
+    try:
+        for path in paths:
+            directory = os.path.dirname(path)
+            if directory not in devices:
+                devices[directory] = os.stat(directory).st_dev
+            on.setdefault(devices[directory], []).append(path)
+        for some in on.values():
+            synchronise(os.path.dirname(some[-1]), some, _MOST)
+    except OSError as error:
+        logger.warning(
+            "%s could not be written to its disk: %s; it is installed, and may not be whole after "
+            "a crash of this machine",
+            error.filename,
+            reason(error),
+        )
+        return False
+    return True
+
+
+def _write_out(paths: Sequence[str]) -> bool:
+    """Write the data of the files ``paths`` to the disk, and wait for it; what describes them is
+    not durable yet. False where the system cannot. Raises OSError for one of them."""
+    start = _sync_file_range()
+    begun: deque[tuple[int, str]] = deque()
+
+    def finish() -> None:
+        # It also works where sync_file_range(2) cannot be called.
+        fcntl.ioctl(begun[0][0], _FIEMAP, _WHOLE_FILE)
+        os.close(begun.popleft()[0])
+
+    try:
+        for path in paths:
+            try:
+                descriptor = os.open(path, _READ)
+            except FileNotFoundError:
+                continue  # it was removed again
+            begun.append((descriptor, path))
+            if start is not None:
+                start(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
+            if start is None or len(begun) >= _AHEAD:
+                finish()
+        while begun:
+            finish()
+    except OSError as error:
+        if error.filename is None and (error.errno == errno.EIO or error.errno in NO_ROOM):
+            raise OSError(error.errno, error.strerror, begun[0][1]) from None
+        if error.filename is None or error.errno in OF_THIS_PROCESS:
+            return False
+        raise
+    finally:
+        close_all(descriptor for descriptor, _ in begun)
+    return True
+
+
+def _is_in_journal(path: str) -> bool:
+    """Whether one fsync(2) makes durable what describes all files on the file system of ``path``,
+    a file of ours."""
+    try:
+        return fcntl is not None and _has_journal(os.lstat(path).st_dev)
+    except OSError:
+        return False
+
+
+def _commit_journal(path: str) -> bool:
+    """Change a file of ours last of all, and sync it: the journal is written up to there."""
+    with _opened(path) as descriptor:
+        status = os.fstat(descriptor)
+        try:
+            os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+        except OSError:
+            return False
+        _flush(descriptor, path)
+    return True
+
+
+def _waiting_for_disks() -> int:
+    """The bytes that this machine has still to write to its disks, 0 where it does not tell."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return sum(int(size) << 10 for size in re.findall(r"^(?:Dirty|Writeback): *(\d+)", text, re.M))
+
+
+@functools.cache
+def _has_journal(device: int) -> bool:
+    """Whether ``device`` (st_dev) is XFS, or ext4 that has a journal, as sysfs tells."""
+    with suppress(OSError, AttributeError):
+        number = f"{os.major(device)}:{os.minor(device)}"
+        name = os.path.basename(os.readlink(f"/sys/dev/block/{number}"))
+        if os.path.isdir(f"/sys/fs/xfs/{name}"):
+            return True
+        task = Path(f"/sys/fs/ext4/{name}/journal_task").read_text(encoding="ascii")
+        return re.fullmatch(r"\d+\s*", task) is not None
+    return False
+
+
+@functools.cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    """Return sync_file_range(2), which Python does not have; None where there is none."""
+    return libc.c_function("sync_file_range", "i", "q", "q", "I")
+
+
+def _sync_in_child(directory: str | Path) -> bool:
+    """Have syncfs(2) called by a child process, which may wait for others' data longer than we do.
+    Whether all is durable: no error, of ours or of anybody, within _PATIENCE."""
+    program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
+    if program is None or sys.platform != "linux":
+        return False
+    try:
+        child = subprocess.Popen(
+            (program, "-f", os.path.abspath(directory)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    try:
+        return child.wait(_PATIENCE) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        if child.poll() is None:
+            child.kill()
+            # It ends when the disk lets it, and init waits for it.
+            child.returncode = 0
+
+
+def _flush_all(paths: Sequence[str], patience: float | None) -> None:
+    """Sync each of ``paths`` by itself, some at a time: the system answers several by one write.
+    Raises OSError, the first one."""
+    until = None if patience is None else time.monotonic() + patience
+
+    def some(first: int) -> None:
+        for path in paths[first::_THREADS]:
+            if until is not None and time.monotonic() > until:
+                return
+            with suppress(FileNotFoundError):  # it was removed again
+                flush(path)
+
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(some, range(min(_THREADS, len(paths)))):
+                pass
+    except RuntimeError:  # no thread can be started here
+        for first in range(_THREADS):
+            some(first)
+
+
+@contextmanager
+def _opened(path: str, how: int = os.O_RDONLY) -> Iterator[int]:
+    descriptor = os.open(path, how | BINARY | NOT_A_LINK)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

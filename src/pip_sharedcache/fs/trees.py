@@ -1,0 +1,91 @@
+"""Whole directory trees, deleted or measured: they may be read-only, or belong to somebody else
+who moves things meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pip_sharedcache.fs.dirfd import BY_DESCRIPTOR, DIRECTORY, Directory
+
+_DEEPEST = 200  # directories inside each other that are gone into
+
+
+def remove_tree(path: Path, above: Directory | None = None) -> None:
+    """Delete a directory tree, read-only directories of our own included; ``above``: the directory
+    that has it, where that is held open. No link is followed, and nothing is deleted on another
+    file system that is mounted in it. Raises OSError."""
+    if not BY_DESCRIPTOR:
+        _remove_by_path(path)
+    elif above is not None and above.descriptor is not None:
+        _remove_below(above.descriptor, path.name, above.device, _DEEPEST)
+    else:
+        with Directory.open(path.parent) as opened:
+            assert opened.descriptor is not None
+            _remove_below(opened.descriptor, path.name, opened.device, _DEEPEST)
+
+
+def _remove_below(above: int, name: str, device: int, depth: int) -> None:
+    with _opened(name, above, device, depth) as directory:
+        status = os.fstat(directory)
+        if status.st_uid == os.geteuid() and status.st_mode & 0o700 != 0o700:
+            os.fchmod(directory, 0o700)
+        with os.scandir(directory) as found:
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        for inside, is_directory in entries:
+            if is_directory:
+                _remove_below(directory, inside, device, depth - 1)
+            else:
+                os.unlink(inside, dir_fd=directory)
+    os.rmdir(name, dir_fd=above)
+
+
+@contextmanager
+def _opened(name: str, above: int, device: int, depth: int) -> Iterator[int]:
+    """The directory ``name`` in ``above``, held open. Raises OSError."""
+    if not depth:  # no wheel is so deep: somebody wants us to run out of descriptors
+        raise OSError(errno.ELOOP, "Too many directories inside each other", name)
+    directory = os.open(name, DIRECTORY, dir_fd=above)
+    try:
+        if os.fstat(directory).st_dev != device:
+            raise OSError(errno.EXDEV, "Something is mounted there", name)
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def _remove_by_path(path: Path) -> None:
+    for current, directories, files in os.walk(path, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(current, name))
+        for name in directories:
+            os.rmdir(os.path.join(current, name))
+    os.rmdir(path)
+
+
+def tree_size(held: Directory) -> int:
+    """The bytes of all files at and below ``held`` together, each file counted once, and holes not
+    at all: what is said of a tree, or shown by a sparse file, may be any number. Raises OSError."""
+    if held.descriptor is None:
+        files = (path for path in held.path.rglob("*") if path.is_file())
+        return sum(path.lstat().st_size for path in files)
+    return sum(_sizes(held.descriptor, held.device, _DEEPEST, set()))
+
+
+def _sizes(directory: int, device: int, depth: int, counted: set[int]) -> Iterator[int]:
+    with os.scandir(directory) as found:
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                with _opened(entry.name, directory, device, depth) as below:
+                    yield from _sizes(below, device, depth - 1, counted)
+                continue
+            status = entry.stat(follow_symlinks=False)
+            if status.st_nlink > 1:
+                if status.st_ino in counted:
+                    continue
+                counted.add(status.st_ino)
+            # A small file may lie in its inode, and have no block.
+            yield min(status.st_size, max(status.st_blocks * 512, 4096))

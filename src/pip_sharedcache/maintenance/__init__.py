@@ -1,0 +1,1 @@
+"""What an administrator asks for: garbage collection, checks, archives, statistics, doctor."""

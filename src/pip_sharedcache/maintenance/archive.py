@@ -1,0 +1,150 @@
+"""Wheels of a store in one file, for where no network leads: packed from one store, and published
+in another. The file is a tar archive of ``<sha256>/<name>.whl``, which any tar can read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion
+
+from pip_sharedcache import fs
+from pip_sharedcache import store as stores
+from pip_sharedcache.errors import DamagedEntry, NotPublished, UnusualWheel, UsageError, reason
+from pip_sharedcache.model import Digest, Entry
+from pip_sharedcache.store import Store
+from pip_sharedcache.wheel import blocks, digest_of_blocks
+
+_MEMBER = re.compile(r"([0-9a-f]{64})/([^/\x00-\x1f]+\.whl)")
+_MODE = 0o644
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of one wheel of an archive: ``new`` in the store; or why it is not there
+    (``problem``), "" if it is."""
+
+    title: str
+    digest: str
+    new: bool = False
+    problem: str = ""
+
+
+def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:
+    """Write the wheels of ``entries`` to ``file``, one after another; yield for each why it was
+    left out, "" if it was not: a wheel is hashed before. Raises DamagedEntry where one changes
+    while it is read, so that the archive is of no use, OSError."""
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            digest = entry.manifest.digest
+            try:
+                with stores.hold(entry) as held:
+                    descriptor = held.open_file(entry.manifest.filename)
+                wheel = _opened(descriptor)
+            except (OSError, DamagedEntry) as error:
+                yield f"{entry.wheel} cannot be read: {error}"
+                continue
+            with wheel:
+                try:
+                    found, size = digest_of_blocks(blocks(wheel))
+                except OSError as error:
+                    yield f"{entry.wheel} cannot be read: {reason(error)}"
+                    continue
+                if found != digest:
+                    yield f"{entry.wheel} has other bytes than its digest says"
+                    continue
+                wheel.seek(0)
+                member = tarfile.TarInfo(f"{digest}/{entry.manifest.filename}")
+                member.size, member.mode = size, _MODE
+                reader = _Hashing(wheel, entry.wheel)
+                archive.addfile(member, reader)
+                if reader.digest() != digest:
+                    raise DamagedEntry(f"{entry.wheel} was changed while it was read")
+            yield ""
+
+
+def _opened(descriptor: int) -> IO[bytes]:
+    try:
+        return os.fdopen(descriptor, "rb")
+    except OSError:  # a directory of that name
+        os.close(descriptor)
+        raise
+
+
+def unpack(store: Store, file: IO[bytes]) -> Iterator[Arrival]:
+    """Publish in ``store`` what ``pack`` has written to ``file``, one after another; each wheel's
+    digest is checked. Raises UsageError where ``file`` is no such archive, or ends early."""
+    try:
+        with tarfile.open(fileobj=file, mode="r|*") as archive:
+            for member in archive:
+                yield _arrive(store, archive, member)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise UsageError(f"The archive cannot be read: {error}") from error
+    except MemoryError as error:  # a name of a gigabyte
+        raise UsageError("The archive takes more memory than there is") from error
+
+
+def _arrive(store: Store, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Arrival:
+    named = _MEMBER.fullmatch(member.name)
+    whole = member.isreg() and not member.issparse()
+    content = archive.extractfile(member) if named and whole else None
+    if named is None or content is None or not _is_wheel(named[2]):
+        return Arrival(member.name, "", problem="is nothing that store export writes")
+    digest, filename = Digest(named[1]), named[2]
+    if stores.find(store, digest, filename).entry is not None:
+        return Arrival(filename, digest)
+    with fs.temporary_directory() as directory:
+        copy = directory / filename
+        hasher = hashlib.sha256()
+        try:
+            with copy.open("wb") as target:
+                for block in blocks(content):
+                    hasher.update(block)
+                    target.write(block)
+        except OSError as error:
+            problem = f"cannot be copied to {directory} first: {reason(error)}"
+            return Arrival(filename, digest, problem=problem)
+        if hasher.hexdigest() != digest:
+            return Arrival(filename, digest, problem="has other bytes than its digest says")
+        try:
+            stores.publish(store, copy, filename, digest)
+        except (NotPublished, UnusualWheel) as error:
+            return Arrival(filename, digest, problem=f"is not published: {error}")
+    return Arrival(filename, digest, new=True)
+
+
+def _is_wheel(filename: str) -> bool:
+    try:
+        parse_wheel_filename(filename)
+    except (InvalidWheelFilename, InvalidVersion):
+        return False
+    return filename.isprintable()
+
+
+class _Hashing:
+    """A file that is read once, and hashed meanwhile."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._path = path
+        self._file = file
+        self._hasher = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's."""
+        try:
+            data = self._file.read(size)
+        except OSError as error:  # not of the archive
+            raise DamagedEntry(f"{self._path} cannot be read: {reason(error)}") from error
+        self._hasher.update(data)
+        return data
+
+    def digest(self) -> str:
+        """sha256 of all that was read, in hexadecimal."""
+        return self._hasher.hexdigest()

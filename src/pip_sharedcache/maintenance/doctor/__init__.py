@@ -1,0 +1,116 @@
+"""What is wrong with a store, its surroundings and its use, and what mends it.
+
+Everything is found out by trying it or looking at it; nothing is changed but for probe files, which
+are removed again.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from pip_sharedcache import trust
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import reason
+from pip_sharedcache.maintenance.doctor.configuration import look_at_configuration
+from pip_sharedcache.maintenance.doctor.directories import (
+    Made,
+    look_above,
+    look_at_handmade,
+    look_at_made,
+)
+from pip_sharedcache.maintenance.doctor.opening import look_at_layers, look_at_settings, reach
+from pip_sharedcache.maintenance.doctor.publishers import look_at_publishers, look_at_use
+from pip_sharedcache.maintenance.doctor.report import Fact, Finding, Report, quoted
+from pip_sharedcache.maintenance.doctor.surroundings import (
+    look_at_filesystem,
+    look_at_users,
+    mount_of,
+    read_only_mount,
+    users_are_mapped,
+)
+from pip_sharedcache.maintenance.doctor.trials import try_store
+from pip_sharedcache.model import Policy
+from pip_sharedcache.store import SHARDS, WHEELS, Store
+
+__all__ = ["Fact", "Finding", "Report", "examine", "mend", "mount_of"]
+
+
+def examine(settings: Settings, environment: Path) -> Report:
+    """Look at the store that ``settings`` name, and at how files get from there into the directory
+    ``environment``. Never raises for what is found."""
+    report = Report()
+    look_at_users(report)
+    look_at_settings(report, settings)
+    settings = look_at_layers(report, settings)
+    store = reach(report, settings)
+    if store is not None:
+        before = len(report.findings)
+        try:
+            _look_into(report, settings, store, environment)
+        except OSError as error:
+            where = error.filename or store.path
+            report.find(
+                Finding(
+                    "unusable",
+                    f"{where} cannot be looked at: {reason(error)}",
+                    "pip-sharedcache store doctor",
+                    unmended="it may have changed meanwhile",
+                )
+            )
+        if store.policy is Policy.READ_ONLY:
+            # Who names its path alone asks for this very store.
+            alone = f"--sharedcache-dir {quoted(store.path)}"
+            left = f"the settings call the store read-only; {alone} store doctor --fix mends it"
+            report.findings[before:] = [
+                replace(one, mend=None, unmended=one.unmended or left)
+                for one in report.findings[before:]
+            ]
+    mount = mount_of(environment.resolve())
+    report.note("environment", f"{environment} ({mount.kind if mount else 'unknown file system'})")
+    return report
+
+
+def _look_into(report: Report, settings: Settings, store: Store, environment: Path) -> None:
+    top = Path(os.path.realpath(store.path))
+    named = ["root", trust.user_name(store.owner), "yourself", *store.trusted]
+    report.note("owner", trust.user_name(store.owner), store.owner)
+    report.note("trusted", ", ".join(dict.fromkeys(named)), list(store.trusted))
+    group = look_at_configuration(report, top)
+    gid = trust.group_id(group) if group else None
+    made, mapped = None, users_are_mapped()
+    if group is not None and (gid is not None or not group):
+        made = Made(top, store.owner, group, gid, mapped)
+    look_above(report, top, made)
+    if made is not None:
+        look_at_made(report, made)
+    else:
+        look_at_handmade(report, top)
+    mount = look_at_filesystem(report, top, (0, store.owner))
+    if mount is not None and mount.read_only and _could_write(top):
+        report.find(read_only_mount(mount, store.path))
+    publishers = look_at_publishers(report, store, mapped=mapped)
+    look_at_use(report, store)
+    try_store(report, store, settings, publishers, environment)
+
+
+def _could_write(top: Path) -> bool:
+    """Whether this process could publish by the modes alone, were it not for the mount."""
+    shard = top / WHEELS / SHARDS[0]
+    status = (shard if shard.is_dir() else top).stat()
+    if trust.user_id() in (0, status.st_uid):
+        return True
+    grouped = status.st_gid in {os.getegid(), *os.getgroups()}
+    return bool(status.st_mode & (0o020 if grouped else 0o002))
+
+
+def mend(finding: Finding) -> str:
+    """Mend it where this process may, and nothing of others is lost: "", or why it is left."""
+    if finding.mend is None:
+        return finding.unmended
+    try:
+        finding.mend()
+    except OSError as error:
+        return reason(error)
+    return ""

@@ -1,0 +1,180 @@
+"""store.json: whether it is there, read and believed, and whom it names."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import stat
+from pathlib import Path
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.errors import reason
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.maintenance.doctor.report import Finding, Report, may_act_for, quoted
+from pip_sharedcache.model import FORMAT
+from pip_sharedcache.store import CONFIGURATION, TAG_NAME, Store
+
+_MODE = 0o644
+
+
+def look_at_configuration(report: Report, top: Path) -> str | None:
+    """Report what keeps store.json from being read by all, or from being believed.
+
+    Returns the group that the store was made for, "" where it was for one user; None where nothing
+    that is believed says so. That it is not there is no finding where store init has left nothing
+    else either: such a store was made by hand.
+    Raises OSError.
+    """
+    path = top / CONFIGURATION
+    with Directory.open(top) as held:
+        store = held.status()
+        try:
+            text, status = held.read(CONFIGURATION)
+        except FileNotFoundError:
+            if TAG_NAME in held.names() and (group := _group_of(store)):
+                who = " and ".join(dict.fromkeys(["root", trust.user_name(store.st_uid)]))
+                sentence = f"{path} is missing: only what {who} published is trusted"
+                left = "which group shares the store is not known"
+                command = f"pip-sharedcache store init --group {quoted(group)} {quoted(top)}"
+                report.find(
+                    Finding("configuration", sentence, command, (0, store.st_uid), unmended=left)
+                )
+            return None
+        except OSError as error:
+            report.find(_unreadable(held, path, reason(error)))
+            return None
+    mode = stat.S_IMODE(status.st_mode)
+    owners = (0, store.st_uid)
+    if status.st_uid not in owners:
+        who = trust.user_name(status.st_uid)
+        sentence = f"{path} belongs to {who}, who may not name publishers: it is not believed"
+        left = "it is not yours, and is the store's only if you say so"
+        report.find(Finding("configuration", sentence, _anew(top, store), owners, unmended=left))
+        return None
+    if trust.writable_by_others(status):
+        named = _named(text)
+        expected = {f"@{trust.group_name(store.st_gid)}"}
+        sentence = (
+            f"{path} has mode {mode:04o}: others may name publishers in it, so it is not believed; "
+            f"it names {', '.join(named) or 'nobody'}"
+        )
+        command = f"chmod {_MODE:04o} {quoted(path)}"
+        report.find(
+            _rewritten(
+                sentence,
+                command,
+                owners,
+                path,
+                text,
+                "" if set(named) <= expected else "see first whether it names whom you trust",
+            )
+        )
+        return None
+    if store.st_mode & 0o005 == 0o005 and not mode & stat.S_IROTH:
+        sentence = f"{path} has mode {mode:04o}: others cannot read it, nor use the store"
+        command = f"chmod {_MODE:04o} {quoted(path)}"
+        report.find(_rewritten(sentence, command, owners, path, text, ""))
+    return _look_at_text(report, top, store, text)
+
+
+def _rewritten(
+    sentence: str, command: str, owners: tuple[int, ...], path: Path, text: bytes, unmended: str
+) -> Finding:
+    """A finding that is mended by a file of our own with the same content: whoever holds the old
+    one open for writing does not reach that."""
+    if not may_act_for(owners[1]):
+        unmended = "it is not yours"
+    mend = None if unmended else functools.partial(fs.replace_file, path, text, _MODE)
+    return Finding("configuration", sentence, command, owners, mend, unmended)
+
+
+def _unreadable(held: Directory, path: Path, why: str) -> Finding:
+    status = held.file_status(CONFIGURATION)
+    owners = (0, held.status().st_uid)
+    regular = stat.S_ISREG(status.st_mode)
+    command = f"chmod {_MODE:04o} {quoted(path)}" if regular else _anew(held.path, held.status())
+    sentence = f"{path} cannot be read ({why}): the store cannot be used"
+    left = "what it says cannot be read by you, either" if regular else "it is no file"
+    return Finding("configuration", sentence, command, owners, unmended=left)
+
+
+def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes) -> str | None:
+    owners = (0, store.st_uid)
+    path = top / CONFIGURATION
+    try:
+        data = json.loads(text)
+        version, names = data["format"], data.get("trusted", [])
+        if not isinstance(names, list):
+            raise TypeError("trusted is no list")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        empty = not text.strip(b"\0\n ")
+        may = empty and may_act_for(store.st_uid)
+        report.find(
+            Finding(
+                "configuration",
+                f"{path} is {'empty' if empty else f'damaged ({error})'}: the store cannot be used",
+                _anew(top, store),
+                owners,
+                functools.partial(_make_anew, top, store) if may else None,
+                "it may name publishers whom you want to keep" if not may else "",
+            )
+        )
+        return None
+    if version != FORMAT:
+        report.find(
+            Finding(
+                "configuration",
+                f"{top} is a store of format {version}, this is for format {FORMAT}",
+                "python -m pip install --upgrade pip-sharedcache",
+                unmended="which version is installed is yours to say",
+            )
+        )
+        return None
+    unknown = [str(name) for name in names if trust.is_unknown(str(name))]
+    group = str(data.get("group") or "")
+    if group and trust.is_unknown(f"@{group}") and f"@{group}" not in unknown:
+        unknown.append(f"@{group}")
+    if unknown:
+        report.find(
+            Finding(
+                "unknown-names",
+                f"{path} names {', '.join(unknown)}, whom this machine does not know: "
+                "they are not trusted",
+                f"${{EDITOR:-vi}} {quoted(path)}",
+                owners,
+                unmended="whether they are misspelt, gone, or only unknown here is yours to say",
+            )
+        )
+    return group
+
+
+def _named(text: bytes) -> list[str]:
+    """Whom it names, whatever it is worth."""
+    try:
+        return [str(name) for name in json.loads(text)["trusted"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _group_of(store: os.stat_result) -> str:
+    """The group that a store's own directory says it is shared by, "" for none."""
+    return trust.group_name(store.st_gid) if store.st_mode & stat.S_ISGID else ""
+
+
+def _anew(top: Path, store: os.stat_result) -> str:
+    """The command that makes store.json anew. A store that others write was made by hand, and does
+    without one: init would shut them out."""
+    remove = f"rm -r {quoted(top / CONFIGURATION)}"
+    if trust.writable_by_others(store):
+        return remove
+    group = _group_of(store)
+    option = f"--group {quoted(group)} " if group else ""
+    return f"{remove} && pip-sharedcache store init {option}{quoted(top)}"
+
+
+def _make_anew(top: Path, store: os.stat_result) -> None:
+    """What that command does. Raises OSError."""
+    (top / CONFIGURATION).unlink()
+    if not trust.writable_by_others(store):
+        Store.make(top, _group_of(store))

@@ -1,0 +1,331 @@
+"""The directories of a store: there, and with owner, group, mode and access lists as they were
+made."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.maintenance.doctor.report import (
+    Finding,
+    Report,
+    enumeration,
+    may_act_for,
+    quoted,
+    words,
+)
+from pip_sharedcache.store import CONFIGURATION, directories
+from pip_sharedcache.trust import access_lists
+
+#: For nfs4_setfacl(1): no entries but those of the mode, which chmod(1) sets afterwards.
+_PLAIN_LIST = "A::OWNER@:rwaDxtTcCy,A:g:GROUP@:rxtcy,A::EVERYONE@:rxtcy"
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a store was made: for the group ``gid``, or for one user (None). ``mapped``: whether
+    owners and groups are seen through a user namespace that does not know all of them."""
+
+    top: Path
+    owner: int
+    group: str
+    gid: int | None
+    mapped: bool = False
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """``kind``: in what a directory differs from what was made; ``why``: what follows from that."""
+
+    path: Path
+    kind: str
+    wanted: int
+    is_: str
+    why: str
+    owner: int
+
+
+def look_at_made(report: Report, made: Made) -> None:
+    """Compare all directories with what Store.make makes."""
+    by_kind: dict[tuple[str, int], list[_Difference]] = {}
+    total = 0
+    for relative, mode in directories(shared=made.gid is not None):
+        total += 1
+        for found in _differences(made, made.top / relative, mode):
+            alike = 0 if found.kind == "missing" else mode
+            by_kind.setdefault((found.kind, alike), []).append(found)
+    differing = {found.path for group in by_kind.values() for found in group}
+    report.note(
+        "directories",
+        f"{total}, {f'{len(differing)} differ' if differing else 'all'} "
+        f"{'from what' if differing else 'as'} store init makes",
+        {"expected": total, "differing": len(differing)},
+    )
+    for group in by_kind.values():
+        report.find(_finding(made, group))
+
+
+def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
+    """In what the directory at ``path`` differs, the worst first, as far as one can see."""
+
+    def differs(kind: str, is_: str, why: str, owner: int = made.owner) -> _Difference:
+        return _Difference(path, kind, mode, is_, why, owner)
+
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        yield differs("missing", "is missing", "what belongs there cannot be published")
+        return
+    except OSError:
+        return  # what is above it is found, too
+    if not stat.S_ISDIR(status.st_mode):
+        yield differs("no-directory", "is not a directory", "nothing in it is used")
+        return
+    seen_uid = not (made.mapped and status.st_uid in trust.NOBODY)
+    seen_gid = not (made.mapped and status.st_gid in trust.NOBODY)
+    if seen_uid and status.st_uid not in (0, made.owner):
+        who = trust.user_name(status.st_uid)
+        yield differs("owner", f"belongs to {who}", f"{who} may rename everything in it")
+        return
+    owner = status.st_uid
+    actual = stat.S_IMODE(status.st_mode)
+    if seen_gid and made.gid is not None and status.st_gid != made.gid:
+        is_ = f"has the group {trust.group_name(status.st_gid)}, not {made.group}"
+        yield differs("group", is_, f"members of {made.group} cannot publish", owner)
+    if access_lists.is_posix(path):
+        why = "it may let others in, or keep members out, whatever the mode says"
+        yield differs("access-list", "has an access list", why, owner)
+        return  # the mode is its mask
+    if theirs := _other_lists(made, path, status):
+        why = "others may publish in it" if made.gid is not None else "others may write in it"
+        kind = "nfs4-access-list" if access_lists.is_nfs4(path) else "unknown-access-list"
+        yield differs(kind, theirs, f"{why}, so that members are not trusted there", owner)
+    if actual != mode and not (made.gid is None and actual == mode | stat.S_ISGID):
+        is_ = f"has mode {actual:04o}, not {mode:04o}"
+        yield differs("mode", is_, _consequence(actual, mode), owner)
+
+
+def _other_lists(made: Made, path: Path, status: os.stat_result) -> str:
+    if made.gid is not None:
+        return access_lists.publishing_objection(path)
+    return access_lists.objection(path, status.st_mode)
+
+
+def _consequence(actual: int, wanted: int) -> str:
+    """What follows from mode ``actual`` where ``wanted`` should be, the worst first."""
+    more, less = actual & ~wanted, wanted & ~actual
+    if more & stat.S_IWOTH:
+        return "everybody may add to it" + ("" if actual & stat.S_ISVTX else ", and rename in it")
+    if more & stat.S_IWGRP:
+        return "its group may rename what is in it"
+    if less & stat.S_ISVTX:
+        return "members may take away what others published"
+    if less & 0o700:
+        return "its owner cannot use it"
+    if less & stat.S_IWGRP:
+        return "members of the group cannot publish"
+    if less & 0o055:
+        return "others cannot read it"
+    if less & stat.S_ISGID:
+        return "what is made in it gets another group"
+    return "it is not what was made"
+
+
+def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
+    first = group[0]
+    kind, mode = first.kind, first.wanted
+    paths = [found.path for found in group]
+    if len(group) == 1:
+        what = f"{first.path} {first.is_}: {first.why}"
+    else:
+        what = f"{len(group)} directories differ: {first.path} {first.is_}: {first.why}; so do "
+        what += enumeration(paths[1:])
+    named = _names(made, paths)
+    init = f"pip-sharedcache store init {_option(made.group)}{quoted(made.top)}"
+    cleared = "0" if any(_special(path) & ~mode for path in paths) else ""
+    chmod = f"chmod {cleared}{mode:04o} {named}"
+    command = {
+        "missing": init,
+        "no-directory": f"rm {words(paths)} && {init}",
+        "owner": f"chown {quoted(trust.user_name(made.owner))} {named}",
+        "group": f"chgrp {quoted(made.group)} {named} && {chmod}",  # chgrp(1) may clear setgid
+        "access-list": f"setfacl -b {named} && {chmod}",  # the mask was what the mode showed
+        "nfs4-access-list": f"nfs4_setfacl -s {_PLAIN_LIST} {named} && {chmod}",
+        "unknown-access-list": (
+            f"nfs4_getfacl {quoted(first.path)}; or name each publisher in trusted in "
+            f"{quoted(made.top / CONFIGURATION)}"
+        ),
+        "mode": chmod,
+    }[kind]
+    owners = (0, *dict.fromkeys(found.owner for found in group)) if kind != "owner" else (0,)
+    if kind in ("no-directory", "owner"):
+        return Finding(kind, what, command, owners, unmended="it is not what this store made")
+    if kind in ("nfs4-access-list", "unknown-access-list"):
+        why = "pip-sharedcache does not change access lists of this kind"
+        return Finding(kind, what, command, owners, unmended=why)
+    if not may_act_for(*(found.owner for found in group)):
+        return Finding(kind, what, command, owners, unmended="it is not yours")
+    return Finding(kind, what, command, owners, functools.partial(_mend, made, group))
+
+
+def _option(group: str) -> str:
+    return f"--group {quoted(group)} " if group else ""
+
+
+def _special(path: Path) -> int:
+    """Setuid, setgid and sticky bits of ``path``: chmod(1) leaves those of a directory alone where
+    its number has four digits."""
+    try:
+        return path.lstat().st_mode & 0o6000
+    except OSError:
+        return 0
+
+
+def _names(made: Made, paths: Sequence[Path]) -> str:
+    """``paths`` for a shell, by a pattern where they are many."""
+    if len(paths) <= _MOST_NAMED:
+        return words(paths)
+    shards = [path for path in paths if path.parent != made.top and path != made.top]
+    areas = dict.fromkeys(path.parent for path in shards)
+    rest = [path for path in paths if path not in set(shards)]
+    patterns = [f"{quoted(area)}/[0-9a-f][0-9a-f]" for area in areas]
+    return " ".join([*map(quoted, rest), *patterns])
+
+
+def _mend(made: Made, group: Sequence[_Difference]) -> None:
+    """Make directories what they should be. Raises OSError."""
+    for found in group:
+        _check_above(made.top, made.owner, found.path)
+        fs.ensure_directory(found.path, found.wanted, made.gid)
+
+
+def _check_above(top: Path, owner: int, path: Path) -> None:
+    """Raise OSError where somebody else than root and ``owner`` could put a link in the place of
+    what is above ``path`` in the store, while it is mended. It itself is not followed."""
+    for above in path.parents:
+        if not above.is_relative_to(top):
+            return
+        status = above.lstat()
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid in (0, owner)
+        if not ours or _is_loose(status):
+            raise PermissionError(errno.EPERM, f"{above} is to be mended first", str(path))
+
+
+def look_at_handmade(report: Report, top: Path) -> None:
+    """In a store of which no store.json says how it was made, what others may write must be sticky:
+    so does the first comer make it. Raises OSError."""
+    report.note(
+        "directories", "made by hand, or as if: each has the modes of the store's own", None
+    )
+    owner = top.stat().st_uid
+    for area in (area for area, _ in directories(shared=True) if area and "/" not in area):
+        _look_for_no_directory(report, top / area, owner)
+    loose: list[Path] = []
+    owners: list[int] = []
+    for relative, _ in directories(shared=True):
+        try:
+            status = (top / relative).lstat()
+        except OSError:
+            continue  # not made yet, or not for us to see
+        if stat.S_ISDIR(status.st_mode) and _is_loose(status):
+            loose.append(top / relative)
+            owners.append(status.st_uid)
+    if not loose:
+        return
+    mode = stat.S_IMODE(loose[0].stat().st_mode)
+    several = f", and so of {enumeration(loose[1:])}" if len(loose) > 1 else ""
+    chmod = f"{mode | stat.S_ISVTX:04o}" if len(loose) == 1 else "+t"
+    mend = None
+    if may_act_for(*owners) and set(owners) <= {0, owner}:
+        mend = functools.partial(_make_sticky, top, owner, loose)
+    report.find(
+        Finding(
+            "mode",
+            f"{loose[0]} has mode {mode:04o}, not {mode | stat.S_ISVTX:04o}: whoever may write it "
+            f"may take away what others published{several}",
+            f"chmod {chmod} {words(loose)}",
+            (0, *owners),
+            mend,
+            "" if mend else "it is not yours",
+        )
+    )
+
+
+def _look_for_no_directory(report: Report, path: Path, owner: int) -> None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        who = trust.user_name(status.st_uid)
+        what = f"{path} of {who} is not a directory: nothing in it is used, or published"
+        owners, left = (0, owner, status.st_uid), "it is not what makes a store"
+        report.find(Finding("no-directory", what, f"rm {quoted(path)}", owners, unmended=left))
+
+
+def _is_loose(status: os.stat_result) -> bool:
+    """Whether others than its owner may rename in a directory what is not theirs."""
+    return trust.writable_by_others(status) and not status.st_mode & stat.S_ISVTX
+
+
+def _make_sticky(top: Path, owner: int, paths: Sequence[Path]) -> None:
+    """Raises OSError."""
+    for path in paths:
+        _check_above(top, owner, path)
+        fs.set_directory(path, stat.S_IMODE(path.lstat().st_mode) | stat.S_ISVTX)
+
+
+def look_above(report: Report, top: Path, made: Made | None) -> None:
+    """The directories above the store: whether others could put another one in its place, and
+    whether those for whom it was made reach it."""
+    for above in top.parents:
+        try:
+            status = above.stat()
+        except OSError:
+            continue  # not for us to see
+        mode = stat.S_IMODE(status.st_mode)
+        owners = (0, status.st_uid)
+        theirs = "what is above the store is not the store's"
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            sentence = f"{above} has mode {mode:04o}: anybody may put another store in that place"
+            command = f"chmod +t {quoted(above)}"
+            report.find(Finding("above", sentence, command, owners, unmended=theirs))
+        reached = mode & stat.S_IXOTH
+        if made is not None and made.gid is not None:
+            reached = reached or (mode & stat.S_IXGRP and status.st_gid == made.gid)
+            if not reached:
+                sentence = f"{above} has mode {mode:04o}: members of {made.group} may not enter it"
+                command = f"chmod a+x {quoted(above)}"
+                report.find(Finding("out-of-reach", sentence, command, owners, unmended=theirs))
+
+
+def way_to(path: Path) -> Finding | None:
+    """The first directory on the way to the store at ``path`` that this process may not enter, or
+    the store itself if it may not be read; None where it is something else that stops us."""
+    for step in (*reversed(path.parents), path):
+        wanted = os.R_OK | os.X_OK if step == path else os.X_OK
+        try:
+            if os.access(step, wanted):
+                continue
+            owner = step.stat().st_uid
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                continue
+            return None
+        letters = "rx" if step == path else "x"
+        what = f"You may not enter {step}" if step != path else f"You may not read {step}"
+        return Finding(
+            "out-of-reach",
+            f"{what}: the store {path} cannot be used",
+            f"chmod a+{letters} {quoted(step)}",
+            (0, owner),
+            unmended="who may enter is its owner's choice",
+        )
+    return None

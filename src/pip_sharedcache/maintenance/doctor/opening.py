@@ -1,0 +1,247 @@
+"""Which store is meant, and why it cannot be opened where it cannot."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+from pip_sharedcache import trust
+from pip_sharedcache.config import Layer, Settings, site_store
+from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
+from pip_sharedcache.fs.responsiveness import answers
+from pip_sharedcache.maintenance.doctor.configuration import look_at_configuration
+from pip_sharedcache.maintenance.doctor.directories import way_to
+from pip_sharedcache.maintenance.doctor.report import Finding, Report, forget, quoted
+from pip_sharedcache.maintenance.doctor.surroundings import mount_of
+from pip_sharedcache.model import Policy
+from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
+from pip_sharedcache.store.layers import Layers
+
+_NO_FILES = "no configuration file is read, as PIP_CONFIG_FILE has it"
+_NAME_ONE = "export PIP_SHAREDCACHE_DIR=/the/path/of/a/store"
+
+
+def look_at_settings(report: Report, settings: Settings) -> None:
+    """Report what is set, and where."""
+    chosen = {
+        name: {"value": setting.value, "source": setting.source}
+        for name, setting in settings.chosen
+    }
+    text = "; ".join(f"{name} = {one['value']} ({one['source']})" for name, one in chosen.items())
+    report.note("settings", text or "none: all is as by default", chosen)
+    named = settings.trust[-1] if settings.trust else ()  # what ``chosen`` tells the source of
+    if unknown := trust.whom_nobody_knows(named):
+        source = chosen["trust"]["source"]
+        report.find(
+            Finding(
+                "unknown-names",
+                f"The setting trust names {unknown} ({source}): nobody is believed for that",
+                forget("trust", source),
+                unmended="what is set is yours to say",
+            )
+        )
+    for file, why in settings.unread:
+        report.find(
+            Finding(
+                "configuration-unread",
+                f"{file} cannot be read ({why}): what it sets counts for others, not for you",
+                f"chmod a+r {quoted(file)}",
+                (0, _owner(file)),
+                unmended="whom it is for is not known",
+            )
+        )
+    home = os.environ.get("HOME")
+    report.note("home", home or "HOME is not set: the account's own is used", home or "")
+
+
+def _owner(file: Path) -> int:
+    try:
+        return file.stat().st_uid
+    except OSError:
+        return 0
+
+
+def reach(report: Report, settings: Settings) -> Store | None:
+    """The store that ``settings`` name, opened; None where it cannot be, and that is reported, or
+    where it is this user's own and not made yet. Nothing is made."""
+    path = settings.dir
+    if path is None:
+        report.find(
+            Finding(
+                "home",
+                "No home directory is known to keep a store in, and no store is named",
+                _NAME_ONE,
+                unmended="where it is to be is yours to say",
+            )
+        )
+        return None
+    report.note("store", f"{path} ({settings.dir_source})", str(path))
+    if settings.private:
+        files = list(map(str, settings.searched))
+        named = f"no store is named in {', '.join(files)}" if files else _NO_FILES
+        report.note("searched", f"{named}; none of the site's lies at {site_store()}", files)
+    if not answers(path, PATIENCE):
+        report.find(_hanging(path))
+        return None
+    try:
+        path.lstat()
+        store = open_store(settings)
+    except (FileNotFoundError, NotADirectoryError):
+        _missing(report, settings, path)
+        return None
+    except OSError as error:
+        report.find(way_to(path) or _unusable(f"{path} cannot be used: {reason(error)}"))
+        return None
+    except StoreUnusable as error:
+        _explain(report, settings, path, error)
+        return None
+    if store.moves and store.exchanged_at is not None:
+        report.find(_exchangeable(store, store.exchanged_at))
+    if trust.user_id() == 0 and not settings.dir_administered and store.owner != 0:
+        report.note(
+            "root",
+            f"root does not believe {trust.user_name(store.owner)}, the store's owner, since the "
+            f"store was named by {settings.dir_source}, which root need not have set",
+            settings.dir_source,
+        )
+    return store
+
+
+def look_at_layers(report: Report, settings: Settings) -> Settings:
+    """Report which of several stores can be used. All else is about one of them: that is said. The
+    settings, with that one as ``dir``."""
+    if len(settings.layers) < 2:
+        return settings
+    opened = list(open_layers(settings, make=False))
+    main = Layers([one for one in opened if isinstance(one, Store)]).main
+    if main is not None:
+        settings = replace(settings, dir=main.path)
+    for number, (layer, one) in enumerate(zip(settings.layers, opened), 1):
+        named = f"{layer.path} ({layer.policy.value})"
+        facts = {"path": str(layer.path), "policy": layer.policy.value}
+        report.note(f"layer {number}", named, facts)
+        look = f"pip-sharedcache --sharedcache-dir {quoted(layer.path)} store doctor"
+        if isinstance(one, StoreNotMade):
+            continue  # the first installation makes it
+        if isinstance(one, StoreUnusable) and layer.path != settings.dir:
+            report.find(
+                Finding(
+                    "layer",
+                    f"{one.message}: pip installs without this layer",
+                    look,
+                    unmended="it is looked at by itself",
+                )
+            )
+    others = [layer.path for layer in settings.layers if layer.path != settings.dir]
+    report.note(
+        "others",
+        f"what follows is about {settings.dir}; with --sharedcache-dir about one of the others",
+        list(map(str, others)),
+    )
+    return settings
+
+
+def _hanging(path: Path) -> Finding:
+    # Not resolved: that would hang, too.
+    mount = mount_of(Path(os.path.abspath(path)))
+    point = quoted(mount.point if mount else path)
+    return Finding(
+        "hanging",
+        f"{path} does not answer for {PATIENCE:g} seconds: its file system may be away, and is "
+        "installed without",
+        f"umount -l {point} && mount {point}",
+        (0,),
+        unmended="others may be using that file system",
+    )
+
+
+def _exchangeable(store: Store, where: Path) -> Finding:
+    owner = where.lstat().st_uid
+    sentence = (
+        f"Others may exchange what lies below {where}: wheels are copied before they are used"
+    )
+    if store.owner not in (0, trust.user_id()):
+        sentence += f", and {trust.user_name(store.owner)}, the store's owner, is not believed"
+    believed = owner in (0, store.owner, trust.user_id())
+    return Finding(
+        "exchangeable",
+        sentence,
+        # Sticky, it lets others go on adding to it.
+        f"chmod +t {quoted(where)}" if believed else _NAME_ONE,
+        (0, owner) if believed else (),
+        unmended="others may be working in that directory",
+    )
+
+
+def _missing(report: Report, settings: Settings, path: Path) -> None:
+    above = next(above for above in path.parents if above.exists())
+    hidden = Layer(path, Policy.PRIVATE) in settings.layers
+    if not settings.private and not hidden:
+        report.find(
+            Finding(
+                "missing",
+                f"{path} does not exist ({settings.dir_source}): pip installs without the store",
+                f"pip-sharedcache store init {quoted(path)}",
+                (0, above.stat().st_uid),
+                unmended="where it is to be, and which group shares it (--group), is yours to say",
+            )
+        )
+    elif not os.access(above, os.W_OK | os.X_OK):
+        report.find(_foreign_home(f"{path} cannot be made: you may not write {above}"))
+    else:
+        try:
+            refuse_foreign_home(path)
+        except StoreUnusable as error:
+            report.find(_foreign_home(error.message))
+        else:
+            report.note("state", "not made yet: the first installation makes it", None)
+
+
+def _explain(report: Report, settings: Settings, path: Path, error: StoreUnusable) -> None:
+    """Report why the store that is there cannot be opened, for which ``error`` was raised."""
+    if settings.private and error.hint:
+        report.find(_foreign_home(error.message))
+        return
+    if not path.is_dir():
+        report.find(
+            Finding(
+                "no-directory",
+                f"{path} is not a directory ({settings.dir_source})",
+                f"mv {quoted(path)} {quoted(f'{path}.old')} && "
+                f"pip-sharedcache store init {quoted(path)}",
+                (0, path.lstat().st_uid),
+                unmended="what it is else is not known",
+            )
+        )
+    elif blocked := way_to(path):
+        report.find(blocked)
+    else:
+        before = len(report.findings)
+        look_at_configuration(report, path)
+        if len(report.findings) == before:
+            report.find(_unusable(str(error)))
+
+
+def _unusable(sentence: str) -> Finding:
+    return Finding("unusable", sentence, _NAME_ONE, unmended="it is not known what is wrong")
+
+
+def _foreign_home(sentence: str) -> Finding:
+    """The finding that the home directory in use will not do for a store of one's own."""
+    uid = trust.user_id()
+    account = os.path.expanduser(f"~{trust.user_name(uid)}")
+    command = _NAME_ONE
+    if account != os.environ.get("HOME") and _belongs_to(account, uid):
+        unset = "unset XDG_CACHE_HOME; " if "XDG_CACHE_HOME" in os.environ else ""
+        command = f"{unset}export HOME={quoted(account)}"
+    return Finding("home", sentence, command, (uid,), unmended="it is set outside")
+
+
+def _belongs_to(directory: str, uid: int) -> bool:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid

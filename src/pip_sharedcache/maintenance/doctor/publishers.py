@@ -1,0 +1,158 @@
+"""Who has published in the store, and whether they are believed; whose notes of use are whose."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pip_sharedcache import trust
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.maintenance.doctor.report import Finding, Report, enumeration, quoted, words
+from pip_sharedcache.model import StoredFile
+from pip_sharedcache.store import BYTECODE, SHARDS, USE, WHEELS, Store, objection_to, read_manifest
+
+
+@dataclass
+class Publishers:
+    """``entries``: how many of whom, by uid and by why they are not believed ("" if they are).
+    ``sample``: an entry for trials that is believed, somebody else's if there is one;
+    ``writable``: entries that others may write, by their publisher."""
+
+    entries: Counter[tuple[int, str]] = field(default_factory=Counter)
+    sample: Path | None = None
+    sample_publisher: int = -1
+    writable: dict[int, list[Path]] = field(default_factory=dict)
+
+
+def look_at_publishers(report: Report, store: Store, *, mapped: bool) -> Publishers:
+    """Report who published what share of the entries, and whom one does not believe. ``mapped``:
+    whether owners are seen through a user namespace that does not know all of them."""
+    found = _survey(store)
+    known: dict[str, dict[str, int]] = {}
+    for (uid, objection), number in sorted(found.entries.items()):
+        counts = known.setdefault(trust.user_name(uid), {})
+        counts[objection] = counts.get(objection, 0) + number
+    parts = [
+        f"{number} of {name}" + (f" (checked in a copy: {name} {objection})" if objection else "")
+        for name, counts in known.items()
+        for objection, number in counts.items()
+    ]
+    report.note("entries", "; ".join(parts) or "none yet", known)
+    nobody = {uid: n for (uid, _), n in found.entries.items() if uid in trust.NOBODY}
+    if nobody and not mapped:
+        _find_nobody(report, store, nobody)
+    for uid, paths in found.writable.items():
+        who = trust.user_name(uid)
+        report.find(
+            Finding(
+                "entry-writable",
+                f"Others may write {enumeration(paths)} of {who}: it is not believed",
+                f"chmod -R go-w {words(paths)}",
+                (0, uid),
+                unmended="entries are their publishers'; store verify tells what they are worth",
+            )
+        )
+    return found
+
+
+def _find_nobody(report: Report, store: Store, nobody: dict[int, int]) -> None:
+    number = sum(nobody.values())
+    areas = words([store.path / WHEELS, store.path / BYTECODE])
+    owners = " -o ".join(f"-uid {uid}" for uid in nobody)
+    report.find(
+        Finding(
+            "nobody",
+            f"{number} entries belong to uid {', '.join(map(str, nobody))}, which may be anyone "
+            "(a squashed or unmapped owner): they are not believed",
+            f"find {areas} -mindepth 2 -maxdepth 2 -type d \\( {owners} \\) -exec rm -r {{}} +",
+            (0,),
+            unmended="entries of others are not taken away",
+        )
+    )
+
+
+def _survey(store: Store) -> Publishers:
+    found = Publishers()
+    own = trust.user_id()
+    for area, chain in _shards(store):
+        shard = chain[0]
+        for name in shard.names():
+            if name.startswith("."):
+                continue
+            try:
+                with shard.subdirectory(name) as held:
+                    status, objection = held.status(), objection_to(store, held, chain)
+            except OSError:
+                continue  # retired meanwhile, or no entry
+            path = shard.path / name
+            found.entries[status.st_uid, objection] += 1
+            if trust.writable_by_others(status):
+                found.writable.setdefault(status.st_uid, []).append(path)
+            better = found.sample is None or own == found.sample_publisher != status.st_uid
+            if area == WHEELS and better and not objection:
+                found.sample, found.sample_publisher = path, status.st_uid
+    return found
+
+
+def _shards(store: Store) -> Iterator[tuple[str, tuple[Directory, ...]]]:
+    """The shards that there are, each held open while it is looked at: its area, and the chain of
+    directories that trust goes by, the shard first."""
+    with Directory.open(store.path) as top:
+        for area in (WHEELS, BYTECODE):
+            try:
+                above = top.subdirectory(area)
+            except OSError:
+                continue  # not made yet, or not for us to read: directories tells
+            with above:
+                for name in SHARDS:
+                    try:
+                        shard = above.subdirectory(name)
+                    except OSError:
+                        continue
+                    with shard:
+                        yield area, (shard, above, top)
+
+
+def sample_file(held: Directory) -> StoredFile | None:
+    """The largest file of the entry ``held``; None where its manifest is damaged or lists none."""
+    try:
+        manifest, _ = read_manifest(held)
+    except (DamagedEntry, OSError):
+        return None
+    return max(manifest.files, key=lambda file: file.size, default=None)
+
+
+def look_at_use(report: Report, store: Store) -> None:
+    """Whether the notes of use that garbage collection goes by can be kept."""
+    above = store.path / USE
+    squatted: dict[int, list[Path]] = {}
+    try:
+        names = sorted(os.listdir(above))
+    except OSError:
+        return  # not made yet, or not for us to read: directories tells
+    for name in names:
+        try:
+            status = (above / name).lstat()
+        except OSError:
+            continue
+        theirs = trust.OWNERS_MEAN_SOMETHING and name.isdecimal() and status.st_uid != int(name)
+        if theirs and trust.user_id() in (0, int(name)):
+            squatted.setdefault(status.st_uid, []).append(above / name)
+    for uid, paths in squatted.items():
+        report.find(
+            Finding(
+                "use",
+                f"{enumeration(paths)} belongs to {trust.user_name(uid)}: what the user of that "
+                "number uses is not noted, and garbage collection may take it away",
+                f"rm -r {words(paths)}",
+                (0, uid),
+                unmended=f"it belongs to {trust.user_name(uid)}",
+            )
+        )
+    own = above / str(trust.user_id())
+    noted = f"in {quoted(own)}" if own.is_dir() else "from the first installation on"
+    report.note("use", noted, str(own) if own.is_dir() else None)

@@ -1,0 +1,157 @@
+"""What is around the store: its file system, room there, quota, and how users are mapped."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.maintenance.doctor.report import Finding, Report, quoted
+from pip_sharedcache.model import megabytes
+from pip_sharedcache.trust import identity
+
+_LITTLE_ROOM = 100 * 10**6  # bytes; a large wheel and its files take as much
+_FEW_INODES = 5000  # so many files have large distributions
+_SCARCE = "a large distribution cannot be published"
+_ALL_USERS = ["0", "0", "4294967295"]
+_PROTECTED_HARDLINKS = Path("/proc/sys/fs/protected_hardlinks")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mounted file system, as proc_pid_mountinfo(5) tells. ``view_is_read_only``: only this
+    mount of it is, not the file system."""
+
+    point: str
+    kind: str
+    source: str
+    read_only: bool
+    view_is_read_only: bool
+
+
+def mount_of(path: Path) -> Mount | None:
+    """The file system that ``path`` is on, which has no symlink in it (a file system that hangs is
+    not to be asked); None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return None
+    found: Mount | None = None
+    for line in lines:
+        fields = os.fsdecode(line).split(" ")
+        point = _unescaped(fields[4])
+        if not f"{path}/".startswith(point.rstrip("/") + "/"):
+            continue
+        if found is not None and len(point) < len(found.point):
+            continue
+        rest = fields[fields.index("-") + 1 :]
+        view, whole = ("ro" in options.split(",") for options in (fields[5], rest[2]))
+        found = Mount(point, rest[0], _unescaped(rest[1]), view or whole, view and not whole)
+    return found
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def look_at_filesystem(report: Report, path: Path, owners: tuple[int, ...]) -> Mount | None:
+    """Report the file system of the store at ``path``, and the room there; what ``owners`` may do
+    about it. Raises OSError."""
+    mount = mount_of(path)
+    kind = mount.kind if mount else "unknown"
+    view = ", read-only" if mount and mount.read_only else ""
+    report.note("filesystem", f"{kind}{view}", {"kind": kind, "read_only": bool(view)})
+    status = os.statvfs(path)
+    blocks = status.f_bfree if trust.user_id() == 0 else status.f_bavail
+    inodes = status.f_ffree if trust.user_id() == 0 else status.f_favail
+    counted = status.f_files > 0  # btrfs makes inodes as they are needed
+    room = blocks * status.f_frsize
+    text = f"{megabytes(room)}, {f'{inodes} inodes' if counted else 'inodes as needed'}"
+    report.note("free", text, {"bytes": room, "inodes": inodes if counted else None})
+    if not view and (room < _LITTLE_ROOM or (counted and inodes < _FEW_INODES)):
+        report.find(no_room(path, f"has no more than {text} free: {_SCARCE}", owners))
+    quota = fs.quota(mount.source, trust.user_id()) if mount else None
+    if quota is None:
+        report.note("quota", "none that the system tells of", {})
+    else:
+        _look_at_quota(report, path, quota)
+    return mount
+
+
+def _look_at_quota(report: Report, path: Path, quota: fs.Quota) -> None:
+    limit = megabytes(quota.most_bytes) if quota.most_bytes else "no limit"
+    inodes = str(quota.most_inodes or "no limit")
+    text = (
+        f"{megabytes(quota.bytes)} of {limit}, {quota.inodes} inodes of {inodes} "
+        f"are used by {trust.user_name(trust.user_id())}"
+    )
+    report.note("quota", text, quota._asdict())
+    little = quota.most_bytes and quota.most_bytes - quota.bytes < _LITTLE_ROOM
+    few = quota.most_inodes and quota.most_inodes - quota.inodes < _FEW_INODES
+    if little or few:
+        report.find(no_room(path, f"leaves little of your quota, {text}: {_SCARCE}", ()))
+
+
+def no_room(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
+    """The finding that the file system of ``path`` has little room or none, as ``what`` says."""
+    return Finding(
+        "room",
+        f"The file system of {path} {what}",
+        "pip-sharedcache store gc --older-than 30d",
+        owners,
+        unmended="what is to be kept is yours to say",
+    )
+
+
+def read_only_mount(mount: Mount, path: Path) -> Finding:
+    """The finding that a store which this user may write by its modes is mounted read-only."""
+    how = "remount,bind,rw" if mount.view_is_read_only else "remount,rw"
+    return Finding(
+        "read-only",
+        f"{path} is mounted read-only at {mount.point}: nothing can be published",
+        f"mount -o {how} {quoted(mount.point)}",
+        (0,),
+        unmended="how file systems are mounted is the administrator's choice",
+    )
+
+
+def look_at_users(report: Report) -> None:
+    """Report who this process is, how users are mapped, the umask."""
+    uid = trust.user_id()
+    report.note("user", trust.user_name(uid), uid)
+    umask = trust.current_umask()
+    report.note("umask", f"{umask:04o} (for what you install; the store does not depend on it)")
+    mapped = users_are_mapped()
+    text = "only some users (a user namespace)" if mapped else "all users"
+    report.note("id-mapping", text, mapped)
+    if hidden := identity.hidden_because():
+        report.find(
+            Finding(
+                "owners",
+                f"File owners cannot be known, since {hidden}: no publisher is trusted",
+                "pip-sharedcache store doctor",
+                unmended="it is how this process was started: start it without that",
+            )
+        )
+    protected = protected_hardlinks()
+    meaning = {True: "1, only own files can be hard-linked", False: "0", None: "not on this system"}
+    report.note("protected-hardlinks", meaning[protected], protected is True)
+
+
+def users_are_mapped() -> bool:
+    """Whether this process sees owners through a user namespace that does not know all users
+    (user_namespaces(7)): others appear as one overflow uid."""
+    try:
+        return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_USERS
+    except OSError:
+        return False  # no such thing on this system
+
+
+def protected_hardlinks() -> bool | None:
+    """Whether fs.protected_hardlinks is set (proc_sys_fs(5)); None where there is no such."""
+    try:
+        return _PROTECTED_HARDLINKS.read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        return None

@@ -1,0 +1,184 @@
+"""Trials: whether publishing works, and by which link mode files would be placed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.maintenance.doctor.publishers import Publishers, sample_file
+from pip_sharedcache.maintenance.doctor.report import Finding, Report, forget, quoted
+from pip_sharedcache.maintenance.doctor.surroundings import mount_of, no_room, protected_hardlinks
+from pip_sharedcache.model import LinkMode, Policy, StoredFile
+from pip_sharedcache.placement import try_link_modes, try_writing
+from pip_sharedcache.store import SHARDS, WHEELS, Store
+
+_PROBE_TIME = 10**9  # seconds since the epoch: any whole second will do
+
+
+def try_store(
+    report: Report, store: Store, settings: Settings, publishers: Publishers, environment: Path
+) -> None:
+    """Publish a probe where this process may, and place a file in ``environment`` by each link
+    mode: one of somebody else's entry if there is any, else the probe. Everything is removed."""
+    sample = _held_sample(publishers)
+    placed = False
+    if sample is not None:
+        held, file = sample
+        with held:
+            publisher = publishers.sample_publisher
+            left_out = {}
+            if store.policy is Policy.READ_ONLY and settings.link_mode is not LinkMode.HARDLINK:
+                left_out = {LinkMode.HARDLINK: "not tried, since it changes the store's file"}
+            _try_placing(report, settings, held, publisher, file, environment, left_out)
+        placed = True
+    where = _where_to_publish(store)
+    if store.policy is Policy.READ_ONLY:
+        report.note("publishing", "not tried: the settings call the store read-only", False)
+    elif where is None:
+        why = store.lacks()[0] or "you may read the store only"
+        report.note("publishing", f"not possible for you: {why}", False)
+    else:
+        try:
+            with try_writing(where, _PROBE_TIME) as (held, file):
+                report.note("publishing", "works: made, made durable, renamed, removed", True)
+                if not placed:
+                    uid = trust.user_id()
+                    _try_placing(report, settings, held, uid, file, environment, {})
+                    placed = True
+        except OSError as error:
+            report.note("publishing", f"fails: {reason(error)}", False)
+            _find_failure(report, store, error)
+    if not placed:
+        report.note("link-mode", "not tried: there is no file to try it with", None)
+
+
+def _where_to_publish(store: Store) -> Path | None:
+    """A directory in which this process may make something, as deep as there is one."""
+    shards = ((WHEELS, shard) for shard in SHARDS)
+    for names in (*shards, (WHEELS,), ()):
+        try:
+            with store.opened(*names) as (held, *_):
+                return held.path if os.access(held.path, os.W_OK | os.X_OK) else None
+        except FileNotFoundError:
+            continue  # made by hand, with what was needed so far
+        except OSError:
+            return None  # no directory
+    return None
+
+
+def _find_failure(report: Report, store: Store, error: OSError) -> None:
+    owners = (0, store.owner)
+    if error.errno not in fs.NO_ROOM:
+        report.find(
+            Finding(
+                "publishing",
+                f"A probe cannot be published in {store.path}: {reason(error)}",
+                f"df {quoted(store.path)}; dmesg | tail",
+                owners,
+                unmended="it is not known what is wrong",
+            )
+        )
+    elif not any(finding.name == "room" for finding in report.findings):
+        report.find(
+            no_room(
+                store.path,
+                f"refuses a probe ({reason(error)}): nothing new can be published",
+                owners,
+            )
+        )
+
+
+def _held_sample(publishers: Publishers) -> tuple[Directory, StoredFile] | None:
+    if publishers.sample is None:
+        return None
+    try:
+        held = Directory.open(publishers.sample)
+    except OSError:
+        return None
+    file = sample_file(held)
+    if file is None:
+        held.close()
+        return None
+    return held, file
+
+
+def _try_placing(
+    report: Report,
+    settings: Settings,
+    held: Directory,
+    publisher: int,
+    file: StoredFile,
+    environment: Path,
+    left_out: Mapping[LinkMode, str],
+) -> None:
+    with _room_in(environment) as directory:
+        if directory is None:
+            report.note("link-mode", f"not tried: you may not write {environment}", None)
+            return
+        try:
+            refusals = try_link_modes(held, publisher, file, directory, left_out)
+        except (DamagedEntry, OSError) as error:
+            report.note("link-mode", f"not tried: {error}", None)
+            return
+    whose = f"a file of {trust.user_name(publisher)}"
+    works = [mode.value for mode, why in refusals.items() if not why]
+    refused = [f"{mode.value} ({why})" for mode, why in refusals.items() if why]
+    asked = settings.link_mode
+    order = (asked, LinkMode.REFLINK, LinkMode.COPY)
+    gets = next((mode for mode in order if not refusals[mode]), LinkMode.COPY)
+    text = f"{gets.value} for {environment} (tried with {whose}: {', '.join(works)} work"
+    text += f"; not {', '.join(refused)})" if refused else ")"
+    refusals_by_name = {mode.value: why or None for mode, why in refusals.items()}
+    report.note(
+        "link-mode", text, {"asked": asked.value, "gets": gets.value, "refusals": refusals_by_name}
+    )
+    chosen = dict(settings.chosen).get("link-mode")
+    if refusals[asked] and chosen is not None:
+        why = refusals[asked]
+        others = publisher != trust.user_id()
+        if asked is LinkMode.HARDLINK and others and protected_hardlinks():
+            why += "; fs.protected_hardlinks allows it for own files only"
+        elif mount_of(held.path.resolve()) != mount_of(environment.resolve()):
+            why += "; they are on different file systems"
+        report.find(
+            Finding(
+                "link-mode",
+                f"link-mode = {asked.value} is asked for ({chosen.source}), but {whose} cannot be "
+                f"{_DONE[asked]} into {environment} ({why}): {gets.value} is used",
+                forget("link-mode", chosen.source),
+                unmended="what is set is yours to say",
+            )
+        )
+
+
+_DONE = {
+    LinkMode.REFLINK: "reflinked",
+    LinkMode.HARDLINK: "hard-linked",
+    LinkMode.SYMLINK: "symlinked",
+    LinkMode.COPY: "copied",
+}
+
+
+@contextmanager
+def _room_in(environment: Path) -> Iterator[Path | None]:
+    """A new directory in ``environment``, or else beside it, removed at the end; None where this
+    process may make one in neither."""
+    for place in (environment, environment.parent):
+        fs.sweep_temporary(place)
+        try:
+            made = tempfile.mkdtemp(prefix=f".{fs.temporary_name()}-", dir=place)
+        except OSError:
+            continue
+        try:
+            yield Path(made)
+        finally:
+            os.rmdir(made)
+        return
+    yield None

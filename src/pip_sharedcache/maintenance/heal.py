@@ -1,0 +1,192 @@
+"""Healing: a damaged entry is made anew from its own wheel, or taken out of sight. One to which
+symlinks lead keeps its place all the time: without it the environments would break."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.errors import (
+    DamagedEntry,
+    NotPublished,
+    SharedCacheError,
+    UnusualWheel,
+    reason,
+)
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.maintenance.gc import take_out_of_sight
+from pip_sharedcache.maintenance.verify import Verdict
+from pip_sharedcache.model import Digest, Entry, Manifest
+from pip_sharedcache.store import symlink_registry
+from pip_sharedcache.store.layout import WHEELS, Store
+from pip_sharedcache.store.lookup import copy_wheel, find, wheel_name
+from pip_sharedcache.store.publish import discard, replace_entry, reveal
+from pip_sharedcache.store.staging import stage
+from pip_sharedcache.store.usage_marks import ENTRY_NAME
+
+_LOWER_LAYER = (
+    "it lies in a lower layer of an overlay (an image that a container runs on, say), which cannot "
+    "be changed from here: heal it where that layer is made"
+)
+
+
+def heal(store: Store, verdict: Verdict) -> tuple[bool, str]:
+    """Mend the damaged entry of ``verdict``: it is made anew from its own wheel if that is sound,
+    else taken out of sight; not if symlinks lead to it. Whether that was done, and what was, or why
+    not, in words for people.
+
+    Only an owner may: of the entry, of its shard, or root. Installations that hold the entry open
+    go on with it undisturbed.
+    """
+    item = verdict.item
+    who = trust.user_name(item.publisher)
+    try:
+        above = os.lstat(item.path.parent).st_uid
+        if trust.user_id() not in (0, item.publisher, above):
+            return False, f"{who} can heal it with the same command, as root can"
+        # A link to bytecode that leads nowhere is passed over, and replaced, by the interpreter.
+        linked = (
+            symlink_registry.linked(store).get(item.path.name, []) if item.area == WHEELS else []
+        )
+        if linked:
+            return _make_anew_in_place(store, verdict, linked)
+        return _make_anew(store, verdict) if item.area == WHEELS else _take_away(verdict)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return False, _LOWER_LAYER + _beside(store, verdict)
+        return False, f"it cannot be healed: {reason(error)}"
+    except SharedCacheError as error:
+        return False, f"it cannot be healed: {error}"
+
+
+def _take_away(verdict: Verdict) -> tuple[bool, str]:
+    if _is_replaced(verdict):
+        return True, "somebody else has replaced it"
+    take_out_of_sight(verdict.item.path)
+    return True, "taken out of sight; the next installation that needs it publishes a sound one"
+
+
+def _is_replaced(verdict: Verdict) -> bool:
+    status = os.lstat(verdict.item.path)
+    return verdict.identity not in (None, (status.st_dev, status.st_ino))
+
+
+def _make_anew(store: Store, verdict: Verdict) -> tuple[bool, str]:
+    """From its own wheel, or a sound one beside it, in its place, whatever lies beside it; without
+    any it is taken out of sight."""
+    item, digest = verdict.item, Digest(verdict.item.digest)
+    without = {verdict.identity} if verdict.identity is not None else set()
+    if item.path.name != digest and find(store, digest, item.title, without).entry is not None:
+        return _take_away(verdict)  # nobody needs it; the plain name leads to those beside it
+    with fs.temporary_directory() as temporary:
+        for entry in _sources(verdict):
+            copy = temporary / entry.manifest.filename
+            if not copy_wheel(entry, copy):
+                continue
+            try:
+                staged = stage(store, copy, copy.name, digest)
+            except (NotPublished, UnusualWheel) as error:
+                if entry.path != item.path:
+                    continue
+                _take_away(verdict)
+                return True, f"taken out of sight, but not made anew: {error}"
+            if _is_replaced(verdict):
+                discard([staged])
+                return True, "somebody else has replaced it"
+            new = replace_entry(store, staged, item.path)
+            return True, f"made anew from {_source(entry, verdict)}{_whose(new, verdict)}"
+    if verdict.wheel:
+        return False, "its wheel changes while it is read"
+    return _take_away(verdict)
+
+
+def _make_anew_in_place(
+    store: Store, verdict: Verdict, linked: list[tuple[int, str]]
+) -> tuple[bool, str]:
+    """The same for an entry to which symlinks lead (``linked``: whose, and where): by exchange."""
+    item, digest = verdict.item, Digest(verdict.item.digest)
+    (user, where), *others = linked
+    whom = f"symlinks of {trust.user_name(user)} in {where}"
+    whom += f" and {len(others)} more places" if others else ""
+    with fs.temporary_directory() as temporary:
+        for entry in _sources(verdict):
+            copy = temporary / entry.manifest.filename
+            if not copy_wheel(entry, copy):
+                continue
+            try:
+                staged = stage(store, copy, copy.name, digest)
+            except UnusualWheel:
+                continue  # anybody may put something of that kind beside an entry
+            except NotPublished as error:
+                return False, f"left as it is, since {whom} lead to it: {error}"
+            if _is_replaced(verdict):
+                discard([staged])
+                return True, "somebody else has replaced it"
+            new = replace_entry(store, staged, item.path)
+            source = _source(entry, verdict)
+            return True, f"made anew from {source}, for {whom}, too{_whose(new, verdict)}"
+    return False, (
+        f"left as it is, since {whom} lead to it, and its wheel is not sound; it goes once "
+        "they are reinstalled: pip install --force-reinstall with PIP_SHAREDCACHE_LINK_MODE=copy"
+    )
+
+
+def _own(verdict: Verdict) -> Entry:
+    assert verdict.identity is not None
+    manifest = Manifest(verdict.wheel, Digest(verdict.item.digest), 0, ())
+    return Entry(verdict.item.path, verdict.item.publisher, verdict.identity, manifest)
+
+
+def _sources(verdict: Verdict) -> Iterator[Entry]:
+    """Where a wheel of the digest may be: in the entry itself, or in others beside it."""
+    if verdict.wheel:
+        yield _own(verdict)
+    digest = Digest(verdict.item.digest)
+    with Directory.open(verdict.item.path.parent) as shard:
+        for name in sorted(shard.names()):
+            beside = ENTRY_NAME.fullmatch(name) and name.startswith(digest)
+            if not beside or name == verdict.item.path.name:
+                continue
+            try:
+                with shard.subdirectory(name) as held:
+                    status, filename = held.status(), wheel_name(held)
+            except OSError:
+                continue  # no entry, or not for us to read: not one to heal from
+            # pip reads the build number off the name: under another one nobody would find it.
+            known = verdict.item.title if verdict.item.title.endswith(".whl") else filename
+            if filename and filename == known:
+                manifest = Manifest(filename, digest, 0, ())
+                identity = status.st_dev, status.st_ino
+                yield Entry(shard.path / name, status.st_uid, identity, manifest)
+
+
+def _beside(store: Store, verdict: Verdict) -> str:
+    """Publish a sound entry beside the one that cannot be moved; what was done, in words that
+    follow."""
+    if not verdict.wheel or verdict.identity is None:
+        return "; the next installation that needs it publishes a sound one beside it"
+    try:
+        with fs.temporary_directory() as temporary:
+            copy, digest = temporary / verdict.wheel, Digest(verdict.item.digest)
+            if not copy_wheel(_own(verdict), copy):
+                return "; its wheel changes while it is read"
+            staged = stage(store, copy, verdict.wheel, digest, {verdict.identity})
+            (new,) = reveal(store, [staged])
+    except (OSError, DamagedEntry, NotPublished, UnusualWheel) as error:
+        what = reason(error) if isinstance(error, OSError) else error
+        return f"; no sound one was published beside it: {what}"
+    if isinstance(new, NotPublished):
+        return f"; no sound one was published beside it: {new}"
+    assert new is not None  # it is no bytecode
+    return f"; until then the sound one beside it is used, {new.path.name}"
+
+
+def _source(entry: Entry, verdict: Verdict) -> str:
+    return "its own wheel" if entry.path == verdict.item.path else f"the wheel in {entry.path}"
+
+
+def _whose(new: Entry, verdict: Verdict) -> str:
+    same = new.publisher == verdict.item.publisher
+    return "" if same else f", now of {trust.user_name(new.publisher)}"

@@ -1,0 +1,346 @@
+"""Verification: every byte of every entry, told by the wheel that the entry was made from.
+
+An entry's name is the digest of its wheel, so the wheel tells what all else has to be. Bytecode has
+nothing of the kind: it is checked against what was noted when it was compiled. Nothing that
+somebody else's entry says is followed: it is walked by descriptors, and no link is gone through.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import zipfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO
+
+from pip_sharedcache import fs, trust, wheel
+from pip_sharedcache.errors import DamagedEntry, UnusualWheel, reason
+from pip_sharedcache.fs import OF_THIS_PROCESS, Directory
+from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
+from pip_sharedcache.store.entries import Item
+from pip_sharedcache.store.layout import WHEELS
+from pip_sharedcache.store.lookup import MANIFEST, is_hollow, read_manifest, wheel_name
+from pip_sharedcache.store.staging import DIRECTORY
+from pip_sharedcache.store.unpack import FILE, PROGRAM
+
+_FILES = "files"
+_UNKNOWN = -1  # a size or a time that nothing tells
+_MOST_WORKERS = 16  # each holds a descriptor for each level of what it looks into
+_MOST = 1000  # kinds of damage that are noted of one entry: thousands of files may be missing
+_DEEPEST = 50  # directories inside each other that are looked into
+_NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is wrong with an entry.
+
+    ``path``: below the entry, "" for the entry itself; ``kind``: one of missing, extra, type,
+    unreadable, size, content, mode, owner, time; ``what``: the same in words that follow the path.
+    """
+
+    path: str
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What verifying ``item`` gave: ``damage``, none if it is sound; ``identity`` of what was
+    looked at, None where it could not even be opened; ``wheel``: the name of the entry's own wheel
+    if that is sound, so that the entry can be made anew from it."""
+
+    item: Item
+    damage: tuple[Damage, ...]
+    identity: Identity | None = None
+    wheel: str = ""
+
+
+def verify(items: Sequence[Item]) -> Iterator[Verdict | None]:
+    """Check ``items``, several at a time; give what was found for each, in their order, None for
+    one that is gone or was replaced meanwhile.
+
+    Raises OSError where this process lacks what it takes (descriptors, memory).
+    """
+    workers = min(_MOST_WORKERS, fs.cpus())
+    waiting: deque[Future[Verdict | None]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(_submitted(pool, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _submitted(pool: ThreadPoolExecutor, item: Item) -> Future[Verdict | None]:
+    """Have ``pool`` check ``item``; where no thread can be started, do it now."""
+    try:
+        return pool.submit(_verify_one, item)
+    except RuntimeError:
+        done: Future[Verdict | None] = Future()
+        done.set_result(_verify_one(item))
+        return done
+
+
+def _verify_one(item: Item) -> Verdict | None:
+    try:
+        with (
+            Directory.open(item.path.parent) as shard,
+            shard.subdirectory(item.path.name) as held,
+        ):
+            status = held.status()
+            examination = _Examination(held, status.st_uid, Digest(item.digest))
+            (examination.wheel if item.area == WHEELS else examination.bytecode)()
+            if examination.damage:  # deleting an entry must not look like damage
+                now = shard.file_status(item.path.name)
+                if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
+                    return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in OF_THIS_PROCESS:
+            raise
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            return Verdict(item, (Damage("", "type", "is not a directory"),))
+        return Verdict(item, (Damage("", "unreadable", f"cannot be read: {reason(error)}"),))
+    identity = status.st_dev, status.st_ino
+    return Verdict(item, tuple(examination.damage), identity, examination.sound_wheel)
+
+
+@dataclass
+class _Examination:
+    """One entry, held open, and what is found wrong with it."""
+
+    held: Directory
+    owner: int
+    digest: Digest
+    damage: list[Damage] = field(default_factory=list)
+    sound_wheel: str = ""
+
+    def wheel(self) -> None:
+        """Check the unpacked wheel that this is."""
+        manifest = self._manifest()
+        name = manifest.filename if manifest else wheel_name(self.held)
+        time = _time_of(manifest) if manifest else _UNKNOWN
+        told = self._told_by_wheel(name, time) if name else None
+        if not name:
+            self._note("", "missing", "lacks its wheel, and a manifest that names it")
+        if manifest is not None:
+            self._compare(manifest, told)
+        elif told is None:
+            return  # nothing tells what should be here
+        files = manifest.files if told is None and manifest is not None else told
+        size = manifest.size if manifest else _UNKNOWN
+        self._walk_all(files or (), time, StoredFile(name, size, "", False, time))
+
+    def bytecode(self) -> None:
+        """Check the bytecode that this is."""
+        manifest = self._manifest()
+        if manifest is None:
+            return
+        self._walk_all(manifest.files, _time_of(manifest))
+
+    # -- what should be here
+
+    def _manifest(self) -> Manifest | None:
+        if not self._is_file(MANIFEST):
+            return None
+        try:
+            manifest, _ = read_manifest(self.held)
+        except DamagedEntry as error:
+            self._note(MANIFEST, "content", f"is no manifest: {error.__cause__}")
+            return None
+        except OSError as error:
+            self._unreadable(MANIFEST, error)
+            return None
+        if manifest.digest != self.digest:
+            self._note(MANIFEST, "content", "speaks of another wheel")
+            return None
+        if "/" in manifest.filename or manifest.filename in ("", ".", ".."):
+            self._note(MANIFEST, "content", "names no file as its wheel")
+            return None
+        return manifest
+
+    def _told_by_wheel(self, name: str, time: int) -> list[StoredFile] | None:
+        """What the entry's own wheel says of each file, which is to have this ``time``; None where
+        it is not the wheel of its digest, which is noted."""
+        if not self._is_file(name):
+            return None
+        try:
+            with _opened(self.held, name) as file:
+                hollow = is_hollow(os.fstat(file.fileno()))
+                if hollow or _digest(file) != self.digest:
+                    self._note(name, "content", "has other bytes than its digest says")
+                    return None
+                with zipfile.ZipFile(file) as archive:
+                    members = wheel.members(archive, name)
+                    told = [_told_by(archive, member, time) for member in members]
+        except _NO_WHEEL as error:
+            self._note(name, "content", f"is no wheel that is shared: {error}")
+            return None
+        except OSError as error:
+            self._unreadable(name, error)
+            return None
+        self.sound_wheel = name
+        return told
+
+    def _compare(self, manifest: Manifest, told: list[StoredFile] | None) -> None:
+        """Note where the manifest is not what the wheel's archive says."""
+        if told is None:
+            time = _time_of(manifest)
+            wrong = {file.path for file in manifest.files if file.mtime != time}
+        else:
+            wrong = {file.path for file in set(told).symmetric_difference(manifest.files)}
+        if wrong:
+            others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            self._note(MANIFEST, "content", f"is wrong about the file {min(wrong)}{others}")
+        elif len({file.path for file in manifest.files}) != len(manifest.files):
+            self._note(MANIFEST, "content", "names a file twice")
+
+    def _is_file(self, name: str) -> bool:
+        """Whether ``name`` is a file of the entry; it is noted if not."""
+        try:
+            status = self.held.file_status(name)
+        except FileNotFoundError:
+            self._note(name, "missing", "is missing")
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            self._note(name, "type", f"is {_kind(status)}, not a file")
+            return False
+        return True
+
+    # -- what is here
+
+    def _walk_all(self, files: Iterable[StoredFile], time: int, *beside: StoredFile) -> None:
+        """Compare all that lies in the entry with ``files``, a manifest of this ``time``, and what
+        lies ``beside`` them."""
+        expected = {f"{_FILES}/{file.path}": file for file in files}
+        expected.update((file.path, file) for file in beside)
+        expected[MANIFEST] = StoredFile(MANIFEST, _UNKNOWN, "", False, time)
+        directories = {
+            path[:index]
+            for path in (f"{_FILES}/", *expected)
+            for index, letter in enumerate(path)
+            if letter == "/"
+        }
+        seen: set[str] = set()
+        self._walk(self.held, "", expected, directories, seen)
+        said = {damage.path for damage in self.damage}
+        for path in sorted(expected.keys() - seen - said):
+            self._note(path, "missing", "is missing")
+
+    def _walk(
+        self,
+        directory: Directory,
+        above: str,
+        expected: dict[str, StoredFile],
+        directories: set[str],
+        seen: set[str],
+    ) -> None:
+        status = directory.status()
+        self._check_rights(above.rstrip("/"), status, DIRECTORY)
+        for name in sorted(directory.names()):
+            path = above + name
+            seen.add(path)
+            status = directory.file_status(name)
+            is_directory = stat.S_ISDIR(status.st_mode)
+            if path in directories:
+                if not is_directory:
+                    self._note(path, "type", f"is {_kind(status)}, not a directory")
+                elif path.count("/") >= _DEEPEST:
+                    self._note(path, "unreadable", "is too deep to be looked into")
+                else:
+                    try:
+                        with directory.subdirectory(name) as below:
+                            self._walk(below, f"{path}/", expected, directories, seen)
+                    except OSError as error:
+                        self._unreadable(path, error)
+            elif path not in expected:
+                self._note(path, "extra", "is not of the wheel")
+            elif not stat.S_ISREG(status.st_mode):
+                self._note(path, "type", f"is {_kind(status)}, not a file")
+            else:
+                self._check_file(directory, name, path, expected[path])
+
+    def _check_file(self, directory: Directory, name: str, path: str, wanted: StoredFile) -> None:
+        try:
+            with _opened(directory, name) as file:
+                status = os.fstat(file.fileno())
+                self._check_rights(path, status, PROGRAM if wanted.executable else FILE)
+                if wanted.mtime != _UNKNOWN and not fs.has_time(status, wanted.mtime):
+                    self._note(path, "time", "was changed after it was published")
+                if wanted.size not in (_UNKNOWN, status.st_size):
+                    what = f"has {status.st_size} bytes, not {wanted.size}"
+                    self._note(path, "size", what)
+                elif wanted.sha256 and _digest(file) != wanted.sha256:
+                    self._note(path, "content", "has other bytes than were published")
+        except OSError as error:
+            self._unreadable(path, error)
+
+    def _check_rights(self, path: str, status: os.stat_result, mode: int) -> None:
+        if not trust.OWNERS_MEAN_SOMETHING:
+            return
+        if status.st_uid != self.owner:
+            self._note(path, "owner", f"belongs to {trust.user_name(status.st_uid)}")
+        if stat.S_IMODE(status.st_mode) != mode:
+            what = f"has mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}"
+            self._note(path, "mode", what)
+
+    def _unreadable(self, path: str, error: OSError) -> None:
+        if error.errno in OF_THIS_PROCESS:
+            raise error
+        self._note(path, "unreadable", f"cannot be read: {reason(error)}")
+
+    def _note(self, path: str, kind: str, what: str) -> None:
+        damage = Damage(path, kind, what)
+        if len(self.damage) < _MOST and damage not in self.damage:
+            self.damage.append(damage)
+
+
+@contextmanager
+def _opened(directory: Directory, name: str) -> Iterator[IO[bytes]]:
+    descriptor = directory.open_file(name)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # not any more
+            raise OSError(errno.EINVAL, "Not a regular file", name)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def _digest(file: IO[bytes]) -> Digest:
+    return wheel.digest_of_blocks(wheel.blocks(file))[0]
+
+
+def _told_by(archive: zipfile.ZipFile, member: wheel.Member, time: int) -> StoredFile:
+    digest, size = wheel.digest_of_blocks(wheel.content(archive, member))
+    return StoredFile(member.path, size, digest, member.executable, time)
+
+
+def _time_of(manifest: Manifest) -> int:
+    """The one time that all of an entry has (seconds); _UNKNOWN where nothing says."""
+    return manifest.files[0].mtime if manifest.files else _UNKNOWN
+
+
+def _kind(status: os.stat_result) -> str:
+    for is_kind, words in (
+        (stat.S_ISLNK, "a symlink"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISREG, "a file"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if is_kind(status.st_mode):
+            return words
+    return "a device"

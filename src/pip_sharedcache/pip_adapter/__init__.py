@@ -1,0 +1,18 @@
+"""The boundary to pip: the only code that imports ``pip._internal`` and wrapt."""
+
+from pip_sharedcache.pip_adapter.bootstrap import RUNNER, carried, prefer_neighbours
+from pip_sharedcache.pip_adapter.config_files import configuration_files, configured
+from pip_sharedcache.pip_adapter.run import examine_pip, is_too_old, join_pip, run_pip, unfit
+
+__all__ = [
+    "RUNNER",
+    "carried",
+    "configuration_files",
+    "configured",
+    "examine_pip",
+    "is_too_old",
+    "join_pip",
+    "prefer_neighbours",
+    "run_pip",
+    "unfit",
+]

@@ -1,0 +1,163 @@
+"""Run pip through the shared store in another interpreter, which needs nothing installed.
+
+Started by pip as a script in place of its own __pip-runner__.py; what to run lies in the
+environment variable _PIP_SHAREDCACHE_RUNNER then. Or executed by the hook of an environment
+(hooking), when a pip is imported there. Only the packages that are named are found, and nothing
+else of the interpreter that they come from. An interpreter that is too old for one of them gets
+pip's own copy of that, or else plain pip, and that is said.
+
+The name keeps it from being imported. Syntax: any Python that pip itself still runs on.
+"""
+
+import json
+import logging
+import os
+import runpy
+import sys
+from importlib.machinery import PathFinder
+
+#: Of these pip brings its own copies, which run wherever that pip does: for interpreters that are
+#: too old for ours. What we use of them, and the file that has it.
+BROUGHT_BY_PIP = {
+    "packaging": ("utils.py", "def parse_wheel_filename"),
+    "platformdirs": ("__init__.py", "def site_cache_dir"),
+}
+
+
+class CarriedFinder:
+    """Finds the packages that the starting interpreter carries over."""
+
+    def __init__(self, roots):  # type: ignore[no-untyped-def]
+        self.roots = roots
+
+    def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
+        root = self.roots.get(fullname)
+        return None if root is None else PathFinder.find_spec(fullname, [root], target)
+
+
+def run():  # type: ignore[no-untyped-def]
+    told = json.loads(os.environ["_PIP_SHAREDCACHE_RUNNER"])
+    is_first = drop_own_directory(told["pip"])  # type: ignore[no-untyped-call]
+    main = ours(told)  # type: ignore[no-untyped-call]
+    if main is None:
+        too_old = list(sys.version_info[:2]) < told["requires"]
+        if too_old and told["pip"] and not os.path.exists(told["pip"]):
+            # A pip in an archive does not look at that itself.
+            needed = ".".join(map(str, told["requires"]))
+            sys.exit("ERROR: This pip needs Python " + needed + " or later")
+        if is_first:  # what Python puts there for the script that it would have run
+            sys.path.insert(0, os.path.dirname(told["pip"] or sys.executable))
+        if told["pip"]:
+            sys.argv[0] = told["pip"]
+            runpy.run_path(told["pip"], run_name="__main__")
+        else:
+            runpy.run_module("pip", run_name="__main__", alter_sys=True)
+        return
+    sys.exit(main())
+
+
+def drop_own_directory(pip):  # type: ignore[no-untyped-def]
+    """Remove the directory of this script from sys.path, where Python has put it (not with -P or
+    -I), and return whether it was there. Else do as pip's __main__, which runs for its own runner
+    ``pip``, but not for its script: remove the first entry if that is the current directory."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    if os.path.abspath(sys.path[0]) == here:
+        sys.path.pop(0)
+        return True
+    try:
+        current = os.getcwd()
+    except OSError:
+        current = ""
+    if pip and sys.path[0] in ("", current):
+        sys.path.pop(0)
+    return False
+
+
+def ours(told):  # type: ignore[no-untyped-def]
+    """What runs pip through the store; None where that cannot be, which is said."""
+    finders = list(sys.meta_path)
+    if not carry(told, where_pip_is(told)):  # type: ignore[no-untyped-call]
+        return None
+    try:
+        from pip_sharedcache.cli import main
+    except Exception as error:  # whatever is damaged there must not stop everybody's pip
+        sys.meta_path[:] = finders
+        refuse("it is damaged: %s: %s", type(error).__name__, error)  # type: ignore[no-untyped-call]
+        return None
+    return main
+
+
+def where_pip_is(told):  # type: ignore[no-untyped-def]
+    """The directory of the pip that is carried over, or else of the interpreter's own."""
+    if "pip" in told["roots"]:
+        return os.path.join(told["roots"]["pip"], "pip")
+    spec = PathFinder.find_spec("pip")
+    places = spec.submodule_search_locations if spec else None
+    return next(iter(places)) if places else ""
+
+
+def join(told):  # type: ignore[no-untyped-def]
+    """pip is being imported, and has not been told of the store: it is now."""
+    if "pip_sharedcache.pip_adapter.run" in sys.modules:
+        return  # it was us who started it
+    path = getattr(sys.modules.get("pip"), "__path__", None) or [""]
+    finders = list(sys.meta_path)
+    if not carry(told, path[0]):  # type: ignore[no-untyped-call]
+        return
+    try:
+        from pip_sharedcache.cli import join_pip
+
+        join_pip()
+    except Exception as error:
+        sys.meta_path[:] = finders
+        reason = "it cannot run here, or is damaged (%s: %s)"
+        refuse(reason, type(error).__name__, error)  # type: ignore[no-untyped-call]
+
+
+def carry(told, pip):  # type: ignore[no-untyped-def]
+    """Have the packages found that ``told`` names; ``pip``: the directory of the pip that runs.
+    False, and nothing is done, where one is gone or this interpreter is too old, which is said."""
+    needed = told["requires"]
+    roots = dict(told["roots"])
+    version = list(sys.version_info[:2])
+    for name, since in told["since"].items():
+        if version >= since:
+            continue
+        vendored = os.path.join(pip, "_vendor")
+        if is_brought(name, vendored):  # type: ignore[no-untyped-call]
+            roots[name] = vendored
+        else:
+            needed = max(needed, since)
+    if version < needed:
+        refuse("it needs Python %s or later", ".".join(map(str, needed)))  # type: ignore[no-untyped-call]
+        return False
+    for name, root in roots.items():
+        if PathFinder.find_spec(name, [root]) is None:
+            refuse("%s is gone from %s", name, root)  # type: ignore[no-untyped-call]
+            return False
+    sys.meta_path.insert(0, CarriedFinder(roots))  # type: ignore[no-untyped-call]
+    return True
+
+
+def is_brought(name, vendored):  # type: ignore[no-untyped-def]
+    """Whether pip's own copy of the package ``name`` will do in place of ours."""
+    file, needed = BROUGHT_BY_PIP.get(name, ("", ""))
+    spec = PathFinder.find_spec(name, [vendored])
+    try:
+        loader = spec.loader  # type: ignore[union-attr]
+        text = loader.get_data(os.path.join(vendored, name, file)).decode()  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):
+        return False
+    return bool(file) and needed in text
+
+
+def refuse(why, *values):  # type: ignore[no-untyped-def]
+    """Say why pip installs by itself. Seen as it is: nobody has set up logging yet."""
+    if "install" in sys.argv:
+        logging.getLogger("pip_sharedcache").warning(
+            "WARNING: Installing without the shared store: " + why, *values
+        )
+
+
+if __name__ == "__main__":
+    run()  # type: ignore[no-untyped-call]

@@ -1,0 +1,238 @@
+"""Wheels that pip builds: taken from the store where somebody trusted has built the same, and noted
+there where its owner allows that.
+
+What pip would keep in its own cache of built wheels may be shared: an sdist of which the index
+tells the digest, version control at a fixed commit, built in isolation. Everything that the result
+depends on, as far as it can be known, is in the key (``inputs``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from packaging.tags import sys_tags
+from packaging.utils import canonicalize_name
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache import store as stores
+from pip_sharedcache.model import Digest, Origin
+from pip_sharedcache.pip_adapter import build_inputs, seams
+from pip_sharedcache.pip_adapter.downloads import Downloads
+from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
+from pip_sharedcache.session.origins import has_credentials, without_credentials
+from pip_sharedcache.session.session import Session
+
+logger = logging.getLogger(__name__)
+
+_COMMIT_LENGTH = 40  # hexadecimal digits of a fixed commit in a URL
+
+
+class Builds:
+    """The wrappers around pip's cache of built wheels and its builds."""
+
+    def __init__(self, downloads: Downloads) -> None:
+        self._downloads = downloads
+        self._shares = False
+        self._settings: dict[str, Any] = {}
+        self._environ: dict[str, str] = {}
+        self._around: dict[str, Any] | None = None
+        self._template: Any = None
+
+    def put_in(self) -> None:
+        """Wrap the seams, if this pip has them all."""
+        if not any(seam.problem() for seam in (seams.BUILT, seams.BUILD, seams.CANDIDATE)):
+            seams.wrap(seams.CANDIDATE, self._new_candidate)
+            seams.wrap(seams.BUILT, self._built)
+            seams.wrap(seams.BUILD, self._build)
+
+    def begin(self, options: Any) -> None:
+        """A run with these ``options`` of pip's begins."""
+        # Without isolation a build depends on all that is installed. Who switches pip's cache off
+        # (False; None is pip's own doing) wants to build.
+        self._shares = (
+            getattr(options, "build_isolation", False) is True
+            and getattr(options, "use_pep517", None) is not False
+            and getattr(options, "cache_dir", False) is not False
+        )
+        formats = getattr(options, "format_control", None)
+        self._environ, self._around = dict(os.environ), None  # pip will set some, and take others
+        self._settings = {
+            "global": getattr(options, "global_options", None) or [],
+            "build": getattr(options, "build_options", None) or [],
+            "binary": [
+                sorted(getattr(formats, name, None) or ()) for name in ("no_binary", "only_binary")
+            ],
+            "pre": bool(getattr(options, "pre", False)),
+            "prefer": bool(getattr(options, "prefer_binary", False)),
+            # Where what is built with comes from.
+            "indexes": [
+                without_credentials(url)
+                for url in (
+                    getattr(options, "index_url", None) or "",
+                    *(getattr(options, "extra_index_urls", None) or ()),
+                    *(getattr(options, "find_links", None) or ()),
+                )
+            ],
+            "no index": bool(getattr(options, "no_index", False)),
+            "features": sorted(getattr(options, "features_enabled", None) or ()),
+            # They choose what is built with: some pips apply to that what others do not.
+            "constraints": build_inputs.contents(
+                [
+                    *(getattr(options, "build_constraints", None) or ()),
+                    *(getattr(options, "constraints", None) or ()),
+                    *self._environ.get("PIP_CONSTRAINT", "").split(),
+                    *self._environ.get("PIP_BUILD_CONSTRAINT", "").split(),
+                ]
+            ),
+        }
+
+    def _key(self, session: Session, link: Any, requirement: Any) -> Digest | None:
+        """What a build of ``requirement`` from ``link`` is looked up by; None where it is not
+        shared."""
+        source = _source(link)
+        shared = any(store.builds for store in session.layers)
+        if not shared or source is None or not self._shares:
+            return None
+        if has_credentials(link.url):
+            return None  # others may not have that source
+        if self._around is None:
+            self._around = build_inputs.surroundings(self._environ)
+            names = ", ".join(sorted(self._around["variables"]))
+            logger.debug("Builds are shared with whoever has the same of: %s", names or "nothing")
+        return stores.key_of(
+            {
+                "source": source,
+                "subdirectory": link.subdirectory_fragment or "",
+                "settings": self._settings,
+                "config": getattr(requirement, "config_settings", None) or {},
+                "options": getattr(requirement, "global_options", None) or [],
+                "environment": self._around,
+                "salt": session.settings.build_salt,
+                "tag": str(next(sys_tags())),  # the C library's version included
+            }
+        )
+
+    def _new_candidate(self, init: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        """What pip's cache of built wheels is asked for next is for this requirement."""
+        bound = seams.arguments(init, args, kw)
+        before, self._template = self._template, bound and bound["template"]
+        try:
+            return init(*args, **kw)
+        finally:
+            self._template = before
+
+    def _built(self, get: Original, cache: Any, args: Arguments, kw: Keywords) -> Any:
+        found = get(*args, **kw)
+        bound, session = seams.arguments(get, args, kw), self._downloads.session
+        if found is not None or bound is None or session is None:
+            return found
+        link, name = bound["link"], bound["package_name"]
+        if not name:
+            return None  # as pip's own: a URL by itself may be anything
+        if self._template is None:
+            return None  # nobody knows with which settings
+        key = self._key(session, link, self._template)
+        if key is None:
+            return None
+        while (build := session.layers.find_build(key, session.repairs.spoiled)) is not None:
+            entry = session.find([build.digest], build.filename)
+            if entry is not None and session.exposure(entry):
+                return None  # pip opens it by its path, and there is no digest to check it with
+            if entry is not None and self._downloads.believe(session, entry):
+                break
+            # Its wheel was collected, say. Another build is noted beside it, or in its place.
+            session.repairs.pass_over(build.note)
+        else:
+            return None
+        pip_wheel = importlib.import_module("pip._internal.models.wheel").Wheel(build.filename)
+        fits = canonicalize_name(pip_wheel.name) == canonicalize_name(name)
+        if not fits or not pip_wheel.supported(bound["supported_tags"]):
+            return None
+        logger.info(
+            "Using %s from the shared store, built by %s",
+            build.filename,
+            trust.user_name(entry.publisher),
+        )
+        if build.damaged != stores.NONE_YET:
+            session.heal_note(key, build)
+        session.serve(entry, build.digest)
+        session.origins.note(str(entry.wheel), Origin(without_credentials(link.url)))
+        return self._as_pips(str(entry.wheel), build.details)
+
+    def _as_pips(self, path: str, details: Mapping[str, Any]) -> Any:
+        cache = importlib.import_module("pip._internal.cache")
+        urls = importlib.import_module("pip._internal.utils.urls")
+        entry = cache.CacheEntry(cache.Link(urls.path_to_url(path)), persistent=True)
+        if origin := details.get("origin"):
+            entry.origin = cache.DirectUrl.from_json(origin)
+        return entry
+
+    def _build(self, build: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        bound, session = seams.arguments(build, args, kw), self._downloads.session
+        if bound is None or session is None or session.store is None:
+            return build(*args, **kw)
+        requirement = bound["req"]
+        link = requirement.link
+        shared = session.store.builds and self._may_be_shared(session, requirement)
+        key = self._key(session, link, requirement) if shared else None
+        path = build(*args, **kw)
+        if path and key is not None:
+            info = getattr(requirement, "download_info", None)
+            session.note_build(
+                path,
+                key,
+                {
+                    "source": without_credentials(link.url),
+                    "origin": info.to_json() if info is not None else "",
+                    "by": trust.user_name(trust.user_id()),
+                    "on": fs.HOST,
+                    "at": int(time.time()),
+                    "python": sys.version.split()[0],
+                    "variables": sorted(self._around["variables"]) if self._around else [],
+                },
+            )
+        return path
+
+    def _may_be_shared(self, session: Session, requirement: Any) -> bool:
+        """Whether pip itself would keep the wheel, and nothing speaks against showing it."""
+        builder = sys.modules[seams.BUILD.module]
+        if not builder._should_cache(requirement):
+            return False
+        if getattr(requirement, "use_pep517", True) is False:
+            return False  # setup.py, run among all that is installed
+        reason = self._downloads.private(None, requirement.link) or _private(requirement.link)
+        return not reason or session.origins.is_shared_anyway(requirement.link.url)
+
+
+def _private(link: Any) -> str:
+    """Why others may not have what version control has at ``link``; "" where they may, as far as a
+    URL tells: who asks a server by a name and password that git keeps is not seen here."""
+    if not link.is_vcs:
+        return ""
+    if "ssh" in link.scheme:
+        return "its source is fetched with somebody's key"
+    if link.scheme.endswith("file"):
+        path = Path(url2pathname(urlsplit(link.url).path.rpartition("@")[0]))
+        if not trust.readable_by_all(path):
+            return "its source lies where others may not read"
+    return ""
+
+
+def _source(link: Any) -> str | None:
+    """What ``link`` leads to, if that can never be another source."""
+    if link.is_vcs:
+        url, _, revision = without_credentials(link.url).rpartition("@")
+        fixed = len(revision) == _COMMIT_LENGTH and not set(revision) - set("0123456789abcdef")
+        return f"{url}@{revision}" if fixed else None
+    if link.is_wheel or link.is_file or link.hash_name != "sha256":
+        return None
+    return f"sha256:{link.hash}"

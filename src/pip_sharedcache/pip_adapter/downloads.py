@@ -1,0 +1,397 @@
+"""What pip learns of a wheel and how it gets it: from the store where that has it.
+
+Every wrapper calls pip's own function unchanged unless an installation through the store is under
+way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+import os
+import sys
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from packaging.utils import parse_wheel_filename
+
+from pip_sharedcache import trust, wheel
+from pip_sharedcache.errors import reason
+from pip_sharedcache.model import Digest, Entry, Origin, as_digest
+from pip_sharedcache.pip_adapter import seams
+from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
+from pip_sharedcache.session.origins import has_credentials, without_credentials
+from pip_sharedcache.session.session import Session
+
+logger = logging.getLogger(__name__)
+
+_OCTETS = "application/octet-stream"
+
+
+class Downloads:
+    """The wrappers around pip's preparation of requirements. ``session`` is the run they serve,
+    None between runs."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.cache: str | None = None
+        self._downloaders: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._digests: dict[str, tuple[Digest, ...]] = {}
+        self._authorised: set[str] = set()
+        self._verified: dict[str, Digest] = {}
+        self._hashed: set[str] = set()
+        self._expected: dict[str, Digest] = {}
+        self._distributions: dict[tuple[str, str], Any] = {}
+        self._must_hash = False
+        self._served: dict[Digest, tuple[Any, str]] = {}
+        self._downloader: Any = None
+
+    def put_in(self) -> None:
+        """Wrap the seams, in the modules that look them up."""
+        for seam, wrapper in (
+            (seams.PREPARER, self._new_preparer),
+            (seams.FETCH_METADATA, self._fetch_metadata),
+            (seams.DOWNLOAD, self._download),
+            (seams.DOWNLOAD_BATCH, self._download_batch),
+            (seams.CHECK_HASHES, self._check_hashes),
+            (seams.WHEEL_DISTRIBUTION, self._wheel_distribution),
+        ):
+            seams.wrap(seam, wrapper)
+
+    def end(self) -> None:
+        """The run is over."""
+        self.session = None
+        self._distributions.clear()
+        self._served.clear()
+        self._downloader = None
+
+    # -- what is known of a wheel before it is there
+
+    def _new_preparer(self, init: Original, preparer: Any, args: Arguments, kw: Keywords) -> None:
+        init(*args, **kw)
+        if self.session is None or preparer.download_dir is not None:
+            return  # pip download and pip wheel copy what they get
+        # With --require-hashes the user asks for every byte to be checked.
+        self._must_hash = bool(getattr(preparer, "require_hashes", True))
+        if self._must_hash:
+            self.session.check_everybody()
+        self._must_hash |= self.session.settings.verify
+        self._downloader = getattr(preparer, "_download", None)
+        for name in ("_download", "_batch_download"):
+            downloader = getattr(preparer, name, None)
+            if downloader is not None:
+                self._downloaders.add(downloader)
+        session = getattr(preparer, "_session", None)
+        if session is not None:
+            session.hooks.setdefault("response", []).append(self._note_authorisation)
+
+    def _note_authorisation(self, response: Any, **_: Any) -> None:
+        request = response.request  # None for a file: URL
+        if request is not None and "Authorization" in request.headers:
+            self._authorised.add(without_credentials(request.url))
+
+    def _fetch_metadata(self, fetch: Original, preparer: Any, args: Arguments, kw: Keywords) -> Any:
+        bound = seams.arguments(fetch, args, kw)
+        if self.session is None or bound is None or preparer.download_dir is not None:
+            return fetch(*args, **kw)
+        requirement = bound["req"]
+        link = requirement.link
+        if link is None or not link.is_wheel:
+            return fetch(*args, **kw)
+        if link.is_file:
+            self._note_local(self.session, preparer, requirement)
+            return fetch(*args, **kw)
+        digests = _digests(requirement, link)
+        self._digests[link.url] = digests
+        if self.session.find(digests, link.filename) is not None:
+            return None  # the wheel itself is at hand, so pip need not ask for its metadata
+        return fetch(*args, **kw)
+
+    def _note_local(self, session: Session, preparer: Any, requirement: Any) -> None:
+        """A wheel that is a local file: shared if an index or a find-links directory lists it."""
+        path = requirement.link.file_path
+        if self._was_built(requirement, path):
+            return
+        reason = ""
+        if requirement.original_link is not None:
+            listed = (_local_path(link) for link in getattr(preparer.finder, "find_links", ()))
+            if os.path.realpath(os.path.dirname(path)) not in set(listed):
+                reason = "it came from a local path"
+        if not reason and session.shows_others() and not trust.readable_by_all(Path(path)):
+            reason = "it came from where others may not read"
+        session.origins.note(path, Origin(without_credentials(requirement.link.url), reason))
+
+    def _was_built(self, requirement: Any, path: str) -> bool:
+        if getattr(requirement, "cached_wheel_source_link", None) is not None:
+            return True
+        if getattr(requirement, "original_link_is_in_wheel_cache", False):
+            return True
+        below_cache = self.cache and Path(self.cache) in Path(path).parents
+        return bool(below_cache) or "pip-ephem-wheel-cache-" in path
+
+    # -- downloads
+
+    def _download(self, download: Original, downloader: Any, args: Arguments, kw: Keywords) -> Any:
+        bound = seams.arguments(download, args, kw)
+        if self.session is None or bound is None or downloader not in self._downloaders:
+            return download(*args, **kw)
+        link, location = bound["link"], bound["location"]
+        served = self._serve(self.session, downloader, link, location)
+        if served is not None:
+            return served, _OCTETS
+        path, content_type = download(*args, **kw)
+        self._note_download(self.session, downloader, link, path)
+        return path, content_type
+
+    def _download_batch(
+        self, download: Original, downloader: Any, args: Arguments, kw: Keywords
+    ) -> Any:
+        bound = seams.arguments(download, args, kw)
+        if self.session is None or bound is None or downloader not in self._downloaders:
+            return download(*args, **kw)
+        return self._each(self.session, download, downloader, **bound)
+
+    def _each(
+        self, session: Session, download: Original, downloader: Any, links: Any, location: str
+    ) -> Iterator[Any]:
+        for link in links:
+            served = self._serve(session, downloader, link, location)
+            if served is not None:
+                yield link, (served, _OCTETS)
+                continue
+            for one, (path, content_type) in download([link], location):
+                self._note_download(session, downloader, one, path)
+                yield one, (path, content_type)
+
+    def _serve(self, session: Session, downloader: Any, link: Any, location: str) -> str | None:
+        """The wheel of ``link`` out of the store, after pip's own check; None to download."""
+        if not link.is_wheel:
+            return None
+        digests = self._digests.get(link.url) or _digests(None, link)
+        origin = Origin(
+            without_credentials(link.url), self.private(getattr(downloader, "_session", None), link)
+        )
+        path = self._trusted(session, digests, link.filename, location, origin)
+        if path is not None:
+            logger.info("Using %s from the shared store", link.filename)
+            if (entry := session.served(path)) is not None:
+                self._served[entry.manifest.digest] = link, location
+            return path
+        copied = session.copy_doubtful(digests, link.filename, Path(location))
+        if copied is None:
+            return None
+        logger.info("Using a checked copy of %s from the shared store", link.filename)
+        session.origins.note(str(copied), origin)
+        return str(copied)
+
+    def _trusted(
+        self, session: Session, digests: Iterable[Digest], name: str, location: str, origin: Origin
+    ) -> str | None:
+        """The wheel ``name`` of a trusted publisher's entry, the next one where one is damaged, for
+        pip to have: from the entry, or copied into ``location`` where pip would open it by a path
+        that may lead to something else by then. None where no entry does."""
+        digests = tuple(digests)
+        while (entry := session.find(digests, name)) is not None:
+            if session.exposure(entry) or _is_to_be_verified(session, entry):
+                if not location:
+                    return None
+                copied = session.copy(entry, Path(location), told=True)
+                if copied is None:
+                    _pass_over(
+                        session, entry, f"{entry.wheel} has other bytes than its digest says"
+                    )
+                    continue
+                session.origins.note(str(copied), origin)
+                return str(copied)
+            if self.believe(session, entry):
+                session.serve(entry, entry.manifest.digest)
+                session.origins.note(str(entry.wheel), origin)
+                return str(entry.wheel)
+        return None
+
+    def another(self, session: Session, path: str, entry: Entry) -> str | None:
+        """In place of the wheel at ``path`` of the damaged ``entry``, which pip was handed, that of
+        a sound one; None where there is none."""
+        origin = session.origins.of(path)
+        if origin is None:
+            return None
+        digest, filename = entry.manifest.digest, entry.manifest.filename
+        _, location = self._served.get(digest, (None, ""))
+        return self._trusted(session, [digest], filename, location, origin)
+
+    def believe(self, session: Session, entry: Entry) -> bool:
+        """Whether pip may have the wheel of ``entry``, whose publisher is trusted: it is hashed
+        only where the user asked pip to hash (--require-hashes)."""
+        if self._must_hash and not self.is_sound(session, entry, entry.wheel):
+            return False
+        session.origins.note(str(entry.wheel), Origin(""))
+        exceptions = importlib.import_module("pip._internal.exceptions")
+        try:
+            text = self._distribution(entry.wheel, entry.manifest.filename).read_text("METADATA")
+        except (OSError, *wheel.BROKEN, exceptions.InstallationError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            _pass_over(session, entry, f"{entry.wheel} cannot be read: {why}")
+            return False
+        if entry.metadata_digest() != hashlib.sha256(text.encode("utf-8")).hexdigest():
+            _pass_over(session, entry, f"{entry.wheel} has other metadata than was published")
+            return False
+        self._verified[str(entry.wheel)] = entry.manifest.digest
+        return True
+
+    def is_sound(self, session: Session, entry: Entry, path_of_wheel: Path) -> bool:
+        """Whether the wheel of ``entry``, read as ``path_of_wheel``, has its digest, by pip's own
+        check."""
+        hashes_module = importlib.import_module("pip._internal.utils.hashes")
+        path = str(entry.wheel)
+        if path in self._hashed:
+            return True
+        try:
+            hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(
+                str(path_of_wheel)
+            )
+        except hashes_module.HashMismatch:
+            _pass_over(session, entry, f"{path} has other bytes than its digest says")
+            return False
+        except OSError as error:
+            _pass_over(session, entry, f"{path} cannot be read: {reason(error)}")
+            return False
+        self._hashed.add(path)
+        return True
+
+    def replace_damaged(self, session: Session, entry: Entry) -> str:
+        """Take the wheel of the damaged ``entry`` from a sound one, or have pip download it after
+        all, to be published at the end of the run; return where it is. Raises pip's own errors,
+        InstallationError."""
+        other = self.another(session, str(entry.wheel), entry)
+        if other is not None:
+            if (sound := session.served(other)) is not None:
+                session.settle_damage(sound)
+            return other
+        path = self._fetch(session, entry, "is damaged, its wheel too")
+        session.repairs.heal(entry, Path(path))
+        return path
+
+    def replace_gone(self, session: Session, entry: Entry) -> str:
+        """Have pip download the wheel of ``entry``, which was deleted meanwhile; return where it
+        is. Raises pip's own errors, InstallationError."""
+        session.lose(entry)
+        return self._fetch(session, entry, "is gone")
+
+    def _fetch(self, session: Session, entry: Entry, what: str) -> str:
+        exceptions = importlib.import_module("pip._internal.exceptions")
+        hashes_module = importlib.import_module("pip._internal.utils.hashes")
+        whose = trust.user_name(entry.publisher)
+        useless = f"{entry.path}, published by {whose}, {what}"
+        served = self._served.get(entry.manifest.digest)
+        if served is None or self._downloader is None:
+            raise exceptions.InstallationError(f"{useless}; --sharedcache-dir names another store")
+        link, location = served
+        path, _ = self._downloader(link, location)
+        session.note_download(entry)
+        hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
+        return str(path)
+
+    def _note_download(self, session: Session, downloader: Any, link: Any, path: str) -> None:
+        if link.is_wheel:
+            private = self.private(getattr(downloader, "_session", None), link)
+            session.origins.note(path, Origin(without_credentials(link.url), private))
+            if len(digests := self._digests.get(link.url, ())) == 1:
+                self._expected[path] = digests[0]
+
+    def private(self, session: Any, link: Any) -> str:
+        """Why a downloaded wheel is not to be shared; "" where everybody could have had it."""
+        page = link.comes_from
+        page = page if isinstance(page, str) else getattr(page, "url", "") or ""
+        for url in (link.url, page):
+            if has_credentials(url) or without_credentials(url) in self._authorised:
+                return "it came with credentials"
+        if getattr(session, "cert", None):
+            return "it came with a client certificate"
+        return ""
+
+    def _check_hashes(self, check: Original, hashes: Any, args: Arguments, kw: Keywords) -> Any:
+        bound = seams.arguments(check, args, kw)
+        if bound is None or self.session is None:
+            return check(*args, **kw)
+        path = bound["path"]
+        digest = self._verified.get(path)
+        if digest is not None and hashes.is_hash_allowed("sha256", digest):
+            return None  # it is the wheel of that digest: checked, or believed
+        result = check(*args, **kw)
+        expected = self._expected.get(path)
+        if expected is not None and hashes.is_hash_allowed("sha256", expected):
+            self._note_checked(self.session, hashes, path, expected)
+        return result
+
+    def _note_checked(self, session: Session, hashes: Any, path: str, digest: Digest) -> None:
+        """pip found the file good: if only one sha256 would do, that is its digest."""
+        if getattr(hashes, "digest_count", 0) == 1:
+            session.origins.note_digest(path, digest)
+
+    def _wheel_distribution(self, get: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        """pip reads the metadata of a wheel to resolve, to look for conflicts and to install:
+        opening the archive costs more each time than the metadata."""
+        bound = seams.arguments(get, args, kw)
+        path = str(getattr(bound["wheel"], "location", "")) if bound else ""
+        if self.session is None or bound is None or not self.session.origins.knows(path):
+            return get(*args, **kw)
+        key = (path, str(bound["canonical_name"]))
+        if key not in self._distributions:
+            self._distributions[key] = get(*args, **kw)
+        return self._distributions[key]
+
+    def _distribution(self, path: Path, filename: str) -> Any:
+        """pip's own view of the wheel at ``path``, which it will ask for again. Raises OSError,
+        BadZipFile, pip's InstallationError."""
+        module = vars(sys.modules[seams.WHEEL_DISTRIBUTION.module])
+        archive = module["FilesystemWheel"](str(path))
+        return module["get_wheel_distribution"](archive, parse_wheel_filename(filename)[0])
+
+    def scripts_of(self, requirement: Any) -> list[str]:
+        """Names for the scripts that pip generates for a requirement whose wheel is there."""
+        path = Path(requirement.local_file_path)
+        entries = self._distribution(path, path.name).iter_entry_points()
+        return [entry.name for entry in entries if entry.group.endswith("_scripts")]
+
+
+def _is_to_be_verified(session: Session, entry: Entry) -> bool:
+    """Whether every byte is to be checked, and somebody else could change ``entry`` after that: its
+    publisher, or the store's owner."""
+    store = session.layers.of(entry)
+    owner = store.owner if store is not None else entry.publisher
+    return session.settings.verify and not {entry.publisher, owner} <= {0, trust.user_id()}
+
+
+def _digests(requirement: Any, link: Any) -> tuple[Digest, ...]:
+    """The sha256 digests that pip would accept for ``link``: the index's own, else those of the
+    requirement's --hash options."""
+    if link.hash_name == "sha256" and (own := as_digest(link.hash)):
+        return (own,)
+    if requirement is None:
+        return ()
+    allowed: Sequence[str] = requirement.hash_options.get("sha256", ())
+    return tuple(digest for text in allowed if (digest := as_digest(text)))
+
+
+def _local_path(link: str) -> str:
+    """The directory that a --find-links value names, resolved; "" for a URL elsewhere."""
+    if "://" not in link:
+        return os.path.realpath(link)
+    parts = urlsplit(link)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        return ""
+    return os.path.realpath(url2pathname(parts.path))
+
+
+def _pass_over(session: Session, entry: Entry, what: str) -> None:
+    """The wheel of ``entry`` is not used, for ``what``: it is damaged, unless all of it was deleted
+    since it was looked up, by garbage collection, say."""
+    if os.path.lexists(entry.path):
+        session.spoil(entry, what)
+    else:
+        session.lose(entry)

@@ -1,0 +1,386 @@
+"""pip's installation step, swapped: what is put into the seams while ``pip install`` runs.
+
+Every wrapper calls pip's own function unchanged unless an installation through the store is under
+way. pip runs one installation at a time in one thread, so what is under way is plain state.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import logging
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import fs
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.pip_adapter import safety_wrappers, seams
+from pip_sharedcache.pip_adapter.builds import Builds
+from pip_sharedcache.pip_adapter.downloads import Downloads
+from pip_sharedcache.pip_adapter.parallel import LeftToOthers, Together
+from pip_sharedcache.pip_adapter.progress import bars
+from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
+from pip_sharedcache.pip_adapter.targets import environment_of
+from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
+from pip_sharedcache.placement import Placement
+from pip_sharedcache.session.session import Session
+
+logger = logging.getLogger(__name__)
+
+_MOST_PROCESSES = 8
+
+
+class _WheelDamaged(Exception):
+    """A file of an entry is damaged, and so is the wheel that it could be taken from."""
+
+
+class _EntryGone(Exception):
+    """Garbage collection has deleted the entry, and the wheel in it, while it was placed."""
+
+
+class _SoundElsewhere(Exception):
+    """The entry that is placed is damaged, and another one of its wheel is to be placed: pip is to
+    be handed the wheel at ``path``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+class _NoRoom(Exception):
+    """The environment's disk has no room for bytecode, but might have: pip would have said
+    nothing, and gone on without."""
+
+
+class Swap:
+    """The wrappers, and what they know of the one installation under way. ``start`` begins it;
+    ``declines``: whether a run with these options of pip's is left alone."""
+
+    def __init__(
+        self,
+        start: Callable[[], Session],
+        declines: Callable[[Any], bool] = lambda options: False,
+    ) -> None:
+        self._start = start
+        self._declines = declines
+        self.session: Session | None = None
+        self.placement: Placement | None = None
+        self._downloads = Downloads()
+        self._builds = Builds(self._downloads)
+        self._together: Together | None = None
+        self._compiles = True
+        self._device = 0
+        self._own_wheel: Path | None = None  # None where pip was handed the entry's
+
+    def put_in(self) -> None:
+        """Wrap every seam, in the module that looks it up when pip installs."""
+        self._downloads.put_in()
+        self._builds.put_in()
+        for seam, wrapper in (
+            (seams.RUN_INSTALL, self._run_install),
+            (seams.INSTALL_ALL, self._install_all),
+            (seams.INSTALL_WHEEL, self._install_wheel),
+            (seams.PARSE_WHEEL, self._parse_wheel),
+            (seams.NEW_FILE, self._new_file),
+            (seams.SAVE_FILE, self._save_file),
+            (seams.ENSURE_DIRECTORY, self._ensure_directory),
+            (seams.COMPACT, safety_wrappers.information_first(lambda: self.session is not None)),
+            (seams.WRITE_SCRIPT, safety_wrappers.scripts(lambda: self.placement)),
+            (seams.WRITE_RECOVERY, self._write_recovery),
+        ):
+            seams.wrap(seam, wrapper)
+        for seam in (seams.WHEEL_DISTRIBUTION, seams.INSTALL_ALL, seams.INSTALL_WHEEL):
+            for importer in seam.importers:
+                seams.hand_on(seam, importer)
+        seams.stand_in(seams.COMPILE, compile_file=self._compile_file)
+        seams.stand_in(seams.FLUSH, fsync=self._flush)
+
+    # -- the whole run
+
+    def _run_install(self, run: Original, command: Any, args: Arguments, kw: Keywords) -> Any:
+        bound = seams.arguments(run, args, kw)
+        if bound is None or self._declines(bound["options"]):
+            return run(*args, **kw)
+        try:
+            session = self._start()
+        except Exception as error:  # a limit of this process, say: pip may yet be within it
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            logger.warning("Installing without the shared store: it cannot be used (%s)", why)
+            return run(*args, **kw)
+        self.session = self._downloads.session = session
+        session.watch = bars(bound["options"])
+        self._builds.begin(bound["options"])
+        self._downloads.cache = getattr(bound["options"], "cache_dir", None)
+        try:
+            status = run(*args, **kw)
+        finally:
+            self.session = None
+            self._downloads.end()
+            session.finish()
+        if status == 0:
+            # A run that failed has saved nothing, and pip knows only now where it installed to.
+            session.note_run(environment_of(bound["options"]))
+            if unusual := "; ".join(session.unusual):
+                logger.warning("Left to pip's own installer, and not shared: %s", unusual)
+            for line in filter(None, (session.doubts(), session.summary())):
+                logger.info(line)
+        return status
+
+    def _install_all(self, install: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        bound = seams.arguments(install, args, kw)
+        session = self.session
+        if session is None or bound is None:
+            return install(*args, **kw)
+        requirements = list(bound["requirements"])
+        if any(getattr(requirement, "should_reinstall", True) for requirement in requirements):
+            # What is removed for one may be what another one brings: strictly in pip's order.
+            return install(*args, **kw)
+        how = seams.handed_on(bound, seams.INSTALL_ONE)
+        if how is None:
+            logger.debug("One after another: this pip's requirements need to be told more")
+            return install(*args, **kw)
+        before, self._together = self._together, Together(session, requirements, how)
+        failed = True
+        try:
+            size = session.settings.processes or min(_MOST_PROCESSES, fs.cpus())
+            self._together.start(size, self._downloads.scripts_of)
+            result = install(*args, **kw)
+            failed = False
+            return result
+        finally:
+            together, self._together = self._together, before
+            together.end(failed=failed)
+
+    # -- one wheel
+
+    def _install_wheel(self, install: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        bound = seams.arguments(install, args, kw)
+        session = self.session
+        if session is None or bound is None:
+            return install(*args, **kw)
+        if self._together is not None and self._together.take(bound["name"]):
+            return None
+        while True:
+            try:
+                return self._install_one(session, install, bound)
+            except _SoundElsewhere as found:
+                bound["wheel_path"] = found.path
+
+    def _install_one(self, session: Session, install: Original, bound: Keywords) -> Any:
+        together = self._together
+        bound["wheel_path"] = session.follow(bound["wheel_path"])
+        if (gone := session.gone(bound["wheel_path"])) is not None:
+            if together is not None and together.is_copy:
+                raise LeftToOthers
+            bound["wheel_path"] = self._downloads.replace_gone(session, gone)
+        self.placement = placement = session.begin(bound["wheel_path"])
+        if placement is None:
+            if together is not None and together.is_copy:
+                raise LeftToOthers
+            if (served := session.served(bound["wheel_path"])) is not None:
+                # Another directory lies there by now: what is in it was checked by nobody.
+                bound["wheel_path"] = self._downloads.replace_damaged(session, served)
+            return self._install_by_pip(session, install, bound)
+        self._compiles = bool(bound.get("pycompile", True))
+        self._device = fs.device_of(bound["scheme"].purelib)
+        served = session.served(bound["wheel_path"])
+        self._own_wheel = None if served is not None else Path(bound["wheel_path"])
+        try:
+            result = install(**bound)
+            if placement.undone:
+                self._restore(session, placement)
+            session.settle(placement, later=together is not None)
+            return result
+        except BaseException as error:
+            placement.undo()
+            # Garbage collection may take a wheel between our look at it and pip's.
+            taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
+            taken |= isinstance(error, _EntryGone)
+            damaged, full = isinstance(error, _WheelDamaged), isinstance(error, _NoRoom)
+            if served is not None and is_torn(error):
+                # Its publisher writes to it while pip reads it.
+                session.spoil(served, f"{served.wheel} is not sound any more")
+                damaged = True
+            if full or _is_full(error):
+                full |= self._make_room(session, self._device)
+            long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+            if not (taken or damaged or full or long):
+                if isinstance(error, OSError):
+                    placement.information.name_finally(error)
+                raise
+            if together is not None and together.is_copy:
+                raise
+        finally:
+            self.placement = None
+        if (taken or damaged) and session.served(bound["wheel_path"]) is not None:
+            # Only now, with nothing of it left: pip downloads it and does it all itself.
+            replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
+            bound["wheel_path"] = replace(session, placement.entry)
+        session.fall_back(placement)
+        return self._install_by_pip(session, install, bound)
+
+    def _install_by_pip(self, session: Session, install: Original, bound: Keywords) -> Any:
+        """Nothing of this wheel is for the store, but what others have staged may lie in the
+        way."""
+        device = fs.device_of(bound["scheme"].purelib)
+        if session.takes_last_room(device):
+            self._make_room(session, device)
+        try:
+            return install(**bound)
+        except OSError as error:
+            if not (_is_full(error) and self._make_room(session, device)):
+                raise
+        return install(**bound)
+
+    def _make_room(self, session: Session, device: int) -> bool:
+        """The environment's disk ``device`` (st_dev) is full. Whether it is less so now that
+        nothing is published any more: pip alone may fit."""
+        freed = session.give_up_publishing(device)
+        if self._together is not None:
+            freed |= self._together.give_up_publishing(device)
+        return freed
+
+    def _parse_wheel(self, parse: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        info_directory, metadata = parse(*args, **kw)
+        bound = seams.arguments(parse, args, kw)
+        placement = self.placement
+        if placement is None or self.session is None or bound is None:
+            return info_directory, metadata
+        staged = placement.stage(info_directory)
+        archive = bound["wheel_zip"]
+        manifest = placement.entry.manifest
+        if not tells_of(manifest, archive, whole=self.session.settings.verify):
+            where = placement.entry.path
+            self._doubt(self.session, placement, f"{where} does not list the files of its wheel")
+            placement.take_nothing()
+            return staged, metadata
+        if self._compiles:
+            self.session.provide_bytecode(placement)
+            if self.session.takes_last_room(self._device):
+                raise _NoRoom
+        self.session.before_placing()
+        left = placement.take_over(archive.namelist(), compiles=self._compiles)
+        archive.namelist = lambda: left  # what pip's loop goes through
+        return staged, metadata
+
+    def _restore(self, session: Session, placement: Placement) -> None:
+        """Do by pip's own means what could not be placed."""
+        if any(_is_full(error) for _, error in placement.undone):
+            raise _NoRoom
+        module = vars(sys.modules[seams.SAVE_FILE.module])
+        self.placement = None  # pip's own code is not to ask us again
+        damaged = [(job, error) for job, error in placement.undone if placement.is_of_wheel(job)]
+        for job, error in damaged:
+            self._doubt(session, placement, str(error))
+            with zipfile.ZipFile(self._own_wheel or placement.wheel) as archive:
+                module["ZipBackedFile"](job.file.path, job.destination, archive).save()
+            placement.restored(job)
+        while (what := placement.bytecode_damage()) and session.replace_bytecode(placement, what):
+            placement.place_bytecode_again()
+        for job, _ in placement.undone:
+            source = job.destination
+            if not placement.is_of_wheel(job):
+                source = importlib.util.source_from_cache(source)
+            if not self._compiles or not source.endswith(".py"):
+                continue
+            if module["compileall"].compile_file(source, force=True, quiet=2):
+                placement.compiled(source)
+            else:
+                placement.not_compiled(source)
+
+    def _doubt(self, session: Session, placement: Placement, what: str) -> None:
+        """A file of the entry is damaged. Raises _SoundElsewhere where another entry of the wheel
+        is sound. If none is, pip takes the file out of the wheel that it has: where that is the
+        entry's, if it still is the one of its digest; raises _WheelDamaged if not. What was deleted
+        as a whole meanwhile is not damaged: raises _EntryGone."""
+        entry = placement.entry
+        if not os.path.lexists(entry.path):
+            if self._own_wheel is None:
+                raise _EntryGone(what)
+            session.lose(entry, "taken from pip's own wheel")
+            return
+        session.spoil(entry, what)
+        if (path := self._sound_elsewhere(session, placement)) is not None:
+            session.begins_again(entry)
+            raise _SoundElsewhere(path)
+        if self._own_wheel is not None:
+            session.repairs.heal(entry, self._own_wheel)
+        elif self._downloads.is_sound(session, entry, placement.wheel):
+            session.repairs.heal(entry, entry.wheel)
+        else:
+            raise _WheelDamaged(f"{entry.wheel} is damaged, too")
+
+    def _sound_elsewhere(self, session: Session, placement: Placement) -> str | None:
+        """The wheel to go on with where there is a sound entry beside the damaged one of
+        ``placement``: pip's own, which leads there, or that entry's."""
+        entry = placement.entry
+        if self._own_wheel is None:
+            return self._downloads.another(session, str(entry.wheel), entry)
+        beside = session.find([entry.manifest.digest], entry.manifest.filename)
+        return str(self._own_wheel) if beside is not None else None
+
+    def _new_file(self, init: Original, file: Any, args: Arguments, kw: Keywords) -> None:
+        init(*args, **kw)
+        if self.placement is not None:
+            file.dest_path = self.placement.destination(file.src_record_path, file.dest_path)
+
+    def _save_file(self, save: Original, file: Any, args: Arguments, kw: Keywords) -> Any:
+        placement = self.placement
+        if placement is None or self.session is None:
+            return save(*args, **kw)
+        try:
+            saved = placement.save(file.src_record_path, file.dest_path)
+        except DamagedEntry as error:
+            self._doubt(self.session, placement, str(error))
+            saved = False
+        if not saved:
+            return save(*args, **kw)
+        file.written = True  # pip 26.3 asks; older ones do not mind
+        return None
+
+    def _ensure_directory(self, ensure: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        bound = seams.arguments(ensure, args, kw)
+        if self.placement is None or bound is None:
+            return ensure(*args, **kw)
+        self.placement.directories.make(str(bound["path"]))
+        return None
+
+    def _write_recovery(self, write: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+        """pip 26.3, stopped by a blocked import, leaves a distribution that it can uninstall: that
+        must be under its real name."""
+        placement = self.placement
+        bound = seams.arguments(write, args, kw)
+        if placement is not None and bound is not None:
+            record, staged = bound["record"], placement.staged
+            placement.reveal()
+            record.info_dir = placement.info_directory
+            record.installed = {
+                source: path.replace(staged, record.info_dir)
+                for source, path in record.installed.items()
+            }
+            record.installed.update((path, path) for path in placement.taken)
+            record.generated = [path.replace(staged, record.info_dir) for path in record.generated]
+        return write(*args, **kw)
+
+    def _compile_file(self, compile_file: Original, fullname: Any, *args: Any, **kw: Any) -> Any:
+        """compileall.compile_file, where the store's bytecode does not do."""
+        placement, session = self.placement, self.session
+        if placement is not None and session is not None:
+            done = session.save_bytecode(placement, str(fullname))
+            if done:
+                return True
+        return compile_file(fullname, *args, **kw)
+
+    def _flush(self, fsync: Original, descriptor: int) -> None:
+        """os.fsync for what pip writes into .dist-info: that is made durable when it is complete,
+        for all distributions at once where that may be."""
+        if self.placement is None:
+            fsync(descriptor)
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in fs.NO_ROOM

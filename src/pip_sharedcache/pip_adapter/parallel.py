@@ -1,0 +1,254 @@
+"""Several distributions at once: copies of this process run pip's own installation of one wheel
+each, and pip's loop here takes what they did, in its own order.
+
+Only where nothing is replaced, and only distributions that share no path with another one: of
+those the last one wins, so they are installed here, one after another. A copy that fails at one
+undoes it, and it is installed here too, so every error is met, and worded, by the pip that the
+user started.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pip_sharedcache.fs.workers import Crew
+from pip_sharedcache.model import Report
+from pip_sharedcache.pip_adapter import seams
+from pip_sharedcache.pip_adapter.path_conflicts import Claims, Scheme
+from pip_sharedcache.placement import Placement
+from pip_sharedcache.session.session import Session
+
+logger = logging.getLogger(__name__)
+
+#: Below this, starting the copies takes longer than the work. Files; a wheel to be published
+#: counts for its bytes, at so many a file.
+_WORTH_IT = 400
+_BYTES_A_FILE = 2000
+
+#: What pip logs with something drawn by rich (pip/_internal/utils/logging.py).
+_DRAWN = "[present-rich] %s"
+
+
+class LeftToOthers(Exception):
+    """In a copy: this wheel is not for the store, and what pip does itself appears at once."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a copy tells of one distribution: what it logged, and what it did."""
+
+    records: tuple[logging.LogRecord, ...]
+    report: Report
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a copy tells at the end: an error if something could not appear, what it published,
+    which link modes failed and why, what it told of damage."""
+
+    error: OSError | None
+    report: Report
+    records: tuple[logging.LogRecord, ...]
+    refusals: Mapping[Any, str]
+    told: frozenset[str]
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """What a copy is asked when this file system (st_dev) is full: to publish nothing there."""
+
+    device: int
+
+
+class Together:
+    """One run of pip's installation loop. ``end`` must be called, however the loop ended."""
+
+    def __init__(self, session: Session, requirements: Sequence[Any], how: Mapping[str, Any]):
+        self._session = session
+        self._requirements = requirements
+        self._how = how
+        self._numbers: dict[str, int] = {}
+        self._accepted: dict[int, Report] = {}
+        self._placements: dict[int, list[Placement]] = {}
+        self._log = _Log()
+        self._crew: Crew | None = None
+        self.is_copy = False
+
+    def start(self, size: int, entry_points: Callable[[Any], Iterable[str]]) -> None:
+        """Start up to ``size`` copies, if there is enough to do; ``entry_points`` are the names
+        of the scripts that pip generates for a requirement."""
+        claims = Claims(self._scheme_of)
+        weights: dict[int, int] = {}
+        for number, requirement in enumerate(self._requirements):
+            path = str(getattr(requirement, "local_file_path", None) or "")
+            names = self._session.names_in(path) if path else None
+            if names is None:
+                continue
+            scripts, whole = [], True
+            try:
+                scripts = list(entry_points(requirement))
+            except Exception:
+                # Whatever is odd about it, the pip that comes to it says so.
+                logger.debug("Scripts of %s are not known", path, exc_info=True)
+                whole = False
+            claims.add(number, str(requirement.name), names, scripts)
+            if whole and self._session.origins.knows(path):
+                unpacked = self._session.served(path) is not None
+                more = 0 if unpacked else os.path.getsize(path) // _BYTES_A_FILE
+                weights[number] = len(names) + more
+        order = [number for number in weights if claims.apart(number)]
+        order.sort(key=lambda number: weights[number], reverse=True)
+        if min(size, len(order)) < 2 or sum(weights[number] for number in order) < _WORTH_IT:
+            return
+        self._crew = Crew.start(min(size, len(order)), order, self._install, self._answer)
+        if self._crew is not None:
+            logger.debug("%s distributions are installed side by side", len(order))
+            self._numbers = {str(self._requirements[number].name): number for number in order}
+
+    def _scheme_of(self, name: str) -> Scheme:
+        """Where pip puts the distribution ``name``."""
+        get_scheme, how = seams.SCHEME.find(), self._how
+        assert get_scheme is not None  # it is a seam
+        scheme = get_scheme(
+            name,
+            user=bool(how.get("use_user_site")),
+            home=how.get("home"),
+            root=how.get("root"),
+            isolated=any(getattr(one, "isolated", False) for one in self._requirements),
+            prefix=how.get("prefix"),
+        )
+        return {key: str(getattr(scheme, key)) for key in seams.SCHEME_KEYS}
+
+    def take(self, name: str) -> bool:
+        """Whether a copy has installed ``name``; what it logged is logged now."""
+        number = self._numbers.get(name)
+        if self._crew is None or number is None:
+            return False
+        done = self._crew.result(number)
+        if done is None:
+            return False
+        self._relay(done.records)
+        self._accepted[number] = done.report
+        return True
+
+    def give_up_publishing(self, device: int) -> bool:
+        """Have the copies do as Session.give_up_publishing, when they are done with what they are
+        at; whether one could."""
+        if self._crew is None:
+            return False
+        self._crew.stop()
+        return any(self._crew.ask(GiveUp(device)))
+
+    def end(self, *, failed: bool) -> None:
+        """Let everything that was taken appear, and undo what was not; ``failed``: pip's loop
+        ended early. Raises OSError, the first one, when all else is done."""
+        first: OSError | None = None
+        lost: set[int] = set()
+        if self._crew is not None:
+            try:
+                if failed:
+                    # Whoever waits for us after Ctrl-C may kill us soon: pip --python does.
+                    self._crew.abandon()
+                for shown in self._crew.ask(frozenset(self._accepted)):
+                    first = first or shown.error
+                    self._session.report.add(shown.report)
+                    self._session.linker.refusals.update(shown.refusals)
+                    self._session.repairs.was_told(shown.told)
+                    self._relay(shown.records)
+                lost = self._crew.lost() & self._accepted.keys()
+                logger.debug("%s of them were", len(self._accepted.keys() - lost))
+            except BaseException:  # Ctrl-C while the copies are waited for
+                for placement in self._session.take_complete():
+                    placement.undo()
+                raise
+            finally:
+                self._crew.end()
+                self._crew = None
+        for number in self._accepted.keys() - lost:
+            self._session.report.add(self._accepted[number])
+        try:
+            for number in () if failed else lost:
+                self._requirements[number].install(**self._how)
+        finally:
+            self._session.show(self._session.take_complete())
+        if first is not None:
+            raise first
+
+    def _relay(self, records: Iterable[logging.LogRecord]) -> None:
+        for record in records:
+            if getattr(record, "once", False):
+                self._session.say_once(record.getMessage())
+            else:
+                logging.getLogger(record.name).handle(record)
+
+    # -- in the copies
+
+    def _install(self, number: int) -> Done | None:
+        session = self._session
+        if not self.is_copy:
+            session.repairs.leave_to_others()
+        self._crew, self.is_copy = None, True
+        session.report = Report()
+        session.watch = None  # what is drawn by several is none
+        with self._log as records:
+            try:
+                self._requirements[number].install(**self._how)
+            except Exception:
+                # Undone already. It is installed again where the user sees it fail.
+                logger.debug("Left to the first process", exc_info=True)
+                return None
+        self._placements[number] = session.take_complete()
+        return Done(tuple(records), session.report)
+
+    def _answer(self, question: frozenset[int] | GiveUp) -> Shown | bool:
+        if isinstance(question, GiveUp):
+            with self._log:  # the first process says it, too
+                return self._session.give_up_publishing(question.device)
+        return self._end(question)
+
+    def _end(self, accepted: frozenset[int]) -> Shown:
+        session, error = self._session, None
+        session.report = Report()
+        session.watch = None  # what is drawn by several is none
+        with self._log as records:
+            for number in self._placements.keys() - accepted:
+                for placement in self._placements.pop(number):
+                    placement.undo()
+            try:
+                placements = self._placements.values()
+                session.show([one for complete in placements for one in complete])
+            except OSError as problem:
+                error = problem
+            session.finish()
+        told = frozenset(session.repairs.told)
+        return Shown(error, session.report, tuple(records), session.linker.refusals, told)
+
+
+class _Log(logging.Handler):
+    """Keeps what is logged instead of showing it; a context manager that gives the list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] = []
+        self._before: list[logging.Handler] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep ``record``, as text: its arguments may be anything. What pip has drawn by rich is
+        its only argument, and made to be kept."""
+        if record.msg != _DRAWN:
+            record.msg, record.args = record.getMessage(), ()
+        record.exc_info = None
+        self._records.append(record)
+
+    def __enter__(self) -> list[logging.LogRecord]:
+        root = logging.getLogger()
+        self._records, self._before = [], root.handlers
+        root.handlers = [self]
+        return self._records
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().handlers = self._before

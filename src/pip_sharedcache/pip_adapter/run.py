@@ -1,0 +1,296 @@
+"""Running pip with our seams in: in this process, and in those that pip starts.
+
+pip is started by runpy, as ``python -m pip`` does. The hooks are registered before anything of
+pip is imported, and do nothing for commands that do not install.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gc
+import importlib.util
+import json
+import logging
+import os
+import runpy
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pip_sharedcache import config
+from pip_sharedcache.errors import (
+    ConfigurationDamaged,
+    PipMissing,
+    SeamMissing,
+    SettingError,
+    SharedCacheError,
+)
+from pip_sharedcache.pip_adapter.bootstrap import RUNNER, RUNNER_VARIABLE, carried, leave_archive
+from pip_sharedcache.pip_adapter.config_files import configuration_files
+from pip_sharedcache.pip_adapter.import_hooks import Hook, forget, when_imported
+
+logger = logging.getLogger(__name__)
+
+_INSTALL = "pip._internal.commands.install"
+_UNINSTALL = "pip._internal.commands.uninstall"
+_FORCE_REMOVE = "pip._internal.utils.misc"
+#: The oldest pip that has every seam. The seams decide whether a pip fits; this decides the advice.
+_OLDEST_PIP = "23.0"
+#: Where get_runnable_pip is defined: the first up to 26.1.2, the second from 26.2.
+_RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
+
+
+def run_pip(arguments: Sequence[str]) -> None:
+    """Run pip with ``arguments``, installing through the store.
+
+    Ends in SystemExit with pip's exit status. Raises SettingError for a wrong value of ours,
+    before pip installs anything.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise PipMissing(f"{sys.executable} has no pip", "python -m ensurepip installs it")
+    leave_archive()
+    consulted: list[ModuleType] = []
+    settings = functools.cache(functools.partial(_settings, "--isolated" in arguments))
+
+    def put_in(module: ModuleType) -> None:
+        consulted.append(module)
+        _put_in(settings(), lambda options: False)
+
+    _when_pip_comes(put_in)
+    if "install" in arguments:
+        try:
+            settings()  # what is wrong with them is said first
+        except ConfigurationDamaged:
+            logger.debug("pip meets this file too, and reports it", exc_info=True)
+        except SettingError:
+            raise
+        except Exception:  # put_in meets it again, and warns
+            logger.debug("The settings cannot be read", exc_info=True)
+    sys.argv[1:] = arguments
+    # Asked now: pip 26.3 lets nothing be imported, nor looked for, once it has installed.
+    missing = None
+    if "install" in arguments and importlib.util.find_spec(_INSTALL) is None:
+        missing = _unfit(SeamMissing(f"{_INSTALL} is missing"))
+    _keep_path_until_pip_comes()
+    try:
+        runpy.run_module("pip", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if missing is not None and not consulted and end.code in (0, None):
+            _warn(missing)
+        raise
+    finally:
+        # The process ends, and its memory with it: to look through all that a resolver has made
+        # for cycles would take longer than placing ten thousand files.
+        gc.disable()
+        _freeze()
+
+
+def _keep_path_until_pip_comes() -> None:
+    """Undo what pip's __main__ does to sys.path: remove the first entry if that is the current
+    directory. Each of our entry points has done that where the same entry point of pip does it;
+    the entry that is first now may come from PYTHONPATH, and pip reads its distributions."""
+    path, getcwd = list(sys.path), os.getcwd
+
+    def restore(_: ModuleType) -> None:
+        sys.path[:], os.getcwd = path, getcwd
+
+    try:
+        os.getcwd()
+    except OSError:  # pip's script does without; pip's __main__, which runs here, does not
+        os.getcwd = lambda: ""
+    when_imported("pip._internal", restore)
+
+
+def join_pip() -> None:
+    """Have the pip that this process is importing install through the store: it was started as
+    ever, in an environment where the hook is on (activation)."""
+
+    def put_in(_: ModuleType) -> None:
+        try:
+            settings = _settings("--isolated" in sys.argv)
+            _put_in(settings, lambda options: _wants_nothing_kept(settings, options))
+        except SettingError as error:
+            # Whoever wrote that into a configuration must not have broken everybody's pip.
+            logger.warning("WARNING: Installing without the shared store: %s", error)
+        else:
+            atexit.register(_freeze)  # as above
+
+    _when_pip_comes(put_in)
+
+
+def _freeze() -> None:
+    """Have the garbage collector pass over all that there is; PyPy's has no such thing."""
+    if hasattr(gc, "freeze"):
+        gc.freeze()
+
+
+def _wants_nothing_kept(settings: config.Settings, options: Any) -> bool:
+    """Whether pip, run as ever, was told to keep nothing in this user's cache directory, which is
+    where the store would be that nobody has named: in an image that is built, or by ensurepip."""
+    return settings.private and not getattr(options, "cache_dir", True)
+
+
+def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
+    for module in _RUNNABLE:
+        when_imported(module, _answer_with_our_runner)
+    when_imported(_FORCE_REMOVE, _unless_damaged(_spare_foreign_files))
+    when_imported(_UNINSTALL, _unless_damaged(_information_first))
+    when_imported(_INSTALL, _unless_damaged(put_in))
+
+
+def _unless_damaged(hook: Hook) -> Hook:
+    """``hook``, without what it raises, a wrong setting excepted: whatever is damaged or missing of
+    ours, and whatever this Python lacks, must not stop a pip that would run by itself."""
+
+    def guarded(module: ModuleType) -> None:
+        try:
+            hook(module)
+        except SettingError:
+            raise
+        except Exception as error:
+            _warn_of_damage(error)
+
+    return guarded
+
+
+def examine_pip() -> tuple[str, SharedCacheError | None]:
+    """The version of this interpreter's pip ("" where it has none), and why its installations
+    cannot go through the store (None where they can). pip must not install in this process
+    afterwards: the hooks are removed, which would change the functions that this examines."""
+    python = shlex.quote(sys.executable)
+    if importlib.util.find_spec("pip") is None:
+        return "", PipMissing(f"{sys.executable} has no pip", f"{python} -m ensurepip")
+    import pip
+    from pip_sharedcache.pip_adapter import seams
+
+    forget()
+    try:
+        seams.check()
+    except SeamMissing as error:
+        return str(pip.__version__), _unfit(error)
+    except Exception as error:  # a pip that cannot be imported on this Python
+        why = SeamMissing(" ".join(f"{type(error).__name__}: {error}".split()))
+        return str(pip.__version__), _unfit(why)
+    return str(pip.__version__), None
+
+
+def is_too_old(version: str) -> bool:
+    """Whether a pip of this version is older than every one that fits."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version) < Version(_OLDEST_PIP)
+    except InvalidVersion:
+        return False
+
+
+def unfit(version: str, python: Path | str, problem: str = "") -> SeamMissing:
+    """That pip ``version`` of the interpreter ``python`` lacks a seam (``problem`` names it), and
+    what the user can do. The hint for a pip that is too old is a command."""
+    message = f"pip {version} does not fit" + (f" ({problem})" if problem else "")
+    if is_too_old(version):
+        command = f"{shlex.quote(str(python))} -m pip install --upgrade pip"
+        return SeamMissing(f"{message}: {_OLDEST_PIP} is the oldest that does", command)
+    return SeamMissing(message, "upgrade pip-sharedcache: a newer one may fit this pip")
+
+
+def _unfit(error: SeamMissing) -> SeamMissing:
+    version = getattr(sys.modules.get("pip"), "__version__", "of this version")
+    return unfit(version, sys.executable, error.message)
+
+
+def _settings(isolated: bool) -> config.Settings:
+    return config.load(configuration_files(isolated=isolated), os.environ, isolated=isolated)
+
+
+def _put_in(settings: config.Settings, declines: Callable[[Any], bool]) -> None:
+    """pip is going to install: step into its seams, if it has them. All that this needs is
+    imported only now, so that no other command waits for it. ``declines``: whether a run with
+    these options of pip's is left alone."""
+    try:
+        from pip_sharedcache.pip_adapter import seams
+        from pip_sharedcache.pip_adapter.install import Swap
+        from pip_sharedcache.session.session import Session
+
+        seams.check()
+        Swap(lambda: Session.start(settings), declines).put_in()
+    except SeamMissing as error:
+        _warn(_unfit(error))
+
+
+_warned: list[str] = []
+
+
+def _warn_of_damage(error: Exception) -> None:
+    """Say once that pip goes on by itself, where it installs."""
+    if "install" in sys.argv and not _warned:
+        _warned.append(str(error))
+        # Before pip has set up logging a line is seen as it is.
+        label = "" if logging.getLogger().handlers else "WARNING: "
+        logger.warning(
+            "%sInstalling without the shared store: "
+            "pip-sharedcache cannot run here, or is damaged (%s: %s)",
+            label,
+            type(error).__name__,
+            " ".join(str(error).split()),
+        )
+
+
+def _warn(error: SeamMissing) -> None:
+    logger.warning("WARNING: Installing without the shared store: %s", error)
+
+
+def _spare_foreign_files(module: ModuleType) -> None:
+    from pip_sharedcache.pip_adapter.safety_wrappers import spare_foreign_files
+
+    _guard(module, "rmtree_errorhandler", spare_foreign_files)
+
+
+def _information_first(_: ModuleType) -> None:
+    """pip is going to uninstall: see guards.information_first."""
+    from pip_sharedcache.pip_adapter.safety_wrappers import information_first
+    from pip_sharedcache.pip_adapter.seams import COMPACT
+
+    if COMPACT.find() is not None:
+        _guard(sys.modules[COMPACT.module], COMPACT.attribute, information_first(lambda: True))
+
+
+def _guard(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
+    """Put ``wrapper`` around a function of ``module``, if there is one of that name; without
+    wrapt, which takes longer to import than a short command of pip's runs."""
+    original = getattr(module, name, None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def guarded(*args: Any, **kw: Any) -> Any:
+        return wrapper(original, None, args, kw)
+
+    setattr(module, name, guarded)
+
+
+def _answer_with_our_runner(module: ModuleType) -> None:
+    """Have pip start our runner where it starts itself in another interpreter (--python) or in a
+    subprocess (isolated builds)."""
+    original = vars(module).get("get_runnable_pip")
+    if original is not None and original.__module__ == module.__name__:
+        module.get_runnable_pip = functools.wraps(original)(  # type: ignore[attr-defined]
+            functools.partial(_runnable, original)
+        )
+
+
+def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
+    pip = original(*args, **kw)
+    try:
+        told = carried(pip)
+    except Exception as error:
+        _warn_of_damage(error)
+        return pip
+    if told is None:
+        return pip
+    os.environ[RUNNER_VARIABLE] = json.dumps(told)
+    return str(RUNNER)

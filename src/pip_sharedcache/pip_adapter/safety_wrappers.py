@@ -1,0 +1,84 @@
+"""Where pip's own code would touch what is not ours, or leave less than it found: held back.
+
+Each of these is a wrapper for one seam, and changes nothing else of what pip does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from pip_sharedcache import trust
+from pip_sharedcache.pip_adapter import seams
+from pip_sharedcache.placement import Placement
+
+
+def spare_foreign_files(
+    force: Callable[..., Any], _: Any, args: tuple[Any, ...], kw: dict[str, Any]
+) -> Any:
+    """Around pip's rmtree_errorhandler, which makes writable what it cannot delete: that reached
+    the store through hard links and symlinks, and other people's files. Only what is ours alone
+    may be changed; for the rest the error stands."""
+    bound = seams.arguments(force, args, kw)
+    if bound is None or not trust.OWNERS_MEAN_SOMETHING:
+        return force(*args, **kw)
+    try:
+        status = os.lstat(bound["path"])
+    except OSError:
+        return force(*args, **kw)
+    linked = not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1
+    if status.st_uid == trust.user_id() and not linked and not stat.S_ISLNK(status.st_mode):
+        return force(*args, **kw)
+    error = bound["exc_info"]
+    error = error if isinstance(error, BaseException) else error[1]
+    if bound.get("onexc") is not None:
+        return bound["onexc"](bound["func"], bound["path"], error)
+    raise error
+
+
+def information_first(active: Callable[[], bool]) -> seams.Wrapper:
+    """Around what pip moves aside before an upgrade, or to uninstall, in sorted order: .dist-info
+    comes first. Killed in between, nothing must stay listed with its scripts gone."""
+
+    def wrapper(compact: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
+        paths = compact(*args, **kw)
+        return {_InformationFirst(path) for path in paths} if active() else paths
+
+    return wrapper
+
+
+def scripts(placement: Callable[[], Placement | None]) -> seams.Wrapper:
+    """Around how pip's script maker writes a file: it removes what `exists` first, so it would
+    write through a dangling link. What is new is noted, to be taken back if the rest fails."""
+
+    def wrapper(write: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
+        bound, active = seams.arguments(write, args, kw), placement()
+        if active is None or bound is None:
+            return write(*args, **kw)
+        path = bound["path"]
+        if os.path.islink(path):
+            os.unlink(path)
+        elif not os.path.lexists(path):
+            active.generated(path)
+        return write(*args, **kw)
+
+    return wrapper
+
+
+class _InformationFirst(str):
+    """A path that sorts before others if it is a distribution's metadata directory."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        return _rank(self) < _rank(other)
+
+
+def _rank(path: str) -> tuple[bool, int, str]:
+    """Where ``path`` comes: metadata directories first, of these the highest, since packages vendor
+    others with theirs."""
+    is_information = path.rstrip(os.sep).endswith((".dist-info", ".egg-info"))
+    depth = path.rstrip(os.sep).count(os.sep) if is_information else 0
+    return not is_information, depth, str(path)

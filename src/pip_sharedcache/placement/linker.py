@@ -1,0 +1,390 @@
+"""One file from the store into an environment: try a link mode, fall to the next.
+
+What is placed never goes through an inode that is there already: an existing name is unlinked,
+and the new file is created with O_EXCL.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import NamedTuple
+
+from pip_sharedcache import trust
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.fs.dirfd import (
+    CREATE,
+    OF_THIS_PROCESS,
+    Directory,
+    clone,
+    close_all,
+    copy_bytes,
+    set_time,
+)
+from pip_sharedcache.model import LinkMode, StoredFile
+from pip_sharedcache.placement.dist_info import unfinished_in
+from pip_sharedcache.placement.jobs import Job, Outcome, Parent
+from pip_sharedcache.store.entry_checks import (
+    check,
+    check_hash,
+    check_open,
+    check_readable,
+    damaged,
+    opened,
+)
+
+#: Errors of a link or clone that mean "not here, not between these two": the mode is not tried for
+#: the next file. After any other (a full allocation group, no memory, a signal) only this file is
+#: copied, and the copy fails where the disk is really full or dying.
+TRY_NEXT = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EPERM",  # fs.protected_hardlinks: a file of somebody else's
+        "EACCES",
+        "EXDEV",  # another file system
+        "EMLINK",  # too many links already (EFS: 177)
+        "EOPNOTSUPP",
+        "ENOTSUP",
+        "ENOTTY",  # no such ioctl here
+        "EINVAL",  # reflink: not this kind of file
+        "ENOSYS",
+    )
+    if hasattr(errno, name)
+)
+
+#: How many files one process places at a time, where several do.
+_PIECE = 1000
+
+#: How many of the store's files are opened before they are placed.
+_AHEAD = 32
+
+
+class _Way(NamedTuple):
+    """From where to where, and whose: what a link mode that failed once will fail for again."""
+
+    source: int
+    target: int
+    publisher: int
+
+
+#: Of a piece of work: what was done, and as Linker.refusals and Linker._failed.
+_Placed = tuple[Outcome, dict[LinkMode, str], set[tuple[LinkMode, _Way]]]
+_Place = Callable[[Sequence[Job]], _Placed]
+Divide = Callable[[Sequence[Sequence[Job]], _Place, _Place], list[_Placed]]
+
+
+class Linker:
+    """Places files with one link mode for a whole run. ``hashes``: each is read and hashed.
+    ``divide`` has pieces of that done side by side (processes.side_by_side).
+
+    Remembers which mode failed from which device to which for which publisher, so that the next
+    file does not ask again; ``refusals`` says why, for the user.
+    """
+
+    def __init__(
+        self,
+        mode: LinkMode,
+        umask: int,
+        *,
+        group_environment: bool = True,
+        hashes: bool = False,
+        divide: Divide | None = None,
+    ) -> None:
+        self.divide = divide
+        self.mode = mode
+        self.umask = umask
+        self.group_environment = group_environment
+        self.hashes = hashes
+        self._create_flags = CREATE & ~os.O_WRONLY | os.O_RDWR if hashes else CREATE
+        self.refusals: dict[LinkMode, str] = {}
+        self._failed: set[tuple[LinkMode, _Way]] = set()
+        self._ahead = _AHEAD
+        self._unfinished: dict[str, list[str]] = {}
+
+    def unfinished(self, library: str) -> list[str]:
+        """As unfinished_in, asked once: a library directory grows with what is installed."""
+        if library not in self._unfinished:
+            self._unfinished[library] = unfinished_in(library)
+        return self._unfinished[library]
+
+    def give_up(self, mode: LinkMode, why: str) -> None:
+        """Do not use ``mode``, the one that was asked for; ``why``, for the user."""
+        self.mode = LinkMode.REFLINK
+        self.refusals[mode] = why
+
+    def place(
+        self,
+        entry: Directory,
+        publisher: int,
+        file: StoredFile,
+        destination: str,
+        parent: Parent,
+        *,
+        private: bool,
+    ) -> LinkMode:
+        """Make ``file`` of the held ``entry`` appear at ``destination``; return how.
+
+        Raises DamagedEntry if the store's file is not what the manifest says, before anything in
+        the environment is touched; OSError if the environment cannot take it.
+        """
+        outcome = Outcome()
+        self.place_all(entry, publisher, [Job(file, destination, parent, private)], outcome)
+        for _, error in outcome.damaged:
+            raise error
+        (mode,) = outcome.files
+        return mode
+
+    def place_new(
+        self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: Outcome
+    ) -> None:
+        """As ``place_all``, for many files in directories that this process has made: side by side.
+        Nothing else can be there, so that whatever is left where it ends early is ours to remove.
+        """
+        if self.divide is None or len(jobs) < 2 * _PIECE:
+            self.place_all(entry, publisher, jobs, outcome)
+            return
+        pieces = [jobs[start : start + _PIECE] for start in range(0, len(jobs), _PIECE)]
+
+        def place(piece: Sequence[Job]) -> _Placed:
+            done = Outcome()
+            try:
+                self.place_all(entry, publisher, piece, done)
+            except BaseException:
+                _clear(piece)
+                raise
+            return done, self.refusals, self._failed
+
+        def again(piece: Sequence[Job]) -> _Placed:
+            _clear(piece)
+            return place(piece)
+
+        try:
+            results = self.divide(pieces, place, again)
+        except BaseException:
+            _clear(jobs)
+            raise
+        asked = {job.destination: job for job in jobs}
+        for done, refusals, failed in results:
+            # What a copy says comes back as a copy, too.
+            done.damaged = [(asked[job.destination], error) for job, error in done.damaged]
+            outcome.add(done)
+            self.refusals.update(refusals)
+            self._failed |= failed
+
+    def place_all(
+        self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: Outcome
+    ) -> None:
+        """Place files of the held ``entry``, and note in ``outcome`` what was done.
+
+        Raises OSError if the environment cannot take one; ``outcome`` then tells of those before.
+        """
+        for (device, private), group in groupby(jobs, _kind):
+            way = _Way(entry.device, device, publisher)
+            rest: Sequence[Job] = list(group)
+            try:
+                if not private and self.mode in (LinkMode.HARDLINK, LinkMode.SYMLINK):
+                    rest = self._link_all(way, entry, rest, outcome)
+                self._copy_all(way, entry, rest, outcome)
+            except OSError as error:
+                error.filename = error.filename or outcome.under_way or None
+                outcome.under_way = ""
+                raise
+
+    def _refuse(self, mode: LinkMode, way: _Way, why: str) -> None:
+        self._failed.add((mode, way))
+        self.refusals.setdefault(mode, why)
+
+    def _link_all(
+        self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: Outcome
+    ) -> Sequence[Job]:
+        """Link what can be; returns the jobs that are left to be copied."""
+        mode = self.mode
+        if (mode, way) in self._failed:
+            return jobs
+        for number, job in enumerate(jobs):
+            try:
+                self._link(mode, entry, way.publisher, job, outcome)
+            except DamagedEntry as error:
+                outcome.damaged.append((job, error))
+            except OSError as error:
+                if error.errno in TRY_NEXT:
+                    self._refuse(mode, way, reason(error))
+                    return jobs[number:]
+                self._copy_all(way, entry, [job], outcome)
+            else:
+                outcome.note(job, mode, replaced=False)
+        return ()
+
+    def _link(
+        self, mode: LinkMode, entry: Directory, publisher: int, job: Job, outcome: Outcome
+    ) -> None:
+        source, destination = f"files/{job.file.path}", job.destination
+        try:
+            status = entry.file_status(source)
+        except OSError as error:
+            raise damaged(entry, job.file, reason(error)) from error
+        check(entry, publisher, job.file, status)
+        if trust.OWNERS_MEAN_SOMETHING and bool(status.st_mode & 0o111) != job.file.executable:
+            raise damaged(entry, job.file, "has another mode than was published")
+        if self.hashes:
+            with opened(entry, job.file) as descriptor:
+                check_hash(entry, job.file, descriptor)
+
+        def link() -> None:
+            if mode is LinkMode.SYMLINK:
+                os.symlink(entry.path / source, destination)
+            elif entry.descriptor is None:
+                os.link(entry.path / source, destination)
+            else:
+                os.link(source, destination, src_dir_fd=entry.descriptor, follow_symlinks=False)
+
+        outcome.under_way = destination
+        try:
+            link()
+        except FileExistsError:
+            outcome.under_way = ""
+            os.unlink(destination)
+            # The link may be refused only now (EEXIST comes before EPERM), and a copy follows.
+            outcome.replaced.add(destination)
+            link()
+
+    def _copy_all(self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: Outcome) -> None:
+        done = 0
+        while done < len(jobs):
+            sources: list[int | DamagedEntry] = []
+            try:
+                self._open_ahead(entry, jobs[done : done + self._ahead], sources)
+                for job, source in zip(jobs[done:], sources):
+                    if isinstance(source, int):
+                        self._copy(way, entry, job, source, outcome)
+                    else:
+                        outcome.damaged.append((job, source))
+                    done += 1
+            except OSError as error:
+                if error.errno not in OF_THIS_PROCESS or len(sources) < 2:
+                    raise
+                self._ahead = 1  # what was opened ahead is missing now
+            finally:
+                close_all(source for source in sources if isinstance(source, int))
+
+    def _open_ahead(
+        self, entry: Directory, jobs: Sequence[Job], sources: list[int | DamagedEntry]
+    ) -> None:
+        """Open the store's files for ``jobs`` into ``sources``. Opened and closed together they
+        have neighbouring numbers, and one system call closes them all."""
+        for job in jobs:
+            try:
+                sources.append(entry.open_file(f"files/{job.file.path}"))
+            except OSError as error:
+                if error.errno not in OF_THIS_PROCESS:
+                    sources.append(damaged(entry, job.file, reason(error)))
+                elif sources:
+                    return  # these first
+                else:
+                    raise
+
+    def _copy(self, way: _Way, entry: Directory, job: Job, source: int, outcome: Outcome) -> None:
+        file, destination = job.file, job.destination
+        try:
+            check_open(entry, way.publisher, file, source)
+            target, replaced = self._create(job, outcome)
+            try:
+                mode = self._fill(way, entry, file, source, target)
+                if self.hashes:  # of our own file: its publisher may edit the other meanwhile
+                    check_hash(entry, file, target)
+                if file.path.endswith(".py"):
+                    # Its bytecode names this time; nothing else does.
+                    self._set_time(target, job, outcome)
+            except BaseException:
+                os.close(target)
+                os.unlink(destination)
+                raise
+            try:
+                os.close(target)
+            except OSError:  # EDQUOT, ENOSPC or EIO of a network file system, told only now
+                os.unlink(destination)
+                raise
+        except DamagedEntry as error:
+            outcome.under_way = ""
+            outcome.damaged.append((job, error))
+        else:
+            outcome.note(job, mode, replaced)
+
+    def _fill(
+        self, way: _Way, entry: Directory, file: StoredFile, source: int, target: int
+    ) -> LinkMode:
+        """Give ``target`` the content of ``source``; return how. Raises DamagedEntry where it ends
+        early, OSError."""
+        if not file.size:
+            return LinkMode.COPY  # there is nothing to share
+        if self.mode is not LinkMode.COPY and (LinkMode.REFLINK, way) not in self._failed:
+            try:
+                clone(source, target)
+                return LinkMode.REFLINK
+            except OSError as error:
+                if error.errno in TRY_NEXT:
+                    self._refuse(LinkMode.REFLINK, way, reason(error))
+        try:
+            copied = copy_bytes(source, target, file.size)
+        except OSError as error:
+            check_readable(entry, file, source)  # which of the two is it that does not do?
+            raise error
+        if copied != file.size:
+            raise damaged(entry, file, f"ends after {copied} of {file.size} bytes")
+        return LinkMode.COPY
+
+    @staticmethod
+    def _set_time(target: int, job: Job, outcome: Outcome) -> None:
+        try:
+            set_time(target, job.destination, job.file.mtime)
+        except OSError as error:
+            if error.errno not in TRY_NEXT:
+                raise
+            outcome.untimed.add(job.destination)  # pip never asks that of a file system
+
+    def _create(self, job: Job, outcome: Outcome) -> tuple[int, bool]:
+        """Create the destination with the permission bits that pip's installer gives it; return
+        its descriptor, and whether something else was there."""
+        file, destination, parent = job.file, job.destination, job.parent
+        asked = 0o777 if file.executable else 0o666
+        replaced = False
+        outcome.under_way = destination
+        try:
+            target = os.open(destination, self._create_flags, asked)
+        except FileExistsError:
+            outcome.under_way = ""
+            os.unlink(destination)
+            target = os.open(destination, self._create_flags, asked)
+            replaced = True
+        if hasattr(os, "fchmod") and (file.executable or parent.grant):
+            # pip sets x for all three whatever the umask; the umask at open took it away. With a
+            # default ACL the group's grant is already there.
+            granted = parent.grant & asked
+            if file.executable:
+                wanted = (0o777 & ~self.umask) | 0o111 | granted
+            else:
+                wanted = stat.S_IMODE(os.fstat(target).st_mode) | granted
+            try:
+                os.fchmod(target, wanted)
+            except BaseException as error:
+                # pip asks for x, too; what the group gets is our own wish.
+                refused = isinstance(error, OSError) and error.errno in TRY_NEXT
+                if file.executable or not refused:
+                    os.close(target)
+                    os.unlink(destination)
+                    raise
+        return target, replaced
+
+
+def _clear(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        with suppress(OSError):
+            os.unlink(job.destination)
+
+
+def _kind(job: Job) -> tuple[int, bool]:
+    return job.parent.device, job.private

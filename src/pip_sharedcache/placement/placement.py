@@ -1,0 +1,399 @@
+"""All files of one wheel into one environment: directories, undo, and .dist-info last.
+
+The files of an ordinary wheel are placed from the manifest in one go, as soon as it is known where;
+the rest of the wheel one by one, as pip comes to it: .dist-info, scripts, what goes to other
+schemes.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.fs.dirfd import Directory
+from pip_sharedcache.fs.sync import keep
+from pip_sharedcache.model import Entry, Report, StoredFile
+from pip_sharedcache.placement.dist_info import Information
+from pip_sharedcache.placement.group_modes import share_directory
+from pip_sharedcache.placement.jobs import Job, Outcome, Parent, path_in
+from pip_sharedcache.placement.linker import Linker
+from pip_sharedcache.placement.overlaps import meeting
+from pip_sharedcache.placement.target_dirs import (
+    Directories,
+    is_file,
+    remove_if_empty,
+    remove_placed,
+)
+from pip_sharedcache.store.bytecode_paths import compiled_path
+from pip_sharedcache.store.entry_checks import Source
+
+
+class Placement:
+    """One wheel on its way into one environment.
+
+    Owns the descriptors of the entry and of its bytecode; exactly one of ``commit`` and ``undo``
+    ends it, and closes them. Paths are the strings that pip uses. ``undone``: files that were
+    taken over and could not be placed, and why: the store's file is damaged, or (bytecode only)
+    the environment does not take it.
+    """
+
+    def __init__(self, entry: Entry, held: Directory, linker: Linker, report: Report) -> None:
+        self.entry = entry
+        self.undone: list[tuple[Job, DamagedEntry | OSError]] = []
+        self._wheel = Source(entry, held)
+        self._bytecode: Source | None = None
+        self.directories = Directories(linker.group_environment)
+        self._linker = linker
+        self.report = report
+        self.information = Information("")
+        self._placed: list[str] = []
+        self._written: list[str] = []
+        self._sources: dict[str, str] = {}
+        self._since = 0
+        self._taken: dict[str, StoredFile] = {}
+        self._taken_bytecode: list[StoredFile] = []
+        self._restored: set[str] = set()
+        self._compiled: list[str] = []
+        self._recorded = False
+        self._meeting: frozenset[str] = frozenset()
+        self._for_bytecode: set[str] = set()
+        self._untimed: set[str] = set()
+
+    # -- .dist-info under another name until the end
+
+    def stage(self, info_directory: str) -> str:
+        """The name under which pip fills ``info_directory`` until ``commit``."""
+        if self.information.name != info_directory:
+            self.information = Information(info_directory)
+        return self.information.staged
+
+    @property
+    def wheel(self) -> Path:
+        """The entry's own wheel, in the very directory that is held open, until this ends."""
+        return self._wheel.held.steady / self.entry.manifest.filename
+
+    @property
+    def bytecode(self) -> Entry | None:
+        """The entry whose bytecode is placed, if there is one."""
+        return None if self._bytecode is None else self._bytecode.entry
+
+    @property
+    def info_directory(self) -> str:
+        """The real name of .dist-info; "" before ``stage``."""
+        return self.information.name
+
+    @property
+    def staged(self) -> str:
+        """The name that ``stage`` gave."""
+        return self.information.staged
+
+    @property
+    def revealed(self) -> bool:
+        """Whether pip sees the distribution."""
+        return self.information.revealed
+
+    def destination(self, record_path: str, path: str) -> str:
+        """Where the file ``record_path`` of the wheel goes that pip would save at ``path``."""
+        information = self.information
+        if information.library is None and (library := information.above(record_path, path)):
+            self._begin(library)
+        return information.destination(record_path, path)
+
+    def _begin(self, library: str) -> None:
+        """pip saves the first file, so it is known where all go. Raises OSError."""
+        information = self.information
+        information.library = library
+        information.sweep(self._linker.unfinished(library))
+        above = self.directories.make(library)
+        information.make()
+        if above.grant:
+            share_directory(information.path, above.grant)
+            # By the file system's own clock: what pip makes from now on is told by it.
+            self._since = os.lstat(information.path).st_ctime_ns
+        self._place(self._wheel, self.directories.jobs(library, self._taken.values()))
+        if self._bytecode is not None:
+            self._place_bytecode(library, self._bytecode)
+
+    # -- many files at once
+
+    def take_over(self, names: Sequence[str], *, compiles: bool) -> list[str]:
+        """Of ``names``, all that the archive has, take those that are placed from the manifest
+        as soon as it is known where; return the others, which pip is to save.
+
+        Taken are the files of the library directory itself, with the bytecode that there is. Where
+        pip ``compiles``, sources without any are left to it.
+        """
+        files = [name for name in names if not name.endswith("/")]
+        if len(files) != len(set(files)) or set(files) != self._wheel.files.keys():
+            return list(names)  # not what the manifest speaks of
+        self._meeting = meeting(files)
+        left = []
+        for name in names:
+            file = self._wheel.files.get(name)
+            top = name.partition("/")[0]
+            special = top.endswith(".data") or top == self.info_directory or name in self._meeting
+            if file is None or special or (compiles and not self._take_bytecode(name)):
+                left.append(name)
+            else:
+                self._taken[name] = file
+        return left
+
+    def take_nothing(self) -> None:
+        """Leave every file to pip: the manifest is not to be believed."""
+        self._wheel.files.clear()
+
+    def _take_bytecode(self, name: str) -> bool:
+        """Whether nothing is left to be compiled for ``name``: it is no source, or its bytecode is
+        there. Sources that are said not to compile are tried by pip."""
+        if not name.endswith(".py"):
+            return True
+        if self._bytecode is None:
+            return False
+        file = self._bytecode.files.get(compiled_path(name))
+        if file is not None:
+            self._taken_bytecode.append(file)
+        return file is not None
+
+    def _place_bytecode(self, library: str, source: Source) -> None:
+        """Never raises for the environment's state: pip goes on without bytecode, too."""
+        fitting = self._fitting(library)
+        try:
+            self._place(source, self.directories.jobs(library, fitting))
+        except OSError:
+            met = {*self._placed, *(job.destination for job, _ in self.undone)}
+            for file in fitting:
+                destination = path_in(library, file)
+                if destination in met:
+                    continue  # a second time it would be counted twice
+                try:
+                    self._place(source, self.directories.jobs(library, [file]))
+                except OSError as error:
+                    self.undone.append((Job(file, destination, Parent(0, 0)), error))
+
+    def _fitting(self, library: str) -> list[StoredFile]:
+        """The taken bytecode, but for that of sources to which the file system gave other times:
+        pip compiles those."""
+        stale = {importlib.util.cache_from_source(path) for path in self._untimed}
+        fitting = []
+        for file in self._taken_bytecode:
+            destination = path_in(library, file)
+            if destination in stale:
+                why = OSError(errno.EOPNOTSUPP, "no time can be set here", destination)
+                self.undone.append((Job(file, destination, Parent(0, 0)), why))
+            else:
+                fitting.append(file)
+        return fitting
+
+    def _place(self, source: Source, jobs: Sequence[Job]) -> None:
+        outcome = Outcome()
+        try:
+            if source.damage is not None:
+                outcome.damaged += [(job, source.damage) for job in jobs]
+                return
+            new, old = self.directories.divided(jobs)
+            for place, some in ((self._linker.place_all, old), (self._linker.place_new, new)):
+                place(source.held, source.entry.publisher, some, outcome)
+        finally:
+            self._note(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
+        self._placed += outcome.created
+        self._written += outcome.written
+        if outcome.under_way:
+            self._placed.append(outcome.under_way)
+        self.undone += outcome.damaged
+        self._untimed |= outcome.untimed
+        self.report.placed.update(outcome.files)
+        self.report.placed_bytes.update(outcome.size)
+
+    @property
+    def taken(self) -> list[str]:
+        """The paths, relative to the library directory, of what is placed without pip."""
+        return [*self._taken, *(file.path for file in self._taken_bytecode)]
+
+    @property
+    def library(self) -> str:
+        """The absolute path of the library directory; "" before the first file."""
+        return os.path.abspath(self.information.library) if self.information.library else ""
+
+    def first_link(self) -> str:
+        """The absolute path of one placed symlink into the entry; "" where there is none."""
+        library = self.information.library or ""
+        paths = (*self._placed, *(os.path.join(library, path) for path in self._taken))
+        return next((os.path.abspath(path) for path in paths if os.path.islink(path)), "")
+
+    def is_of_wheel(self, job: Job) -> bool:
+        """Whether ``job`` is a file of the wheel itself, and not its bytecode."""
+        return self._wheel.files.get(job.file.path) is job.file
+
+    def bytecode_damage(self) -> str:
+        """What is damaged of the bytecode that was not placed for that; "" where nothing is."""
+        errors = (error for job, error in self.undone if not self.is_of_wheel(job))
+        return next((str(error) for error in errors if isinstance(error, DamagedEntry)), "")
+
+    def place_bytecode_again(self) -> None:
+        """Place what was damaged of the bytecode from that which ``use_bytecode`` gave since."""
+        undone, self.undone = self.undone, []
+        assert self._bytecode is not None
+        for job, error in undone:
+            if self.is_of_wheel(job) or not isinstance(error, DamagedEntry):
+                self.undone.append((job, error))
+                continue
+            file, path = self._bytecode.files.get(job.file.path), job.destination
+            try:
+                if file is None:
+                    raise FileNotFoundError(errno.ENOENT, "no bytecode of it", path)
+                parent = self.directories.make(os.path.dirname(path))
+                self._place(self._bytecode, [Job(file, path, parent)])
+            except OSError as problem:  # pip compiles it
+                self.undone.append((job, problem))
+
+    def generated(self, path: str) -> None:
+        """pip has made a script at ``path``, where nothing was before."""
+        self._placed.append(path)
+
+    def restored(self, job: Job) -> None:
+        """An undone ``job`` of the wheel was done by pip."""
+        self._placed.append(job.destination)
+        self._restored.add(job.file.path)
+
+    def compiled(self, source: str) -> None:
+        """pip compiled the placed ``source``, whose bytecode was undone."""
+        self._compiled.append(importlib.util.cache_from_source(source))
+        self._placed.append(self._compiled[-1])
+
+    def not_compiled(self, source: str) -> None:
+        """The placed ``source`` gets no bytecode after all."""
+        compiled = importlib.util.cache_from_source(source)
+        library = self.information.library or ""
+        self._taken_bytecode = [
+            file for file in self._taken_bytecode if os.path.join(library, file.path) != compiled
+        ]
+
+    # -- one file
+
+    def save(self, record_path: str, destination: str) -> bool:
+        """Place one file. False where the entry does not list it: pip saves it from the wheel.
+
+        Raises DamagedEntry before anything is touched, OSError if the environment refuses.
+        """
+        file = self._wheel.files.get(record_path)
+        if file is None:
+            return False
+        if record_path in self._taken:
+            return True
+        top, _, rest = record_path.partition("/")
+        # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
+        scripts = top.endswith(".data") and rest.startswith("scripts/")
+        described = destination.startswith(f"{self.information.path}{os.sep}")
+        private = scripts or described or top == self.info_directory
+        self._sources.pop(destination, None)
+        self._place_one(self._wheel, file, destination, private=private)
+        if not private and file.path.endswith(".py") and record_path not in self._meeting:
+            self._sources[destination] = record_path
+        return True
+
+    def _place_one(
+        self, source: Source, file: StoredFile, destination: str, *, private: bool
+    ) -> None:
+        job = Job(file, destination, self.directories.make(os.path.dirname(destination)), private)
+        before = len(self.undone)
+        self._place(source, [job])
+        if len(self.undone) > before:
+            raise self.undone.pop()[1]
+
+    def use_bytecode(self, entry: Entry, held: Directory) -> None:
+        """Place bytecode from ``entry``, whose descriptor ``held`` is ours to close now."""
+        if self._bytecode is not None:  # it was damaged
+            self._bytecode.held.close()
+        self._bytecode = Source(entry, held)
+
+    def save_bytecode(self, source: str) -> bool:
+        """Place the bytecode of the placed ``source``; False where pip is to compile it. Raises
+        DamagedEntry, OSError."""
+        compiled = importlib.util.cache_from_source(source)
+        record_path = self._sources.get(source)
+        timed = source not in self._untimed
+        if self._bytecode is not None and record_path is not None and timed:
+            file = self._bytecode.files.get(compiled_path(record_path))
+            if file is not None:
+                self._place_one(self._bytecode, file, compiled, private=False)
+                return True
+        if self.directories.make(os.path.dirname(source)).grant:
+            # py_compile would make it by the umask, and no colleague could remove it.
+            self.directories.make(os.path.dirname(compiled))
+            self._for_bytecode.add(os.path.dirname(compiled))
+        return False
+
+    # -- the end, either way
+
+    def record(self) -> None:
+        """Finish pip's RECORD. Raises OSError."""
+        library = self.information.library
+        if not self._recorded and library is not None:
+            compiled = [file.path for file in self._taken_bytecode]
+            written = self.information.complete(self._taken, compiled)
+            generated = self._generated(library, [*written, *self._compiled])
+            self._share(generated)
+            self._written += filter(is_file, generated)
+            for directory in self._for_bytecode:
+                remove_if_empty(directory)  # nothing there compiles
+        self._recorded = True
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for source in filter(None, (self._wheel, self._bytecode)):
+            source.held.close()
+
+    def commit(self) -> None:
+        """Let the finished distribution appear. Raises OSError."""
+        self.record()
+        self.flush(keep(self.written()))
+        self.reveal()
+
+    def written(self) -> list[str]:
+        """The files that were placed or written for this one, RECORD last."""
+        if self.revealed or not self.library:
+            return []
+        return [*self._written, os.path.join(self.information.path, "RECORD")]
+
+    def flush(self, kept: bool) -> None:
+        """Make durable what pip would, unless all that was ``written`` is. Raises OSError."""
+        self.record()
+        if not kept:
+            self.information.flush()
+
+    def reveal(self) -> None:
+        """Rename .dist-info to its own name, its RECORD speaking of that name. Raises OSError."""
+        self.record()
+        self.information.reveal()
+        self.close()
+
+    def undo(self) -> None:
+        """Take back what was placed: files, their bytecode, and directories made for them.
+
+        Never raises: it runs while another error is on its way to the user. Does nothing where
+        .dist-info is visible: Ctrl-C may come right after that, and the distribution is complete.
+        """
+        self.close()
+        if self.information.is_visible():
+            return
+        remove_placed(self._placed)
+        self.information.remove()
+        self.directories.remove_made()
+
+    def _generated(self, library: str, paths: list[str]) -> list[str]:
+        """Those of ``paths``, relative to ``library``, that pip wrote itself. A wheel's RECORD may
+        list anything; pip keeps such rows."""
+        own = (path for path in paths if path not in self._taken or path in self._restored)
+        return [os.path.normpath(os.path.join(library, path)) for path in own]
+
+    def _share(self, paths: list[str]) -> None:
+        """In an environment that a group shares, give the group its bits on what pip wrote itself:
+        without reading RECORD a colleague could not uninstall."""
+        if (library := self.information.library) and self.directories.make(library).grant:
+            self.directories.share(paths, self._since)

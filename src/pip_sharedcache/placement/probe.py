@@ -1,0 +1,100 @@
+"""What really works between a store and an environment, found out with one file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pip_sharedcache.fs.dirfd import NEW, Directory, create_file, make_directory, write_all
+from pip_sharedcache.fs.host import HOST, unloadable_because
+from pip_sharedcache.fs.sync import synchronise
+from pip_sharedcache.fs.trees import remove_tree
+from pip_sharedcache.model import LinkMode, StoredFile
+from pip_sharedcache.placement.jobs import Parent
+from pip_sharedcache.placement.linker import Linker
+
+_CONTENT = b"of pip-sharedcache store doctor\n" * 256  # too much to be kept in an inode
+
+
+def try_link_modes(
+    entry: Directory,
+    publisher: int,
+    file: StoredFile,
+    directory: Path,
+    left_out: Mapping[LinkMode, str],
+) -> dict[LinkMode, str]:
+    """Place ``file`` of the held ``entry`` in ``directory`` (in the environment's file system) by
+    each link mode in turn: "" for those that work, else the system's reason. What was placed is
+    removed again. Modes that are ``left_out`` are not tried, for that reason. Raises DamagedEntry,
+    OSError."""
+    parent = Parent.of(os.stat(directory), False)
+    refusals: dict[LinkMode, str] = {}
+    for mode in LinkMode:
+        if mode is LinkMode.SYMLINK and (unloadable := unloadable_because(entry.path)):
+            refusals[mode] = unloadable
+            continue
+        if mode in left_out:
+            refusals[mode] = left_out[mode]
+            continue
+        linker = Linker(mode, 0o022)
+        destination = directory / f"{mode.value}-{os.getpid()}"
+        try:
+            placed = linker.place(entry, publisher, file, str(destination), parent, private=False)
+            refusals[mode] = "" if placed is mode else linker.refusals[mode]
+        finally:
+            destination.unlink(missing_ok=True)
+    return refusals
+
+
+@contextmanager
+def try_writing(directory: Path, mtime: int) -> Iterator[tuple[Directory, StoredFile]]:
+    """Do in ``directory`` what publishing does: make an entry of one file with the time ``mtime``
+    (seconds), make it durable, rename it. Yields it held open, and removes it. It bears the name
+    of a staging directory, so that others clear it away if this process is killed. Raises OSError.
+    """
+    first, second = (directory / f".new-{HOST}-{os.getpid()}-doctor{step}" for step in (1, 2))
+    try:
+        make_directory(first, 0o700)
+        make_directory(first / "files", 0o700)
+        probe = first / "files" / "probe"
+        with create_file(probe, 0o444, mtime) as descriptor:
+            write_all(descriptor, _CONTENT)
+        synchronise(first, [probe])
+        os.rename(first, second)
+        with Directory.open(second) as held:
+            yield held, StoredFile("probe", len(_CONTENT), "", False, mtime)
+    finally:
+        for path in (first, second):
+            if os.path.lexists(path):
+                remove_tree(path)
+
+
+def try_making_as(uid: int, gid: int, directory: Path) -> str:
+    """Make and remove a directory in ``directory`` as the user ``uid`` whose only group is ``gid``,
+    in a copy of this process, which is root's. Return "", or the reason why that fails; "" also
+    where this process may not become another user."""
+    name = f"{NEW}{HOST}-{os.getpid()}-trial"
+    copy = os.fork()
+    if copy == 0:
+        number = 0
+        try:
+            os.setgroups([gid])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+            number = _making_fails(directory / name)
+        finally:  # nothing of the parent's may run here
+            os._exit(number)
+    status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+    return os.strerror(status) if status > 0 else ""
+
+
+def _making_fails(path: Path) -> int:
+    try:
+        os.mkdir(path, 0o700)
+        os.rmdir(path)
+    except OSError as error:
+        return min(error.errno or errno.EIO, 255)
+    return 0

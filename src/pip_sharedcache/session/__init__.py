@@ -1,0 +1,1 @@
+"""One run of ``pip install``: what it found, publishes, places and repairs."""

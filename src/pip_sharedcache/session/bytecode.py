@@ -1,0 +1,149 @@
+"""The bytecode of what one run installs: found in the store, or compiled once and published."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pip_sharedcache import bytecode
+from pip_sharedcache import store as stores
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.model import Compiled, Entry, Identity, Report, total_size
+from pip_sharedcache.session.publisher import Publishing
+from pip_sharedcache.session.repairs import Repairs
+from pip_sharedcache.session.usage import Uses
+from pip_sharedcache.store.entry_checks import copy_checked
+from pip_sharedcache.store.layers import Layers
+
+
+class Compiling:
+    """The bytecode in ``layers``. ``say`` warns the user, each line once; ``verify``: sources are
+    hashed before they are compiled."""
+
+    def __init__(
+        self,
+        layers: Layers,
+        publishing: Publishing,
+        repairs: Repairs,
+        uses: Uses,
+        say: Callable[[str], None],
+        *,
+        verify: bool,
+    ) -> None:
+        self._layers = layers
+        self._farther: dict[Identity, Entry] = {}
+        self._publishing = publishing
+        self._repairs = repairs
+        self._uses = uses
+        self._say = say
+        self._verify = verify
+
+    def is_as(self, entry: Entry, farther: Entry) -> None:
+        """``entry`` was made like ``farther``, with its times: so is its bytecode."""
+        self._farther[entry.identity] = farther
+
+    def bytecode_of(self, entry: Entry, report: Report) -> Entry | None:
+        """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
+        None where bytecode cannot be shared. ``report`` counts. Raises DamagedEntry."""
+        tag, key = bytecode.tag(), bytecode.fits(entry)
+        if not tag:
+            return None
+        sources = total_size(file for file in entry.manifest.files if file.path.endswith(".py"))
+        spoiled = self._repairs.spoiled
+        found = self._layers.find_bytecode(entry, tag, key, spoiled)
+        for what in found.damages:
+            self._say(f"Damaged bytecode in the shared store is compiled anew: {what}")
+        if found.entry is not None and found.own is not None:
+            own, what = found.own
+            self._repairs.spoil_bytecode(own, entry, what, told=not self._layers.heals(own))
+        there, near = found.entry, self._layers.of(entry)
+        if there is not None and (near is None or self._layers.to_backfill(there) is not near):
+            self._uses.note(there)
+            report.reused += sources
+            return there
+        compile_it = functools.partial(_compile, entry, self._verify)
+        farther = self._to_relay(entry, there, tag)
+        began = time.monotonic()
+        made = None
+        if farther is not None:
+            try:
+                made = self._add(entry, tag, key, functools.partial(_copy, farther), report)
+            except DamagedEntry as error:
+                self._repairs.spoil_bytecode(farther, entry, str(error), told=False)
+                there = farther = None
+        if farther is None:
+            made = self._add(entry, tag, key, compile_it, report)
+        if there is not None and made is None:
+            self._uses.note(there)
+        if farther is not None:
+            report.reused += sources
+        elif made is not None:
+            report.compiled += sources
+            report.compile_seconds += time.monotonic() - began
+        return made or there
+
+    def replacement(self, damaged: Entry, entry: Entry, what: str) -> Entry | None:
+        """Other bytecode of ``entry`` than ``damaged``, of which ``what`` tells; None where there
+        is none, so that pip compiles. What is ``damaged`` is published anew at the end of the run,
+        if there is no other, or it is this user's."""
+        without = {*self._repairs.spoiled, damaged.identity}
+        key = bytecode.fits(entry)
+        there = self._layers.find_bytecode(entry, bytecode.tag(), key, without).entry
+        told = there is not None and not self._layers.heals(damaged)
+        self._repairs.spoil_bytecode(damaged, entry, what, told=told)
+        if there is not None:
+            self._uses.note(there)
+        return there
+
+    def renew(self, entry: Entry, report: Report) -> None:
+        """Publish the bytecode of ``entry`` anew, of which a damaged one is there: a copy of a
+        sound one of a publisher whom everybody trusts, else compiled. Raises DamagedEntry."""
+        tag, key, spoiled = bytecode.tag(), bytecode.fits(entry), self._repairs.spoiled
+        there = self._layers.find_bytecode(entry, tag, key, spoiled).entry
+        home = self._layers.of(entry)
+        if there is not None and home is not None and self._layers.may_relay((there, entry), home):
+            self._add(entry, tag, key, functools.partial(_copy, there), report)
+        else:
+            self._add(entry, tag, key, functools.partial(_compile, entry, self._verify), report)
+
+    def _add(
+        self, entry: Entry, tag: str, key: str, fill: stores.Compile, report: Report
+    ) -> Entry | None:
+        spoiled = self._repairs.spoiled
+        return self._publishing.add(
+            lambda: self._layers.to_complete(entry),
+            lambda store: stores.stage_bytecode(store, entry, tag, key, fill, spoiled),
+            "Installed without sharing bytecode",
+            report,
+        )
+
+    def _to_relay(self, entry: Entry, there: Entry | None, tag: str) -> Entry | None:
+        """The bytecode in a farther layer that may be kept beside ``entry``: what is ``there``, or
+        that of what ``entry`` was made like; None where it is to be compiled."""
+        near, source = self._layers.of(entry), self._farther.get(entry.identity)
+        if there is None and source is not None:
+            key, spoiled = bytecode.fits(source), self._repairs.spoiled
+            there = self._layers.find_bytecode(source, tag, key, spoiled).entry
+        if there is None or near is None:
+            return None
+        return there if self._layers.may_relay((there, source or entry), near) else None
+
+
+def _copy(compiled: Entry, target: Path) -> Compiled:
+    """As bytecode.compile_all, out of the bytecode ``compiled``. Raises DamagedEntry, OSError."""
+    manifest = compiled.manifest
+    with stores.hold(compiled) as held:
+        for file in manifest.files:
+            copy_checked(held, file, target)
+    return Compiled([file.path for file in manifest.files], manifest.failed)
+
+
+def _compile(entry: Entry, verify: bool, target: Path) -> Compiled:
+    """As bytecode.compile_all, from the very directory that was looked up and believed: its path
+    may lead to somebody else's sources by now. Raises DamagedEntry, OSError."""
+    with stores.hold(entry) as held:
+        if verify:
+            return bytecode.compile_checked(entry, held, target)
+        return bytecode.compile_all(entry, held.steady / "files", target)

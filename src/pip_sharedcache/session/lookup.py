@@ -1,0 +1,209 @@
+"""What pip is handed out of the stores, before it installs: looked up, checked, noted."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pip_sharedcache import store as stores
+from pip_sharedcache import trust, wheel
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.model import Digest, Entry, Identity, LinkMode, Report
+from pip_sharedcache.placement import Linker
+from pip_sharedcache.session import restrictions
+from pip_sharedcache.session.origins import Origins
+from pip_sharedcache.session.repairs import Repairs
+from pip_sharedcache.session.usage import Uses
+from pip_sharedcache.store.layers import Layers
+
+logger = logging.getLogger(__name__)
+
+
+class Serving:
+    """The settings of one run of ``pip install``, its stores, and what was found there. ``store``:
+    the one that the run publishes to, or else the nearest; None where there is none."""
+
+    def __init__(self, settings: Settings, layers: Layers, linker: Linker) -> None:
+        self.settings = settings
+        self.layers = layers
+        self.linker = linker
+        self.store = layers.main
+        self.report = Report()
+        self.origins = Origins(restrictions.shared_although_private(settings, layers))
+        self.repairs = Repairs(self.say_once)
+        self.uses = Uses(layers, self.say_once)
+        self._found: dict[tuple[Digest, str], Entry] = {}
+        self.objections: dict[str, None] = {}
+        self._passed: dict[Digest, tuple[Entry, str]] = {}
+        self._by_wheel: dict[str, Entry] = {}
+        self._served: set[Digest] = set()
+        self._lost: set[Identity] = set()
+        self._said: set[str] = set()
+        #: For the wheel of this name: what hears how many bytes of how many are published.
+        self.watch: Callable[[str], Callable[[int, int], None]] | None = None
+
+    def find(self, digests: Iterable[Digest], filename: str) -> Entry | None:
+        """The usable entry for ``filename`` with one of ``digests``, or None."""
+        for digest in digests:
+            known = self._found.get((digest, filename))
+            if known is not None:
+                return known
+            layers = self.layers.find(digest, filename, self.repairs.spoiled)
+            for found in layers:
+                if found.own is not None:
+                    self._passed.setdefault(digest, found.own)
+            if layers and (entry := layers[-1].entry) is not None:
+                self._found[digest, filename] = entry
+                return entry
+            for found in layers:
+                self.objections.update(dict.fromkeys(found.objections))
+                for damage in found.damages:
+                    self.repairs.note(
+                        digest, f"Damaged entry in the shared store is not used: {damage}"
+                    )
+                for trouble in found.unreadable:
+                    self.repairs.note(
+                        digest, f"Entry in the shared store is not used: {trouble}", lasting=True
+                    )
+        return None
+
+    def settle_damage(self, sound: Entry) -> None:
+        """The wheel of ``sound`` was installed from there. This user's own entry of that wheel is
+        healed at the end of the run, if it was found damaged."""
+        passed = self._passed.pop(sound.manifest.digest, None)
+        if passed is not None and self.layers.heals(passed[0]):
+            self.repairs.spoil(*passed)
+        own = self.repairs.own_damage(sound.manifest.digest)
+        if own is not None and self.layers.heals(own):
+            self.repairs.heal(own, sound.wheel)
+        else:
+            self.repairs.settle(sound)
+
+    def copy_doubtful(
+        self, digests: Iterable[Digest], filename: str, directory: Path
+    ) -> Path | None:
+        """Copy the wheel out of an entry that is damaged, or whose publisher is not trusted, if it
+        has its digest then: that saves the download, and trusts nobody. None where there is none.
+        """
+        for digest in digests:
+            for found in self.layers.find(digest, filename, self.repairs.spoiled):
+                told = bool(found.damages or found.unreadable)
+                if found.doubtful and (copied := self.copy(found.doubtful, directory, told=told)):
+                    return copied
+        return None
+
+    def copy(self, entry: Entry, directory: Path, *, told: bool = False) -> Path | None:
+        """Copy the wheel of ``entry`` into ``directory``, and hash that copy: None where it is not
+        what it should be, which is said, if it was not ``told``."""
+        target = directory / entry.manifest.filename
+        try:
+            if stores.copy_wheel(entry, target):
+                self._count_download(entry.manifest.digest, entry.manifest.size)
+                return target
+            if not told:
+                self.say_once(
+                    f"{entry.wheel} is not the wheel it says it is "
+                    f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
+                )
+        except (OSError, DamagedEntry) as error:
+            self.say_once(f"Not used from the shared store: {error}")
+        return None
+
+    def serve(self, entry: Entry, digest: Digest) -> None:
+        """Note that pip was handed the entry's own wheel instead of downloading it."""
+        self._by_wheel[str(entry.wheel)] = entry
+        self.uses.note(entry)
+        self._count_download(digest, entry.manifest.size)
+
+    def spoil(self, entry: Entry, what: str) -> None:
+        """Do not use ``entry`` again in this run, and say whose it is."""
+        self._forget(entry)
+        self.repairs.spoil(entry, what)
+
+    def _forget(self, entry: Entry) -> None:
+        """Look ``entry`` up anew where it is needed again."""
+        self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
+
+    def lose(self, entry: Entry, instead: str = "downloaded after all") -> None:
+        """``entry`` was deleted while this run went on; ``instead`` is what happens."""
+        self._lost.add(entry.identity)
+        self._forget(entry)
+        self.say_once(f"{entry.path} is gone from the shared store: {instead}")
+
+    def check_everybody(self) -> None:
+        """With --require-hashes, what others than root, the store's owner and ourselves published
+        is checked like that of somebody who is not trusted."""
+        for store in self.layers:
+            store.narrow((), "is not believed with --require-hashes")
+        self._found.clear()
+
+    def _count_download(self, digest: Digest, size: int) -> None:
+        if digest not in self._served:
+            self._served.add(digest)
+            self.report.not_downloaded += size
+
+    def note_download(self, entry: Entry) -> None:
+        """pip downloads the wheel of ``entry`` after all."""
+        if entry.manifest.digest in self._served:
+            self._served.remove(entry.manifest.digest)
+            self.report.not_downloaded -= entry.manifest.size
+
+    def names_in(self, path: str) -> list[str] | None:
+        """The files of the wheel at ``path``; None where it cannot be read."""
+        served = self._by_wheel.get(path)
+        if served is not None:
+            return [file.path for file in served.manifest.files]
+        return wheel.names_in(path)
+
+    def served(self, path: str) -> Entry | None:
+        """The entry whose own wheel pip was handed as ``path``; None where it is pip's."""
+        return self._by_wheel.get(path)
+
+    def gone(self, path: str) -> Entry | None:
+        """The entry whose wheel pip was handed as ``path``, if there is nothing any more."""
+        entry = self._by_wheel.get(path)
+        return None if entry is None or os.path.lexists(path) else entry
+
+    def follow(self, path: str) -> str:
+        """Where the wheel that pip was handed as ``path`` lies now: garbage collection may have
+        taken its entry out of sight, which stays whole for a while."""
+        entry = self.gone(path)
+        retired = entry and stores.find_retired(entry)
+        if retired is None:
+            return path
+        moved = str(retired.wheel)
+        if self.linker.mode is not LinkMode.SYMLINK:  # no link may lead there: pip unpacks it
+            self._by_wheel[moved] = retired
+            self.origins.move(path, moved)
+        return moved
+
+    def shows_others(self) -> bool:
+        """Whether what is published here is for others too, and not in a store of one's own."""
+        return any(
+            bool(store.group) or store.owner != trust.user_id()
+            for store in self.layers
+            if store.policy.shares
+        )
+
+    def exposure(self, entry: Entry) -> str:
+        """Who may put something else in the place of ``entry``; "" if nobody may."""
+        store = self.layers.of(entry)
+        return "" if store is None else stores.exposure(store, entry)
+
+    def doubts(self) -> str:
+        """Whose wheels were checked in a copy, and why; "" where there are none."""
+        first = next(iter(self.objections), "")
+        for other in self.objections:
+            logger.debug("%s", other)
+        more = len(self.objections) - 1
+        others = f"; so are those of {more} more publishers" if more > 0 else ""
+        return f"Shared store: {first}{others}" if first else ""
+
+    def say_once(self, message: str) -> None:
+        """Warn, the first time."""
+        if message not in self._said:
+            self._said.add(message)
+            logger.warning(message, extra={"once": True})

@@ -1,0 +1,397 @@
+"""The flow for one wheel: find or publish its entry, place its files, finish.
+
+pip runs the installation; ``pip_adapter`` asks here what the store has, and hands over every file
+that pip saves. Whatever goes wrong with the store ends in pip's own way and a line that says why.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import fs, trust, wheel
+from pip_sharedcache import store as stores
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import DamagedEntry, DamagedFile
+from pip_sharedcache.fs.workers import at_most, side_by_side
+from pip_sharedcache.model import (
+    Digest,
+    Entry,
+    Identity,
+    Installed,
+    LinkMode,
+    Origin,
+    Policy,
+    Report,
+    total_size,
+)
+from pip_sharedcache.placement import Linker, Placement, show
+from pip_sharedcache.session import restrictions
+from pip_sharedcache.session.bytecode import Compiling
+from pip_sharedcache.session.lookup import Serving
+from pip_sharedcache.session.publisher import Publishing
+from pip_sharedcache.store import Build, Staged, Store
+from pip_sharedcache.store.layers import Layers
+
+logger = logging.getLogger(__name__)
+
+
+#: How many files a run may have open at once, those for pip and for worker processes included.
+_DESCRIPTORS = 48
+
+#: What the record of a run calls what may not be shared: others read it.
+_UNNAMED = "(not shared)"
+
+
+class Session(Serving):
+    """One run of ``pip install``: its settings, its stores (none: unusable, said once), what it
+    did so far. ``store``: the one that it publishes to, or else the nearest."""
+
+    def __init__(self, settings: Settings, layers: Layers, umask: int) -> None:
+        placing = Linker(
+            settings.link_mode,
+            umask,
+            group_environment=settings.group_environment,
+            hashes=settings.verify,
+            divide=side_by_side,
+        )
+        super().__init__(settings, layers, placing)
+        self._builds: dict[str, tuple[Digest, Build]] = {}
+        self._complete: list[Placement] = []
+        # What is placed as a symlink names the entry's own path, so that must be the final one.
+        symlinks = settings.link_mode is LinkMode.SYMLINK
+        self._publishing = Publishing(layers, self.repairs, self.say_once, at_once=symlinks)
+        self._compiling = Compiling(
+            layers, self._publishing, self.repairs, self.uses, self.say_once, verify=settings.verify
+        )
+        self._added: set[Identity] = set()
+        self._unnamed: set[Identity] = set()
+        self._began = time.monotonic()
+        self._no_symlinks: dict[Store, str] = {}
+        if symlinks:
+            self._no_symlinks = {one: restrictions.no_symlinks_because(one) for one in layers}
+            if all(self._no_symlinks.values()):
+                self._give_up_symlinks(next(iter(self._no_symlinks.values()), ""))
+
+    @classmethod
+    def start(cls, settings: Settings) -> Session:
+        """Open the stores that ``settings`` name. Never raises for their state: it warns."""
+        for note in (*settings.notes, *restrictions.trust_in_nobody(settings)):
+            logger.warning(note)
+        at_most(settings.processes)
+        if not fs.has_descriptors(_DESCRIPTORS // 2):
+            logger.warning(
+                "Installing without the shared store: this process may not open %s more files "
+                "(see ulimit -n)",
+                _DESCRIPTORS,
+            )
+            return cls(settings, Layers(()), trust.current_umask())
+        layers, unusable = Layers.of_settings(settings)
+        which = "one of the shared stores" if layers else "the shared store"
+        for error in unusable:
+            logger.warning("Installing without %s: %s (%s)", which, error, settings.dir_source)
+        return cls(settings, layers, trust.current_umask())
+
+    # -- one wheel
+
+    def note_build(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
+        """pip has built the wheel at ``path``, which may be shared."""
+        digest, _ = wheel.digest_of(Path(path))
+        self.origins.note(path, Origin(""))
+        self.origins.note_digest(path, digest)
+        self._builds[path] = key, Build(digest, os.path.basename(path), details)
+
+    def begin(self, path: str) -> Placement | None:
+        """Start to install the wheel at ``path``: a placement to be committed or undone, or None
+        where pip does it all. Every distribution that is installed comes by here once."""
+        self.report.installed += 1
+        origin = self.origins.of(path)
+        if self.store is None or origin is None:
+            self._leave_to_pip(path, "it was built here", named=False)  # nobody knows of what
+            return None
+        if self.store.trust.unknown:
+            self.say_once(restrictions.owners_unknown(self.store))
+        private = self._is_private(origin)
+        entry = self._find_or_publish(Path(path), origin)
+        if entry is None:
+            why = origin.private_because or "it is not published"
+            self._leave_to_pip(path, why, named=not private)
+            return None
+        self._give_up_symlinks(self._no_links_into(entry))
+        home = self.layers.of(entry)
+        if private or (home is not None and home.policy is Policy.PRIVATE):
+            self._unnamed.add(entry.identity)
+        try:
+            return Placement(entry, stores.hold(entry), self.linker, Report())
+        except DamagedEntry as error:
+            self.spoil(entry, str(error))
+            self._fall_back(entry)
+            return None
+
+    def begins_again(self, entry: Entry) -> None:
+        """Nothing is left of what was placed from ``entry``, and another one is begun for it."""
+        self.report.installed -= 1
+        self._is_not_found(entry)
+
+    def _is_not_found(self, entry: Entry) -> None:
+        self.report.found -= entry.identity not in self._added
+
+    def _leave_to_pip(self, path: str, why: str, *, named: bool) -> None:
+        title = os.path.basename(path) if named else _UNNAMED
+        self.report.distributions.append(Installed(title, 0, "pip", why))
+
+    def fall_back(self, placement: Placement) -> None:
+        """pip installs alone what was begun as ``placement``: its entry turned out not to be
+        usable, or its files left no room."""
+        self._fall_back(placement.entry)
+
+    def _fall_back(self, entry: Entry) -> None:
+        self._is_not_found(entry)
+        why = self._unusable_because(entry) or "there was no room"
+        self._leave_to_pip(entry.manifest.filename, why, named=entry.identity not in self._unnamed)
+
+    def _unusable_because(self, entry: Entry) -> str:
+        if entry.identity in self.repairs.spoiled:
+            return "its entry is damaged"
+        return "its entry is gone" if entry.identity in self._lost else ""
+
+    def _find_or_publish(self, path: Path, origin: Origin) -> Entry | None:
+        served = self._by_wheel.get(str(path))
+        if served is not None:
+            self.report.found += 1
+            return self._brought_near(served, origin)
+        try:
+            digest = self.origins.digest_of(str(path)) or wheel.digest_of(path)[0]
+        except OSError:
+            return None  # pip meets the same error, and words it
+        found = self.find([digest], path.name)
+        if found is not None:
+            self.report.found += 1
+            self.uses.note(found)
+            found = self._brought_near(found, origin)
+        else:
+            where = self.layers.to_publish
+            if self._is_private(origin):
+                logger.debug("%s is not shared: %s", path.name, origin.private_because)
+                where = self.layers.to_keep
+            elif where() is None:
+                self.report.read_only = any(
+                    one.policy is Policy.READ_ONLY and not one.trust.unknown for one in self.layers
+                )
+            found = self._stage(
+                where,
+                functools.partial(self._unpack, path, path.name, digest),
+                "Installed without publishing",
+            )
+            if found is not None:
+                self._found[digest, path.name] = found
+                self._added.add(found.identity)
+        built = self._builds.get(str(path))
+        if found is not None and built is not None:
+            self._stage(
+                self._where_builds_are_shared,
+                lambda store: stores.stage_build(store, *built, self.repairs.spoiled),
+                "Installed without sharing",
+            )
+        return found
+
+    def heal_note(self, key: Digest, build: Build) -> None:
+        """This user's own note for ``key`` is damaged, and ``build`` is what another one says."""
+        self.repairs.pass_over(build.damaged)
+        self._stage(
+            self._where_builds_are_shared,
+            lambda store: stores.stage_build(store, key, build, self.repairs.spoiled),
+            "Installed without sharing",
+        )
+
+    def _where_builds_are_shared(self) -> Store | None:
+        store = self.layers.to_publish()
+        return store if store is not None and store.builds else None
+
+    def _is_private(self, origin: Origin) -> bool:
+        return bool(origin.private_because) and not self.origins.is_shared_anyway(origin.url)
+
+    def _brought_near(self, entry: Entry, origin: Origin) -> Entry:
+        """``entry``, or the same in a nearer layer that keeps what is found farther away."""
+        if self._is_private(origin) or self.layers.to_backfill(entry) is None:
+            return entry
+        if self.exposure(entry):  # its wheel is read by its path
+            return entry
+        manifest = entry.manifest
+        mtime = max((file.mtime for file in manifest.files), default=None)
+        filename, digest = manifest.filename, manifest.digest
+        near = self._stage(
+            lambda: self.layers.to_backfill(entry),
+            functools.partial(self._unpack, entry.wheel, filename, digest, mtime=mtime),
+            "Installed from where it was found",
+        )
+        if near is None:
+            return entry
+        self._found[digest, filename] = near
+        self._compiling.is_as(near, entry)
+        return near
+
+    def _unpack(
+        self, path: Path, filename: str, digest: Digest, store: Store, *, mtime: int | None = None
+    ) -> Staged:
+        watch = self.watch(filename) if self.watch is not None else None
+        spoiled = self.repairs.spoiled
+        return stores.stage(store, path, filename, digest, spoiled, mtime=mtime, watch=watch)
+
+    def _stage(
+        self, where: Callable[[], Store | None], stage: Callable[[Store], Staged], otherwise: str
+    ) -> Entry | None:
+        return self._publishing.add(where, stage, otherwise, self.report)
+
+    def takes_last_room(self, device: int) -> bool:
+        """Whether what is staged on the file system ``device`` (st_dev) takes all room there."""
+        return self._publishing.takes_last_room(device)
+
+    def give_up_publishing(self, device: int) -> bool:
+        """The file system ``device`` (st_dev) is full: let go of what was staged there, and stage
+        nothing more in this run. Whether that gave room."""
+        self._found.clear()
+        return self._publishing.give_up(device)
+
+    def _give_up_symlinks(self, why: str) -> None:
+        if why and self.linker.mode is LinkMode.SYMLINK:
+            self.linker.give_up(LinkMode.SYMLINK, why)
+
+    def _no_links_into(self, entry: Entry) -> str:
+        store = self.layers.of(entry)
+        return (self._no_symlinks.get(store, "") if store else "") or self.exposure(entry)
+
+    def provide_bytecode(self, placement: Placement) -> None:
+        """Give ``placement`` this interpreter's bytecode, if that can be shared."""
+        try:
+            entry = self._compiling.bytecode_of(placement.entry, self.report)
+        except DamagedFile as error:
+            logger.debug("No bytecode, the source will not be placed either: %s", error)
+        except DamagedEntry as error:
+            self.say_once(f"Bytecode in the shared store is not used: {error}")
+        else:
+            self._use_bytecode(placement, entry)
+
+    def _use_bytecode(self, placement: Placement, entry: Entry | None) -> bool:
+        if entry is None:
+            return False
+        self._give_up_symlinks(self._no_links_into(entry))
+        try:
+            placement.use_bytecode(entry, stores.hold(entry))
+        except DamagedEntry as error:
+            self.say_once(f"Bytecode in the shared store is not used: {error}")
+            return False
+        return True
+
+    def replace_bytecode(self, placement: Placement, what: str) -> bool:
+        """The bytecode of ``placement`` is damaged, as ``what`` says: whether it uses a sound one
+        from now on."""
+        damaged = placement.bytecode
+        if damaged is None or damaged.identity in self.repairs.spoiled:
+            return False
+        return self._use_bytecode(
+            placement, self._compiling.replacement(damaged, placement.entry, what)
+        )
+
+    def before_placing(self) -> None:
+        """What was staged is going to be placed."""
+        if self.linker.mode is LinkMode.REFLINK and LinkMode.REFLINK not in self.linker.refusals:
+            self._publishing.make_durable()
+
+    def save_bytecode(self, placement: Placement, source: str) -> bool:
+        """Place the shared bytecode of the placed ``source``; False where pip is to compile it."""
+        try:
+            return placement.save_bytecode(source)
+        except DamagedEntry as error:
+            if self.replace_bytecode(placement, str(error)):
+                return self.save_bytecode(placement, source)
+        except OSError as error:
+            # A colleague's __pycache__, a full disk: pip tries too, and goes on without.
+            logger.debug("No bytecode for %s: %s", source, error)
+        return False
+
+    # -- the end
+
+    def settle(self, placement: Placement, *, later: bool) -> None:
+        """End the installation of one wheel. ``later``: nothing is replaced by it, so that it may
+        appear together with others (``show``), made durable at once. Raises OSError."""
+        manifest, identity = placement.entry.manifest, placement.entry.identity
+        staged = placement.entry.path.name.startswith(".")
+        if not staged and identity not in self._added and identity not in self.repairs.spoiled:
+            self.settle_damage(placement.entry)
+        if later:
+            placement.record()
+            placement.close()
+            self._complete.append(placement)
+        else:
+            self._register([placement])
+            placement.commit()
+        self.report.add(placement.report)
+        if self._unusable_because(placement.entry):
+            self._fall_back(placement.entry)  # pip took it, or some of it, from its own wheel
+            return
+        how = "added" if identity in self._added else "found"
+        title = _UNNAMED if identity in self._unnamed else manifest.filename
+        self.report.distributions.append(Installed(title, total_size(manifest.files), how))
+
+    def show(self, placements: Sequence[Placement]) -> None:
+        """Let complete distributions appear (linker.show), their symlinks registered before."""
+        self._register(placements)
+        show(placements)
+
+    def _register(self, placements: Iterable[Placement]) -> None:
+        if self.linker.mode is LinkMode.SYMLINK:
+            self.uses.note_links(placements)
+
+    def take_complete(self) -> list[Placement]:
+        """What was settled for later since this was asked last."""
+        complete, self._complete = self._complete, []
+        return complete
+
+    def finish(self) -> None:
+        """Make visible what this run staged. To be called however the run ended."""
+        self._stage_repairs()
+        self._publishing.reveal(self.report)
+        self.repairs.tell_rest()
+
+    def _stage_repairs(self) -> None:
+        wheels, bytecode_of = self.repairs.take()
+        for entry, path in wheels:
+            filename, digest = entry.manifest.filename, entry.manifest.digest
+            self._stage(
+                functools.partial(self.layers.to_complete, entry),
+                functools.partial(self._unpack, path, filename, digest),
+                f"{filename} is not repaired",
+            )
+        for entry in bytecode_of:
+            try:
+                self._compiling.renew(entry, self.report)
+            except DamagedEntry as error:
+                self.say_once(f"Bytecode in the shared store is not compiled anew: {error}")
+
+    def note_run(self, environment: str) -> None:
+        """Leave a record of this run, which has installed to ``environment``."""
+        refused = self.linker.refusals.get(self.settings.link_mode, "")
+        seconds = time.monotonic() - self._began
+        self.uses.note_run(self.report, self.settings, refused, seconds, environment)
+
+    @property
+    def unusual(self) -> list[str]:
+        """Wheels that were left to pip's own installer, and why. To be said if pip took them: its
+        own errors are to stand alone."""
+        return self._publishing.unusual
+
+    def summary(self) -> str:
+        """The line for the end of a run that installed something; "" where there is none."""
+        if self.store is None or not self.report.installed:
+            return ""
+        line = self.report.sentence([store.path for store in self.layers])
+        refused = self.linker.refusals.get(self.settings.link_mode)
+        if refused and self.settings.link_mode is not LinkMode.COPY:
+            line += f" (no {self.settings.link_mode.value} here: {refused})"
+        return line

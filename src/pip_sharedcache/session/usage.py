@@ -1,0 +1,105 @@
+"""What one run uses of a store, noted there so that garbage collection spares it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import reason
+from pip_sharedcache.model import Entry, Policy, Report
+from pip_sharedcache.placement import Placement
+from pip_sharedcache.store import MissingDirectory, Store, run_log, symlink_registry, usage_marks
+from pip_sharedcache.store.layers import Layers
+
+logger = logging.getLogger(__name__)
+
+#: Who may not write the store leaves no notes in it.
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Uses:
+    """The notes of one run in ``layers``. ``say`` warns the user, each line once."""
+
+    def __init__(self, layers: Layers, say: Callable[[str], None]) -> None:
+        self._layers = layers
+        self._say = say
+        self._noted: set[Path] = set()
+
+    def note(self, entry: Entry) -> None:
+        """This user uses ``entry``. To be noted before it is opened: garbage collection, which
+        looks for that after it has taken an entry out of sight, brings it back then. Never raises.
+        """
+        store = self._layer_of(entry)
+        if store is None or entry.path in self._noted:
+            return
+        self._noted.add(entry.path)
+        try:
+            usage_marks.mark(store, [entry.path.name])
+        except OSError as error:
+            why, remedy = store.lacks() if isinstance(error, MissingDirectory) else ("", "")
+            if error.errno in _READ_ONLY and not why:
+                logger.debug("Not noted as used in %s: %s", store.path, error)
+                return
+            self._say(
+                f"What you use is not noted in {store.path}, and store gc may take it away "
+                f"early: {f'{why}; {remedy}' if why else reason(error)}"
+            )
+
+    def note_run(
+        self,
+        report: Report,
+        settings: Settings,
+        refused: str,
+        seconds: float,
+        environment: str,
+    ) -> None:
+        """Leave a record of what this run did, if its user wants that. Never raises."""
+        store = self._layers.main
+        if store is None or store.policy is Policy.READ_ONLY or not report.installed:
+            return
+        if settings.stats == "off":
+            return
+        run = run_log.Run(
+            at=int(time.time()),
+            environment=environment if settings.stats == "full" else "",
+            mode=settings.link_mode.value,
+            refused=refused,
+            seconds=round(seconds, 3),
+            not_downloaded=report.not_downloaded,
+            not_copied=report.not_copied,
+            compiled=report.compiled,
+            compile_seconds=round(report.compile_seconds, 3),
+            reused=report.reused,
+            distributions=tuple(report.distributions),
+        )
+        try:
+            run_log.note(store, run)
+        except OSError as error:
+            # A store that may only be read, a full disk: nothing depends on it.
+            logger.debug("Not recorded in %s: %s", store.path, error)
+
+    def note_links(self, placements: Iterable[Placement]) -> None:
+        """Symlinks of ``placements`` lead into their entries. Never raises."""
+        found: dict[Store, list[symlink_registry.Link]] = {}
+        for placement in placements:
+            store, path = self._layer_of(placement.entry), placement.first_link()
+            if store is not None and path:
+                link = symlink_registry.Link(placement.entry.path.name, path, placement.library)
+                found.setdefault(store, []).append(link)
+        for store, some in found.items():
+            try:
+                symlink_registry.register(store, some)
+            except OSError as error:
+                self._say(
+                    f"Symlinks are not registered in {store.path}: {reason(error)}; "
+                    "store gc may take away what they lead to"
+                )
+
+    def _layer_of(self, entry: Entry) -> Store | None:
+        """Where the use of ``entry`` is noted; None where nothing is to be written."""
+        store = self._layers.of(entry)
+        return None if store is None or store.policy is Policy.READ_ONLY else store

@@ -1,0 +1,146 @@
+"""Whether a file of an entry, and the way to it, are as they were published."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pip_sharedcache import trust
+from pip_sharedcache.errors import DamagedEntry, DamagedFile, reason
+from pip_sharedcache.fs.dirfd import OF_THIS_PROCESS, Directory, create_file, has_time, write_all
+from pip_sharedcache.model import Entry, StoredFile
+
+_BLOCK = 1 << 20  # bytes
+
+
+class Source:
+    """An entry held open, whose files are placed. Owns the descriptor. ``damage``: why none of
+    them is to be, or None."""
+
+    def __init__(self, entry: Entry, held: Directory) -> None:
+        self.entry = entry
+        self.held = held
+        self.files = {file.path: file for file in entry.manifest.files}
+        self.damage = _damage_of_directories(held, entry.publisher, entry.manifest.files)
+
+
+def _damage_of_directories(
+    entry: Directory, publisher: int, files: Iterable[StoredFile]
+) -> DamagedEntry | None:
+    """Why no file of ``entry`` is believed: a directory that leads to one is a symlink, somebody
+    else's, or may be written by others, who could exchange the files in it. None if none is.
+    What is missing is left to its files."""
+    paths = {"files"}
+    for file in files:
+        above = file.path.rpartition("/")[0]
+        while above and f"files/{above}" not in paths:
+            paths.add(f"files/{above}")
+            above = above.rpartition("/")[0]
+    for path in sorted(paths):
+        try:
+            status = entry.file_status(path)
+        except OSError:
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            what = "is not a directory"
+        elif trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
+            what = f"belongs to {trust.user_name(status.st_uid)}"
+        elif trust.writable_by_others(status):
+            what = "may be written by others than its owner"
+        else:
+            continue
+        return DamagedEntry(f"{entry.path / path}: {what}")
+    return None
+
+
+def check_open(entry: Directory, publisher: int, file: StoredFile, source: int) -> None:
+    """As ``check``, of the store file that is open as ``source``."""
+    try:
+        status = os.fstat(source)
+    except OSError as error:  # ESTALE: it was deleted on a file server
+        raise damaged(entry, file, reason(error)) from error
+    check(entry, publisher, file, status)
+
+
+def check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_result) -> None:
+    """Raise DamagedEntry if ``status`` of a store file is not what the manifest promises."""
+    if not stat.S_ISREG(status.st_mode):
+        raise damaged(entry, file, "is not a regular file")
+    if status.st_size != file.size:
+        raise damaged(entry, file, f"has {status.st_size} bytes, not {file.size}")
+    if not has_time(status, file.mtime):
+        raise damaged(entry, file, "was changed after it was published")
+    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
+        raise damaged(entry, file, f"belongs to {trust.user_name(status.st_uid)}")
+    if objection := trust.mode_objection(status):
+        raise damaged(entry, file, objection)
+
+
+@contextmanager
+def opened(entry: Directory, file: StoredFile) -> Iterator[int]:
+    try:
+        descriptor = entry.open_file(f"files/{file.path}")
+    except OSError as error:
+        raise damaged(entry, file, reason(error)) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def check_readable(entry: Directory, file: StoredFile, source: int) -> None:
+    """Raise DamagedEntry if ``source`` cannot be read to its end (EIO, ESTALE)."""
+    try:
+        os.lseek(source, 0, os.SEEK_SET)
+        while os.read(source, _BLOCK):
+            pass
+    except OSError as error:
+        if error.errno in OF_THIS_PROCESS:
+            raise
+        raise damaged(entry, file, reason(error)) from error
+
+
+def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
+    """Raise DamagedEntry if the bytes of ``source``, the file or a copy of it, are not those that
+    the manifest promises."""
+    hasher = hashlib.sha256()
+    try:
+        os.lseek(source, 0, os.SEEK_SET)
+        while block := os.read(source, _BLOCK):
+            hasher.update(block)
+    except OSError as error:
+        if error.errno in OF_THIS_PROCESS:
+            raise
+        raise damaged(entry, file, reason(error)) from error
+    if hasher.hexdigest() != file.sha256:
+        raise damaged(entry, file, "has other bytes than were published")
+
+
+def _read_checked(entry: Directory, file: StoredFile) -> bytes:
+    """The bytes of ``file``, which are those that the manifest promises. Raises DamagedEntry."""
+    with opened(entry, file) as source:
+        try:
+            with os.fdopen(source, "rb", closefd=False) as stream:
+                data = stream.read(file.size + 1)
+        except OSError as error:
+            raise damaged(entry, file, reason(error)) from error
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise damaged(entry, file, "has other bytes than were published")
+    return data
+
+
+def copy_checked(entry: Directory, file: StoredFile, directory: Path) -> None:
+    """Copy ``file`` to its path below ``directory``, for ourselves alone, if it has the bytes that
+    the manifest promises. Raises DamagedEntry, OSError."""
+    path = directory / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with create_file(path, 0o600, file.mtime) as descriptor:
+        write_all(descriptor, _read_checked(entry, file))
+
+
+def damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:
+    return DamagedFile(f"{entry.path / 'files' / file.path}: {what}")

@@ -1,0 +1,222 @@
+"""Symlinks into entries: which environments have them, so that what they lead to is kept.
+
+Each user's notes lie among their marks, below ``use/<uid>/links-*``: of an environment where it is,
+and of each of its distributions the entry and one link. That one may be edited, replaced or
+deleted; then the others are looked for. What cannot be looked at counts as there.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.fs import Directory, Place
+from pip_sharedcache.model import Digest, information_directories
+from pip_sharedcache.store.layout import WHEELS, Store
+from pip_sharedcache.store.lookup import read_manifest
+from pip_sharedcache.store.usage_marks import ENTRY_NAME, OWNERS_FAULT, users
+
+_LINKS = "links-"
+_MOST_RECORD = 1 << 26  # bytes
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symlink at ``path`` into the entry called ``entry``, of a distribution whose files lie in
+    the directory ``library``. Both absolute. ``way`` and ``host``: as linker.whereabouts wants."""
+
+    entry: str
+    path: str
+    library: str = ""
+    way: tuple[Place, ...] = ()
+    host: str = ""
+
+
+def register(store: Store, links: Iterable[Link]) -> None:
+    """Note symlinks of this user's environments, one of each distribution. Raises OSError, as
+    marks.mark does."""
+    lines: list[Any] = []
+    for library, of_library in groupby(links, lambda link: link.library):
+        if library:
+            real = os.path.realpath(library)
+            way = fs.way_to(real)
+            lines.append({"library": real, "host": fs.HOST_NAME, "way": way})
+        lines += [[link.entry, link.path] for link in of_library]
+    if lines:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        with store.own_use() as held:
+            held.replace(f"{_LINKS}{secrets.token_hex(8)}", text.encode("ascii"))
+
+
+def linked(store: Store) -> dict[str, list[tuple[int, str]]]:
+    """The names of entries into which registered symlinks lead still, or may, and of each whose
+    they are (uid) and where. Raises OSError where a note cannot be read for no fault of its
+    owner's: nobody knows then what is needed."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    lead = _remembering(store)
+    for user, held in users(store):
+        for file in _files(held):
+            try:
+                for link in _read(user, held, file):
+                    if lead(link):
+                        found.setdefault(link.entry, []).append((user, link.library or link.path))
+            except OSError as error:
+                if error.errno not in OWNERS_FAULT:
+                    raise
+    return found
+
+
+def forget(store: Store) -> None:
+    """Delete notes of which no link is left, this user's own (as root: everybody's). Never raises:
+    what is left over is met again by the next run."""
+    lead = _remembering(store)
+    for user, held in users(store):
+        if trust.user_id() not in (0, user):
+            continue
+        for name in _files(held):
+            try:
+                if not any(map(lead, _read(user, held, name))):
+                    held.remove(name)
+            except OSError:
+                continue
+
+
+def _remembering(store: Store) -> Callable[[Link], bool]:
+    """_lead, which answers the same for the same environment and entry."""
+    known: dict[tuple[str, str], bool] = {}
+
+    def lead(link: Link) -> bool:
+        if _leads(link.path, link.entry):
+            return True
+        key = link.entry, link.library
+        if key not in known:
+            known[key] = _any_leads(store, link)
+        return known[key]
+
+    return lead
+
+
+def _any_leads(store: Store, link: Link) -> bool:
+    """Whether any link of the distribution of ``link`` leads into its entry, or may."""
+    if not link.library:
+        return False
+    try:
+        paths = _paths(store, link.entry)
+    except FileNotFoundError:
+        return False  # there is nothing to be kept
+    except (DamagedEntry, OSError):
+        paths = None  # nobody knows what links there are
+    try:
+        if os.path.isdir(link.library) and _has_link(link.library, link.entry, paths):
+            return True
+        library = fs.whereabouts(link.library, link.way, link.host)
+    except OSError:
+        return True
+    return bool(library) and library != link.library and _has_link(library, link.entry, paths)
+
+
+def _paths(store: Store, entry: str) -> list[str]:
+    """Where files of ``entry`` are placed, relative to the library directory, and the RECORD that
+    tells of those in other directories. Raises DamagedEntry, OSError."""
+    with store.opened(WHEELS, entry[:2]) as (shard, *_), shard.subdirectory(entry) as held:
+        try:
+            manifest, _ = read_manifest(held)
+        except FileNotFoundError as error:
+            raise DamagedEntry(f"{held.path} lacks its manifest") from error
+    if manifest.digest != Digest(entry[:64]):
+        raise DamagedEntry(f"{held.path} speaks of another wheel")
+    paths = []
+    private = information_directories(file.path for file in manifest.files)
+    for file in manifest.files:
+        parts = file.path.split("/")
+        if parts[0] in private and parts[1:] != ["RECORD"]:
+            continue  # copied in every link mode
+        if parts[0].endswith(".data"):
+            parts = parts[2:] if parts[1:2] in (["purelib"], ["platlib"]) else []
+        if parts:
+            paths.append(os.path.join(*parts))
+    return paths
+
+
+def _has_link(library: str, entry: str, paths: list[str] | None) -> bool:
+    if paths is None:
+        return True
+    recorded = [row for path in paths if _is_record(path) for row in _rows(library, path)]
+    return any(_leads(os.path.join(library, path), entry) for path in (*paths, *recorded))
+
+
+def _is_record(path: str) -> bool:
+    """Whether ``path``, relative to a library directory, is the RECORD of a distribution there."""
+    top, _, name = path.partition(os.sep)
+    return name == "RECORD" and top in information_directories([top])
+
+
+def _rows(library: str, record: str) -> list[str]:
+    """What a RECORD lists outside of the library directory: data, headers. Nothing where it is
+    gone: the distribution is not installed any more. Raises OSError."""
+    try:
+        with Directory.open(Path(library, record).parent) as held:
+            text, _ = held.read("RECORD", _MOST_RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    rows = csv.reader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""))
+    try:
+        return [row[0] for row in rows if row and row[0].startswith("..") and "\0" not in row[0]]
+    except csv.Error:
+        return []
+
+
+def _leads(link: str, entry: str) -> bool:
+    try:
+        return entry in Path(os.readlink(link)).parts
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        return error.errno != errno.EINVAL  # no link; else somebody else's, or away for now
+
+
+def _files(held: Directory) -> list[str]:
+    return [name for name in held.names() if name.startswith(_LINKS)]
+
+
+def _read(user: int, held: Directory, file: str) -> Iterator[Link]:
+    """What a file of links says. Nothing that is not so is taken. Raises OSError."""
+    text, status = held.read(file)  # a run of 1000 distributions writes a fifth of what is read
+    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != user:
+        return
+    environment: tuple[Any, ...] = ()
+    for line in text.splitlines():
+        try:
+            row: Any = json.loads(line)
+            if isinstance(row, dict):
+                environment = _environment(row)
+                continue
+            entry, path = row
+            if ENTRY_NAME.fullmatch(entry) and _is_path(path):
+                yield Link(entry, path, *environment)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue  # not by us
+
+
+def _environment(row: dict[str, Any]) -> tuple[str, tuple[Place, ...], str]:
+    """What of a Link is said for all that follow. Raises ValueError, TypeError, KeyError."""
+    way = tuple(Place(inode, born) for inode, born in row["way"])
+    numbers = all(type(number) is int for place in way for number in (place.inode, place.born))
+    if not numbers or not _is_path(row["library"]) or not isinstance(row["host"], str):
+        raise ValueError("not where an environment is")
+    return row["library"], way, row["host"]
+
+
+def _is_path(path: str) -> bool:
+    return os.path.isabs(path) and b"\0" not in os.fsencode(path)

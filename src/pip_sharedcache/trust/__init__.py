@@ -1,0 +1,41 @@
+"""Who is trusted: publishers, owners and modes, and who could replace a path."""
+
+from pip_sharedcache.trust.publishers import (
+    NOBODY,
+    OWNERS_MEAN_SOMETHING,
+    Trust,
+    account_id,
+    current_umask,
+    group_id,
+    group_name,
+    is_private_group,
+    is_really_ours,
+    is_unknown,
+    member_of,
+    mode_objection,
+    readable_by_all,
+    user_id,
+    user_name,
+    whom_nobody_knows,
+    writable_by_others,
+)
+
+__all__ = [
+    "NOBODY",
+    "OWNERS_MEAN_SOMETHING",
+    "Trust",
+    "account_id",
+    "current_umask",
+    "group_id",
+    "group_name",
+    "is_private_group",
+    "is_really_ours",
+    "is_unknown",
+    "member_of",
+    "mode_objection",
+    "readable_by_all",
+    "user_id",
+    "user_name",
+    "whom_nobody_knows",
+    "writable_by_others",
+]

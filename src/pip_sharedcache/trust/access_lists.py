@@ -1,0 +1,163 @@
+"""Access lists beside the mode of a file: whether one gives somebody rights that the mode hides.
+
+Linux shows access lists as extended attributes. A POSIX list limits all its entries by a mask,
+which ``st_mode`` shows as the bits of the group. The list of an NFSv4 server (RFC 7530, section
+6.2) does not: an account in it may write although the mode says otherwise. A list that cannot be
+read or decoded counts as one that lets others write.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pip_sharedcache.trust import mounts
+
+POSIX = "system.posix_acl_access"
+POSIX_DEFAULT = "system.posix_acl_default"
+NFS4 = "system.nfs4_acl"
+
+#: Lists that are not decoded here: of richacl kernels, CIFS, ZFS on some systems, NTFS.
+_FOREIGN = (
+    *("system.richacl", "system.cifs_acl", "system.nfs4acl", "system.nfs4_acl_xdr"),
+    *("system.ntfs_acl", "system.ntfs_security"),
+)
+
+#: The error of getxattr(2) where the file system has lists of this kind, and the file has none.
+_NO_LIST = getattr(errno, "ENODATA", -1)
+
+#: File systems whose server may check lists that the client does not show: NFSv3 without its ACL
+#: protocol, SMB without extended attributes, AFS; and GPFS, whose lists have calls of their own.
+_HIDDEN = frozenset({"nfs", "cifs", "smb3", "smbfs", "afs", "gpfs"})
+
+# RFC 7530, 6.2.1: types, flags and rights.
+_ALLOW, _LAST_TYPE = 0, 3
+_INHERIT_ONLY, _ALL_FLAGS = 0x8, 0xFF
+_IN_MODE = 0x2 | 0x4 | 0x40  # write, append, delete child
+_CHANGES = _IN_MODE | 0x40000 | 0x80000  # mode and list, owner
+_ALL_RIGHTS = 0x1F07FF
+_HEAD = struct.Struct(">4I")
+_OWNER, _GROUP, _EVERYONE = "OWNER@", "GROUP@", "EVERYONE@"
+
+
+class Rule(NamedTuple):
+    """One entry of an NFSv4 list: ``rights`` is its access mask."""
+
+    type: int
+    flags: int
+    rights: int
+    who: str
+
+
+def decode(data: bytes) -> list[Rule]:
+    """Decode the value of ``system.nfs4_acl``. Raises ValueError for anything but a whole list."""
+    if len(data) < 4:
+        raise ValueError("it is too short")
+    count = int.from_bytes(data[:4], "big")
+    if count > (len(data) - 4) // _HEAD.size:
+        raise ValueError("it is too short")
+    rules, at = [], 4
+    for _ in range(count):
+        if len(data) - at < _HEAD.size:
+            raise ValueError("it is too short")
+        kind, flags, rights, length = _HEAD.unpack_from(data, at)
+        start, end = at + _HEAD.size, at + _HEAD.size + length
+        at = end + -length % 4
+        if at > len(data):
+            raise ValueError("it is too short")
+        if kind > _LAST_TYPE or flags & ~_ALL_FLAGS or rights & ~_ALL_RIGHTS:
+            raise ValueError("it has an unknown type, flag or right")
+        if not length or any(data[end:at]):
+            raise ValueError("it has a malformed name")
+        rules.append(Rule(kind, flags, rights, data[start:end].decode("utf-8")))
+    if at != len(data):
+        raise ValueError("it has more bytes than entries")
+    return rules
+
+
+def publishing_objection(where: int | str | Path) -> str:
+    """Return why a directory that a group writes may be written by others than its owner and its
+    group, in words that follow the directory; "" if no list lets them."""
+    return _objection(where, {_GROUP: _CHANGES}, posix=True)
+
+
+def objection(where: int | str | Path, mode: int, *, inherited: bool = False) -> str:
+    """Return why others than its owner may write a file or directory although its ``mode`` does
+    not say so, in words that follow its name; "" if no list lets them. ``inherited``: entries that
+    apply only to what is created in the directory count, too."""
+    if not hasattr(os, "getxattr"):
+        return ""
+    shown = {
+        _GROUP: _IN_MODE if mode & stat.S_IWGRP else 0,
+        _EVERYONE: _IN_MODE if mode & stat.S_IWOTH else 0,
+    }
+    return _objection(where, shown, posix=False, inherited=inherited)
+
+
+def is_posix(path: Path) -> bool:
+    """Return whether the directory ``path`` has a POSIX list, or one for what is created in it."""
+    if not hasattr(os, "getxattr"):
+        return False
+    return any(isinstance(_read(path, name), bytes) for name in (POSIX, POSIX_DEFAULT))
+
+
+def is_nfs4(path: Path) -> bool:
+    """Return whether the access list of ``path`` is one of an NFSv4 server."""
+    return hasattr(os, "getxattr") and isinstance(_read(path, NFS4), bytes)
+
+
+def _objection(
+    where: int | str | Path,
+    shown: Mapping[str, int],
+    *,
+    posix: bool,
+    inherited: bool = False,
+) -> str:
+    """``shown``: the rights that do not count, by whose they are."""
+    if not hasattr(os, "getxattr"):
+        return "may have an access list, which Python cannot read on this system"
+    for name in (POSIX, NFS4):
+        found = _read(where, name)
+        if isinstance(found, bytes):
+            if name == NFS4:
+                return _of_rules(found, shown, inherited=inherited)
+            return "has an access list that lets others write" if posix else ""
+        if found.errno == _NO_LIST:
+            return ""  # a file system has lists of one kind
+        if found.errno != errno.EOPNOTSUPP:
+            return f"has an access list that cannot be read ({found.strerror})"
+    for name in _FOREIGN:
+        found = _read(where, name)
+        if isinstance(found, bytes) or found.errno not in (_NO_LIST, errno.EOPNOTSUPP):
+            return f"has an access list that pip-sharedcache cannot decode ({name})"
+    kind = mounts.kind_of(where)
+    return f"may have an access list, which {kind} does not show" if kind in _HIDDEN else ""
+
+
+def _of_rules(value: bytes, shown: Mapping[str, int], *, inherited: bool) -> str:
+    try:
+        rules = decode(value)
+    except ValueError as error:
+        return f"has an access list that cannot be decoded ({error})"
+    for rule in rules:
+        applies = rule.type == _ALLOW and (inherited or not rule.flags & _INHERIT_ONLY)
+        if not applies or rule.who == _OWNER:
+            continue
+        if rule.rights & _CHANGES & ~shown.get(rule.who, 0):
+            return "has an access list that lets others write"
+    return ""
+
+
+def _read(where: int | str | Path, name: str) -> bytes | OSError:
+    """Return the value of a list, or the error."""
+    try:
+        if isinstance(where, int):
+            return os.getxattr(where, name)
+        return os.getxattr(where, name, follow_symlinks=False)
+    except OSError as error:
+        return error

@@ -29,13 +29,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slice",
         metavar="K/N",
-        help="of tests marked `product` a choice and the K-th part of N of the rest; `rotating`: "
-        f"of {slices.RUNS} parts the one that the number of commits gives (default: all tests)",
+        help="of each test with parameters a choice that has every value, and the K-th part of N "
+        f"of the rest; `rotating`: of {slices.RUNS} parts the one that the number of commits gives "
+        "(default: all tests)",
     )
     parser.addoption("--full", action="store_true", help="all tests, whatever --slice says")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "sampled(*parameters): not every value of these in every run with --slice"
+    )
     config.addinivalue_line("markers", "needs(*probes): skipped where a probe gives a reason")
     if config.getoption("--strict-capabilities"):
         probes.set_strict(True)
@@ -52,8 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> str:
     chosen = slices.current()
     if chosen is None:
-        return "products of tests: all of each"
-    return f"products of tests: slice {chosen}; this one again: --slice {chosen}; all: --full"
+        return "tests with parameters: every cell"
+    return f"tests with parameters: slice {chosen}; this one again: --slice {chosen}; all: --full"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -61,15 +65,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = slices.current()
     if chosen is None:
         return
-    products: dict[str, dict[str, dict[str, object]]] = {}
+    functions: dict[str, dict[str, dict[str, object]]] = {}
+    sampled: dict[str, tuple[str, ...]] = {}
     for item in items:
-        if item.get_closest_marker("product") and isinstance(item, pytest.Function):
-            cells = products.setdefault(item.nodeid.partition("[")[0], {})
-            cells[item.nodeid] = item.callspec.params
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            name = item.nodeid.partition("[")[0]
+            functions.setdefault(name, {})[item.nodeid] = item.callspec.params
+            mark = item.get_closest_marker("sampled")
+            sampled[name] = mark.args if mark else ()
     left = {
-        name
-        for cells in products.values()
-        for name in cells.keys() - slices.taken(slices.numbered(cells), chosen)
+        cell
+        for name, cells in functions.items()
+        for cell in cells.keys() - slices.taken(slices.numbered(cells), chosen, sampled[name])
     }
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
     items[:] = [item for item in items if item.nodeid not in left]

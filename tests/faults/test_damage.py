@@ -164,7 +164,6 @@ def _assert_silent(site: Site, store: Path, owner: str, *more: str) -> None:
 
 @pytest.mark.parametrize("owner", OWNERS)
 @pytest.mark.parametrize("kind", SEEN)
-@pytest.mark.product
 def test_damage_is_gone_around_told_and_healed(
     site: Site, store: Path, owner: str, kind: str
 ) -> None:
@@ -255,7 +254,6 @@ def _verify(site: Site, store: Path, account: Account | None, *more: str) -> tup
 
 @pytest.mark.parametrize("owner", OWNERS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.product
 def test_store_verify_finds_all_of_it_and_heals_it(
     site: Site, store: Path, owner: str, kind: str
 ) -> None:

@@ -508,7 +508,6 @@ def pinned(site: Site) -> list[str]:
 
 @pytest.mark.parametrize("attack", [*UNSEEN, *SEEN], ids=_words)
 @pytest.mark.parametrize("victim", ["userb-with-hashes", "root"])
-@pytest.mark.product
 def test_who_does_not_believe_the_publisher_gets_what_pip_makes(
     site: Site, store: Path, attack: Attack, victim: str
 ) -> None:

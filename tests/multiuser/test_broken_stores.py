@@ -233,7 +233,6 @@ def test_sound_stores_of_other_kinds(site: Site, kind: str) -> None:
 
 @broken
 @owned
-@pytest.mark.product
 def test_its_command_mends_it(
     site: Site, owner: str, change: Change, name: str, words: str
 ) -> None:
@@ -253,7 +252,6 @@ def test_its_command_mends_it(
 
 @broken
 @owned
-@pytest.mark.product
 def test_fix_mends_it_for_its_owner_and_for_nobody_else(
     site: Site, owner: str, change: Change, name: str, words: str
 ) -> None:

@@ -178,7 +178,6 @@ def test_a_store_that_cannot_be_used_is_named_and_pip_installs(
 
 @pytest.mark.parametrize("kind", _STORES)
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
-@pytest.mark.product
 def test_store_info_of_such_a_store_fails(
     run: Runner, tmp_path: Path, kind: str, options: list[str]
 ) -> None:

@@ -501,7 +501,6 @@ def _fill(work: Path, served: LocalIndex, *, with_repository: bool) -> None:
 
 
 @pytest.mark.parametrize(("pip", "steps"), SCENARIOS)
-@pytest.mark.product
 def test_like_plain_pip(tmp_path: Path, served: LocalIndex, pip: str, steps: list[Step]) -> None:
     sides = Sides(tmp_path, served, pip)
     repository = any("git+" in step.arguments for step in steps)
@@ -579,7 +578,6 @@ def furnished(
         ("--python nowhere list", 1),
     ],
 )
-@pytest.mark.product
 def test_other_commands_are_pips_own(
     furnished: tuple[Environment, dict[str, str | None]], arguments: str, status: int
 ) -> None:

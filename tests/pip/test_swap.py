@@ -635,7 +635,6 @@ def _normalised(
 
 @pytest.mark.parametrize("pip", [NEWEST_PIP, OLD_PIP])
 @pytest.mark.parametrize("kind", _UNUSUAL)
-@pytest.mark.product
 def test_an_unusual_wheel_is_left_to_pip(
     world: World, wheelhouse: Path, kind: str, pip: str
 ) -> None:

@@ -1,16 +1,16 @@
-"""Which part of the large products of tests a run takes, so that a number of runs takes all.
+"""Which part of the tests with parameters a run takes, so that a number of runs takes all.
 
-A run without a slice takes everything. A run with the slice 3/8 takes of each marked product a
-choice that every run takes, and of the rest every eighth test, beginning with the third.
+A run without a slice takes everything. A run with the slice 3/8 takes, of each test function with
+parameters, a choice in which each value of each parameter occurs, and an eighth of the other cells.
+For the parameters that the marker ``sampled`` names, not each value needs to occur in each run.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from support import REPOSITORY
 #: So many runs take everything between them.
 RUNS = 8
 #: Fewer places than these are not divided.
-FEWEST_PLACES = 40
+FEWEST_PLACES = 12
 
 T = TypeVar("T")
 
@@ -34,9 +34,9 @@ class Slice:
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
-    def part(self, items: Sequence[T]) -> list[T]:
-        """Return every item of this part."""
-        return list(items[self.number - 1 :: self.of])
+    def part(self, items: Sequence[T], shift: int = 0) -> list[T]:
+        """Return every item of this part; ``shift`` says which part begins with the first item."""
+        return list(items[(self.number - 1 + shift) % self.of :: self.of])
 
 
 _current: Slice | None = None
@@ -84,26 +84,30 @@ def numbered(cells: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, i
     return found
 
 
-def taken(cells: Mapping[str, Mapping[str, int]], chosen: Slice) -> set[str]:
-    """Return the names of the cells of one product that a run with this slice takes.
+def taken(
+    cells: Mapping[str, Mapping[str, int]], chosen: Slice, sampled: Collection[str] = ()
+) -> set[str]:
+    """Return the names of the cells of one test function that a run with this slice takes.
 
     cells: for each name the number of the value of each parameter.
+    sampled: the parameters of which not every value needs to be in every run.
     """
-    always = covering(cells)
-    return always | set(chosen.part([name for name in cells if name not in always]))
+    always = covering(cells, sampled)
+    # Functions begin at different cells: the first of eight runs is no longer than the last.
+    shift = _digest(min(cells, default=""))[0]
+    return always | set(chosen.part([name for name in cells if name not in always], shift))
 
 
-def covering(cells: Mapping[str, Mapping[str, int]]) -> set[str]:
+def covering(cells: Mapping[str, Mapping[str, int]], sampled: Collection[str] = ()) -> set[str]:
     """Return a small choice of cells in which each value of each parameter occurs.
 
-    Where the parameters are three or more, each pair of values of two parameters occurs.
+    It is one cell where all parameters are ``sampled``.
     """
-    columns = _independent(cells)
-    together = 2 if len(columns) >= 3 else 1
-    missing = {name: _groups(cell, columns, together) for name, cell in cells.items()}
-    chosen: set[str] = set()
+    columns = _independent(cells, sampled)
+    missing = {name: {(c, cell.get(c, -1)) for c in columns} for name, cell in cells.items()}
     # Of equals the one with the smallest digest: no value is always joined with the first one.
-    order = sorted(cells, key=lambda name: hashlib.sha256(name.encode()).digest())
+    order = sorted(cells, key=_digest)
+    chosen = set() if columns else set(order[:1])
     uncovered = set().union(*missing.values())
     while uncovered:
         best = max(order, key=lambda name: len(missing[name] & uncovered))
@@ -112,26 +116,24 @@ def covering(cells: Mapping[str, Mapping[str, int]]) -> set[str]:
     return chosen
 
 
-def _independent(cells: Mapping[str, Mapping[str, int]]) -> list[str]:
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _independent(cells: Mapping[str, Mapping[str, int]], sampled: Collection[str]) -> list[str]:
     """Return the parameters that vary, without those that follow from one of the others."""
     columns: dict[str, list[int]] = {}
     for parameter in sorted({parameter for cell in cells.values() for parameter in cell}):
         columns[parameter] = [cell.get(parameter, -1) for cell in cells.values()]
+    # Like a parameter, what follows from it (an exit status from a command) is sampled.
+    kept = [name for name in sampled if name in columns]
     # The one with the most values first: what follows from it comes after it.
-    kept: list[str] = []
     for parameter in sorted(columns, key=lambda name: -len(set(columns[name]))):
         values = columns[parameter]
         follows = any(len(set(zip(columns[k], values))) == len(set(columns[k])) for k in kept)
         if not follows and len(set(values)) > 1:
             kept.append(parameter)
-    return kept
-
-
-def _groups(
-    cell: Mapping[str, int], columns: Sequence[str], together: int
-) -> set[tuple[tuple[str, int], ...]]:
-    values = [(column, cell.get(column, -1)) for column in columns]
-    return set(itertools.combinations(values, together))
+    return [name for name in kept if name not in sampled]
 
 
 def _commits() -> int:

@@ -15,6 +15,7 @@ PRODUCT = {
     "-".join(map(str, values)): dict(zip(PARAMETERS, values))
     for values in itertools.product(*map(range, PARAMETERS.values()))
 }
+PAIR = ("argument", "status", "pip")
 #: The status follows from the argument.
 PAIRS = {
     f"{one}-{other}": {"argument": one, "status": one % 3, "pip": other}
@@ -29,20 +30,43 @@ def _restored_slice() -> Iterator[None]:
     slices.choose(None)
 
 
-@pytest.mark.parametrize("cells", [PRODUCT, PAIRS], ids=["five", "two"])
-def test_slices_of_a_product_together_are_all_of_it(cells: dict[str, dict[str, int]]) -> None:
-    parts = [taken(cells, Slice(number, RUNS)) for number in range(1, RUNS + 1)]
+CHOICES = pytest.mark.parametrize(
+    ("cells", "sampled"),
+    [(PRODUCT, ()), (PRODUCT, ("way",)), (PAIRS, ()), (PAIRS, ("argument",)), (PAIRS, tuple(PAIR))],
+)
+
+
+@CHOICES
+def test_slices_of_a_function_together_are_all_of_it(
+    cells: dict[str, dict[str, int]], sampled: tuple[str, ...]
+) -> None:
+    parts = [taken(cells, Slice(number, RUNS), sampled) for number in range(1, RUNS + 1)]
     assert set().union(*parts) == cells.keys()
     # Only what every run takes is in two of them.
-    assert all(one & other == covering(cells) for one, other in itertools.combinations(parts, 2))
+    always = covering(cells, sampled)
+    assert all(one & other == always for one, other in itertools.combinations(parts, 2))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_covering_of_five_parameters_has_every_pair_of_values_in_few_cells() -> None:
-    chosen = [PRODUCT[name] for name in covering(PRODUCT)]
-    for one, other in itertools.combinations(PARAMETERS, 2):
-        pairs = {(cell[one], cell[other]) for cell in chosen}
-        assert len(pairs) == PARAMETERS[one] * PARAMETERS[other]
-    assert len(chosen) <= 16
+@CHOICES
+def test_slice_of_a_function_has_each_value_that_is_not_sampled(
+    cells: dict[str, dict[str, int]], sampled: tuple[str, ...]
+) -> None:
+    expected = {(p, value) for cell in cells.values() for p, value in cell.items()}
+    for number in range(1, RUNS + 1):
+        chosen = taken(cells, Slice(number, RUNS), sampled)
+        found = {(p, value) for name in chosen for p, value in cells[name].items()}
+        # The status follows from the argument.
+        assert {p for p, _ in expected - found} <= {*sampled, *(["status"] if sampled else [])}
+        assert chosen
+
+
+def test_covering_of_five_parameters_has_few_cells() -> None:
+    assert len(covering(PRODUCT)) <= 5
+
+
+def test_covering_where_all_is_sampled_is_one_cell() -> None:
+    assert len(covering(PAIRS, tuple(PAIR))) == 1
 
 
 def test_covering_of_two_parameters_has_every_value_and_mixes_them() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,17 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slice",
         metavar="K/N",
-        help="of each test with parameters a choice that has every value, and the K-th part of N "
-        f"of the rest; `rotating`: of {slices.RUNS} parts the one that the number of commits gives "
-        "(default: all tests)",
+        help="of each test with parameters the K-th part of N, at least one cell, and of those "
+        f"marked `product` each value; `rotating`: of {slices.RUNS} parts the one that the number "
+        "of commits gives (default: all tests)",
     )
     parser.addoption("--full", action="store_true", help="all tests, whatever --slice says")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "sampled(*parameters): not every value of these in every run with --slice"
-    )
     config.addinivalue_line("markers", "needs(*probes): skipped where a probe gives a reason")
     if config.getoption("--strict-capabilities"):
         probes.set_strict(True)
@@ -66,17 +63,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if chosen is None:
         return
     functions: dict[str, dict[str, dict[str, object]]] = {}
-    sampled: dict[str, tuple[str, ...]] = {}
+    every: dict[str, Collection[str]] = {}
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             name = item.nodeid.partition("[")[0]
             functions.setdefault(name, {})[item.nodeid] = item.callspec.params
-            mark = item.get_closest_marker("sampled")
-            sampled[name] = mark.args if mark else ()
+            mark = item.get_closest_marker("product")
+            every[name] = (mark.args or item.callspec.params) if mark else ()
     left = {
         cell
         for name, cells in functions.items()
-        for cell in cells.keys() - slices.taken(slices.numbered(cells), chosen, sampled[name])
+        for cell in cells.keys() - slices.taken(slices.numbered(cells), chosen, every[name])
     }
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
     items[:] = [item for item in items if item.nodeid not in left]

@@ -82,6 +82,7 @@ def _again(ground: Ground, run: str) -> None:
 
 
 @pytest.mark.parametrize("run", RUNS)
+@pytest.mark.product
 def test_killed_at_any_call_it_shows_nothing_half_made_and_the_next_run_is_right(
     run: str, tmp_path: Path, wheels: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_killed_at_any_call_it_shows_nothing_half_made_and_the_next_run_is_right
 
 
 @pytest.mark.parametrize("run", RUNS[:2])
+@pytest.mark.product
 def test_an_error_at_any_call_gives_a_right_environment_or_pips_error_and_the_old_one(
     run: str, tmp_path: Path, wheels: Path
 ) -> None:

@@ -466,6 +466,7 @@ def _aborted(ground: Ground, result_code: int, output: str, before: dict[str, ob
 @pytest.mark.strace
 @needs(strace)
 @pytest.mark.parametrize("pip", ["26.3", "23.0.1"])
+@pytest.mark.product
 def test_no_space_at_any_point_of_placing_takes_back_what_was_placed(
     pip: str, wheels: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pip_sharedcache import fs
 from pip_sharedcache.model import Digest
 from pip_sharedcache.store import Store, publish, usage_marks
+from support import slices
 from support.accounts import run_as
 from support.faults import Call, faults_of_store, leftovers, run_with_fault, spread, trace
 from support.probes import needs, strace
@@ -55,6 +56,7 @@ def _names(store: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("phase", ["retiring", "deleting"])
+@pytest.mark.product
 def test_a_killed_collection_leaves_nothing_broken(
     tmp_path: Path, store: Store, phase: str
 ) -> None:
@@ -73,7 +75,7 @@ def test_a_killed_collection_leaves_nothing_broken(
     points = _changing(calls, store.path)
     assert {call.name for call in points} & {"rename", "unlink", "unlinkat", "rmdir"}
     wrong = []
-    for call in spread(points, 12, last=2):
+    for call in slices.places(spread(points, 12, last=2)):
         shutil.rmtree(store.path)
         shutil.copytree(kept, store.path, symlinks=True)
         for entry in (store.path / "wheels").glob("*/*"):

@@ -104,6 +104,7 @@ def test_killed_upgrade_leaves_the_old_or_the_new_version_or_none(
 
 
 @pytest.mark.parametrize("mode", ["hardlink", "symlink"])
+@pytest.mark.product
 def test_killed_while_files_of_a_killed_install_are_replaced_by_links(
     tmp_path: Path, wheels: Path, mode: str
 ) -> None:

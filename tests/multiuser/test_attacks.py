@@ -508,6 +508,7 @@ def pinned(site: Site) -> list[str]:
 
 @pytest.mark.parametrize("attack", [*UNSEEN, *SEEN], ids=_words)
 @pytest.mark.parametrize("victim", ["userb-with-hashes", "root"])
+@pytest.mark.product("victim")
 def test_who_does_not_believe_the_publisher_gets_what_pip_makes(
     site: Site, store: Path, attack: Attack, victim: str
 ) -> None:
@@ -520,6 +521,7 @@ def test_who_does_not_believe_the_publisher_gets_what_pip_makes(
 
 
 @seen
+@pytest.mark.product
 def test_who_believes_the_publisher_is_protected_from_what_can_be_seen(
     site: Site, store: Path, attack: Attack
 ) -> None:

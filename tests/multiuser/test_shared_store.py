@@ -360,6 +360,7 @@ parents = pytest.mark.parametrize("default_acl", ["", DEFAULT_ACL], ids=["no-acl
 @pytest.mark.parametrize("first_umask", UMASKS, ids=lambda mask: f"first-{mask:03o}")
 @pytest.mark.parametrize("second_umask", UMASKS, ids=lambda mask: f"second-{mask:03o}")
 @pytest.mark.parametrize("way", ["writable", "read-only-mode", "read-only-mount"])
+@pytest.mark.product
 def test_second_user_downloads_nothing_and_changes_nothing_foreign(
     site: Site,
     published: Published,

@@ -1,8 +1,8 @@
 """Which part of the tests with parameters a run takes, so that a number of runs takes all.
 
 A run without a slice takes everything. A run with the slice 3/8 takes, of each test function with
-parameters, a choice in which each value of each parameter occurs, and an eighth of the other cells.
-For the parameters that the marker ``sampled`` names, not each value needs to occur in each run.
+parameters, every eighth cell, at least one. Of a function that is marked ``product`` a run takes
+each value of each parameter, too; ``product("mode")`` is about one parameter only.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Slice:
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
-    def part(self, items: Sequence[T], shift: int = 0) -> list[T]:
-        """Return every item of this part; ``shift`` says which part begins with the first item."""
-        return list(items[(self.number - 1 + shift) % self.of :: self.of])
+    def part(self, items: Sequence[T]) -> list[T]:
+        """Return every item of this part."""
+        return list(items[self.number - 1 :: self.of])
 
 
 _current: Slice | None = None
@@ -85,29 +85,31 @@ def numbered(cells: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, i
 
 
 def taken(
-    cells: Mapping[str, Mapping[str, int]], chosen: Slice, sampled: Collection[str] = ()
+    cells: Mapping[str, Mapping[str, int]], chosen: Slice, every: Collection[str] = ()
 ) -> set[str]:
     """Return the names of the cells of one test function that a run with this slice takes.
 
     cells: for each name the number of the value of each parameter.
-    sampled: the parameters of which not every value needs to be in every run.
+    every: the parameters of which each value is to be in every run.
     """
-    always = covering(cells, sampled)
+    always = covering(cells, every)
+    # In the order of their digests: no part has only the cells with one value of a parameter.
+    rest = [name for name in sorted(cells, key=_digest) if name not in always]
     # Functions begin at different cells: the first of eight runs is no longer than the last.
-    shift = _digest(min(cells, default=""))[0]
-    return always | set(chosen.part([name for name in cells if name not in always], shift))
+    number = chosen.number - 1 + _digest(min(cells))[0]
+    part = rest[number % chosen.of :: chosen.of]
+    return always | set(part) or {rest[number % len(rest)]}
 
 
-def covering(cells: Mapping[str, Mapping[str, int]], sampled: Collection[str] = ()) -> set[str]:
-    """Return a small choice of cells in which each value of each parameter occurs.
-
-    It is one cell where all parameters are ``sampled``.
-    """
-    columns = _independent(cells, sampled)
-    missing = {name: {(c, cell.get(c, -1)) for c in columns} for name, cell in cells.items()}
+def covering(cells: Mapping[str, Mapping[str, int]], every: Collection[str]) -> set[str]:
+    """Return a small choice of cells in which these parameters have each of their values."""
+    missing = {
+        name: {(parameter, cell.get(parameter, -1)) for parameter in every}
+        for name, cell in cells.items()
+    }
     # Of equals the one with the smallest digest: no value is always joined with the first one.
     order = sorted(cells, key=_digest)
-    chosen = set() if columns else set(order[:1])
+    chosen: set[str] = set()
     uncovered = set().union(*missing.values())
     while uncovered:
         best = max(order, key=lambda name: len(missing[name] & uncovered))
@@ -118,22 +120,6 @@ def covering(cells: Mapping[str, Mapping[str, int]], sampled: Collection[str] = 
 
 def _digest(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
-
-
-def _independent(cells: Mapping[str, Mapping[str, int]], sampled: Collection[str]) -> list[str]:
-    """Return the parameters that vary, without those that follow from one of the others."""
-    columns: dict[str, list[int]] = {}
-    for parameter in sorted({parameter for cell in cells.values() for parameter in cell}):
-        columns[parameter] = [cell.get(parameter, -1) for cell in cells.values()]
-    # Like a parameter, what follows from it (an exit status from a command) is sampled.
-    kept = [name for name in sampled if name in columns]
-    # The one with the most values first: what follows from it comes after it.
-    for parameter in sorted(columns, key=lambda name: -len(set(columns[name]))):
-        values = columns[parameter]
-        follows = any(len(set(zip(columns[k], values))) == len(set(columns[k])) for k in kept)
-        if not follows and len(set(values)) > 1:
-            kept.append(parameter)
-    return [name for name in kept if name not in sampled]
 
 
 def _commits() -> int:

@@ -15,7 +15,6 @@ PRODUCT = {
     "-".join(map(str, values)): dict(zip(PARAMETERS, values))
     for values in itertools.product(*map(range, PARAMETERS.values()))
 }
-PAIR = ("argument", "status", "pip")
 #: The status follows from the argument.
 PAIRS = {
     f"{one}-{other}": {"argument": one, "status": one % 3, "pip": other}
@@ -31,52 +30,63 @@ def _restored_slice() -> Iterator[None]:
 
 
 CHOICES = pytest.mark.parametrize(
-    ("cells", "sampled"),
-    [(PRODUCT, ()), (PRODUCT, ("way",)), (PAIRS, ()), (PAIRS, ("argument",)), (PAIRS, tuple(PAIR))],
+    ("cells", "every"),
+    [
+        (PRODUCT, ()),
+        (PRODUCT, ("way",)),
+        (PRODUCT, tuple(PARAMETERS)),
+        (PAIRS, ()),
+        (PAIRS, ("pip",)),
+        (PAIRS, ("argument", "status", "pip")),
+    ],
 )
 
 
 @CHOICES
 def test_slices_of_a_function_together_are_all_of_it(
-    cells: dict[str, dict[str, int]], sampled: tuple[str, ...]
+    cells: dict[str, dict[str, int]], every: tuple[str, ...]
 ) -> None:
-    parts = [taken(cells, Slice(number, RUNS), sampled) for number in range(1, RUNS + 1)]
+    parts = [taken(cells, Slice(number, RUNS), every) for number in range(1, RUNS + 1)]
     assert set().union(*parts) == cells.keys()
     # Only what every run takes is in two of them.
-    always = covering(cells, sampled)
+    always = covering(cells, every)
     assert all(one & other == always for one, other in itertools.combinations(parts, 2))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+@pytest.mark.parametrize("number_of_cells", range(1, 2 * RUNS))
+def test_slices_of_a_function_with_few_cells_have_each_of_them(number_of_cells: int) -> None:
+    cells = {f"cell-{number}": {"pip": number} for number in range(number_of_cells)}
+    parts = [taken(cells, Slice(number, RUNS)) for number in range(1, RUNS + 1)]
+    assert set().union(*parts) == cells.keys()
+    assert all(parts)
+    assert len(parts[0]) <= 2
+
+
 @CHOICES
-def test_slice_of_a_function_has_each_value_that_is_not_sampled(
-    cells: dict[str, dict[str, int]], sampled: tuple[str, ...]
+def test_each_slice_of_a_function_has_a_cell_and_each_value_that_is_to_be_in_every_run(
+    cells: dict[str, dict[str, int]], every: tuple[str, ...]
 ) -> None:
-    expected = {(p, value) for cell in cells.values() for p, value in cell.items()}
     for number in range(1, RUNS + 1):
-        chosen = taken(cells, Slice(number, RUNS), sampled)
-        found = {(p, value) for name in chosen for p, value in cells[name].items()}
-        # The status follows from the argument.
-        assert {p for p, _ in expected - found} <= {*sampled, *(["status"] if sampled else [])}
+        chosen = taken(cells, Slice(number, RUNS), every)
         assert chosen
+        for parameter in every:
+            values = {cell[parameter] for cell in cells.values()}
+            assert {cells[name][parameter] for name in chosen} == values
 
 
 def test_covering_of_five_parameters_has_few_cells() -> None:
-    assert len(covering(PRODUCT)) <= 5
-
-
-def test_covering_where_all_is_sampled_is_one_cell() -> None:
-    assert len(covering(PAIRS, tuple(PAIR))) == 1
+    assert len(covering(PRODUCT, PARAMETERS)) <= 5
 
 
 def test_covering_of_two_parameters_has_every_value_and_mixes_them() -> None:
-    chosen = [PAIRS[name] for name in covering(PAIRS)]
+    chosen = [PAIRS[name] for name in covering(PAIRS, ("argument", "pip"))]
     assert sorted(cell["argument"] for cell in chosen) == list(range(30))
     assert 5 < sum(cell["pip"] for cell in chosen) < 25
 
 
 def test_covering_is_the_same_in_every_order_of_the_cells() -> None:
-    assert covering(dict(reversed(PRODUCT.items()))) == covering(PRODUCT)
+    assert covering(dict(reversed(PRODUCT.items())), PARAMETERS) == covering(PRODUCT, PARAMETERS)
 
 
 def test_slice_is_parsed_and_a_wrong_one_refused() -> None:

@@ -721,9 +721,15 @@ def _restored(path: Path, mode: int) -> None:
     path.parent.chmod(0o555)
 
 
+def _in_entry(entry: Path, name: str) -> Path:
+    """Return the path of a file of demo, or of the same file of the project of this entry."""
+    (wheel,) = entry.glob("*.whl")
+    return entry / name.replace("demo", wheel.name.partition("-")[0])
+
+
 def _edit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     def damage(entry: Path) -> None:
-        path = _writable(entry / name)
+        path = _writable(_in_entry(entry, name))
         before = path.stat().st_mtime
         path.write_bytes(change(path.read_bytes()))
         os.utime(path, (before + 10, before + 10))
@@ -734,7 +740,7 @@ def _edit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]
 
 def _replace(name: str, put: Callable[[Path], None]) -> Callable[[Path], None]:
     def damage(entry: Path) -> None:
-        path = entry / name
+        path = _in_entry(entry, name)
         path.parent.chmod(0o755)
         if path.is_dir():
             shutil.rmtree(path)
@@ -813,6 +819,40 @@ def test_a_damaged_entry_is_named_and_not_used(
     assert "; a sound one was published " in told[0]
     assert [line for line in done.stderr.splitlines() if line and line not in told] == []
     # And it is no worse the next time.
+    world.run(third, *arguments)
+    assert differences(snapshot(plain.prefix), snapshot(third.prefix)) == []
+
+
+def test_damaged_entries_of_all_kinds_are_named_and_not_used_by_one_run(
+    world: World, index: IndexFactory, wheelhouse: Path
+) -> None:
+    """All of the above in one store: so each kind is in every run, also with --slice."""
+    kinds = {f"demo{number}": kind for number, kind in enumerate(_DAMAGES)}
+    for project in kinds:
+        make_wheel(wheelhouse, project)
+    arguments = ("-i", index(wheelhouse).url, *kinds)
+    plain, first, second, third = (world.environment() for _ in range(4))
+    world.run(plain, *arguments, plain=True)
+    world.run(first, *arguments)
+    entries = {next(entry.glob("*.whl")).name.partition("-")[0]: entry for entry in world.entries()}
+    assert entries.keys() == kinds.keys()
+    for project, kind in kinds.items():
+        _DAMAGES[kind](entries[project])
+    # Files of a new entry must not have the time of the old one's by chance.
+    time.sleep(2)
+    done = world.run(second, *arguments)
+    assert differences(snapshot(plain.prefix), snapshot(second.prefix)) == []
+    lines = [line for line in done.stderr.splitlines() if line]
+    told = {
+        kind: [line for line in lines if str(entries[project]) in line]
+        for project, kind in kinds.items()
+    }
+    wrong = {kind: said for kind, said in told.items() if len(said) != 1}
+    wrong.update(
+        {kind: said for kind, said in told.items() if "; a sound one was" not in str(said)}
+    )
+    assert wrong == {}, done.stderr
+    assert len(lines) == len(kinds), done.stderr
     world.run(third, *arguments)
     assert differences(snapshot(plain.prefix), snapshot(third.prefix)) == []
 

@@ -2,8 +2,8 @@
 # Set everything up and run the tests: sh tests/run.sh [--all | --full] [pytest arguments]
 #
 #   (no option)  unit tests and a dozen others (quick.txt): minutes, without root
-#   --all        every test; of the large products a slice, another one with every commit
-#   --full       every test and the whole of the products
+#   --all        every test function with an eighth of its parameter sets, rotating with commits
+#   --full       every test function with all of its parameter sets
 #
 # --all and --full, as root on Debian, install the programs that the multi-user and file system tests
 # need; without them, or without root, those tests are skipped and say why. With

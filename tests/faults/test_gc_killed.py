@@ -26,9 +26,9 @@ COMMAND = (sys.executable, "-m", "pip_sharedcache", "store", "gc", "--older-than
 LATER = """
 import sys
 from pip_sharedcache.cli import main
-from pip_sharedcache.store import marks
-now = marks.now
-marks.now = lambda store: now(store) + 7200
+from pip_sharedcache.store import usage_marks
+now = usage_marks.now
+usage_marks.now = lambda store: now(store) + 7200
 sys.exit(main())
 """
 

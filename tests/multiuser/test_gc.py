@@ -39,12 +39,12 @@ SYMLINKS = {"PIP_SHAREDCACHE_LINK_MODE": "symlink"}
 #: Our command, so many seconds later; what was retired is deleted yet so many later.
 LATER = """
 import sys
-from pip_sharedcache.cli import collecting, main
-from pip_sharedcache.store import marks
-now, delete = marks.now, collecting.delete_retired
+from pip_sharedcache.cli import gc, main
+from pip_sharedcache.store import usage_marks
+now, delete = usage_marks.now, gc.delete_retired
 later, deleting = float(sys.argv.pop(1)), float(sys.argv.pop(1))
-marks.now = lambda store: now(store) + later
-collecting.delete_retired = lambda store, when: delete(store, when - later + deleting)
+usage_marks.now = lambda store: now(store) + later
+gc.delete_retired = lambda store, when: delete(store, when - later + deleting)
 sys.exit(main())
 """
 

@@ -254,7 +254,7 @@ def test_after_a_power_cut_all_that_is_visible_is_whole(
     disks: list[Disk],
 ) -> None:
     # Each slice has a seed of its own, so that runs with slices take different moments.
-    cuts, part = len(slices.places(range(CUTS))), slices.current()
+    cuts, part = slices.share(CUTS), slices.current()
     seed = part.number if part else 0
 
     def cut(disk: Disk) -> Seen:

@@ -17,7 +17,7 @@ import pytest
 from multiuser.test_attacks import assert_as_plain, edited_source, pinned, swapped_wheel
 from multiuser.test_attacks_around import publish, usera_acts
 from multiuser.test_shared_store import Site, rich_wheel, running_site
-from support import probes
+from support import probes, slices
 from support.accounts import Accounts, run_as, start_as, stop
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.acl, probes.tmpfs)]
@@ -99,7 +99,7 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.errors import StoreUnusable
 path = pathlib.Path(sys.argv[1])
 opened = believed = 0
-for _ in range(4000):
+for _ in range(int(sys.argv[3])):
     try:
         store = stores.Store.open(path, private=True)
     except StoreUnusable:
@@ -130,7 +130,7 @@ def test_a_cache_home_that_changes_hands_makes_root_believe_nobody(site: Site) -
     with usera_acts(site):
         (theirs / "pip-sharedcache").mkdir()
     path = top / "link" / "pip-sharedcache"
-    argv = [site.template.python, "-c", OPENS, path, str(usera.uid)]
+    argv = [site.template.python, "-c", OPENS, path, str(usera.uid), str(slices.share(4000))]
     with _flipping(site, top / "link", own, theirs):
         done = run_as(None, argv, check=True)
     assert done.stdout.split() == ["0", "0"], "a way that others may change is not taken"

@@ -19,7 +19,7 @@ from support import REPOSITORY
 #: So many runs take everything between them.
 RUNS = 8
 #: Fewer places than these are not divided.
-FEWEST_PLACES = 12
+FEWEST_PLACES = 8
 
 T = TypeVar("T")
 
@@ -68,6 +68,11 @@ def places(items: Sequence[T]) -> list[T]:
     if _current is None or len(items) < FEWEST_PLACES:
         return list(items)
     return _current.part(items)
+
+
+def share(times: int) -> int:
+    """Return how often this run tries what a run without a slice tries so many times."""
+    return times if _current is None else max(1, times // _current.of)
 
 
 def numbered(cells: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, int]]:

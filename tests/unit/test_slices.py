@@ -105,8 +105,16 @@ def test_equal_values_of_a_parameter_have_one_number() -> None:
 
 @pytest.mark.usefixtures("_restored_slice")
 def test_places_are_all_without_a_slice_and_divided_with_one() -> None:
-    items, few = list(range(100)), list(range(10))
+    items, few = list(range(100)), list(range(7))
     assert slices.places(items) == items
     slices.choose(Slice(2, 8))
     assert slices.places(items) == items[1::8]
     assert slices.places(few) == few
+
+
+@pytest.mark.usefixtures("_restored_slice")
+def test_share_is_all_without_a_slice_and_at_least_once_with_one() -> None:
+    assert slices.share(4000) == 4000
+    slices.choose(Slice(2, 8))
+    assert slices.share(4000) == 500
+    assert slices.share(3) == 1

@@ -1,4 +1,4 @@
-"""The part of the large products that a run takes."""
+"""The part of the tests with parameters that a run takes."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pip_sharedcache.errors import ConfigurationDamaged, SettingError, reason
@@ -26,24 +27,11 @@ ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
 OPTION_PREFIX = "_PIP_SHAREDCACHE_OPTION_"
 APPLICATION = "pip-sharedcache"
 
-NAMES = (
-    "dir",
-    "link-mode",
-    "share",
-    "group-environment",
-    "processes",
-    "trust",
-    "verify",
-    "build-salt",
-    "stats",
-)
-
 #: What a record of a run tells: also the environment's path, all but that, nothing.
 STATS = ("full", "anonymous", "off")
 
-_YES = {"1", "true", "yes", "y", "on"}
+_YES, _NO = {"1", "true", "yes", "y", "on"}, {"0", "false", "no", "n", "off"}
 _MOST_PROCESSES = 64
-_NO = {"0", "false", "no", "n", "off"}
 
 
 @dataclass(frozen=True)
@@ -66,21 +54,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of one run.
+    """All settings of one run; ROWS has what each is for.
 
-    ``layers``: the stores, nearest first; ``dir``: the one of them that commands speak of, the
-    first that is published to. It is None for a user without a home directory. ``private`` is
-    whether nobody named a store and the site has none, so that it is the user's own, made where it
-    is missing; ``dir_administered``, that nobody but root could have named it.
-    ``share`` are URL prefixes; ``share_administered``, that nobody but root could have named them.
-    ``processes`` is how many install side by side, 0 for what the machine has. ``trust``: of those
-    whom the store's owner named, only those are believed who are in each of these. ``verify``:
-    whether everything is hashed before it is placed, as any layer may ask. ``build_salt`` keeps
-    apart what is built with different tools. ``stats``: what records say of
-    a run, one of STATS. ``notes`` are sentences on settings that nobody knows.
-    ``chosen``: what was set, by name, as it was found. ``searched``: where ``dir`` was looked for
-    in vain. ``unread``: files that are there and cannot be read, and why: as for pip, they say
-    nothing.
+    ``dir``: the store that commands use, the first of ``layers`` (nearest first) that is published
+    to; None for a user without a home directory.
+    ``private``: whether no place and no site names a store: it is the user's own, made if missing.
+    ``processes``: 0 for what the machine has; ``trust``: publishers must be in each of these.
+    ``dir_administered``, ``share_administered``: whether only root could have set them.
+    ``notes``: sentences on unknown settings; ``chosen``: all that is set, by name, as found.
+    ``searched``: the files without a ``dir``; ``unread``: files that cannot be read, and why: as
+    for pip, they say nothing.
     """
 
     dir: Path | None
@@ -124,17 +107,12 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
                 found[name] = setting
             else:
                 notes.append(f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored")
-    # No later layer widens what an earlier one has narrowed.
-    trusted = tuple(
-        () if layer["trust"].value.lower() == "owner" else tuple(layer["trust"].value.split())
-        for layer in layers
-        if "trust" in layer
-    )
-    verify = {_verifies(layer["verify"]) for layer in layers if "verify" in layer}
-    grouped = _group_environment(layer for layer in layers if "group-environment" in layer)
-    settings = _build(found, trusted, True in verify, grouped, tuple(notes))
-    searched = () if "dir" in found else files
-    return replace(settings, searched=searched, unread=tuple(unread))
+    values = {} if "dir" in found else _default_directory(files)
+    for row in ROWS:
+        if places := [layer[row.name] for layer in layers if row.name in layer]:
+            values.update(row.merge(row, places))
+    values["share_administered"] = "share" in found and found["share"].administered
+    return Settings(**values, notes=tuple(notes), chosen=tuple(found.items()), unread=tuple(unread))
 
 
 def option_variable(name: str) -> str:
@@ -177,99 +155,14 @@ def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> di
     return found
 
 
-def _verifies(when: Setting) -> bool:
-    if when.value.lower() not in ("always", "changed"):
-        raise _wrong("verify", when, "always, or changed (what size and time tell)")
-    return when.value.lower() == "always"
-
-
-def _group_environment(layers: Iterable[Mapping[str, Setting]]) -> bool:
-    """What the last of ``layers`` says; but where root's own configuration says no, nothing that
-    root may have been handed by sudo lets a group write what root installs."""
-    grouped, barred = True, False
-    for layer in layers:
-        setting = layer["group-environment"]
-        if setting.value.lower() not in _YES | _NO:
-            raise _wrong("group-environment", setting, "yes or no")
-        grouped = setting.value.lower() in _YES
-        if setting.administered:
-            barred = not grouped
-    return grouped and not (barred and is_root())
-
-
-def _build(
-    found: Mapping[str, Setting],
-    trusted: tuple[tuple[str, ...], ...],
-    verify: bool,
-    grouped: bool,
-    notes: tuple[str, ...],
-) -> Settings:
-    directory = found.get("dir")
-    path: Path | None
-    if directory is not None:
-        layers = _layers(directory)
-        path = _main(layers)
-        source, private = directory.source, False
-        # "~" is what HOME says, which may be a user's through sudo.
-        by_home = any(line.partition("/")[0] == "~" for line in _lines(directory.value))
-        administered = directory.administered and not by_home
-    else:
-        path, source, private = _default_directory()
-        layers = () if path is None else (Layer(path, Policy.PUBLISH),)
-        # One's own is found by variables; root need not have set those.
-        administered = path is not None and not private and not may_be_moved(path.parent)
-    link_mode = LinkMode.REFLINK
-    if mode := found.get("link-mode"):
-        try:
-            link_mode = LinkMode(mode.value.lower())
-        except ValueError:
-            raise _wrong("link-mode", mode, ", ".join(m.value for m in LinkMode)) from None
-    share: tuple[str, ...] = ()
-    if prefixes := found.get("share"):
-        share = tuple(prefixes.value.split())
-        for prefix in share:
-            if not _is_prefix(prefix):
-                raise _wrong("share", prefixes, "URL prefixes or absolute paths")
-    stats = found["stats"].value.lower() if "stats" in found else STATS[0]
-    if stats not in STATS:
-        raise _wrong("stats", found["stats"], ", ".join(STATS))
-    processes = 0
-    if number := found.get("processes"):
-        if (
-            not number.value.isdecimal()
-            or len(number.value) > 2
-            or not 1 <= int(number.value) <= _MOST_PROCESSES
-        ):
-            raise _wrong("processes", number, f"a number from 1 to {_MOST_PROCESSES}")
-        processes = int(number.value)
-    return Settings(
-        dir=path,
-        dir_source=source,
-        layers=layers,
-        dir_administered=administered,
-        private=private,
-        link_mode=link_mode,
-        share=share,
-        share_administered="share" in found and found["share"].administered,
-        group_environment=grouped,
-        processes=processes,
-        trust=trusted,
-        verify=verify,
-        build_salt=found["build-salt"].value if "build-salt" in found else "",
-        stats=stats,
-        notes=notes,
-        chosen=tuple(found.items()),
-    )
-
-
 def _lines(text: str) -> list[str]:
     """What ``text`` names, each on a line or behind a separator as in PATH."""
     return [line.strip() for line in re.split(f"[\n{os.pathsep}]", text) if line.strip()]
 
 
-def _layers(directory: Setting) -> tuple[Layer, ...]:
+def _layers(text: str) -> tuple[Layer, ...]:
     layers: dict[Path, Layer] = {}
-    for line in _lines(directory.value) or [""]:
+    for line in _lines(text) or [""]:
         name, word = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")
         word = {"readonly": "read-only"}.get(word.lower(), word.lower())
         try:
@@ -278,19 +171,9 @@ def _layers(directory: Setting) -> tuple[Layer, ...]:
             name, policy = line, Policy.PUBLISH
         path = Path(os.path.expanduser(name.strip()))
         if not path.is_absolute() or "\0" in name:
-            policies = ", ".join(one.value for one in Policy)
-            wanted = "an absolute path, or several, nearest first, each on a line or behind a "
-            raise _wrong(
-                "dir", directory, f"{wanted}{os.pathsep!r}; behind a path may stand {policies}"
-            )
+            raise ValueError(name)
         layers.setdefault(path, Layer(path, policy))
     return tuple(layers.values())
-
-
-def _main(layers: tuple[Layer, ...]) -> Path:
-    """The store that commands speak of."""
-    meant = (one.path for one in layers if one.policy.shares)
-    return next(meant, layers[0].path)
 
 
 def fixed_files() -> tuple[Path, ...]:
@@ -310,20 +193,173 @@ def _is_administered(path: Path, status: os.stat_result) -> bool:
     return path in fixed_files() and stat.S_ISREG(status.st_mode) and not may_be_moved(path)
 
 
-def _is_prefix(text: str) -> bool:
-    if "://" not in text:
-        return Path(text).is_absolute() and "\0" not in text
-    try:
-        return bool(urlsplit(text).scheme)
-    except ValueError:
-        return False
+def _prefixes(text: str) -> tuple[str, ...]:
+    for prefix in text.split():
+        is_path = Path(prefix).is_absolute() and "\0" not in prefix
+        if not (urlsplit(prefix).scheme if "://" in prefix else is_path):
+            raise ValueError(prefix)
+    return tuple(text.split())
 
 
-def _wrong(name: str, setting: Setting, wanted: str) -> SettingError:
-    return SettingError(
-        f"{SECTION}.{name} = {setting.value!r} ({setting.source}) cannot be used",
-        f"it takes {wanted}",
-    )
+def _processes(text: str) -> int:
+    if not text.isdecimal() or len(text) > 2 or not 1 <= int(text) <= _MOST_PROCESSES:
+        raise ValueError(text)
+    return int(text)
+
+
+def _trusted(text: str) -> tuple[str, ...]:
+    return () if text.lower() == "owner" else tuple(text.split())
+
+
+def _one_of(values: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Return the parser of a setting that takes one word of ``values``, in any case."""
+
+    def parse(text: str) -> Any:
+        if text.lower() not in values:
+            raise ValueError(text)
+        return values[text.lower()]
+
+    return parse
+
+
+def _last(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
+    return {row.field: row.read(places[-1])}
+
+
+def _every(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
+    """No later place widens what an earlier one has narrowed."""
+    return {row.field: tuple(map(row.read, places))}
+
+
+def _any(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
+    return {row.field: True in [row.read(one) for one in places]}
+
+
+def _unless_barred(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
+    """The last place counts; but where root's own configuration says no, nothing that root may have
+    been handed by sudo lets a group write what root installs."""
+    values = [row.read(one) for one in places]
+    fixed = [value for one, value in zip(places, values) if one.administered]
+    barred = fixed[-1:] == [False] and is_root()
+    return {row.field: values[-1] and not barred}
+
+
+def _last_dir(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
+    named = places[-1]
+    layers: tuple[Layer, ...] = row.read(named)
+    # "~" is what HOME says, which may be a user's through sudo.
+    by_home = any(line.partition("/")[0] == "~" for line in _lines(named.value))
+    return {
+        "dir": next((one.path for one in layers if one.policy.shares), layers[0].path),
+        "dir_source": named.source,
+        "dir_administered": named.administered and not by_home,
+        "layers": layers,
+    }
+
+
+@dataclass(frozen=True)
+class Row:
+    """All about one setting.
+
+    ``parse``: makes a value from text, or raises ValueError;
+    ``default`` and ``help``: its cells in docs/reference.md;
+    ``takes``: what a value is, for the error about a wrong one, "" where every text is right;
+    ``merge``: makes fields of Settings from what the places say, later ones last.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str
+    help: str
+    takes: str = ""
+    merge: Callable[[Row, Sequence[Setting]], Mapping[str, Any]] = _last
+
+    @property
+    def field(self) -> str:
+        """The attribute of Settings that holds the value."""
+        return self.name.replace("-", "_")
+
+    def read(self, setting: Setting) -> Any:
+        """Return the value of ``setting``. Raises SettingError."""
+        try:
+            return self.parse(setting.value)
+        except ValueError:
+            raise SettingError(
+                f"{SECTION}.{self.name} = {setting.value!r} ({setting.source}) cannot be used",
+                f"it takes {self.takes}",
+            ) from None
+
+
+ROWS = (
+    Row(
+        "dir",
+        _layers,
+        "the site's store, else your own",
+        "the store, an absolute path; or [several](#several-stores)",
+        f"an absolute path, or several, nearest first, each on a line or behind a {os.pathsep!r}; "
+        f"behind a path may stand {', '.join(one.value for one in Policy)}",
+        merge=_last_dir,
+    ),
+    Row(
+        "link-mode",
+        _one_of({one.value: one for one in LinkMode}),
+        "`reflink`",
+        "`reflink`, `hardlink`, `symlink`, `copy`; each falls back to the next that works",
+        ", ".join(one.value for one in LinkMode),
+    ),
+    Row(
+        "share",
+        _prefixes,
+        "none",
+        "URL prefixes or absolute paths whose wheels are shared although they came with "
+        "credentials or from a local path",
+        "URL prefixes or absolute paths",
+    ),
+    Row(
+        "trust",
+        _trusted,
+        "all of them",
+        "`owner`, or accounts and `@groups`, with spaces between them: of the publishers that the "
+        "store's owner trusts, only these are trusted; unknown names cause a warning; no later "
+        "place widens what an earlier one narrowed",
+        merge=_every,
+    ),
+    Row(
+        "verify",
+        _one_of({"always": True, "changed": False}),
+        "`changed`",
+        "`always`: every wheel and every file is hashed before it is placed; `changed`: what size "
+        "and time tell",
+        "always, or changed (what size and time tell)",
+        merge=_any,
+    ),
+    Row("build-salt", str, "none", "any text: keeps apart what is built with different tools"),
+    Row(
+        "stats",
+        _one_of({one: one for one in STATS}),
+        "`full`",
+        "what installations record of themselves for `store stats`: `full`, `anonymous` (not which "
+        "environment), `off`",
+        ", ".join(STATS),
+    ),
+    Row(
+        "processes",
+        _processes,
+        "one a processor, at most 8",
+        "how many processes install side by side where nothing is replaced, "
+        f"1 to {_MOST_PROCESSES}",
+        f"a number from 1 to {_MOST_PROCESSES}",
+    ),
+    Row(
+        "group-environment",
+        _one_of({**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}),
+        "`yes`",
+        "whether files made in a group-writable, setgid environment may be replaced by the group",
+        "yes or no",
+        merge=_unless_barred,
+    ),
+)
+NAMES = tuple(row.name for row in ROWS)
 
 
 def site_store() -> Path:
@@ -333,21 +369,29 @@ def site_store() -> Path:
     return Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
 
 
-def _default_directory() -> tuple[Path | None, str, bool]:
-    """The site's store if an administrator made one, else the user's own, if there is a home; where
-    that comes from; and whether it is the user's own."""
+def _default_directory(searched: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the fields of Settings on the store that counts where no place names one: the site's
+    if an administrator made one, else the user's own, if there is a home."""
     import platformdirs  # late: most commands of pip have no need of it
 
     try:
         own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
     except RuntimeError:
         own = Path()
-    private = own if own.is_absolute() else None
+    path = own if own.is_absolute() else None
+    source, private = "default: the user's own", True
     site = site_store()
     try:
         if (site / "store.json").is_file():
-            return site, "default: the site's store", False
+            path, source, private = site, "default: the site's store", False
     except OSError as error:
-        unread = f"default: the user's own, since {site} cannot be read ({reason(error)})"
-        return private, unread, True
-    return private, "default: the user's own", True
+        source += f", since {site} cannot be read ({reason(error)})"
+    return {
+        "searched": searched,
+        "dir": path,
+        "dir_source": source,
+        "private": private,
+        "layers": () if path is None else (Layer(path, Policy.PUBLISH),),
+        # One's own is found by variables; root need not have set those.
+        "dir_administered": path is not None and not private and not may_be_moved(path.parent),
+    }

@@ -10,15 +10,21 @@ from __future__ import annotations
 class SharedCacheError(Exception):
     """Base of every error raised on purpose here.
 
-    ``message`` says what happened and to which path; ``hint`` what the user can do, or "".
+    ``message`` says what happened and to which path; ``hint`` what the user can do, or "";
+    ``path``: the file or directory that is concerned, ``errno``: the system's number for the cause,
+    each None where there is none.
     """
 
     code = "error"
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, path: str | None = None, errno: int | None = None
+    ) -> None:
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+        self.path = path
+        self.errno = errno
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
@@ -40,6 +46,18 @@ class UsageError(SharedCacheError):
     """Our own command was given arguments it does not take. Exit status 2."""
 
     code = "usage"
+
+
+class FileError(SharedCacheError):
+    """The system refused what a command of ours does with a file or directory. Exit status 2."""
+
+    code = "io-error"
+
+    @classmethod
+    def of(cls, path: object, done: str, error: OSError) -> FileError:
+        """Return the error for ``path``, which cannot be ``done`` ("read", "written")."""
+        message = f"{path} cannot be {done}: {reason(error)}"
+        return cls(message, path=str(path), errno=error.errno)
 
 
 class StoreUnusable(SharedCacheError):

@@ -209,7 +209,7 @@ def test_options_of_pips_before_our_commands_are_named(
         (["store", "--json", "list"], "store-unusable", "/nowhere does not exist"),
         (["store", "gc", "--json"], "store-unusable", "/nowhere does not exist"),
         (["store", "verify", "--json", "x"], "store-unusable", "/nowhere does not exist"),
-        (["store", "init", "--json", "/proc/x"], "usage", "/proc/x cannot be made"),
+        (["store", "init", "--json", "/proc/x"], "io-error", "/proc/x cannot be made"),
         (["store", "doctor", "--json", "--environment", "/nil"], "usage", "/nil is not a direc"),
         (["store", "path", "--json", "--sharedcache-x=1"], "usage", "There is no option"),
         (["--isolated", "store", "path", "--json"], "usage", "--isolated means nothing"),
@@ -228,6 +228,28 @@ def test_what_cannot_be_done_is_told_to_programs(
     assert told["error"].startswith(error)
     assert told["hint"] or error.startswith("/proc")
     assert shown.err.startswith(f"ERROR: {told['error']}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "number"),
+    [
+        (["init", "/proc/x"], "/proc/x", "ENOENT"),
+        (["import", "/nil/archive"], "/nil/archive", "ENOENT"),
+        (["import", "/"], "/", "EISDIR"),
+        (["export", "/proc/archive"], "/proc/archive", "ENOENT"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_file_that_cannot_be_used_is_no_wrong_usage(
+    arguments: list[str], path: str, number: str, tmp_path: Path, capsys: Captured
+) -> None:
+    os.environ["PIP_SHAREDCACHE_DIR"] = str(tmp_path / "store")
+    assert cli.main(["store", "init", "-q", str(tmp_path / "store")]) == 0
+    capsys.readouterr()
+    assert cli.main(["store", *arguments, "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert (told["code"], told["path"], told["errno"]) == ("io-error", path, number)
+    assert told["error"].startswith(f"{path} cannot be ")
 
 
 @pytest.mark.parametrize(

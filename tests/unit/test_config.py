@@ -198,6 +198,7 @@ WRONG = [
     ("processes", "auto", "a number from 1 to 64"),
     ("processes", "9" * 5000, "a number from 1 to 64"),
     ("share", "index.example/simple", "URL prefixes or absolute paths"),
+    ("share", "/a://b", "URL prefixes or absolute paths"),
     ("share", "https://a relative", "URL prefixes or absolute paths"),
     ("share", "https://[::1", ""),
 ]

@@ -39,6 +39,21 @@ def test_it_can_be_shown_to_a_developer(kind: type[SharedCacheError]) -> None:
     assert repr(kind("a", "b")) == f"{kind.__name__}('a', 'b')"
 
 
+@KIND
+def test_fields_survive_pickling(kind: type[SharedCacheError]) -> None:
+    error = kind("/a cannot be read", path="/a", errno=errno.EACCES)
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.path, again.errno) == ("/a", errno.EACCES)
+    assert (kind("a").path, kind("a").errno) == (None, None)
+
+
+def test_file_error_carries_path_and_number_of_the_cause() -> None:
+    cause = OSError(errno.EACCES, "Permission denied", "/other")
+    error = errors.FileError.of("/a", "written", cause)
+    assert str(error) == "/a cannot be written: Permission denied"
+    assert (error.path, error.errno, error.code) == ("/a", errno.EACCES, "io-error")
+
+
 def test_every_kind_has_a_code_of_its_own() -> None:
     assert len({kind.code for kind in KINDS}) == len(KINDS)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache.activation import interpreter_of
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import FileError, UsageError
 from support.probes import needs, root
 from support.process import as_user
 
@@ -19,7 +19,7 @@ def test_an_environment_that_may_not_be_looked_at_is_named(shared_tmp: Path) -> 
     (shared_tmp / "environment" / "bin").mkdir(parents=True)
     program = shared_tmp / "environment" / "bin" / "python"
     program.symlink_to(shared_tmp / "secret" / "python")
-    with as_user(54321), pytest.raises(UsageError) as caught:
+    with as_user(54321), pytest.raises(FileError) as caught:
         interpreter_of(shared_tmp / "environment")
     assert str(caught.value) == f"{program} cannot be looked at: Permission denied"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache.cli.files import written
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import FileError
 from pip_sharedcache.maintenance.html_report import Holdings, page
 from pip_sharedcache.maintenance.stats import Savings
 from pip_sharedcache.maintenance.svg import Bar, Point, bars, clean, over_time
@@ -212,5 +212,5 @@ def test_a_file_that_is_a_link_or_no_file_stays_one(tmp_path: Path) -> None:
     assert os.read(reader, 10) == b"new" and pipe.is_fifo()
     os.close(reader)
     for wrong in (tmp_path, tmp_path / "none" / "page"):
-        with pytest.raises(UsageError, match="cannot be written"), written(wrong):
+        with pytest.raises(FileError, match="cannot be written"), written(wrong):
             pass

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache.activation import managed_files
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import FileError
 from support.filesystems import mounted
 from support.probes import linux, needs, root, tmpfs
 
@@ -22,7 +22,7 @@ def test_files_that_a_full_disk_cannot_all_hold_are_taken_back(tmp_path: Path) -
         changed = place / "changed"
         changed.write_bytes(b"before")
         files = {changed: b"after", place / "a" / "one": b"1", place / "a" / "b" / "two": b"2"}
-        with pytest.raises(UsageError, match="No space left"):
+        with pytest.raises(FileError, match="No space left"):
             managed_files.write(files, lambda path, text: True, place)
         assert os.listdir(place) == ["changed"]
         assert changed.read_bytes() == b"before"

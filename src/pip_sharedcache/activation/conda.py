@@ -12,13 +12,13 @@ from typing import Any
 
 from pip_sharedcache.activation import managed_files
 from pip_sharedcache.activation.interpreters import Interpreter
-from pip_sharedcache.activation.shells import KINDS, NAMES, command, definition, guarded
+from pip_sharedcache.activation.shells import KINDS, NAMES, definition, guarded
 from pip_sharedcache.errors import UsageError
 
-_TEMPLATES = Path(__file__).with_name("activation")
+_TEMPLATES = Path(__file__).with_name("templates")
 _WHENS = ("activate", "deactivate")
 _KINDS = (*KINDS, "xsh")
-_EACH = re.compile(r"^ *(?:#|@REM) each\n(.*?)^ *(?:#|@REM) end\n", re.MULTILINE | re.DOTALL)
+_EACH = re.compile(r"^ *# each\n(.*?)^ *# end\n", re.MULTILINE | re.DOTALL)
 
 #: For xonsh, which takes over an alias of bash's and never gives it up.
 _ACTIVE = 'test -n "${_PIP_SHAREDCACHE_IN-}" && '
@@ -73,9 +73,8 @@ class Activation(managed_files.Switch):
         # Known to the shell by this: several environments may be active, one on top of the other.
         token = hashlib.sha256(str(self.prefix).encode("utf-8", "surrogateescape")).hexdigest()
         text = _EACH.sub(for_each_name, template).replace("@TOKEN@", token[:16])
-        bare = {name: [*command(told), name] for name in NAMES}
         aliases = {name: guarded(name, told) for name in NAMES}
-        return text.replace("@GUARDED@", repr(aliases)).replace("@BARE@", repr(bare))
+        return text.replace("@GUARDED@", repr(aliases))
 
 
 def _named(text: str, kind: str, name: str, told: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.errors import FileError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -117,11 +117,12 @@ def _is_same(prefix: Path, other: Path) -> bool:
 
 
 def executable_of(prefix: Path) -> Path:
-    """The program that is the interpreter of the environment at ``prefix``. Raises UsageError."""
+    """The program that is the interpreter of the environment at ``prefix``. Raises UsageError or
+    FileError."""
     try:
         found = [prefix / place for place in _PLACES if _is_file(prefix / place)]
     except OSError as error:
-        raise UsageError(f"{error.filename} cannot be looked at: {reason(error)}") from error
+        raise FileError.of(error.filename, "looked at", error) from error
     if not found:
         raise UsageError(f"{prefix} is no environment of Python's: it lacks {_PLACES[0]}")
     return found[0]

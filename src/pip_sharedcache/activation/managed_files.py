@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import fs, trust
-from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.errors import FileError, SharedCacheError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -36,25 +36,26 @@ class Switch(ABC):
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
         """Write the files, and return which. ``told``: what they are to find, as
         pip_adapter.bootstrap.carried has it, and ``runner``, the path of the runner. Raises
-        UsageError, and nothing is written then."""
+        SharedCacheError, and nothing is written then."""
 
     def switch_off(self) -> list[Path]:
-        """Take away what ``switch_on`` has written, and return what that was. Raises UsageError."""
+        """Take away what ``switch_on`` has written, and return what that was. Raises
+        SharedCacheError."""
         try:
             gone = list(self._written())
             for path in gone:
                 refuse_way_out(path, self.prefix)
             self._remove(gone)
         except OSError as error:
-            raise UsageError(f"{error.filename} cannot be removed: {reason(error)}") from error
+            raise FileError.of(error.filename, "removed", error) from error
         return gone
 
     def files(self) -> list[Path]:
-        """What of it is there. Raises UsageError where that cannot be found out."""
+        """What of it is there. Raises FileError where that cannot be found out."""
         try:
             return list(self._written())
         except OSError as error:
-            raise UsageError(f"{error.filename} cannot be read: {reason(error)}") from error
+            raise FileError.of(error.filename, "read", error) from error
 
     @abstractmethod
     def _written(self) -> Iterator[Path]:
@@ -69,7 +70,7 @@ def write(
     files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool], prefix: Path
 ) -> None:
     """Write ``files``, in that order. ``replaces``: whether such a text may take the place of what
-    lies at that path; ``prefix``: what no link may lead out of. Raises UsageError; nothing is
+    lies at that path; ``prefix``: what no link may lead out of. Raises SharedCacheError; nothing is
     written where one of them may not, and what was written is taken back where one of them
     cannot."""
     for path, text in files.items():
@@ -100,7 +101,7 @@ def _take_back(before: list[tuple[Path, bytes | None]], made: list[Path]) -> Non
                 path.unlink(missing_ok=True)
             elif read(path) != text:
                 replace(path, text)
-        except (OSError, UsageError) as error:
+        except (OSError, SharedCacheError) as error:
             logger.warning("%s was written and is left over: %s", path, error)
     for directory in reversed(made):
         with contextlib.suppress(OSError):  # never made, or with something else in it by now
@@ -108,12 +109,12 @@ def _take_back(before: list[tuple[Path, bytes | None]], made: list[Path]) -> Non
 
 
 def replace(path: Path, text: bytes) -> None:
-    """Write one file. Raises UsageError."""
+    """Write one file. Raises FileError."""
     try:
         fs.make_way(path.parent, _make)
         fs.replace_file(path, text, *_looks(path, text))
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {reason(error)}") from error
+        raise FileError.of(path, "written", error) from error
 
 
 def _looks(path: Path, text: bytes) -> tuple[int, int]:
@@ -140,7 +141,7 @@ def leftovers(directory: Path) -> list[Path]:
 
 def make_as_above(directory: Path) -> None:
     """Make ``directory`` where it is missing, in one of our own, and as open as that is: whoever
-    may install there is to compile there, too. Raises UsageError."""
+    may install there is to compile there, too. Raises SharedCacheError."""
     try:
         above = directory.parent.stat()
         if directory.is_dir():
@@ -150,7 +151,7 @@ def make_as_above(directory: Path) -> None:
         mode = stat.S_IMODE(above.st_mode) & 0o2777
         fs.make_directory(directory, mode, keep_access_lists=True)
     except OSError as error:
-        raise UsageError(f"{directory} cannot be made: {reason(error)}") from error
+        raise FileError.of(directory, "made", error) from error
 
 
 def refuse_way_out(path: Path, prefix: Path) -> None:
@@ -196,13 +197,14 @@ def remove_if_empty(directory: Path) -> None:
 
 
 def _refuse_foreign(path: Path, text: bytes, replaces: Callable[[Path, bytes], bool]) -> None:
-    """Raise UsageError where something else lies at ``path``: it is not ours to replace."""
+    """Raise UsageError where something else lies at ``path``: it is not ours to replace; FileError
+    where that cannot be found out."""
     try:
         status = path.lstat()
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(f"{path} cannot be looked at: {reason(error)}") from error
+        raise FileError.of(path, "looked at", error) from error
     whose = trust.user_name(status.st_uid)
     if not stat.S_ISREG(status.st_mode) or not replaces(path, text):
         raise UsageError(f"{path} is {whose}'s, and not of pip-sharedcache", "move it away")

@@ -14,7 +14,7 @@ from typing import Any
 from pip_sharedcache import resources
 from pip_sharedcache.activation import managed_files
 from pip_sharedcache.activation.interpreters import Interpreter, bytecode_of
-from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.errors import FileError, SharedCacheError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Hook(managed_files.Switch):
                 managed_files.refuse_way_out(path, self.prefix)
                 managed_files.make_as_above(path.parent)
                 managed_files.replace(path, text)
-            except UsageError as error:  # it is somebody else's: nothing depends on it
+            except SharedCacheError as error:  # it is somebody else's: nothing depends on it
                 logger.debug("Compiled whenever an interpreter starts: %s", error)
             else:
                 compiled.append(path)
@@ -172,7 +172,7 @@ class Hook(managed_files.Switch):
         try:
             text = managed_files.read(path)
         except OSError as error:
-            raise UsageError(f"{path} cannot be read: {reason(error)}") from error
+            raise FileError.of(path, "read", error) from error
         if text is None or managed_files.OURS in text:
             return path, _template("_sitecustomize")
         return path, _without_block(text) + _BLOCK.encode()

@@ -23,33 +23,14 @@ _FISH = (
     "function {name} --wraps {name}; if test -x {python}; and test -r {launch}; "
     "{command} {name} $argv; else; command {name} $argv; end; end"
 )
-_POWERSHELL = (
-    "{{ if (Test-Path -LiteralPath {python}) {{ & {command} '{name}' @args }} else "
-    "{{ & (Get-Command -CommandType Application -TotalCount 1 '{name}') @args }} }}"
-)
-_CMD = "doskey {name}={command} {name} $*"
 
 
 def _csh_word(word: str) -> str:
     return "'" + word.replace("'", "'\\''").replace("!", "\\!") + "'"
 
 
-def _powershell_word(word: str) -> str:
-    return "'" + word.replace("'", "''") + "'"
-
-
-def _cmd_word(word: str) -> str:
-    """``word`` for a macro in a batch file; no file name there has a quotation mark in it."""
-    return '"' + word.replace("%", "%%").replace("$", "$$") + '"'
-
-
-#: For each kind of shell: what defines the function, one line; and how it quotes a word.
-_FORMS = {
-    "sh": (_POSIX, shlex.quote),
-    "fish": (_FISH, shlex.quote),
-    "ps1": (_POWERSHELL, _powershell_word),
-    "bat": (_CMD, _cmd_word),
-}
+#: For each kind of shell: one line that defines the function.
+_FORMS = {"sh": _POSIX, "fish": _FISH}
 KINDS = (*_FORMS, "csh")
 #: The shells that `shell-init` is for, and of which kind each is.
 SHELLS = {**dict.fromkeys(("sh", "bash", "zsh"), "sh"), "fish": "fish", "csh": "csh", "tcsh": "csh"}
@@ -69,10 +50,9 @@ def definition(kind: str, name: str, told: Mapping[str, Any]) -> str:
         *words, last = guarded(name, told)
         program = " ".join([*words[:2], _csh_word(words[2]), last])
         return f"alias {name} {_csh_word(program)[:-1]} \\!*'"
-    form, quote = _FORMS[kind]
-    words = [quote(word) for word in command(told)]
-    launch = quote(str(_LAUNCH))
-    return form.format(name=name, python=words[0], launch=launch, command=" ".join(words))
+    words = [shlex.quote(word) for word in command(told)]
+    python, launch = words[0], shlex.quote(str(_LAUNCH))
+    return _FORMS[kind].format(name=name, python=python, launch=launch, command=" ".join(words))
 
 
 def guarded(name: str, told: Mapping[str, Any], condition: str = "") -> list[str]:

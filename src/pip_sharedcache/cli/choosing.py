@@ -13,7 +13,7 @@ from pathlib import Path
 from pip_sharedcache import pip_adapter
 from pip_sharedcache.activation import Interpreter, executable_of, interpreter_of
 from pip_sharedcache.cli.output import plain
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import SharedCacheError, UsageError
 
 #: What a tool names the environment that it has activated in. The first counts where PATH does not
 #: tell which of two was activated last.
@@ -63,10 +63,12 @@ class Place:
         assert self.prefix is not None
         try:
             return executable_of(self.prefix)
-        except UsageError as error:
-            raise UsageError(
+        except SharedCacheError as error:
+            raise type(error)(
                 f"The active environment cannot be used: {self.variable}: {error.message}",
                 f"{option} names another one, `unset {self.variable}` takes it away",
+                path=error.path,
+                errno=error.errno,
             ) from error
 
     def interpreter(self, prefix: Path | None, verbose: bool) -> Interpreter:

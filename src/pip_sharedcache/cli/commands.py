@@ -80,8 +80,10 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Place)
         output.give_up()
         return CANNOT
     except OSError as error:  # a file system that goes away
-        where = f"{error.filename}: " if error.filename else ""
-        return output.fail(StoreUnusable(f"The store cannot be used: {where}{reason(error)}"))
+        path = error.filename if isinstance(error.filename, str) else None
+        where = f"{path}: " if path else ""
+        what = f"The store cannot be used: {where}{reason(error)}"
+        return output.fail(StoreUnusable(what, path=path, errno=error.errno))
     except SharedCacheError as error:
         return output.fail(error)
 

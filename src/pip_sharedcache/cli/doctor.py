@@ -12,7 +12,7 @@ from pip_sharedcache.activation import Hook, Interpreter
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import SharedCacheError, UsageError
 from pip_sharedcache.maintenance.doctor import Finding, Report, examine, mend
 from pip_sharedcache.maintenance.doctor.report import quoted
 
@@ -100,7 +100,7 @@ def _look_at_hook(report: Report, here: Interpreter) -> None:
     """Which commands install through the store, of the environment that this is for."""
     try:
         files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
-    except UsageError as error:
+    except SharedCacheError as error:
         report.note("hooked", f"nobody knows: {error}", None)
         return
     text = "no command: call pip-sharedcache in place of pip, or see pip-sharedcache store enable"

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import IO
 
 from pip_sharedcache import fs
-from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.errors import FileError
 
 
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to, which is ``path`` when it is complete and not before; what is no regular
-    file, such as a link or /dev/stdout, is written to as it is. Raises UsageError where that cannot
+    file, such as a link or /dev/stdout, is written to as it is. Raises FileError where that cannot
     be."""
     try:
         mode = 0o666
@@ -42,4 +42,4 @@ def written(path: Path) -> Iterator[IO[bytes]]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {reason(error)}") from error
+        raise FileError.of(path, "written", error) from error

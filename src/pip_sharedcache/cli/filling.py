@@ -24,7 +24,7 @@ from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.selecting import HELP, absent, named
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.config import option_variable
-from pip_sharedcache.errors import StoreUnusable, UsageError, reason
+from pip_sharedcache.errors import FileError, StoreUnusable, UsageError
 from pip_sharedcache.maintenance.archive import pack, unpack
 from pip_sharedcache.model import Entry, as_digest
 from pip_sharedcache.store import ONLY, WHEELS, Item, Store, find, inventory, names
@@ -267,7 +267,7 @@ def _import(chosen: argparse.Namespace, output: Output) -> int:
     try:
         file = sys.stdin.buffer if chosen.file == _STREAM else chosen.file.open("rb")
     except OSError as error:
-        raise UsageError(f"{chosen.file} cannot be read: {reason(error)}") from error
+        raise FileError.of(chosen.file, "read", error) from error
     arrived = []
     with file:
         for one in output.progress(unpack(store, file), "Read"):

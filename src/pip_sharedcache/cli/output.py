@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -73,10 +74,12 @@ class Output:
 
     def tell_programs(self, error: SharedCacheError) -> None:
         """Why it cannot be done, as the result for programs: ``error``, what kind it is (``code``),
-        and what the user can do (``hint``). Nothing where they have a result: two are no JSON."""
+        what the user can do (``hint``), and which ``path`` and which ``errno`` (its name) that is
+        about. Nothing where they have a result: two are no JSON."""
         if not self._told:
-            hint = error.hint or None
-            self.result({"error": error.message, "code": error.code, "hint": hint})
+            result = {"error": error.message, "code": error.code, "hint": error.hint or None}
+            number = None if error.errno is None else errno.errorcode.get(error.errno)
+            self.result({**result, "path": error.path, "errno": number})
 
     def fail(self, error: SharedCacheError) -> int:
         """Say why it cannot be done, to people and to programs; gives the exit status."""

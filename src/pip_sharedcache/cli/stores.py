@@ -10,7 +10,7 @@ from typing import Any
 
 from pip_sharedcache import config, fs, pip_adapter, trust
 from pip_sharedcache.cli.output import FINE, Output
-from pip_sharedcache.errors import StoreNotMade, StoreUnusable, UsageError, reason
+from pip_sharedcache.errors import FileError, StoreNotMade, StoreUnusable, UsageError
 from pip_sharedcache.model import Policy
 from pip_sharedcache.placement import try_making_as
 from pip_sharedcache.store import (
@@ -90,7 +90,7 @@ def _init(chosen: argparse.Namespace, output: Output) -> int:
         store = Store.make(directory, chosen.group, builds=chosen.builds)
     except OSError as error:
         where = error.filename or directory
-        raise UsageError(f"{directory} cannot be made: {where}: {reason(error)}") from error
+        raise FileError.of(directory, f"made: {where}", error) from error
     group = chosen.group
     whose = f"for the members of {group}" if group else f"for {trust.user_name(store.owner)}"
     # Only root may write the configuration of all.

@@ -18,7 +18,7 @@ from pip_sharedcache.activation import (
     what_joins,
 )
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import SharedCacheError, UsageError
 
 
 def add(commands: Any) -> None:
@@ -106,7 +106,7 @@ def _what_joins(interpreter: Interpreter) -> tuple[str, str, str, str]:
 def _disable(chosen: argparse.Namespace, output: Output) -> int:
     try:
         found = [chosen.place.interpreter(chosen.prefix, output.verbose)]
-    except UsageError as error:
+    except SharedCacheError as error:
         prefix = chosen.prefix or chosen.place.prefix
         found = libraries_of(prefix) if prefix else []
         if not found:

@@ -2,6 +2,10 @@
 
 What they know is what this process knew when they were started; results come back as pickles.
 Whatever a copy does not do, because it failed or was killed, is left to the caller.
+
+``concurrent.futures`` with a fork context cannot replace this module: its executor starts a thread
+in this process, cannot interrupt a task that has begun, fails all tasks when one worker is killed,
+and cannot ask every worker for its share at the end (docs/decisions/07-fork.md).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Written by `pip-sharedcache store enable --conda`: here pip installs through the shared store.
-# For sh, bash, zsh, ksh; also with set -eu.
+# For sh, bash, zsh; also with set -eu.
 case "${BASH_EXECUTION_STRING-}" in
 *__XONSH_ENV_BEG__*)
     # xonsh asks a bash what this file does. It takes over variables, and an alias once for all: so

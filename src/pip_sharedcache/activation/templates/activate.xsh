@@ -1,8 +1,5 @@
 # Written by `pip-sharedcache store enable --conda`: here pip installs through the shared store.
-def _pip_sharedcache(environment, guarded, bare):
-    from os import name as system
-
-    commands = bare if system == "nt" else guarded
+def _pip_sharedcache(environment, commands):
     context, aliases = __xonsh__.ctx, __xonsh__.aliases
     new = {"environments": set(), "ours": commands, "was": {}}
     state = context.setdefault("_pip_sharedcache_in", new)
@@ -15,5 +12,5 @@ def _pip_sharedcache(environment, guarded, bare):
     state["environments"].add(environment)
 
 
-_pip_sharedcache("@TOKEN@", @GUARDED@, @BARE@)
+_pip_sharedcache("@TOKEN@", @GUARDED@)
 del _pip_sharedcache

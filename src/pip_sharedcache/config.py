@@ -276,7 +276,10 @@ def _layers(directory: Setting) -> tuple[Layer, ...]:
             policy = Policy(word)
         except ValueError:
             name, policy = line, Policy.PUBLISH
-        path = Path(os.path.expanduser(name.strip()))
+        try:
+            path = Path(os.path.expanduser(name.strip()))
+        except ValueError:  # no account has such a name, as with "~a\0b"
+            path = Path()
         if not path.is_absolute() or "\0" in name:
             policies = ", ".join(one.value for one in Policy)
             wanted = "an absolute path, or several, nearest first, each on a line or behind a "

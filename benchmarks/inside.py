@@ -50,7 +50,7 @@ def _add(store: Path, version: str, uid: int) -> None:
     rows = write_wheel(wheel, _NAME, [], version)
     content = wheel.getvalue()
     digest = Digest(hashlib.sha256(content).hexdigest())
-    files = tuple(StoredFile(*row, executable=False, mtime=_PUBLISHED) for row in rows)
+    files = tuple(StoredFile(*row, False, _PUBLISHED) for row in rows)
     manifest = Manifest(name, digest, len(content), files).to_json().encode()
     entry = store / "wheels" / digest[:2] / digest
     entry.mkdir()

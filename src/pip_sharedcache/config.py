@@ -169,7 +169,10 @@ def _layers(text: str) -> tuple[Layer, ...]:
             policy = Policy(word)
         except ValueError:
             name, policy = line, Policy.PUBLISH
-        path = Path(os.path.expanduser(name.strip()))
+        try:
+            path = Path(os.path.expanduser(name.strip()))
+        except ValueError:  # no account has such a name, as with "~a\0b"
+            path = Path()
         if not path.is_absolute() or "\0" in name:
             raise ValueError(name)
         layers.setdefault(path, Layer(path, policy))

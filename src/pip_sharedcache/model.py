@@ -161,13 +161,13 @@ class Manifest:
                 raise ValueError(f"format {data['format']!r:.40}, not {FORMAT}")
             digest = as_digest(data["sha256"])
             filename, size = data["filename"], data["size"]
-            if not isinstance(data["files"], list):
-                raise TypeError("files is no list")
+            failed = data.get("failed", [])
+            if not isinstance(data["files"], list) or not isinstance(failed, list):
+                raise TypeError("files or failed is no list")
             files = tuple(
                 StoredFile(path, length, sha256, bool(executable), mtime)
                 for path, length, sha256, executable, mtime in data["files"]
             )
-            failed = tuple(str(path) for path in data.get("failed", ()))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             why = f"{type(error).__name__} {error!s:.100}"
             raise ValueError(f"not an entry.json: {why}") from error
@@ -177,12 +177,16 @@ class Manifest:
         )
         if digest is None or not named or not _is_count(size):
             raise ValueError("not an entry.json: sha256, filename or size is of the wrong kind")
+        if not all(isinstance(path, str) and not path_problem(path) for path in failed):
+            raise ValueError("not an entry.json: failed lists what is no path in a wheel")
         for file in files:
             plain = isinstance(file.path, str) and not path_problem(file.path)
             counted = _is_count(file.size) and _is_count(file.mtime)
             if not plain or not counted or not _is_hash(file.sha256):
-                raise ValueError(f"not an entry.json: the row of {file.path!r:.300} is malformed")
-        return cls(filename, digest, size, files, failed)
+                # What is no text may be nested too deeply to be shown.
+                row = file.path if isinstance(file.path, str) else type(file.path)
+                raise ValueError(f"not an entry.json: the row of {row!r:.300} is malformed")
+        return cls(filename, digest, size, files, tuple(failed))
 
 
 @dataclass(frozen=True)

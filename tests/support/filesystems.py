@@ -64,7 +64,7 @@ def mounted(kind: Kind, base: Path, size_mb: int = 512, options: str = "") -> It
     try:
         if kind == "tmpfs":
             chosen = ",".join(filter(None, [f"size={size_mb}m,mode=0755", options]))
-            showing = _mounted_at(point, "tmpfs", "tmpfs", chosen)
+            showing: AbstractContextManager[object] = _mounted_at(point, "tmpfs", "tmpfs", chosen)
         else:
             make_image(kind, image, size_mb)
             showing = mounted_image(kind, image, point, options)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support import slices
-from support.accounts import run_as
+from support.accounts import Argument, run_as
 from support.environments import NEWEST_PIP, Environment, make_environment
 from support.faults import (
     Call,
@@ -139,7 +139,7 @@ class Ground:
 
     def listed(self) -> str | None:
         """The version that plain pip lists, if any."""
-        argv = [self.environment.python, "-c", _LIST]
+        argv: list[Argument] = [self.environment.python, "-c", _LIST]
         listed: dict[str, str] = json.loads(
             run_as(None, argv, env=self.settings, check=True).stdout
         )

@@ -29,6 +29,7 @@ from pip_sharedcache.store.usage_marks import ENTRY_NAME, OWNERS_FAULT, users
 
 _LINKS = "links-"
 _MOST_RECORD = 1 << 26  # bytes
+_LONGEST_PATH = 4096  # characters; no system call takes more
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def _read(user: int, held: Directory, file: str) -> Iterator[Link]:
         try:
             row: Any = json.loads(line)
             if isinstance(row, dict):
+                environment = ()  # what follows is not of the one before, in any case
                 environment = _environment(row)
                 continue
             entry, path = row
@@ -213,10 +215,13 @@ def _environment(row: dict[str, Any]) -> tuple[str, tuple[Place, ...], str]:
     """What of a Link is said for all that follow. Raises ValueError, TypeError, KeyError."""
     way = tuple(Place(inode, born) for inode, born in row["way"])
     numbers = all(type(number) is int for place in way for number in (place.inode, place.born))
-    if not numbers or not _is_path(row["library"]) or not isinstance(row["host"], str):
+    library = row["library"]
+    if not numbers or not _is_path(library) or not isinstance(row["host"], str):
         raise ValueError("not where an environment is")
-    return row["library"], way, row["host"]
+    if len(way) > library.count("/") + 1:  # gc looks at each, for every link
+        raise ValueError("more directories than the path has")
+    return library, way, row["host"]
 
 
 def _is_path(path: str) -> bool:
-    return os.path.isabs(path) and b"\0" not in os.fsencode(path)
+    return os.path.isabs(path) and b"\0" not in os.fsencode(path) and len(path) <= _LONGEST_PATH

@@ -263,10 +263,11 @@ class Downloads:
         self._hashed.add(path)
         return True
 
-    def replace_damaged(self, session: Session, entry: Entry) -> str:
-        """Take the wheel of the damaged ``entry`` from a sound one, or have pip download it after
-        all, to be published at the end of the run; return where it is. Raises pip's own errors,
-        InstallationError."""
+    def replace(self, session: Session, entry: Entry) -> str:
+        """Take the wheel of ``entry``, which is damaged or lost, from a sound entry, or have pip
+        download it after all; return where it is. Raises pip's own errors, InstallationError."""
+        if session.is_lost(entry):
+            return self._fetch(session, entry, "is gone")
         other = self.another(session, str(entry.wheel), entry)
         if other is not None:
             if (sound := session.served(other)) is not None:
@@ -275,12 +276,6 @@ class Downloads:
         path = self._fetch(session, entry, "is damaged, its wheel too")
         session.repairs.heal(entry, Path(path))
         return path
-
-    def replace_gone(self, session: Session, entry: Entry) -> str:
-        """Have pip download the wheel of ``entry``, which was deleted meanwhile; return where it
-        is. Raises pip's own errors, InstallationError."""
-        session.lose(entry)
-        return self._fetch(session, entry, "is gone")
 
     def _fetch(self, session: Session, entry: Entry, what: str) -> str:
         exceptions = importlib.import_module("pip._internal.exceptions")

@@ -133,6 +133,10 @@ class Serving:
         self._forget(entry)
         self.say_once(f"{entry.path} is gone from the shared store: {instead}")
 
+    def is_lost(self, entry: Entry) -> bool:
+        """Whether ``entry`` was deleted while this run went on."""
+        return entry.identity in self._lost
+
     def check_everybody(self) -> None:
         """With --require-hashes, what others than root, the store's owner and ourselves published
         is checked like that of somebody who is not trusted."""

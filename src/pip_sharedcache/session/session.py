@@ -158,7 +158,7 @@ class Session(Serving):
     def _unusable_because(self, entry: Entry) -> str:
         if entry.identity in self.repairs.spoiled:
             return "its entry is damaged"
-        return "its entry is gone" if entry.identity in self._lost else ""
+        return "its entry is gone" if self.is_lost(entry) else ""
 
     def _find_or_publish(self, path: Path, origin: Origin) -> Entry | None:
         served = self._by_wheel.get(str(path))

@@ -30,6 +30,7 @@ from pip_sharedcache.pip_adapter.targets import environment_of
 from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import RunWheel
 
 logger = logging.getLogger(__name__)
 
@@ -182,20 +183,21 @@ class Swap:
         Raises what pip is to meet; nothing is left of the installation then, nor with an outcome
         other than DONE."""
         is_worker = self._together is not None and self._together.is_copy
-        path = bound["wheel_path"] = session.follow(bound["wheel_path"])
-        if (gone := session.gone(path)) is not None:
+        wheel = session.follow(bound["wheel_path"])
+        if wheel.entry is not None and wheel.is_gone:
             if is_worker:
                 return _Outcome.LEAVE_TO_PARENT
-            session.lose(gone)
-            path = bound["wheel_path"] = self._downloads.replace(session, gone)
-        self._entry = served = session.served(path)
-        self._own_wheel = None if served is not None else Path(path)
-        self.placement = placement = session.begin(path)
+            session.lose(wheel.entry)
+            wheel = session.wheels.at(self._downloads.replace(session, wheel.entry))
+        bound["wheel_path"] = wheel.path
+        self._entry = wheel.entry
+        self._own_wheel = None if wheel.entry is not None else Path(wheel.path)
+        self.placement = placement = session.begin(wheel.path)
         if placement is None:
             if is_worker:
                 return _Outcome.LEAVE_TO_PARENT
             # Where it was served another directory lies by now, which nobody has checked.
-            return _Outcome.WITHOUT_STORE if served is None else _Outcome.REDOWNLOAD
+            return _Outcome.WITHOUT_STORE if wheel.entry is None else _Outcome.REDOWNLOAD
         self._entry = placement.entry
         self._compiles = bool(bound.get("pycompile", True))
         self._device = fs.device_of(bound["scheme"].purelib)
@@ -207,7 +209,7 @@ class Swap:
             return _Outcome.DONE
         except BaseException as error:
             placement.undo()
-            outcome = self._outcome_of(error, session, path)
+            outcome = self._outcome_of(error, session, wheel)
             if outcome is None:
                 if isinstance(error, OSError):
                     placement.information.name_finally(error)
@@ -223,15 +225,17 @@ class Swap:
         session.fall_back(placement)
         return outcome
 
-    def _outcome_of(self, error: BaseException, session: Session, path: str) -> _Outcome | None:
-        """What follows from ``error`` in the installation of the wheel at ``path``; None where pip
-        would have met it, too."""
-        served, entry = session.served(path), self._entry
+    def _outcome_of(
+        self, error: BaseException, session: Session, wheel: RunWheel
+    ) -> _Outcome | None:
+        """What follows from ``error`` in the installation of ``wheel``; None where pip would have
+        met it, too."""
+        served, entry = wheel.entry, self._entry
         if isinstance(error, _Stopped):
             if error.outcome is _Outcome.WITHOUT_STORE:
                 self._make_room(session, self._device)
             return error.outcome
-        if isinstance(error, FileNotFoundError) and error.filename == path:
+        if isinstance(error, FileNotFoundError) and error.filename == wheel.path:
             if served is None or entry is None:
                 return _Outcome.WITHOUT_STORE
             session.lose(entry)  # garbage collection took it between our look at it and pip's
@@ -341,7 +345,8 @@ class Swap:
         ``placement``: pip's own, which leads there, or that entry's."""
         entry = placement.entry
         if self._own_wheel is None:
-            return self._downloads.another(session, str(entry.wheel), entry)
+            other = self._downloads.another(session, str(entry.wheel), entry)
+            return None if other is None else other.path
         beside = session.find([entry.manifest.digest], entry.manifest.filename)
         return str(self._own_wheel) if beside is not None else None
 

@@ -22,6 +22,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.model import Digest, LinkMode, Origin, Report
 from pip_sharedcache.placement import Placement, commit, show
 from pip_sharedcache.session import session as session_module
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import has_credentials, without_credentials
 from pip_sharedcache.store import Store, lookup
@@ -1009,13 +1010,19 @@ def test_a_wheel_that_cannot_be_read_has_no_names(session: Session, wheel: Path,
     assert session.wheels.at(str(wheel)).names() is None
 
 
-def test_what_is_said_once_is_marked_so_that_other_processes_can_tell(
+def test_a_warning_of_this_process_or_of_another_is_shown_once(
     session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     for message in ("one", "two", "one"):
-        session.say_once(message)
-    assert caplog.messages == ["one", "two"]
-    assert all(getattr(record, "once", False) for record in caplog.records)
+        warn(message)
+    for message in ("one", "three", "three"):
+        told = {"name": caplog.records[0].name, "levelno": logging.WARNING, "msg": message}
+        record = logging.makeLogRecord(told)
+        logging.getLogger(record.name).handle(record)
+    assert caplog.messages == ["one", "two", "three"]
+    _again(session)
+    warn("one")
+    assert caplog.messages == ["one", "two", "three", "one"], "another run"
 
 
 def test_what_another_process_did_is_counted(session: Session, wheel: Path) -> None:

@@ -21,6 +21,7 @@ from pip_sharedcache.pip_adapter import parallel, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.path_conflicts import Claims
 from pip_sharedcache.placement import show
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs
@@ -755,11 +756,11 @@ def test_where_pips_loop_failed_what_is_under_way_is_broken_off_and_none_begun(s
 def test_what_all_copies_say_is_said_once(side: Side, caplog: pytest.LogCaptureFixture) -> None:
     names = ("one", "two", "three")
     side.add(*names)
-    side.session.say_once("said before")
+    warn("said before")
     for name in names:
         side.acts[name] = lambda: (
-            side.session.say_once("said before"),
-            side.session.say_once("the same"),
+            warn("said before"),
+            warn("the same"),
         )[0]
     begun = side.start(3)
     for name in names:
@@ -784,7 +785,7 @@ def test_what_copies_publish_and_what_was_refused_there_is_known_here(
 
     def finish() -> None:
         session.report.published += 1
-        session.say_once("Installed without publishing: full")
+        warn("Installed without publishing: full")
 
     side.acts = dict.fromkeys(names, act)
     monkeypatch.setattr(session, "finish", finish)

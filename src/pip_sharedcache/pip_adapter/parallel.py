@@ -180,10 +180,7 @@ class Together:
 
     def _relay(self, records: Iterable[logging.LogRecord]) -> None:
         for record in records:
-            if getattr(record, "once", False):
-                self._session.say_once(record.getMessage())
-            else:
-                logging.getLogger(record.name).handle(record)
+            logging.getLogger(record.name).handle(record)  # by whose filters each is shown once
 
     # -- in the copies
 

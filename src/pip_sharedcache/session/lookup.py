@@ -14,6 +14,7 @@ from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Digest, Entry, Identity, LinkMode, Report
 from pip_sharedcache.placement import Linker
 from pip_sharedcache.session import restrictions
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.usage import Uses
 from pip_sharedcache.session.wheels import RunWheel, RunWheels, is_below
@@ -34,14 +35,13 @@ class Serving:
         self.report = Report()
         self.wheels = RunWheels()
         self._share = restrictions.shared_although_private(settings, layers)
-        self.repairs = Repairs(self.say_once)
-        self.uses = Uses(layers, self.say_once)
+        self.repairs = Repairs()
+        self.uses = Uses(layers)
         self._found: dict[tuple[Digest, str], Entry] = {}
         self.objections: dict[str, None] = {}
         self._passed: dict[Digest, tuple[Entry, str]] = {}
         self._not_downloaded: set[Digest] = set()
         self._lost: set[Identity] = set()
-        self._said: set[str] = set()
         #: For the wheel of this name: what hears how many bytes of how many are published.
         self.watch: Callable[[str], Callable[[int, int], None]] | None = None
 
@@ -104,12 +104,12 @@ class Serving:
                 self._count_download(entry.manifest.digest, entry.manifest.size)
                 return target
             if not told:
-                self.say_once(
+                warn(
                     f"{entry.wheel} is not the wheel it says it is "
                     f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
                 )
         except (OSError, DamagedEntry) as error:
-            self.say_once(f"Not used from the shared store: {error}")
+            warn(f"Not used from the shared store: {error}")
         return None
 
     def serve(self, entry: Entry) -> RunWheel:
@@ -133,7 +133,7 @@ class Serving:
         """``entry`` was deleted while this run went on; ``instead`` is what happens."""
         self._lost.add(entry.identity)
         self._forget(entry)
-        self.say_once(f"{entry.path} is gone from the shared store: {instead}")
+        warn(f"{entry.path} is gone from the shared store: {instead}")
 
     def is_lost(self, entry: Entry) -> bool:
         """Whether ``entry`` was deleted while this run went on."""
@@ -195,9 +195,3 @@ class Serving:
         more = len(self.objections) - 1
         others = f"; so are those of {more} more publishers" if more > 0 else ""
         return f"Shared store: {first}{others}" if first else ""
-
-    def say_once(self, message: str) -> None:
-        """Warn, the first time."""
-        if message not in self._said:
-            self._said.add(message)
-            logger.warning(message, extra={"once": True})

@@ -31,9 +31,10 @@ from pip_sharedcache.model import (
     total_size,
 )
 from pip_sharedcache.placement import Linker, Placement, show
-from pip_sharedcache.session import restrictions
+from pip_sharedcache.session import notices, restrictions
 from pip_sharedcache.session.bytecode import Compiling
 from pip_sharedcache.session.lookup import Serving
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publishing
 from pip_sharedcache.session.wheels import RunWheel
 from pip_sharedcache.store import Build, Staged, Store
@@ -54,6 +55,7 @@ class Session(Serving):
     did so far. ``store``: the one that it publishes to, or else the nearest."""
 
     def __init__(self, settings: Settings, layers: Layers, umask: int) -> None:
+        notices.begin()
         placing = Linker(
             settings.link_mode,
             umask,
@@ -65,9 +67,9 @@ class Session(Serving):
         self._complete: list[Placement] = []
         # What is placed as a symlink names the entry's own path, so that must be the final one.
         symlinks = settings.link_mode is LinkMode.SYMLINK
-        self._publishing = Publishing(layers, self.repairs, self.say_once, at_once=symlinks)
+        self._publishing = Publishing(layers, self.repairs, at_once=symlinks)
         self._compiling = Compiling(
-            layers, self._publishing, self.repairs, self.uses, self.say_once, verify=settings.verify
+            layers, self._publishing, self.repairs, self.uses, verify=settings.verify
         )
         self._added: set[Identity] = set()
         self._unnamed: set[Identity] = set()
@@ -115,7 +117,7 @@ class Session(Serving):
             self._leave_to_pip(path, "it was built here", named=False)  # nobody knows of what
             return None
         if self.store.trust.unknown:
-            self.say_once(restrictions.owners_unknown(self.store))
+            warn(restrictions.owners_unknown(self.store))
         private = self._is_private(origin)
         entry = self._find_or_publish(run_wheel, origin)
         if entry is None:
@@ -272,7 +274,7 @@ class Session(Serving):
         except DamagedFile as error:
             logger.debug("No bytecode, the source will not be placed either: %s", error)
         except DamagedEntry as error:
-            self.say_once(f"Bytecode in the shared store is not used: {error}")
+            warn(f"Bytecode in the shared store is not used: {error}")
         else:
             self._use_bytecode(placement, entry)
 
@@ -283,7 +285,7 @@ class Session(Serving):
         try:
             placement.use_bytecode(entry, stores.hold(entry))
         except DamagedEntry as error:
-            self.say_once(f"Bytecode in the shared store is not used: {error}")
+            warn(f"Bytecode in the shared store is not used: {error}")
             return False
         return True
 
@@ -371,7 +373,7 @@ class Session(Serving):
             try:
                 self._compiling.renew(entry, self.report)
             except DamagedEntry as error:
-                self.say_once(f"Bytecode in the shared store is not compiled anew: {error}")
+                warn(f"Bytecode in the shared store is not compiled anew: {error}")
 
     def note_run(self, environment: str) -> None:
         """Leave a record of this run, which has installed to ``environment``."""

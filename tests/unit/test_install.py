@@ -22,8 +22,9 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.model import Digest, LinkMode, Origin, Report
 from pip_sharedcache.placement import Placement, commit, show
 from pip_sharedcache.session import session as session_module
-from pip_sharedcache.session.origins import has_credentials, without_credentials
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import has_credentials, without_credentials
 from pip_sharedcache.store import Store, lookup
 from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs, root
@@ -71,7 +72,7 @@ def _digest(wheel: Path) -> Digest:
 def _install(session: Session, wheel: Path, origin: Origin | None = SHARED) -> bool:
     """Whether the wheel is installed through the store; nothing is placed."""
     if origin is not None:
-        session.origins.note(str(wheel), origin)
+        session.wheels.note(str(wheel), origin)
     begun = session.begin(str(wheel))
     if begun is None:
         return False
@@ -258,7 +259,7 @@ def test_who_is_faster_publishes_and_the_other_installs_all_the_same(
 def test_symlinks_name_the_visible_entry(session: Session, wheel: Path) -> None:
     """The staging directory is gone when the run ends, and with it what points there."""
     linking = _again(session, link_mode=LinkMode.SYMLINK)
-    linking.origins.note(str(wheel), SHARED)
+    linking.wheels.note(str(wheel), SHARED)
     begun = linking.begin(str(wheel))
     assert begun is not None
     assert begun.entry.path.name == _digest(wheel)
@@ -268,7 +269,7 @@ def test_symlinks_name_the_visible_entry(session: Session, wheel: Path) -> None:
 
 def test_symlinks_name_the_entry_of_who_was_faster(session: Session, wheel: Path) -> None:
     linking = _again(session, link_mode=LinkMode.SYMLINK)
-    linking.origins.note(str(wheel), SHARED)
+    linking.wheels.note(str(wheel), SHARED)
     assert linking.find([_digest(wheel)], wheel.name) is None
     find, won = lookup.find, []
 
@@ -315,8 +316,8 @@ def test_a_wheel_that_was_served_is_found_without_reading_it(session: Session, w
     later = Session.start(session.settings)
     entry = later.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    later.serve(entry, _digest(wheel))
-    later.serve(entry, _digest(wheel))
+    later.serve(entry)
+    later.serve(entry)
     assert later.report.not_downloaded == wheel.stat().st_size, "counted once"
     assert _install(later, entry.wheel)
     assert later.report.found == 1
@@ -383,7 +384,7 @@ def test_a_spoiled_entry_is_not_used_again_and_its_publisher_named(
     later.spoil(entry, "a file is missing")
     later.spoil(entry, "another file is missing too")
     assert later.find([_digest(wheel)], wheel.name) is None
-    later.origins.note(str(wheel), SHARED)
+    later.wheels.note(str(wheel), SHARED)
     begun = later.begin(str(wheel))
     assert begun is not None
     assert begun.entry.identity != entry.identity, "unpacked anew from the wheel just checked"
@@ -403,7 +404,7 @@ def test_a_spoiled_entry_is_not_used_for_symlinks(session: Session, wheel: Path)
     assert entry is not None
     _spoil_bytes(entry.wheel)
     linking.spoil(entry, "other bytes")
-    linking.origins.note(str(wheel), SHARED)
+    linking.wheels.note(str(wheel), SHARED)
     begun = linking.begin(str(wheel))
     if begun is not None:
         begun.undo()
@@ -488,7 +489,7 @@ def sources(shared_tmp: Path) -> Path:
 @contextmanager
 def _placed(session: Session, wheel: Path, library: Path) -> Iterator[Placement]:
     """Its sources are in the library; at the end it is committed."""
-    session.origins.note(str(wheel), SHARED)
+    session.wheels.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
     session.provide_bytecode(begun)
@@ -654,7 +655,7 @@ def test_in_a_store_that_may_not_be_written_pip_compiles_without_a_word(
 
 
 def test_undone_bytecode_is_taken_back(session: Session, sources: Path, tmp_path: Path) -> None:
-    session.origins.note(str(sources), SHARED)
+    session.wheels.note(str(sources), SHARED)
     begun = session.begin(str(sources))
     assert begun is not None
     session.provide_bytecode(begun)
@@ -677,7 +678,7 @@ def test_bytecode_is_compiled_from_what_was_believed(
     (edited,) = evil.glob("wheels/*/*/files/demo/__init__.py")
     _spoil_bytes(edited)
     session = Session.start(_settings(link))
-    session.origins.note(str(sources), SHARED)
+    session.wheels.note(str(sources), SHARED)
     begun = session.begin(str(sources))
     assert begun is not None
     link.unlink()
@@ -696,7 +697,7 @@ def test_bytecode_is_not_compiled_from_what_was_put_in_place_of_what_we_stage(
     session: Session, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The owner of a sticky shard, in a store made by hand, may rename what others have in it."""
-    session.origins.note(str(sources), SHARED)
+    session.wheels.note(str(sources), SHARED)
     begun = session.begin(str(sources))
     assert begun is not None
     staged = begun.entry.path
@@ -726,7 +727,7 @@ def test_many_fresh_files_are_made_durable_together_before_they_are_cloned(
 
     monkeypatch.setattr(fs, "synchronise", synchronise)
     wheel = make_wheel(shared_tmp / "many", files={f"demo/{n}.txt": "" for n in range(files)})
-    session.origins.note(str(wheel), SHARED)
+    session.wheels.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
     for _ in range(2):
@@ -735,7 +736,7 @@ def test_many_fresh_files_are_made_durable_together_before_they_are_cloned(
     begun.undo()
     session.linker.refusals[LinkMode.REFLINK] = "not here"
     other = make_wheel(shared_tmp / "many", "other", files={f"o/{n}.txt": "" for n in range(files)})
-    session.origins.note(str(other), SHARED)
+    session.wheels.note(str(other), SHARED)
     more = session.begin(str(other))
     assert more is not None
     session.before_placing()
@@ -758,7 +759,7 @@ def test_what_cannot_be_made_durable_is_not_published(
 
     monkeypatch.setattr(fs, "synchronise", synchronise)
     wheel = make_wheel(shared_tmp / "many", files={f"demo/{n}.txt": "" for n in range(400)})
-    session.origins.note(str(wheel), SHARED)
+    session.wheels.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
     session.before_placing()
@@ -909,13 +910,11 @@ def test_a_prefix_ends_where_a_name_ends(
     tmp_path: Path, url: str, prefix: str, expected: bool
 ) -> None:
     session = Session(_settings(tmp_path, share=("https://elsewhere", prefix)), Layers([]), 0o022)
-    assert session.origins.is_shared_anyway(url) is expected
+    assert session.is_shared_anyway(url) is expected
 
 
 def test_without_prefixes_nothing_is_shared_anyway(tmp_path: Path) -> None:
-    assert not Session(_settings(tmp_path), Layers([]), 0o022).origins.is_shared_anyway(
-        "https://a/b"
-    )
+    assert not Session(_settings(tmp_path), Layers([]), 0o022).is_shared_anyway("https://a/b")
 
 
 @pytest.mark.parametrize(
@@ -946,7 +945,8 @@ def test_a_digest_that_pip_has_checked_is_not_computed_again(
 ) -> None:
     _run(session, wheel)
     later = _again(session)
-    later.origins.note_digest(os.path.relpath(wheel), _digest(wheel))
+    checked = later.wheels.at(os.path.relpath(wheel))
+    checked.digest, checked.verified = _digest(wheel), True
     monkeypatch.delattr(session_module.wheel, "digest_of")
     assert _install(later, wheel)
     assert later.report.found == 1
@@ -954,7 +954,8 @@ def test_a_digest_that_pip_has_checked_is_not_computed_again(
 
 def test_a_wheel_is_published_under_the_digest_that_it_has(session: Session, wheel: Path) -> None:
     """pip said another one: nobody is to find other bytes under that."""
-    session.origins.note_digest(str(wheel), Digest("ab" * 32))
+    said = session.wheels.at(str(wheel))
+    said.digest, said.verified = Digest("ab" * 32), True
     _run(session, wheel)
     again = _again(session)
     assert again.find([Digest("ab" * 32)], wheel.name) is None
@@ -963,12 +964,12 @@ def test_a_wheel_is_published_under_the_digest_that_it_has(session: Session, whe
 def test_a_known_wheel_is_one_that_came_from_somewhere(
     session: Session, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not session.origins.knows(str(wheel))
-    session.origins.note(str(wheel), PRIVATE)
+    assert session.wheels.at(str(wheel)).origin is None
+    session.wheels.note(str(wheel), PRIVATE)
     monkeypatch.chdir(wheel.parent)
-    assert session.origins.knows(str(wheel))
-    assert session.origins.knows(wheel.name)
-    assert not session.origins.knows(str(wheel.parent))
+    assert session.wheels.at(str(wheel)).origin is PRIVATE
+    assert session.wheels.at(wheel.name).origin is PRIVATE
+    assert session.wheels.at(str(wheel.parent)).origin is None
 
 
 def test_only_the_stores_own_wheel_is_served(session: Session, wheel: Path) -> None:
@@ -976,10 +977,10 @@ def test_only_the_stores_own_wheel_is_served(session: Session, wheel: Path) -> N
     later = _again(session)
     entry = later.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    assert later.served(str(entry.wheel)) is None
-    later.serve(entry, _digest(wheel))
-    assert later.served(str(entry.wheel)) == entry
-    assert later.served(str(wheel)) is None
+    assert later.wheels.at(str(entry.wheel)).entry is None
+    later.serve(entry)
+    assert later.wheels.at(str(entry.wheel)).entry == entry
+    assert later.wheels.at(str(wheel)).entry is None
 
 
 def test_the_names_in_a_wheel_are_those_of_its_archive_or_of_its_manifest(
@@ -987,15 +988,15 @@ def test_the_names_in_a_wheel_are_those_of_its_archive_or_of_its_manifest(
 ) -> None:
     with zipfile.ZipFile(wheel) as archive:
         expected = archive.namelist()
-    assert session.names_in(str(wheel)) == expected
+    assert session.wheels.at(str(wheel)).names() == expected
     _run(session, wheel)
     later = _again(session)
     entry = later.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    later.serve(entry, _digest(wheel))
+    later.serve(entry)
     entry.wheel.chmod(0o644)
     entry.wheel.write_bytes(b"not looked into again")
-    assert sorted(later.names_in(str(entry.wheel)) or ()) == sorted(expected)
+    assert sorted(later.wheels.at(str(entry.wheel)).names() or ()) == sorted(expected)
 
 
 @pytest.mark.parametrize("kind", ["gone", "a directory", "no archive", "cut off"])
@@ -1006,16 +1007,22 @@ def test_a_wheel_that_cannot_be_read_has_no_names(session: Session, wheel: Path,
         wheel.mkdir()
     elif kind != "gone":
         wheel.write_bytes(b"no archive" if kind == "no archive" else data[: len(data) // 2])
-    assert session.names_in(str(wheel)) is None
+    assert session.wheels.at(str(wheel)).names() is None
 
 
-def test_what_is_said_once_is_marked_so_that_other_processes_can_tell(
+def test_a_warning_of_this_process_or_of_another_is_shown_once(
     session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     for message in ("one", "two", "one"):
-        session.say_once(message)
-    assert caplog.messages == ["one", "two"]
-    assert all(getattr(record, "once", False) for record in caplog.records)
+        warn(message)
+    for message in ("one", "three", "three"):
+        told = {"name": caplog.records[0].name, "levelno": logging.WARNING, "msg": message}
+        record = logging.makeLogRecord(told)
+        logging.getLogger(record.name).handle(record)
+    assert caplog.messages == ["one", "two", "three"]
+    _again(session)
+    warn("one")
+    assert caplog.messages == ["one", "two", "three", "one"], "another run"
 
 
 def test_what_another_process_did_is_counted(session: Session, wheel: Path) -> None:
@@ -1038,7 +1045,7 @@ def _complete(
     session: Session, wheel: Path, library: Path, info: str = INFO, *, later: bool = True
 ) -> Placement:
     """Installed by pip, as far as it goes; not yet shown if ``later``."""
-    session.origins.note(str(wheel), SHARED)
+    session.wheels.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
     staged = begun.stage(info)

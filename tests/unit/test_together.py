@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from pip_sharedcache.config import Settings
-from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, Report
+from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, Report, StoredFile
 from pip_sharedcache.pip_adapter import parallel, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.path_conflicts import Claims
 from pip_sharedcache.placement import show
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs
@@ -243,10 +244,17 @@ class Loop:
             self.base / "wheels", name, files=dict.fromkeys(files, content), compress=False
         )
         if known:
-            self.session.origins.note(str(wheel), Origin("https://index/x.whl"))
+            self.session.wheels.note(str(wheel), Origin("https://index/x.whl"))
         self.requirements.append(Requirement(name, wheel, act))
         self.requirements[-1].scripts = scripts
         return self.requirements[-1]
+
+    def unpacked(self, requirement: Requirement) -> None:
+        """Have pip take its wheel out of an entry."""
+        wheel = self.session.wheels.at(str(requirement.local_file_path))
+        files = tuple(StoredFile(name, 0, "", False, 0) for name in wheel.names() or ())
+        manifest = Manifest("x.whl", Digest("ab" * 32), 0, files)
+        wheel.entry = Entry(Path(wheel.path).parent, 0, (0, 0), manifest)
 
     def together(self, **how: Any) -> parallel.Together:
         return parallel.Together(self.session, self.requirements, how)
@@ -369,7 +377,7 @@ def test_what_cannot_be_read_is_left_to_the_pip_that_says_why(
         path.write_text("no archive")
     elif kind == "a directory":
         path.mkdir()
-    loop.session.origins.note(str(path), Origin("https://index/x.whl"))
+    loop.session.wheels.note(str(path), Origin("https://index/x.whl"))
     loop.requirements.append(Requirement("bad", None if kind == "no file" else path))
     assert sorted(given()) == ["one", "two"]
 
@@ -394,7 +402,7 @@ def test_a_wheel_whose_scripts_cannot_be_known_is_left_to_the_pip_that_says_why(
     importlib.import_module(seams.WHEEL_DISTRIBUTION.module)
     loop.add("one", "one/x.py")
     odd = make_wheel(loop.base / "odd", "odd", files={"odd/x.py": ""}, **UNREADABLE[kind])
-    loop.session.origins.note(str(odd), Origin("https://index/odd.whl"))
+    loop.session.wheels.note(str(odd), Origin("https://index/odd.whl"))
     loop.requirements.append(Requirement("odd", odd))
     loop.add("two", "two/x.py")
     assert set(given(scripts=Downloads().scripts_of)) <= {"one", "two"}
@@ -421,12 +429,10 @@ def test_what_is_to_be_unpacked_counts_for_its_bytes(loop: Loop, given: Given) -
     assert given() == ["large", "many"]
 
 
-def test_what_is_unpacked_already_counts_for_its_files(
-    loop: Loop, given: Given, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_unpacked_already_counts_for_its_files(loop: Loop, given: Given) -> None:
     large = loop.add("large", "large/data", content="x" * 50_000)
     loop.add("many", *(f"many/m{n}.py" for n in range(15)))
-    monkeypatch.setattr(loop.session, "served", lambda path: path == large.local_file_path or None)
+    loop.unpacked(large)
     assert given() == ["many", "large"]
 
 
@@ -435,9 +441,8 @@ def test_where_there_is_little_to_do_no_copy_is_started(
     loop: Loop, given: Given, limit: int, starts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "two"):
-        loop.add(name, f"{name}/x.py")  # and three in .dist-info
+        loop.unpacked(loop.add(name, f"{name}/x.py"))  # and three in .dist-info
     monkeypatch.setattr(parallel, "_WORTH_IT", limit)
-    monkeypatch.setattr(loop.session, "served", lambda path: True)
     assert bool(given()) is starts
 
 
@@ -751,11 +756,11 @@ def test_where_pips_loop_failed_what_is_under_way_is_broken_off_and_none_begun(s
 def test_what_all_copies_say_is_said_once(side: Side, caplog: pytest.LogCaptureFixture) -> None:
     names = ("one", "two", "three")
     side.add(*names)
-    side.session.say_once("said before")
+    warn("said before")
     for name in names:
         side.acts[name] = lambda: (
-            side.session.say_once("said before"),
-            side.session.say_once("the same"),
+            warn("said before"),
+            warn("the same"),
         )[0]
     begun = side.start(3)
     for name in names:
@@ -780,7 +785,7 @@ def test_what_copies_publish_and_what_was_refused_there_is_known_here(
 
     def finish() -> None:
         session.report.published += 1
-        session.say_once("Installed without publishing: full")
+        warn("Installed without publishing: full")
 
     side.acts = dict.fromkeys(names, act)
     monkeypatch.setattr(session, "finish", finish)

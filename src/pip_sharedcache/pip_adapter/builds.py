@@ -28,8 +28,8 @@ from pip_sharedcache.model import Digest, Origin
 from pip_sharedcache.pip_adapter import build_inputs, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
-from pip_sharedcache.session.origins import has_credentials, without_credentials
 from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import has_credentials, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -143,11 +143,12 @@ class Builds:
         key = self._key(session, link, self._template)
         if key is None:
             return None
+        origin = Origin(without_credentials(link.url))
         while (build := session.layers.find_build(key, session.repairs.spoiled)) is not None:
             entry = session.find([build.digest], build.filename)
             if entry is not None and session.exposure(entry):
                 return None  # pip opens it by its path, and there is no digest to check it with
-            if entry is not None and self._downloads.believe(session, entry):
+            if entry is not None and self._downloads.believe(session, entry, origin):
                 break
             # Its wheel was collected, say. Another build is noted beside it, or in its place.
             session.repairs.pass_over(build.note)
@@ -164,9 +165,7 @@ class Builds:
         )
         if build.damaged != stores.NONE_YET:
             session.heal_note(key, build)
-        session.serve(entry, build.digest)
-        session.origins.note(str(entry.wheel), Origin(without_credentials(link.url)))
-        return self._as_pips(str(entry.wheel), build.details)
+        return self._as_pips(session.serve(entry).path, build.details)
 
     def _as_pips(self, path: str, details: Mapping[str, Any]) -> Any:
         cache = importlib.import_module("pip._internal.cache")
@@ -210,7 +209,7 @@ class Builds:
         if getattr(requirement, "use_pep517", True) is False:
             return False  # setup.py, run among all that is installed
         reason = self._downloads.private(None, requirement.link) or _private(requirement.link)
-        return not reason or session.origins.is_shared_anyway(requirement.link.url)
+        return not reason or session.is_shared_anyway(requirement.link.url)
 
 
 def _private(link: Any) -> str:

@@ -25,8 +25,8 @@ from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Digest, Entry, Origin, as_digest
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
-from pip_sharedcache.session.origins import has_credentials, without_credentials
 from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import RunWheel, has_credentials, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +41,9 @@ class Downloads:
         self.session: Session | None = None
         self.cache: str | None = None
         self._downloaders: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._digests: dict[str, tuple[Digest, ...]] = {}
+        self._acceptable: dict[str, tuple[Digest, ...]] = {}  # by URL
         self._authorised: set[str] = set()
-        self._verified: dict[str, Digest] = {}
-        self._hashed: set[str] = set()
-        self._expected: dict[str, Digest] = {}
-        self._distributions: dict[tuple[str, str], Any] = {}
         self._must_hash = False
-        self._served: dict[Digest, tuple[Any, str]] = {}
         self._downloader: Any = None
 
     def put_in(self) -> None:
@@ -66,8 +61,6 @@ class Downloads:
     def end(self) -> None:
         """The run is over."""
         self.session = None
-        self._distributions.clear()
-        self._served.clear()
         self._downloader = None
 
     # -- what is known of a wheel before it is there
@@ -107,7 +100,7 @@ class Downloads:
             self._note_local(self.session, preparer, requirement)
             return fetch(*args, **kw)
         digests = _digests(requirement, link)
-        self._digests[link.url] = digests
+        self._acceptable[link.url] = digests
         if self.session.find(digests, link.filename) is not None:
             return None  # the wheel itself is at hand, so pip need not ask for its metadata
         return fetch(*args, **kw)
@@ -124,7 +117,7 @@ class Downloads:
                 reason = "it came from a local path"
         if not reason and session.shows_others() and not trust.readable_by_all(Path(path)):
             reason = "it came from where others may not read"
-        session.origins.note(path, Origin(without_credentials(requirement.link.url), reason))
+        session.wheels.note(path, Origin(without_credentials(requirement.link.url), reason))
 
     def _was_built(self, requirement: Any, path: str) -> bool:
         if getattr(requirement, "cached_wheel_source_link", None) is not None:
@@ -172,26 +165,26 @@ class Downloads:
         """The wheel of ``link`` out of the store, after pip's own check; None to download."""
         if not link.is_wheel:
             return None
-        digests = self._digests.get(link.url) or _digests(None, link)
+        digests = self._acceptable.get(link.url) or _digests(None, link)
         origin = Origin(
             without_credentials(link.url), self.private(getattr(downloader, "_session", None), link)
         )
-        path = self._trusted(session, digests, link.filename, location, origin)
-        if path is not None:
+        found = self._trusted(session, digests, link.filename, location, origin)
+        if found is not None:
             logger.info("Using %s from the shared store", link.filename)
-            if (entry := session.served(path)) is not None:
-                self._served[entry.manifest.digest] = link, location
-            return path
+            if found.entry is not None:
+                found.download = link, location
+            return found.path
         copied = session.copy_doubtful(digests, link.filename, Path(location))
         if copied is None:
             return None
         logger.info("Using a checked copy of %s from the shared store", link.filename)
-        session.origins.note(str(copied), origin)
+        session.wheels.note(str(copied), origin)
         return str(copied)
 
     def _trusted(
         self, session: Session, digests: Iterable[Digest], name: str, location: str, origin: Origin
-    ) -> str | None:
+    ) -> RunWheel | None:
         """The wheel ``name`` of a trusted publisher's entry, the next one where one is damaged, for
         pip to have: from the entry, or copied into ``location`` where pip would open it by a path
         that may lead to something else by then. None where no entry does."""
@@ -206,30 +199,27 @@ class Downloads:
                         session, entry, f"{entry.wheel} has other bytes than its digest says"
                     )
                     continue
-                session.origins.note(str(copied), origin)
-                return str(copied)
-            if self.believe(session, entry):
-                session.serve(entry, entry.manifest.digest)
-                session.origins.note(str(entry.wheel), origin)
-                return str(entry.wheel)
+                return session.wheels.note(str(copied), origin)
+            if self.believe(session, entry, origin):
+                return session.serve(entry)
         return None
 
-    def another(self, session: Session, path: str, entry: Entry) -> str | None:
+    def another(self, session: Session, path: str, entry: Entry) -> RunWheel | None:
         """In place of the wheel at ``path`` of the damaged ``entry``, which pip was handed, that of
         a sound one; None where there is none."""
-        origin = session.origins.of(path)
+        origin = session.wheels.at(path).origin
         if origin is None:
             return None
         digest, filename = entry.manifest.digest, entry.manifest.filename
-        _, location = self._served.get(digest, (None, ""))
+        _, location = session.wheels.download_of(digest) or (None, "")
         return self._trusted(session, [digest], filename, location, origin)
 
-    def believe(self, session: Session, entry: Entry) -> bool:
-        """Whether pip may have the wheel of ``entry``, whose publisher is trusted: it is hashed
-        only where the user asked pip to hash (--require-hashes)."""
+    def believe(self, session: Session, entry: Entry, origin: Origin) -> bool:
+        """Whether pip may have the wheel of ``entry``, whose publisher is trusted, in place of that
+        of ``origin``: it is hashed only where the user asked pip to hash (--require-hashes)."""
         if self._must_hash and not self.is_sound(session, entry, entry.wheel):
             return False
-        session.origins.note(str(entry.wheel), Origin(""))
+        found = session.wheels.note(str(entry.wheel), origin)
         exceptions = importlib.import_module("pip._internal.exceptions")
         try:
             text = self._distribution(entry.wheel, entry.manifest.filename).read_text("METADATA")
@@ -240,15 +230,15 @@ class Downloads:
         if entry.metadata_digest() != hashlib.sha256(text.encode("utf-8")).hexdigest():
             _pass_over(session, entry, f"{entry.wheel} has other metadata than was published")
             return False
-        self._verified[str(entry.wheel)] = entry.manifest.digest
+        found.digest, found.verified = entry.manifest.digest, True
         return True
 
     def is_sound(self, session: Session, entry: Entry, path_of_wheel: Path) -> bool:
         """Whether the wheel of ``entry``, read as ``path_of_wheel``, has its digest, by pip's own
         check."""
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
-        path = str(entry.wheel)
-        if path in self._hashed:
+        path, found = str(entry.wheel), session.wheels.at(str(entry.wheel))
+        if found.hashed:
             return True
         try:
             hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(
@@ -260,37 +250,32 @@ class Downloads:
         except OSError as error:
             _pass_over(session, entry, f"{path} cannot be read: {reason(error)}")
             return False
-        self._hashed.add(path)
+        found.hashed = True
         return True
 
-    def replace_damaged(self, session: Session, entry: Entry) -> str:
-        """Take the wheel of the damaged ``entry`` from a sound one, or have pip download it after
-        all, to be published at the end of the run; return where it is. Raises pip's own errors,
-        InstallationError."""
+    def replace(self, session: Session, entry: Entry) -> str:
+        """Take the wheel of ``entry``, which is damaged or lost, from a sound entry, or have pip
+        download it after all; return where it is. Raises pip's own errors, InstallationError."""
+        if session.is_lost(entry):
+            return self._fetch(session, entry, "is gone")
         other = self.another(session, str(entry.wheel), entry)
         if other is not None:
-            if (sound := session.served(other)) is not None:
-                session.settle_damage(sound)
-            return other
+            if other.entry is not None:
+                session.settle_damage(other.entry)
+            return other.path
         path = self._fetch(session, entry, "is damaged, its wheel too")
         session.repairs.heal(entry, Path(path))
         return path
-
-    def replace_gone(self, session: Session, entry: Entry) -> str:
-        """Have pip download the wheel of ``entry``, which was deleted meanwhile; return where it
-        is. Raises pip's own errors, InstallationError."""
-        session.lose(entry)
-        return self._fetch(session, entry, "is gone")
 
     def _fetch(self, session: Session, entry: Entry, what: str) -> str:
         exceptions = importlib.import_module("pip._internal.exceptions")
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
         whose = trust.user_name(entry.publisher)
         useless = f"{entry.path}, published by {whose}, {what}"
-        served = self._served.get(entry.manifest.digest)
-        if served is None or self._downloader is None:
+        download = session.wheels.download_of(entry.manifest.digest)
+        if download is None or self._downloader is None:
             raise exceptions.InstallationError(f"{useless}; --sharedcache-dir names another store")
-        link, location = served
+        link, location = download
         path, _ = self._downloader(link, location)
         session.note_download(entry)
         hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
@@ -299,9 +284,9 @@ class Downloads:
     def _note_download(self, session: Session, downloader: Any, link: Any, path: str) -> None:
         if link.is_wheel:
             private = self.private(getattr(downloader, "_session", None), link)
-            session.origins.note(path, Origin(without_credentials(link.url), private))
-            if len(digests := self._digests.get(link.url, ())) == 1:
-                self._expected[path] = digests[0]
+            got = session.wheels.note(path, Origin(without_credentials(link.url), private))
+            if len(digests := self._acceptable.get(link.url, ())) == 1:
+                got.digest = digests[0]
 
     def private(self, session: Any, link: Any) -> str:
         """Why a downloaded wheel is not to be shared; "" where everybody could have had it."""
@@ -318,32 +303,27 @@ class Downloads:
         bound = seams.arguments(check, args, kw)
         if bound is None or self.session is None:
             return check(*args, **kw)
-        path = bound["path"]
-        digest = self._verified.get(path)
-        if digest is not None and hashes.is_hash_allowed("sha256", digest):
+        found = self.session.wheels.at(bound["path"])
+        known = found.digest is not None and hashes.is_hash_allowed("sha256", found.digest)
+        if known and found.verified and found.entry is not None:
             return None  # it is the wheel of that digest: checked, or believed
         result = check(*args, **kw)
-        expected = self._expected.get(path)
-        if expected is not None and hashes.is_hash_allowed("sha256", expected):
-            self._note_checked(self.session, hashes, path, expected)
+        # pip found the file good: if only one sha256 would do, that is its digest.
+        found.verified |= known and getattr(hashes, "digest_count", 0) == 1
         return result
-
-    def _note_checked(self, session: Session, hashes: Any, path: str, digest: Digest) -> None:
-        """pip found the file good: if only one sha256 would do, that is its digest."""
-        if getattr(hashes, "digest_count", 0) == 1:
-            session.origins.note_digest(path, digest)
 
     def _wheel_distribution(self, get: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         """pip reads the metadata of a wheel to resolve, to look for conflicts and to install:
         opening the archive costs more each time than the metadata."""
         bound = seams.arguments(get, args, kw)
         path = str(getattr(bound["wheel"], "location", "")) if bound else ""
-        if self.session is None or bound is None or not self.session.origins.knows(path):
+        found = self.session.wheels.at(path) if self.session is not None else None
+        if found is None or bound is None or found.origin is None:
             return get(*args, **kw)
-        key = (path, str(bound["canonical_name"]))
-        if key not in self._distributions:
-            self._distributions[key] = get(*args, **kw)
-        return self._distributions[key]
+        name = str(bound["canonical_name"])
+        if name not in found.distributions:
+            found.distributions[name] = get(*args, **kw)
+        return found.distributions[name]
 
     def _distribution(self, path: Path, filename: str) -> Any:
         """pip's own view of the wheel at ``path``, which it will ask for again. Raises OSError,

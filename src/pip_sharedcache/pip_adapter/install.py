@@ -6,6 +6,7 @@ way. pip runs one installation at a time in one thread, so what is under way is 
 
 from __future__ import annotations
 
+import enum
 import errno
 import importlib.util
 import logging
@@ -18,6 +19,7 @@ from typing import Any
 
 from pip_sharedcache import fs
 from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.model import Entry
 from pip_sharedcache.pip_adapter import safety_wrappers, seams
 from pip_sharedcache.pip_adapter.builds import Builds
 from pip_sharedcache.pip_adapter.downloads import Downloads
@@ -28,32 +30,31 @@ from pip_sharedcache.pip_adapter.targets import environment_of
 from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import RunWheel
 
 logger = logging.getLogger(__name__)
 
 _MOST_PROCESSES = 8
 
 
-class _WheelDamaged(Exception):
-    """A file of an entry is damaged, and so is the wheel that it could be taken from."""
+class _Outcome(enum.Enum):
+    """What became of one wheel."""
+
+    DONE = "installed through the store"
+    AGAIN = "begun again, with the wheel of a sound entry"
+    REDOWNLOAD = "its entry is gone, or damaged with its wheel: pip downloads it, and installs it"
+    WITHOUT_STORE = "pip installs it"
+    LEAVE_TO_PARENT = "the first process installs it, since this is a worker"
 
 
-class _EntryGone(Exception):
-    """Garbage collection has deleted the entry, and the wheel in it, while it was placed."""
+class _Stopped(Exception):
+    """Ends pip's installation of a wheel with an ``outcome``. ``wheel_path``: pip's wheel from now
+    on, where that is another one."""
 
-
-class _SoundElsewhere(Exception):
-    """The entry that is placed is damaged, and another one of its wheel is to be placed: pip is to
-    be handed the wheel at ``path``."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
-
-
-class _NoRoom(Exception):
-    """The environment's disk has no room for bytecode, but might have: pip would have said
-    nothing, and gone on without."""
+    def __init__(self, outcome: _Outcome, why: str, wheel_path: str = "") -> None:
+        super().__init__(why)
+        self.outcome = outcome
+        self.wheel_path = wheel_path
 
 
 class Swap:
@@ -75,6 +76,7 @@ class Swap:
         self._compiles = True
         self._device = 0
         self._own_wheel: Path | None = None  # None where pip was handed the entry's
+        self._entry: Entry | None = None
 
     def put_in(self) -> None:
         """Wrap every seam, in the module that looks it up when pip installs."""
@@ -90,7 +92,7 @@ class Swap:
             (seams.ENSURE_DIRECTORY, self._ensure_directory),
             (seams.COMPACT, safety_wrappers.information_first(lambda: self.session is not None)),
             (seams.WRITE_SCRIPT, safety_wrappers.scripts(lambda: self.placement)),
-            (seams.WRITE_RECOVERY, self._write_recovery),
+            (seams.WRITE_RECOVERY, safety_wrappers.recovery(lambda: self.placement)),
         ):
             seams.wrap(seam, wrapper)
         for seam in (seams.WHEEL_DISTRIBUTION, seams.INSTALL_ALL, seams.INSTALL_WHEEL):
@@ -164,64 +166,87 @@ class Swap:
             return install(*args, **kw)
         if self._together is not None and self._together.take(bound["name"]):
             return None
-        while True:
-            try:
-                return self._install_one(session, install, bound)
-            except _SoundElsewhere as found:
-                bound["wheel_path"] = found.path
+        outcome = _Outcome.AGAIN
+        while outcome is _Outcome.AGAIN:
+            outcome = self._through_store(session, install, bound)
+        if outcome is _Outcome.DONE:
+            return None  # as pip's own
+        if outcome is _Outcome.LEAVE_TO_PARENT:
+            raise LeftToOthers
+        if outcome is _Outcome.REDOWNLOAD and self._entry is not None:
+            # Only now, with nothing of it left: pip downloads it and does it all itself.
+            bound["wheel_path"] = self._downloads.replace(session, self._entry)
+        return self._install_by_pip(session, install, bound)
 
-    def _install_one(self, session: Session, install: Original, bound: Keywords) -> Any:
-        together = self._together
-        bound["wheel_path"] = session.follow(bound["wheel_path"])
-        if (gone := session.gone(bound["wheel_path"])) is not None:
-            if together is not None and together.is_copy:
-                raise LeftToOthers
-            bound["wheel_path"] = self._downloads.replace_gone(session, gone)
-        self.placement = placement = session.begin(bound["wheel_path"])
+    def _through_store(self, session: Session, install: Original, bound: Keywords) -> _Outcome:
+        """Install the wheel ``bound["wheel_path"]``, which is replaced by the path to go on with.
+        Raises what pip is to meet; nothing is left of the installation then, nor with an outcome
+        other than DONE."""
+        is_worker = self._together is not None and self._together.is_copy
+        wheel = session.follow(bound["wheel_path"])
+        if wheel.entry is not None and wheel.is_gone:
+            if is_worker:
+                return _Outcome.LEAVE_TO_PARENT
+            session.lose(wheel.entry)
+            wheel = session.wheels.at(self._downloads.replace(session, wheel.entry))
+        bound["wheel_path"] = wheel.path
+        self._entry = wheel.entry
+        self._own_wheel = None if wheel.entry is not None else Path(wheel.path)
+        self.placement = placement = session.begin(wheel.path)
         if placement is None:
-            if together is not None and together.is_copy:
-                raise LeftToOthers
-            if (served := session.served(bound["wheel_path"])) is not None:
-                # Another directory lies there by now: what is in it was checked by nobody.
-                bound["wheel_path"] = self._downloads.replace_damaged(session, served)
-            return self._install_by_pip(session, install, bound)
+            if is_worker:
+                return _Outcome.LEAVE_TO_PARENT
+            # Where it was served another directory lies by now, which nobody has checked.
+            return _Outcome.WITHOUT_STORE if wheel.entry is None else _Outcome.REDOWNLOAD
+        self._entry = placement.entry
         self._compiles = bool(bound.get("pycompile", True))
         self._device = fs.device_of(bound["scheme"].purelib)
-        served = session.served(bound["wheel_path"])
-        self._own_wheel = None if served is not None else Path(bound["wheel_path"])
         try:
-            result = install(**bound)
+            install(**bound)
             if placement.undone:
                 self._restore(session, placement)
-            session.settle(placement, later=together is not None)
-            return result
+            session.settle(placement, later=self._together is not None)
+            return _Outcome.DONE
         except BaseException as error:
             placement.undo()
-            # Garbage collection may take a wheel between our look at it and pip's.
-            taken = isinstance(error, FileNotFoundError) and error.filename == bound["wheel_path"]
-            taken |= isinstance(error, _EntryGone)
-            damaged, full = isinstance(error, _WheelDamaged), isinstance(error, _NoRoom)
-            if served is not None and is_torn(error):
-                # Its publisher writes to it while pip reads it.
-                session.spoil(served, f"{served.wheel} is not sound any more")
-                damaged = True
-            if full or _is_full(error):
-                full |= self._make_room(session, self._device)
-            long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
-            if not (taken or damaged or full or long):
+            outcome = self._outcome_of(error, session, wheel)
+            if outcome is None:
                 if isinstance(error, OSError):
                     placement.information.name_finally(error)
                 raise
-            if together is not None and together.is_copy:
-                raise
+            if isinstance(error, _Stopped) and error.wheel_path:
+                bound["wheel_path"] = error.wheel_path
         finally:
             self.placement = None
-        if (taken or damaged) and session.served(bound["wheel_path"]) is not None:
-            # Only now, with nothing of it left: pip downloads it and does it all itself.
-            replace = self._downloads.replace_gone if taken else self._downloads.replace_damaged
-            bound["wheel_path"] = replace(session, placement.entry)
+        if outcome is _Outcome.AGAIN:
+            return outcome
+        if is_worker:
+            return _Outcome.LEAVE_TO_PARENT
         session.fall_back(placement)
-        return self._install_by_pip(session, install, bound)
+        return outcome
+
+    def _outcome_of(
+        self, error: BaseException, session: Session, wheel: RunWheel
+    ) -> _Outcome | None:
+        """What follows from ``error`` in the installation of ``wheel``; None where pip would have
+        met it, too."""
+        served, entry = wheel.entry, self._entry
+        if isinstance(error, _Stopped):
+            if error.outcome is _Outcome.WITHOUT_STORE:
+                self._make_room(session, self._device)
+            return error.outcome
+        if isinstance(error, FileNotFoundError) and error.filename == wheel.path:
+            if served is None or entry is None:
+                return _Outcome.WITHOUT_STORE
+            session.lose(entry)  # garbage collection took it between our look at it and pip's
+            return _Outcome.REDOWNLOAD
+        if served is not None and is_torn(error):  # its publisher writes to it while pip reads it
+            session.spoil(served, f"{served.wheel} is not sound any more")
+            return _Outcome.REDOWNLOAD
+        too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        if too_long or (_is_full(error) and self._make_room(session, self._device)):
+            return _Outcome.WITHOUT_STORE
+        return None
 
     def _install_by_pip(self, session: Session, install: Original, bound: Keywords) -> Any:
         """Nothing of this wheel is for the store, but what others have staged may lie in the
@@ -261,7 +286,7 @@ class Swap:
         if self._compiles:
             self.session.provide_bytecode(placement)
             if self.session.takes_last_room(self._device):
-                raise _NoRoom
+                raise _Stopped(_Outcome.WITHOUT_STORE, "no room")
         self.session.before_placing()
         left = placement.take_over(archive.namelist(), compiles=self._compiles)
         archive.namelist = lambda: left  # what pip's loop goes through
@@ -270,7 +295,7 @@ class Swap:
     def _restore(self, session: Session, placement: Placement) -> None:
         """Do by pip's own means what could not be placed."""
         if any(_is_full(error) for _, error in placement.undone):
-            raise _NoRoom
+            raise _Stopped(_Outcome.WITHOUT_STORE, "no room")
         module = vars(sys.modules[seams.SAVE_FILE.module])
         self.placement = None  # pip's own code is not to ask us again
         damaged = [(job, error) for job, error in placement.undone if placement.is_of_wheel(job)]
@@ -293,33 +318,35 @@ class Swap:
                 placement.not_compiled(source)
 
     def _doubt(self, session: Session, placement: Placement, what: str) -> None:
-        """A file of the entry is damaged. Raises _SoundElsewhere where another entry of the wheel
-        is sound. If none is, pip takes the file out of the wheel that it has: where that is the
-        entry's, if it still is the one of its digest; raises _WheelDamaged if not. What was deleted
-        as a whole meanwhile is not damaged: raises _EntryGone."""
+        """A file of the entry is damaged. Raises _Stopped where another entry of the wheel is
+        sound. If none is, pip takes the file out of the wheel that it has: where that is the
+        entry's, if it still is the one of its digest; raises _Stopped if not, or if the entry was
+        deleted as a whole meanwhile, which is not damage."""
         entry = placement.entry
         if not os.path.lexists(entry.path):
             if self._own_wheel is None:
-                raise _EntryGone(what)
+                session.lose(entry)
+                raise _Stopped(_Outcome.REDOWNLOAD, what)
             session.lose(entry, "taken from pip's own wheel")
             return
         session.spoil(entry, what)
         if (path := self._sound_elsewhere(session, placement)) is not None:
             session.begins_again(entry)
-            raise _SoundElsewhere(path)
+            raise _Stopped(_Outcome.AGAIN, what, path)
         if self._own_wheel is not None:
             session.repairs.heal(entry, self._own_wheel)
         elif self._downloads.is_sound(session, entry, placement.wheel):
             session.repairs.heal(entry, entry.wheel)
         else:
-            raise _WheelDamaged(f"{entry.wheel} is damaged, too")
+            raise _Stopped(_Outcome.REDOWNLOAD, f"{entry.wheel} is damaged, too")
 
     def _sound_elsewhere(self, session: Session, placement: Placement) -> str | None:
         """The wheel to go on with where there is a sound entry beside the damaged one of
         ``placement``: pip's own, which leads there, or that entry's."""
         entry = placement.entry
         if self._own_wheel is None:
-            return self._downloads.another(session, str(entry.wheel), entry)
+            other = self._downloads.another(session, str(entry.wheel), entry)
+            return None if other is None else other.path
         beside = session.find([entry.manifest.digest], entry.manifest.filename)
         return str(self._own_wheel) if beside is not None else None
 
@@ -348,23 +375,6 @@ class Swap:
             return ensure(*args, **kw)
         self.placement.directories.make(str(bound["path"]))
         return None
-
-    def _write_recovery(self, write: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        """pip 26.3, stopped by a blocked import, leaves a distribution that it can uninstall: that
-        must be under its real name."""
-        placement = self.placement
-        bound = seams.arguments(write, args, kw)
-        if placement is not None and bound is not None:
-            record, staged = bound["record"], placement.staged
-            placement.reveal()
-            record.info_dir = placement.info_directory
-            record.installed = {
-                source: path.replace(staged, record.info_dir)
-                for source, path in record.installed.items()
-            }
-            record.installed.update((path, path) for path in placement.taken)
-            record.generated = [path.replace(staged, record.info_dir) for path in record.generated]
-        return write(*args, **kw)
 
     def _compile_file(self, compile_file: Original, fullname: Any, *args: Any, **kw: Any) -> Any:
         """compileall.compile_file, where the store's bytecode does not do."""

@@ -85,7 +85,8 @@ class Together:
         weights: dict[int, int] = {}
         for number, requirement in enumerate(self._requirements):
             path = str(getattr(requirement, "local_file_path", None) or "")
-            names = self._session.names_in(path) if path else None
+            wheel = self._session.wheels.at(path)
+            names = wheel.names() if path else None
             if names is None:
                 continue
             scripts, whole = [], True
@@ -96,9 +97,8 @@ class Together:
                 logger.debug("Scripts of %s are not known", path, exc_info=True)
                 whole = False
             claims.add(number, str(requirement.name), names, scripts)
-            if whole and self._session.origins.knows(path):
-                unpacked = self._session.served(path) is not None
-                more = 0 if unpacked else os.path.getsize(path) // _BYTES_A_FILE
+            if whole and wheel.origin is not None:
+                more = 0 if wheel.entry is not None else os.path.getsize(path) // _BYTES_A_FILE
                 weights[number] = len(names) + more
         order = [number for number in weights if claims.apart(number)]
         order.sort(key=lambda number: weights[number], reverse=True)
@@ -180,10 +180,7 @@ class Together:
 
     def _relay(self, records: Iterable[logging.LogRecord]) -> None:
         for record in records:
-            if getattr(record, "once", False):
-                self._session.say_once(record.getMessage())
-            else:
-                logging.getLogger(record.name).handle(record)
+            logging.getLogger(record.name).handle(record)  # by whose filters each is shown once
 
     # -- in the copies
 

@@ -67,6 +67,26 @@ def scripts(placement: Callable[[], Placement | None]) -> seams.Wrapper:
     return wrapper
 
 
+def recovery(placement: Callable[[], Placement | None]) -> seams.Wrapper:
+    """Around what pip 26.3 does when a blocked import stops it: it leaves a distribution that it
+    can uninstall, which must be under its real name."""
+
+    def wrapper(write: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
+        bound, active = seams.arguments(write, args, kw), placement()
+        if active is not None and bound is not None:
+            record, staged = bound["record"], active.staged
+            active.reveal()
+            real = record.info_dir = active.info_directory
+            record.installed = {
+                source: path.replace(staged, real) for source, path in record.installed.items()
+            }
+            record.installed.update((path, path) for path in active.taken)
+            record.generated = [path.replace(staged, real) for path in record.generated]
+        return write(*args, **kw)
+
+    return wrapper
+
+
 class _InformationFirst(str):
     """A path that sorts before others if it is a distribution's metadata directory."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from pip_sharedcache import bytecode
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Compiled, Entry, Identity, Report, total_size
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publishing
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.usage import Uses
@@ -19,7 +19,7 @@ from pip_sharedcache.store.layers import Layers
 
 
 class Compiling:
-    """The bytecode in ``layers``. ``say`` warns the user, each line once; ``verify``: sources are
+    """The bytecode in ``layers``. ``verify``: sources are
     hashed before they are compiled."""
 
     def __init__(
@@ -28,7 +28,6 @@ class Compiling:
         publishing: Publishing,
         repairs: Repairs,
         uses: Uses,
-        say: Callable[[str], None],
         *,
         verify: bool,
     ) -> None:
@@ -37,7 +36,6 @@ class Compiling:
         self._publishing = publishing
         self._repairs = repairs
         self._uses = uses
-        self._say = say
         self._verify = verify
 
     def is_as(self, entry: Entry, farther: Entry) -> None:
@@ -54,7 +52,7 @@ class Compiling:
         spoiled = self._repairs.spoiled
         found = self._layers.find_bytecode(entry, tag, key, spoiled)
         for what in found.damages:
-            self._say(f"Damaged bytecode in the shared store is compiled anew: {what}")
+            warn(f"Damaged bytecode in the shared store is compiled anew: {what}")
         if found.entry is not None and found.own is not None:
             own, what = found.own
             self._repairs.spoil_bytecode(own, entry, what, told=not self._layers.heals(own))

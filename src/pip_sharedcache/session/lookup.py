@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import store as stores
-from pip_sharedcache import trust, wheel
+from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Digest, Entry, Identity, LinkMode, Report
 from pip_sharedcache.placement import Linker
 from pip_sharedcache.session import restrictions
-from pip_sharedcache.session.origins import Origins
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.usage import Uses
+from pip_sharedcache.session.wheels import RunWheel, RunWheels, is_below
 from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
@@ -32,16 +33,15 @@ class Serving:
         self.linker = linker
         self.store = layers.main
         self.report = Report()
-        self.origins = Origins(restrictions.shared_although_private(settings, layers))
-        self.repairs = Repairs(self.say_once)
-        self.uses = Uses(layers, self.say_once)
+        self.wheels = RunWheels()
+        self._share = restrictions.shared_although_private(settings, layers)
+        self.repairs = Repairs()
+        self.uses = Uses(layers)
         self._found: dict[tuple[Digest, str], Entry] = {}
         self.objections: dict[str, None] = {}
         self._passed: dict[Digest, tuple[Entry, str]] = {}
-        self._by_wheel: dict[str, Entry] = {}
-        self._served: set[Digest] = set()
+        self._not_downloaded: set[Digest] = set()
         self._lost: set[Identity] = set()
-        self._said: set[str] = set()
         #: For the wheel of this name: what hears how many bytes of how many are published.
         self.watch: Callable[[str], Callable[[int, int], None]] | None = None
 
@@ -104,19 +104,21 @@ class Serving:
                 self._count_download(entry.manifest.digest, entry.manifest.size)
                 return target
             if not told:
-                self.say_once(
+                warn(
                     f"{entry.wheel} is not the wheel it says it is "
                     f"(published by {trust.user_name(entry.publisher)}): downloaded instead"
                 )
         except (OSError, DamagedEntry) as error:
-            self.say_once(f"Not used from the shared store: {error}")
+            warn(f"Not used from the shared store: {error}")
         return None
 
-    def serve(self, entry: Entry, digest: Digest) -> None:
+    def serve(self, entry: Entry) -> RunWheel:
         """Note that pip was handed the entry's own wheel instead of downloading it."""
-        self._by_wheel[str(entry.wheel)] = entry
+        handed = self.wheels.at(str(entry.wheel))
+        handed.entry, handed.digest = entry, entry.manifest.digest
         self.uses.note(entry)
-        self._count_download(digest, entry.manifest.size)
+        self._count_download(entry.manifest.digest, entry.manifest.size)
+        return handed
 
     def spoil(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is."""
@@ -131,7 +133,11 @@ class Serving:
         """``entry`` was deleted while this run went on; ``instead`` is what happens."""
         self._lost.add(entry.identity)
         self._forget(entry)
-        self.say_once(f"{entry.path} is gone from the shared store: {instead}")
+        warn(f"{entry.path} is gone from the shared store: {instead}")
+
+    def is_lost(self, entry: Entry) -> bool:
+        """Whether ``entry`` was deleted while this run went on."""
+        return entry.identity in self._lost
 
     def check_everybody(self) -> None:
         """With --require-hashes, what others than root, the store's owner and ourselves published
@@ -141,44 +147,32 @@ class Serving:
         self._found.clear()
 
     def _count_download(self, digest: Digest, size: int) -> None:
-        if digest not in self._served:
-            self._served.add(digest)
+        if digest not in self._not_downloaded:
+            self._not_downloaded.add(digest)
             self.report.not_downloaded += size
 
     def note_download(self, entry: Entry) -> None:
         """pip downloads the wheel of ``entry`` after all."""
-        if entry.manifest.digest in self._served:
-            self._served.remove(entry.manifest.digest)
+        if entry.manifest.digest in self._not_downloaded:
+            self._not_downloaded.remove(entry.manifest.digest)
             self.report.not_downloaded -= entry.manifest.size
 
-    def names_in(self, path: str) -> list[str] | None:
-        """The files of the wheel at ``path``; None where it cannot be read."""
-        served = self._by_wheel.get(path)
-        if served is not None:
-            return [file.path for file in served.manifest.files]
-        return wheel.names_in(path)
-
-    def served(self, path: str) -> Entry | None:
-        """The entry whose own wheel pip was handed as ``path``; None where it is pip's."""
-        return self._by_wheel.get(path)
-
-    def gone(self, path: str) -> Entry | None:
-        """The entry whose wheel pip was handed as ``path``, if there is nothing any more."""
-        entry = self._by_wheel.get(path)
-        return None if entry is None or os.path.lexists(path) else entry
-
-    def follow(self, path: str) -> str:
-        """Where the wheel that pip was handed as ``path`` lies now: garbage collection may have
+    def follow(self, path: str) -> RunWheel:
+        """The wheel that pip was handed as ``path``, where it lies now: garbage collection may have
         taken its entry out of sight, which stays whole for a while."""
-        entry = self.gone(path)
-        retired = entry and stores.find_retired(entry)
+        handed = self.wheels.at(path)
+        retired = stores.find_retired(handed.entry) if handed.entry and handed.is_gone else None
         if retired is None:
-            return path
-        moved = str(retired.wheel)
-        if self.linker.mode is not LinkMode.SYMLINK:  # no link may lead there: pip unpacks it
-            self._by_wheel[moved] = retired
-            self.origins.move(path, moved)
+            return handed
+        # No link may lead there: pip unpacks it.
+        entry = None if self.linker.mode is LinkMode.SYMLINK else retired
+        moved = replace(handed, path=str(retired.wheel), entry=entry, verified=False)
+        self.wheels.add(moved)
         return moved
+
+    def is_shared_anyway(self, url: str) -> bool:
+        """Whether ``url`` (or an absolute path) is below a prefix in the setting ``share``."""
+        return any(is_below(url, prefix) for prefix in self._share)
 
     def shows_others(self) -> bool:
         """Whether what is published here is for others too, and not in a store of one's own."""
@@ -201,9 +195,3 @@ class Serving:
         more = len(self.objections) - 1
         others = f"; so are those of {more} more publishers" if more > 0 else ""
         return f"Shared store: {first}{others}" if first else ""
-
-    def say_once(self, message: str) -> None:
-        """Warn, the first time."""
-        if message not in self._said:
-            self._said.add(message)
-            logger.warning(message, extra={"once": True})

@@ -17,6 +17,7 @@ from pip_sharedcache.errors import (
     reason,
 )
 from pip_sharedcache.model import Entry, Identity, Report
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.store import Staged, Store
 from pip_sharedcache.store.layers import Layers
@@ -28,15 +29,11 @@ _MANY = 300  # files: one commit takes about as long as it takes to flush so man
 
 class Publishing:
     """The entries on their way into ``layers``. ``at_once``: each becomes visible as soon as it is
-    staged. ``say`` warns the user, each line once. ``unusual``: wheels that are left to pip's own
-    installer, and why."""
+    staged. ``unusual``: wheels that are left to pip's own installer, and why."""
 
-    def __init__(
-        self, layers: Layers, repairs: Repairs, say: Callable[[str], None], *, at_once: bool
-    ) -> None:
+    def __init__(self, layers: Layers, repairs: Repairs, *, at_once: bool) -> None:
         self._layers = layers
         self._repairs = repairs
-        self._say = say
         self._at_once = at_once
         self._staged: list[Staged] = []
         self._given_up: set[int] = set()  # st_dev
@@ -61,7 +58,7 @@ class Publishing:
             except UnusualWheel as error:
                 self.unusual.append(str(error))
             except DirectoryMissing as error:
-                self._say(f"Installed without publishing: {error}")  # one line for all
+                warn(f"Installed without publishing: {error}")  # one line for all
             except NotWritable as error:
                 logger.debug("%s: %s", otherwise, error)
                 report.read_only = True
@@ -71,7 +68,7 @@ class Publishing:
                     continue
             else:
                 if staged.partial:
-                    self._say(
+                    warn(
                         f"{otherwise}: this process cannot compile all of "
                         f"{staged.what.rpartition(' ')[2]}: {staged.partial}"
                     )
@@ -91,7 +88,7 @@ class Publishing:
             if failure is not None:
                 # The system tells of a write that failed once only: a second sync would succeed.
                 stores.discard(some)
-                self._say(f"Installed without publishing: {failure}")
+                warn(f"Installed without publishing: {failure}")
                 continue
             for one, outcome in zip(some, stores.reveal(store, some, durable)):
                 revealed[one.entry.identity] = self._outcome(one, outcome, report)
@@ -113,12 +110,12 @@ class Publishing:
         """Say that ``otherwise`` happened; where there is no room, once for all that find none."""
         cause = error.__cause__
         if not isinstance(error, NoRoom) or not isinstance(cause, OSError):
-            self._say(f"{otherwise}: {error}")
+            warn(f"{otherwise}: {error}")
             return
         self._full.add(store.path)
         logger.debug("%s: %s", otherwise, error)
         # The same words in each process that installs: each line is shown once.
-        self._say(f"Installed without publishing: {store.path} has no room: {reason(cause)}")
+        warn(f"Installed without publishing: {store.path} has no room: {reason(cause)}")
 
     def make_durable(self) -> None:
         """Many files that were just written are going to be cloned: FICLONE waits for the dirty
@@ -157,7 +154,7 @@ class Publishing:
         for store in there:
             self._layers.leave(store)
         for store in _by_store(doomed):
-            self._say(f"Installed without publishing: {store.path} has no room left")
+            warn(f"Installed without publishing: {store.path} has no room left")
         return bool(doomed)
 
     def _has_given_up(self, store: Store) -> bool:

@@ -6,26 +6,26 @@ One's own entry is replaced; beside somebody else's a sound one is published.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.model import Digest, Entry, Identity
+from pip_sharedcache.session.notices import warn
 
 logger = logging.getLogger(__name__)
 
 
 class Repairs:
-    """The damage of one run. ``spoiled``: entries that are not to be used again in it. ``say``
-    warns the user, each line once. ``told``: what was said, without what was done about it.
+    """The damage of one run. ``spoiled``: entries that are not to be used again in it. ``told``:
+    what was said, without what was done about it.
 
     What is found is told when it is known what became of it, in one line.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self) -> None:
         self.spoiled: set[Identity] = set()
         self.told: set[str] = set()
-        self._say = say
         self._to_tell: dict[Digest, list[str]] = {}
         self._lasting: set[str] = set()
         self._elsewhere: set[str] = set()
@@ -87,7 +87,7 @@ class Repairs:
             logger.debug("Damaged bytecode of %s is not used: %s", owner, what)
             return
         self._bytecode[entry.manifest.digest] = entry
-        self._say(line)
+        warn(line)
 
     def heal(self, entry: Entry, wheel_file: Path) -> None:
         """Publish the spoiled ``entry`` anew at the end of the run, from ``wheel_file``, which has
@@ -134,4 +134,4 @@ class Repairs:
 
     def _tell(self, line: str, outcome: str) -> None:
         self.told.add(line)
-        self._say(line + outcome)
+        warn(line + outcome)

@@ -31,10 +31,12 @@ from pip_sharedcache.model import (
     total_size,
 )
 from pip_sharedcache.placement import Linker, Placement, show
-from pip_sharedcache.session import restrictions
+from pip_sharedcache.session import notices, restrictions
 from pip_sharedcache.session.bytecode import Compiling
 from pip_sharedcache.session.lookup import Serving
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publishing
+from pip_sharedcache.session.wheels import RunWheel
 from pip_sharedcache.store import Build, Staged, Store
 from pip_sharedcache.store.layers import Layers
 
@@ -53,6 +55,7 @@ class Session(Serving):
     did so far. ``store``: the one that it publishes to, or else the nearest."""
 
     def __init__(self, settings: Settings, layers: Layers, umask: int) -> None:
+        notices.begin()
         placing = Linker(
             settings.link_mode,
             umask,
@@ -61,13 +64,12 @@ class Session(Serving):
             divide=side_by_side,
         )
         super().__init__(settings, layers, placing)
-        self._builds: dict[str, tuple[Digest, Build]] = {}
         self._complete: list[Placement] = []
         # What is placed as a symlink names the entry's own path, so that must be the final one.
         symlinks = settings.link_mode is LinkMode.SYMLINK
-        self._publishing = Publishing(layers, self.repairs, self.say_once, at_once=symlinks)
+        self._publishing = Publishing(layers, self.repairs, at_once=symlinks)
         self._compiling = Compiling(
-            layers, self._publishing, self.repairs, self.uses, self.say_once, verify=settings.verify
+            layers, self._publishing, self.repairs, self.uses, verify=settings.verify
         )
         self._added: set[Identity] = set()
         self._unnamed: set[Identity] = set()
@@ -101,23 +103,23 @@ class Session(Serving):
 
     def note_build(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
         """pip has built the wheel at ``path``, which may be shared."""
-        digest, _ = wheel.digest_of(Path(path))
-        self.origins.note(path, Origin(""))
-        self.origins.note_digest(path, digest)
-        self._builds[path] = key, Build(digest, os.path.basename(path), details)
+        built = self.wheels.note(path, Origin(""))
+        built.digest, built.verified = wheel.digest_of(Path(path))[0], True
+        built.build = key, Build(built.digest, os.path.basename(path), details)
 
     def begin(self, path: str) -> Placement | None:
         """Start to install the wheel at ``path``: a placement to be committed or undone, or None
         where pip does it all. Every distribution that is installed comes by here once."""
         self.report.installed += 1
-        origin = self.origins.of(path)
+        run_wheel = self.wheels.at(path)
+        origin = run_wheel.origin
         if self.store is None or origin is None:
             self._leave_to_pip(path, "it was built here", named=False)  # nobody knows of what
             return None
         if self.store.trust.unknown:
-            self.say_once(restrictions.owners_unknown(self.store))
+            warn(restrictions.owners_unknown(self.store))
         private = self._is_private(origin)
-        entry = self._find_or_publish(Path(path), origin)
+        entry = self._find_or_publish(run_wheel, origin)
         if entry is None:
             why = origin.private_because or "it is not published"
             self._leave_to_pip(path, why, named=not private)
@@ -158,15 +160,16 @@ class Session(Serving):
     def _unusable_because(self, entry: Entry) -> str:
         if entry.identity in self.repairs.spoiled:
             return "its entry is damaged"
-        return "its entry is gone" if entry.identity in self._lost else ""
+        return "its entry is gone" if self.is_lost(entry) else ""
 
-    def _find_or_publish(self, path: Path, origin: Origin) -> Entry | None:
-        served = self._by_wheel.get(str(path))
-        if served is not None:
+    def _find_or_publish(self, run_wheel: RunWheel, origin: Origin) -> Entry | None:
+        if run_wheel.entry is not None:
             self.report.found += 1
-            return self._brought_near(served, origin)
+            return self._brought_near(run_wheel.entry, origin)
+        path, digest = Path(run_wheel.path), run_wheel.digest
         try:
-            digest = self.origins.digest_of(str(path)) or wheel.digest_of(path)[0]
+            if digest is None or not run_wheel.verified:
+                digest, _ = wheel.digest_of(path)
         except OSError:
             return None  # pip meets the same error, and words it
         found = self.find([digest], path.name)
@@ -191,18 +194,16 @@ class Session(Serving):
             if found is not None:
                 self._found[digest, path.name] = found
                 self._added.add(found.identity)
-        built = self._builds.get(str(path))
-        if found is not None and built is not None:
-            self._stage(
-                self._where_builds_are_shared,
-                lambda store: stores.stage_build(store, *built, self.repairs.spoiled),
-                "Installed without sharing",
-            )
+        if found is not None and run_wheel.build is not None:
+            self._share_build(*run_wheel.build)
         return found
 
     def heal_note(self, key: Digest, build: Build) -> None:
         """This user's own note for ``key`` is damaged, and ``build`` is what another one says."""
         self.repairs.pass_over(build.damaged)
+        self._share_build(key, build)
+
+    def _share_build(self, key: Digest, build: Build) -> None:
         self._stage(
             self._where_builds_are_shared,
             lambda store: stores.stage_build(store, key, build, self.repairs.spoiled),
@@ -214,7 +215,7 @@ class Session(Serving):
         return store if store is not None and store.builds else None
 
     def _is_private(self, origin: Origin) -> bool:
-        return bool(origin.private_because) and not self.origins.is_shared_anyway(origin.url)
+        return bool(origin.private_because) and not self.is_shared_anyway(origin.url)
 
     def _brought_near(self, entry: Entry, origin: Origin) -> Entry:
         """``entry``, or the same in a nearer layer that keeps what is found farther away."""
@@ -273,7 +274,7 @@ class Session(Serving):
         except DamagedFile as error:
             logger.debug("No bytecode, the source will not be placed either: %s", error)
         except DamagedEntry as error:
-            self.say_once(f"Bytecode in the shared store is not used: {error}")
+            warn(f"Bytecode in the shared store is not used: {error}")
         else:
             self._use_bytecode(placement, entry)
 
@@ -284,7 +285,7 @@ class Session(Serving):
         try:
             placement.use_bytecode(entry, stores.hold(entry))
         except DamagedEntry as error:
-            self.say_once(f"Bytecode in the shared store is not used: {error}")
+            warn(f"Bytecode in the shared store is not used: {error}")
             return False
         return True
 
@@ -372,7 +373,7 @@ class Session(Serving):
             try:
                 self._compiling.renew(entry, self.report)
             except DamagedEntry as error:
-                self.say_once(f"Bytecode in the shared store is not compiled anew: {error}")
+                warn(f"Bytecode in the shared store is not compiled anew: {error}")
 
     def note_run(self, environment: str) -> None:
         """Leave a record of this run, which has installed to ``environment``."""

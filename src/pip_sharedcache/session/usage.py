@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Entry, Policy, Report
 from pip_sharedcache.placement import Placement
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.store import MissingDirectory, Store, run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.layers import Layers
 
@@ -22,11 +23,10 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Uses:
-    """The notes of one run in ``layers``. ``say`` warns the user, each line once."""
+    """The notes of one run in ``layers``."""
 
-    def __init__(self, layers: Layers, say: Callable[[str], None]) -> None:
+    def __init__(self, layers: Layers) -> None:
         self._layers = layers
-        self._say = say
         self._noted: set[Path] = set()
 
     def note(self, entry: Entry) -> None:
@@ -44,7 +44,7 @@ class Uses:
             if error.errno in _READ_ONLY and not why:
                 logger.debug("Not noted as used in %s: %s", store.path, error)
                 return
-            self._say(
+            warn(
                 f"What you use is not noted in {store.path}, and store gc may take it away "
                 f"early: {f'{why}; {remedy}' if why else reason(error)}"
             )
@@ -94,7 +94,7 @@ class Uses:
             try:
                 symlink_registry.register(store, some)
             except OSError as error:
-                self._say(
+                warn(
                     f"Symlinks are not registered in {store.path}: {reason(error)}; "
                     "store gc may take away what they lead to"
                 )

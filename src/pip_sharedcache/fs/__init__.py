@@ -1,11 +1,6 @@
 """System calls on files, directories and processes. Knows nothing of wheels or stores."""
 
-from pip_sharedcache.fs.dir_identity import (
-    HOST_NAME,
-    Place,
-    way_to,
-    whereabouts,
-)
+from pip_sharedcache.fs.dir_identity import HOST_NAME, Place, way_to, whereabouts
 from pip_sharedcache.fs.dirfd import (
     DISK_FAILS,
     NEW,
@@ -32,31 +27,12 @@ from pip_sharedcache.fs.host import (
     has_room_for,
     time_there,
     unloadable_because,
-    wait_for,
 )
-from pip_sharedcache.fs.libc import (
-    c_function,
-)
-from pip_sharedcache.fs.quota import (
-    Quota,
-    quota,
-)
-from pip_sharedcache.fs.rename import (
-    exchange,
-)
-from pip_sharedcache.fs.sync import (
-    begin_to_flush,
-    synchronise,
-)
-from pip_sharedcache.fs.temporary import (
-    sweep_temporary,
-    temporary_directory,
-    temporary_name,
-)
-from pip_sharedcache.fs.trees import (
-    remove_tree,
-    tree_size,
-)
+from pip_sharedcache.fs.quota import Quota, quota
+from pip_sharedcache.fs.rename import exchange
+from pip_sharedcache.fs.sync import begin_to_flush, synchronise
+from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
+from pip_sharedcache.fs.trees import remove_tree, tree_size
 
 __all__ = [
     "DISK_FAILS",
@@ -70,7 +46,6 @@ __all__ = [
     "Quota",
     "alive",
     "begin_to_flush",
-    "c_function",
     "can_fork",
     "cpus",
     "create_file",
@@ -94,7 +69,6 @@ __all__ = [
     "time_there",
     "tree_size",
     "unloadable_because",
-    "wait_for",
     "way_to",
     "whereabouts",
     "write_all",

@@ -39,7 +39,8 @@ SYMLINKS = {"PIP_SHAREDCACHE_LINK_MODE": "symlink"}
 #: Our command, so many seconds later; what was retired is deleted yet so many later.
 LATER = """
 import sys
-from pip_sharedcache.cli import gc, main
+from pip_sharedcache.cli import main
+from pip_sharedcache.maintenance import gc
 from pip_sharedcache.store import usage_marks
 now, delete = usage_marks.now, gc.delete_retired
 later, deleting = float(sys.argv.pop(1)), float(sys.argv.pop(1))

@@ -114,6 +114,12 @@ class Output:
             self._clear()
             print(plain(line, sys.stdout.encoding))
 
+    def find_or_warn(self, lines: Iterable[str]) -> None:
+        """Tell findings that the result for programs does not have: those who read JSON get them as
+        warnings."""
+        for line in lines:
+            (self.warn if self.as_json else self.find)(line)
+
     def detail(self, line: str) -> None:
         """A line for people who asked for more."""
         if self.verbose:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.store import usage_marks
+from pip_sharedcache.maintenance.entries import Track, read_entries
+from pip_sharedcache.store import run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.built_wheels import read_build
 from pip_sharedcache.store.entries import Item
 from pip_sharedcache.store.layout import BUILDS, BYTECODE, DEAD, SHARDS, WHEELS, Store
@@ -44,20 +46,122 @@ class Spared:
     linked: tuple[Item, ...] = ()
 
 
+class Refusal(NamedTuple):
+    """A ``path`` that belongs to the uid ``owner`` and that this process could not take away."""
+
+    path: Path
+    owner: int
+    reason: str
+
+
 @dataclass
 class Deleted:
-    """What became of the entries that had been retired: how many were deleted, how many are kept
-    until their hour is over; and what cannot be deleted: path, owner, and why."""
+    """What became of the entries that had been retired.
+
+    ``deleted``: how many were deleted; ``kept``: how many stay until their hour is over;
+    ``refused``: what cannot be deleted; ``unread``: shards that cannot be read, and why.
+    """
 
     deleted: int = 0
     kept: int = 0
-    refused: list[tuple[Path, int, str]] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
     unread: list[tuple[Path, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What one garbage collection did, or would do (``dry_run``).
+
+    ``retired``: entries taken out of sight; ``left``: bytes of those that stay; ``spared``: entries
+    that no age and no size takes now; ``linked``: entries that stay for symlinks, each with whose
+    they are (uid) and where; ``deleted``, ``kept``: as in Deleted; ``refused``: what could not be
+    taken away; ``unread``: what could not be read, and why.
+    """
+
+    dry_run: bool
+    retired: tuple[Item, ...]
+    left: int
+    spared: Spared
+    linked: tuple[tuple[Item, int, str], ...]
+    deleted: int
+    kept: int
+    refused: tuple[Refusal, ...]
+    unread: Mapping[Path, str]
+
+
+def collect(
+    store: Store,
+    *,
+    older_than: float | None = None,
+    max_size: float | None = None,
+    dry_run: bool = False,
+    track: Track = iter,
+) -> Collection:
+    """Retire the entries of ``store`` that ``choose`` chooses, and delete what was retired more
+    than an hour ago. ``track`` sees each entry as it is read. Raises OSError.
+
+    The order of these steps makes this safe beside installations. The time comes first: ``retire``
+    spares what comes into use after it. Entries are read before symlinks: an installation marks an
+    entry before it registers symlinks to it. Build records are compared with the wheels that are
+    left. Marks and symlinks are forgotten last, after everything that goes by them.
+    """
+    now = usage_marks.now(store)
+    contents = read_entries(store, track=track)
+    linked = symlink_registry.linked(store)
+    retired = choose(contents.items, linked, now, older_than=older_than, max_size=max_size)
+    refused: list[Refusal] = []
+    done = Deleted()
+    if not dry_run:
+        retired, refused = _retire_all(store, retired, now)
+        gone = set(retired)
+        left = {item.digest for item in contents.items if item.area == WHEELS and item not in gone}
+        retire_notes(store, left, now)
+        done = delete_retired(store, now)
+        _record(store, retired, now)
+        usage_marks.forget(store, {item.path.name for item in contents.items}, now - GRACE)
+        symlink_registry.forget(store)
+    gone = set(retired)
+    return Collection(
+        dry_run=dry_run,
+        retired=tuple(retired),
+        left=sum(item.size for item in contents.items if item not in gone),
+        spared=spared(contents.items, linked, now),
+        linked=tuple(
+            (item, user, where)
+            for item in contents.items
+            for user, where in linked.get(item.path.name, ())
+        ),
+        deleted=done.deleted,
+        kept=done.kept,
+        refused=(*refused, *done.refused),
+        unread=dict([*done.unread, *contents.unread]),
+    )
+
+
+def _retire_all(
+    store: Store, items: Iterable[Item], now: float
+) -> tuple[list[Item], list[Refusal]]:
+    retired, refused = [], []
+    for item in items:
+        try:
+            if retire(store, item, now):
+                retired.append(item)
+        except OSError as error:
+            refused.append(Refusal(item.path, item.publisher, reason(error)))
+    return retired, refused
+
+
+def _record(store: Store, retired: Sequence[Item], now: float) -> None:
+    """Record it for those who look at how the store grows."""
+    if retired:
+        size = sum(item.size for item in retired)
+        with suppress(OSError):  # the disk may be full: what was taken makes room
+            run_log.note_collection(store, run_log.Collection(int(now), len(retired), size))
 
 
 def choose(
     items: Iterable[Item],
-    linked: Collection[str],
+    linked: Iterable[str],
     now: float,
     *,
     older_than: float | None = None,
@@ -98,12 +202,13 @@ def choose(
     return list(chosen)
 
 
-def spared(items: Iterable[Item], linked: Collection[str], now: float) -> Spared:
+def spared(items: Iterable[Item], linked: Iterable[str], now: float) -> Spared:
     """Those of ``items`` that ``choose`` never chooses; what is linked is not counted as recent."""
-    digests = {name[:64] for name in linked}
+    names = set(linked)
+    digests = {name[:64] for name in names}
     recent, bound = [], []
     for item in items:
-        is_linked = item.path.name in linked
+        is_linked = item.path.name in names
         if is_linked or (item.area == BYTECODE and item.digest in digests):
             bound.append(item)
         elif item.used(now) >= now - _IN_USE:
@@ -161,7 +266,7 @@ def _dead_name(name: str) -> str:
     return f"{DEAD}{name}-{secrets.token_hex(4)}"
 
 
-def retire_notes(store: Store, wheels: Collection[str], now: float) -> None:
+def retire_notes(store: Store, wheels: Container[str], now: float) -> None:
     """Take notes of built wheels out of sight that lead to none of ``wheels``, the digests of those
     that are there, as far as the system lets us. Raises nothing: what is left misleads nobody."""
     for name in SHARDS:
@@ -172,7 +277,7 @@ def retire_notes(store: Store, wheels: Collection[str], now: float) -> None:
                         take_out_of_sight(shard.path / note)
 
 
-def _leads_nowhere(shard: Directory, note: str, wheels: Collection[str], now: float) -> bool:
+def _leads_nowhere(shard: Directory, note: str, wheels: Container[str], now: float) -> bool:
     with shard.subdirectory(note) as held:
         status = held.status()
         if status.st_mtime > now - GRACE:
@@ -210,7 +315,8 @@ def _delete(shard: Directory, name: str, now: float, done: Deleted) -> None:
     try:
         if trust.user_id() not in (0, status.st_uid):
             if retired < now - GRACE:
-                done.refused.append((shard.path / name, status.st_uid, "belongs to somebody else"))
+                path, owner = shard.path / name, status.st_uid
+                done.refused.append(Refusal(path, owner, "belongs to somebody else"))
             return
         if retired > now + GRACE:
             # By a clock that was wrong then: with a new name, the hour begins now.
@@ -227,4 +333,4 @@ def _delete(shard: Directory, name: str, now: float, done: Deleted) -> None:
     except FileNotFoundError:
         return  # somebody else did
     except OSError as error:
-        done.refused.append((shard.path / name, status.st_uid, reason(error)))
+        done.refused.append(Refusal(shard.path / name, status.st_uid, reason(error)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import (
@@ -32,10 +33,26 @@ _LOWER_LAYER = (
 )
 
 
-def heal(store: Store, verdict: Verdict) -> tuple[bool, str]:
-    """Mend the damaged entry of ``verdict``: it is made anew from its own wheel if that is sound,
-    else taken out of sight; not if symlinks lead to it. Whether that was done, and what was, or why
-    not, in words for people.
+class Healing(NamedTuple):
+    """What became of a damaged entry.
+
+    ``done``: whether nothing damaged lies there any more; ``what``: what was done, or why nothing
+    was, in words for people.
+    """
+
+    done: bool
+    what: str
+
+
+_REPLACED = Healing(True, "somebody else has replaced it")
+
+#: Whose symlinks lead to an entry, and where they lie.
+Links = Sequence[tuple[int, str]]
+
+
+def heal(store: Store, verdict: Verdict) -> Healing:
+    """Make the damaged entry of ``verdict`` anew from its own wheel if that is sound; else take it
+    out of sight, unless symlinks lead to it.
 
     Only an owner may: of the entry, of its shard, or root. Installations that hold the entry open
     go on with it undisturbed.
@@ -45,27 +62,25 @@ def heal(store: Store, verdict: Verdict) -> tuple[bool, str]:
     try:
         above = os.lstat(item.path.parent).st_uid
         if trust.user_id() not in (0, item.publisher, above):
-            return False, f"{who} can heal it with the same command, as root can"
-        # A link to bytecode that leads nowhere is passed over, and replaced, by the interpreter.
-        linked = (
-            symlink_registry.linked(store).get(item.path.name, []) if item.area == WHEELS else []
-        )
-        if linked:
-            return _make_anew_in_place(store, verdict, linked)
-        return _make_anew(store, verdict) if item.area == WHEELS else _take_away(verdict)
+            return Healing(False, f"{who} can heal it with the same command, as root can")
+        if item.area != WHEELS:
+            # The interpreter passes over a link to bytecode that leads nowhere, and replaces it.
+            return _take_away(verdict)
+        return _make_anew(store, verdict, symlink_registry.linked(store).get(item.path.name, []))
     except OSError as error:
         if error.errno == errno.EXDEV:
-            return False, _LOWER_LAYER + _beside(store, verdict)
-        return False, f"it cannot be healed: {reason(error)}"
+            return Healing(False, _LOWER_LAYER + _beside(store, verdict))
+        return Healing(False, f"it cannot be healed: {reason(error)}")
     except SharedCacheError as error:
-        return False, f"it cannot be healed: {error}"
+        return Healing(False, f"it cannot be healed: {error}")
 
 
-def _take_away(verdict: Verdict) -> tuple[bool, str]:
+def _take_away(verdict: Verdict) -> Healing:
     if _is_replaced(verdict):
-        return True, "somebody else has replaced it"
+        return _REPLACED
     take_out_of_sight(verdict.item.path)
-    return True, "taken out of sight; the next installation that needs it publishes a sound one"
+    what = "taken out of sight; the next installation that needs it publishes a sound one"
+    return Healing(True, what)
 
 
 def _is_replaced(verdict: Verdict) -> bool:
@@ -73,13 +88,15 @@ def _is_replaced(verdict: Verdict) -> bool:
     return verdict.identity not in (None, (status.st_dev, status.st_ino))
 
 
-def _make_anew(store: Store, verdict: Verdict) -> tuple[bool, str]:
-    """From its own wheel, or a sound one beside it, in its place, whatever lies beside it; without
-    any it is taken out of sight."""
+def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
+    """Make the entry anew in its place, from its own wheel or a sound one beside it. Where neither
+    is sound, take the entry out of sight, unless symlinks lead to it (``links``: whose, where)."""
     item, digest = verdict.item, Digest(verdict.item.digest)
     without = {verdict.identity} if verdict.identity is not None else set()
-    if item.path.name != digest and find(store, digest, item.title, without).entry is not None:
+    plain = item.path.name == digest
+    if not (links or plain) and find(store, digest, item.title, without).entry is not None:
         return _take_away(verdict)  # nobody needs it; the plain name leads to those beside it
+    whom = _whom(links)
     with fs.temporary_directory() as temporary:
         for entry in _sources(verdict):
             copy = temporary / entry.manifest.filename
@@ -88,49 +105,37 @@ def _make_anew(store: Store, verdict: Verdict) -> tuple[bool, str]:
             try:
                 staged = stage(store, copy, copy.name, digest)
             except (NotPublished, UnusualWheel) as error:
-                if entry.path != item.path:
-                    continue
+                if links and isinstance(error, NotPublished):
+                    return Healing(False, f"left as it is, since {whom} lead to it: {error}")
+                if links or entry.path != item.path:
+                    continue  # anybody may put something of that kind beside an entry
                 _take_away(verdict)
-                return True, f"taken out of sight, but not made anew: {error}"
+                return Healing(True, f"taken out of sight, but not made anew: {error}")
             if _is_replaced(verdict):
                 discard([staged])
-                return True, "somebody else has replaced it"
+                return _REPLACED
             new = replace_entry(store, staged, item.path)
-            return True, f"made anew from {_source(entry, verdict)}{_whose(new, verdict)}"
+            source = _source(entry, verdict) + (f", for {whom}, too" if links else "")
+            return Healing(True, f"made anew from {source}{_whose(new, verdict)}")
+    if links:
+        return Healing(
+            False,
+            f"left as it is, since {whom} lead to it, and its wheel is not sound; it goes once "
+            "they are reinstalled: pip install --force-reinstall "
+            "with PIP_SHAREDCACHE_LINK_MODE=copy",
+        )
     if verdict.wheel:
-        return False, "its wheel changes while it is read"
+        return Healing(False, "its wheel changes while it is read")
     return _take_away(verdict)
 
 
-def _make_anew_in_place(
-    store: Store, verdict: Verdict, linked: list[tuple[int, str]]
-) -> tuple[bool, str]:
-    """The same for an entry to which symlinks lead (``linked``: whose, and where): by exchange."""
-    item, digest = verdict.item, Digest(verdict.item.digest)
-    (user, where), *others = linked
-    whom = f"symlinks of {trust.user_name(user)} in {where}"
-    whom += f" and {len(others)} more places" if others else ""
-    with fs.temporary_directory() as temporary:
-        for entry in _sources(verdict):
-            copy = temporary / entry.manifest.filename
-            if not copy_wheel(entry, copy):
-                continue
-            try:
-                staged = stage(store, copy, copy.name, digest)
-            except UnusualWheel:
-                continue  # anybody may put something of that kind beside an entry
-            except NotPublished as error:
-                return False, f"left as it is, since {whom} lead to it: {error}"
-            if _is_replaced(verdict):
-                discard([staged])
-                return True, "somebody else has replaced it"
-            new = replace_entry(store, staged, item.path)
-            source = _source(entry, verdict)
-            return True, f"made anew from {source}, for {whom}, too{_whose(new, verdict)}"
-    return False, (
-        f"left as it is, since {whom} lead to it, and its wheel is not sound; it goes once "
-        "they are reinstalled: pip install --force-reinstall with PIP_SHAREDCACHE_LINK_MODE=copy"
-    )
+def _whom(links: Links) -> str:
+    """Name the first of the symlinks ``links``, and how many more places there are; "" for none."""
+    if not links:
+        return ""
+    (user, where), *others = links
+    more = f" and {len(others)} more places" if others else ""
+    return f"symlinks of {trust.user_name(user)} in {where}{more}"
 
 
 def _own(verdict: Verdict) -> Entry:

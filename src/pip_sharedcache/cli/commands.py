@@ -13,9 +13,10 @@ from typing import NoReturn
 
 from pip_sharedcache import __version__
 from pip_sharedcache.cli import (
+    add,
+    archive,
     completion,
     doctor,
-    filling,
     gc,
     listing,
     report,
@@ -30,7 +31,7 @@ from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, 
 
 #: Each has ``add(commands)``, which names its commands and what runs them.
 _MODULES = (
-    *(stores, listing, stats, report, filling, gc, verify),
+    *(stores, listing, stats, report, add, archive, gc, verify),
     *(doctor, switching, completion),
 )
 

@@ -6,23 +6,21 @@ import argparse
 import functools
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import trust
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted
-from pip_sharedcache.cli.selecting import HELP, absent, named
 from pip_sharedcache.cli.stores import believed, main_store, settings_in_use, store_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable
+from pip_sharedcache.maintenance.entries import Contents, read_entries
 from pip_sharedcache.model import Policy, megabytes
 from pip_sharedcache.store import (
     BYTECODE,
     WHEELS,
     Item,
     Store,
-    inventory,
     open_layers,
     survey,
     usage_marks,
@@ -40,7 +38,7 @@ def add(commands: Any) -> None:
     listing = commands.add_parser("list", help="list what the store in use holds")
     listing.add_argument("--bytecode", action="store_true", help="list the bytecode, too")
     for parser, run in ((info, _info), (listing, _list)):
-        parser.add_argument("names", metavar="NAME", nargs="*", help=HELP)
+        parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
         Output.add_options(parser)
         parser.set_defaults(run=run)
 
@@ -117,9 +115,8 @@ def _layers(settings: Settings) -> list[dict[str, Any]]:
 
 def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
     """All about the entries of the distributions called ``names``."""
-    items, unread = _read(store)
-    meant, missing = named(items, names)
-    wheels, compiled = _of_area(meant, WHEELS), _of_area(meant, BYTECODE)
+    contents = read_entries(store, names)
+    wheels, compiled = _sorted(contents, WHEELS), _sorted(contents, BYTECODE)
     facts = []
     now = time.time()
     for item in wheels:
@@ -143,7 +140,7 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
         for use in uses if output.verbose else uses[:1]:
             output.say(f"  Used:      {_day(use.when)} by {_user(use.user)}")
     output.result(facts)
-    return _findings(output, [*wheels, *compiled], unread, missing)
+    return _findings(output, [*wheels, *compiled], contents)
 
 
 # -- list
@@ -151,9 +148,8 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
 
 def _list(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
-    items, unread = _read(store)
-    meant, missing = named(items, chosen.names)
-    shown = _of_area(meant, WHEELS) + (_of_area(meant, BYTECODE) if chosen.bytecode else [])
+    contents = read_entries(store, chosen.names)
+    shown = _sorted(contents, WHEELS) + (_sorted(contents, BYTECODE) if chosen.bytecode else [])
     output.result([_facts(item) for item in shown])
     head = ["wheel", "files", "size", "publisher", "published", "last used"]
     more = ["trusted", "path"] if output.verbose else []
@@ -168,44 +164,28 @@ def _list(chosen: argparse.Namespace, output: Output) -> int:
         if not item.damage
     ]
     output.table([*head, *more], rows)
-    if not items and not unread:
+    if not contents.whole and not contents.unread:
         output.say(f"{store.path} holds no wheels yet.")
-    return _findings(output, shown, unread, missing)
+    return _findings(output, shown, contents)
 
 
 # -- both
 
 
-def _read(store: Store) -> tuple[list[Item], list[tuple[Path, str]]]:
-    """All that is in ``store``, in order, and what cannot be read of it."""
-    unread: list[tuple[Path, str]] = []
-    items = list(inventory(store, usage_marks.last_uses(store), unread))
-    return sorted(items, key=lambda item: (item.title.lower(), item.path.name)), unread
+def _sorted(contents: Contents, area: str) -> list[Item]:
+    items = contents.of_area(area)
+    return sorted(items, key=lambda item: (item.title.lower(), item.path.name))
 
 
-def _of_area(items: Iterable[Item], area: str) -> list[Item]:
-    return [item for item in items if item.area == area]
-
-
-def _findings(
-    output: Output,
-    items: Iterable[Item],
-    unread: Iterable[tuple[Path, str]],
-    missing: Sequence[str],
-) -> int:
-    """Tell what is wrong, and give the exit status."""
+def _findings(output: Output, items: Iterable[Item], contents: Contents) -> int:
+    """Tell what is wrong, and return the exit status."""
     lines = [
         f"{item.path} of {_user(item.publisher)} is damaged: {item.damage}"
         for item in items
         if item.damage
     ]
-    lines += [f"{path} cannot be read: {why}" for path, why in unread]
-    lines += absent(missing)
-    for line in lines:
-        output.find(line)
-    if output.as_json:
-        for line in lines:
-            output.warn(line)
+    lines += contents.problems()
+    output.find_or_warn(lines)
     return FINDINGS if lines else FINE
 
 

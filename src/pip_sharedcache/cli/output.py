@@ -16,6 +16,9 @@ from pip_sharedcache.errors import SharedCacheError
 #: Exit statuses: all is well; something was found, or not all could be done; it cannot be done.
 FINE, FINDINGS, CANNOT = 0, 1, 2
 
+#: The help of an argument that names entries of a store (maintenance.entries).
+NAMES = "a distribution (demo, demo==1.0), a wheel's file name, or the beginning of a digest"
+
 _EVERY = 0.1  # seconds between two states of a progress line
 
 Piece = TypeVar("Piece")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.quantities import entries as named
 from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.stats import GROUPS, Savings, Sums
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import inventory
 
 
 def add(commands: Any) -> None:
@@ -29,11 +28,8 @@ def add(commands: Any) -> None:
 
 def _stats(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
-    stored = entries = 0
-    unread: list[tuple[Path, str]] = []
-    for item in inventory(store, {}, unread):
-        entries += 1
-        stored += item.size
+    contents = read_entries(store, uses=False)
+    entries, stored = contents.whole, sum(item.size for item in contents.items)
     told = Savings.of(store, [chosen.by])
     whole, groups = told.whole, told.groups[chosen.by]
     output.result(
@@ -67,9 +63,9 @@ def _stats(chosen: argparse.Namespace, output: Output) -> int:
     head = [chosen.by, "installed", "found", "added", "by pip", "size"]
     more = [] if chosen.by == "package" else ["runs", "not downloaded", "not copied"]
     output.table([*head, *more], (_row(name, sums)[: len(head + more)] for name, sums in biggest))
-    for path, why in unread:
+    for path, why in contents.unread:
         output.find(f"{path} cannot be read, and is not counted: {why}")
-    return FINDINGS if unread else FINE
+    return FINDINGS if contents.unread else FINE
 
 
 def _row(name: str, sums: Sums) -> list[str]:

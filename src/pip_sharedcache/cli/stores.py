@@ -70,6 +70,19 @@ def store_to_change(output: Output, *, make: bool = False) -> Store:
     return store
 
 
+def store_to_fill(output: Output) -> Store:
+    """The same, for what publishes there; it is made if it is the user's own. Raises StoreUnusable
+    where this user may not publish."""
+    store = store_to_change(output, make=True)
+    if not store.may_publish():
+        why, remedy = store.lacks()
+        raise StoreUnusable(
+            f"You may not publish in {store.path}{why and f': {why}'}",
+            remedy or "PIP_SHAREDCACHE_DIR names another store",
+        )
+    return store
+
+
 def main_store(settings: config.Settings, output: Output, *, make: bool = False) -> Store:
     """Of several stores, the one that a run would publish to; it is told which cannot be used.
     ``make`` as for store.open_layers. Raises StoreUnusable where there is none."""

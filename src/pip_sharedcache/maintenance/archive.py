@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,8 +18,9 @@ from packaging.version import InvalidVersion
 from pip_sharedcache import fs
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import DamagedEntry, NotPublished, UnusualWheel, UsageError, reason
+from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.model import Digest, Entry
-from pip_sharedcache.store import Store
+from pip_sharedcache.store import Item, Store
 from pip_sharedcache.wheel import blocks, digest_of_blocks
 
 _MEMBER = re.compile(r"([0-9a-f]{64})/([^/\x00-\x1f]+\.whl)")
@@ -35,6 +36,31 @@ class Arrival:
     digest: str
     new: bool = False
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Wheels to be packed.
+
+    ``entries``: one for each wheel, by file name; ``missing``: whether a name means no wheel;
+    ``problems``: a line for each such name, and for what cannot be read.
+    """
+
+    entries: tuple[Entry, ...]
+    missing: bool
+    problems: tuple[str, ...]
+
+
+def select(store: Store, names: Sequence[str] = ()) -> Selection:
+    """Select the wheels of ``store`` that ``names`` mean (maintenance.entries), all without names.
+    Of several entries for one wheel, take one that is trusted and not damaged, if there is one."""
+    contents = read_entries(store, names, (stores.WHEELS,), uses=False)
+    best: dict[tuple[str, str], Item] = {}
+    for item in sorted(contents.items, key=lambda item: (bool(item.damage), bool(item.objection))):
+        if item.title.endswith(".whl"):
+            best.setdefault((item.title, item.digest), item)
+    entries = tuple(best[key].entry for key in sorted(best))
+    return Selection(entries, bool(contents.missing), tuple(contents.problems()))
 
 
 def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:

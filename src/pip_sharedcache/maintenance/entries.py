@@ -37,6 +37,13 @@ class Contents:
         """Return those of one area of the store."""
         return [item for item in self.items if item.area == area]
 
+    def problems(self) -> list[str]:
+        """Return a line for each shard that cannot be read and for each name that means nothing."""
+        return [
+            *(f"{path} cannot be read: {why}" for path, why in self.unread),
+            *(f"The store has no wheel of {name}" for name in self.missing),
+        ]
+
 
 def read_entries(
     store: Store,

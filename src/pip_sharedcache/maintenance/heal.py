@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pip_sharedcache import fs, trust
@@ -13,14 +14,15 @@ from pip_sharedcache.errors import (
     DamagedEntry,
     NotPublished,
     SharedCacheError,
+    StoreUnusable,
     UnusualWheel,
     reason,
 )
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.gc import take_out_of_sight
-from pip_sharedcache.maintenance.verify import Verdict
+from pip_sharedcache.maintenance.verify import Verdict, verify
 from pip_sharedcache.model import Digest, Entry, Manifest
-from pip_sharedcache.store import symlink_registry
+from pip_sharedcache.store import Item, symlink_registry
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.lookup import copy_wheel, find, wheel_name
 from pip_sharedcache.store.publish import discard, replace_entry, reveal
@@ -31,6 +33,37 @@ _LOWER_LAYER = (
     "it lies in a lower layer of an overlay (an image that a container runs on, say), which cannot "
     "be changed from here: heal it where that layer is made"
 )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One entry that was checked: the ``verdict`` on it; ``healing``, what became of it, None
+    where it is sound or was not to be healed."""
+
+    verdict: Verdict
+    healing: Healing | None = None
+
+
+def check(store: Store, items: Sequence[Item], *, fix: bool = False) -> Iterator[Check | None]:
+    """Verify ``items`` of ``store``, and heal those that are damaged if ``fix`` is set. Yield what
+    was found for each, in their order; None for one that vanished or was replaced meanwhile.
+
+    Raises StoreUnusable where this process lacks what it takes (descriptors, memory).
+    """
+    checked = 0
+    try:
+        for verdict in verify(items):
+            if verdict is None:
+                yield None
+                continue
+            checked += 1
+            healing = heal(store, verdict) if fix and verdict.damage else None
+            yield Check(verdict, healing)
+    except OSError as error:
+        raise StoreUnusable(
+            f"{store.path} cannot be verified: {reason(error)}",
+            f"{checked:,} {'entry' if checked == 1 else 'entries'} of it had been checked",
+        ) from error
 
 
 class Healing(NamedTuple):

@@ -1,0 +1,85 @@
+"""Filling a store ahead of those who install from it: add."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache.activation import interpreter_of
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.stores import store_to_fill
+from pip_sharedcache.errors import UsageError
+from pip_sharedcache.maintenance.add import add_distributions, freeze, options_for
+
+
+def add(commands: Any) -> None:
+    """Name the command of this module."""
+    adding = commands.add_parser(
+        "add",
+        help="add what pip would install, without installing it",
+        description="Has pip resolve requirements, and adds the wheels and their bytecode to the "
+        "store. Arguments of pip install may follow after --.",
+    )
+    adding.add_argument(
+        "requirements", metavar="REQUIREMENT", nargs="*", help="as pip install takes it"
+    )
+    adding.add_argument(
+        *("-r", "--requirement"), metavar="FILE", action="append", default=[], help="as pip's"
+    )
+    adding.add_argument(
+        "--from-env", metavar="ENV", type=Path, help="what is installed in that environment"
+    )
+    adding.add_argument(
+        "--for",
+        metavar="PYTHON",
+        dest="pythons",
+        action="append",
+        default=[],
+        type=Path,
+        help="the interpreter to resolve and to compile for; several times (default: that of "
+        "the active environment)",
+    )
+    adding.add_argument("--python-version", metavar="VERSION", help="as pip's, without bytecode")
+    for option in ("--platform", "--abi"):
+        adding.add_argument(option, metavar="TAG", action="append", default=[], help="as pip's")
+    Output.add_options(adding)
+    adding.set_defaults(run=_add)
+
+
+def _add(chosen: argparse.Namespace, output: Output) -> int:
+    store = store_to_fill(output)
+    cross = bool(chosen.python_version or chosen.platform or chosen.abi)
+    if cross and (chosen.pythons or chosen.from_env):
+        raise UsageError("--python-version, --platform and --abi do without an interpreter")
+    wanted = [*chosen.requirements, *(f"--requirement={file}" for file in chosen.requirement)]
+    wanted += chosen.beyond
+    pythons, frozen = [*chosen.pythons], None
+    if chosen.from_env is not None:
+        executable = interpreter_of(chosen.from_env).executable
+        pythons = pythons or [executable]
+        frozen = freeze(executable)
+        for line in frozen.left_out:
+            output.warn(f"Not added, since no index has it: {line}")
+    if not wanted and frozen is None:
+        raise UsageError("store add needs to be told what: requirements, -r or --from-env")
+    if cross:
+        wanted += options_for(chosen.python_version, chosen.platform, chosen.abi)
+    if not pythons and chosen.place.prefix is not None:
+        pythons = [chosen.place.executable("--for")]
+        if output.verbose:
+            chosen.place.tell(pythons[0])
+    done = add_distributions(
+        *(store, wanted, frozen, pythons), quiet=output.quiet, silent=output.as_json
+    )
+    missing = [one for one in done.distributions if not one.stored]
+    for one in missing:
+        why = "built here, and not shared" if one.built else f"from {one.url}"
+        output.find(f"{one.name} {one.version} is not in {store.path}: {why}")
+    rows = [asdict(one) for one in done.distributions]
+    output.result({"store": str(store.path), "new": done.new, "distributions": rows})
+    there = counted(len(rows) - len(missing), "distribution is", "distributions are")
+    output.say(f"{there} in {store.path}, {done.new} of them new.")
+    return FINDINGS if missing else FINE

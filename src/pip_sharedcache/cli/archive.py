@@ -1,0 +1,77 @@
+"""Wheels of a store in one file, for where no network is: export, import."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache.cli.files import written
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.stores import store_in_use, store_to_fill
+from pip_sharedcache.errors import FileError, UsageError
+from pip_sharedcache.maintenance.archive import pack, select, unpack
+
+_STREAM = Path("-")
+
+
+def add(commands: Any) -> None:
+    """Name the commands of this module."""
+    exporting = commands.add_parser(
+        "export", help="write wheels of the store into one file, for where no network is"
+    )
+    importing = commands.add_parser("import", help="add the wheels of such a file to the store")
+    for parser, what in ((exporting, "write"), (importing, "read")):
+        parser.add_argument("file", metavar="FILE", type=Path, help=f"the file to {what}; or -")
+    exporting.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
+    for parser, run in ((exporting, _export), (importing, _import)):
+        Output.add_options(parser)
+        parser.set_defaults(run=run)
+
+
+def _export(chosen: argparse.Namespace, output: Output) -> int:
+    selection = select(store_in_use(output), chosen.names)
+    entries, file = selection.entries, chosen.file
+    packed: list[str] = []
+    if selection.missing and not entries:
+        file = None  # an archive without a wheel is of no use
+    elif file == _STREAM:
+        if output.as_json or sys.stdout.isatty():
+            raise UsageError("The archive needs a file where the result goes to the same place")
+        packed = [*output.progress(pack(entries, sys.stdout.buffer), "Written", len(entries))]
+        output = Output(quiet=True)  # what it says would be part of the archive
+    else:
+        with written(file) as opened:
+            packed = [*output.progress(pack(entries, opened), "Written", len(entries))]
+    problems = [*selection.problems, *filter(None, packed)]
+    for problem in problems:
+        output.warn(problem)
+    count = packed.count("")
+    output.result({"file": file and str(file), "wheels": count, "problems": problems})
+    wheels = counted(count, "wheel", "wheels")
+    output.say(f"Wrote {wheels} to {file}." if file else f"Did not write {chosen.file}.")
+    return FINDINGS if problems else FINE
+
+
+def _import(chosen: argparse.Namespace, output: Output) -> int:
+    store = store_to_fill(output)
+    try:
+        file = sys.stdin.buffer if chosen.file == _STREAM else chosen.file.open("rb")
+    except OSError as error:
+        raise FileError.of(chosen.file, "read", error) from error
+    arrived = []
+    with file:
+        for one in output.progress(unpack(store, file), "Read"):
+            arrived.append(one)
+            if one.problem:
+                output.find(f"{one.title} {one.problem}")
+            else:
+                output.detail(f"{one.title} is {'new' if one.new else 'there already'}")
+    new, bad = sum(one.new for one in arrived), sum(bool(one.problem) for one in arrived)
+    output.result({"store": str(store.path), "wheels": [vars(one) for one in arrived]})
+    wheels = counted(len(arrived), "wheel", "wheels")
+    are = "is" if len(arrived) == 1 else "are"
+    output.say(f"{new} of {wheels} {are} new in {store.path}, {bad} left out.")
+    return FINDINGS if bad else FINE

@@ -45,7 +45,6 @@ def add(commands: Any) -> None:
     adding.add_argument("--python-version", metavar="VERSION", help="as pip's, without bytecode")
     for option in ("--platform", "--abi"):
         adding.add_argument(option, metavar="TAG", action="append", default=[], help="as pip's")
-    Output.add_options(adding)
     adding.set_defaults(run=_add)
 
 

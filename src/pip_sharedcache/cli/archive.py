@@ -27,7 +27,6 @@ def add(commands: Any) -> None:
         parser.add_argument("file", metavar="FILE", type=Path, help=f"the file to {what}; or -")
     exporting.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
     for parser, run in ((exporting, _export), (importing, _import)):
-        Output.add_options(parser)
         parser.set_defaults(run=run)
 
 

@@ -98,6 +98,8 @@ def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _MODULES:
         module.add(commands)
+    for command in commands.choices.values():
+        Output.add_options(command)
     return parser, commands.choices
 
 

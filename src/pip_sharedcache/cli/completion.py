@@ -53,7 +53,6 @@ def add(commands: Any) -> None:
         "completion", help="print what has a shell complete pip-sharedcache"
     )
     parser.add_argument("shell", choices=_SCRIPTS, metavar="SHELL", help=", ".join(_SCRIPTS))
-    Output.add_options(parser)
     parser.set_defaults(run=_completion)
 
 

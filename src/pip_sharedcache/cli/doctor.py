@@ -50,7 +50,6 @@ def add(commands: Any) -> None:
     doctor.add_argument(
         "--fix", action="store_true", help="mend what is yours, and can be mended without loss"
     )
-    Output.add_options(doctor)
     doctor.set_defaults(run=_doctor)
 
 
@@ -83,12 +82,10 @@ def _examine(settings: Settings, environment: Path, here: Interpreter) -> Report
         if not pip or pip_adapter.is_too_old(pip):
             command = problem.hint
         report.find(
-            Finding(
-                "pip",
-                f"{problem.message}: nothing can be installed through the store",
-                command,
-                unmended="which pip is installed is yours to say",
-            )
+            "pip",
+            f"{problem.message}: nothing can be installed through the store",
+            command,
+            unmended="which pip is installed is yours to say",
         )
     report.note("pip", pip or "none")
     report.note("python", f"{sys.version.split()[0]} ({sys.executable})")

@@ -33,7 +33,6 @@ def add(commands: Any) -> None:
         "--max-size", metavar="SIZE", type=size, help="leave at most: 500M, 50GB, 200GiB"
     )
     gc.add_argument("--dry-run", action="store_true", help="only say what would be taken away")
-    Output.add_options(gc)
     gc.set_defaults(run=_gc)
 
 

@@ -39,7 +39,6 @@ def add(commands: Any) -> None:
     listing.add_argument("--bytecode", action="store_true", help="list the bytecode, too")
     for parser, run in ((info, _info), (listing, _list)):
         parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
-        Output.add_options(parser)
         parser.set_defaults(run=run)
 
 

@@ -31,7 +31,6 @@ def add(commands: Any) -> None:
         "pip-sharedcache store stats.",
     )
     parser.add_argument("--html", metavar="FILE", type=Path, required=True, help="the file")
-    Output.add_options(parser)
     parser.set_defaults(run=_report)
 
 

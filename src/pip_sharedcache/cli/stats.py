@@ -22,7 +22,6 @@ def add(commands: Any) -> None:
         description="Adds up what each installation has recorded of itself (setting stats).",
     )
     parser.add_argument("--by", choices=GROUPS, default="package", help="default: package")
-    Output.add_options(parser)
     parser.set_defaults(run=_stats)
 
 

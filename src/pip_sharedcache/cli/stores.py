@@ -34,7 +34,6 @@ def add(commands: Any) -> None:
     init.add_argument("--builds", action="store_true", help="share what its users build, too")
     path = commands.add_parser("path", help="print where the store in use lies")
     for parser, run in ((init, _init), (path, _path)):
-        Output.add_options(parser)
         parser.set_defaults(run=run)
 
 

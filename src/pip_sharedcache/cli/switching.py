@@ -41,14 +41,12 @@ def add(commands: Any) -> None:
         where.add_argument(
             "--conda", action="store_true", help="shells in which conda has activated it"
         )
-        Output.add_options(parser)
         parser.set_defaults(run=run)
 
     shell = commands.add_parser(
         "shell-init", help="print what has a shell's pip install through the store"
     )
     shell.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
-    Output.add_options(shell)
     shell.set_defaults(run=_shell_init)
 
 

@@ -26,7 +26,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--fix", action="store_true", help="heal what is yours (as root: anybody's)"
     )
-    Output.add_options(parser)
     parser.set_defaults(run=_verify)
 
 

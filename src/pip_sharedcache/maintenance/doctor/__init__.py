@@ -52,12 +52,10 @@ def examine(settings: Settings, environment: Path) -> Report:
         except OSError as error:
             where = error.filename or store.path
             report.find(
-                Finding(
-                    "unusable",
-                    f"{where} cannot be looked at: {reason(error)}",
-                    "pip-sharedcache store doctor",
-                    unmended="it may have changed meanwhile",
-                )
+                "unusable",
+                f"{where} cannot be looked at: {reason(error)}",
+                "pip-sharedcache store doctor",
+                unmended="it may have changed meanwhile",
             )
         if store.policy is Policy.READ_ONLY:
             # Who names its path alone asks for this very store.
@@ -89,7 +87,7 @@ def _look_into(report: Report, settings: Settings, store: Store, environment: Pa
         look_at_handmade(report, top)
     mount = look_at_filesystem(report, top, (0, store.owner))
     if mount is not None and mount.read_only and _could_write(top):
-        report.find(read_only_mount(mount, store.path))
+        report.add(read_only_mount(mount, store.path))
     publishers = look_at_publishers(report, store, mapped=mapped)
     look_at_use(report, store)
     try_store(report, store, settings, publishers, environment)

@@ -37,12 +37,10 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
                 sentence = f"{path} is missing: only what {who} published is trusted"
                 left = "which group shares the store is not known"
                 command = f"pip-sharedcache store init --group {quoted(group)} {quoted(top)}"
-                report.find(
-                    Finding("configuration", sentence, command, (0, store.st_uid), unmended=left)
-                )
+                report.find("configuration", sentence, command, (0, store.st_uid), unmended=left)
             return None
         except OSError as error:
-            report.find(_unreadable(held, path, reason(error)))
+            report.add(_unreadable(held, path, reason(error)))
             return None
     mode = stat.S_IMODE(status.st_mode)
     owners = (0, store.st_uid)
@@ -50,7 +48,7 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
         who = trust.user_name(status.st_uid)
         sentence = f"{path} belongs to {who}, who may not name publishers: it is not believed"
         left = "it is not yours, and is the store's only if you say so"
-        report.find(Finding("configuration", sentence, _anew(top, store), owners, unmended=left))
+        report.find("configuration", sentence, _anew(top, store), owners, unmended=left)
         return None
     if trust.writable_by_others(status):
         named = _named(text)
@@ -60,7 +58,7 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
             f"it names {', '.join(named) or 'nobody'}"
         )
         command = f"chmod {_MODE:04o} {quoted(path)}"
-        report.find(
+        report.add(
             _rewritten(
                 sentence,
                 command,
@@ -74,7 +72,7 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
     if store.st_mode & 0o005 == 0o005 and not mode & stat.S_IROTH:
         sentence = f"{path} has mode {mode:04o}: others cannot read it, nor use the store"
         command = f"chmod {_MODE:04o} {quoted(path)}"
-        report.find(_rewritten(sentence, command, owners, path, text, ""))
+        report.add(_rewritten(sentence, command, owners, path, text, ""))
     return _look_at_text(report, top, store, text)
 
 
@@ -111,24 +109,20 @@ def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes)
         empty = not text.strip(b"\0\n ")
         may = empty and may_act_for(store.st_uid)
         report.find(
-            Finding(
-                "configuration",
-                f"{path} is {'empty' if empty else f'damaged ({error})'}: the store cannot be used",
-                _anew(top, store),
-                owners,
-                functools.partial(_make_anew, top, store) if may else None,
-                "it may name publishers whom you want to keep" if not may else "",
-            )
+            "configuration",
+            f"{path} is {'empty' if empty else f'damaged ({error})'}: the store cannot be used",
+            _anew(top, store),
+            owners,
+            functools.partial(_make_anew, top, store) if may else None,
+            "it may name publishers whom you want to keep" if not may else "",
         )
         return None
     if version != FORMAT:
         report.find(
-            Finding(
-                "configuration",
-                f"{top} is a store of format {version}, this is for format {FORMAT}",
-                "python -m pip install --upgrade pip-sharedcache",
-                unmended="which version is installed is yours to say",
-            )
+            "configuration",
+            f"{top} is a store of format {version}, this is for format {FORMAT}",
+            "python -m pip install --upgrade pip-sharedcache",
+            unmended="which version is installed is yours to say",
         )
         return None
     unknown = [str(name) for name in names if trust.is_unknown(str(name))]
@@ -137,14 +131,12 @@ def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes)
         unknown.append(f"@{group}")
     if unknown:
         report.find(
-            Finding(
-                "unknown-names",
-                f"{path} names {', '.join(unknown)}, whom this machine does not know: "
-                "they are not trusted",
-                f"${{EDITOR:-vi}} {quoted(path)}",
-                owners,
-                unmended="whether they are misspelt, gone, or only unknown here is yours to say",
-            )
+            "unknown-names",
+            f"{path} names {', '.join(unknown)}, whom this machine does not know: "
+            "they are not trusted",
+            f"${{EDITOR:-vi}} {quoted(path)}",
+            owners,
+            unmended="whether they are misspelt, gone, or only unknown here is yours to say",
         )
     return group
 

@@ -69,7 +69,7 @@ def look_at_made(report: Report, made: Made) -> None:
         {"expected": total, "differing": len(differing)},
     )
     for group in by_kind.values():
-        report.find(_finding(made, group))
+        report.add(_finding(made, group))
 
 
 def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
@@ -246,15 +246,13 @@ def look_at_handmade(report: Report, top: Path) -> None:
     if may_act_for(*owners) and set(owners) <= {0, owner}:
         mend = functools.partial(_make_sticky, top, owner, loose)
     report.find(
-        Finding(
-            "mode",
-            f"{loose[0]} has mode {mode:04o}, not {mode | stat.S_ISVTX:04o}: whoever may write it "
-            f"may take away what others published{several}",
-            f"chmod {chmod} {words(loose)}",
-            (0, *owners),
-            mend,
-            "" if mend else "it is not yours",
-        )
+        "mode",
+        f"{loose[0]} has mode {mode:04o}, not {mode | stat.S_ISVTX:04o}: whoever may write it "
+        f"may take away what others published{several}",
+        f"chmod {chmod} {words(loose)}",
+        (0, *owners),
+        mend,
+        "" if mend else "it is not yours",
     )
 
 
@@ -267,7 +265,7 @@ def _look_for_no_directory(report: Report, path: Path, owner: int) -> None:
         who = trust.user_name(status.st_uid)
         what = f"{path} of {who} is not a directory: nothing in it is used, or published"
         owners, left = (0, owner, status.st_uid), "it is not what makes a store"
-        report.find(Finding("no-directory", what, f"rm {quoted(path)}", owners, unmended=left))
+        report.find("no-directory", what, f"rm {quoted(path)}", owners, unmended=left)
 
 
 def _is_loose(status: os.stat_result) -> bool:
@@ -296,14 +294,14 @@ def look_above(report: Report, top: Path, made: Made | None) -> None:
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             sentence = f"{above} has mode {mode:04o}: anybody may put another store in that place"
             command = f"chmod +t {quoted(above)}"
-            report.find(Finding("above", sentence, command, owners, unmended=theirs))
+            report.find("above", sentence, command, owners, unmended=theirs)
         reached = mode & stat.S_IXOTH
         if made is not None and made.gid is not None:
             reached = reached or (mode & stat.S_IXGRP and status.st_gid == made.gid)
             if not reached:
                 sentence = f"{above} has mode {mode:04o}: members of {made.group} may not enter it"
                 command = f"chmod a+x {quoted(above)}"
-                report.find(Finding("out-of-reach", sentence, command, owners, unmended=theirs))
+                report.find("out-of-reach", sentence, command, owners, unmended=theirs)
 
 
 def way_to(path: Path) -> Finding | None:

@@ -35,22 +35,18 @@ def look_at_settings(report: Report, settings: Settings) -> None:
     if unknown := trust.whom_nobody_knows(named):
         source = chosen["trust"]["source"]
         report.find(
-            Finding(
-                "unknown-names",
-                f"The setting trust names {unknown} ({source}): nobody is believed for that",
-                forget("trust", source),
-                unmended="what is set is yours to say",
-            )
+            "unknown-names",
+            f"The setting trust names {unknown} ({source}): nobody is believed for that",
+            forget("trust", source),
+            unmended="what is set is yours to say",
         )
     for file, why in settings.unread:
         report.find(
-            Finding(
-                "configuration-unread",
-                f"{file} cannot be read ({why}): what it sets counts for others, not for you",
-                f"chmod a+r {quoted(file)}",
-                (0, _owner(file)),
-                unmended="whom it is for is not known",
-            )
+            "configuration-unread",
+            f"{file} cannot be read ({why}): what it sets counts for others, not for you",
+            f"chmod a+r {quoted(file)}",
+            (0, _owner(file)),
+            unmended="whom it is for is not known",
         )
     home = os.environ.get("HOME")
     report.note("home", home or "HOME is not set: the account's own is used", home or "")
@@ -69,12 +65,10 @@ def reach(report: Report, settings: Settings) -> Store | None:
     path = settings.dir
     if path is None:
         report.find(
-            Finding(
-                "home",
-                "No home directory is known to keep a store in, and no store is named",
-                _NAME_ONE,
-                unmended="where it is to be is yours to say",
-            )
+            "home",
+            "No home directory is known to keep a store in, and no store is named",
+            _NAME_ONE,
+            unmended="where it is to be is yours to say",
         )
         return None
     report.note("store", f"{path} ({settings.dir_source})", str(path))
@@ -83,7 +77,7 @@ def reach(report: Report, settings: Settings) -> Store | None:
         named = f"no store is named in {', '.join(files)}" if files else _NO_FILES
         report.note("searched", f"{named}; none of the site's lies at {site_store()}", files)
     if not answers(path, PATIENCE):
-        report.find(_hanging(path))
+        report.add(_hanging(path))
         return None
     try:
         path.lstat()
@@ -92,13 +86,13 @@ def reach(report: Report, settings: Settings) -> Store | None:
         _missing(report, settings, path)
         return None
     except OSError as error:
-        report.find(way_to(path) or _unusable(f"{path} cannot be used: {reason(error)}"))
+        report.add(way_to(path) or _unusable(f"{path} cannot be used: {reason(error)}"))
         return None
     except StoreUnusable as error:
         _explain(report, settings, path, error)
         return None
     if store.moves and store.exchanged_at is not None:
-        report.find(_exchangeable(store, store.exchanged_at))
+        report.add(_exchangeable(store, store.exchanged_at))
     if trust.user_id() == 0 and not settings.dir_administered and store.owner != 0:
         report.note(
             "root",
@@ -127,12 +121,10 @@ def look_at_layers(report: Report, settings: Settings) -> Settings:
             continue  # the first installation makes it
         if isinstance(one, StoreUnusable) and layer.path != settings.dir:
             report.find(
-                Finding(
-                    "layer",
-                    f"{one.message}: pip installs without this layer",
-                    look,
-                    unmended="it is looked at by itself",
-                )
+                "layer",
+                f"{one.message}: pip installs without this layer",
+                look,
+                unmended="it is looked at by itself",
             )
     others = [layer.path for layer in settings.layers if layer.path != settings.dir]
     report.note(
@@ -180,21 +172,19 @@ def _missing(report: Report, settings: Settings, path: Path) -> None:
     hidden = Layer(path, Policy.PRIVATE) in settings.layers
     if not settings.private and not hidden:
         report.find(
-            Finding(
-                "missing",
-                f"{path} does not exist ({settings.dir_source}): pip installs without the store",
-                f"pip-sharedcache store init {quoted(path)}",
-                (0, above.stat().st_uid),
-                unmended="where it is to be, and which group shares it (--group), is yours to say",
-            )
+            "missing",
+            f"{path} does not exist ({settings.dir_source}): pip installs without the store",
+            f"pip-sharedcache store init {quoted(path)}",
+            (0, above.stat().st_uid),
+            unmended="where it is to be, and which group shares it (--group), is yours to say",
         )
     elif not os.access(above, os.W_OK | os.X_OK):
-        report.find(_foreign_home(f"{path} cannot be made: you may not write {above}"))
+        report.add(_foreign_home(f"{path} cannot be made: you may not write {above}"))
     else:
         try:
             refuse_foreign_home(path)
         except StoreUnusable as error:
-            report.find(_foreign_home(error.message))
+            report.add(_foreign_home(error.message))
         else:
             report.note("state", "not made yet: the first installation makes it", None)
 
@@ -202,26 +192,24 @@ def _missing(report: Report, settings: Settings, path: Path) -> None:
 def _explain(report: Report, settings: Settings, path: Path, error: StoreUnusable) -> None:
     """Report why the store that is there cannot be opened, for which ``error`` was raised."""
     if settings.private and error.hint:
-        report.find(_foreign_home(error.message))
+        report.add(_foreign_home(error.message))
         return
     if not path.is_dir():
         report.find(
-            Finding(
-                "no-directory",
-                f"{path} is not a directory ({settings.dir_source})",
-                f"mv {quoted(path)} {quoted(f'{path}.old')} && "
-                f"pip-sharedcache store init {quoted(path)}",
-                (0, path.lstat().st_uid),
-                unmended="what it is else is not known",
-            )
+            "no-directory",
+            f"{path} is not a directory ({settings.dir_source})",
+            f"mv {quoted(path)} {quoted(f'{path}.old')} && "
+            f"pip-sharedcache store init {quoted(path)}",
+            (0, path.lstat().st_uid),
+            unmended="what it is else is not known",
         )
     elif blocked := way_to(path):
-        report.find(blocked)
+        report.add(blocked)
     else:
         before = len(report.findings)
         look_at_configuration(report, path)
         if len(report.findings) == before:
-            report.find(_unusable(str(error)))
+            report.add(_unusable(str(error)))
 
 
 def _unusable(sentence: str) -> Finding:

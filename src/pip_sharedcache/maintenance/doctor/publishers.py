@@ -11,7 +11,7 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.maintenance.doctor.report import Finding, Report, enumeration, quoted, words
+from pip_sharedcache.maintenance.doctor.report import Report, enumeration, quoted, words
 from pip_sharedcache.model import StoredFile
 from pip_sharedcache.store import BYTECODE, SHARDS, USE, WHEELS, Store, objection_to, read_manifest
 
@@ -48,13 +48,11 @@ def look_at_publishers(report: Report, store: Store, *, mapped: bool) -> Publish
     for uid, paths in found.writable.items():
         who = trust.user_name(uid)
         report.find(
-            Finding(
-                "entry-writable",
-                f"Others may write {enumeration(paths)} of {who}: it is not believed",
-                f"chmod -R go-w {words(paths)}",
-                (0, uid),
-                unmended="entries are their publishers'; store verify tells what they are worth",
-            )
+            "entry-writable",
+            f"Others may write {enumeration(paths)} of {who}: it is not believed",
+            f"chmod -R go-w {words(paths)}",
+            (0, uid),
+            unmended="entries are their publishers'; store verify tells what they are worth",
         )
     return found
 
@@ -64,14 +62,12 @@ def _find_nobody(report: Report, store: Store, nobody: dict[int, int]) -> None:
     areas = words([store.path / WHEELS, store.path / BYTECODE])
     owners = " -o ".join(f"-uid {uid}" for uid in nobody)
     report.find(
-        Finding(
-            "nobody",
-            f"{number} entries belong to uid {', '.join(map(str, nobody))}, which may be anyone "
-            "(a squashed or unmapped owner): they are not believed",
-            f"find {areas} -mindepth 2 -maxdepth 2 -type d \\( {owners} \\) -exec rm -r {{}} +",
-            (0,),
-            unmended="entries of others are not taken away",
-        )
+        "nobody",
+        f"{number} entries belong to uid {', '.join(map(str, nobody))}, which may be anyone "
+        "(a squashed or unmapped owner): they are not believed",
+        f"find {areas} -mindepth 2 -maxdepth 2 -type d \\( {owners} \\) -exec rm -r {{}} +",
+        (0,),
+        unmended="entries of others are not taken away",
     )
 
 
@@ -144,14 +140,12 @@ def look_at_use(report: Report, store: Store) -> None:
             squatted.setdefault(status.st_uid, []).append(above / name)
     for uid, paths in squatted.items():
         report.find(
-            Finding(
-                "use",
-                f"{enumeration(paths)} belongs to {trust.user_name(uid)}: what the user of that "
-                "number uses is not noted, and garbage collection may take it away",
-                f"rm -r {words(paths)}",
-                (0, uid),
-                unmended=f"it belongs to {trust.user_name(uid)}",
-            )
+            "use",
+            f"{enumeration(paths)} belongs to {trust.user_name(uid)}: what the user of that "
+            "number uses is not noted, and garbage collection may take it away",
+            f"rm -r {words(paths)}",
+            (0, uid),
+            unmended=f"it belongs to {trust.user_name(uid)}",
         )
     own = above / str(trust.user_id())
     noted = f"in {quoted(own)}" if own.is_dir() else "from the first installation on"

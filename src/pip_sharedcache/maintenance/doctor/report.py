@@ -57,9 +57,21 @@ class Report:
         """Add a fact; its text is its value where none is given."""
         self.facts.append(Fact(name, text, text if value is _ITS_TEXT else value))
 
-    def find(self, finding: Finding) -> None:
+    def add(self, finding: Finding) -> None:
         """Add a finding."""
         self.findings.append(finding)
+
+    def find(
+        self,
+        name: str,
+        sentence: str,
+        command: str,
+        by: tuple[int, ...] = (),
+        mend: Callable[[], None] | None = None,
+        unmended: str = "",
+    ) -> None:
+        """Add the finding that has these fields."""
+        self.add(Finding(name, sentence, command, by, mend, unmended))
 
 
 def may_act_for(*owners: int) -> bool:

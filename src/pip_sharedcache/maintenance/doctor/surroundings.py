@@ -71,7 +71,7 @@ def look_at_filesystem(report: Report, path: Path, owners: tuple[int, ...]) -> M
     text = f"{megabytes(room)}, {f'{inodes} inodes' if counted else 'inodes as needed'}"
     report.note("free", text, {"bytes": room, "inodes": inodes if counted else None})
     if not view and (room < _LITTLE_ROOM or (counted and inodes < _FEW_INODES)):
-        report.find(no_room(path, f"has no more than {text} free: {_SCARCE}", owners))
+        report.add(no_room(path, f"has no more than {text} free: {_SCARCE}", owners))
     quota = fs.quota(mount.source, trust.user_id()) if mount else None
     if quota is None:
         report.note("quota", "none that the system tells of", {})
@@ -91,7 +91,7 @@ def _look_at_quota(report: Report, path: Path, quota: fs.Quota) -> None:
     little = quota.most_bytes and quota.most_bytes - quota.bytes < _LITTLE_ROOM
     few = quota.most_inodes and quota.most_inodes - quota.inodes < _FEW_INODES
     if little or few:
-        report.find(no_room(path, f"leaves little of your quota, {text}: {_SCARCE}", ()))
+        report.add(no_room(path, f"leaves little of your quota, {text}: {_SCARCE}", ()))
 
 
 def no_room(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
@@ -128,12 +128,10 @@ def look_at_users(report: Report) -> None:
     report.note("id-mapping", text, mapped)
     if hidden := identity.hidden_because():
         report.find(
-            Finding(
-                "owners",
-                f"File owners cannot be known, since {hidden}: no publisher is trusted",
-                "pip-sharedcache store doctor",
-                unmended="it is how this process was started: start it without that",
-            )
+            "owners",
+            f"File owners cannot be known, since {hidden}: no publisher is trusted",
+            "pip-sharedcache store doctor",
+            unmended="it is how this process was started: start it without that",
         )
     protected = protected_hardlinks()
     meaning = {True: "1, only own files can be hard-linked", False: "0", None: "not on this system"}

@@ -13,7 +13,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.doctor.publishers import Publishers, sample_file
-from pip_sharedcache.maintenance.doctor.report import Finding, Report, forget, quoted
+from pip_sharedcache.maintenance.doctor.report import Report, forget, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import mount_of, no_room, protected_hardlinks
 from pip_sharedcache.model import LinkMode, Policy, StoredFile
 from pip_sharedcache.placement import try_link_modes, try_writing
@@ -77,16 +77,14 @@ def _find_failure(report: Report, store: Store, error: OSError) -> None:
     owners = (0, store.owner)
     if error.errno not in fs.NO_ROOM:
         report.find(
-            Finding(
-                "publishing",
-                f"A probe cannot be published in {store.path}: {reason(error)}",
-                f"df {quoted(store.path)}; dmesg | tail",
-                owners,
-                unmended="it is not known what is wrong",
-            )
+            "publishing",
+            f"A probe cannot be published in {store.path}: {reason(error)}",
+            f"df {quoted(store.path)}; dmesg | tail",
+            owners,
+            unmended="it is not known what is wrong",
         )
     elif not any(finding.name == "room" for finding in report.findings):
-        report.find(
+        report.add(
             no_room(
                 store.path,
                 f"refuses a probe ({reason(error)}): nothing new can be published",
@@ -148,13 +146,11 @@ def _try_placing(
         elif mount_of(held.path.resolve()) != mount_of(environment.resolve()):
             why += "; they are on different file systems"
         report.find(
-            Finding(
-                "link-mode",
-                f"link-mode = {asked.value} is asked for ({chosen.source}), but {whose} cannot be "
-                f"{_DONE[asked]} into {environment} ({why}): {gets.value} is used",
-                forget("link-mode", chosen.source),
-                unmended="what is set is yours to say",
-            )
+            "link-mode",
+            f"link-mode = {asked.value} is asked for ({chosen.source}), but {whose} cannot be "
+            f"{_DONE[asked]} into {environment} ({why}): {gets.value} is used",
+            forget("link-mode", chosen.source),
+            unmended="what is set is yours to say",
         )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,8 @@ from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import SharedCacheError, UsageError
-from pip_sharedcache.maintenance.doctor import Finding, Report, examine, mend
+from pip_sharedcache.maintenance.doctor import Finding, Outcome, Report, examine, mend_all
 from pip_sharedcache.maintenance.doctor.report import quoted
-
-_ROUNDS = 4  # what was mended may uncover something else; so often at the most
 
 #: What is said without -v; the rest is for who wants to know more.
 _SHORT = (
@@ -59,19 +59,10 @@ def _doctor(chosen: argparse.Namespace, output: Output) -> int:
     if not environment.is_dir():
         raise UsageError(f"{environment} is not a directory", "name one with --environment")
     settings = settings_in_use(output)
-    report = _examine(settings, environment, here)
-    mended: list[Finding] = []
-    left: dict[str, str] = {}
-    if chosen.fix:
-        for _ in range(_ROUNDS):
-            left = {finding.sentence: mend(finding) for finding in report.findings}
-            done = [finding for finding in report.findings if not left[finding.sentence]]
-            mended += done
-            if not done:
-                break
-            report = _examine(settings, environment, here)
-    _show(output, report, mended, left)
-    return FINDINGS if report.findings else FINE
+    look = functools.partial(_examine, settings, environment, here)
+    outcome = mend_all(look) if chosen.fix else Outcome(look())
+    _show(output, outcome)
+    return FINDINGS if outcome.report.findings else FINE
 
 
 def _examine(settings: Settings, environment: Path, here: Interpreter) -> Report:
@@ -106,7 +97,8 @@ def _look_at_hook(report: Report, here: Interpreter) -> None:
     report.note("hooked", text, list(map(str, files)))
 
 
-def _show(output: Output, report: Report, mended: list[Finding], left: dict[str, str]) -> None:
+def _show(output: Output, outcome: Outcome) -> None:
+    report, mended, left = outcome.report, outcome.mended, outcome.left
     output.result(
         {
             "facts": {fact.name: fact.value for fact in report.facts},
@@ -130,7 +122,7 @@ def _show(output: Output, report: Report, mended: list[Finding], left: dict[str,
         output.say("Nothing is wrong. (pip-sharedcache store verify reads what the entries hold.)")
 
 
-def _as_data(finding: Finding, left: dict[str, str]) -> dict[str, Any]:
+def _as_data(finding: Finding, left: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": finding.name,
         "sentence": finding.sentence,

@@ -11,10 +11,11 @@ from typing import Any
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted
-from pip_sharedcache.cli.stores import believed, main_store, settings_in_use, store_in_use
+from pip_sharedcache.cli.stores import main_store, settings_in_use, store_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable
 from pip_sharedcache.maintenance.entries import Contents, read_entries
+from pip_sharedcache.maintenance.stores import trusted_names
 from pip_sharedcache.model import Policy, megabytes
 from pip_sharedcache.store import (
     BYTECODE,
@@ -72,7 +73,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     output.result(facts)
     output.say(f"Store:     {store.path} ({settings.dir_source})")
     output.say(f"Owner:     {facts['owner']}" + (f", group {store.group}" if store.group else ""))
-    output.say(f"Trusted:   {', '.join(believed(store))}")
+    output.say(f"Trusted:   {', '.join(trusted_names(store))}")
     output.say(f"You may:   {_allowed(store, writable=writable)}")
     wheels = counted(entries, "wheel", "wheels")
     output.say(f"Holds:     {wheels}, {megabytes(size)} as wheel files")

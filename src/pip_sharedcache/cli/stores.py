@@ -8,22 +8,18 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import config, fs, pip_adapter, trust
+from pip_sharedcache import config, pip_adapter, trust
 from pip_sharedcache.cli.output import FINE, Output
-from pip_sharedcache.errors import FileError, StoreNotMade, StoreUnusable, UsageError
-from pip_sharedcache.model import Policy
-from pip_sharedcache.placement import try_making_as
-from pip_sharedcache.store import (
-    BYTECODE,
-    SHARDS,
-    WHEELS,
-    Store,
-    directories,
-    exchanged_by,
-    open_store,
+from pip_sharedcache.errors import UsageError
+from pip_sharedcache.maintenance.stores import (
+    Made,
+    make_store,
+    open_main,
+    require_publishable,
+    require_writable,
+    trusted_names,
 )
-from pip_sharedcache.store.layers import Layers
-from pip_sharedcache.trust import access_lists
+from pip_sharedcache.store import Store, open_store
 
 
 def add(commands: Any) -> None:
@@ -51,115 +47,68 @@ def store_in_use(output: Output) -> Store:
     return main_store(settings_in_use(output), output)
 
 
-def store_to_change(output: Output, *, make: bool = False) -> Store:
-    """The same, for what writes there. Raises StoreUnusable where its policy is only to read it.
-    ``make`` as for store.open_layers."""
-    store = main_store(settings_in_use(output), output, make=make)
-    if store.trust.unknown:
-        raise StoreUnusable(
-            f"{store.path} is only read here: file owners cannot be known, since "
-            f"{store.trust.unknown}",
-            "run it without that",
-        )
-    if store.policy is Policy.READ_ONLY:
-        raise StoreUnusable(
-            f"{store.path} is only read here, as dir has it, and no other store is published to",
-            f"--sharedcache-dir {shlex.quote(str(store.path))} speaks of it alone",
-        )
+def store_to_change(output: Output) -> Store:
+    """The same, for what writes there. Raises StoreUnusable where its policy is only to read it."""
+    store = store_in_use(output)
+    require_writable(store)
     return store
 
 
 def store_to_fill(output: Output) -> Store:
     """The same, for what publishes there; it is made if it is the user's own. Raises StoreUnusable
     where this user may not publish."""
-    store = store_to_change(output, make=True)
-    if not store.may_publish():
-        why, remedy = store.lacks()
-        raise StoreUnusable(
-            f"You may not publish in {store.path}{why and f': {why}'}",
-            remedy or "PIP_SHAREDCACHE_DIR names another store",
-        )
+    store = main_store(settings_in_use(output), output, make=True)
+    require_publishable(store)
     return store
 
 
 def main_store(settings: config.Settings, output: Output, *, make: bool = False) -> Store:
-    """Of several stores, the one that a run would publish to; it is told which cannot be used.
-    ``make`` as for store.open_layers. Raises StoreUnusable where there is none."""
-    layers, unusable = Layers.of_settings(settings, make=make)
-    main = layers.main
-    if main is None:
-        raise unusable[0]
-    for one in (one for one in unusable if not isinstance(one, StoreNotMade)):
+    """As maintenance.stores.open_main; warns of those that cannot be used."""
+    opened = open_main(settings, make=make)
+    for one in opened.unusable:
         output.warn(f"Done without one of the shared stores: {one}")
-    return main
+    return opened.store
 
 
 def _init(chosen: argparse.Namespace, output: Output) -> int:
     if chosen.directory == Path():
         raise UsageError("store init needs a directory")
-    directory = Path(os.path.abspath(chosen.directory))
-    try:
-        store = Store.make(directory, chosen.group, builds=chosen.builds)
-    except OSError as error:
-        where = error.filename or directory
-        raise FileError.of(directory, f"made: {where}", error) from error
     group = chosen.group
+    made = make_store(chosen.directory, group, builds=chosen.builds)
+    store = made.store
     whose = f"for the members of {group}" if group else f"for {trust.user_name(store.owner)}"
     # Only root may write the configuration of all.
     level = "--global" if trust.user_id() == 0 else "--user"
     command = f"pip config {level} set sharedcache.dir {shlex.quote(str(store.path))}"
     output.say(f"Store {store.path} is ready, {whose}.")
     output.say(f"To use it: {command}")
-    _warn_of_exchange(store, output)
-    if group:
-        _try_group(store, output)
-    output.detail(f"Trusted there: {', '.join(believed(store))}")
+    _warn(made, output)
+    output.detail(f"Trusted there: {', '.join(trusted_names(store))}")
     output.result({"path": str(store.path), "group": group or None, "to_use": command})
     return FINE
 
 
-def _try_group(store: Store, output: Output) -> None:
-    """Warn where others than the group may publish, or members may not: a list that the directory
-    above passes on (NFSv4) decides, whatever the mode says."""
+def _warn(made: Made, output: Output) -> None:
+    store = made.store
     doctor = f"PIP_SHAREDCACHE_DIR={shlex.quote(str(store.path))} pip-sharedcache store doctor"
-    for relative, _ in directories(shared=True):
-        if theirs := access_lists.publishing_objection(store.path / relative):
-            output.warn(
-                f"Members of {store.group} are not trusted in {store.path}: "
-                f"{store.path / relative} {theirs}; {doctor} names the commands that help"
-            )
-            break
-    gid, member = trust.group_id(store.group), trust.member_of(store.group)
-    if trust.user_id() != 0 or not fs.can_fork() or gid is None or member is None:
-        return  # nobody else can act as a member
-    for area in (WHEELS, BYTECODE):
-        shard = store.path / area / SHARDS[0]
-        if why := try_making_as(member, gid, shard):
-            output.warn(
-                f"{trust.user_name(member)}, a member of {store.group}, cannot publish: "
-                f"{shard}: {why}; {doctor} names the commands that help"
-            )
-            return
-
-
-def _warn_of_exchange(store: Store, output: Output) -> None:
-    found = exchanged_by(store)
-    if found is None:
-        return
-    where, gids = found
-    if gids is not None and all(gid == trust.group_id(store.group) for gid in gids):
-        return  # whoever may is believed in any case
-    output.warn(
-        f"Others may rename in {where}, and put another store in place of this one: its owner is "
-        f"not believed for that, and wheels are copied before they are used; "
-        f"chmod +t {shlex.quote(str(where))} prevents it"
-    )
-
-
-def believed(store: Store) -> list[str]:
-    """Whom the caller believes in ``store``, by name."""
-    owner = trust.user_name(store.owner)
-    return list(dict.fromkeys(["root", owner, "yourself", *store.trusted]))
+    if made.replaceable_in is not None:
+        output.warn(
+            f"Others may rename in {made.replaceable_in}, and put another store in place of this "
+            "one: its owner is not believed for that, and wheels are copied before they are used; "
+            f"chmod +t {shlex.quote(str(made.replaceable_in))} prevents it"
+        )
+    if made.distrusted is not None:
+        directory, why = made.distrusted
+        output.warn(
+            f"Members of {store.group} are not trusted in {store.path}: {directory} {why}; "
+            f"{doctor} names the commands that help"
+        )
+    if made.refused is not None:
+        member, shard, why = made.refused
+        output.warn(
+            f"{trust.user_name(member)}, a member of {store.group}, cannot publish: "
+            f"{shard}: {why}; {doctor} names the commands that help"
+        )
 
 
 def _path(chosen: argparse.Namespace, output: Output) -> int:

@@ -7,7 +7,8 @@ are removed again.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pip_sharedcache import trust
@@ -31,10 +32,13 @@ from pip_sharedcache.maintenance.doctor.surroundings import (
     users_are_mapped,
 )
 from pip_sharedcache.maintenance.doctor.trials import try_store
+from pip_sharedcache.maintenance.stores import trusted_names
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store import SHARDS, WHEELS, Store
 
-__all__ = ["Fact", "Finding", "Report", "examine", "mend", "mount_of"]
+__all__ = ["Fact", "Finding", "Outcome", "Report", "examine", "mend_all", "mount_of"]
+
+_ROUNDS = 4  # what was mended may uncover something else; so often at the most
 
 
 def examine(settings: Settings, environment: Path) -> Report:
@@ -72,9 +76,8 @@ def examine(settings: Settings, environment: Path) -> Report:
 
 def _look_into(report: Report, settings: Settings, store: Store, environment: Path) -> None:
     top = Path(os.path.realpath(store.path))
-    named = ["root", trust.user_name(store.owner), "yourself", *store.trusted]
     report.note("owner", trust.user_name(store.owner), store.owner)
-    report.note("trusted", ", ".join(dict.fromkeys(named)), list(store.trusted))
+    report.note("trusted", ", ".join(trusted_names(store)), list(store.trusted))
     group = look_at_configuration(report, top)
     gid = trust.group_id(group) if group else None
     made, mapped = None, users_are_mapped()
@@ -103,7 +106,31 @@ def _could_write(top: Path) -> bool:
     return bool(status.st_mode & (0o020 if grouped else 0o002))
 
 
-def mend(finding: Finding) -> str:
+@dataclass(frozen=True)
+class Outcome:
+    """What mending gave: the last ``report``; what was ``mended``; why what was found in the last
+    round was ``left``, by sentence, "" where it was not."""
+
+    report: Report
+    mended: tuple[Finding, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
+
+
+def mend_all(look: Callable[[], Report]) -> Outcome:
+    """Mend what this process may, and as long as nothing of others is lost. ``look`` gives a report
+    of what is wrong now: what is mended may uncover something else."""
+    outcome = Outcome(look())
+    for _ in range(_ROUNDS):
+        findings = outcome.report.findings
+        left = {finding.sentence: _mend(finding) for finding in findings}
+        done = [finding for finding in findings if not left[finding.sentence]]
+        if not done:
+            return replace(outcome, left=left)
+        outcome = Outcome(look(), (*outcome.mended, *done), left)
+    return outcome
+
+
+def _mend(finding: Finding) -> str:
     """Mend it where this process may, and nothing of others is lost: "", or why it is left."""
     if finding.mend is None:
         return finding.unmended

@@ -1,0 +1,55 @@
+"""One page on what a store holds and saves, from the store itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.maintenance import html_report
+from pip_sharedcache.maintenance.doctor.surroundings import mount_of
+from pip_sharedcache.maintenance.entries import Track, read_entries
+from pip_sharedcache.maintenance.stats import Savings
+from pip_sharedcache.maintenance.svg import Point
+from pip_sharedcache.model import megabytes
+from pip_sharedcache.store import Store, run_log
+
+
+@dataclass(frozen=True)
+class Page:
+    """The ``text`` of a page in HTML; how many ``entries`` it is on; shards that cannot be read,
+    and why."""
+
+    text: str
+    entries: int
+    unread: tuple[tuple[Path, str], ...]
+
+
+def report(store: Store, *, track: Track = iter) -> Page:
+    """Return a page on what ``store`` holds and saves now. Raises OSError."""
+    now = time.time()
+    contents = read_entries(store, uses=False, track=track)
+    holdings = html_report.Holdings().add(contents.items, now)
+    savings = Savings.of(store, ["package", "user", "environment"])
+    collections = [Point(one.at, one.size) for _, one in run_log.collections(store)]
+    collections.sort(key=lambda point: point.at)
+    text = html_report.page(str(store.path), holdings, savings, collections, _room(store), now)
+    return Page(text, holdings.entries, contents.unread)
+
+
+def _room(store: Store) -> dict[str, str]:
+    """What the file system and a quota leave, in words."""
+    facts = {"free": megabytes(shutil.disk_usage(store.path).free)}
+    status = os.statvfs(store.path) if hasattr(os, "statvfs") else None
+    if status is not None and status.f_files:  # btrfs makes inodes as they are needed
+        facts["inodes free"] = f"{status.f_favail:,} of {status.f_files:,}"
+    mount = mount_of(store.path)
+    quota = fs.quota(mount.source, trust.user_id()) if mount else None
+    if quota is not None and quota.most_inodes:
+        facts["inodes of your quota"] = f"{quota.inodes:,} of {quota.most_inodes:,}"
+    if quota is not None and quota.most_bytes:
+        facts["your quota"] = f"{megabytes(quota.bytes)} of {megabytes(quota.most_bytes)}"
+    return facts

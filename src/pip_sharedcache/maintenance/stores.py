@@ -1,0 +1,134 @@
+"""Opening a store that is to be looked after, and making one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import FileError, StoreNotMade, StoreUnusable
+from pip_sharedcache.model import Policy
+from pip_sharedcache.placement import try_making_as
+from pip_sharedcache.store import BYTECODE, SHARDS, WHEELS, Store, directories, exchanged_by
+from pip_sharedcache.store.layers import Layers
+from pip_sharedcache.trust import access_lists
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The ``store`` that a run would publish to, and why others that are configured cannot be used
+    (``unusable``)."""
+
+    store: Store
+    unusable: tuple[StoreUnusable, ...] = ()
+
+
+@dataclass(frozen=True)
+class Made:
+    """A ``store`` that was made, and what is wrong with where it lies.
+
+    ``replaceable_in``: the directory above it in which others may rename it; ``distrusted``: the
+    directory in which members of its group are not trusted, and why; ``refused``: the member (uid)
+    that cannot publish, the directory, and why.
+    """
+
+    store: Store
+    replaceable_in: Path | None
+    distrusted: tuple[Path, str] | None = None
+    refused: tuple[int, Path, str] | None = None
+
+
+def open_at(path: Path | str) -> Store:
+    """Open the store at ``path``, whatever is configured. Raises StoreUnusable."""
+    return open_main(Settings(Path(os.path.abspath(path)), "the caller")).store
+
+
+def open_main(settings: Settings, *, make: bool = False) -> Opened:
+    """Open, of the stores that ``settings`` name, the one that a run would publish to. ``make`` as
+    for store.open_layers. Raises StoreUnusable where there is none."""
+    layers, unusable = Layers.of_settings(settings, make=make)
+    if layers.main is None:
+        raise unusable[0]
+    others = (one for one in unusable if not isinstance(one, StoreNotMade))
+    return Opened(layers.main, tuple(others))
+
+
+def require_writable(store: Store) -> None:
+    """Raise StoreUnusable where nothing in ``store`` may be changed from here."""
+    if store.trust.unknown:
+        raise StoreUnusable(
+            f"{store.path} is only read here: file owners cannot be known, since "
+            f"{store.trust.unknown}",
+            "run it without that",
+        )
+    if store.policy is Policy.READ_ONLY:
+        raise StoreUnusable(
+            f"{store.path} is only read here, as dir has it, and no other store is published to",
+            f"--sharedcache-dir {shlex.quote(str(store.path))} speaks of it alone",
+        )
+
+
+def require_publishable(store: Store) -> None:
+    """Raise StoreUnusable where this user may not publish in ``store``."""
+    require_writable(store)
+    if not store.may_publish():
+        why, remedy = store.lacks()
+        raise StoreUnusable(
+            f"You may not publish in {store.path}{why and f': {why}'}",
+            remedy or "PIP_SHAREDCACHE_DIR names another store",
+        )
+
+
+def make_store(directory: Path | str, group: str = "", *, builds: bool = False) -> Made:
+    """Make a store in ``directory``, for the members of ``group`` or for this user alone.
+    ``builds``: whether what its users build is shared, too. Raises FileError."""
+    path = Path(os.path.abspath(directory))
+    try:
+        store = Store.make(path, group, builds=builds)
+    except OSError as error:
+        where = error.filename or path
+        raise FileError.of(path, f"made: {where}", error) from error
+    replaceable = _replaceable_in(store)
+    if not group:
+        return Made(store, replaceable)
+    return Made(store, replaceable, _distrusted(store), _refused(store))
+
+
+def _distrusted(store: Store) -> tuple[Path, str] | None:
+    """Where others than the group may publish: an access list that the directory above passes on
+    (NFSv4) decides, whatever the mode says."""
+    for relative, _ in directories(shared=True):
+        if theirs := access_lists.publishing_objection(store.path / relative):
+            return store.path / relative, theirs
+    return None
+
+
+def _refused(store: Store) -> tuple[int, Path, str] | None:
+    """Where a member of the group cannot publish, which root alone can try."""
+    gid, member = trust.group_id(store.group), trust.member_of(store.group)
+    if trust.user_id() != 0 or not fs.can_fork() or gid is None or member is None:
+        return None  # nobody else can act as a member
+    for area in (WHEELS, BYTECODE):
+        shard = store.path / area / SHARDS[0]
+        if why := try_making_as(member, gid, shard):
+            return member, shard, why
+    return None
+
+
+def _replaceable_in(store: Store) -> Path | None:
+    found = exchanged_by(store)
+    if found is None:
+        return None
+    where, gids = found
+    group = trust.group_id(store.group)
+    trusted = gids is not None and all(gid == group for gid in gids)
+    return None if trusted else where
+
+
+def trusted_names(store: Store) -> list[str]:
+    """Return whom the caller trusts in ``store``, by name."""
+    owner = trust.user_name(store.owner)
+    return list(dict.fromkeys(["root", owner, "yourself", *store.trusted]))

@@ -10,7 +10,7 @@ from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use
-from pip_sharedcache.maintenance.report import report
+from pip_sharedcache.maintenance.report import make_page
 
 
 def add(commands: Any) -> None:
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 def _report(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
-    page = report(store, track=lambda items: output.progress(items, "Looked at"))
+    page = make_page(store, track=lambda items: output.progress(items, "Looked at"))
     with written(chosen.html) as file:
         file.write(page.text.encode("utf-8", "backslashreplace"))
     output.result({"file": str(chosen.html), "bytes": len(page.text), "entries": page.entries})

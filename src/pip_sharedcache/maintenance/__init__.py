@@ -1,1 +1,47 @@
-"""What an administrator asks for: garbage collection, checks, archives, statistics, doctor."""
+"""What an administrator asks for: garbage collection, checks, archives, statistics, doctor.
+
+The names below are for scripts, too. They take and return plain values and print nothing; what
+fails raises SharedCacheError (pip_sharedcache.errors) or OSError. ``API_VERSION`` grows with each
+change that a script has to follow.
+"""
+
+from pip_sharedcache.maintenance.add import Addition, Distribution, add_distributions, freeze
+from pip_sharedcache.maintenance.archive import Arrival, Selection, pack, select, unpack
+from pip_sharedcache.maintenance.entries import Contents, read_entries
+from pip_sharedcache.maintenance.gc import Collection, Refusal, collect
+from pip_sharedcache.maintenance.heal import Check, Healing, check
+from pip_sharedcache.maintenance.report import Page, make_page
+from pip_sharedcache.maintenance.stats import Savings
+from pip_sharedcache.maintenance.stores import Made, make_store, open_at
+from pip_sharedcache.maintenance.verify import Damage, Verdict
+
+API_VERSION = 1
+
+__all__ = [
+    "API_VERSION",
+    "Addition",
+    "Arrival",
+    "Check",
+    "Collection",
+    "Contents",
+    "Damage",
+    "Distribution",
+    "Healing",
+    "Made",
+    "Page",
+    "Refusal",
+    "Savings",
+    "Selection",
+    "Verdict",
+    "add_distributions",
+    "check",
+    "collect",
+    "freeze",
+    "make_page",
+    "make_store",
+    "open_at",
+    "pack",
+    "read_entries",
+    "select",
+    "unpack",
+]

@@ -28,7 +28,7 @@ class Page:
     unread: tuple[tuple[Path, str], ...]
 
 
-def report(store: Store, *, track: Track = iter) -> Page:
+def make_page(store: Store, *, track: Track = iter) -> Page:
     """Return a page on what ``store`` holds and saves now. Raises OSError."""
     now = time.time()
     contents = read_entries(store, uses=False, track=track)

@@ -48,8 +48,8 @@ def test_the_flows_return_values_and_print_nothing(shared_tmp: Path, capfd: Capt
     assert damaged.healing == (True, "made anew from its own wheel")
 
     archive = io.BytesIO()
-    selection = maintenance.select(store)
-    assert list(maintenance.pack(selection.entries, archive)) == [""]
+    entries = maintenance.select(maintenance.read_entries(store))
+    assert list(maintenance.pack(entries, archive)) == [""]
     other = maintenance.make_store(shared_tmp / "other").store
     archive.seek(0)
     (arrival,) = maintenance.unpack(other, archive)

@@ -13,6 +13,8 @@ from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.stores import store_in_use, store_to_fill
 from pip_sharedcache.errors import FileError, UsageError
 from pip_sharedcache.maintenance.archive import pack, select, unpack
+from pip_sharedcache.maintenance.entries import read_entries
+from pip_sharedcache.store import WHEELS
 
 _STREAM = Path("-")
 
@@ -31,10 +33,10 @@ def add(commands: Any) -> None:
 
 
 def _export(chosen: argparse.Namespace, output: Output) -> int:
-    selection = select(store_in_use(output), chosen.names)
-    entries, file = selection.entries, chosen.file
+    contents = read_entries(store_in_use(output), chosen.names, (WHEELS,), uses=False)
+    entries, file = select(contents), chosen.file
     packed: list[str] = []
-    if selection.missing and not entries:
+    if contents.missing and not entries:
         file = None  # an archive without a wheel is of no use
     elif file == _STREAM:
         if output.as_json or sys.stdout.isatty():
@@ -44,7 +46,7 @@ def _export(chosen: argparse.Namespace, output: Output) -> int:
     else:
         with written(file) as opened:
             packed = [*output.progress(pack(entries, opened), "Written", len(entries))]
-    problems = [*selection.problems, *filter(None, packed)]
+    problems = [*contents.problems(), *filter(None, packed)]
     for problem in problems:
         output.warn(problem)
     count = packed.count("")

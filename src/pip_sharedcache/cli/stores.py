@@ -64,10 +64,10 @@ def store_to_fill(output: Output) -> Store:
 
 def main_store(settings: config.Settings, output: Output, *, make: bool = False) -> Store:
     """As maintenance.stores.open_main; warns of those that cannot be used."""
-    opened = open_main(settings, make=make)
-    for one in opened.unusable:
+    store, unusable = open_main(settings, make=make)
+    for one in unusable:
         output.warn(f"Done without one of the shared stores: {one}")
-    return opened.store
+    return store
 
 
 def _init(chosen: argparse.Namespace, output: Output) -> int:

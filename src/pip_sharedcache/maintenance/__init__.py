@@ -6,7 +6,7 @@ change that a script has to follow.
 """
 
 from pip_sharedcache.maintenance.add import Addition, Distribution, add_distributions, freeze
-from pip_sharedcache.maintenance.archive import Arrival, Selection, pack, select, unpack
+from pip_sharedcache.maintenance.archive import Arrival, pack, select, unpack
 from pip_sharedcache.maintenance.entries import Contents, read_entries
 from pip_sharedcache.maintenance.gc import Collection, Refusal, collect
 from pip_sharedcache.maintenance.heal import Check, Healing, check
@@ -31,7 +31,6 @@ __all__ = [
     "Page",
     "Refusal",
     "Savings",
-    "Selection",
     "Verdict",
     "add_distributions",
     "check",

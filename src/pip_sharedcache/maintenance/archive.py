@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion
 from pip_sharedcache import fs
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import DamagedEntry, NotPublished, UnusualWheel, UsageError, reason
-from pip_sharedcache.maintenance.entries import read_entries
+from pip_sharedcache.maintenance.entries import Contents
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import Item, Store
 from pip_sharedcache.wheel import blocks, digest_of_blocks
@@ -38,29 +38,14 @@ class Arrival:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Wheels to be packed.
-
-    ``entries``: one for each wheel, by file name; ``missing``: whether a name means no wheel;
-    ``problems``: a line for each such name, and for what cannot be read.
-    """
-
-    entries: tuple[Entry, ...]
-    missing: bool
-    problems: tuple[str, ...]
-
-
-def select(store: Store, names: Sequence[str] = ()) -> Selection:
-    """Select the wheels of ``store`` that ``names`` mean (maintenance.entries), all without names.
-    Of several entries for one wheel, take one that is trusted and not damaged, if there is one."""
-    contents = read_entries(store, names, (stores.WHEELS,), uses=False)
+def select(contents: Contents) -> list[Entry]:
+    """Select one entry for each wheel of ``contents``, by file name: one that is trusted and not
+    damaged, if there is one."""
     best: dict[tuple[str, str], Item] = {}
     for item in sorted(contents.items, key=lambda item: (bool(item.damage), bool(item.objection))):
         if item.title.endswith(".whl"):
             best.setdefault((item.title, item.digest), item)
-    entries = tuple(best[key].entry for key in sorted(best))
-    return Selection(entries, bool(contents.missing), tuple(contents.problems()))
+    return [best[key].entry for key in sorted(best)]
 
 
 def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:

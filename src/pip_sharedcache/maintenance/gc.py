@@ -297,8 +297,14 @@ def delete_retired(store: Store, now: float) -> Deleted:
                 with store.opened(area, name) as (shard, *_):
                     sweep(shard)
                     for dead in shard.names():
-                        if dead.startswith(DEAD):
-                            _delete(shard, dead, now, done)
+                        if not dead.startswith(DEAD):
+                            continue
+                        found = _delete(shard, dead, now)
+                        if isinstance(found, Refusal):
+                            done.refused.append(found)
+                        elif found is not None:
+                            done.deleted += found
+                            done.kept += not found
             except FileNotFoundError:
                 continue  # not made yet
             except OSError as error:
@@ -306,31 +312,31 @@ def delete_retired(store: Store, now: float) -> Deleted:
     return done
 
 
-def _delete(shard: Directory, name: str, now: float, done: Deleted) -> None:
+def _delete(shard: Directory, name: str, now: float) -> Refusal | bool | None:
+    """Delete what was retired under ``name``, and return whether its hour was over; None where
+    there is nothing to be said of it."""
+    path = shard.path / name
     try:
         status = shard.file_status(name)
     except FileNotFoundError:
-        return  # somebody else did
+        return None  # somebody else did
     retired = status.st_ctime  # set by rename(2), and by nobody at will
     try:
         if trust.user_id() not in (0, status.st_uid):
             if retired < now - GRACE:
-                path, owner = shard.path / name, status.st_uid
-                done.refused.append(Refusal(path, owner, "belongs to somebody else"))
-            return
+                return Refusal(path, status.st_uid, "belongs to somebody else")
+            return None
         if retired > now + GRACE:
             # By a clock that was wrong then: with a new name, the hour begins now.
-            path = shard.path / name
             os.rename(path, path.with_name(_dead_name(name[len(DEAD) :].rpartition("-")[0])))
         if retired > now - GRACE:
-            done.kept += 1
-            return
+            return False
         if stat.S_ISDIR(status.st_mode):
-            fs.remove_tree(shard.path / name, shard)
+            fs.remove_tree(path, shard)
         else:
             shard.remove(name)
-        done.deleted += 1
+        return True
     except FileNotFoundError:
-        return  # somebody else did
+        return None  # somebody else did
     except OSError as error:
-        done.refused.append(Refusal(shard.path / name, status.st_uid, reason(error)))
+        return Refusal(path, status.st_uid, reason(error))

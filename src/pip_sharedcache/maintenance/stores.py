@@ -18,15 +18,6 @@ from pip_sharedcache.trust import access_lists
 
 
 @dataclass(frozen=True)
-class Opened:
-    """The ``store`` that a run would publish to, and why others that are configured cannot be used
-    (``unusable``)."""
-
-    store: Store
-    unusable: tuple[StoreUnusable, ...] = ()
-
-
-@dataclass(frozen=True)
 class Made:
     """A ``store`` that was made, and what is wrong with where it lies.
 
@@ -43,17 +34,17 @@ class Made:
 
 def open_at(path: Path | str) -> Store:
     """Open the store at ``path``, whatever is configured. Raises StoreUnusable."""
-    return open_main(Settings(Path(os.path.abspath(path)), "the caller")).store
+    return open_main(Settings(Path(os.path.abspath(path)), "the caller"))[0]
 
 
-def open_main(settings: Settings, *, make: bool = False) -> Opened:
-    """Open, of the stores that ``settings`` name, the one that a run would publish to. ``make`` as
-    for store.open_layers. Raises StoreUnusable where there is none."""
+def open_main(settings: Settings, *, make: bool = False) -> tuple[Store, list[StoreUnusable]]:
+    """Open, of the stores that ``settings`` name, the one that a run would publish to; and return
+    why others cannot be used. ``make`` as for store.open_layers. Raises StoreUnusable where there
+    is none."""
     layers, unusable = Layers.of_settings(settings, make=make)
     if layers.main is None:
         raise unusable[0]
-    others = (one for one in unusable if not isinstance(one, StoreNotMade))
-    return Opened(layers.main, tuple(others))
+    return layers.main, [one for one in unusable if not isinstance(one, StoreNotMade)]
 
 
 def require_writable(store: Store) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache import fs, maintenance
-from pip_sharedcache.errors import StoreUnusable, UsageError
+from pip_sharedcache.errors import FileError, StoreUnusable
 from pip_sharedcache.model import Digest
 from pip_sharedcache.store import publish
 from support.wheels import digest as sha256
@@ -71,5 +71,5 @@ def test_what_cannot_be_done_is_raised(shared_tmp: Path) -> None:
     with pytest.raises(StoreUnusable):
         maintenance.open_at(shared_tmp / "nothing")
     (shared_tmp / "file").touch()
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(FileError, match="cannot be made"):
         maintenance.make_store(shared_tmp / "file" / "store")

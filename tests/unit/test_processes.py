@@ -768,13 +768,14 @@ def test_without_descriptors_there_are_fewer_copies_and_none_is_leaked(
 @pytest.mark.parametrize("limit", [2, 4])
 def test_processes_that_are_limited_leave_two_for_pip(limit: int) -> None:
     """RLIMIT_NPROC counts threads, too. It is of a user other than root, who has no other one."""
+    uid = 200_000 + os.getpid()  # not of a test that runs at the same time
     code = f"""
 import os, resource, sys, threading
 sys.path[:0] = {sys.path!r}
 from pip_sharedcache.fs.workers import Crew
 resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))
-os.setgid(54321)
-os.setuid(54321)
+os.setgid({uid})
+os.setuid({uid})
 crew = Crew.start(4, range(8), lambda number: number, lambda question: question)
 over = threading.Event()  # Threads that ended would make room for others.
 threads = [threading.Thread(target=over.wait) for _ in range(2)]

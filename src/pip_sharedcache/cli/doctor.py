@@ -36,9 +36,9 @@ def add(commands: Any) -> None:
     """Name the commands of this module."""
     doctor = commands.add_parser(
         "doctor",
-        help="find out what is wrong, and what mends it",
-        description="Finds out by trying what works and what does not, and names for everything "
-        "that is wrong the command that mends it. Changes nothing without --fix.",
+        help="find faults, and name the commands that fix them",
+        description="Tries every function of the store, and names the command that fixes each "
+        "fault. Changes nothing without --fix.",
     )
     doctor.add_argument(
         "--environment",
@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
         "has its packages)",
     )
     doctor.add_argument(
-        "--fix", action="store_true", help="mend what is yours, and can be mended without loss"
+        "--fix", action="store_true", help="fix the faults that you may fix without loss of data"
     )
     doctor.set_defaults(run=_doctor)
 

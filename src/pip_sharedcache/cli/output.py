@@ -57,7 +57,7 @@ class Output:
             "--progress-bar",
             choices=("on", "off", "raw"),
             default=os.environ.get("PIP_PROGRESS_BAR", "on"),
-            help="whether a terminal is told how far it is (on, off, as pip's)",
+            help="whether to show progress on a terminal (on, off, as pip's)",
         )
         parser.add_argument(
             "--no-color", action="store_true", help="as pip's: nothing has colours here"

@@ -24,9 +24,9 @@ from pip_sharedcache.errors import SharedCacheError, UsageError
 def add(commands: Any) -> None:
     """Name the commands of this module."""
     for name, what, run in (
-        ("enable", "have pip, run as ever, install through the store", _enable),
-        ("disable", "take away what enable has written", _disable),
-        ("status", "tell whether pip, run as ever, installs through the store", _status),
+        ("enable", "make plain pip install through the store", _enable),
+        ("disable", "remove the files that enable wrote", _disable),
+        ("status", "show whether plain pip installs through the store", _status),
     ):
         parser = commands.add_parser(name, help=what)
         parser.add_argument(

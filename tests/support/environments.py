@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from support import REPOSITORY, SESSION_ENVIRONMENT
+from support import REPOSITORY, SESSION_ENVIRONMENT, measured
 from support.filesystems import remove_tree
 from support.wheels import digest
 
@@ -277,6 +277,7 @@ def make_environment(
                 templates.append(_template(interpreter, installer, layer, list(templates)))
             for template in templates:
                 _fill(environment, template)
+        measured.measure(environment.site_packages)
     return environment
 
 

@@ -84,7 +84,7 @@ def _unpack(place: Path) -> None:
         for name in ("state/lists/partial", "cache/archives/partial", "none"):
             (apt / name).mkdir(parents=True)
         (apt / "status").touch()
-        source = f"deb [signed-by={_KEYS}] {_mirror()} {_SUITE} main\n"
+        source = f"deb [signed-by={_KEYS}] {_mirror(apt)} {_SUITE} main\n"
         (apt / "sources.list").write_text(source, encoding="utf-8")
         options = {
             "Dir::Etc::sourcelist": apt / "sources.list",
@@ -114,20 +114,20 @@ def _unpack(place: Path) -> None:
             path.symlink_to(os.path.relpath(leads_to, path.parent))
 
 
-def _mirror() -> str:
+def _mirror(apt: Path) -> str:
     """Return where this machine's apt gets Debian's packages from."""
-    form = "$(ORIGIN) $(CODENAME) $(REPO_URI)"
-    told = _run("apt-get", "indextargets", "--format", form, "Created-By: Packages")
-    for line in told.splitlines():
-        origin, codename, address = line.split(" ")
+    form = ["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(REPO_URI)", "Created-By: Packages"]
+    found = _run("apt-get", *form)
+    if not found:
+        # The lists that tell are not there, as in many an image: into a directory of our own.
+        own = [f"-oDir::State={apt / 'state'}", f"-oDir::Cache={apt / 'cache'}"]
+        _run("apt-get", "-qq", *own, "update")
+        found = _run("apt-get", *own, *form)
+    for line in found.splitlines():
+        origin, codename, address = line.rsplit(" ", 2)
         if origin == "Debian" and not codename.endswith("-security"):
             return address
-    # Before the first update apt-get knows the addresses alone.
-    for line in told.splitlines():
-        address = line.rpartition(" ")[2]
-        if address.rstrip("/").endswith("/debian"):
-            return address
-    raise RuntimeError("apt has no mirror of Debian in its configuration")
+    raise RuntimeError("apt gets nothing from Debian here")
 
 
 def _load_from(place: Path, target: Path, name: str) -> None:

@@ -31,7 +31,7 @@ NEWEST_PIP = "26.3"
 NEWEST_PIP_FOR_39 = "25.3"
 SUPPORT_PROJECTS = ("wrapt", "packaging", "platformdirs")
 
-_VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+_VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 _PROBE = (
     "import sys, json, venv, ssl, zlib;"
     "print(json.dumps([sys.implementation.name, '%d.%d' % sys.version_info[:2],"
@@ -114,7 +114,7 @@ def cache_directory() -> Path:
 
 @functools.cache
 def interpreters() -> dict[str, Path]:
-    """The CPythons 3.9 to 3.14 on this machine: "3.11" to the (base) executable."""
+    """The CPythons 3.9 to 3.15 on this machine: "3.11" to the (base) executable."""
     candidates = [Path(sys.executable)]
     roots = [SESSION_ENVIRONMENT.get("PYENV_ROOT"), str(Path("~/.pyenv").expanduser())]
     for root in filter(None, roots):

@@ -22,7 +22,7 @@ RUNNER_VARIABLE = "_PIP_SHAREDCACHE_RUNNER"
 RUNNER = resources.path_of("pip_adapter", "__runner__.py")
 
 #: What is found there, and nothing else of what this interpreter has.
-_CARRIED = ("pip_sharedcache", "wrapt", "packaging", "platformdirs")
+CARRIED = ("pip_sharedcache", "wrapt", "packaging", "platformdirs")
 _OLDEST = [3, 9]  # ours
 
 _KNOWN: dict[str, list[int]] = {}
@@ -35,10 +35,10 @@ def carried(pip: str = "") -> dict[str, Any] | None:
     (``since``), and the oldest that is needed in any case (``requires``). ``pip``: the path of
     pip's own runner, where this pip is carried over, too. None where a package has no root.
     """
-    roots = _roots(("pip", *_CARRIED) if pip else _CARRIED)
+    roots = _roots(("pip", *CARRIED) if pip else CARRIED)
     if roots is None or not RUNNER.is_file():
         return None
-    since = {name: _KNOWN.get(name) or _since(name, roots[name]) for name in _CARRIED[1:]}
+    since = {name: _KNOWN.get(name) or _since(name, roots[name]) for name in CARRIED[1:]}
     return {"pip": pip, "roots": roots, "requires": _requires(pip), "since": since}
 
 
@@ -64,7 +64,7 @@ class _Neighbours:
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The package of that name, for PathFinder to find elsewhere if it is not there."""
-        if fullname not in _CARRIED[1:]:
+        if fullname not in CARRIED[1:]:
             return None
         return PathFinder.find_spec(fullname, [cls.root], target)
 
@@ -84,11 +84,11 @@ def leave_archive() -> None:
     if not resources.IN_ARCHIVE:
         return
     finder = runpy.run_path(str(RUNNER), run_name="runner")["CarriedFinder"]
-    roots = _roots(("pip", *_CARRIED))
+    roots = _roots(("pip", *CARRIED))
     if roots is None:
         return
     # What is known of them is found there, too.
-    _KNOWN.update({name: _since(name, roots[name]) for name in _CARRIED[1:]})
+    _KNOWN.update({name: _since(name, roots[name]) for name in CARRIED[1:]})
     sys.meta_path.insert(0, finder(roots))
     archives = set(roots.values())
     sys.path[:] = [path for path in sys.path if path not in archives or os.path.isdir(path)]

@@ -328,9 +328,9 @@ class Downloads:
     def _distribution(self, path: Path, filename: str) -> Any:
         """pip's own view of the wheel at ``path``, which it will ask for again. Raises OSError,
         BadZipFile, pip's InstallationError."""
-        module = vars(sys.modules[seams.WHEEL_DISTRIBUTION.module])
-        archive = module["FilesystemWheel"](str(path))
-        return module["get_wheel_distribution"](archive, parse_wheel_filename(filename)[0])
+        module: Any = sys.modules[seams.WHEEL_DISTRIBUTION.module]
+        archive = module.FilesystemWheel(str(path))
+        return module.get_wheel_distribution(archive, parse_wheel_filename(filename)[0])
 
     def scripts_of(self, requirement: Any) -> list[str]:
         """Names for the scripts that pip generates for a requirement whose wheel is there."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 Hook = Callable[[ModuleType], None]
+
+#: A name whose import waits for its first use (PEP 810, Python 3.15).
+_LAZY = getattr(types, "LazyImportType", None)
 
 
 class _Finder(MetaPathFinder):
@@ -85,3 +89,28 @@ def when_imported(name: str, hook: Hook) -> None:
 def forget() -> None:
     """Call no hook for what is imported from now on."""
     _finder.waiting.clear()
+
+
+def resolve_lazy_imports(packages: Iterable[str]) -> None:
+    """Import now what the modules of ``packages``, and the modules that these name, would import at
+    the first use (PEP 810): pip refuses imports once it installs, and resolves only its own."""
+    if _LAZY is None:
+        return
+    wanted = set(packages)
+    waiting = [module for name, module in sys.modules.items() if name.partition(".")[0] in wanted]
+    seen: set[int] = set()
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen or not isinstance(module, ModuleType):
+            continue
+        seen.add(id(module))
+        for name, value in list(vars(module).items()):
+            if type(value) is _LAZY:
+                try:
+                    value = getattr(module, name)
+                except Exception:
+                    continue  # whoever uses that name meets it again
+            if isinstance(value, (type, types.FunctionType)):
+                value = sys.modules.get(getattr(value, "__module__", ""))
+            if isinstance(value, ModuleType):
+                waiting.append(value)

@@ -21,8 +21,10 @@ from pip_sharedcache import fs
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Entry
 from pip_sharedcache.pip_adapter import safety_wrappers, seams
+from pip_sharedcache.pip_adapter.bootstrap import CARRIED
 from pip_sharedcache.pip_adapter.builds import Builds
 from pip_sharedcache.pip_adapter.downloads import Downloads
+from pip_sharedcache.pip_adapter.import_hooks import resolve_lazy_imports
 from pip_sharedcache.pip_adapter.parallel import LeftToOthers, Together
 from pip_sharedcache.pip_adapter.progress import bars
 from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
@@ -113,6 +115,7 @@ class Swap:
             why = " ".join(f"{type(error).__name__}: {error}".split())
             logger.warning("Installing without the shared store: it cannot be used (%s)", why)
             return run(*args, **kw)
+        resolve_lazy_imports(CARRIED)
         self.session = self._downloads.session = session
         session.watch = bars(bound["options"])
         self._builds.begin(bound["options"])
@@ -296,13 +299,13 @@ class Swap:
         """Do by pip's own means what could not be placed."""
         if any(_is_full(error) for _, error in placement.undone):
             raise _Stopped(_Outcome.WITHOUT_STORE, "no room")
-        module = vars(sys.modules[seams.SAVE_FILE.module])
+        module = sys.modules[seams.SAVE_FILE.module]
         self.placement = None  # pip's own code is not to ask us again
         damaged = [(job, error) for job, error in placement.undone if placement.is_of_wheel(job)]
         for job, error in damaged:
             self._doubt(session, placement, str(error))
             with zipfile.ZipFile(self._own_wheel or placement.wheel) as archive:
-                module["ZipBackedFile"](job.file.path, job.destination, archive).save()
+                module.ZipBackedFile(job.file.path, job.destination, archive).save()
             placement.restored(job)
         while (what := placement.bytecode_damage()) and session.replace_bytecode(placement, what):
             placement.place_bytecode_again()
@@ -312,7 +315,7 @@ class Swap:
                 source = importlib.util.source_from_cache(source)
             if not self._compiles or not source.endswith(".py"):
                 continue
-            if module["compileall"].compile_file(source, force=True, quiet=2):
+            if module.compileall.compile_file(source, force=True, quiet=2):
                 placement.compiled(source)
             else:
                 placement.not_compiled(source)

@@ -113,7 +113,9 @@ def measure(wheels: Path, rounds: int, paths: list[Path]) -> dict[str, dict[str,
             taken, _ = _timed(stores.publish, store, wheel, wheel.name, digest)
             times[where]["publish"].append(taken)
             if found.entry is None or missed.entry is not None:
-                raise SystemExit(f"{where} does not hold what was put into it: {found.objections}")
+                raise SystemExit(
+                    f"{where} does not hold what was put into it: {found.distrust_reasons}"
+                )
     return times
 
 

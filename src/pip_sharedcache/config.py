@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pip_sharedcache.errors import ConfigurationDamaged, SettingError, reason
 from pip_sharedcache.model import LinkMode, Policy
-from pip_sharedcache.trust.paths import is_root, may_be_moved
+from pip_sharedcache.trust.paths import is_replaceable, is_root
 
 SECTION = "sharedcache"
 ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
@@ -45,7 +45,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSetting:
     """One of the stores to use: the directory, and what is done there besides looking."""
 
     path: Path
@@ -83,7 +83,7 @@ class Settings:
     chosen: tuple[tuple[str, Setting], ...] = ()
     searched: tuple[Path, ...] = ()
     unread: tuple[tuple[Path, str], ...] = ()
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[LayerSetting, ...] = ()
 
 
 def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
@@ -160,8 +160,8 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in re.split(f"[\n{os.pathsep}]", text) if line.strip()]
 
 
-def _layers(text: str) -> tuple[Layer, ...]:
-    layers: dict[Path, Layer] = {}
+def _layers(text: str) -> tuple[LayerSetting, ...]:
+    layers: dict[Path, LayerSetting] = {}
     for line in _lines(text) or [""]:
         name, word = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")
         word = {"readonly": "read-only"}.get(word.lower(), word.lower())
@@ -175,7 +175,7 @@ def _layers(text: str) -> tuple[Layer, ...]:
             path = Path()
         if not path.is_absolute() or "\0" in name:
             raise ValueError(name)
-        layers.setdefault(path, Layer(path, policy))
+        layers.setdefault(path, LayerSetting(path, policy))
     return tuple(layers.values())
 
 
@@ -193,7 +193,7 @@ def _is_administered(path: Path, status: os.stat_result) -> bool:
     """Whether nobody but root could have written, or chosen, the open file ``path``. Root's own
     mark on a file is not enough: through sudo a user's variables or links may lead to one of root's
     that says what the user wants, as /proc/PID/cmdline does."""
-    return path in fixed_files() and stat.S_ISREG(status.st_mode) and not may_be_moved(path)
+    return path in fixed_files() and stat.S_ISREG(status.st_mode) and not is_replaceable(path)
 
 
 def _prefixes(text: str) -> tuple[str, ...]:
@@ -249,7 +249,7 @@ def _unless_barred(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
 
 def _last_dir(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
     named = places[-1]
-    layers: tuple[Layer, ...] = row.read(named)
+    layers: tuple[LayerSetting, ...] = row.read(named)
     # "~" is what HOME says, which may be a user's through sudo.
     by_home = any(line.partition("/")[0] == "~" for line in _lines(named.value))
     return {
@@ -394,7 +394,7 @@ def _default_directory(searched: tuple[Path, ...]) -> dict[str, Any]:
         "dir": path,
         "dir_source": source,
         "private": private,
-        "layers": () if path is None else (Layer(path, Policy.PUBLISH),),
+        "layers": () if path is None else (LayerSetting(path, Policy.PUBLISH),),
         # One's own is found by variables; root need not have set those.
-        "dir_administered": path is not None and not private and not may_be_moved(path.parent),
+        "dir_administered": path is not None and not private and not is_replaceable(path.parent),
     }

@@ -244,7 +244,7 @@ class Installed:
 
 
 @dataclass
-class Report:
+class RunReport:
     """What one run did, for the line after "Successfully installed", and for its record.
 
     ``compiled``: bytes of source that were compiled, in ``compile_seconds``; ``reused``: those
@@ -268,7 +268,7 @@ class Report:
         self.placed[mode] += 1
         self.placed_bytes[mode] += size
 
-    def add(self, other: Report) -> None:
+    def add(self, other: RunReport) -> None:
         """Count what ``other`` tells, too."""
         self.installed += other.installed
         self.found += other.found

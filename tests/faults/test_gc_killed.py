@@ -43,7 +43,7 @@ def store(tmp_path: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> 
         wheel = make_wheel(wheelhouse, name)
         entry = publish(store, wheel, wheel.name, Digest(digest(wheel)))
         os.utime(entry.path, (OLD, OLD))
-    usage_marks.mark(store, [entry.path.name])
+    usage_marks.mark_used(store, [entry.path.name])
     return store
 
 

@@ -255,12 +255,12 @@ good = refused = 0
 for number in range(600):
     found = stores.find(store, digest, name)
     assert found.entry is None, found
-    if found.doubtful is None:
+    if found.untrusted is None:
         refused += 1
         continue
     target = place / str(number)
     try:
-        whole = stores.copy_wheel(found.doubtful, target)
+        whole = stores.copy_wheel(found.untrusted, target)
     except (DamagedEntry, OSError):
         refused += 1
         assert not target.exists()

@@ -105,7 +105,7 @@ for _ in range(int(sys.argv[3])):
     except StoreUnusable:
         continue
     opened += 1
-    believed += store.trust.believes(int(sys.argv[2]))
+    believed += store.trust.trusts(int(sys.argv[2]))
 print(opened, believed)
 """
 

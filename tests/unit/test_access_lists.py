@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache.trust import access_lists, paths
-from pip_sharedcache.trust.access_lists import NFS4, Rule, decode, objection, publishing_objection
+from pip_sharedcache.trust.access_lists import (
+    NFS4,
+    Rule,
+    decode,
+    foreign_publishers,
+    foreign_writers,
+)
 from support.fuse import listed
 from support.lists import RECORDED
 from support.probes import acl, fuse, needs, root
@@ -47,11 +53,11 @@ class Listed:
 
     def publishing(self, value: bytes) -> str:
         self._value.write_bytes(value)
-        return publishing_objection(self.point)
+        return foreign_publishers(self.point)
 
     def objection(self, value: bytes, mode: int, *, inherited: bool = False) -> str:
         self._value.write_bytes(value)
-        return objection(self.point, mode, inherited=inherited)
+        return foreign_writers(self.point, mode, inherited=inherited)
 
 
 @pytest.fixture
@@ -124,7 +130,7 @@ def test_an_nfs4_list_is_an_objection_if_it_lets_others_write(served: Listed) ->
         return served.publishing(encoded([OWN, *rules]))
 
     assert stat.S_IMODE(served.point.stat().st_mode) == 0o3775
-    assert publishing_objection(served.point) == OTHERS, "the recorded one"
+    assert foreign_publishers(served.point) == OTHERS, "the recorded one"
     assert publishing(OF_GROUP, OF_ALL) == ""
     for right in (WRITE, APPEND, DELETE_CHILD, WRITE_LIST, WRITE_OWNER):
         for who in ("2009", "carol@example.org", "EVERYONE@", "staff@example.org"):
@@ -156,7 +162,7 @@ def test_an_nfs4_list_gives_more_than_the_mode_shows(served: Listed) -> None:
 
 @needs(fuse, root)
 def test_a_way_past_an_nfs4_list_may_be_replaced_by_others(served: Listed) -> None:
-    steps = [step for step, _ in paths.exchangers(served.point / "store", frozenset({0}))]
+    steps = [step for step, _ in paths.replaceable_steps(served.point / "store", frozenset({0}))]
     assert steps == [served.point / "store"], "there is none yet"
     theirs = paths._of_others(frozenset({0}))
     status = served.point.stat()
@@ -173,25 +179,25 @@ def test_a_list_of_another_kind_is_an_objection(tmp_path: Path, name: str) -> No
     value.write_bytes(b"x")
     with listed(point, name, value):
         why = f"has an access list that pip-sharedcache cannot decode ({name})"
-        assert publishing_objection(point) == why
+        assert foreign_publishers(point) == why
 
 
 @needs(acl)
 def test_a_posix_list_counts_where_a_group_publishes(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert publishing_objection(descriptor) == ""
+        assert foreign_publishers(descriptor) == ""
         subprocess.run(["setfacl", "-d", "-m", "g::r-x", str(tmp_path)], check=True)
-        assert publishing_objection(descriptor) == "", "a default list lets nobody publish"
+        assert foreign_publishers(descriptor) == "", "a default list lets nobody publish"
         assert access_lists.is_posix(tmp_path)
         subprocess.run(["setfacl", "-m", "u:54321:rwx", str(tmp_path)], check=True)
-        assert publishing_objection(descriptor) == OTHERS
-        assert objection(descriptor, os.fstat(descriptor).st_mode) == "", "its mode shows it"
+        assert foreign_publishers(descriptor) == OTHERS
+        assert foreign_writers(descriptor, os.fstat(descriptor).st_mode) == "", "its mode shows it"
     finally:
         os.close(descriptor)
 
 
 def test_a_list_that_cannot_be_read_is_an_objection(tmp_path: Path) -> None:
-    assert publishing_objection(tmp_path / "missing") == (
+    assert foreign_publishers(tmp_path / "missing") == (
         "has an access list that cannot be read (No such file or directory)"
     )

@@ -9,7 +9,7 @@ import pytest
 
 from pip_sharedcache import cli, fs
 from pip_sharedcache.model import Digest, Entry
-from pip_sharedcache.store import Build, Store, find_build, key_of, reveal, stage_build
+from pip_sharedcache.store import Build, Store, find_build, key_of, make_visible, stage_build
 from support.damage import damage
 from support.faults import visible_entries
 from support.probes import linux, needs, root
@@ -29,7 +29,7 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _note(store: Store) -> Entry:
-    (note,) = reveal(store, [stage_build(store, KEY, BUILD)])
+    (note,) = make_visible(store, [stage_build(store, KEY, BUILD)])
     assert isinstance(note, Entry)
     return note
 
@@ -46,7 +46,7 @@ def test_a_damaged_note_of_ones_own_is_replaced_by_the_next_build(
     assert new.path == note.path
     found = find_build(store, KEY)
     assert found is not None
-    assert (found.digest, found.filename, found.note) == (
+    assert (found.digest, found.filename, found.record) == (
         BUILD.digest,
         BUILD.filename,
         new.identity,
@@ -70,7 +70,7 @@ def test_beside_anothers_damaged_note_a_sound_one_is_put_and_found_by_all(
     with as_user(ALICE, GROUP):
         found = find_build(Store.open(store.path), KEY)
         assert found is not None
-        assert found.note == new.identity
+        assert found.record == new.identity
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -337,7 +337,7 @@ def test_where_no_process_can_be_started_only_what_is_for_all_is_compiled(
     tmp_path: Path, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bytecode, "cpus", lambda: 2)
-    monkeypatch.setattr(bytecode, "has_room_for", lambda threads: False)
+    monkeypatch.setattr(bytecode, "can_start_threads", lambda threads: False)
     if asked:
         monkeypatch.setenv("PYTHONNODEBUGRANGES", "1")
         with pytest.raises(BlockingIOError):

@@ -106,6 +106,6 @@ def test_root_shows_no_group_what_a_variable_named(
 @needs(bind_mounts)
 def test_no_symlinks_where_they_cannot_be_noted(store: Store) -> None:
     """A read-only mount, in which the directory for one's marks is there."""
-    store.own_use().close()
+    store.own_usage_marks().close()
     with read_only(store.path, store.path):
         assert "may not be written" in _no_symlinks(store, administered=True)

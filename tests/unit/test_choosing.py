@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache import pip_adapter
-from pip_sharedcache.cli.choosing import Place, pip_arguments
+from pip_sharedcache.cli.choosing import TargetEnvironment, pip_arguments
 from pip_sharedcache.errors import UsageError
 
 
@@ -24,10 +24,12 @@ def top(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _place(top: Path, *path: str, **variables: str) -> Place:
+def _place(top: Path, *path: str, **variables: str) -> TargetEnvironment:
     environ = {name: str(top / value) for name, value in variables.items()}
     environ["PATH"] = os.pathsep.join(["/usr/bin", *(str(top / one / "bin") for one in path)])
-    return Place.of(environ, str(top / "own"), str(top / "own" / "bin" / "pip-sharedcache"))
+    return TargetEnvironment.of(
+        environ, str(top / "own"), str(top / "own" / "bin" / "pip-sharedcache")
+    )
 
 
 _BOTH = {"VIRTUAL_ENV": "venv", "CONDA_PREFIX": "conda"}
@@ -74,10 +76,10 @@ def test_a_link_to_the_script_reserves_a_virtual_environment(top: Path) -> None:
     link = top / "pip-sharedcache"
     link.symlink_to("own/bin/pip-sharedcache")
     own = str(top / "own")
-    assert Place.of({}, own, str(link)).reserved
-    assert not Place.of({}, own, str(top / "same" / "bin" / "pip-sharedcache")).reserved
+    assert TargetEnvironment.of({}, own, str(link)).reserved
+    assert not TargetEnvironment.of({}, own, str(top / "same" / "bin" / "pip-sharedcache")).reserved
     (top / "own" / "pyvenv.cfg").unlink()
-    assert not Place.of({}, own, str(link)).reserved
+    assert not TargetEnvironment.of({}, own, str(link)).reserved
 
 
 _GOES, _STAYS = True, False
@@ -149,6 +151,6 @@ def test_a_reserved_environment_is_changed_only_where_a_target_is_named(
     words = arguments.split()
     if refused:
         with pytest.raises(UsageError, match="No environment is active"):
-            pip_arguments(Place(reserved=True), words[0], words)
+            pip_arguments(TargetEnvironment(reserved=True), words[0], words)
     else:
-        assert pip_arguments(Place(reserved=True), words[0], words) == words
+        assert pip_arguments(TargetEnvironment(reserved=True), words[0], words) == words

@@ -24,9 +24,9 @@ from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
     Store,
     find,
-    inventory,
+    list_entries,
+    make_visible,
     publish,
-    reveal,
     stage_bytecode,
     symlink_registry,
     usage_marks,
@@ -572,7 +572,7 @@ def kept(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
     store, _ = _store_with_a_wheel(shared_tmp, monkeypatch)
     other = make_wheel(shared_tmp / "wheels", "other-name")
     publish(store, other, other.name, Digest(digest(other)))
-    found = {item.title.partition("-")[0]: item for item in inventory(store, {}, [])}
+    found = {item.title.partition("-")[0]: item for item in list_entries(store, {}, [])}
     entry = find(store, Digest(found["demo"].digest), found["demo"].title).entry
     assert entry is not None
     sources = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
@@ -582,7 +582,7 @@ def kept(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
         return Compiled(["x.pyc"], sources)
 
     stage = stage_bytecode(store, entry, "cpython-313", "cpython-313-key", compiled)
-    (bytecode,) = reveal(store, [stage])
+    (bytecode,) = make_visible(store, [stage])
     assert isinstance(bytecode, Entry)
     for path in (found["demo"].path, found["other_name"].path, bytecode.path):
         os.utime(path, (OLD, OLD))
@@ -610,7 +610,7 @@ def test_list_tells_of_each_wheel_in_a_table(kept: Kept, capsys: Captured) -> No
 
 
 def test_list_as_json_has_apparent_bytes_and_the_last_use(kept: Kept, capsys: Captured) -> None:
-    usage_marks.mark(kept.store, [kept.demo.name])
+    usage_marks.mark_used(kept.store, [kept.demo.name])
     assert cli.main(["store", "list", "--json", "--bytecode", "demo"]) == 0
     wheel, bytecode = _json(capsys)
     files = [path for path in kept.demo.rglob("*") if path.is_file()]
@@ -689,7 +689,7 @@ def test_who_is_not_trusted_is_told_with_the_reason(kept: Kept, capsys: Captured
 
 
 def test_info_of_a_distribution_tells_all_about_it(kept: Kept, capsys: Captured) -> None:
-    usage_marks.mark(kept.store, [kept.demo.name])
+    usage_marks.mark_used(kept.store, [kept.demo.name])
     today = time.strftime("%Y-%m-%d")
     owner = kept.store.path.owner()
     assert cli.main(["store", "info", "DEMO"]) == 0
@@ -723,7 +723,7 @@ def test_info_of_what_nobody_has_marked_names_the_last_use_that_list_names(
 
 
 def test_gc_takes_away_what_is_old_and_says_what(kept: Kept, capsys: Captured) -> None:
-    usage_marks.mark(kept.store, [kept.demo.name, kept.bytecode.name])
+    usage_marks.mark_used(kept.store, [kept.demo.name, kept.bytecode.name])
     assert cli.main(["store", "gc", "--older-than", "30d", "--dry-run", "--json"]) == 0
     fact = _json(capsys)
     assert (fact["dry_run"], fact["retired"]) == (True, [str(kept.other)])
@@ -776,7 +776,7 @@ def test_gc_tells_whose_entries_are_left_and_who_can_take_them(
 
 @needs(root)
 def test_gc_tells_of_a_squatted_place_for_marks(kept: Kept, capsys: Captured) -> None:
-    usage_marks.mark(kept.store, [])
+    usage_marks.mark_used(kept.store, [])
     place = kept.store.path / "use" / str(ALICE)
     place.mkdir()
     assert cli.main(["store", "gc", "-q"]) == 1
@@ -831,7 +831,7 @@ def test_gc_that_takes_nothing_says_why(kept: Kept, capsys: Captured) -> None:
     assert "are left, no more than the size that was asked for." in capsys.readouterr().out
     assert cli.main(["store", "gc", "--older-than=5000w"]) == 0
     assert "Nothing is unused for so long.\n" in capsys.readouterr().out
-    usage_marks.mark(kept.store, [kept.demo.name, kept.bytecode.name])
+    usage_marks.mark_used(kept.store, [kept.demo.name, kept.bytecode.name])
     symlink_registry.register(kept.store, [_link_into(kept.other)])
     assert cli.main(["store", "gc", "--max-size=1"]) == 0
     out = capsys.readouterr().out

@@ -17,17 +17,17 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.gc import GRACE, Deleted, choose, delete_retired, retire
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
-    Item,
     Store,
+    StoredEntry,
     find,
     find_retired,
-    hold,
-    inventory,
+    list_entries,
+    open_entry,
     publish,
     symlink_registry,
     usage_marks,
 )
-from pip_sharedcache.store.publish import reveal
+from pip_sharedcache.store.publish import make_visible
 from pip_sharedcache.store.staging import stage_bytecode
 from support.filesystems import mounted
 from support.probes import linux, needs, root, tmpfs
@@ -64,7 +64,7 @@ def _compile(store: Store, entry: Entry, tag: str = "cpython-313") -> Entry:
         sources = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
         return Compiled(["x.pyc"], sources)
 
-    (found,) = reveal(store, [stage_bytecode(store, entry, tag, f"{tag}-key", compiled)])
+    (found,) = make_visible(store, [stage_bytecode(store, entry, tag, f"{tag}-key", compiled)])
     assert isinstance(found, Entry)
     return found
 
@@ -75,9 +75,9 @@ def _age(entry: Entry, seconds: float) -> None:
     os.utime(entry.path, (when, when))
 
 
-def _items(store: Store) -> list[Item]:
+def _items(store: Store) -> list[StoredEntry]:
     unread: list[tuple[Path, str]] = []
-    found = list(inventory(store, usage_marks.last_uses(store), unread))
+    found = list(list_entries(store, usage_marks.last_uses(store), unread))
     assert unread == []
     return found
 
@@ -116,7 +116,7 @@ def test_an_entry_goes_by_its_last_use_or_else_by_when_it_was_published(store: S
     used, unused = _publish(store, "used"), _publish(store, "unused")
     for entry in (used, unused):
         _age(entry, 40 * DAY)
-    usage_marks.mark(store, [used.path.name])
+    usage_marks.mark_used(store, [used.path.name])
     assert _chosen(store) == []
     assert _chosen(store, older_than=41 * DAY) == []
     assert _chosen(store, older_than=39 * DAY) == [unused.path]
@@ -126,7 +126,7 @@ def test_an_entry_goes_by_its_last_use_or_else_by_when_it_was_published(store: S
 def test_what_was_used_or_published_within_the_hour_stays_whatever_is_asked(store: Store) -> None:
     used, new = _publish(store, "used"), _publish(store, "new")
     _age(used, 40 * DAY)
-    usage_marks.mark(store, [used.path.name])
+    usage_marks.mark_used(store, [used.path.name])
     assert _chosen(store, 0.99, older_than=0, max_size=0) == []
     # A mark that is ten minutes old is not made anew.
     assert _chosen(store, 1.15, older_than=0, max_size=0) == []
@@ -141,7 +141,7 @@ def test_only_the_marks_of_users_count_not_the_times_of_files(store: Store) -> N
         os.utime(path)
     assert _chosen(store, older_than=30 * DAY) == [entry.path]
     with as_user(BOB, GROUP):
-        usage_marks.mark(store, [entry.path.name])
+        usage_marks.mark_used(store, [entry.path.name])
     assert _chosen(store, older_than=30 * DAY) == []
 
 
@@ -167,7 +167,7 @@ def test_the_least_recently_used_go_until_the_rest_fits(store: Store) -> None:
     one, two, three = (entry.path for entry in entries.values())
     held = {}
     for entry in entries.values():
-        with hold(entry) as directory:
+        with open_entry(entry) as directory:
             held[entry.path] = fs.tree_size(directory)
     whole = sum(held.values())
     assert _chosen(store, max_size=whole) == []
@@ -198,7 +198,7 @@ def test_bytecode_goes_with_its_wheel(store: Store) -> None:
     assert _chosen(store, older_than=50 * DAY) == []
     chosen = _chosen(store, older_than=30 * DAY)
     assert set(chosen) == {entry.path, compiled.path, kept.path}
-    usage_marks.mark(store, [kept.path.name])
+    usage_marks.mark_used(store, [kept.path.name])
     assert _chosen(store, older_than=30 * DAY) == [entry.path, compiled.path]
     assert _retire(store, entry)
     assert _chosen(store) == [compiled.path], "bytecode of a wheel that is gone"
@@ -220,7 +220,7 @@ def test_bytecode_of_an_interpreter_that_nobody_uses_any_more_goes_alone(store: 
     old, new = _compile(store, entry, "cpython-39"), _compile(store, entry, "cpython-313.opt-1")
     for one in (entry, old, new):
         _age(one, 40 * DAY)
-    usage_marks.mark(store, [entry.path.name, new.path.name])
+    usage_marks.mark_used(store, [entry.path.name, new.path.name])
     assert _chosen(store, older_than=30 * DAY) == [old.path]
 
 
@@ -265,7 +265,7 @@ def test_what_is_no_entry_goes_by_its_own_age(store: Store, kind: str) -> None:
 def test_a_retired_entry_is_out_of_sight_and_whole(store: Store) -> None:
     entry = _publish(store)
     _age(entry, 2 * DAY)
-    with hold(entry) as held:
+    with open_entry(entry) as held:
         assert _retire(store, entry)
         assert held.read(entry.manifest.filename)[0], "who holds it open reads on"
     assert find(store, entry.manifest.digest, entry.manifest.filename).entry is None
@@ -278,7 +278,7 @@ def test_a_retired_entry_is_out_of_sight_and_whole(store: Store) -> None:
 
 def _retire_again(store: Store, entry: Entry) -> bool:
     status = found.path.stat() if (found := find_retired(entry)) else os.stat("/")
-    item = Item(entry.path, "wheels", "x", 0, (status.st_dev, status.st_ino), 0)
+    item = StoredEntry(entry.path, "wheels", "x", 0, (status.st_dev, status.st_ino), 0)
     return retire(store, item, usage_marks.now(store))
 
 
@@ -287,7 +287,7 @@ def test_what_came_into_use_after_it_was_looked_at_is_brought_back(store: Store)
     _age(entry, 2 * DAY)
     now = usage_marks.now(store)
     (item,) = choose(_items(store), (), now, older_than=0)
-    usage_marks.mark(store, [entry.path.name])
+    usage_marks.mark_used(store, [entry.path.name])
     assert not retire(store, item, now)
     assert find(store, entry.manifest.digest, entry.manifest.filename).entry == entry
     assert _dead(store) == []
@@ -318,7 +318,7 @@ def test_no_entry_is_lost_between_those_who_mark_and_those_who_collect(store: St
         seen: list[bool] = []
 
         def install(seen: list[bool] = seen) -> None:
-            usage_marks.mark(store, [name])
+            usage_marks.mark_used(store, [name])
             seen.append(entry.path.exists())
 
         installing = threading.Thread(target=install)

@@ -10,7 +10,7 @@ import platformdirs
 import pytest
 
 from pip_sharedcache import config
-from pip_sharedcache.config import Layer, load, option_variable
+from pip_sharedcache.config import LayerSetting, load, option_variable
 from pip_sharedcache.errors import SettingError
 from pip_sharedcache.model import LinkMode, Policy
 from support.probes import needs, root
@@ -374,10 +374,10 @@ def test_a_salt_is_any_text() -> None:
 
 def test_several_stores_are_named_on_lines_or_as_in_path(tmp_path: Path) -> None:
     expected = (
-        Layer(Path("/node/store"), Policy.BACKFILL),
-        Layer(Path("/group/a store"), Policy.PUBLISH),
-        Layer(Path("/site"), Policy.READ_ONLY),
-        Layer(Path("/own"), Policy.PRIVATE),
+        LayerSetting(Path("/node/store"), Policy.BACKFILL),
+        LayerSetting(Path("/group/a store"), Policy.PUBLISH),
+        LayerSetting(Path("/site"), Policy.READ_ONLY),
+        LayerSetting(Path("/own"), Policy.PRIVATE),
     )
     lines = ["/node/store  Backfill", "/group/a store", "/site\tReadOnly", "/own private", "/site"]
     file = _file(tmp_path, "pip.conf", "[sharedcache]\ndir =\n  " + "\n  ".join(lines))
@@ -406,7 +406,7 @@ def test_commands_speak_of_the_first_that_is_published_to(text: str, main: str) 
 def test_one_store_is_one_layer(site: Path) -> None:
     settings = load([], {})
     assert settings.dir is not None
-    assert settings.layers == (Layer(settings.dir, Policy.PUBLISH),)
+    assert settings.layers == (LayerSetting(settings.dir, Policy.PUBLISH),)
 
 
 @pytest.mark.parametrize("text", ["/a|b read-only", "read-only", "/a|read-only", "a b", "|"])

@@ -134,11 +134,11 @@ def test_a_lost_write_counts_for_its_own_file_and_for_no_other(
         files = _files(disk)
         _overwrite(disk / "neighbours")
         synchronise(disk, files)
-        assert sync.keep(map(str, files))
+        assert sync.flush_placed(map(str, files))
         assert caplog.messages == []
 
         _overwrite(disk / "own")
-        assert not sync.keep([*map(str, files), str(disk / "own")])
+        assert not sync.flush_placed([*map(str, files), str(disk / "own")])
         (message,) = caplog.messages
         assert message.startswith(f"{disk / 'own'} could not be written to its disk: ")
 
@@ -154,7 +154,7 @@ def test_removed_file_is_no_error_of_the_installation(
     monkeypatch.setattr(sync, "_PROGRAMS", [])
     (tmp_path / "there").write_bytes(b"1")
     for names in (("gone", "there"), ("there", "gone")):
-        assert sync.keep([str(tmp_path / name) for name in names])
+        assert sync.flush_placed([str(tmp_path / name) for name in names])
     assert caplog.messages == []
 
 
@@ -162,4 +162,4 @@ def test_symlink_and_fifo_in_the_place_of_a_file_are_not_waited_for(tmp_path: Pa
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("/dev/null")
     for name in ("fifo", "link"):
-        sync.keep([str(tmp_path / name)])
+        sync.flush_placed([str(tmp_path / name)])

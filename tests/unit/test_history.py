@@ -37,14 +37,14 @@ def _own(store: Store) -> Path:
 
 def test_a_run_is_read_as_it_was_written(store: Store) -> None:
     assert list(run_log.runs(store)) == []
-    run_log.note(store, RUN)
+    run_log.append_run(store, RUN)
     ((_, run),) = run_log.runs(store)
     assert run == RUN
 
 
 def test_many_runs_are_gathered_and_none_is_lost(store: Store) -> None:
     for number in range(200):
-        run_log.note(store, replace(RUN, at=number))
+        run_log.append_run(store, replace(RUN, at=number))
     assert sorted(run.at for _, run in run_log.runs(store)) == list(range(200))
     assert len(list(_own(store).iterdir())) <= 66
 
@@ -54,13 +54,13 @@ def test_records_of_hosts_that_never_come_again_are_taken_over(
 ) -> None:
     """Each container may be a host by itself."""
     for number in range(100):
-        run_log.note(store, replace(RUN, at=number))
+        run_log.append_run(store, replace(RUN, at=number))
         (own,) = _own(store).glob(f"run-{fs.HOST}-*")
         own.rename(own.with_name(f"run-container{number}-x"))
     late = time.time() + 2 * 24 * 3600
     assert len(list(_own(store).iterdir())) == 100, "they may be at work"
     monkeypatch.setattr(time, "time", lambda: late)
-    run_log.note(store, replace(RUN, at=100))
+    run_log.append_run(store, replace(RUN, at=100))
     assert sorted(run.at for _, run in run_log.runs(store)) == list(range(101))
     assert len(list(_own(store).iterdir())) == 1
 
@@ -70,7 +70,7 @@ def test_what_is_gathered_is_bounded_and_the_latest_stay(
 ) -> None:
     monkeypatch.setattr(run_log, "_MOST", 20_000)
     for number in range(400):
-        run_log.note(store, replace(RUN, at=number))
+        run_log.append_run(store, replace(RUN, at=number))
     (gathered,) = _own(store).glob("runs-*")
     assert gathered.stat().st_size <= 20_000
     told = sorted(run.at for _, run in run_log.runs(store))
@@ -80,14 +80,14 @@ def test_what_is_gathered_is_bounded_and_the_latest_stay(
 def test_one_who_was_killed_while_gathering_stops_the_others_for_a_while_only(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_log.note(store, RUN)
+    run_log.append_run(store, RUN)
     lock = _own(store) / f"gathering-{fs.HOST}"
     lock.touch()
     for _ in range(80):
-        run_log.note(store, RUN)
+        run_log.append_run(store, RUN)
     assert not list(_own(store).glob("runs-*"))
     monkeypatch.setattr(run_log, "_STUCK", 0)
-    run_log.note(store, RUN)
+    run_log.append_run(store, RUN)
     assert list(_own(store).glob("runs-*"))
     assert not lock.exists()
     assert len(list(run_log.runs(store))) == 82
@@ -113,7 +113,7 @@ def test_one_who_was_killed_while_gathering_stops_the_others_for_a_while_only(
     ids=str,
 )
 def test_a_line_that_is_not_so_is_passed_over(store: Store, change: dict[str, object]) -> None:
-    run_log.note(store, RUN)
+    run_log.append_run(store, RUN)
     lines = [json.dumps({**asdict(RUN), **change}), "[" * 90_000, "7", "", json.dumps(asdict(RUN))]
     (_own(store) / "run-elsewhere").write_text("\n".join(lines))
     assert [run for _, run in run_log.runs(store)] == [RUN, RUN]
@@ -124,8 +124,8 @@ def test_nobody_speaks_for_another(store: Store) -> None:
     store.path.chmod(0o1777)
     (store.path / "use").chmod(0o1777)
     with as_user(ALICE):
-        run_log.note(Store.open(store.path), RUN)
-    run_log.note(store, RUN)
+        run_log.append_run(Store.open(store.path), RUN)
+    run_log.append_run(store, RUN)
     (of_alice,) = (store.path / "use" / str(ALICE)).glob("run-*")
     (of_alice.parent / "run-of-root").write_bytes(of_alice.read_bytes())
     os.mkfifo(of_alice.parent / "run-fifo")
@@ -135,7 +135,7 @@ def test_nobody_speaks_for_another(store: Store) -> None:
 
 def test_the_latest_collections_are_told_of(store: Store) -> None:
     for at in range(100):
-        run_log.note_collection(store, Collection(at, 2, 300 + at))
+        run_log.append_collection(store, Collection(at, 2, 300 + at))
     told = sorted((one for _, one in run_log.collections(store)), key=lambda one: one.at)
     assert told == [Collection(at, 2, 300 + at) for at in range(36, 100)]
     assert list(run_log.runs(store)) == []
@@ -143,7 +143,7 @@ def test_the_latest_collections_are_told_of(store: Store) -> None:
 
 @pytest.mark.parametrize("text", ["", "7", "{}", "[" * 90_000, '{"at": -1}', '{"at": "x"}'])
 def test_what_is_no_collection_is_passed_over(store: Store, text: str) -> None:
-    run_log.note_collection(store, Collection(1, 2, 3))
+    run_log.append_collection(store, Collection(1, 2, 3))
     (_own(store) / "collected-0").write_text(text)
     assert [one for _, one in run_log.collections(store)] == [Collection(1, 2, 3)]
 
@@ -153,7 +153,7 @@ def test_nobody_tells_of_anothers_collections(store: Store) -> None:
     store.path.chmod(0o1777)
     (store.path / "use").chmod(0o1777)
     with as_user(ALICE):
-        run_log.note_collection(Store.open(store.path), Collection(1, 2, 3))
+        run_log.append_collection(Store.open(store.path), Collection(1, 2, 3))
     (of_alice,) = (store.path / "use" / str(ALICE)).glob("collected-*")
     (of_alice.parent / "collected-of-root").write_bytes(of_alice.read_bytes())
     assert [user for user, _ in run_log.collections(store)] == [ALICE]

@@ -81,7 +81,7 @@ def test_where_owners_are_not_known_nobody_is_trusted(monkeypatch: pytest.Monkey
     found = Trust.in_store(0, ("daemon", "@daemon"))
     assert (found.uids, found.gids, found.unknown) == (frozenset(), frozenset(), "a test says so")
     assert found.narrowed(0, ("root",), "why") == found.without_owner("why") == found
-    assert not found.believes(0)
+    assert not found.trusts(0)
 
 
 def test_the_number_of_owners_without_one_is_nobodys() -> None:
@@ -114,7 +114,7 @@ def test_nobody_is_trusted_only_where_nobody_else_may_publish(tmp_path: Path) ->
     own = Trust(frozenset({0, 65534}))
 
     def objection() -> str:
-        return own.objection(entry.stat(), (shard.stat(), tmp_path.stat()))
+        return own.distrust_reason(entry.stat(), (shard.stat(), tmp_path.stat()))
 
     assert objection() == ""
     shard.chmod(0o1777)

@@ -19,8 +19,8 @@ import pytest
 
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache.config import Settings
-from pip_sharedcache.model import Digest, LinkMode, Origin, Report
-from pip_sharedcache.placement import Placement, commit, show
+from pip_sharedcache.model import Digest, LinkMode, Origin, RunReport
+from pip_sharedcache.placement import Placement, commit, make_visible
 from pip_sharedcache.session import session as session_module
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
@@ -122,7 +122,7 @@ def test_a_store_that_cannot_be_used_is_said_once_with_its_source(
     session = Session.start(_settings(tmp_path / "none"))
     assert session.store is None
     assert session.find([_digest(wheel)], wheel.name) is None
-    assert session.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert not _install(session, wheel)
     assert session.report.installed == 1
     assert session.summary() == ""
@@ -381,8 +381,8 @@ def test_a_spoiled_entry_is_not_used_again_and_its_publisher_named(
     later = _again(session)
     entry = later.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    later.spoil(entry, "a file is missing")
-    later.spoil(entry, "another file is missing too")
+    later.mark_damaged(entry, "a file is missing")
+    later.mark_damaged(entry, "another file is missing too")
     assert later.find([_digest(wheel)], wheel.name) is None
     later.wheels.note(str(wheel), SHARED)
     begun = later.begin(str(wheel))
@@ -403,7 +403,7 @@ def test_a_spoiled_entry_is_not_used_for_symlinks(session: Session, wheel: Path)
     entry = linking.find([_digest(wheel)], wheel.name)
     assert entry is not None
     _spoil_bytes(entry.wheel)
-    linking.spoil(entry, "other bytes")
+    linking.mark_damaged(entry, "other bytes")
     linking.wheels.note(str(wheel), SHARED)
     begun = linking.begin(str(wheel))
     if begun is not None:
@@ -419,7 +419,7 @@ def test_ones_own_spoiled_entry_is_replaced_at_the_end(session: Session, wheel: 
     entry = later.find([_digest(wheel)], wheel.name)
     assert entry is not None
     _spoil_bytes(entry.wheel)
-    later.spoil(entry, "other bytes")
+    later.mark_damaged(entry, "other bytes")
     assert _run(later, wheel)
     found = _again(session).find([_digest(wheel)], wheel.name)
     assert found is not None
@@ -790,7 +790,7 @@ def test_a_strangers_wheel_is_copied_and_checked(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     os.umask(0o077)
-    copied = strangers.copy_doubtful([Digest("ab" * 32), _digest(wheel)], wheel.name, tmp_path)
+    copied = strangers.copy_untrusted([Digest("ab" * 32), _digest(wheel)], wheel.name, tmp_path)
     assert copied == tmp_path / wheel.name
     assert copied.read_bytes() == wheel.read_bytes()
     assert copied.stat().st_uid == 0
@@ -812,7 +812,7 @@ def test_a_strangers_wheel_with_other_bytes_is_not_taken(
     stored.write_bytes(bytes(data))
     os.utime(stored, ns=(published, published))
     stored.chmod(0o444)
-    assert strangers.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
+    assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
     assert strangers.report.not_downloaded == 0
     assert any(f"published by uid {ALICE}" in message for message in caplog.messages)
@@ -823,7 +823,7 @@ def test_a_copy_that_does_not_fit_is_no_error(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     with file_size_limit(100):
-        assert strangers.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
+        assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
 
 
@@ -832,16 +832,16 @@ def test_a_copy_does_not_touch_what_is_there(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     (tmp_path / wheel.name).write_text("pip's own")
-    assert strangers.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
+    assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert (tmp_path / wheel.name).read_text() == "pip's own"
 
 
 def test_nothing_is_copied_where_there_is_nothing(
     session: Session, wheel: Path, tmp_path: Path
 ) -> None:
-    assert session.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     _run(session, wheel)
-    assert session.copy_doubtful([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
 
 
@@ -1027,7 +1027,7 @@ def test_a_warning_of_this_process_or_of_another_is_shown_once(
 
 def test_what_another_process_did_is_counted(session: Session, wheel: Path) -> None:
     _run(session, wheel)
-    other = Report(2, 1, 1, 500, True)
+    other = RunReport(2, 1, 1, 500, True)
     other.count(LinkMode.REFLINK, 7)
     session.report.add(other)
     assert session.summary() == (
@@ -1048,7 +1048,7 @@ def _complete(
     session.wheels.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
-    staged = begun.stage(info)
+    staged = begun.stage_dist_info(info)
     session.provide_bytecode(begun)
     names = [file.path for file in begun.entry.manifest.files]
     for path in begun.take_over(names, compiles=True):
@@ -1090,7 +1090,7 @@ def test_settled_now_a_distribution_is_visible_at_once(
 ) -> None:
     begun = _complete(session, wheel, tmp_path, later=False)
     assert sorted(os.listdir(tmp_path)) == ["demo", INFO]
-    assert begun.revealed
+    assert begun.made_visible
     assert session.take_complete() == []
 
 
@@ -1106,7 +1106,7 @@ def test_settled_for_later_it_is_complete_and_not_visible(
     assert "demo/part/__init__.py" in record
     assert session.take_complete() == [begun]
     assert session.take_complete() == [], "whoever took it shows it"
-    show([begun])
+    make_visible([begun])
     assert sorted(os.listdir(tmp_path)) == ["demo", INFO]
 
 
@@ -1127,7 +1127,7 @@ def test_all_are_durable_before_the_first_is_visible(
     several: Several, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[str, str]] = []
-    rename, keep = os.rename, commit.keep
+    rename, keep = os.rename, commit.flush_placed
 
     def noted_rename(source: Any, target: Any) -> None:
         done.append(("shown", os.path.basename(target)))
@@ -1141,13 +1141,13 @@ def test_all_are_durable_before_the_first_is_visible(
         return keep(paths)
 
     monkeypatch.setattr(os, "rename", noted_rename)
-    monkeypatch.setattr(commit, "keep", noted)
-    show(several.placements)
+    monkeypatch.setattr(commit, "flush_placed", noted)
+    make_visible(several.placements)
     assert [kind for kind, _ in done] == ["durable"] + ["shown"] * 3, "one sync for all"
     assert several.visible() == list(several.names)
 
 
-@pytest.mark.parametrize("step", ["flush", "reveal"])
+@pytest.mark.parametrize("step", ["flush", "make_visible"])
 @pytest.mark.parametrize("which", [(0,), (1,), (2,), (0, 2), (0, 1, 2)], ids=str)
 def test_those_that_cannot_appear_are_undone_and_the_others_appear(
     several: Several, step: str, which: tuple[int, ...]
@@ -1160,7 +1160,7 @@ def test_those_that_cannot_appear_are_undone_and_the_others_appear(
 
         setattr(several.placements[number], step, fail)
     with pytest.raises(OSError) as caught:
-        show(several.placements)
+        make_visible(several.placements)
     assert caught.value.filename == str(which[0]), "the first one"
     good = [name for number, name in enumerate(several.names) if number not in which]
     assert several.visible() == good
@@ -1171,23 +1171,23 @@ def test_those_that_cannot_appear_are_undone_and_the_others_appear(
 def test_one_that_cannot_be_durable_is_told_before_one_that_cannot_appear(
     several: Several,
 ) -> None:
-    several.placements[0].reveal = _full  # type: ignore[method-assign]
+    several.placements[0].make_visible = _full  # type: ignore[method-assign]
 
     def broken(kept: bool) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     several.placements[2].flush = broken  # type: ignore[method-assign]
     with pytest.raises(OSError) as caught:
-        show(several.placements)
+        make_visible(several.placements)
     assert caught.value.errno == errno.EIO
     assert several.visible() == ["two"]
 
 
 def test_nothing_to_show_is_nothing(session: Session) -> None:
-    show(session.take_complete())
+    make_visible(session.take_complete())
 
 
-@pytest.mark.parametrize("step", ["flush", "reveal"])
+@pytest.mark.parametrize("step", ["flush", "make_visible"])
 @pytest.mark.parametrize("number", [0, 1, 2], ids=["at the first", "in the middle", "at the last"])
 def test_interrupted_each_is_whole_or_absent(several: Several, step: str, number: int) -> None:
     """What is absent leaves neither files nor what it was filled under."""
@@ -1197,7 +1197,7 @@ def test_interrupted_each_is_whole_or_absent(several: Several, step: str, number
 
     setattr(several.placements[number], step, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        show(several.placements)
+        make_visible(several.placements)
     visible = several.visible()
     for name in several.names:
         expected = [name, f"{name}-1.0.dist-info"] if name in visible else []

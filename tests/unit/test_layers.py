@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache import store as stores
-from pip_sharedcache.config import Layer, Settings
+from pip_sharedcache.config import LayerSetting, Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import Digest, Entry, Policy
 from pip_sharedcache.store import Store, open_layers, publish
@@ -148,9 +148,9 @@ def test_layers_are_opened_one_by_one(shared_tmp: Path) -> None:
         group,
         "test",
         layers=(
-            Layer(shared_tmp / "none", Policy.PUBLISH),
-            Layer(group, Policy.READ_ONLY),
-            Layer(own, Policy.PRIVATE),
+            LayerSetting(shared_tmp / "none", Policy.PUBLISH),
+            LayerSetting(group, Policy.READ_ONLY),
+            LayerSetting(own, Policy.PRIVATE),
         ),
     )
     missing, first, second = open_layers(settings)

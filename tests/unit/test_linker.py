@@ -36,13 +36,13 @@ from pip_sharedcache.fs import (
     write_all,
 )
 from pip_sharedcache.fs.dirfd import close_all, copy_bytes
-from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Report, StoredFile
+from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, RunReport, StoredFile
 from pip_sharedcache.placement import Linker, Placement
 from pip_sharedcache.placement import linker as link_module
-from pip_sharedcache.placement.dist_info import Information, unfinished_in
+from pip_sharedcache.placement.dist_info import DistInfo, unfinished_in
 from pip_sharedcache.placement.group_modes import share_directory, share_file
-from pip_sharedcache.placement.jobs import Job, Outcome, Parent
-from pip_sharedcache.placement.target_dirs import Directories
+from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
+from pip_sharedcache.placement.target_dirs import TargetDirs
 from pip_sharedcache.store import entry_checks
 from support.probes import acl, linux, needs, protected_hardlinks, root
 from support.process import as_user, file_size_limit
@@ -642,7 +642,7 @@ class Shelf:
         *,
         private: bool = False,
     ) -> LinkMode:
-        parent = Parent.of(os.stat(self.environment), linker.group_environment)
+        parent = TargetDir.of(os.stat(self.environment), linker.group_environment)
         destination = str(self.environment / name)
         with Directory.open(self.entry) as held:
             return linker.place(held, self.publisher, file, destination, parent, private=private)
@@ -1053,7 +1053,7 @@ def test_another_file_system_gets_a_copy(shelf: Shelf, tmp_path: Path) -> None:
     linker = _linker(LinkMode.HARDLINK)
     try:
         with Directory.open(shelf.entry) as held:
-            parent = Parent.of(os.stat(memory), True)
+            parent = TargetDir.of(os.stat(memory), True)
             used = linker.place(held, OWN, file, str(elsewhere), parent, private=False)
         assert used is LinkMode.COPY
         assert elsewhere.read_bytes() == b"content\n"
@@ -1088,8 +1088,8 @@ def test_only_a_setgid_directory_that_the_group_may_write_grants(
     tmp_path.chmod(mode)
     status = os.stat(tmp_path)
     tmp_path.chmod(0o700)
-    assert Parent.of(status, True) == Parent(status.st_dev, grant)
-    assert Parent.of(status, False) == Parent(status.st_dev, 0)
+    assert TargetDir.of(status, True) == TargetDir(status.st_dev, grant)
+    assert TargetDir.of(status, False) == TargetDir(status.st_dev, 0)
 
 
 def test_a_group_environment_can_be_switched_off(shelf: Shelf) -> None:
@@ -1128,7 +1128,7 @@ class Site:
             self.shelf.add(path, data, executable="scripts" in path)
         self.library = self.shelf.environment / "site-packages"
         self.scripts = self.shelf.environment / "bin"
-        self.report = Report()
+        self.report = RunReport()
 
     def begin(self, mode: LinkMode = LinkMode.COPY, **how: Any) -> Placement:
         entry = self.shelf.entry
@@ -1147,7 +1147,7 @@ class Site:
 
     def save(self, begun: Placement, *paths: str) -> None:
         """What pip does with every file, the script and RECORD included."""
-        assert begun.stage(INFO) == begun.staged
+        assert begun.stage_dist_info(INFO) == begun.staged
         for path in paths or FILES:
             destination = begun.destination(path, self.target(path))
             assert begun.save(path, destination)
@@ -1183,13 +1183,13 @@ def test_name_under_which_information_is_filled_is_short_and_found_again(
     name: str, site: Site
 ) -> None:
     info = f"{name}.dist-info"
-    staged = Information(info).staged
+    staged = DistInfo(info).staged
     assert len(os.fsencode(staged)) < 143, "the longest name on eCryptfs"
     pid = str(os.getpid())
     left = site.library / staged.replace(f".{pid}-", f".{_dead_pid()}-")
     left.mkdir(parents=True)
-    other = Information(f"{name}2.dist-info")
-    for information, stays in ((other, True), (Information(info), False)):
+    other = DistInfo(f"{name}2.dist-info")
+    for information, stays in ((other, True), (DistInfo(info), False)):
         information.library = str(site.library)
         information.sweep(unfinished_in(str(site.library)))
         assert left.exists() is stays
@@ -1197,7 +1197,7 @@ def test_name_under_which_information_is_filled_is_short_and_found_again(
 
 @pytest.mark.parametrize(("inside", "named"), [("METADATA", "METADATA"), ("RECORD.new", "RECORD")])
 def test_error_names_the_path_that_pip_names(inside: str, named: str) -> None:
-    information = Information(INFO)
+    information = DistInfo(INFO)
     path = f"/lib/{information.staged}/{inside}"
     error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), path, path)
     information.name_finally(error)
@@ -1212,8 +1212,8 @@ def test_committed_it_appears_under_its_own_name(site: Site) -> None:
     for path, data in FILES.items():
         if not path.endswith("RECORD"):
             assert Path(site.target(path)).read_bytes() == data
-    assert begun.revealed
-    begun.reveal()
+    assert begun.made_visible
+    begun.make_visible()
 
 
 def test_its_record_speaks_of_its_own_name(site: Site) -> None:
@@ -1250,7 +1250,7 @@ def test_paths_that_look_like_the_staging_name_elsewhere_stay(site: Site) -> Non
 @pytest.mark.parametrize("nested", [f"{INFO}/licenses/LICENSE", f"{INFO}/a/../METADATA"])
 def test_destinations_keep_what_lies_below_the_information(site: Site, nested: str) -> None:
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     inside = os.path.normpath(nested[len(INFO) + 1 :])
     expected = site.library / begun.staged / inside
     assert begun.destination(nested, str(site.library / INFO / inside)) == str(expected)
@@ -1260,7 +1260,7 @@ def test_destinations_keep_what_lies_below_the_information(site: Site, nested: s
 def test_other_destinations_are_pips(site: Site) -> None:
     begun = site.begin()
     assert begun.destination(f"{INFO}/METADATA", "/x/y") == "/x/y", "nothing is staged yet"
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     for path in ("demo/__init__.py", f"{INFO}x/METADATA", f"demo/{INFO}/METADATA"):
         assert begun.destination(path, "/x/y") == "/x/y"
     begun.undo()
@@ -1356,7 +1356,7 @@ def test_a_damaged_file_is_told_and_pip_can_go_on(site: Site) -> None:
     stored = site.shelf.entry / "files" / "demo/__init__.py"
     stored.unlink()
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     with pytest.raises(DamagedEntry):
         begun.save("demo/__init__.py", site.target("demo/__init__.py"))
     # pip saves this one itself; the directory for it is there.
@@ -1631,7 +1631,7 @@ def _with_bytecode(site: Site, begun: Placement) -> Path:
 def with_source(site: Site) -> tuple[Site, Placement]:
     site.shelf.add(BAD, b"no Python\n")
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     for path in ("demo/__init__.py", BAD):
         begun.save(path, site.target(path))
     return site, begun
@@ -1698,7 +1698,7 @@ def test_in_a_group_environment_the_group_gets_shared_bytecode(tmp_path: Path) -
     site.shelf.environment.chmod(0o2775)
     os.umask(0o077)
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     begun.save("demo/__init__.py", site.target("demo/__init__.py"))
     _with_bytecode(site, begun)
     assert begun.save_bytecode(site.target("demo/__init__.py"))
@@ -1744,7 +1744,7 @@ def test_a_parent_that_is_no_directory_is_pips_error(site: Site, kind: str) -> N
     else:
         (site.library / "demo").symlink_to(site.library / "none")
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     with pytest.raises(OSError):
         begun.save("demo/__init__.py", site.target("demo/__init__.py"))
     begun.undo()
@@ -1755,7 +1755,7 @@ def test_a_parent_that_is_no_directory_is_pips_error(site: Site, kind: str) -> N
 def test_a_relative_library_will_do(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(site.shelf.environment)
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     for path in ("demo/__init__.py", f"{INFO}/METADATA"):
         begun.save(path, begun.destination(path, os.path.join("lib", path)))
     begun.commit()
@@ -1805,7 +1805,7 @@ def test_a_link_planted_in_place_of_the_staging_directory_is_not_followed(site: 
     victim = site.library.parent / "victim"
     victim.mkdir()
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     site.library.mkdir(exist_ok=True)
     (site.library / begun.staged).symlink_to(victim)
     with pytest.raises(FileExistsError):
@@ -1838,7 +1838,7 @@ def test_what_this_very_number_left_is_not_taken_over(site: Site) -> None:
 
 
 def _numbered(shelf: Shelf, site: Path, number: int) -> list[Job]:
-    parent = Parent.of(os.stat(site), True)
+    parent = TargetDir.of(os.stat(site), True)
     return [
         Job(shelf.add(f"demo/m{n}.py", b"x" * n), str(site / f"m{n}.py"), parent)
         for n in range(number)
@@ -1847,7 +1847,7 @@ def _numbered(shelf: Shelf, site: Path, number: int) -> list[Job]:
 
 @MODE
 def test_many_files_are_placed_in_one_go(shelf: Shelf, mode: LinkMode) -> None:
-    jobs, outcome = _numbered(shelf, shelf.environment, 100), Outcome()
+    jobs, outcome = _numbered(shelf, shelf.environment, 100), PlacementResult()
     before = _open_descriptors()
     with Directory.open(shelf.entry) as held:
         _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
@@ -1862,7 +1862,7 @@ def test_many_files_are_placed_in_one_go(shelf: Shelf, mode: LinkMode) -> None:
 
 @MODE
 def test_damaged_ones_are_told_and_the_others_placed(shelf: Shelf, mode: LinkMode) -> None:
-    jobs, outcome = _numbered(shelf, shelf.environment, 50), Outcome()
+    jobs, outcome = _numbered(shelf, shelf.environment, 50), PlacementResult()
     (shelf.entry / "files/demo/m7.py").unlink()
     longer = shelf.entry / "files/demo/m40.py"
     longer.chmod(0o644)
@@ -1878,7 +1878,7 @@ def test_damaged_ones_are_told_and_the_others_placed(shelf: Shelf, mode: LinkMod
 
 @MODE
 def test_what_was_done_before_an_error_is_known(shelf: Shelf, mode: LinkMode) -> None:
-    jobs, outcome = _numbered(shelf, shelf.environment, 50), Outcome()
+    jobs, outcome = _numbered(shelf, shelf.environment, 50), PlacementResult()
     (shelf.environment / "m30.py").mkdir()
     before = _open_descriptors()
     with Directory.open(shelf.entry) as held, pytest.raises(OSError):
@@ -1891,7 +1891,7 @@ def test_what_was_done_before_an_error_is_known(shelf: Shelf, mode: LinkMode) ->
 def test_a_file_made_just_before_ctrl_c_is_known(
     shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, outcome = _numbered(shelf, shelf.environment, 50), Outcome()
+    jobs, outcome = _numbered(shelf, shelf.environment, 50), PlacementResult()
 
     def interrupted(original: Any, *args: Any, **kw: Any) -> Any:
         made = original(*args, **kw)
@@ -1912,7 +1912,7 @@ def test_a_file_made_just_before_ctrl_c_is_known(
 
 @MODE
 def test_what_is_replaced_is_not_new(shelf: Shelf, mode: LinkMode) -> None:
-    jobs, outcome = _numbered(shelf, shelf.environment, 3), Outcome()
+    jobs, outcome = _numbered(shelf, shelf.environment, 3), PlacementResult()
     (shelf.environment / "m1.py").write_text("old")
     with Directory.open(shelf.entry) as held:
         _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
@@ -1923,7 +1923,7 @@ def test_what_is_replaced_is_not_new(shelf: Shelf, mode: LinkMode) -> None:
 def test_a_link_that_is_refused_leaves_the_rest_to_the_next_mode(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, outcome = _numbered(shelf, shelf.environment, 20), Outcome()
+    jobs, outcome = _numbered(shelf, shelf.environment, 20), PlacementResult()
     link, asked = os.link, []
 
     def full(source: str, target: str, **how: Any) -> None:
@@ -1945,7 +1945,7 @@ def test_a_link_that_is_refused_leaves_the_rest_to_the_next_mode(
 @needs(linux)
 @pytest.mark.parametrize("spare", [3, 5, 20])
 def test_few_descriptors_are_enough(shelf: Shelf, spare: int) -> None:
-    jobs, outcome = _numbered(shelf, shelf.environment, 100), Outcome()
+    jobs, outcome = _numbered(shelf, shelf.environment, 100), PlacementResult()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Directory.open(shelf.entry) as held:
         most = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
@@ -1977,7 +1977,7 @@ def test_exactly_the_given_descriptors_are_closed(chosen: tuple[int, ...]) -> No
 
 
 def _take(site: Site, begun: Placement, names: list[str], *, compiles: bool) -> list[str]:
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     return begun.take_over(names, compiles=compiles)
 
 
@@ -2016,7 +2016,7 @@ def test_nothing_is_taken_where_the_archive_has_other_names(site: Site, kind: st
 
 
 def test_record_gets_the_rows_that_it_lacks_and_one_for_what_was_compiled(tmp_path: Path) -> None:
-    information = Information(INFO)
+    information = DistInfo(INFO)
     information.library = str(tmp_path)
     information.make()
     rows = [
@@ -2028,7 +2028,7 @@ def test_record_gets_the_rows_that_it_lacks_and_one_for_what_was_compiled(tmp_pa
         csv.writer(file).writerows(rows)
     written = information.complete(["z.py"], ["b.pyc", "z.py"])
     assert written == [row[0] for row in rows]
-    information.reveal()
+    information.make_visible()
     text = (tmp_path / INFO / "RECORD").read_bytes().decode()
     assert text == (
         f'"a,""b"".py",,\r\nb.pyc,,\r\n{INFO}/RECORD,,\r\nz.py,,\r\nz.py,sha256=x,1\r\n'
@@ -2040,14 +2040,14 @@ def test_record_gets_the_rows_that_it_lacks_and_one_for_what_was_compiled(tmp_pa
 
 def _batch(shelf: Shelf, number: int = 20) -> list[Job]:
     """Jobs for files that can be told apart."""
-    parent = Parent.of(os.stat(shelf.environment), True)
+    parent = TargetDir.of(os.stat(shelf.environment), True)
     return [
         Job(shelf.add(f"lot/f{n}", f"file {n}".encode()), str(shelf.placed(f"f{n}")), parent)
         for n in range(number)
     ]
 
 
-def _place_all(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: Outcome) -> None:
+def _place_all(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: PlacementResult) -> None:
     with Directory.open(shelf.entry) as held:
         linker.place_all(held, shelf.publisher, jobs, outcome)
 
@@ -2069,7 +2069,7 @@ def test_a_clone_that_is_refused_in_the_middle_leaves_the_rest_to_be_copied(
         return 0
 
     monkeypatch.setattr(dirfd.fcntl, "ioctl", clone)
-    jobs, outcome, linker = _batch(shelf), Outcome(), _linker(LinkMode.REFLINK)
+    jobs, outcome, linker = _batch(shelf), PlacementResult(), _linker(LinkMode.REFLINK)
     _place_all(shelf, linker, jobs, outcome)
     assert len(asked) == 6
     assert outcome.files == {LinkMode.REFLINK: 5, LinkMode.COPY: 15}
@@ -2077,7 +2077,7 @@ def test_a_clone_that_is_refused_in_the_middle_leaves_the_rest_to_be_copied(
     for number in range(20):
         assert shelf.placed(f"f{number}").read_text() == f"file {number}"
     assert linker.refusals == {LinkMode.REFLINK: os.strerror(errno.EXDEV)}
-    more = Outcome()
+    more = PlacementResult()
     _place_all(shelf, linker, jobs, more)
     assert (len(asked), more.files) == (6, {LinkMode.COPY: 20}), "it is not asked again"
     assert more.created == []
@@ -2087,7 +2087,7 @@ def test_a_clone_that_is_refused_in_the_middle_leaves_the_rest_to_be_copied(
 def test_damage_is_told_once_though_a_mode_is_refused(
     shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, outcome = _batch(shelf), Outcome()
+    jobs, outcome = _batch(shelf), PlacementResult()
     for number in (0, 1, 7, 19):
         (shelf.entry / "files" / "lot" / f"f{number}").unlink()
     _asked(monkeypatch, mode).error = errno.EPERM
@@ -2101,7 +2101,7 @@ def test_damage_is_told_once_though_a_mode_is_refused(
 
 @LINKING
 def test_private_files_among_others_are_copied_in_their_place(shelf: Shelf, mode: LinkMode) -> None:
-    jobs, outcome = _batch(shelf, 6), Outcome()
+    jobs, outcome = _batch(shelf, 6), PlacementResult()
     jobs = [job._replace(private=number in (2, 3)) for number, job in enumerate(jobs)]
     _place_all(shelf, _linker(mode), jobs, outcome)
     assert outcome.files[mode] == 4
@@ -2116,14 +2116,14 @@ def test_what_is_refused_on_one_file_system_is_used_on_another(shelf: Shelf) -> 
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == shelf.environment.stat().st_dev:
         pytest.skip("no second file system at hand")
-    jobs, outcome, linker = _batch(shelf, 6), Outcome(), _linker(LinkMode.HARDLINK)
+    jobs, outcome, linker = _batch(shelf, 6), PlacementResult(), _linker(LinkMode.HARDLINK)
     elsewhere = memory / f"pip-sharedcache-{os.getpid()}"
     elsewhere.mkdir()
     try:
-        there = Parent.of(os.stat(elsewhere), True)
+        there = TargetDir.of(os.stat(elsewhere), True)
         for number in (1, 4):
             path = str(elsewhere / f"f{number}")
-            jobs[number] = jobs[number]._replace(destination=path, parent=there)
+            jobs[number] = jobs[number]._replace(destination=path, target_dir=there)
         _place_all(shelf, linker, jobs, outcome)
         assert outcome.files == {LinkMode.HARDLINK: 4, LinkMode.COPY: 2}
         assert outcome.created == _destinations(jobs)
@@ -2138,7 +2138,7 @@ def test_what_is_refused_on_one_file_system_is_used_on_another(shelf: Shelf) -> 
 def test_a_disk_that_is_full_in_the_middle_leaves_what_was_done_before(
     shelf: Shelf, mode: LinkMode
 ) -> None:
-    jobs, outcome = _batch(shelf, 10), Outcome()
+    jobs, outcome = _batch(shelf, 10), PlacementResult()
     jobs[6] = jobs[6]._replace(file=shelf.add("lot/big", b"x" * 5000))
     with file_size_limit(1000), pytest.raises(OSError) as caught:
         _place_all(shelf, _linker(mode), jobs, outcome)
@@ -2153,7 +2153,7 @@ def test_a_disk_that_is_full_in_the_middle_leaves_what_was_done_before(
 def test_an_interrupt_in_the_middle_leaves_nothing_half_made(
     shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, outcome = _batch(shelf, 10), Outcome()
+    jobs, outcome = _batch(shelf, 10), PlacementResult()
     check, checked = entry_checks.check, []
 
     def interrupted(*args: Any) -> None:
@@ -2178,22 +2178,22 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of ten files, and two processors."""
     monkeypatch.setattr(link_module, "_PIECE", 10)
     monkeypatch.setattr("pip_sharedcache.fs.cpus", lambda: 2)
-    workers.at_most(0)
+    workers.limit_workers(0)
 
 
-def _place_new(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: Outcome) -> None:
+def _place_new(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: PlacementResult) -> None:
     with Directory.open(shelf.entry) as held:
         linker.place_new(held, shelf.publisher, jobs, outcome)
 
 
 def _dividing(mode: LinkMode) -> Linker:
-    return _linker(mode, divide=workers.side_by_side)
+    return _linker(mode, divide=workers.map_in_workers)
 
 
 @MODE
 @pytest.mark.usefixtures("pieces")
 def test_many_new_files_are_placed_as_one_after_another(shelf: Shelf, mode: LinkMode) -> None:
-    jobs, outcome, alone = _batch(shelf, 45), Outcome(), Outcome()
+    jobs, outcome, alone = _batch(shelf, 45), PlacementResult(), PlacementResult()
     linker = _dividing(mode)
     _place_new(shelf, linker, jobs, outcome)
     for number, job in enumerate(jobs):
@@ -2207,7 +2207,7 @@ def test_many_new_files_are_placed_as_one_after_another(shelf: Shelf, mode: Link
 
 @pytest.mark.usefixtures("pieces")
 def test_what_is_damaged_is_told_of_the_jobs_that_were_given(shelf: Shelf) -> None:
-    jobs, outcome = _batch(shelf, 45), Outcome()
+    jobs, outcome = _batch(shelf, 45), PlacementResult()
     stored = shelf.entry / "files" / jobs[33].file.path
     stored.chmod(0o644)
     stored.write_text("longer than it was")
@@ -2223,7 +2223,7 @@ def test_what_is_damaged_is_told_of_the_jobs_that_were_given(shelf: Shelf) -> No
 def test_what_a_copy_could_not_place_is_placed_here(
     shelf: Shelf, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, outcome, here = _batch(shelf, 45), Outcome(), os.getpid()
+    jobs, outcome, here = _batch(shelf, 45), PlacementResult(), os.getpid()
     real = entry_checks.check
 
     def failing(entry: Any, publisher: int, file: StoredFile, status: Any) -> None:
@@ -2243,7 +2243,7 @@ def test_what_a_copy_could_not_place_is_placed_here(
 def test_where_the_environment_cannot_take_them_none_is_left(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, outcome = _batch(shelf, 45), Outcome()
+    jobs, outcome = _batch(shelf, 45), PlacementResult()
     real = entry_checks.check
 
     def full(entry: Any, publisher: int, file: StoredFile, status: Any) -> None:
@@ -2261,7 +2261,7 @@ def test_where_the_environment_cannot_take_them_none_is_left(
 def test_only_directories_that_were_made_here_take_files_side_by_side(tmp_path: Path) -> None:
     """Where something may have been before, it could not be told from what a copy left."""
     (tmp_path / "old").mkdir()
-    directories = Directories(False)
+    directories = TargetDirs(False)
     jobs = []
     for name in ("old/a", "new/b", "old/sub/c", "new/sub/d"):
         parent = directories.make(str((tmp_path / name).parent))
@@ -2277,12 +2277,12 @@ FEW_DESCRIPTORS = """if True:
     from pip_sharedcache.fs import Directory
     from pip_sharedcache.model import LinkMode, StoredFile
     from pip_sharedcache.placement import Linker
-    from pip_sharedcache.placement.jobs import Job, Outcome, Parent
+    from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
     mode, spare, entry, target = LinkMode(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
-    parent = Parent.of(os.stat(target), True)
+    parent = TargetDir.of(os.stat(target), True)
     files = [StoredFile(f"lot/f{n}", len(f"file {n}"), "", False, 1_600_000_000) for n in range(90)]
     jobs = [Job(file, f"{target}/{file.path[4:]}", parent) for file in files]
-    outcome, error, linker = Outcome(), None, Linker(mode, 0o022)
+    outcome, error, linker = PlacementResult(), None, Linker(mode, 0o022)
     with Directory.open(Path(entry)) as held:
         # The limit is one for numbers, of which the lowest free one is taken each time.
         free = [n for n in range(200) if not os.path.exists(f"/dev/fd/{n}")]
@@ -2400,7 +2400,7 @@ class Taken:
         self, mode: LinkMode = LinkMode.COPY, *, compiles: bool = True, **how: Any
     ) -> Placement:
         begun = self.site.begin(mode, **how)
-        begun.stage(INFO)
+        begun.stage_dist_info(INFO)
         status = os.stat(self.bytecode.entry)
         rows = tuple(self.bytecode.files.values())
         manifest = Manifest("key", Digest("ab" * 32), 0, rows, (BAD,))
@@ -2501,7 +2501,7 @@ def test_where_pip_does_not_compile_all_sources_are_taken_and_no_bytecode(taken:
 
 def test_without_bytecode_only_what_is_no_source_is_taken(site: Site) -> None:
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     left = begun.take_over(list(FILES), compiles=True)
     assert left == [path for path in FILES if path != "demo/sub/deep/data.txt"]
     assert begun.taken == ["demo/sub/deep/data.txt"]
@@ -2518,7 +2518,7 @@ def test_a_source_without_bytecode_among_others_is_left_to_pip(taken: Taken) -> 
 
 def test_directories_in_the_archive_are_left_to_pip(site: Site) -> None:
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     names = ["demo/", *FILES, f"{INFO}/"]
     left = begun.take_over(names, compiles=False)
     assert [name for name in left if name.endswith("/")] == ["demo/", f"{INFO}/"]
@@ -2528,7 +2528,7 @@ def test_directories_in_the_archive_are_left_to_pip(site: Site) -> None:
 
 def test_what_is_left_comes_in_the_order_of_the_archive(site: Site) -> None:
     begun = site.begin()
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     names = list(reversed(FILES))
     left = begun.take_over(names, compiles=True)
     assert left == [name for name in names if name in left]
@@ -2553,7 +2553,7 @@ def test_of_an_archive_that_the_manifest_does_not_speak_of_nothing_is_taken(
     }[kind]
     begun = taken.take(compiles=compiles)
     again = taken.site.begin()
-    again.stage(INFO)
+    again.stage_dist_info(INFO)
     assert again.take_over(changed, compiles=compiles) == changed
     assert again.taken == []
     again.undo()
@@ -2701,11 +2701,11 @@ def test_what_is_complete_and_closed_can_be_shown_later(taken: Taken) -> None:
     begun.close()
     assert _open_descriptors() == before
     assert taken.site.names() == [begun.staged, "demo"]
-    assert not begun.revealed
+    assert not begun.made_visible
     begun.flush(False)
-    begun.reveal()
+    begun.make_visible()
     assert taken.site.names() == ["demo", INFO]
-    assert begun.revealed
+    assert begun.made_visible
     assert len(taken.recorded()) == len(set(taken.recorded()))
     begun.undo()
     assert taken.tree() >= PLACED, "what pip sees stays"
@@ -2761,7 +2761,7 @@ def test_what_pip_makes_durable_is_made_durable_with_its_last_content(
     named = dict(flushed)
     assert len(flushed) == len(named) == 3
     assert set(named) == {str(staged / n) for n in ("INSTALLER", "direct_url.json", "RECORD")}
-    begun.reveal()
+    begun.make_visible()
     assert (taken.library / INFO / "RECORD").read_bytes() == named[str(staged / "RECORD")]
     begun.flush(False)
     assert len(flushed) == 3, "it is durable already"
@@ -2793,7 +2793,7 @@ def test_an_error_where_pip_syncs_its_own_files_is_raised(
         begun.flush(False)
     assert caught.value.errno == errno.EDQUOT
     begun.flush(True)
-    assert not begun.revealed
+    assert not begun.made_visible
     begun.undo()
     assert os.listdir(taken.site.shelf.environment) == []
 
@@ -2803,7 +2803,7 @@ def test_without_information_there_is_nothing_to_flush(
 ) -> None:
     begun = site.begin()
     begun.flush(False)
-    begun.stage(INFO)
+    begun.stage_dist_info(INFO)
     begun.flush(False)
     site.save(begun, "demo/__init__.py")
     begun.flush(False)
@@ -2815,21 +2815,21 @@ def test_without_information_there_is_nothing_to_flush(
 
 
 @pytest.fixture
-def information(tmp_path: Path) -> Information:
-    made = Information(INFO)
+def information(tmp_path: Path) -> DistInfo:
+    made = DistInfo(INFO)
     made.library = str(tmp_path)
     made.make()
     return made
 
 
-def _write_record(information: Information, rows: list[tuple[str, ...]]) -> Path:
+def _write_record(information: DistInfo, rows: list[tuple[str, ...]]) -> Path:
     path = Path(information.path, "RECORD")
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
     return path
 
 
-def test_a_completed_record_is_what_pip_would_have_written(information: Information) -> None:
+def test_a_completed_record_is_what_pip_would_have_written(information: DistInfo) -> None:
     """Sorted as text, "\\r\\n" at the end of each line, quoted only where it must be."""
     rows = [
         ("demo/z.py", "sha256=z", "1"),
@@ -2860,13 +2860,13 @@ def test_a_completed_record_is_what_pip_would_have_written(information: Informat
     )
 
 
-def test_a_row_that_is_there_keeps_its_hash(information: Information) -> None:
+def test_a_row_that_is_there_keeps_its_hash(information: DistInfo) -> None:
     path = _write_record(information, [("demo/a.py", "sha256=a", "1"), ("demo/b.py", "", "")])
     information.complete(["demo/b.py", "demo/a.py"], [])
     assert path.read_text().splitlines() == ["demo/a.py,sha256=a,1", "demo/b.py,,"]
 
 
-def test_a_row_under_the_real_name_is_not_added_again(information: Information) -> None:
+def test_a_row_under_the_real_name_is_not_added_again(information: DistInfo) -> None:
     path = _write_record(information, [(f"{information.staged}/METADATA", "sha256=m", "3")])
     information.complete([f"{INFO}/METADATA"], [])
     assert path.read_text().splitlines() == [f"{INFO}/METADATA,sha256=m,3"]
@@ -2874,7 +2874,7 @@ def test_a_row_under_the_real_name_is_not_added_again(information: Information) 
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o600, 0o444], ids=oct)
 @pytest.mark.parametrize("mask", [0o022, 0o077], ids=oct)
-def test_a_completed_record_keeps_its_mode(information: Information, mode: int, mask: int) -> None:
+def test_a_completed_record_keeps_its_mode(information: DistInfo, mode: int, mask: int) -> None:
     path = _write_record(information, [("demo/a.py", "", "")])
     path.chmod(mode)
     os.umask(mask)
@@ -2883,12 +2883,12 @@ def test_a_completed_record_keeps_its_mode(information: Information, mode: int, 
     assert os.listdir(information.path) == ["RECORD"]
 
 
-def test_without_a_record_none_is_made(information: Information) -> None:
+def test_without_a_record_none_is_made(information: DistInfo) -> None:
     assert information.complete(["demo/a.py"], []) == []
     assert os.listdir(information.path) == []
 
 
-def test_a_record_that_does_not_fit_stays_as_pip_wrote_it(information: Information) -> None:
+def test_a_record_that_does_not_fit_stays_as_pip_wrote_it(information: DistInfo) -> None:
     path = _write_record(information, [("demo/a.py", "", "")])
     before = path.read_bytes()
     with file_size_limit(100), pytest.raises(OSError):
@@ -2898,7 +2898,7 @@ def test_a_record_that_does_not_fit_stays_as_pip_wrote_it(information: Informati
 
 
 def test_information_is_new_each_time_and_says_whose_it_is(tmp_path: Path) -> None:
-    one, other = Information(INFO), Information(INFO)
+    one, other = DistInfo(INFO), DistInfo(INFO)
     assert one.staged != other.staged
     for made in (one, other):
         made.library = str(tmp_path)
@@ -2912,12 +2912,12 @@ def test_information_is_new_each_time_and_says_whose_it_is(tmp_path: Path) -> No
 
 def test_only_what_was_revealed_itself_is_visible(tmp_path: Path) -> None:
     """Another installation of the same distribution may be there by now."""
-    made = Information(INFO)
+    made = DistInfo(INFO)
     assert not made.is_visible()
     made.library = str(tmp_path)
     made.make()
     assert not made.is_visible()
-    made.reveal()
+    made.make_visible()
     assert made.is_visible()
     (tmp_path / INFO).rename(tmp_path / "moved")
     assert not made.is_visible()
@@ -2928,7 +2928,7 @@ def test_only_what_was_revealed_itself_is_visible(tmp_path: Path) -> None:
 def test_removing_what_is_not_there_says_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = Information(INFO)
+    made = DistInfo(INFO)
     made.remove()
     made.library = str(tmp_path)
     made.remove()
@@ -2942,7 +2942,7 @@ def test_what_was_there_is_not_new_though_a_mode_is_refused_for_it(
     shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """link(2) says that something is there before it says that it is not permitted."""
-    jobs, outcome = _batch(shelf, 3), Outcome()
+    jobs, outcome = _batch(shelf, 3), PlacementResult()
     shelf.placed("f0").write_text("old")
     holder = dirfd.fcntl if mode is LinkMode.REFLINK else os
     name = {LinkMode.REFLINK: "ioctl", LinkMode.HARDLINK: "link", LinkMode.SYMLINK: "symlink"}[mode]

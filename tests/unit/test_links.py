@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache import fs
-from pip_sharedcache.fs import Place
+from pip_sharedcache.fs import DirIdentity
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import Store, publish, symlink_registry
 from pip_sharedcache.store.symlink_registry import Link
@@ -305,14 +305,14 @@ def test_an_environment_of_another_host_counts_unless_the_place_is_surely_the_sa
 
 def test_a_directory_is_told_by_when_it_was_made(tmp_path: Path) -> None:
     path = str(tmp_path)
-    (place, *_) = way = fs.way_to(path)
+    (place, *_) = way = fs.directory_chain(path)
     assert place.inode == tmp_path.stat().st_ino
     assert way[-1].inode == os.stat("/").st_ino or len(way) < len(tmp_path.parts)
-    assert fs.whereabouts(path, way, fs.HOST_NAME) == path
-    other = [Place(inode, born + 1) for inode, born in way]
+    assert fs.find_moved_directory(path, way, fs.HOST_NAME) == path
+    other = [DirIdentity(inode, born + 1) for inode, born in way]
     if all(born for _, born in way):
         with pytest.raises(OSError, match="not mounted"):
-            fs.whereabouts(path, other, fs.HOST_NAME)
+            fs.find_moved_directory(path, other, fs.HOST_NAME)
 
 
 @needs(root)

@@ -55,7 +55,7 @@ def wrong_clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
 
 def test_what_is_marked_is_known_with_user_and_time(store: Store) -> None:
     before = usage_marks.now(store)
-    usage_marks.mark(store, [NAMES[0], COMPILED])
+    usage_marks.mark_used(store, [NAMES[0], COMPILED])
     found = usage_marks.last_uses(store)
     assert set(found) == {NAMES[0], COMPILED}
     for use in found.values():
@@ -67,29 +67,29 @@ def test_what_is_marked_is_known_with_user_and_time(store: Store) -> None:
 
 def test_marks_can_be_counted_by_everybody_and_written_by_their_owner(store: Store) -> None:
     os.umask(0o077)
-    usage_marks.mark(store, [NAMES[0]])
+    usage_marks.mark_used(store, [NAMES[0]])
     assert oct(stat.S_IMODE(_own(store).stat().st_mode)) == oct(0o755)
     assert oct(stat.S_IMODE((_own(store) / NAMES[0]).stat().st_mode)) == oct(0o644)
 
 
 def test_a_fresh_mark_is_left_alone(store: Store) -> None:
-    usage_marks.mark(store, [NAMES[0]])
+    usage_marks.mark_used(store, [NAMES[0]])
     first = (_own(store) / NAMES[0]).stat()
-    usage_marks.mark(store, [NAMES[0]])
+    usage_marks.mark_used(store, [NAMES[0]])
     assert (_own(store) / NAMES[0]).stat() == first
 
 
 def test_an_old_mark_is_replaced_never_touched(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage_marks.mark(store, [NAMES[0]])
+    usage_marks.mark_used(store, [NAMES[0]])
     path = _own(store) / NAMES[0]
     first = path.stat()
     os.link(path, store.path / "kept")
     kept = (store.path / "kept").stat()
     later = time.time() + usage_marks.FRESH
     monkeypatch.setattr(time, "time", lambda: later)
-    usage_marks.mark(store, [NAMES[0]])
+    usage_marks.mark_used(store, [NAMES[0]])
     assert path.stat().st_ino != first.st_ino
     now = (store.path / "kept").stat()
     assert (now.st_mtime_ns, now.st_size) == (kept.st_mtime_ns, 0)
@@ -102,7 +102,7 @@ def test_marks_are_right_where_the_clock_of_the_host_is_wrong(
 ) -> None:
     true = time.time() - wrong_clock
     for _ in range(2):
-        usage_marks.mark(store, [NAMES[0]])
+        usage_marks.mark_used(store, [NAMES[0]])
         assert abs(usage_marks.last_uses(store)[NAMES[0]].when - true) < 600
     assert abs(usage_marks.now(store) - true) < 600
 
@@ -113,7 +113,7 @@ def test_marks_of_many_runs_at_once_are_all_kept(store: Store) -> None:
         "from pip_sharedcache.store import Store, usage_marks\n"
         "store = Store.open(Path(sys.argv[1]))\n"
         "for number in range(60):\n"
-        "    usage_marks.mark(store, [f'{int(sys.argv[2]) * 100 + number:064x}'])\n"
+        "    usage_marks.mark_used(store, [f'{int(sys.argv[2]) * 100 + number:064x}'])\n"
     )
     runs = [
         subprocess.Popen([sys.executable, "-c", program, str(store.path), str(run)])
@@ -127,9 +127,9 @@ def test_marks_of_many_runs_at_once_are_all_kept(store: Store) -> None:
 def test_the_latest_user_of_each_is_told(shared: Store) -> None:
     for user in (ALICE, BOB):
         with as_user(user, GROUP):
-            usage_marks.mark(shared, [NAMES[0]])
+            usage_marks.mark_used(shared, [NAMES[0]])
     with as_user(ALICE, GROUP):
-        usage_marks.mark(shared, [NAMES[1]])
+        usage_marks.mark_used(shared, [NAMES[1]])
     assert _latest(shared) == {NAMES[0]: BOB, NAMES[1]: ALICE}
     assert [use.user for use in usage_marks.uses(shared, NAMES[0])] == [BOB, ALICE]
 
@@ -138,7 +138,7 @@ def test_the_latest_user_of_each_is_told(shared: Store) -> None:
 def test_who_may_not_write_cannot_mark_and_goes_by_the_clock_of_the_host(store: Store) -> None:
     with as_user(ALICE, GROUP):
         with pytest.raises(PermissionError):
-            usage_marks.mark(store, [NAMES[0]])
+            usage_marks.mark_used(store, [NAMES[0]])
         assert abs(usage_marks.now(store) - time.time()) < 600
     assert os.listdir(store.path / "use") == []
 
@@ -147,7 +147,7 @@ def test_a_store_made_by_hand_gets_its_directory(shared_tmp: Path) -> None:
     (shared_tmp / "store").mkdir()
     store = Store.open(shared_tmp / "store")
     assert usage_marks.last_uses(store) == {}
-    usage_marks.mark(store, [NAMES[0]])
+    usage_marks.mark_used(store, [NAMES[0]])
     assert set(usage_marks.last_uses(store)) == {NAMES[0]}
 
 
@@ -165,7 +165,7 @@ def test_a_squatted_place_is_not_written_to_and_told(shared: Store, kind: str) -
         _plant(place, kind, elsewhere)
     with as_user(ALICE, GROUP):
         with pytest.raises(OSError) as caught:
-            usage_marks.mark(shared, [NAMES[0]])
+            usage_marks.mark_used(shared, [NAMES[0]])
         usage_marks.forget(shared, {}, time.time() + 10**6)
     assert caught.value.errno == errno.EEXIST
     assert f"was put there by uid {BOB}" in str(caught.value.strerror)
@@ -198,7 +198,7 @@ def test_marks_in_anothers_name_do_not_count(shared: Store) -> None:
 
 def test_what_is_no_mark_is_passed_over(store: Store, no_hanging: None) -> None:
     own = _own(store)
-    usage_marks.mark(store, [NAMES[0]])
+    usage_marks.mark_used(store, [NAMES[0]])
     for name in ("x" * 250, "é", os.fsdecode(b"\xff"), NAMES[1] + "x", NAMES[1] + ".\n", "\x1b[2J"):
         (own / name).touch()
     (own / NAMES[2]).mkdir()
@@ -211,7 +211,7 @@ def test_what_is_no_mark_is_passed_over(store: Store, no_hanging: None) -> None:
 
 
 def test_what_says_nothing_any_more_is_forgotten(store: Store) -> None:
-    usage_marks.mark(store, NAMES[:3])
+    usage_marks.mark_used(store, NAMES[:3])
     (_own(store) / ".new-0123").touch()
     later = usage_marks.now(store) + 1
     usage_marks.forget(store, {NAMES[0]}, later - 3600)
@@ -224,10 +224,10 @@ def test_what_says_nothing_any_more_is_forgotten(store: Store) -> None:
 @needs(root)
 def test_nobody_but_root_forgets_for_others(shared: Store) -> None:
     with as_user(ALICE, GROUP):
-        usage_marks.mark(shared, [NAMES[0]])
+        usage_marks.mark_used(shared, [NAMES[0]])
     later = usage_marks.now(shared) + 1
     with as_user(BOB, GROUP):
-        usage_marks.mark(shared, [NAMES[1]])
+        usage_marks.mark_used(shared, [NAMES[1]])
         usage_marks.forget(shared, {}, later)
     assert _latest(shared) == {NAMES[0]: ALICE}
     usage_marks.forget(shared, {}, later)

@@ -17,7 +17,7 @@ from pip_sharedcache.model import (
     Entry,
     LinkMode,
     Manifest,
-    Report,
+    RunReport,
     StoredFile,
     as_digest,
     megabytes,
@@ -266,7 +266,7 @@ def test_sizes_are_said_in_pips_units(size: int, words: str) -> None:
 
 
 def test_a_run_that_found_all_is_told_in_one_line() -> None:
-    report = Report(installed=3, found=3, not_downloaded=2_500_000)
+    report = RunReport(installed=3, found=3, not_downloaded=2_500_000)
     report.count(LinkMode.REFLINK, 1_000_000)
     report.count(LinkMode.REFLINK, 500_000)
     report.count(LinkMode.COPY, 9_000_000)
@@ -277,7 +277,7 @@ def test_a_run_that_found_all_is_told_in_one_line() -> None:
 
 
 def test_a_run_that_added_some_says_so() -> None:
-    report = Report(installed=2, published=2)
+    report = RunReport(installed=2, published=2)
     report.count(LinkMode.HARDLINK, 10)
     report.count(LinkMode.SYMLINK, 20)
     assert report.sentence([Path("/s")]) == (
@@ -287,18 +287,18 @@ def test_a_run_that_added_some_says_so() -> None:
 
 
 def test_a_run_that_could_not_add_says_so() -> None:
-    sentence = Report(installed=1, read_only=True).sentence([Path("/s")])
+    sentence = RunReport(installed=1, read_only=True).sentence([Path("/s")])
     assert "others not added, since you may not write it" in sentence
     assert "files" not in sentence
 
 
 def test_two_runs_do_not_share_their_counts() -> None:
-    Report().count(LinkMode.COPY, 5)
-    assert not Report().placed
+    RunReport().count(LinkMode.COPY, 5)
+    assert not RunReport().placed
 
 
 def test_what_another_process_did_is_added_and_stays_as_it_is() -> None:
-    report, other = Report(2, 1, 1, 100, False), Report(3, 2, 0, 50, True)
+    report, other = RunReport(2, 1, 1, 100, False), RunReport(3, 2, 0, 50, True)
     report.count(LinkMode.COPY, 5)
     other.count(LinkMode.COPY, 7)
     other.count(LinkMode.REFLINK, 11)
@@ -309,5 +309,5 @@ def test_what_another_process_did_is_added_and_stays_as_it_is() -> None:
     assert report.placed_bytes == {LinkMode.COPY: 12, LinkMode.REFLINK: 11}
     report.count(LinkMode.REFLINK, 1)
     assert other.placed == {LinkMode.COPY: 1, LinkMode.REFLINK: 1}
-    report.add(Report())
+    report.add(RunReport())
     assert (report.installed, report.read_only) == (5, True), "it was so, and is so"

@@ -66,12 +66,12 @@ def test_an_owner_is_believed_where_no_stranger_could_have_put_the_store(
     os.chown(store.parent, owner, gid)
     store.parent.chmod(mode)
     found = _opened(store)
-    assert found.trust.believes(ALICE) is believed
+    assert found.trust.trusts(ALICE) is believed
     assert bool(found.trust.gids) is believed, "nor is whom that owner named"
-    assert found.moves == (
+    assert found.replaceable_by == (
         "" if believed else f"others may exchange what lies below {store.parent}"
     )
-    assert _opened(store, uid=ALICE).moves == "", "one's own store is where one has put it"
+    assert _opened(store, uid=ALICE).replaceable_by == "", "one's own store is where one has put it"
 
 
 @pytest.mark.parametrize("narrowed", ["owner", "require-hashes", "member"])
@@ -83,11 +83,11 @@ def test_who_believes_fewer_does_not_believe_whoever_could_be_the_owner(
     names = {"owner": ((),), "member": (("root",),)}.get(narrowed, ())
     found = _opened(store, *names)
     if narrowed == "require-hashes":
-        assert found.trust.believes(ALICE)
+        assert found.trust.trusts(ALICE)
         with as_user(BOB, groups=[GROUP]):
-            found.narrow((), "is not believed with --require-hashes")
-    assert not found.trust.believes(ALICE)
-    assert found.moves
+            found.restrict_trust((), "is not believed with --require-hashes")
+    assert not found.trust.trusts(ALICE)
+    assert found.replaceable_by
 
 
 def test_a_store_of_roots_may_be_moved_and_root_stays_believed(store: Path) -> None:
@@ -95,5 +95,5 @@ def test_a_store_of_roots_may_be_moved_and_root_stays_believed(store: Path) -> N
     os.chown(store.parent, 0, OTHERS)
     store.parent.chmod(0o2775)
     found = _opened(store)
-    assert found.trust.believes(0)
-    assert found.moves
+    assert found.trust.trusts(0)
+    assert found.replaceable_by

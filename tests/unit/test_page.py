@@ -12,11 +12,11 @@ import pytest
 
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.errors import FileError
-from pip_sharedcache.maintenance.html_report import Holdings, page
+from pip_sharedcache.maintenance.html_report import Inventory, page
 from pip_sharedcache.maintenance.stats import Savings
 from pip_sharedcache.maintenance.svg import Bar, Point, bars, clean, over_time
 from pip_sharedcache.model import Installed
-from pip_sharedcache.store import Item
+from pip_sharedcache.store import StoredEntry
 from pip_sharedcache.store.run_log import Run
 
 DAY = 24 * 3600
@@ -47,10 +47,12 @@ class Reader(HTMLParser):
             self.words.append(data.strip())
 
 
-def _item(name: str, size: int, *, area: str = "wheels", day: float = 19_990, key: int = 1) -> Item:
+def _item(
+    name: str, size: int, *, area: str = "wheels", day: float = 19_990, key: int = 1
+) -> StoredEntry:
     path = Path("/store", area, "aa", f"{key:064x}")
     title = f"{name}-1.0-py3-none-any.whl" if area == "wheels" else "cpython-311"
-    return Item(path, area, title, 1000, (1, key), day * DAY, None, 3, size)
+    return StoredEntry(path, area, title, 1000, (1, key), day * DAY, None, 3, size)
 
 
 def _savings(*runs: Run) -> Savings:
@@ -73,7 +75,7 @@ def test_what_a_store_holds_is_added_up() -> None:
         _item("other", 300, day=19_995, key=2),
         _item("lost", 7, area="bytecode", day=19_995, key=3),
     ]
-    held = Holdings().add(items, NOW)
+    held = Inventory().add(items, NOW)
     assert (held.entries, held.stored, held.files) == (4, 1807, 20)
     assert held.packages == {
         "demo": 1500,
@@ -89,13 +91,13 @@ def test_what_a_store_holds_is_added_up() -> None:
 @pytest.mark.parametrize("published", [-1e30, -1.0, 1e18, 2.0**62])
 def test_no_clock_breaks_the_page(published: float) -> None:
     item = _item("demo", 1000, day=published / DAY)
-    held = Holdings().add([item], NOW)
+    held = Inventory().add([item], NOW)
     text = page("/store", held, _savings(), [Point(1 << 49, 5)], {}, NOW)
     assert "1970-01-01" in text or "2024-10-04" in text
 
 
 def test_the_page_has_the_numbers_in_its_tables() -> None:
-    held = Holdings().add([_item("demo", 2_000_000), _item("other", 5000, key=2)], NOW)
+    held = Inventory().add([_item("demo", 2_000_000), _item("other", 5000, key=2)], NOW)
     found = Installed("demo-1.0-py3-none-any.whl", 2_000_000, "found")
     pips = Installed("mine-1.0-py3-none-any.whl", 0, "pip", "it came from a local path")
     savings = _savings(_run(found, pips), _run(found, environment="/two", refused="EXDEV"))
@@ -113,10 +115,10 @@ def test_the_page_has_the_numbers_in_its_tables() -> None:
 
 def test_names_are_only_text_and_nothing_comes_from_elsewhere() -> None:
     item = _item("demo", 1000)
-    damaged = Item(*(item.path, "wheels", HOSTILE, 0, (1, 1), NOW, None, 0, 0, "", HOSTILE))
+    damaged = StoredEntry(*(item.path, "wheels", HOSTILE, 0, (1, 1), NOW, None, 0, 0, "", HOSTILE))
     installed = Installed(HOSTILE, 10, "pip", HOSTILE)
     savings = _savings(_run(installed, environment=HOSTILE, refused=HOSTILE))
-    text = page(HOSTILE, Holdings().add([damaged], NOW), savings, [], {HOSTILE: HOSTILE}, NOW)
+    text = page(HOSTILE, Inventory().add([damaged], NOW), savings, [], {HOSTILE: HOSTILE}, NOW)
     reader = Reader(text)
     known = "html head meta title style body h1 h2 p dl div dt dd section span svg rect details"
     known += " summary table thead tbody tr th td polygon polyline line text"
@@ -138,13 +140,13 @@ def test_whoever_names_a_distribution_costs_nobody_time() -> None:
 
 
 def test_an_empty_store_has_a_page() -> None:
-    words = Reader(page("/store", Holdings().add([], NOW), _savings(), [], {}, NOW)).words
+    words = Reader(page("/store", Inventory().add([], NOW), _savings(), [], {}, NOW)).words
     assert "There is nothing yet." in words
 
 
 def test_a_table_and_a_chart_are_bounded() -> None:
     items = [_item(f"demo{number}", 1000 + number, key=number) for number in range(1000)]
-    text = page("/store", Holdings().add(items, NOW), _savings(), [], {}, NOW)
+    text = page("/store", Inventory().add(items, NOW), _savings(), [], {}, NOW)
     assert text.count('class="bar"') == 20
     assert "and 500 more" in text
     assert "demo999" in text and "demo3<" not in text

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pip_sharedcache.fs import host, workers
-from pip_sharedcache.fs.workers import Crew
+from pip_sharedcache.fs.workers import WorkerPool
 from support.probes import linux, needs, root
 
 pytestmark = [needs(linux), pytest.mark.usefixtures("nothing_left_behind", "no_hanging")]
@@ -96,33 +96,33 @@ def log(tmp_path: Path) -> Log:
     return Log(tmp_path / "log")
 
 
-Starter = Callable[..., Crew]
+Starter = Callable[..., WorkerPool]
 
 
-def _members(crew: Crew) -> list[int]:
-    return [member.process for member in crew._members]
+def _members(crew: WorkerPool) -> list[int]:
+    return [member.process for member in crew._workers]
 
 
 @pytest.fixture
 def start() -> Iterator[Starter]:
-    """``Crew.start``; whoever is still there at the end of the test is killed."""
-    begun: list[Crew] = []
+    """``WorkerPool.start``; whoever is still there at the end of the test is killed."""
+    begun: list[WorkerPool] = []
 
     def make(
         size: int,
         order: Sequence[int],
         work: Callable[[int], Any] = lambda number: number,
         answer: Callable[[Any], Any] = lambda question: os.getpid(),
-    ) -> Crew:
-        crew = Crew.start(size, order, work, answer)
+    ) -> WorkerPool:
+        crew = WorkerPool.start(size, order, work, answer)
         assert crew is not None
         begun.append(crew)
         return crew
 
     yield make
     for crew in begun:
-        for member in crew._members:
-            if not member.gone:  # else its number may be somebody else's by now
+        for member in crew._workers:
+            if not member.exited:  # else its number may be somebody else's by now
                 os.kill(member.process, signal.SIGKILL)
         crew.end()
 
@@ -576,9 +576,9 @@ def test_children_that_nobody_wants_to_wait_for_are_no_error() -> None:
     """SIGCHLD is inherited ignored from some daemons: the kernel then leaves no zombies."""
     code = (
         "import signal\n"
-        "from pip_sharedcache.fs.workers import Crew\n"
+        "from pip_sharedcache.fs.workers import WorkerPool\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
-        "crew = Crew.start(2, range(4), lambda number: number, lambda question: question)\n"
+        "crew = WorkerPool.start(2, range(4), lambda number: number, lambda question: question)\n"
         "print([crew.result(number) for number in range(4)], crew.ask('x'))\n"
         "crew.end()\n"
         "print('ended')\n"
@@ -591,10 +591,10 @@ def test_children_that_nobody_wants_to_wait_for_are_no_error() -> None:
 def test_a_copy_does_not_clean_up_what_is_not_its_own() -> None:
     code = (
         "import atexit\n"
-        "from pip_sharedcache.fs.workers import Crew\n"
+        "from pip_sharedcache.fs.workers import WorkerPool\n"
         "atexit.register(print, 'bye')\n"
         "print('written before', end=' ')\n"
-        "crew = Crew.start(2, range(4), lambda number: number, lambda question: question)\n"
+        "crew = WorkerPool.start(2, range(4), lambda number: number, lambda question: question)\n"
         "crew.result(3)\n"
         "crew.end()\n"
     )
@@ -606,11 +606,11 @@ def test_copies_do_not_outlive_the_process_that_started_them() -> None:
     """Killed, it can tell them nothing; the kernel does."""
     code = (
         "import os, signal\n"
-        "from pip_sharedcache.fs.workers import Crew\n"
+        "from pip_sharedcache.fs.workers import WorkerPool\n"
         "def work(number):\n"
         "    os.write(1, f'{os.getpid()}\\n'.encode())\n"
         "    while True: signal.pause()\n"
-        "crew = Crew.start(2, range(2), work, lambda question: question)\n"
+        "crew = WorkerPool.start(2, range(2), work, lambda question: question)\n"
         "crew.result(0)\n"
     )
     starter = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -641,7 +641,7 @@ def test_a_copy_whose_starter_is_gone_already_does_nothing(
         log.add(number)
         return number
 
-    crew = Crew.start(1, range(3), work, lambda question: question)
+    crew = WorkerPool.start(1, range(3), work, lambda question: question)
     assert crew is not None
     assert crew.result(0) is None
     crew.end()
@@ -667,7 +667,7 @@ def test_beside_other_threads_nothing_is_copied(monkeypatch: pytest.MonkeyPatch)
     other = threading.Thread(target=go.wait)
     other.start()
     try:
-        assert Crew.start(2, range(3), lambda n: n, lambda q: q) is None
+        assert WorkerPool.start(2, range(3), lambda n: n, lambda q: q) is None
     finally:
         go.set()
         other.join()
@@ -676,7 +676,7 @@ def test_beside_other_threads_nothing_is_copied(monkeypatch: pytest.MonkeyPatch)
 def test_where_copies_may_not_go_on_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "can_fork", lambda: False)
     monkeypatch.delattr(os, "fork")
-    assert Crew.start(2, range(3), lambda n: n, lambda q: q) is None
+    assert WorkerPool.start(2, range(3), lambda n: n, lambda q: q) is None
 
 
 def test_pieces_beyond_what_a_pipe_holds_are_left_to_the_caller(
@@ -719,14 +719,14 @@ def test_with_fewer_copies_than_wanted_all_is_done_by_those(
 def test_a_copy_that_is_killed_after_its_answer_costs_no_other_answer(
     start: Starter, gate: Callable[[], Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noticed, send, lose = gate(), workers._send, Crew._lose
+    noticed, send, lose = gate(), workers._send, WorkerPool._drop
 
     def then_die(descriptor: int, value: Any) -> None:
         send(descriptor, value)
-        if value == (workers._ANSWER, "first"):
+        if value == (workers._REPLY, "first"):
             _die()
 
-    def told(crew: Crew, member: Any) -> None:
+    def told(crew: WorkerPool, member: Any) -> None:
         lose(crew, member)
         noticed.open()
 
@@ -739,7 +739,7 @@ def test_a_copy_that_is_killed_after_its_answer_costs_no_other_answer(
         return "second"
 
     monkeypatch.setattr(workers, "_send", then_die)
-    monkeypatch.setattr(Crew, "_lose", told)
+    monkeypatch.setattr(WorkerPool, "_drop", told)
     crew = start(2, [], answer=answer)
     assert "second" in crew.ask(_members(crew)[0])
 
@@ -754,7 +754,7 @@ def test_without_descriptors_there_are_fewer_copies_and_none_is_leaked(
     free = [number for number in range(room + len(before) + 1) if number not in before]
     resource.setrlimit(resource.RLIMIT_NOFILE, (free[room], hard))
     try:
-        crew = Crew.start(2, range(3), lambda number: number, lambda question: question)
+        crew = WorkerPool.start(2, range(3), lambda number: number, lambda question: question)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (crew is None) == (room < 6), "the queue, and the pipes of one copy"
@@ -772,11 +772,11 @@ def test_processes_that_are_limited_leave_two_for_pip(limit: int) -> None:
     code = f"""
 import os, resource, sys, threading
 sys.path[:0] = {sys.path!r}
-from pip_sharedcache.fs.workers import Crew
+from pip_sharedcache.fs.workers import WorkerPool
 resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))
 os.setgid({uid})
 os.setuid({uid})
-crew = Crew.start(4, range(8), lambda number: number, lambda question: question)
+crew = WorkerPool.start(4, range(8), lambda number: number, lambda question: question)
 over = threading.Event()  # Threads that ended would make room for others.
 threads = [threading.Thread(target=over.wait) for _ in range(2)]
 started = 0
@@ -787,7 +787,7 @@ for thread in threads:
         break
     started += 1
 over.set()
-print(0 if crew is None else len(crew._members), started)
+print(0 if crew is None else len(crew._workers), started)
 if crew is not None:
     assert [crew.result(number) for number in range(8)] == list(range(8))
     crew.end()
@@ -814,12 +814,12 @@ def _wait_for_the_end_of(process: int) -> None:
 @pytest.fixture
 def four(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "cpus", lambda: 4)
-    workers.at_most(0)
+    workers.limit_workers(0)
 
 
 @pytest.mark.usefixtures("four")
 def test_divided_work_is_done_by_copies_and_comes_back_in_order() -> None:
-    done = workers.side_by_side(range(20), lambda n: (n, os.getpid()), lambda _: (-1, 0))
+    done = workers.map_in_workers(range(20), lambda n: (n, os.getpid()), lambda _: (-1, 0))
     assert [number for number, _ in done] == list(range(20))
     assert os.getpid() not in {process for _, process in done}
 
@@ -827,26 +827,26 @@ def test_divided_work_is_done_by_copies_and_comes_back_in_order() -> None:
 @pytest.mark.parametrize("pieces", [0, 1])
 @pytest.mark.usefixtures("four")
 def test_a_single_piece_is_done_here(pieces: int) -> None:
-    done = workers.side_by_side(range(pieces), lambda _: os.getpid(), lambda _: 0)
+    done = workers.map_in_workers(range(pieces), lambda _: os.getpid(), lambda _: 0)
     assert done == [os.getpid()] * pieces
 
 
 def test_who_may_use_one_process_uses_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "cpus", lambda: 4)
-    workers.at_most(1)
+    workers.limit_workers(1)
     try:
-        done = workers.side_by_side(range(3), lambda _: os.getpid(), lambda _: 0)
+        done = workers.map_in_workers(range(3), lambda _: os.getpid(), lambda _: 0)
         assert done == [os.getpid()] * 3
     finally:
-        workers.at_most(0)
+        workers.limit_workers(0)
 
 
 @pytest.mark.usefixtures("four")
 def test_a_copy_divides_nothing_further() -> None:
     def work(_: int) -> tuple[int, list[int]]:
-        return os.getpid(), workers.side_by_side(range(3), lambda _: os.getpid(), lambda _: 0)
+        return os.getpid(), workers.map_in_workers(range(3), lambda _: os.getpid(), lambda _: 0)
 
-    for own, inner in workers.side_by_side(range(4), work, work):
+    for own, inner in workers.map_in_workers(range(4), work, work):
         assert inner == [own] * 3
 
 
@@ -866,7 +866,7 @@ def test_what_a_copy_could_not_do_is_done_again_here(fails: str) -> None:
         again.append(number)
         return number, os.getpid()
 
-    done = workers.side_by_side(range(9), work, once_more)
+    done = workers.map_in_workers(range(9), work, once_more)
     assert [number for number, _ in done] == list(range(9))
     assert {1, 4, 7} <= set(again), "all of them where every copy has died"
     assert {number for number, process in done if process == os.getpid()} == set(again)
@@ -878,7 +878,7 @@ def test_what_cannot_be_done_here_either_is_raised_here() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"piece {number}")
 
     with pytest.raises(OSError) as caught:
-        workers.side_by_side(range(4), work, work)
+        workers.map_in_workers(range(4), work, work)
     assert caught.value.filename == "piece 0"
 
 
@@ -910,7 +910,7 @@ def test_ctrl_c_ends_the_copies_before_it_goes_on(gate: Callable[[], Gate]) -> N
     )
     try:
         with pytest.raises(KeyboardInterrupt):
-            workers.side_by_side(range(4), work, work)
+            workers.map_in_workers(range(4), work, work)
         assert undone.opens_within(0), "nobody is at work any more"
     finally:
         helper.wait()

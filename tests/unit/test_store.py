@@ -39,12 +39,12 @@ from pip_sharedcache.store import (
     copy_wheel,
     find,
     find_bytecode,
-    hold,
     lookup,
+    make_visible,
+    open_entry,
     publish,
-    reveal,
-    stage,
     stage_bytecode,
+    stage_wheel,
     stale_staging,
     survey,
     unpack,
@@ -137,7 +137,7 @@ def _rewrite(path: Path, data: bytes) -> None:
 
 
 def _held_content(entry: Entry) -> bytes:
-    with hold(entry) as held:
+    with open_entry(entry) as held:
         return held.read(entry.manifest.filename)[0]
 
 
@@ -269,9 +269,9 @@ def test_an_existing_store_does_not_begin_to_share_what_is_built(tmp_path: Path)
     Store.make(tmp_path / "store")
     with pytest.raises(UsageError, match="in which what is built is not shared"):
         Store.make(tmp_path / "store", builds=True)
-    assert not Store.open(tmp_path / "store").builds
+    assert not Store.open(tmp_path / "store").shares_builds
     Store.make(tmp_path / "other", builds=True)
-    assert Store.make(tmp_path / "other").builds
+    assert Store.make(tmp_path / "other").shares_builds
 
 
 def test_a_wheel_that_grows_while_it_is_copied_fills_no_disk(
@@ -639,7 +639,9 @@ def test_nothing_is_made_where_a_link_in_a_store_leads(
     (store.path / taken).parent.mkdir(exist_ok=True)
     (store.path / taken).symlink_to(elsewhere)
     with pytest.raises(FileExistsError, match=f"{taken} was put there by "):
-        (store.own_use() if taken == "use" else store.shard("wheels", Digest("ab" * 32))).close()
+        (
+            store.own_usage_marks() if taken == "use" else store.shard("wheels", Digest("ab" * 32))
+        ).close()
     assert list(elsewhere.iterdir()) == []
 
 
@@ -717,7 +719,7 @@ def test_a_damaged_entry_beside_a_sound_one_is_told_to_who_asks_for_more(
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
     assert found.entry is not None
     assert found.entry.path == sound.path
-    assert found.objections == (), "no line on every installation"
+    assert found.distrust_reasons == (), "no line on every installation"
     (said,) = [record for record in caplog.records if "Passed over" in record.getMessage()]
     assert (said.levelname, str(damaged.path) in said.getMessage()) == ("DEBUG", True)
     assert f"published by uid {ALICE}" in said.getMessage()
@@ -796,7 +798,7 @@ def test_a_default_access_list_takes_nobodys_right_to_read(store: Store, wheel: 
     with as_user(ALICE, gid=GROUP):
         for file in entry.manifest.files:
             (entry.path / "files" / file.path).read_bytes()
-        assert find(store, _digest(wheel), wheel.name).objections == ()
+        assert find(store, _digest(wheel), wheel.name).distrust_reasons == ()
         assert entry.wheel.read_bytes()
 
 
@@ -830,9 +832,9 @@ def test_root_publishes_its_own_beside_a_members(group_store: Store, wheel: Path
         _publish(Store.open(group_store.path), wheel)
     found = find(group_store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.doubtful is not None
-    assert found.doubtful.publisher == ALICE
-    assert len(found.objections) == 1
+    assert found.untrusted is not None
+    assert found.untrusted.publisher == ALICE
+    assert len(found.distrust_reasons) == 1
     own = _publish(group_store, wheel)
     assert own.path.name == f"{_digest(wheel)}.0"
     assert find(group_store, _digest(wheel), wheel.name).entry == own
@@ -956,7 +958,7 @@ def test_a_name_that_is_taken_is_gone_around(store: Store, wheel: Path, kind: st
     before = taken.lstat()
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.doubtful is None
+    assert found.untrusted is None
     assert len(found.damages) == 1
     assert str(taken) in found.damages[0]
     entry = _publish(store, wheel)
@@ -1188,7 +1190,7 @@ def test_a_store_whose_shards_are_a_file_cannot_be_published_to(store: Store, wh
 
 
 def _stage(store: Store, wheel: Path) -> Staged:
-    return stage(store, wheel, wheel.name, _digest(wheel))
+    return stage_wheel(store, wheel, wheel.name, _digest(wheel))
 
 
 @pytest.fixture
@@ -1215,24 +1217,24 @@ def test_what_is_staged_is_whole_but_not_visible(store: Store, wheel: Path) -> N
     assert Manifest.from_json((staged.entry.path / "entry.json").read_bytes()) == (
         staged.entry.manifest
     )
-    reveal(store, [staged])
+    make_visible(store, [staged])
 
 
 def test_revealed_it_is_the_same_directory_under_its_name(store: Store, wheel: Path) -> None:
     staged = _stage(store, wheel)
-    (entry,) = reveal(store, [staged])
+    (entry,) = make_visible(store, [staged])
     assert isinstance(entry, Entry)
     assert entry.identity == staged.entry.identity
     assert entry.path == _shard(store, wheel) / _digest(wheel)
     assert find(store, _digest(wheel), wheel.name).entry == entry
-    with hold(entry):
+    with open_entry(entry):
         pass
 
 
 def test_a_held_staged_entry_can_be_read_after_it_was_revealed(store: Store, wheel: Path) -> None:
     staged = _stage(store, wheel)
-    with hold(staged.entry) as held:
-        reveal(store, [staged])
+    with open_entry(staged.entry) as held:
+        make_visible(store, [staged])
         assert held.read(wheel.name)[0] == wheel.read_bytes()
 
 
@@ -1247,7 +1249,7 @@ def test_several_are_revealed_in_order_after_one_synchronisation(
         seen.append((directory, set(files)))
 
     monkeypatch.setattr(fs, "synchronise", look)
-    entries = reveal(store, staged)
+    entries = make_visible(store, staged)
     assert [entry.manifest.filename for entry in entries if isinstance(entry, Entry)] == [
         wheel.name for wheel in several
     ]
@@ -1268,7 +1270,7 @@ def test_a_race_that_is_lost_for_one_is_won_for_the_others(
 ) -> None:
     staged = [_stage(store, wheel) for wheel in several]
     faster = _publish(store, several[1])
-    outcomes = reveal(store, staged)
+    outcomes = make_visible(store, staged)
     assert outcomes[1] == faster
     for outcome, one in ((outcomes[0], staged[0]), (outcomes[2], staged[2])):
         assert isinstance(outcome, Entry)
@@ -1289,7 +1291,7 @@ def test_one_that_cannot_be_revealed_does_not_keep_the_others(
         rename(source, target, **how)
 
     monkeypatch.setattr(os, "rename", failing)
-    outcomes = reveal(store, staged)
+    outcomes = make_visible(store, staged)
     assert isinstance(outcomes[0], NotPublished)
     assert several[0].name in str(outcomes[0])
     assert os.strerror(errno.EIO) in str(outcomes[0])
@@ -1306,7 +1308,7 @@ def test_what_could_not_be_made_durable_is_not_revealed(
 
     staged = [_stage(store, wheel) for wheel in several]
     monkeypatch.setattr(fs, "synchronise", failing)
-    outcomes = reveal(store, staged)
+    outcomes = make_visible(store, staged)
     assert len(outcomes) == len(several)
     for outcome in outcomes:
         assert isinstance(outcome, NotPublished)
@@ -1341,7 +1343,7 @@ def test_an_interrupted_reveal_leaves_nothing_in_staging(
     else:
         monkeypatch.setattr(os, "rename", interrupted)
     with pytest.raises(kind):
-        reveal(store, staged)
+        make_visible(store, staged)
     revealed = set() if when == "at the synchronisation" else {_digest(several[0])}
     assert _visible(store) == revealed, "each by one rename: whole, or not at all"
     assert _hidden(store) == []
@@ -1350,14 +1352,14 @@ def test_an_interrupted_reveal_leaves_nothing_in_staging(
 def test_a_staged_entry_that_vanished_is_told(store: Store, several: list[Path]) -> None:
     staged = [_stage(store, wheel) for wheel in several]
     fs.remove_tree(staged[0].entry.path)
-    outcomes = reveal(store, staged)
+    outcomes = make_visible(store, staged)
     assert isinstance(outcomes[0], NotPublished)
     assert _hidden(store) == []
     assert _visible(store) == {_digest(wheel) for wheel in several[1:]}
 
 
 def test_nothing_staged_is_nothing_revealed(store: Store) -> None:
-    assert reveal(store, []) == []
+    assert make_visible(store, []) == []
 
 
 @needs(root)
@@ -1370,7 +1372,7 @@ def test_a_race_lost_to_somebody_who_is_not_trusted_ends_beside_it(
     with as_user(ALICE):
         _publish(Store.open(store.path), wheel)
     with as_user(BOB):
-        (entry,) = reveal(Store.open(store.path), [staged])
+        (entry,) = make_visible(Store.open(store.path), [staged])
     assert isinstance(entry, Entry)
     assert entry.path.name == f"{_digest(wheel)}.{BOB}"
     assert _names(store, wheel) == [_digest(wheel), f"{_digest(wheel)}.{BOB}"]
@@ -1383,7 +1385,7 @@ def test_what_this_run_has_staged_is_not_swept_by_itself(store: Store, wheel: Pa
     second = _stage(store, wheel)
     assert not left.exists()
     assert _held_content(first.entry) == _held_content(second.entry) == wheel.read_bytes()
-    outcomes = reveal(store, [first, second])
+    outcomes = make_visible(store, [first, second])
     assert outcomes[0] == outcomes[1]
     assert _names(store, wheel) == [_digest(wheel)]
 
@@ -1399,7 +1401,7 @@ def test_a_neighbour_does_not_sweep_what_is_staged_here(store: Store, wheel: Pat
     arguments = [str(store.path), str(wheel), _digest(wheel)]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True)
     assert _held_content(staged.entry) == wheel.read_bytes()
-    (outcome,) = reveal(store, [staged])
+    (outcome,) = make_visible(store, [staged])
     assert isinstance(outcome, Entry)
     assert outcome.identity != staged.entry.identity
     assert _names(store, wheel) == [_digest(wheel)]
@@ -1428,7 +1430,7 @@ def test_bytecode_of_the_slower_takes_no_place_from_that_of_the_faster(
     useless = stage_bytecode(store, slower.entry, TAG, "cpython-300-abcd-6", _compiled(PYC))
     faster = _publish(store, wheel)
     bytecode = _share_bytecode(store, faster)
-    assert reveal(store, [slower, useless]) == [faster, None]
+    assert make_visible(store, [slower, useless]) == [faster, None]
     assert find_bytecode(store, faster, TAG, KEY).entry == bytecode
     assert _bytecode_names(store, wheel) == [f"{_digest(wheel)}.{TAG}"]
 
@@ -1441,7 +1443,7 @@ def _bytecode_names(store: Store, wheel: Path) -> list[str]:
 
 
 def _share_bytecode(store: Store, entry: Entry, key: str = KEY, tag: str = TAG) -> Entry:
-    (outcome,) = reveal(store, [stage_bytecode(store, entry, tag, key, _compiled(PYC))])
+    (outcome,) = make_visible(store, [stage_bytecode(store, entry, tag, key, _compiled(PYC))])
     assert isinstance(outcome, Entry)
     return outcome
 
@@ -1452,7 +1454,7 @@ def test_bytecode_is_an_entry_of_its_own(store: Store, wheel: Path, mask: int) -
     entry = _publish(store, wheel)
     staged = stage_bytecode(store, entry, TAG, KEY, _compiled(PYC))
     assert find_bytecode(store, entry, TAG, KEY).entry is None
-    (made,) = reveal(store, [staged])
+    (made,) = make_visible(store, [staged])
     assert isinstance(made, Entry)
     assert made.path == store.path / "bytecode" / _digest(wheel)[:2] / f"{_digest(wheel)}.{TAG}"
     (file,) = made.manifest.files
@@ -1464,7 +1466,7 @@ def test_bytecode_is_an_entry_of_its_own(store: Store, wheel: Path, mask: int) -
     for directory in (made.path, made.path / "files", *list(stored.parents)[:2]):
         assert oct(_mode(directory)) == oct(0o555)
     found = find_bytecode(store, entry, TAG, KEY)
-    assert (found.entry, found.objections) == (made, ())
+    assert (found.entry, found.distrust_reasons) == (made, ())
 
 
 def test_bytecode_is_no_wheel(store: Store, wheel: Path) -> None:
@@ -1512,7 +1514,7 @@ def test_usable_bytecode_is_not_replaced(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
     staged = stage_bytecode(store, entry, TAG, KEY, _compiled(PYC))
     first = _share_bytecode(store, entry)
-    assert reveal(store, [staged]) == [first]
+    assert make_visible(store, [staged]) == [first]
     assert _bytecode_names(store, wheel) == [f"{_digest(wheel)}.{TAG}"]
 
 
@@ -1526,7 +1528,7 @@ def test_bytecode_of_who_is_not_trusted_is_not_used(store: Store, wheel: Path) -
     with as_user(BOB):
         opened = Store.open(store.path)
         found = find_bytecode(opened, entry, TAG, KEY)
-        assert (found.entry, found.doubtful) == (None, None)
+        assert (found.entry, found.untrusted) == (None, None)
         own = _share_bytecode(opened, _publish(opened, wheel))
         assert own.path.name == f"{_digest(wheel)}.{TAG}.{BOB}"
         assert find_bytecode(opened, entry, TAG, KEY).entry == own
@@ -1577,7 +1579,7 @@ def test_bytecode_that_lacks_a_source_is_damaged_until_a_complete_one_is_there(
         opened = Store.open(group_store.path)
         entry = _publish(opened, wheel)
         staged = stage_bytecode(opened, entry, TAG, KEY, lambda files: Compiled([]))
-        (partial,) = reveal(opened, [replace(staged, partial="")])
+        (partial,) = make_visible(opened, [replace(staged, partial="")])
         assert isinstance(partial, Entry)
     with as_user(ALICE if own else BOB, groups=[GROUP]):
         opened = Store.open(group_store.path)
@@ -1702,7 +1704,7 @@ def test_staging_that_is_a_link_is_not_followed(store: Store, wheel: Path) -> No
 def test_nothing_is_found_where_nothing_is(store: Store, wheel: Path) -> None:
     for _ in range(2):
         found = find(store, _digest(wheel), wheel.name)
-        assert (found.entry, found.doubtful, found.objections) == (None, None, ())
+        assert (found.entry, found.untrusted, found.distrust_reasons) == (None, None, ())
         assert os.listdir(store.path) in ([], ["wheels"])
         (store.path / "wheels").mkdir(exist_ok=True)
 
@@ -1710,7 +1712,7 @@ def test_nothing_is_found_where_nothing_is(store: Store, wheel: Path) -> None:
 def test_what_was_published_is_found(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
     found = find(store, _digest(wheel), wheel.name)
-    assert (found.entry, found.doubtful, found.objections) == (entry, None, ())
+    assert (found.entry, found.untrusted, found.distrust_reasons) == (entry, None, ())
 
 
 def test_a_store_that_went_away_is_a_miss(store: Store, wheel: Path) -> None:
@@ -1722,7 +1724,7 @@ def test_looking_up_writes_nothing(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
     before = [(p, p.lstat().st_mtime_ns, p.lstat().st_ctime_ns) for p in store.path.rglob("*")]
     assert find(store, _digest(wheel), wheel.name).entry == entry
-    with hold(entry):
+    with open_entry(entry):
         pass
     after = [(p, p.lstat().st_mtime_ns, p.lstat().st_ctime_ns) for p in store.path.rglob("*")]
     assert before == after
@@ -1731,7 +1733,7 @@ def test_looking_up_writes_nothing(store: Store, wheel: Path) -> None:
 def test_the_same_bytes_under_another_name_are_another_wheel(store: Store, wheel: Path) -> None:
     _publish(store, wheel)
     found = find(store, _digest(wheel), "demo-1.0-1-py3-none-any.whl")
-    assert (found.entry, found.doubtful, found.objections) == (None, None, ())
+    assert (found.entry, found.untrusted, found.distrust_reasons) == (None, None, ())
 
 
 def test_the_same_bytes_under_another_name_can_be_published_beside(
@@ -1814,7 +1816,7 @@ DAMAGE = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def _assert_not_used(store: Store, wheel: Path, entry: Entry) -> None:
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.doubtful is None or not found.doubtful.manifest.files, "its wheel at most"
+    assert found.untrusted is None or not found.untrusted.manifest.files, "its wheel at most"
     assert len(found.damages) == 1
     assert str(entry.path) in found.damages[0]
     assert "\n" not in found.damages[0]
@@ -1831,7 +1833,7 @@ def test_ones_own_damaged_entry_is_not_used_and_replaced_in_its_place(
     assert second.path == first.path
     assert second.identity != first.identity
     found = find(store, _digest(wheel), wheel.name)
-    assert (found.entry, found.objections) == (second, ())
+    assert (found.entry, found.distrust_reasons) == (second, ())
     assert _held_content(second) == wheel.read_bytes()
     assert _names(store, wheel) == [_digest(wheel)], "nothing retired is left"
 
@@ -1919,7 +1921,7 @@ def test_what_is_replaced_is_out_of_sight_before_it_is_deleted(
 
 def test_a_reader_goes_on_with_an_entry_that_is_retired(store: Store, wheel: Path) -> None:
     first = _publish(store, wheel)
-    with hold(first) as held, _opened(held, first) as descriptor:
+    with open_entry(first) as held, _opened(held, first) as descriptor:
         _rewrite(first.path / "entry.json", b"")
         _publish(store, wheel)
         assert os.read(descriptor, 1 << 20) == wheel.read_bytes()
@@ -1938,9 +1940,9 @@ def test_an_entry_that_becomes_whole_meanwhile_is_not_retired(
     """Two runs of one user find the same damage; the second must not remove the repair."""
     first = _publish(store, wheel)
     _rewrite(first.wheel, b"")
-    second = stage(store, wheel, wheel.name, _digest(wheel))
+    second = stage_wheel(store, wheel, wheel.name, _digest(wheel))
     repaired = _publish(store, wheel)
-    assert reveal(store, [second]) == [repaired]
+    assert make_visible(store, [second]) == [repaired]
     assert _names(store, wheel) == [_digest(wheel)]
 
 
@@ -1953,8 +1955,8 @@ def test_an_entry_that_holds_somebody_elses_file_is_not_used(
     os.chown(entry.path / "entry.json" if which == "entry.json" else entry.wheel, ALICE, GROUP)
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.doubtful is not None
-    assert found.doubtful.manifest.files == (), "nothing that it says of itself"
+    assert found.untrusted is not None
+    assert found.untrusted.manifest.files == (), "nothing that it says of itself"
     assert f"uid {ALICE}" in found.damages[0]
 
 
@@ -1963,7 +1965,7 @@ def test_an_entry_that_others_may_write_is_checked_in_a_copy(store: Store, wheel
     entry.path.chmod(0o775)
     found = find(store, _digest(wheel), wheel.name)
     assert found.entry is None
-    assert found.doubtful == _alone(entry)
+    assert found.untrusted == _alone(entry)
 
 
 def _alone(entry: Entry) -> Entry:
@@ -1982,8 +1984,8 @@ def test_nothing_that_a_stranger_wrote_is_read_but_the_wheel(store: Store, wheel
     os.mkfifo(manifest)
     with as_user(BOB):
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
-    assert (found.entry, found.doubtful) == (None, _alone(theirs))
-    assert len(found.objections) == 1
+    assert (found.entry, found.untrusted) == (None, _alone(theirs))
+    assert len(found.distrust_reasons) == 1
     assert found.damages == ()
 
 
@@ -2042,7 +2044,7 @@ def test_what_a_hostile_manifest_says_stays_on_one_line(
         (entry.path / name).write_bytes(b"12345")
         (entry.path / name).chmod(0o444)
     found = find(store, _digest(wheel), wheel.name)
-    for objection in (*found.objections, *found.damages):
+    for objection in (*found.distrust_reasons, *found.damages):
         assert objection.isprintable()
 
 
@@ -2054,9 +2056,9 @@ def test_an_entry_of_a_stranger_is_told_and_can_be_copied(store: Store, wheel: P
     with as_user(BOB):
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
         assert found.entry is None
-        assert found.doubtful == _alone(theirs)
-        assert len(found.objections) == 1
-        assert f"uid {ALICE}" in found.objections[0]
+        assert found.untrusted == _alone(theirs)
+        assert len(found.distrust_reasons) == 1
+        assert f"uid {ALICE}" in found.distrust_reasons[0]
         own = _publish(Store.open(store.path), wheel)
         assert own.path.name == f"{_digest(wheel)}.{BOB}"
         assert find(Store.open(store.path), _digest(wheel), wheel.name).entry == own
@@ -2114,8 +2116,8 @@ def test_a_name_with_a_foreign_number_does_not_make_a_publisher(store: Store, wh
     with as_user(BOB):
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
         assert found.entry is None
-        assert found.doubtful is not None
-        assert found.doubtful.publisher == ALICE
+        assert found.untrusted is not None
+        assert found.untrusted.publisher == ALICE
 
 
 @needs(root, acl)
@@ -2128,7 +2130,7 @@ def test_a_shard_with_an_access_list_is_believed_for_named_owners_only(
     with as_user(BOB, groups=[GROUP]):
         found = find(Store.open(group_store.path), _digest(wheel), wheel.name)
         assert found.entry is None
-        assert "access list" in found.objections[0]
+        assert "access list" in found.distrust_reasons[0]
     with as_user(ALICE, groups=[GROUP]):
         assert find(Store.open(group_store.path), _digest(wheel), wheel.name).entry is not None
 
@@ -2145,8 +2147,8 @@ def test_a_member_is_not_trusted_where_an_nfs4_list_lets_others_publish(
     serve(monkeypatch, {listed: RECORDED})
     with as_user(BOB, groups=[GROUP]):
         found = find(Store.open(group_store.path), _digest(wheel), wheel.name)
-        assert (found.entry, len(found.objections)) == (None, 1)
-        assert found.doubtful is not None, "its wheel may be copied"
+        assert (found.entry, len(found.distrust_reasons)) == (None, 1)
+        assert found.untrusted is not None, "its wheel may be copied"
     with as_user(ALICE, groups=[GROUP]):
         assert find(Store.open(group_store.path), _digest(wheel), wheel.name).entry is not None
 
@@ -2162,7 +2164,7 @@ def test_an_entry_that_an_nfs4_list_lets_others_write_is_not_trusted(
         with as_user(user, groups=[GROUP]):
             found = find(Store.open(group_store.path), _digest(wheel), wheel.name)
             assert found.entry is None
-            assert "published what has an access list that lets others" in found.objections[0]
+            assert "published what has an access list that lets others" in found.distrust_reasons[0]
 
 
 @needs(root)
@@ -2214,7 +2216,7 @@ def test_for_a_miss_the_shard_is_not_listed(
 
 def test_a_held_entry_can_be_read_after_it_was_retired(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
-    with hold(entry) as held:
+    with open_entry(entry) as held:
         entry.path.rename(entry.path.with_name(".dead-x"))
         assert held.read(f"files/{entry.manifest.files[0].path}")
 
@@ -2223,7 +2225,7 @@ def test_an_entry_that_is_gone_cannot_be_held(store: Store, wheel: Path) -> None
     entry = _publish(store, wheel)
     entry.path.rename(entry.path.with_name(".dead-x"))
     with pytest.raises(DamagedEntry, match="cannot be opened"):
-        hold(entry)
+        open_entry(entry)
 
 
 def test_an_entry_that_was_replaced_cannot_be_held(store: Store, wheel: Path) -> None:
@@ -2232,7 +2234,7 @@ def test_an_entry_that_was_replaced_cannot_be_held(store: Store, wheel: Path) ->
     assert _publish(store, wheel).path == entry.path
     open_before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(DamagedEntry, match="replaced"):
-        hold(entry)
+        open_entry(entry)
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
@@ -2255,7 +2257,7 @@ def test_no_descriptor_is_left_open(store: Store, wheel: Path) -> None:
 def large(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A wheel of many files and one large one, for two processors."""
     monkeypatch.setattr(fs, "cpus", lambda: 2)
-    workers.at_most(0)
+    workers.limit_workers(0)
     files: dict[str, bytes | str] = {f"demo/m{n}.py": f"x = {n}\n" for n in range(1200)}
     files["demo/large.bin"] = os.urandom(1 << 20) * 40
     return make_wheel(shared_tmp / "large", files=files, executables=["demo/m7.py"])
@@ -2276,13 +2278,13 @@ def test_a_large_wheel_is_unpacked_by_several_processes_as_by_one(
     store: Store, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     divided: list[int] = []
-    real = unpack.side_by_side
+    real = unpack.map_in_workers
 
     def noted(pieces: Any, *how: Any) -> Any:
         divided.append(len(pieces))
         return real(pieces, *how)
 
-    monkeypatch.setattr(unpack, "side_by_side", noted)
+    monkeypatch.setattr(unpack, "map_in_workers", noted)
     _as_unpacked_in_one_piece(store, _publish(store, large), large)
     assert divided[0] > 2
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from pip_sharedcache.config import Settings
-from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, Report, StoredFile
+from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, RunReport, StoredFile
 from pip_sharedcache.pip_adapter import parallel, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
-from pip_sharedcache.pip_adapter.path_conflicts import Claims
-from pip_sharedcache.placement import show
+from pip_sharedcache.pip_adapter.path_conflicts import PathClaims
+from pip_sharedcache.placement import make_visible
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.store.layers import Layers
@@ -30,7 +30,7 @@ from support.wheels import make_wheel
 
 def _apart(scheme: dict[str, str], *distributions: list[str]) -> list[bool]:
     """Which of ``distributions``, given by their files, meet none of the others."""
-    claims = Claims(lambda name: {**scheme, "headers": f"{scheme['headers']}/{name}"})
+    claims = PathClaims(lambda name: {**scheme, "headers": f"{scheme['headers']}/{name}"})
     for number, files in enumerate(distributions):
         scripts = [file[1:] for file in files if file.startswith("!")]
         names = [file for file in files if not file.startswith("!")]
@@ -140,7 +140,7 @@ def test_what_a_copy_logs_is_kept_as_text_and_not_shown(caplog: pytest.LogCaptur
 
 
 def test_reports_add_up() -> None:
-    report, other = Report(), Report(3, 2, 1, 100, True)
+    report, other = RunReport(), RunReport(3, 2, 1, 100, True)
     other.count(LinkMode.COPY, 7)
     report.add(other)
     report.add(other)
@@ -154,7 +154,7 @@ class _Placement:
 
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self._log = name, log
-        self.information = self
+        self.dist_info = self
 
     def _do(self, what: str) -> None:
         self._log.append(f"{what} {self.name}")
@@ -173,7 +173,7 @@ class _Placement:
     def flush(self, kept: bool) -> None:
         self._do("flush")
 
-    def reveal(self) -> None:
+    def make_visible(self) -> None:
         self._do("reveal")
 
     def undo(self) -> None:
@@ -182,7 +182,7 @@ class _Placement:
 
 def test_all_are_durable_before_the_first_appears() -> None:
     log: list[str] = []
-    show([_Placement("a", log), _Placement("b", log)])  # type: ignore[list-item]
+    make_visible([_Placement("a", log), _Placement("b", log)])  # type: ignore[list-item]
     assert log == ["record a", "record b", "flush a", "flush b", "reveal a", "reveal b"]
 
 
@@ -191,7 +191,7 @@ def test_one_that_cannot_appear_is_undone_and_the_others_appear(fails: str, tmp_
     log: list[str] = []
     names = ("a", fails, "b")
     with pytest.raises(OSError) as raised:
-        show([_Placement(name, log) for name in names])  # type: ignore[misc]
+        make_visible([_Placement(name, log) for name in names])  # type: ignore[misc]
     assert raised.value.filename == fails
     assert {"reveal a", "reveal b", f"undo {fails}"} <= set(log)
     assert "undo a" not in log
@@ -256,8 +256,8 @@ class Loop:
         manifest = Manifest("x.whl", Digest("ab" * 32), 0, files)
         wheel.entry = Entry(Path(wheel.path).parent, 0, (0, 0), manifest)
 
-    def together(self, **how: Any) -> parallel.Together:
-        return parallel.Together(self.session, self.requirements, how)
+    def together(self, **how: Any) -> parallel.ParallelInstall:
+        return parallel.ParallelInstall(self.session, self.requirements, how)
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def given(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Given:
     def start(size: int, order: list[int], *_: object) -> None:
         calls.append((size, list(order)))
 
-    monkeypatch.setattr(parallel.Crew, "start", start)
+    monkeypatch.setattr(parallel.WorkerPool, "start", start)
 
     def ask(size: int = 4, scripts: Callable[[Any], Any] = _scripts) -> list[str]:
         calls.clear()
@@ -477,10 +477,10 @@ class Noted:
 
     def __init__(self, name: str, path: Path, fails: str = "") -> None:
         self.name, self._path, self._fails = name, path, fails
-        self.information = self
+        self.dist_info = self
         manifest = Manifest(f"{name}-1-py3-none-any.whl", Digest("0" * 64), 0, ())
         self.entry = Entry(path, 0, (0, 0), manifest)
-        self.report = Report()
+        self.report = RunReport()
 
     def _do(self, what: str) -> None:
         with self._path.open("a", buffering=1) as file:
@@ -503,7 +503,7 @@ class Noted:
     def flush(self, kept: bool) -> None:
         self._do("flush")
 
-    def reveal(self) -> None:
+    def make_visible(self) -> None:
         self._do("reveal")
 
     def undo(self) -> None:
@@ -534,10 +534,10 @@ class Side:
         placement: Any = Noted(name, self.path, self.fails.get(name, ""))
         self.session.settle(placement, later=True)
 
-    def start(self, size: int = 2, **how: Any) -> parallel.Together:
+    def start(self, size: int = 2, **how: Any) -> parallel.ParallelInstall:
         begun = self.loop.together(**how)
         begun.start(size, _scripts)
-        assert begun._crew is not None
+        assert begun._pool is not None
         return begun
 
     def done(self, what: str, *, here: bool | None = None) -> list[str]:
@@ -609,7 +609,7 @@ def test_ctrl_c_while_copies_are_waited_for_takes_back_what_the_first_process_di
     def interrupted(question: object) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(begun._crew, "ask", interrupted)
+    monkeypatch.setattr(begun._pool, "ask", interrupted)
     with pytest.raises(KeyboardInterrupt):
         begun.end(failed=False)
     assert side.done("undo", here=True) == ["other"]
@@ -664,13 +664,13 @@ def test_what_a_killed_copy_was_at_is_left_to_pips_loop(side: Side, size: int) -
     assert set(side.done("reveal", here=False)) <= taken
 
 
-def _kill_after_taking(side: Side) -> parallel.Together:
+def _kill_after_taking(side: Side) -> parallel.ParallelInstall:
     """All was taken, and then one of the copies is gone."""
     begun = side.start()
     for name in ("one", "two", "three"):
         assert begun.take(name)
-    assert begun._crew is not None
-    victim = next(member for member in begun._crew._members if member.done)
+    assert begun._pool is not None
+    victim = next(member for member in begun._pool._workers if member.done)
     os.kill(victim.process, signal.SIGKILL)
     return begun
 
@@ -803,7 +803,7 @@ def test_what_copies_publish_and_what_was_refused_there_is_known_here(
 @side_by_side
 def test_a_copy_knows_that_it_is_one_and_takes_from_nobody(side: Side) -> None:
     side.add("one", "two")
-    seen: list[parallel.Together] = []
+    seen: list[parallel.ParallelInstall] = []
 
     def act() -> None:
         assert seen[0].is_copy

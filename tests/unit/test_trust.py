@@ -44,7 +44,7 @@ class Tree:
 
     def objection(self, who: Trust) -> str:
         parents = tuple(os.stat(path) for path in (self.shard, self.wheels, self.top))
-        return who.objection(os.stat(self.entry), parents)
+        return who.distrust_reason(os.stat(self.entry), parents)
 
 
 @pytest.fixture
@@ -70,7 +70,9 @@ def test_an_entry_of_somebody_else_is_not(tree: Tree) -> None:
 
 def test_who_may_exchange_what_lies_in_a_shard(tree: Tree) -> None:
     def exposure(who: Trust) -> str:
-        return who.exposure(tuple(os.stat(one) for one in (tree.shard, tree.wheels, tree.top)))
+        return who.replaceable_by(
+            tuple(os.stat(one) for one in (tree.shard, tree.wheels, tree.top))
+        )
 
     tree.own(tree.wheels, 0, GROUP, 0o755)
     tree.own(tree.top, 0, GROUP, 0o755)

@@ -10,7 +10,7 @@ import pytest
 
 from pip_sharedcache.model import Digest, Entry, Manifest
 from pip_sharedcache.session import usage
-from pip_sharedcache.session.usage import Uses
+from pip_sharedcache.session.usage import UsageRecorder
 from pip_sharedcache.store import Store, usage_marks
 from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs, root
@@ -44,22 +44,22 @@ def test_each_entry_is_noted_once_a_run(
     store: Store, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[str] = []
-    mark = usage_marks.mark
+    mark = usage_marks.mark_used
     monkeypatch.setattr(
-        usage_marks, "mark", lambda store, names: (noted.extend(names), mark(store, names))
+        usage_marks, "mark_used", lambda store, names: (noted.extend(names), mark(store, names))
     )
-    uses = Uses(Layers([store]))
-    uses.note(_entry(store))
-    uses.note(_entry(store))
+    uses = UsageRecorder(Layers([store]))
+    uses.record(_entry(store))
+    uses.record(_entry(store))
     assert noted == [DIGEST]
     assert set(usage_marks.last_uses(store)) == {DIGEST}
     assert said == []
 
 
 def test_without_a_store_nothing_is_noted(store: Store, said: list[str]) -> None:
-    uses = Uses(Layers([]))
-    uses.note(_entry(store))
-    uses.note_links([])
+    uses = UsageRecorder(Layers([]))
+    uses.record(_entry(store))
+    uses.register_links([])
     assert said == []
     assert usage_marks.last_uses(store) == {}
 
@@ -67,7 +67,7 @@ def test_without_a_store_nothing_is_noted(store: Store, said: list[str]) -> None
 @needs(root)
 def test_who_may_not_write_is_told_nothing(store: Store, said: list[str]) -> None:
     with as_user(ALICE):
-        Uses(Layers([store])).note(_entry(store))
+        UsageRecorder(Layers([store])).record(_entry(store))
     assert said == []
     assert os.listdir(store.path / "use") == []
 
@@ -77,7 +77,7 @@ def test_whose_place_is_taken_is_told_by_whom(store: Store, said: list[str]) -> 
     with as_user(BOB, GROUP):
         (store.path / "use" / str(ALICE)).mkdir()
     with as_user(ALICE, GROUP):
-        Uses(Layers([store])).note(_entry(store))
+        UsageRecorder(Layers([store])).record(_entry(store))
     (line,) = said
     assert line.startswith(f"What you use is not noted in {store.path}, and store gc may take")
     assert line.endswith(f"{store.path}/use/{ALICE} was put there by uid {BOB}")
@@ -91,5 +91,5 @@ def test_a_disk_that_does_not_take_a_note_is_told(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("pip_sharedcache.fs.Directory.replace", refuse)
-    Uses(Layers([store])).note(_entry(store))
+    UsageRecorder(Layers([store])).record(_entry(store))
     assert [line.endswith(os.strerror(number)) for line in said] == [True]

@@ -23,9 +23,9 @@ from pip_sharedcache.maintenance.verify import Damage, Verdict, verify
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
     Store,
-    inventory,
+    list_entries,
+    make_visible,
     publish,
-    reveal,
     stage_bytecode,
     symlink_registry,
 )
@@ -142,7 +142,7 @@ def _compile(store: Store, entry: Entry) -> Entry:
         left = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
         return Compiled([str(path.relative_to(files))], left)
 
-    (made,) = reveal(store, [stage_bytecode(store, entry, TAG, KEY, into)])
+    (made,) = make_visible(store, [stage_bytecode(store, entry, TAG, KEY, into)])
     assert isinstance(made, Entry)
     return made
 
@@ -151,7 +151,7 @@ PYC = f"files/demo/__pycache__/__init__.{TAG}.pyc"
 
 
 def _verdicts(store: Store) -> list[Verdict | None]:
-    return list(verify(list(inventory(store, {}, []))))
+    return list(verify(list(list_entries(store, {}, []))))
 
 
 def _verdict(store: Store) -> Verdict:
@@ -389,7 +389,7 @@ def test_what_is_gone_or_replaced_meanwhile_is_no_finding(
     store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = _publish(store, wheel)
-    items = list(inventory(store, {}, []))
+    items = list(list_entries(store, {}, []))
     module = importlib.import_module("pip_sharedcache.maintenance.verify")
     read_manifest = module.read_manifest
 

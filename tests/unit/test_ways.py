@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.trust.paths import exchangers, may_be_moved, steps
+from pip_sharedcache.trust.paths import is_replaceable, replaceable_steps, steps
 from support import probes
 from support.process import as_user
 
@@ -34,7 +34,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "other").symlink_to("one")
     with pytest.raises(OSError, match="symbolic links"):
         list(steps(tmp_path / "one"))
-    assert may_be_moved(tmp_path / "one"), "nobody knows"
+    assert is_replaceable(tmp_path / "one"), "nobody knows"
 
 
 @probes.needs(probes.root)
@@ -43,10 +43,10 @@ def test_a_directory_that_a_link_in_between_leads_through_is_looked_at(shared_tm
         (shared_tmp / name).mkdir()
     (shared_tmp / "theirs" / "link").symlink_to("../real")
     (shared_tmp / "start").symlink_to("theirs/link")
-    assert not may_be_moved(shared_tmp / "start")
+    assert not is_replaceable(shared_tmp / "start")
     os.chown(shared_tmp / "theirs", ALICE, -1)
-    assert may_be_moved(shared_tmp / "start")
-    assert not may_be_moved(shared_tmp / "real")
+    assert is_replaceable(shared_tmp / "start")
+    assert not is_replaceable(shared_tmp / "real")
 
 
 @probes.needs(probes.root)
@@ -57,20 +57,20 @@ def test_a_file_that_others_may_write_is_theirs(shared_tmp: Path, mode: int, mov
     file = shared_tmp / "file"
     file.touch()
     file.chmod(mode)
-    assert may_be_moved(file) == moves
+    assert is_replaceable(file) == moves
 
 
 @probes.needs(probes.root)
 @pytest.mark.parametrize("path", ["/proc/self/cmdline", "/proc/1/cmdline", "/proc/sys/kernel"])
 def test_what_the_kernel_shows_may_be_anybodys_words(path: str) -> None:
     assert os.stat(path).st_uid == 0
-    assert may_be_moved(Path(path))
+    assert is_replaceable(Path(path))
 
 
 @probes.needs(probes.root)
 def test_everybody_learns_the_same(shared_tmp: Path) -> None:
     with as_user(ALICE):
-        assert not may_be_moved(shared_tmp)
+        assert not is_replaceable(shared_tmp)
 
 
 @probes.needs(probes.root)
@@ -98,9 +98,9 @@ def test_who_may_put_another_directory_in_its_place(
     store.chmod(0o2775)
     os.chown(store, ALICE, -1)
     expected = [(parent, gid) for gid in by]
-    assert exchangers(store, frozenset({ALICE})) == expected
+    assert replaceable_steps(store, frozenset({ALICE})) == expected
     (shared_tmp / "link").symlink_to(store)
-    assert exchangers(shared_tmp / "link", frozenset({ALICE})) == expected
+    assert replaceable_steps(shared_tmp / "link", frozenset({ALICE})) == expected
 
 
 @probes.needs(probes.root, probes.acl)
@@ -108,4 +108,4 @@ def test_nobody_knows_whom_an_access_list_lets_in(shared_tmp: Path) -> None:
     parent = shared_tmp.resolve() / "parent"
     (parent / "store").mkdir(parents=True)
     subprocess.run(["setfacl", "-m", f"u:{ALICE}:rwx", str(parent)], check=True)
-    assert exchangers(parent / "store", frozenset()) == [(parent, None)]
+    assert replaceable_steps(parent / "store", frozenset()) == [(parent, None)]

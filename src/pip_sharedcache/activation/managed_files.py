@@ -111,7 +111,7 @@ def _take_back(before: list[tuple[Path, bytes | None]], made: list[Path]) -> Non
 def replace(path: Path, text: bytes) -> None:
     """Write one file. Raises FileError."""
     try:
-        fs.make_way(path.parent, _make)
+        fs.make_parents(path.parent, _make)
         fs.replace_file(path, text, *_looks(path, text))
     except OSError as error:
         raise FileError.of(path, "written", error) from error

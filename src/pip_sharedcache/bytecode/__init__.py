@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pip_sharedcache import resources
 from pip_sharedcache.bytecode.worker import COMPILED, LEFT, UNTRIED, compile_source
-from pip_sharedcache.fs import Directory, cpus, has_room_for
+from pip_sharedcache.fs import Directory, can_start_threads, cpus
 from pip_sharedcache.model import Compiled, Entry
 from pip_sharedcache.store import compiled_path
 from pip_sharedcache.store.entry_checks import copy_checked
@@ -175,7 +175,7 @@ def _start(wanted: int, handed: Sequence[Directory]) -> list[subprocess.Popen[by
         for process in processes:
             _end(process)
         raise
-    while processes and not has_room_for(_RESERVE):
+    while processes and not can_start_threads(_RESERVE):
         _end(processes.pop())
     return processes
 

@@ -69,9 +69,9 @@ def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) ->
 
 
 def _for_active_environment(arguments: list[str]) -> list[str]:
-    from pip_sharedcache.cli.choosing import Place, pip_arguments
+    from pip_sharedcache.cli.choosing import TargetEnvironment, pip_arguments
 
-    place = Place.of(os.environ, sys.prefix, sys.argv[0])
+    place = TargetEnvironment.of(os.environ, sys.prefix, sys.argv[0])
     command = _place_of_command(arguments)
     return pip_arguments(place, "" if command is None else arguments[command], arguments)
 
@@ -82,11 +82,15 @@ def _store_command(options: list[str], arguments: list[str], for_active: bool) -
         # default store, and an old version of it lacks a name.
         from platformdirs import site_cache_dir, user_cache_dir  # noqa: F401
 
-        from pip_sharedcache.cli.choosing import Place
+        from pip_sharedcache.cli.choosing import TargetEnvironment
         from pip_sharedcache.cli.commands import store_command
     except Exception as error:
         raise ImportError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-    where = Place.of(os.environ, sys.prefix, sys.argv[0]) if for_active else Place()
+    where = (
+        TargetEnvironment.of(os.environ, sys.prefix, sys.argv[0])
+        if for_active
+        else TargetEnvironment()
+    )
     return store_command(options, arguments, where)
 
 

@@ -39,7 +39,7 @@ _CHANGES = frozenset({"install", "uninstall"})
 
 
 @dataclass(frozen=True)
-class Place:
+class TargetEnvironment:
     """``prefix``: that of the active environment, where it is not the one that this process runs
     in; ``variable`` names it. ``reserved``: whether the environment of this process is there for
     pip-sharedcache alone."""
@@ -49,7 +49,7 @@ class Place:
     reserved: bool = False
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], own: str, program: str) -> Place:
+    def of(cls, environ: Mapping[str, str], own: str, program: str) -> TargetEnvironment:
         """The place for the script or archive ``program``, run in the environment at ``own``."""
         named = [(Path(environ[name]), name) for name in VARIABLES if environ.get(name)]
         if not named:
@@ -97,7 +97,7 @@ class Place:
             )
 
 
-def pip_arguments(place: Place, command: str, arguments: Sequence[str]) -> list[str]:
+def pip_arguments(place: TargetEnvironment, command: str, arguments: Sequence[str]) -> list[str]:
     """``arguments`` of pip, for the environment that they are for; ``command``: pip's command among
     them, "" where there is none. Raises UsageError."""
     options = _options(arguments)

@@ -25,7 +25,7 @@ from pip_sharedcache.cli import (
     switching,
     verify,
 )
-from pip_sharedcache.cli.choosing import Place
+from pip_sharedcache.cli.choosing import TargetEnvironment
 from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
@@ -52,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def store_command(before: Sequence[str], arguments: Sequence[str], place: Place) -> int:
+def store_command(before: Sequence[str], arguments: Sequence[str], place: TargetEnvironment) -> int:
     """Run ``store`` with ``arguments``, which had ``before`` in front of it, for the environment
     ``place``, and return the exit status; what cannot be done is told. Raises UsageError for an
     option of pip's in front."""

@@ -15,7 +15,7 @@ from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import SharedCacheError, UsageError
-from pip_sharedcache.maintenance.doctor import Finding, Outcome, Report, examine, mend_all
+from pip_sharedcache.maintenance.doctor import DoctorReport, Finding, Outcome, examine, fix_all
 from pip_sharedcache.maintenance.doctor.report import quoted
 
 #: What is said without -v; the rest is for who wants to know more.
@@ -60,57 +60,57 @@ def _doctor(chosen: argparse.Namespace, output: Output) -> int:
         raise UsageError(f"{environment} is not a directory", "name one with --environment")
     settings = settings_in_use(output)
     look = functools.partial(_examine, settings, environment, here)
-    outcome = mend_all(look) if chosen.fix else Outcome(look())
+    outcome = fix_all(look) if chosen.fix else Outcome(look())
     _show(output, outcome)
     return FINDINGS if outcome.report.findings else FINE
 
 
-def _examine(settings: Settings, environment: Path, here: Interpreter) -> Report:
+def _examine(settings: Settings, environment: Path, here: Interpreter) -> DoctorReport:
     report = examine(settings, environment)
     pip, problem = pip_adapter.examine_pip()
     if problem is not None:
         command = f"{quoted(sys.executable)} -m pip install 'pip<=26.3'"
         if not pip or pip_adapter.is_too_old(pip):
             command = problem.hint
-        report.find(
+        report.add_finding(
             "pip",
             f"{problem.message}: nothing can be installed through the store",
             command,
             unmended="which pip is installed is yours to say",
         )
-    report.note("pip", pip or "none")
-    report.note("python", f"{sys.version.split()[0]} ({sys.executable})")
+    report.add_fact("pip", pip or "none")
+    report.add_fact("python", f"{sys.version.split()[0]} ({sys.executable})")
     _look_at_hook(report, here)
     return report
 
 
-def _look_at_hook(report: Report, here: Interpreter) -> None:
+def _look_at_hook(report: DoctorReport, here: Interpreter) -> None:
     """Which commands install through the store, of the environment that this is for."""
     try:
         files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
     except SharedCacheError as error:
-        report.note("hooked", f"nobody knows: {error}", None)
+        report.add_fact("hooked", f"nobody knows: {error}", None)
         return
     text = "no command: call pip-sharedcache in place of pip, or see pip-sharedcache store enable"
     if files:
         text = f"pip of {here.prefix} ({', '.join(map(str, files))})"
-    report.note("hooked", text, list(map(str, files)))
+    report.add_fact("hooked", text, list(map(str, files)))
 
 
 def _show(output: Output, outcome: Outcome) -> None:
-    report, mended, left = outcome.report, outcome.mended, outcome.left
+    report, fixed, left = outcome.report, outcome.mended, outcome.left
     output.result(
         {
             "facts": {fact.name: fact.value for fact in report.facts},
             "findings": [_as_data(finding, left) for finding in report.findings],
-            "mended": [_as_data(finding, {}) for finding in mended],
+            "mended": [_as_data(finding, {}) for finding in fixed],
         }
     )
     width = max(len(fact.name) for fact in report.facts) + 1
     for fact in report.facts:
         say = output.say if fact.name in _SHORT else output.detail
         say(f"{(fact.name + ':').ljust(width)} {fact.text}")
-    for finding in mended:
+    for finding in fixed:
         output.find(f"Mended: {finding.sentence}")
     for finding in report.findings:
         output.find(f"{finding.sentence}.")

@@ -13,7 +13,7 @@ from pip_sharedcache.cli.quantities import age, counted, entries, size
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.gc import GRACE, Collection, Refusal, collect
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import Item, Store, usage_marks
+from pip_sharedcache.store import Store, StoredEntry, usage_marks
 
 
 def add(commands: Any) -> None:
@@ -125,13 +125,13 @@ def _why_no_more(chosen: argparse.Namespace, done: Collection) -> str:
     return f"{megabytes(done.left)} are left, no more than the size that was asked for."
 
 
-def _is_of_others(item: Item, store: Store) -> bool:
+def _is_of_others(item: StoredEntry, store: Store) -> bool:
     return trust.user_id() not in (0, item.publisher, store.owner)
 
 
-def _of(items: Sequence[Item]) -> str:
+def _of(items: Sequence[StoredEntry]) -> str:
     return f"{entries(len(items))} of {megabytes(sum(item.size for item in items))}"
 
 
-def _sum(items: Sequence[Item]) -> dict[str, int]:
+def _sum(items: Sequence[StoredEntry]) -> dict[str, int]:
     return {"entries": len(items), "bytes": sum(item.size for item in items)}

@@ -20,8 +20,8 @@ from pip_sharedcache.model import Policy, megabytes
 from pip_sharedcache.store import (
     BYTECODE,
     WHEELS,
-    Item,
     Store,
+    StoredEntry,
     open_layers,
     survey,
     usage_marks,
@@ -94,7 +94,7 @@ def _allowed(store: Store, *, writable: bool) -> str:
     if writable:
         private = store.policy is Policy.PRIVATE
         return "install, and keep what is not shared" if private else "install and publish"
-    why, remedy = store.lacks()
+    why, remedy = store.missing_directories()
     return f"install only, since {why}; {remedy}" if why else "install only"
 
 
@@ -172,12 +172,12 @@ def _list(chosen: argparse.Namespace, output: Output) -> int:
 # -- both
 
 
-def _sorted(contents: Contents, area: str) -> list[Item]:
+def _sorted(contents: Contents, area: str) -> list[StoredEntry]:
     items = contents.of_area(area)
     return sorted(items, key=lambda item: (item.title.lower(), item.path.name))
 
 
-def _findings(output: Output, items: Iterable[Item], contents: Contents) -> int:
+def _findings(output: Output, items: Iterable[StoredEntry], contents: Contents) -> int:
     """Tell what is wrong, and return the exit status."""
     lines = [
         f"{item.path} of {_user(item.publisher)} is damaged: {item.damage}"
@@ -189,7 +189,7 @@ def _findings(output: Output, items: Iterable[Item], contents: Contents) -> int:
     return FINDINGS if lines else FINE
 
 
-def _facts(item: Item) -> dict[str, Any]:
+def _facts(item: StoredEntry) -> dict[str, Any]:
     last = item.last(time.time())
     return {
         "path": str(item.path),
@@ -197,8 +197,8 @@ def _facts(item: Item) -> dict[str, Any]:
         "title": item.title,
         "sha256": item.digest,
         "publisher": _user(item.publisher),
-        "trusted": not item.objection,
-        "objection": item.objection or None,
+        "trusted": not item.distrust_reason,
+        "objection": item.distrust_reason or None,
         "files": item.files,
         "bytes": item.size,
         "published": int(item.published),
@@ -208,14 +208,14 @@ def _facts(item: Item) -> dict[str, Any]:
     }
 
 
-def _files(item: Item) -> str:
+def _files(item: StoredEntry) -> str:
     return counted(item.files, "file", "files")
 
 
-def _trusted(item: Item) -> str:
-    if not item.objection:
+def _trusted(item: StoredEntry) -> str:
+    if not item.distrust_reason:
         return "yes"
-    return f"no, since {_user(item.publisher)} {item.objection}"
+    return f"no, since {_user(item.publisher)} {item.distrust_reason}"
 
 
 def _day(seconds: float) -> str:

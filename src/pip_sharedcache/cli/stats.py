@@ -10,7 +10,7 @@ from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.quantities import entries as named
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import read_entries
-from pip_sharedcache.maintenance.stats import GROUPS, Savings, Sums
+from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
 from pip_sharedcache.model import megabytes
 
 
@@ -67,13 +67,13 @@ def _stats(chosen: argparse.Namespace, output: Output) -> int:
     return FINDINGS if contents.unread else FINE
 
 
-def _row(name: str, sums: Sums) -> list[str]:
+def _row(name: str, sums: Totals) -> list[str]:
     """Those that are known of whole runs only come last."""
     counts = map(str, (sums.installed, sums.found, sums.added, sums.by_pip))
     of_runs = [str(sums.runs), megabytes(sums.not_downloaded), megabytes(sums.not_copied)]
     return [name, *counts, megabytes(sums.apparent), *of_runs]
 
 
-def _facts(sums: Sums, whole: Sums) -> dict[str, Any]:
+def _facts(sums: Totals, whole: Totals) -> dict[str, Any]:
     seconds = sums.saved_seconds(whole)
     return {**vars(sums), "seconds_not_compiled": None if seconds is None else round(seconds, 3)}

@@ -21,7 +21,7 @@ _WITH_BIRTH, _MOUNT_ROOT = 0x800, 0x2000
 _AT_FDCWD = -100
 
 
-class Place(NamedTuple):
+class DirIdentity(NamedTuple):
     """What tells a directory: its inode, and when it was made (nanoseconds), 0 where that is not
     known. The two together are no other directory's, wherever."""
 
@@ -29,7 +29,7 @@ class Place(NamedTuple):
     born: int
 
 
-def way_to(path: str) -> list[Place]:
+def directory_chain(path: str) -> list[DirIdentity]:
     """The directory ``path``, an absolute one without links, and those above it up to where its
     file system is mounted. Raises OSError."""
     way = []
@@ -41,8 +41,8 @@ def way_to(path: str) -> list[Place]:
         path = os.path.dirname(path)
 
 
-def whereabouts(path: str, way: Sequence[Place], host: str) -> str:
-    """Where the directory lies now that lay at ``path``, and ``way_to`` it was ``way``, on
+def find_moved_directory(path: str, way: Sequence[DirIdentity], host: str) -> str:
+    """Where the directory lies now that lay at ``path``, and ``directory_chain`` it was ``way``, on
     ``host``: there, or, where it or one above it was renamed, beside that; "" where it is gone.
 
     Raises OSError where that cannot be told: its disk is not mounted now or is another host's, or
@@ -61,7 +61,7 @@ def whereabouts(path: str, way: Sequence[Place], host: str) -> str:
     raise FileNotFoundError(errno.ENOENT, "Its disk is not mounted here", path)
 
 
-def _is_same(found: Place, wanted: Place, host: str) -> bool:
+def _is_same(found: DirIdentity, wanted: DirIdentity, host: str) -> bool:
     if found.inode != wanted.inode:
         return False
     if found.born and wanted.born:
@@ -69,7 +69,7 @@ def _is_same(found: Place, wanted: Place, host: str) -> bool:
     return host == HOST_NAME  # another host's disk may well have the same number
 
 
-def _below(directory: str, wanted: Place, names: Sequence[str], host: str) -> str:
+def _below(directory: str, wanted: DirIdentity, names: Sequence[str], host: str) -> str:
     """What ``names`` lead to from ``directory``, the first of which is called something else now
     and is ``wanted``; "" where there is none. Raises OSError."""
     with os.scandir(directory) as children:
@@ -85,15 +85,15 @@ def _below(directory: str, wanted: Place, names: Sequence[str], host: str) -> st
     return ""
 
 
-def _look(path: str) -> tuple[Place, bool]:
+def _look(path: str) -> tuple[DirIdentity, bool]:
     """What is at ``path``, and whether a file system is mounted there. Raises OSError."""
     status = os.stat(path)
     ask = libc.c_function("statx")
     if ask is None:
-        return Place(status.st_ino, 0), os.path.ismount(path)
+        return DirIdentity(status.st_ino, 0), os.path.ismount(path)
     buffer = libc.buffer(_SIZE)
     if ask(_AT_FDCWD, os.fsencode(path), 0, _WITH_BIRTH, buffer):
-        return Place(status.st_ino, 0), os.path.ismount(path)
+        return DirIdentity(status.st_ino, 0), os.path.ismount(path)
     (mask,) = struct.unpack_from("=I", buffer)
     (attributes,) = struct.unpack_from("=Q", buffer, _ATTRIBUTES)
     (known,) = struct.unpack_from("=Q", buffer, _ATTRIBUTES + 48)
@@ -101,4 +101,4 @@ def _look(path: str) -> tuple[Place, bool]:
     born = seconds * 10**9 + nanoseconds if mask & _WITH_BIRTH else 0
     # A part of btrfs has a device number of its own, and a bind mount has not.
     is_root = bool(attributes & _MOUNT_ROOT) if known & _MOUNT_ROOT else os.path.ismount(path)
-    return Place(status.st_ino, born), is_root
+    return DirIdentity(status.st_ino, born), is_root

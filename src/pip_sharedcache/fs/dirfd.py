@@ -46,16 +46,16 @@ FOLLOWED_DIRECTORY = os.O_RDONLY | _DIRECTORY | _CLOEXEC
 
 #: A disk or a file server fails (EBADMSG, EUCLEAN: a checksum or a structure of the file system is
 #: wrong), which may pass.
-DISK_FAILS = frozenset(
+DISK_ERRORS = frozenset(
     getattr(errno, name)
     for name in ("EIO", "ESTALE", "ETIMEDOUT", "EREMOTEIO", "EBADMSG", "EUCLEAN")
     if hasattr(errno, name)
 )
 #: Errors of this process or machine, not of the file that was to be opened.
-OF_THIS_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+PROCESS_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 #: Errors of a file system that is full, or full for this user.
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _BLOCK = 1 << 20  # bytes
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
@@ -98,7 +98,7 @@ class Directory:
         return self.subdirectory(name)
 
     @property
-    def steady(self) -> Path:
+    def proc_path(self) -> Path:
         """A path to this very directory while it is held, for this process and those it forks: who
         may rename it could put a link in place of its name. Its name where there is none."""
         by_number = Path(f"/proc/self/fd/{self.descriptor}")  # of another process: often closed
@@ -322,10 +322,10 @@ def ensure_directory(path: Path, mode: int, group: int | None = None) -> None:
         set_directory(path, mode, group, drop_access_lists=True)
 
 
-def make_way(directory: Path, make: Callable[[Path], None]) -> None:
+def make_parents(directory: Path, make: Callable[[Path], None]) -> None:
     """Have ``make`` make ``directory`` and those above it that are missing, from the top."""
     if not directory.is_dir():
-        make_way(directory.parent, make)
+        make_parents(directory.parent, make)
         make(directory)
 
 

@@ -41,7 +41,7 @@ def cpus() -> int:
     return os.cpu_count() or 1
 
 
-def has_room_for(threads: int) -> bool:
+def can_start_threads(threads: int) -> bool:
     """Return whether this process may start so many more ``threads``. They count like processes,
     for RLIMIT_NPROC as for the pids.max of a control group, whose limits cannot be read reliably:
     so the threads are started, and end before this returns."""
@@ -60,7 +60,7 @@ def has_room_for(threads: int) -> bool:
     return True
 
 
-def has_descriptors(pairs: int) -> bool:
+def can_open_pairs(pairs: int) -> bool:
     """Return whether this process may open so many more ``pairs`` of files (RLIMIT_NOFILE)."""
     opened: list[int] = []
     try:
@@ -124,7 +124,7 @@ def device_of(path: str) -> int:
             path = above
 
 
-def time_there(directory: Path) -> float:
+def file_system_time(directory: Path) -> float:
     """The time now, in seconds since the epoch, by the clock that the times of files in
     ``directory`` come from: a file server's, or another host's, may be hours away from ours. By our
     own where no file can be made there."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from pip_sharedcache.fs import host
 
 
-def answers(directory: Path, within: float) -> bool:
+def is_responsive(directory: Path, within: float) -> bool:
     """Whether the file system of ``directory`` answers ``within`` so many seconds, be it with an
     error. Asked by a copy of this process, which is left behind if it hangs: a call to a file
     server that is away may not be interruptible."""

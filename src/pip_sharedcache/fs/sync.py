@@ -29,7 +29,7 @@ from pathlib import Path
 
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import libc
-from pip_sharedcache.fs.dirfd import BINARY, NO_ROOM, NOT_A_LINK, OF_THIS_PROCESS, close_all
+from pip_sharedcache.fs.dirfd import BINARY, NO_SPACE_ERRORS, NOT_A_LINK, PROCESS_ERRORS, close_all
 
 try:
     import fcntl
@@ -99,7 +99,7 @@ def synchronise(
         _flush_all(paths, patience)
 
 
-def keep(paths: Iterable[str]) -> bool:
+def flush_placed(paths: Iterable[str]) -> bool:
     """Make durable what this process placed at ``paths``, on whatever file systems they are, within
     a limited time. False where that failed for one of them, after a warning: the files are there,
     and pip does not sync what it installs either."""
@@ -149,9 +149,9 @@ def _write_out(paths: Sequence[str]) -> bool:
         while begun:
             finish()
     except OSError as error:
-        if error.filename is None and (error.errno == errno.EIO or error.errno in NO_ROOM):
+        if error.filename is None and (error.errno == errno.EIO or error.errno in NO_SPACE_ERRORS):
             raise OSError(error.errno, error.strerror, begun[0][1]) from None
-        if error.filename is None or error.errno in OF_THIS_PROCESS:
+        if error.filename is None or error.errno in PROCESS_ERRORS:
             return False
         raise
     finally:

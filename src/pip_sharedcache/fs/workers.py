@@ -36,7 +36,7 @@ _LENGTH = struct.Struct("=Q")
 #: a program that it runs.
 _RESERVE = 2
 #: In place of a piece's number: no pieces are left; this is the answer to a question.
-_IDLE, _ANSWER = -1, -2
+_IDLE, _REPLY = -1, -2
 _ABANDON = getattr(signal, "SIGUSR1", 0)  # not on Windows, which has no fork
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -46,7 +46,7 @@ class Abandoned(BaseException):
     what was begun, as Ctrl-C does, and not to be taken for a failure of that."""
 
 
-class _Piece:
+class _Task:
     """In a copy: what the signal that breaks off its work does."""
 
     under_way = False
@@ -61,55 +61,55 @@ class _Piece:
 
 
 @dataclass
-class _Member:
+class _Worker:
     """One copy, seen from the process that started it. ``done``: the pieces that it has done;
     ``busy``: whether it may do more; ``asked``: whether it owes an answer."""
 
     process: int
-    orders: int
+    commands: int
     replies: int
     done: set[int] = field(default_factory=set)
     busy: bool = True
     asked: bool = False
-    gone: bool = False
+    exited: bool = False
 
     def ends(self) -> tuple[int, int]:
         """Our ends of its pipes."""
-        return self.orders, self.replies
+        return self.commands, self.replies
 
 
-def at_most(number: int) -> None:
+def limit_workers(number: int) -> None:
     """Let no more than ``number`` processes share one piece of work; 0: as many as there are
     processors."""
-    _Piece.most = number
+    _Task.most = number
 
 
-def spare() -> int:
+def available_workers() -> int:
     """How many processes may share one piece of work: a copy is one of several already."""
-    return 1 if _Piece.is_copy else _Piece.most or host.cpus()
+    return 1 if _Task.is_copy else _Task.most or host.cpus()
 
 
-class Crew:
+class WorkerPool:
     """The copies at work. Owns their pipes: ``end`` must be called."""
 
     def __init__(self) -> None:
-        self._members: list[_Member] = []
+        self._workers: list[_Worker] = []
         self._results: dict[int, Any] = {}
-        self._answers: list[Any] = []
+        self._replies: list[Any] = []
         self._queue = -1
 
     @classmethod
     def start(
         cls,
         size: int,
-        order: Sequence[int],
+        tasks: Sequence[int],
         work: Callable[[int], Any],
-        answer: Callable[[Any], Any],
-    ) -> Crew | None:
-        """Start ``size`` copies that call ``work`` with the numbers in ``order``, whoever is free
-        the next one, and then ``answer`` for each question.
+        reply: Callable[[Any], Any],
+    ) -> WorkerPool | None:
+        """Start ``size`` copies that call ``work`` with the numbers in ``tasks``, whoever is free
+        the next one, and then ``reply`` for each question.
 
-        What ``work`` and ``answer`` return must be picklable; ``work`` returns None for what it
+        What ``work`` and ``reply`` return must be picklable; ``work`` returns None for what it
         could not do. None where other threads run here: they would be missing in the copies,
         with their locks held. None where this system has no fork, or no room for a further process
         and for what pip may start beside it.
@@ -123,43 +123,43 @@ class Crew:
             logger.debug("No processes beside this one: %s", error)
             return None
         try:
-            crew._fill(size, pieces, work, answer)
+            crew._fill(size, pieces, work, reply)
             # The copies begin only now. What the pipe cannot take is left to the caller: where a
             # user has many pipes, each holds little (pipe(7)).
             os.set_blocking(pieces, False)
-            if crew._members and order:
-                os.write(pieces, b"".join(_NUMBER.pack(number) for number in order))
+            if crew._workers and tasks:
+                os.write(pieces, b"".join(_NUMBER.pack(number) for number in tasks))
         except BaseException:  # Ctrl-C
             os.close(pieces)
             crew.abandon()
             crew.end()
             raise
         os.close(pieces)
-        if crew._members:
+        if crew._workers:
             return crew
         crew.end()
         return None
 
     def _fill(
-        self, size: int, pieces: int, work: Callable[[int], Any], answer: Callable[[Any], Any]
+        self, size: int, tasks: int, work: Callable[[int], Any], reply: Callable[[Any], Any]
     ) -> None:
         """Start up to ``size`` copies, as many as leave room for what pip may start beside them;
-        ``pieces`` is the end of the queue that the copies do not have."""
+        ``tasks`` is the end of the queue that the copies do not have."""
         try:
             for _ in range(size):
-                self._add(pieces, work, answer)
+                self._add(tasks, work, reply)
         except OSError as error:  # EAGAIN, ENOMEM, EMFILE: those that there are will do
-            logger.debug("Only %s processes beside this one: %s", len(self._members), error)
-        while self._members and not host.has_room_for(_RESERVE):
+            logger.debug("Only %s processes beside this one: %s", len(self._workers), error)
+        while self._workers and not host.can_start_threads(_RESERVE):
             logger.debug("A process is given up: pip may have to start one, or a thread")
-            member = self._members.pop()  # it has not begun
+            member = self._workers.pop()  # it has not begun
             for end in member.ends():
                 os.close(end)
             with suppress(ProcessLookupError):  # ended, and SIGCHLD is ignored
                 os.kill(member.process, signal.SIGKILL)
             host.wait_for(member.process)
 
-    def _add(self, pieces: int, work: Callable[[int], Any], answer: Callable[[Any], Any]) -> None:
+    def _add(self, tasks: int, work: Callable[[int], Any], reply: Callable[[Any], Any]) -> None:
         parent = os.getpid()
         ends: list[int] = []
         # Held back until the copy knows what to do about them, and its starter of the copy: Python
@@ -179,23 +179,23 @@ class Crew:
         if process:
             os.close(orders)
             os.close(replies_end)
-            self._members.append(_Member(process, orders_end, replies))
+            self._workers.append(_Worker(process, orders_end, replies))
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return
         status = 1
         try:
-            _Piece.is_copy = True
+            _Task.is_copy = True
             _die_with(parent)
             # Ctrl-C reaches the whole terminal: the process that started us decides what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(_ABANDON, _Piece.abandon)
+            signal.signal(_ABANDON, _Task.abandon)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
             if hasattr(gc, "freeze"):  # not in PyPy
                 gc.freeze()  # else the collector would touch, and so copy, every page of it
-            others = (fd for member in self._members for fd in member.ends())
-            for end in (pieces, orders_end, replies, *others):
+            others = (fd for member in self._workers for fd in member.ends())
+            for end in (tasks, orders_end, replies, *others):
                 os.close(end)
-            _serve(self._queue, orders, replies_end, work, answer)
+            _serve(self._queue, orders, replies_end, work, reply)
             status = 0
         finally:
             os._exit(status)  # without the clean-up of what is not ours
@@ -222,37 +222,37 @@ class Crew:
 
     def ask(self, question: Any) -> list[Any]:
         """The answers of all copies to ``question``, when they have done all pieces."""
-        self._answers = []
+        self._replies = []
         for member in self._present():
             member.asked = True
             try:
-                _send(member.orders, question)
+                _send(member.commands, question)
             except OSError:  # EPIPE: it is gone
-                self._lose(member)
+                self._drop(member)
         while any(member.asked for member in self._present()):
             self._receive()
-        return self._answers
+        return self._replies
 
     def lost(self) -> set[int]:
         """Pieces done by copies that are gone, so that nobody can answer for them."""
-        return {number for member in self._members if member.gone for number in member.done}
+        return {number for member in self._workers if member.exited for number in member.done}
 
     def end(self) -> None:
         """Let the copies end, and wait for that. Further calls do nothing."""
         self.stop()
-        members, self._members = self._members, []
+        members, self._workers = self._workers, []
         for member in members:
             for descriptor in member.ends():
                 os.close(descriptor)
         for member in members:
-            if not member.gone:
+            if not member.exited:
                 host.wait_for(member.process)
         if self._queue >= 0:
             os.close(self._queue)
             self._queue = -1
 
-    def _present(self) -> list[_Member]:
-        return [member for member in self._members if not member.gone]
+    def _present(self) -> list[_Worker]:
+        return [member for member in self._workers if not member.exited]
 
     def _receive(self) -> None:
         """Wait until somebody replies, or is gone."""
@@ -266,33 +266,33 @@ class Crew:
                 continue
             reply = _read(member.replies)
             if reply is None:
-                self._lose(member)
+                self._drop(member)
                 continue
             number, value = reply
             if number == _IDLE:
                 member.busy = False
-            elif number == _ANSWER:
+            elif number == _REPLY:
                 member.asked = False
-                self._answers.append(value)
+                self._replies.append(value)
             else:
                 member.done.add(number)
                 self._results[number] = value
 
-    def _lose(self, member: _Member) -> None:
-        if not member.gone:
-            logger.debug("Process %s ended early", member.process)
+    def _drop(self, worker: _Worker) -> None:
+        if not worker.exited:
+            logger.debug("Process %s ended early", worker.process)
             # Its pipe ends before it does: what it left is not to be taken for its work.
-            host.wait_for(member.process)
-        member.gone = True
+            host.wait_for(worker.process)
+        worker.exited = True
 
 
-def side_by_side(
-    pieces: Sequence[Part],
+def map_in_workers(
+    tasks: Sequence[Part],
     work: Callable[[Part], Result],
     again: Callable[[Part], Result],
     done: Callable[[Part], None] = lambda piece: None,
 ) -> list[Result]:
-    """What ``work`` returns for each of ``pieces``, in their order; done by copies of this process
+    """What ``work`` returns for each of ``tasks``, in their order; done by copies of this process
     where there are several pieces and processors. What a copy could not do, or was at when it was
     killed, is done ``again`` by this process, which raises what there is to be raised. ``done`` is
     called for one after another, when it is. No copy is at work any more when this ends, however it
@@ -300,21 +300,21 @@ def side_by_side(
 
     def do(number: int) -> Result | None:
         try:
-            return work(pieces[number])
+            return work(tasks[number])
         except Exception:
             logger.debug("Left to the first process", exc_info=True)
             return None
 
-    size = min(spare(), len(pieces))
-    crew = Crew.start(size, range(len(pieces)), do, lambda _: None) if size > 1 else None
+    size = min(available_workers(), len(tasks))
+    crew = WorkerPool.start(size, range(len(tasks)), do, lambda _: None) if size > 1 else None
     results: list[Result | None] = []
     if crew is None:
-        for piece in pieces:
+        for piece in tasks:
             results.append(work(piece))
             done(piece)
         return [result for result in results if result is not None]
     try:
-        for number, piece in enumerate(pieces):
+        for number, piece in enumerate(tasks):
             results.append(crew.result(number))
             done(piece)
     except BaseException:
@@ -322,30 +322,30 @@ def side_by_side(
         raise
     finally:
         crew.end()
-    return [again(piece) if result is None else result for piece, result in zip(pieces, results)]
+    return [again(piece) if result is None else result for piece, result in zip(tasks, results)]
 
 
 def _serve(
     queue: int,
-    orders: int,
+    commands: int,
     replies: int,
     work: Callable[[int], Any],
-    answer: Callable[[Any], Any],
+    reply: Callable[[Any], Any],
 ) -> None:
     """What a copy does."""
     # Reads of one size from a pipe that holds only such pieces: each gets a whole one.
     while piece := os.read(queue, _NUMBER.size):
         (number,) = _NUMBER.unpack(piece)
         try:
-            _Piece.under_way = True
+            _Task.under_way = True
             value = work(number)
         except Abandoned:
             value = None
-        _Piece.under_way = False
+        _Task.under_way = False
         _send(replies, (number, value))
     _send(replies, (_IDLE, None))
-    while (question := _read(orders)) is not None:
-        _send(replies, (_ANSWER, answer(question)))
+    while (question := _read(commands)) is not None:
+        _send(replies, (_REPLY, reply(question)))
 
 
 def _die_with(parent: int) -> None:

@@ -20,7 +20,7 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.errors import DamagedEntry, NotPublished, UnusualWheel, UsageError, reason
 from pip_sharedcache.maintenance.entries import Contents
 from pip_sharedcache.model import Digest, Entry
-from pip_sharedcache.store import Item, Store
+from pip_sharedcache.store import Store, StoredEntry
 from pip_sharedcache.wheel import blocks, digest_of_blocks
 
 _MEMBER = re.compile(r"([0-9a-f]{64})/([^/\x00-\x1f]+\.whl)")
@@ -41,8 +41,10 @@ class Arrival:
 def select(contents: Contents) -> list[Entry]:
     """Select one entry for each wheel of ``contents``, by file name: one that is trusted and not
     damaged, if there is one."""
-    best: dict[tuple[str, str], Item] = {}
-    for item in sorted(contents.items, key=lambda item: (bool(item.damage), bool(item.objection))):
+    best: dict[tuple[str, str], StoredEntry] = {}
+    for item in sorted(
+        contents.items, key=lambda item: (bool(item.damage), bool(item.distrust_reason))
+    ):
         if item.title.endswith(".whl"):
             best.setdefault((item.title, item.digest), item)
     return [best[key].entry for key in sorted(best)]
@@ -56,7 +58,7 @@ def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:
         for entry in entries:
             digest = entry.manifest.digest
             try:
-                with stores.hold(entry) as held:
+                with stores.open_entry(entry) as held:
                     descriptor = held.open_file(entry.manifest.filename)
                 wheel = _opened(descriptor)
             except (OSError, DamagedEntry) as error:

@@ -10,13 +10,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from pip_sharedcache.store import BYTECODE, WHEELS, Item, Store, usage_marks
-from pip_sharedcache.store.entries import inventory
+from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry, usage_marks
+from pip_sharedcache.store.entries import list_entries
 
 _FEWEST_DIGITS = 6  # of a digest's beginning; fewer are a name: "bad" and "face" are both
 
 #: Passes entries on as they are read, for who wants to show how far that is.
-Track = Callable[[Iterator[Item]], Iterable[Item]]
+Track = Callable[[Iterator[StoredEntry]], Iterable[StoredEntry]]
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Contents:
     read, and why.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[StoredEntry, ...]
     whole: int
     missing: tuple[str, ...]
     unread: tuple[tuple[Path, str], ...]
 
-    def of_area(self, area: str) -> list[Item]:
+    def of_area(self, area: str) -> list[StoredEntry]:
         """Return those of one area of the store."""
         return [item for item in self.items if item.area == area]
 
@@ -58,7 +58,7 @@ def read_entries(
     the marks of their users are read, too. Raises OSError."""
     unread: list[tuple[Path, str]] = []
     last = usage_marks.last_uses(store) if uses else {}
-    items = list(track(inventory(store, last, unread, areas)))
+    items = list(track(list_entries(store, last, unread, areas)))
     digests: set[str] = set()
     missing = []
     for name in names:
@@ -70,7 +70,7 @@ def read_entries(
     return Contents(tuple(meant), len(items), tuple(missing), tuple(unread))
 
 
-def _is_meant(item: Item, name: str) -> bool:
+def _is_meant(item: StoredEntry, name: str) -> bool:
     if len(name) >= _FEWEST_DIGITS and item.digest.startswith(name.lower()):
         return True
     if not item.title.endswith(".whl"):

@@ -22,7 +22,7 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.entries import Track, read_entries
 from pip_sharedcache.store import run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.built_wheels import read_build
-from pip_sharedcache.store.entries import Item
+from pip_sharedcache.store.entries import StoredEntry
 from pip_sharedcache.store.layout import BUILDS, BYTECODE, DEAD, SHARDS, WHEELS, Store
 from pip_sharedcache.store.stale_staging import sweep
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
@@ -38,12 +38,12 @@ _IN_USE = GRACE + usage_marks.FRESH
 
 
 @dataclass(frozen=True)
-class Spared:
+class KeptEntries:
     """Entries that are kept whatever age or size is asked for: used within the last hour
     (``recent``), or led to by symlinks (``linked``)."""
 
-    recent: tuple[Item, ...] = ()
-    linked: tuple[Item, ...] = ()
+    recent: tuple[StoredEntry, ...] = ()
+    linked: tuple[StoredEntry, ...] = ()
 
 
 class Refusal(NamedTuple):
@@ -79,10 +79,10 @@ class Collection:
     """
 
     dry_run: bool
-    retired: tuple[Item, ...]
+    retired: tuple[StoredEntry, ...]
     left: int
-    spared: Spared
-    linked: tuple[tuple[Item, int, str], ...]
+    spared: KeptEntries
+    linked: tuple[tuple[StoredEntry, int, str], ...]
     deleted: int
     kept: int
     refused: tuple[Refusal, ...]
@@ -115,7 +115,7 @@ def collect(
         retired, refused = _retire_all(store, retired, now)
         gone = set(retired)
         left = {item.digest for item in contents.items if item.area == WHEELS and item not in gone}
-        retire_notes(store, left, now)
+        retire_build_records(store, left, now)
         done = delete_retired(store, now)
         _record(store, retired, now)
         usage_marks.forget(store, {item.path.name for item in contents.items}, now - GRACE)
@@ -139,8 +139,8 @@ def collect(
 
 
 def _retire_all(
-    store: Store, items: Iterable[Item], now: float
-) -> tuple[list[Item], list[Refusal]]:
+    store: Store, items: Iterable[StoredEntry], now: float
+) -> tuple[list[StoredEntry], list[Refusal]]:
     retired, refused = [], []
     for item in items:
         try:
@@ -151,22 +151,22 @@ def _retire_all(
     return retired, refused
 
 
-def _record(store: Store, retired: Sequence[Item], now: float) -> None:
+def _record(store: Store, retired: Sequence[StoredEntry], now: float) -> None:
     """Record it for those who look at how the store grows."""
     if retired:
         size = sum(item.size for item in retired)
         with suppress(OSError):  # the disk may be full: what was taken makes room
-            run_log.note_collection(store, run_log.Collection(int(now), len(retired), size))
+            run_log.append_collection(store, run_log.Collection(int(now), len(retired), size))
 
 
 def choose(
-    items: Iterable[Item],
+    items: Iterable[StoredEntry],
     linked: Iterable[str],
     now: float,
     *,
     older_than: float | None = None,
     max_size: float | None = None,
-) -> list[Item]:
+) -> list[StoredEntry]:
     """Of all ``items`` of a store, those to be retired: not used for ``older_than`` seconds; then
     the least recently used, until no more than ``max_size`` bytes are left; and the bytecode of
     those wheels, or of none that is here, if that was not used for a month. Never what was used
@@ -202,7 +202,7 @@ def choose(
     return list(chosen)
 
 
-def spared(items: Iterable[Item], linked: Iterable[str], now: float) -> Spared:
+def spared(items: Iterable[StoredEntry], linked: Iterable[str], now: float) -> KeptEntries:
     """Those of ``items`` that ``choose`` never chooses; what is linked is not counted as recent."""
     names = set(linked)
     digests = {name[:64] for name in names}
@@ -213,10 +213,10 @@ def spared(items: Iterable[Item], linked: Iterable[str], now: float) -> Spared:
             bound.append(item)
         elif item.used(now) >= now - _IN_USE:
             recent.append(item)
-    return Spared(tuple(recent), tuple(bound))
+    return KeptEntries(tuple(recent), tuple(bound))
 
 
-def _size(item: Item) -> int:
+def _size(item: StoredEntry) -> int:
     """What ``item`` really takes: by a manifest that says much, one member could have everybody
     else's entries collected."""
     try:
@@ -226,7 +226,7 @@ def _size(item: Item) -> int:
         return 0  # retired meanwhile, or not for us to read
 
 
-def retire(store: Store, item: Item, now: float) -> bool:
+def retire(store: Store, item: StoredEntry, now: float) -> bool:
     """Take ``item`` out of sight, by one rename: whether it was done. An installation that holds it
     open goes on undisturbed.
 
@@ -236,7 +236,7 @@ def retire(store: Store, item: Item, now: float) -> bool:
     if _in_use(store, item, now):
         return False  # what an installation is about to open is not to vanish even for a moment
     try:
-        dead = take_out_of_sight(item.path)
+        dead = retire_path(item.path)
     except FileNotFoundError:
         return False
     # An installation marks an entry, then looks whether it is there; here it is the other way
@@ -249,7 +249,7 @@ def retire(store: Store, item: Item, now: float) -> bool:
     return False
 
 
-def take_out_of_sight(path: Path) -> Path:
+def retire_path(path: Path) -> Path:
     """Rename the entry ``path``, which is not to be used any more; return where it is. Raises
     OSError."""
     dead = path.with_name(_dead_name(path.name))
@@ -257,7 +257,7 @@ def take_out_of_sight(path: Path) -> Path:
     return dead
 
 
-def _in_use(store: Store, item: Item, now: float) -> bool:
+def _in_use(store: Store, item: StoredEntry, now: float) -> bool:
     newest = next(iter(usage_marks.uses(store, item.path.name)), item.last_use)
     return replace(item, last_use=newest).used(now) >= now - _IN_USE
 
@@ -266,7 +266,7 @@ def _dead_name(name: str) -> str:
     return f"{DEAD}{name}-{secrets.token_hex(4)}"
 
 
-def retire_notes(store: Store, wheels: Container[str], now: float) -> None:
+def retire_build_records(store: Store, wheels: Container[str], now: float) -> None:
     """Take notes of built wheels out of sight that lead to none of ``wheels``, the digests of those
     that are there, as far as the system lets us. Raises nothing: what is left misleads nobody."""
     for name in SHARDS:
@@ -274,7 +274,7 @@ def retire_notes(store: Store, wheels: Container[str], now: float) -> None:
             for note in filter(ENTRY_NAME.fullmatch, shard.names()):
                 with suppress(OSError):
                     if _leads_nowhere(shard, note, wheels, now):
-                        take_out_of_sight(shard.path / note)
+                        retire_path(shard.path / note)
 
 
 def _leads_nowhere(shard: Directory, note: str, wheels: Container[str], now: float) -> bool:

@@ -19,14 +19,14 @@ from pip_sharedcache.errors import (
     reason,
 )
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.maintenance.gc import take_out_of_sight
+from pip_sharedcache.maintenance.gc import retire_path
 from pip_sharedcache.maintenance.verify import Verdict, verify
 from pip_sharedcache.model import Digest, Entry, Manifest
-from pip_sharedcache.store import Item, symlink_registry
+from pip_sharedcache.store import StoredEntry, symlink_registry
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.lookup import copy_wheel, find, wheel_name
-from pip_sharedcache.store.publish import discard, replace_entry, reveal
-from pip_sharedcache.store.staging import stage
+from pip_sharedcache.store.publish import discard, make_visible, replace_entry
+from pip_sharedcache.store.staging import stage_wheel
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
 
 _LOWER_LAYER = (
@@ -44,7 +44,9 @@ class Check:
     healing: Healing | None = None
 
 
-def check(store: Store, items: Sequence[Item], *, fix: bool = False) -> Iterator[Check | None]:
+def check(
+    store: Store, items: Sequence[StoredEntry], *, fix: bool = False
+) -> Iterator[Check | None]:
     """Verify ``items`` of ``store``, and heal those that are damaged if ``fix`` is set. Yield what
     was found for each, in their order; None for one that vanished or was replaced meanwhile.
 
@@ -111,7 +113,7 @@ def heal(store: Store, verdict: Verdict) -> Healing:
 def _take_away(verdict: Verdict) -> Healing:
     if _is_replaced(verdict):
         return _REPLACED
-    take_out_of_sight(verdict.item.path)
+    retire_path(verdict.item.path)
     what = "taken out of sight; the next installation that needs it publishes a sound one"
     return Healing(True, what)
 
@@ -136,7 +138,7 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
             if not copy_wheel(entry, copy):
                 continue
             try:
-                staged = stage(store, copy, copy.name, digest)
+                staged = stage_wheel(store, copy, copy.name, digest)
             except (NotPublished, UnusualWheel) as error:
                 if links and isinstance(error, NotPublished):
                     return Healing(False, f"left as it is, since {whom} lead to it: {error}")
@@ -210,8 +212,8 @@ def _beside(store: Store, verdict: Verdict) -> str:
             copy, digest = temporary / verdict.wheel, Digest(verdict.item.digest)
             if not copy_wheel(_own(verdict), copy):
                 return "; its wheel changes while it is read"
-            staged = stage(store, copy, verdict.wheel, digest, {verdict.identity})
-            (new,) = reveal(store, [staged])
+            staged = stage_wheel(store, copy, verdict.wheel, digest, {verdict.identity})
+            (new,) = make_visible(store, [staged])
     except (OSError, DamagedEntry, NotPublished, UnusualWheel) as error:
         what = reason(error) if isinstance(error, OSError) else error
         return f"; no sound one was published beside it: {what}"

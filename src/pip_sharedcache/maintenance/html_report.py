@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pip_sharedcache import __version__
-from pip_sharedcache.maintenance.stats import Savings, Sums, project_of
+from pip_sharedcache.maintenance.stats import Savings, Totals, project_of
 from pip_sharedcache.maintenance.svg import Bar, Point, bars, clean, over_time
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import Item
+from pip_sharedcache.store import StoredEntry
 
 _MOST = 20  # rows of a chart; a table has all of them up to _MOST_ROWS
 _MOST_ROWS = 500
@@ -52,7 +52,7 @@ summary { cursor: pointer; color: var(--soft); }
 
 
 @dataclass
-class Holdings:
+class Inventory:
     """What a store holds, taken in one entry after another: bytes by distribution, and by the day
     on which they were published; files, damage."""
 
@@ -63,7 +63,7 @@ class Holdings:
     days: Counter[int] = field(default_factory=Counter)
     damage: list[str] = field(default_factory=list)
 
-    def add(self, items: Iterable[Item], now: float) -> Holdings:
+    def add(self, items: Iterable[StoredEntry], now: float) -> Inventory:
         """Take in ``items``. Nothing was published after ``now`` or before 1970 (seconds since
         the epoch), whatever a clock said."""
         titles: dict[str, str] = {}
@@ -96,7 +96,7 @@ class Holdings:
 
 def page(
     store: str,
-    holdings: Holdings,
+    holdings: Inventory,
     savings: Savings,
     collections: Sequence[Point],
     room: Mapping[str, str],
@@ -178,7 +178,7 @@ def _damage(damage: Sequence[str]) -> str:
     return _section(f"Damaged entries: {len(damage)}", lines, more)
 
 
-def _by_package(holdings: Holdings, savings: Savings) -> str:
+def _by_package(holdings: Inventory, savings: Savings) -> str:
     installed = savings.groups["package"]
     names = sorted(
         holdings.packages.keys() | installed.keys(),
@@ -208,7 +208,7 @@ def _by_package(holdings: Holdings, savings: Savings) -> str:
     )
 
 
-def _apparent(installed: Mapping[str, Sums], name: str) -> int:
+def _apparent(installed: Mapping[str, Totals], name: str) -> int:
     return installed[name].apparent if name in installed else 0
 
 
@@ -251,7 +251,7 @@ def _saved(group: str, savings: Savings) -> str:
     )
 
 
-def _saving(sums: Sums) -> int:
+def _saving(sums: Totals) -> int:
     return sums.not_downloaded + sums.not_copied
 
 

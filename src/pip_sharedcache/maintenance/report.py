@@ -32,7 +32,7 @@ def make_page(store: Store, *, track: Track = iter) -> Page:
     """Return a page on what ``store`` holds and saves now. Raises OSError."""
     now = time.time()
     contents = read_entries(store, uses=False, track=track)
-    holdings = html_report.Holdings().add(contents.items, now)
+    holdings = html_report.Inventory().add(contents.items, now)
     savings = Savings.of(store, ["package", "user", "environment"])
     collections = [Point(one.at, one.size) for _, one in run_log.collections(store)]
     collections.sort(key=lambda point: point.at)

@@ -21,7 +21,7 @@ _UNTOLD = "(not told)"
 
 
 @dataclass
-class Sums:
+class Totals:
     """Of some runs, or of one distribution in all of them. ``installed``: distributions, of which
     some were ``found`` in the store, some ``added`` to it, and others left to pip (``by_pip``);
     ``apparent``: bytes of what was installed from the store, without what pip installed alone;
@@ -65,7 +65,7 @@ class Sums:
         """How many distributions were installed from the store, those just added included."""
         return self.found + self.added
 
-    def saved_seconds(self, whole: Sums) -> float | None:
+    def saved_seconds(self, whole: Totals) -> float | None:
         """Seconds that compiling what was reused would have taken, at the pace of what ``whole``
         tells of; None where nothing was compiled."""
         if not whole.compiled:
@@ -79,8 +79,8 @@ class Savings:
     asked for; ``modes``, how many runs had the link mode that they asked for, or not, and why;
     ``reasons``, how many distributions pip installed alone, and why."""
 
-    whole: Sums = field(default_factory=Sums)
-    groups: dict[str, dict[str, Sums]] = field(default_factory=dict)
+    whole: Totals = field(default_factory=Totals)
+    groups: dict[str, dict[str, Totals]] = field(default_factory=dict)
     modes: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -105,9 +105,9 @@ class Savings:
         for name, sums in self.groups.items():
             if name == "package":
                 for one in run.distributions:
-                    sums.setdefault(project_of(one.title), Sums()).count(one)
+                    sums.setdefault(project_of(one.title), Totals()).count(one)
             else:
-                sums.setdefault(_KEYS[name](user, run), Sums()).add(run)
+                sums.setdefault(_KEYS[name](user, run), Totals()).add(run)
 
 
 #: A name service may take its time, and each user has hundreds of runs.

@@ -12,7 +12,14 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import FileError, StoreNotMade, StoreUnusable
 from pip_sharedcache.model import Policy
 from pip_sharedcache.placement import try_making_as
-from pip_sharedcache.store import BYTECODE, SHARDS, WHEELS, Store, directories, exchanged_by
+from pip_sharedcache.store import (
+    BYTECODE,
+    SHARDS,
+    WHEELS,
+    Store,
+    expected_directories,
+    store_replaceable_by,
+)
 from pip_sharedcache.store.layers import Layers
 from pip_sharedcache.trust import access_lists
 
@@ -66,7 +73,7 @@ def require_publishable(store: Store) -> None:
     """Raise StoreUnusable where this user may not publish in ``store``."""
     require_writable(store)
     if not store.may_publish():
-        why, remedy = store.lacks()
+        why, remedy = store.missing_directories()
         raise StoreUnusable(
             f"You may not publish in {store.path}{why and f': {why}'}",
             remedy or "PIP_SHAREDCACHE_DIR names another store",
@@ -91,8 +98,8 @@ def make_store(directory: Path | str, group: str = "", *, builds: bool = False) 
 def _distrusted(store: Store) -> tuple[Path, str] | None:
     """Where others than the group may publish: an access list that the directory above passes on
     (NFSv4) decides, whatever the mode says."""
-    for relative, _ in directories(shared=True):
-        if theirs := access_lists.publishing_objection(store.path / relative):
+    for relative, _ in expected_directories(shared=True):
+        if theirs := access_lists.foreign_publishers(store.path / relative):
             return store.path / relative, theirs
     return None
 
@@ -110,7 +117,7 @@ def _refused(store: Store) -> tuple[int, Path, str] | None:
 
 
 def _replaceable_in(store: Store) -> Path | None:
-    found = exchanged_by(store)
+    found = store_replaceable_by(store)
     if found is None:
         return None
     where, gids = found

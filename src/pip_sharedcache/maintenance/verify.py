@@ -20,11 +20,11 @@ from typing import IO
 
 from pip_sharedcache import fs, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, UnusualWheel, reason
-from pip_sharedcache.fs import OF_THIS_PROCESS, Directory
+from pip_sharedcache.fs import PROCESS_ERRORS, Directory
 from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
-from pip_sharedcache.store.entries import Item
+from pip_sharedcache.store.entries import StoredEntry
 from pip_sharedcache.store.layout import WHEELS
-from pip_sharedcache.store.lookup import MANIFEST, is_hollow, read_manifest, wheel_name
+from pip_sharedcache.store.lookup import MANIFEST, is_sparse, read_manifest, wheel_name
 from pip_sharedcache.store.staging import DIRECTORY
 from pip_sharedcache.store.unpack import FILE, PROGRAM
 
@@ -55,13 +55,13 @@ class Verdict:
     looked at, None where it could not even be opened; ``wheel``: the name of the entry's own wheel
     if that is sound, so that the entry can be made anew from it."""
 
-    item: Item
+    item: StoredEntry
     damage: tuple[Damage, ...]
     identity: Identity | None = None
     wheel: str = ""
 
 
-def verify(items: Sequence[Item]) -> Iterator[Verdict | None]:
+def verify(items: Sequence[StoredEntry]) -> Iterator[Verdict | None]:
     """Check ``items``, several at a time; give what was found for each, in their order, None for
     one that is gone or was replaced meanwhile.
 
@@ -82,7 +82,7 @@ def verify(items: Sequence[Item]) -> Iterator[Verdict | None]:
                 future.cancel()
 
 
-def _submitted(pool: ThreadPoolExecutor, item: Item) -> Future[Verdict | None]:
+def _submitted(pool: ThreadPoolExecutor, item: StoredEntry) -> Future[Verdict | None]:
     """Have ``pool`` check ``item``; where no thread can be started, do it now."""
     try:
         return pool.submit(_verify_one, item)
@@ -92,7 +92,7 @@ def _submitted(pool: ThreadPoolExecutor, item: Item) -> Future[Verdict | None]:
         return done
 
 
-def _verify_one(item: Item) -> Verdict | None:
+def _verify_one(item: StoredEntry) -> Verdict | None:
     try:
         with (
             Directory.open(item.path.parent) as shard,
@@ -108,7 +108,7 @@ def _verify_one(item: Item) -> Verdict | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in OF_THIS_PROCESS:
+        if error.errno in PROCESS_ERRORS:
             raise
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
             return Verdict(item, (Damage("", "type", "is not a directory"),))
@@ -178,7 +178,7 @@ class _Examination:
             return None
         try:
             with _opened(self.held, name) as file:
-                hollow = is_hollow(os.fstat(file.fileno()))
+                hollow = is_sparse(os.fstat(file.fileno()))
                 if hollow or _digest(file) != self.digest:
                     self._note(name, "content", "has other bytes than its digest says")
                     return None
@@ -297,7 +297,7 @@ class _Examination:
             self._note(path, "mode", what)
 
     def _unreadable(self, path: str, error: OSError) -> None:
-        if error.errno in OF_THIS_PROCESS:
+        if error.errno in PROCESS_ERRORS:
             raise error
         self._note(path, "unreadable", f"cannot be read: {reason(error)}")
 

@@ -99,7 +99,7 @@ class Builds:
         """What a build of ``requirement`` from ``link`` is looked up by; None where it is not
         shared."""
         source = _source(link)
-        shared = any(store.builds for store in session.layers)
+        shared = any(store.shares_builds for store in session.layers)
         if not shared or source is None or not self._shares:
             return None
         if has_credentials(link.url):
@@ -144,14 +144,14 @@ class Builds:
         if key is None:
             return None
         origin = Origin(without_credentials(link.url))
-        while (build := session.layers.find_build(key, session.repairs.spoiled)) is not None:
+        while (build := session.layers.find_build(key, session.repairs.damaged)) is not None:
             entry = session.find([build.digest], build.filename)
-            if entry is not None and session.exposure(entry):
+            if entry is not None and session.replaceable_by(entry):
                 return None  # pip opens it by its path, and there is no digest to check it with
-            if entry is not None and self._downloads.believe(session, entry, origin):
+            if entry is not None and self._downloads.trust(session, entry, origin):
                 break
             # Its wheel was collected, say. Another build is noted beside it, or in its place.
-            session.repairs.pass_over(build.note)
+            session.repairs.skip_build_record(build.record)
         else:
             return None
         pip_wheel = importlib.import_module("pip._internal.models.wheel").Wheel(build.filename)
@@ -164,7 +164,7 @@ class Builds:
             trust.user_name(entry.publisher),
         )
         if build.damaged != stores.NONE_YET:
-            session.heal_note(key, build)
+            session.heal_build_record(key, build)
         return self._as_pips(session.serve(entry).path, build.details)
 
     def _as_pips(self, path: str, details: Mapping[str, Any]) -> Any:
@@ -181,12 +181,12 @@ class Builds:
             return build(*args, **kw)
         requirement = bound["req"]
         link = requirement.link
-        shared = session.store.builds and self._may_be_shared(session, requirement)
+        shared = session.store.shares_builds and self._may_be_shared(session, requirement)
         key = self._key(session, link, requirement) if shared else None
         path = build(*args, **kw)
         if path and key is not None:
             info = getattr(requirement, "download_info", None)
-            session.note_build(
+            session.record_build(
                 path,
                 key,
                 {

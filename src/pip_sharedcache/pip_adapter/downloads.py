@@ -175,7 +175,7 @@ class Downloads:
             if found.entry is not None:
                 found.download = link, location
             return found.path
-        copied = session.copy_doubtful(digests, link.filename, Path(location))
+        copied = session.copy_untrusted(digests, link.filename, Path(location))
         if copied is None:
             return None
         logger.info("Using a checked copy of %s from the shared store", link.filename)
@@ -190,7 +190,7 @@ class Downloads:
         that may lead to something else by then. None where no entry does."""
         digests = tuple(digests)
         while (entry := session.find(digests, name)) is not None:
-            if session.exposure(entry) or _is_to_be_verified(session, entry):
+            if session.replaceable_by(entry) or _is_to_be_verified(session, entry):
                 if not location:
                     return None
                 copied = session.copy(entry, Path(location), told=True)
@@ -200,7 +200,7 @@ class Downloads:
                     )
                     continue
                 return session.wheels.note(str(copied), origin)
-            if self.believe(session, entry, origin):
+            if self.trust(session, entry, origin):
                 return session.serve(entry)
         return None
 
@@ -214,7 +214,7 @@ class Downloads:
         _, location = session.wheels.download_of(digest) or (None, "")
         return self._trusted(session, [digest], filename, location, origin)
 
-    def believe(self, session: Session, entry: Entry, origin: Origin) -> bool:
+    def trust(self, session: Session, entry: Entry, origin: Origin) -> bool:
         """Whether pip may have the wheel of ``entry``, whose publisher is trusted, in place of that
         of ``origin``: it is hashed only where the user asked pip to hash (--require-hashes)."""
         if self._must_hash and not self.is_sound(session, entry, entry.wheel):
@@ -372,6 +372,6 @@ def _pass_over(session: Session, entry: Entry, what: str) -> None:
     """The wheel of ``entry`` is not used, for ``what``: it is damaged, unless all of it was deleted
     since it was looked up, by garbage collection, say."""
     if os.path.lexists(entry.path):
-        session.spoil(entry, what)
+        session.mark_damaged(entry, what)
     else:
-        session.lose(entry)
+        session.mark_vanished(entry)

@@ -25,7 +25,7 @@ from pip_sharedcache.pip_adapter.bootstrap import CARRIED
 from pip_sharedcache.pip_adapter.builds import Builds
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.import_hooks import resolve_lazy_imports
-from pip_sharedcache.pip_adapter.parallel import LeftToOthers, Together
+from pip_sharedcache.pip_adapter.parallel import LeftToOthers, ParallelInstall
 from pip_sharedcache.pip_adapter.progress import bars
 from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
 from pip_sharedcache.pip_adapter.targets import environment_of
@@ -59,7 +59,7 @@ class _Stopped(Exception):
         self.wheel_path = wheel_path
 
 
-class Swap:
+class InstallWrappers:
     """The wrappers, and what they know of the one installation under way. ``start`` begins it;
     ``declines``: whether a run with these options of pip's is left alone."""
 
@@ -74,7 +74,7 @@ class Swap:
         self.placement: Placement | None = None
         self._downloads = Downloads()
         self._builds = Builds(self._downloads)
-        self._together: Together | None = None
+        self._parallel: ParallelInstall | None = None
         self._compiles = True
         self._device = 0
         self._own_wheel: Path | None = None  # None where pip was handed the entry's
@@ -117,7 +117,7 @@ class Swap:
             return run(*args, **kw)
         resolve_lazy_imports(CARRIED)
         self.session = self._downloads.session = session
-        session.watch = bars(bound["options"])
+        session.on_progress = bars(bound["options"])
         self._builds.begin(bound["options"])
         self._downloads.cache = getattr(bound["options"], "cache_dir", None)
         try:
@@ -128,10 +128,10 @@ class Swap:
             session.finish()
         if status == 0:
             # A run that failed has saved nothing, and pip knows only now where it installed to.
-            session.note_run(environment_of(bound["options"]))
+            session.record_run(environment_of(bound["options"]))
             if unusual := "; ".join(session.unusual):
                 logger.warning("Left to pip's own installer, and not shared: %s", unusual)
-            for line in filter(None, (session.doubts(), session.summary())):
+            for line in filter(None, (session.untrusted_summary(), session.summary())):
                 logger.info(line)
         return status
 
@@ -148,16 +148,16 @@ class Swap:
         if how is None:
             logger.debug("One after another: this pip's requirements need to be told more")
             return install(*args, **kw)
-        before, self._together = self._together, Together(session, requirements, how)
+        before, self._parallel = self._parallel, ParallelInstall(session, requirements, how)
         failed = True
         try:
             size = session.settings.processes or min(_MOST_PROCESSES, fs.cpus())
-            self._together.start(size, self._downloads.scripts_of)
+            self._parallel.start(size, self._downloads.scripts_of)
             result = install(*args, **kw)
             failed = False
             return result
         finally:
-            together, self._together = self._together, before
+            together, self._parallel = self._parallel, before
             together.end(failed=failed)
 
     # -- one wheel
@@ -167,7 +167,7 @@ class Swap:
         session = self.session
         if session is None or bound is None:
             return install(*args, **kw)
-        if self._together is not None and self._together.take(bound["name"]):
+        if self._parallel is not None and self._parallel.take(bound["name"]):
             return None
         outcome = _Outcome.AGAIN
         while outcome is _Outcome.AGAIN:
@@ -185,12 +185,12 @@ class Swap:
         """Install the wheel ``bound["wheel_path"]``, which is replaced by the path to go on with.
         Raises what pip is to meet; nothing is left of the installation then, nor with an outcome
         other than DONE."""
-        is_worker = self._together is not None and self._together.is_copy
-        wheel = session.follow(bound["wheel_path"])
+        is_worker = self._parallel is not None and self._parallel.is_copy
+        wheel = session.relocate(bound["wheel_path"])
         if wheel.entry is not None and wheel.is_gone:
             if is_worker:
                 return _Outcome.LEAVE_TO_PARENT
-            session.lose(wheel.entry)
+            session.mark_vanished(wheel.entry)
             wheel = session.wheels.at(self._downloads.replace(session, wheel.entry))
         bound["wheel_path"] = wheel.path
         self._entry = wheel.entry
@@ -208,14 +208,14 @@ class Swap:
             install(**bound)
             if placement.undone:
                 self._restore(session, placement)
-            session.settle(placement, later=self._together is not None)
+            session.settle(placement, later=self._parallel is not None)
             return _Outcome.DONE
         except BaseException as error:
             placement.undo()
             outcome = self._outcome_of(error, session, wheel)
             if outcome is None:
                 if isinstance(error, OSError):
-                    placement.information.name_finally(error)
+                    placement.dist_info.name_finally(error)
                 raise
             if isinstance(error, _Stopped) and error.wheel_path:
                 bound["wheel_path"] = error.wheel_path
@@ -241,10 +241,11 @@ class Swap:
         if isinstance(error, FileNotFoundError) and error.filename == wheel.path:
             if served is None or entry is None:
                 return _Outcome.WITHOUT_STORE
-            session.lose(entry)  # garbage collection took it between our look at it and pip's
+            # Garbage collection took it between our look at it and pip's.
+            session.mark_vanished(entry)
             return _Outcome.REDOWNLOAD
         if served is not None and is_torn(error):  # its publisher writes to it while pip reads it
-            session.spoil(served, f"{served.wheel} is not sound any more")
+            session.mark_damaged(served, f"{served.wheel} is not sound any more")
             return _Outcome.REDOWNLOAD
         too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
         if too_long or (_is_full(error) and self._make_room(session, self._device)):
@@ -268,8 +269,8 @@ class Swap:
         """The environment's disk ``device`` (st_dev) is full. Whether it is less so now that
         nothing is published any more: pip alone may fit."""
         freed = session.give_up_publishing(device)
-        if self._together is not None:
-            freed |= self._together.give_up_publishing(device)
+        if self._parallel is not None:
+            freed |= self._parallel.give_up_publishing(device)
         return freed
 
     def _parse_wheel(self, parse: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
@@ -278,7 +279,7 @@ class Swap:
         placement = self.placement
         if placement is None or self.session is None or bound is None:
             return info_directory, metadata
-        staged = placement.stage(info_directory)
+        staged = placement.stage_dist_info(info_directory)
         archive = bound["wheel_zip"]
         manifest = placement.entry.manifest
         if not tells_of(manifest, archive, whole=self.session.settings.verify):
@@ -328,11 +329,11 @@ class Swap:
         entry = placement.entry
         if not os.path.lexists(entry.path):
             if self._own_wheel is None:
-                session.lose(entry)
+                session.mark_vanished(entry)
                 raise _Stopped(_Outcome.REDOWNLOAD, what)
-            session.lose(entry, "taken from pip's own wheel")
+            session.mark_vanished(entry, "taken from pip's own wheel")
             return
-        session.spoil(entry, what)
+        session.mark_damaged(entry, what)
         if (path := self._sound_elsewhere(session, placement)) is not None:
             session.begins_again(entry)
             raise _Stopped(_Outcome.AGAIN, what, path)
@@ -376,7 +377,7 @@ class Swap:
         bound = seams.arguments(ensure, args, kw)
         if self.placement is None or bound is None:
             return ensure(*args, **kw)
-        self.placement.directories.make(str(bound["path"]))
+        self.placement.target_dirs.make(str(bound["path"]))
         return None
 
     def _compile_file(self, compile_file: Original, fullname: Any, *args: Any, **kw: Any) -> Any:
@@ -396,4 +397,4 @@ class Swap:
 
 
 def _is_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in fs.NO_ROOM
+    return isinstance(error, OSError) and error.errno in fs.NO_SPACE_ERRORS

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pip_sharedcache.fs.workers import Crew
-from pip_sharedcache.model import Report
+from pip_sharedcache.fs.workers import WorkerPool
+from pip_sharedcache.model import RunReport
 from pip_sharedcache.pip_adapter import seams
-from pip_sharedcache.pip_adapter.path_conflicts import Claims, Scheme
+from pip_sharedcache.pip_adapter.path_conflicts import PathClaims, Scheme
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.session import Session
 
@@ -38,33 +38,33 @@ class LeftToOthers(Exception):
 
 
 @dataclass(frozen=True)
-class Done:
+class WorkerInstall:
     """What a copy tells of one distribution: what it logged, and what it did."""
 
     records: tuple[logging.LogRecord, ...]
-    report: Report
+    report: RunReport
 
 
 @dataclass(frozen=True)
-class Shown:
+class WorkerSummary:
     """What a copy tells at the end: an error if something could not appear, what it published,
     which link modes failed and why, what it told of damage."""
 
     error: OSError | None
-    report: Report
+    report: RunReport
     records: tuple[logging.LogRecord, ...]
     refusals: Mapping[Any, str]
     told: frozenset[str]
 
 
 @dataclass(frozen=True)
-class GiveUp:
+class GiveUpRequest:
     """What a copy is asked when this file system (st_dev) is full: to publish nothing there."""
 
     device: int
 
 
-class Together:
+class ParallelInstall:
     """One run of pip's installation loop. ``end`` must be called, however the loop ended."""
 
     def __init__(self, session: Session, requirements: Sequence[Any], how: Mapping[str, Any]):
@@ -72,16 +72,16 @@ class Together:
         self._requirements = requirements
         self._how = how
         self._numbers: dict[str, int] = {}
-        self._accepted: dict[int, Report] = {}
+        self._accepted: dict[int, RunReport] = {}
         self._placements: dict[int, list[Placement]] = {}
         self._log = _Log()
-        self._crew: Crew | None = None
+        self._pool: WorkerPool | None = None
         self.is_copy = False
 
     def start(self, size: int, entry_points: Callable[[Any], Iterable[str]]) -> None:
         """Start up to ``size`` copies, if there is enough to do; ``entry_points`` are the names
         of the scripts that pip generates for a requirement."""
-        claims = Claims(self._scheme_of)
+        claims = PathClaims(self._scheme_of)
         weights: dict[int, int] = {}
         for number, requirement in enumerate(self._requirements):
             path = str(getattr(requirement, "local_file_path", None) or "")
@@ -104,8 +104,8 @@ class Together:
         order.sort(key=lambda number: weights[number], reverse=True)
         if min(size, len(order)) < 2 or sum(weights[number] for number in order) < _WORTH_IT:
             return
-        self._crew = Crew.start(min(size, len(order)), order, self._install, self._answer)
-        if self._crew is not None:
+        self._pool = WorkerPool.start(min(size, len(order)), order, self._install, self._reply)
+        if self._pool is not None:
             logger.debug("%s distributions are installed side by side", len(order))
             self._numbers = {str(self._requirements[number].name): number for number in order}
 
@@ -126,9 +126,9 @@ class Together:
     def take(self, name: str) -> bool:
         """Whether a copy has installed ``name``; what it logged is logged now."""
         number = self._numbers.get(name)
-        if self._crew is None or number is None:
+        if self._pool is None or number is None:
             return False
-        done = self._crew.result(number)
+        done = self._pool.result(number)
         if done is None:
             return False
         self._relay(done.records)
@@ -138,43 +138,43 @@ class Together:
     def give_up_publishing(self, device: int) -> bool:
         """Have the copies do as Session.give_up_publishing, when they are done with what they are
         at; whether one could."""
-        if self._crew is None:
+        if self._pool is None:
             return False
-        self._crew.stop()
-        return any(self._crew.ask(GiveUp(device)))
+        self._pool.stop()
+        return any(self._pool.ask(GiveUpRequest(device)))
 
     def end(self, *, failed: bool) -> None:
         """Let everything that was taken appear, and undo what was not; ``failed``: pip's loop
         ended early. Raises OSError, the first one, when all else is done."""
         first: OSError | None = None
         lost: set[int] = set()
-        if self._crew is not None:
+        if self._pool is not None:
             try:
                 if failed:
                     # Whoever waits for us after Ctrl-C may kill us soon: pip --python does.
-                    self._crew.abandon()
-                for shown in self._crew.ask(frozenset(self._accepted)):
+                    self._pool.abandon()
+                for shown in self._pool.ask(frozenset(self._accepted)):
                     first = first or shown.error
                     self._session.report.add(shown.report)
                     self._session.linker.refusals.update(shown.refusals)
-                    self._session.repairs.was_told(shown.told)
+                    self._session.repairs.mark_reported(shown.told)
                     self._relay(shown.records)
-                lost = self._crew.lost() & self._accepted.keys()
+                lost = self._pool.lost() & self._accepted.keys()
                 logger.debug("%s of them were", len(self._accepted.keys() - lost))
             except BaseException:  # Ctrl-C while the copies are waited for
                 for placement in self._session.take_complete():
                     placement.undo()
                 raise
             finally:
-                self._crew.end()
-                self._crew = None
+                self._pool.end()
+                self._pool = None
         for number in self._accepted.keys() - lost:
             self._session.report.add(self._accepted[number])
         try:
             for number in () if failed else lost:
                 self._requirements[number].install(**self._how)
         finally:
-            self._session.show(self._session.take_complete())
+            self._session.make_visible(self._session.take_complete())
         if first is not None:
             raise first
 
@@ -184,13 +184,13 @@ class Together:
 
     # -- in the copies
 
-    def _install(self, number: int) -> Done | None:
+    def _install(self, number: int) -> WorkerInstall | None:
         session = self._session
         if not self.is_copy:
             session.repairs.leave_to_others()
-        self._crew, self.is_copy = None, True
-        session.report = Report()
-        session.watch = None  # what is drawn by several is none
+        self._pool, self.is_copy = None, True
+        session.report = RunReport()
+        session.on_progress = None  # what is drawn by several is none
         with self._log as records:
             try:
                 self._requirements[number].install(**self._how)
@@ -199,30 +199,30 @@ class Together:
                 logger.debug("Left to the first process", exc_info=True)
                 return None
         self._placements[number] = session.take_complete()
-        return Done(tuple(records), session.report)
+        return WorkerInstall(tuple(records), session.report)
 
-    def _answer(self, question: frozenset[int] | GiveUp) -> Shown | bool:
-        if isinstance(question, GiveUp):
+    def _reply(self, question: frozenset[int] | GiveUpRequest) -> WorkerSummary | bool:
+        if isinstance(question, GiveUpRequest):
             with self._log:  # the first process says it, too
                 return self._session.give_up_publishing(question.device)
         return self._end(question)
 
-    def _end(self, accepted: frozenset[int]) -> Shown:
+    def _end(self, accepted: frozenset[int]) -> WorkerSummary:
         session, error = self._session, None
-        session.report = Report()
-        session.watch = None  # what is drawn by several is none
+        session.report = RunReport()
+        session.on_progress = None  # what is drawn by several is none
         with self._log as records:
             for number in self._placements.keys() - accepted:
                 for placement in self._placements.pop(number):
                     placement.undo()
             try:
                 placements = self._placements.values()
-                session.show([one for complete in placements for one in complete])
+                session.make_visible([one for complete in placements for one in complete])
             except OSError as problem:
                 error = problem
             session.finish()
-        told = frozenset(session.repairs.told)
-        return Shown(error, session.report, tuple(records), session.linker.refusals, told)
+        told = frozenset(session.repairs.reported)
+        return WorkerSummary(error, session.report, tuple(records), session.linker.refusals, told)
 
 
 class _Log(logging.Handler):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 Scheme = Mapping[str, str]
 
 
-class Claims:
+class PathClaims:
     """What each of a set of distributions will write, by real paths: what a wheel calls
     differently may be the same (lib and lib64, headers and data/include).
 

@@ -213,11 +213,11 @@ def _put_in(settings: config.Settings, declines: Callable[[Any], bool]) -> None:
     these options of pip's is left alone."""
     try:
         from pip_sharedcache.pip_adapter import seams
-        from pip_sharedcache.pip_adapter.install import Swap
+        from pip_sharedcache.pip_adapter.install import InstallWrappers
         from pip_sharedcache.session.session import Session
 
         seams.check()
-        Swap(lambda: Session.start(settings), declines).put_in()
+        InstallWrappers(lambda: Session.start(settings), declines).put_in()
     except SeamMissing as error:
         _warn(_unfit(error))
 

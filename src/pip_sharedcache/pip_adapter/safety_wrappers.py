@@ -75,7 +75,7 @@ def recovery(placement: Callable[[], Placement | None]) -> seams.Wrapper:
         bound, active = seams.arguments(write, args, kw), placement()
         if active is not None and bound is not None:
             record, staged = bound["record"], active.staged
-            active.reveal()
+            active.make_visible()
             real = record.info_dir = active.info_directory
             record.installed = {
                 source: path.replace(staged, real) for source, path in record.installed.items()

@@ -1,7 +1,7 @@
 """Place the files of one entry into one environment: link modes, modes, undo, commit."""
 
 from pip_sharedcache.placement.commit import (
-    show,
+    make_visible,
 )
 from pip_sharedcache.placement.linker import (
     Linker,
@@ -18,7 +18,7 @@ from pip_sharedcache.placement.probe import (
 __all__ = [
     "Linker",
     "Placement",
-    "show",
+    "make_visible",
     "try_link_modes",
     "try_making_as",
     "try_writing",

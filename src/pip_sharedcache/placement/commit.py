@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import methodcaller
 
-from pip_sharedcache.fs.sync import keep
+from pip_sharedcache.fs.sync import flush_placed
 from pip_sharedcache.placement.placement import Placement
 
 
-def show(placements: Sequence[Placement]) -> None:
+def make_visible(placements: Sequence[Placement]) -> None:
     """Make complete ``placements`` durable, then let pip see them. Raises OSError, the first one,
     when all others are done; those that cannot appear are undone."""
     first: OSError | None = None
@@ -23,14 +23,14 @@ def show(placements: Sequence[Placement]) -> None:
             except OSError as error:
                 ready.remove(placement)
                 placement.undo()
-                placement.information.name_finally(error)
+                placement.dist_info.name_finally(error)
                 first = first or error
 
     try:
         each(methodcaller("record"))
-        kept = keep([path for placement in ready for path in placement.written()])
+        kept = flush_placed([path for placement in ready for path in placement.written()])
         each(methodcaller("flush", kept))
-        each(methodcaller("reveal"))
+        each(methodcaller("make_visible"))
     except BaseException:  # Ctrl-C: each is whole or absent; undo spares what is visible
         for placement in ready:
             placement.undo()

@@ -41,7 +41,7 @@ _LAST = ("METADATA", "RECORD")
 _DURABLE = ("INSTALLER", "direct_url.json", "RECORD")
 
 
-class Information:
+class DistInfo:
     """One .dist-info directory on its way into a library directory.
 
     ``name`` is its own name, ``staged`` the one under which it is filled; ``library`` the
@@ -52,7 +52,7 @@ class Information:
         self.name = name
         self.staged = f".{_short(name)}.{HOST}.{os.getpid()}-{secrets.token_hex(4)}.installing"
         self.library: str | None = None
-        self.revealed = False
+        self.made_visible = False
         self._identity: tuple[int, int] | None = None
 
     @property
@@ -127,7 +127,7 @@ class Information:
 
     def flush(self) -> None:
         """Make durable what describes the distribution, as pip does. Raises OSError."""
-        if self.revealed or self.library is None:
+        if self.made_visible or self.library is None:
             return
         for name in _DURABLE:
             try:
@@ -135,9 +135,9 @@ class Information:
             except FileNotFoundError:
                 continue
 
-    def reveal(self) -> None:
+    def make_visible(self) -> None:
         """Give the directory its name. Raises OSError."""
-        if self.revealed or self.library is None:
+        if self.made_visible or self.library is None:
             return
         final = os.path.join(self.library, self.name)
         if os.path.isdir(self.path):
@@ -153,7 +153,7 @@ class Information:
                     raise
                 self._identity = _identity(final)
                 _merge(self.path, final)
-        self.revealed = True
+        self.made_visible = True
 
     def name_finally(self, error: OSError) -> None:
         """Have ``error`` name the path that pip would have named."""

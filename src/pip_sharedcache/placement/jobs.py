@@ -13,7 +13,7 @@ from pip_sharedcache.model import LinkMode, StoredFile
 
 
 @dataclass(frozen=True)
-class Parent:
+class TargetDir:
     """What a directory of the environment means for what is created in it.
 
     ``grant``: the group's bits that a group environment gives to what is created there, 0
@@ -24,7 +24,7 @@ class Parent:
     grant: int
 
     @classmethod
-    def of(cls, status: os.stat_result, group_environment: bool) -> Parent:
+    def of(cls, status: os.stat_result, group_environment: bool) -> TargetDir:
         """Read off the directory's ``status`` whether a group shares it (setgid and writable)."""
         shared = status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP
         return cls(status.st_dev, status.st_mode & 0o070 if shared and group_environment else 0)
@@ -38,12 +38,12 @@ class Job(NamedTuple):
 
     file: StoredFile
     destination: str
-    parent: Parent
+    target_dir: TargetDir
     private: bool = False
 
 
 @dataclass
-class Outcome:
+class PlacementResult:
     """What was done with a batch of jobs; grows as they are done.
 
     ``created``: destinations where nothing was before. ``replaced``: those that were cleared,
@@ -64,7 +64,7 @@ class Outcome:
     written: list[str] = field(default_factory=list)
     under_way: str = ""
 
-    def add(self, other: Outcome) -> None:
+    def add(self, other: PlacementResult) -> None:
         """What ``other`` tells was done, too."""
         self.files.update(other.files)
         self.size.update(other.size)
@@ -74,7 +74,7 @@ class Outcome:
         self.untimed |= other.untimed
         self.written += other.written
 
-    def note(self, job: Job, mode: LinkMode, replaced: bool) -> None:
+    def record(self, job: Job, mode: LinkMode, replaced: bool) -> None:
         """One job is done."""
         self.files[mode] += 1
         self.size[mode] += job.file.size

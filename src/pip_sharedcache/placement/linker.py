@@ -18,7 +18,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs.dirfd import (
     CREATE,
-    OF_THIS_PROCESS,
+    PROCESS_ERRORS,
     Directory,
     clone,
     close_all,
@@ -27,7 +27,7 @@ from pip_sharedcache.fs.dirfd import (
 )
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.dist_info import unfinished_in
-from pip_sharedcache.placement.jobs import Job, Outcome, Parent
+from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
 from pip_sharedcache.store.entry_checks import (
     check,
     check_hash,
@@ -72,14 +72,14 @@ class _Way(NamedTuple):
 
 
 #: Of a piece of work: what was done, and as Linker.refusals and Linker._failed.
-_Placed = tuple[Outcome, dict[LinkMode, str], set[tuple[LinkMode, _Way]]]
+_Placed = tuple[PlacementResult, dict[LinkMode, str], set[tuple[LinkMode, _Way]]]
 _Place = Callable[[Sequence[Job]], _Placed]
 Divide = Callable[[Sequence[Sequence[Job]], _Place, _Place], list[_Placed]]
 
 
 class Linker:
     """Places files with one link mode for a whole run. ``hashes``: each is read and hashed.
-    ``divide`` has pieces of that done side by side (processes.side_by_side).
+    ``divide`` has pieces of that done side by side (processes.map_in_workers).
 
     Remembers which mode failed from which device to which for which publisher, so that the next
     file does not ask again; ``refusals`` says why, for the user.
@@ -122,7 +122,7 @@ class Linker:
         publisher: int,
         file: StoredFile,
         destination: str,
-        parent: Parent,
+        parent: TargetDir,
         *,
         private: bool,
     ) -> LinkMode:
@@ -131,7 +131,7 @@ class Linker:
         Raises DamagedEntry if the store's file is not what the manifest says, before anything in
         the environment is touched; OSError if the environment cannot take it.
         """
-        outcome = Outcome()
+        outcome = PlacementResult()
         self.place_all(entry, publisher, [Job(file, destination, parent, private)], outcome)
         for _, error in outcome.damaged:
             raise error
@@ -139,7 +139,7 @@ class Linker:
         return mode
 
     def place_new(
-        self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: Outcome
+        self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: PlacementResult
     ) -> None:
         """As ``place_all``, for many files in directories that this process has made: side by side.
         Nothing else can be there, so that whatever is left where it ends early is ours to remove.
@@ -150,7 +150,7 @@ class Linker:
         pieces = [jobs[start : start + _PIECE] for start in range(0, len(jobs), _PIECE)]
 
         def place(piece: Sequence[Job]) -> _Placed:
-            done = Outcome()
+            done = PlacementResult()
             try:
                 self.place_all(entry, publisher, piece, done)
             except BaseException:
@@ -176,7 +176,7 @@ class Linker:
             self._failed |= failed
 
     def place_all(
-        self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: Outcome
+        self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: PlacementResult
     ) -> None:
         """Place files of the held ``entry``, and note in ``outcome`` what was done.
 
@@ -199,7 +199,7 @@ class Linker:
         self.refusals.setdefault(mode, why)
 
     def _link_all(
-        self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: Outcome
+        self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: PlacementResult
     ) -> Sequence[Job]:
         """Link what can be; returns the jobs that are left to be copied."""
         mode = self.mode
@@ -216,11 +216,11 @@ class Linker:
                     return jobs[number:]
                 self._copy_all(way, entry, [job], outcome)
             else:
-                outcome.note(job, mode, replaced=False)
+                outcome.record(job, mode, replaced=False)
         return ()
 
     def _link(
-        self, mode: LinkMode, entry: Directory, publisher: int, job: Job, outcome: Outcome
+        self, mode: LinkMode, entry: Directory, publisher: int, job: Job, outcome: PlacementResult
     ) -> None:
         source, destination = f"files/{job.file.path}", job.destination
         try:
@@ -252,7 +252,9 @@ class Linker:
             outcome.replaced.add(destination)
             link()
 
-    def _copy_all(self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: Outcome) -> None:
+    def _copy_all(
+        self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: PlacementResult
+    ) -> None:
         done = 0
         while done < len(jobs):
             sources: list[int | DamagedEntry] = []
@@ -265,7 +267,7 @@ class Linker:
                         outcome.damaged.append((job, source))
                     done += 1
             except OSError as error:
-                if error.errno not in OF_THIS_PROCESS or len(sources) < 2:
+                if error.errno not in PROCESS_ERRORS or len(sources) < 2:
                     raise
                 self._ahead = 1  # what was opened ahead is missing now
             finally:
@@ -280,14 +282,16 @@ class Linker:
             try:
                 sources.append(entry.open_file(f"files/{job.file.path}"))
             except OSError as error:
-                if error.errno not in OF_THIS_PROCESS:
+                if error.errno not in PROCESS_ERRORS:
                     sources.append(damaged(entry, job.file, reason(error)))
                 elif sources:
                     return  # these first
                 else:
                     raise
 
-    def _copy(self, way: _Way, entry: Directory, job: Job, source: int, outcome: Outcome) -> None:
+    def _copy(
+        self, way: _Way, entry: Directory, job: Job, source: int, outcome: PlacementResult
+    ) -> None:
         file, destination = job.file, job.destination
         try:
             check_open(entry, way.publisher, file, source)
@@ -312,7 +316,7 @@ class Linker:
             outcome.under_way = ""
             outcome.damaged.append((job, error))
         else:
-            outcome.note(job, mode, replaced)
+            outcome.record(job, mode, replaced)
 
     def _fill(
         self, way: _Way, entry: Directory, file: StoredFile, source: int, target: int
@@ -338,7 +342,7 @@ class Linker:
         return LinkMode.COPY
 
     @staticmethod
-    def _set_time(target: int, job: Job, outcome: Outcome) -> None:
+    def _set_time(target: int, job: Job, outcome: PlacementResult) -> None:
         try:
             set_time(target, job.destination, job.file.mtime)
         except OSError as error:
@@ -346,10 +350,10 @@ class Linker:
                 raise
             outcome.untimed.add(job.destination)  # pip never asks that of a file system
 
-    def _create(self, job: Job, outcome: Outcome) -> tuple[int, bool]:
+    def _create(self, job: Job, outcome: PlacementResult) -> tuple[int, bool]:
         """Create the destination with the permission bits that pip's installer gives it; return
         its descriptor, and whether something else was there."""
-        file, destination, parent = job.file, job.destination, job.parent
+        file, destination, parent = job.file, job.destination, job.target_dir
         asked = 0o777 if file.executable else 0o666
         replaced = False
         outcome.under_way = destination
@@ -387,4 +391,4 @@ def _clear(jobs: Sequence[Job]) -> None:
 
 
 def _kind(job: Job) -> tuple[int, bool]:
-    return job.parent.device, job.private
+    return job.target_dir.device, job.private

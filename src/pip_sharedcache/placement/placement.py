@@ -15,15 +15,15 @@ from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs.dirfd import Directory
-from pip_sharedcache.fs.sync import keep
-from pip_sharedcache.model import Entry, Report, StoredFile
-from pip_sharedcache.placement.dist_info import Information
+from pip_sharedcache.fs.sync import flush_placed
+from pip_sharedcache.model import Entry, RunReport, StoredFile
+from pip_sharedcache.placement.dist_info import DistInfo
 from pip_sharedcache.placement.group_modes import share_directory
-from pip_sharedcache.placement.jobs import Job, Outcome, Parent, path_in
+from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir, path_in
 from pip_sharedcache.placement.linker import Linker
 from pip_sharedcache.placement.overlaps import meeting
 from pip_sharedcache.placement.target_dirs import (
-    Directories,
+    TargetDirs,
     is_file,
     remove_if_empty,
     remove_placed,
@@ -41,15 +41,15 @@ class Placement:
     the environment does not take it.
     """
 
-    def __init__(self, entry: Entry, held: Directory, linker: Linker, report: Report) -> None:
+    def __init__(self, entry: Entry, held: Directory, linker: Linker, report: RunReport) -> None:
         self.entry = entry
         self.undone: list[tuple[Job, DamagedEntry | OSError]] = []
         self._wheel = Source(entry, held)
         self._bytecode: Source | None = None
-        self.directories = Directories(linker.group_environment)
+        self.target_dirs = TargetDirs(linker.group_environment)
         self._linker = linker
         self.report = report
-        self.information = Information("")
+        self.dist_info = DistInfo("")
         self._placed: list[str] = []
         self._written: list[str] = []
         self._sources: dict[str, str] = {}
@@ -65,16 +65,16 @@ class Placement:
 
     # -- .dist-info under another name until the end
 
-    def stage(self, info_directory: str) -> str:
+    def stage_dist_info(self, info_directory: str) -> str:
         """The name under which pip fills ``info_directory`` until ``commit``."""
-        if self.information.name != info_directory:
-            self.information = Information(info_directory)
-        return self.information.staged
+        if self.dist_info.name != info_directory:
+            self.dist_info = DistInfo(info_directory)
+        return self.dist_info.staged
 
     @property
     def wheel(self) -> Path:
         """The entry's own wheel, in the very directory that is held open, until this ends."""
-        return self._wheel.held.steady / self.entry.manifest.filename
+        return self._wheel.held.proc_path / self.entry.manifest.filename
 
     @property
     def bytecode(self) -> Entry | None:
@@ -83,38 +83,38 @@ class Placement:
 
     @property
     def info_directory(self) -> str:
-        """The real name of .dist-info; "" before ``stage``."""
-        return self.information.name
+        """The real name of .dist-info; "" before ``stage_dist_info``."""
+        return self.dist_info.name
 
     @property
     def staged(self) -> str:
-        """The name that ``stage`` gave."""
-        return self.information.staged
+        """The name that ``stage_dist_info`` gave."""
+        return self.dist_info.staged
 
     @property
-    def revealed(self) -> bool:
+    def made_visible(self) -> bool:
         """Whether pip sees the distribution."""
-        return self.information.revealed
+        return self.dist_info.made_visible
 
     def destination(self, record_path: str, path: str) -> str:
         """Where the file ``record_path`` of the wheel goes that pip would save at ``path``."""
-        information = self.information
+        information = self.dist_info
         if information.library is None and (library := information.above(record_path, path)):
             self._begin(library)
         return information.destination(record_path, path)
 
     def _begin(self, library: str) -> None:
         """pip saves the first file, so it is known where all go. Raises OSError."""
-        information = self.information
+        information = self.dist_info
         information.library = library
         information.sweep(self._linker.unfinished(library))
-        above = self.directories.make(library)
+        above = self.target_dirs.make(library)
         information.make()
         if above.grant:
             share_directory(information.path, above.grant)
             # By the file system's own clock: what pip makes from now on is told by it.
             self._since = os.lstat(information.path).st_ctime_ns
-        self._place(self._wheel, self.directories.jobs(library, self._taken.values()))
+        self._place(self._wheel, self.target_dirs.jobs(library, self._taken.values()))
         if self._bytecode is not None:
             self._place_bytecode(library, self._bytecode)
 
@@ -162,7 +162,7 @@ class Placement:
         """Never raises for the environment's state: pip goes on without bytecode, too."""
         fitting = self._fitting(library)
         try:
-            self._place(source, self.directories.jobs(library, fitting))
+            self._place(source, self.target_dirs.jobs(library, fitting))
         except OSError:
             met = {*self._placed, *(job.destination for job, _ in self.undone)}
             for file in fitting:
@@ -170,9 +170,9 @@ class Placement:
                 if destination in met:
                     continue  # a second time it would be counted twice
                 try:
-                    self._place(source, self.directories.jobs(library, [file]))
+                    self._place(source, self.target_dirs.jobs(library, [file]))
                 except OSError as error:
-                    self.undone.append((Job(file, destination, Parent(0, 0)), error))
+                    self.undone.append((Job(file, destination, TargetDir(0, 0)), error))
 
     def _fitting(self, library: str) -> list[StoredFile]:
         """The taken bytecode, but for that of sources to which the file system gave other times:
@@ -183,24 +183,24 @@ class Placement:
             destination = path_in(library, file)
             if destination in stale:
                 why = OSError(errno.EOPNOTSUPP, "no time can be set here", destination)
-                self.undone.append((Job(file, destination, Parent(0, 0)), why))
+                self.undone.append((Job(file, destination, TargetDir(0, 0)), why))
             else:
                 fitting.append(file)
         return fitting
 
     def _place(self, source: Source, jobs: Sequence[Job]) -> None:
-        outcome = Outcome()
+        outcome = PlacementResult()
         try:
             if source.damage is not None:
                 outcome.damaged += [(job, source.damage) for job in jobs]
                 return
-            new, old = self.directories.divided(jobs)
+            new, old = self.target_dirs.divided(jobs)
             for place, some in ((self._linker.place_all, old), (self._linker.place_new, new)):
                 place(source.held, source.entry.publisher, some, outcome)
         finally:
-            self._note(outcome)
+            self._record(outcome)
 
-    def _note(self, outcome: Outcome) -> None:
+    def _record(self, outcome: PlacementResult) -> None:
         self._placed += outcome.created
         self._written += outcome.written
         if outcome.under_way:
@@ -218,11 +218,11 @@ class Placement:
     @property
     def library(self) -> str:
         """The absolute path of the library directory; "" before the first file."""
-        return os.path.abspath(self.information.library) if self.information.library else ""
+        return os.path.abspath(self.dist_info.library) if self.dist_info.library else ""
 
     def first_link(self) -> str:
         """The absolute path of one placed symlink into the entry; "" where there is none."""
-        library = self.information.library or ""
+        library = self.dist_info.library or ""
         paths = (*self._placed, *(os.path.join(library, path) for path in self._taken))
         return next((os.path.abspath(path) for path in paths if os.path.islink(path)), "")
 
@@ -247,7 +247,7 @@ class Placement:
             try:
                 if file is None:
                     raise FileNotFoundError(errno.ENOENT, "no bytecode of it", path)
-                parent = self.directories.make(os.path.dirname(path))
+                parent = self.target_dirs.make(os.path.dirname(path))
                 self._place(self._bytecode, [Job(file, path, parent)])
             except OSError as problem:  # pip compiles it
                 self.undone.append((job, problem))
@@ -269,7 +269,7 @@ class Placement:
     def not_compiled(self, source: str) -> None:
         """The placed ``source`` gets no bytecode after all."""
         compiled = importlib.util.cache_from_source(source)
-        library = self.information.library or ""
+        library = self.dist_info.library or ""
         self._taken_bytecode = [
             file for file in self._taken_bytecode if os.path.join(library, file.path) != compiled
         ]
@@ -289,7 +289,7 @@ class Placement:
         top, _, rest = record_path.partition("/")
         # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
         scripts = top.endswith(".data") and rest.startswith("scripts/")
-        described = destination.startswith(f"{self.information.path}{os.sep}")
+        described = destination.startswith(f"{self.dist_info.path}{os.sep}")
         private = scripts or described or top == self.info_directory
         self._sources.pop(destination, None)
         self._place_one(self._wheel, file, destination, private=private)
@@ -300,7 +300,7 @@ class Placement:
     def _place_one(
         self, source: Source, file: StoredFile, destination: str, *, private: bool
     ) -> None:
-        job = Job(file, destination, self.directories.make(os.path.dirname(destination)), private)
+        job = Job(file, destination, self.target_dirs.make(os.path.dirname(destination)), private)
         before = len(self.undone)
         self._place(source, [job])
         if len(self.undone) > before:
@@ -323,9 +323,9 @@ class Placement:
             if file is not None:
                 self._place_one(self._bytecode, file, compiled, private=False)
                 return True
-        if self.directories.make(os.path.dirname(source)).grant:
+        if self.target_dirs.make(os.path.dirname(source)).grant:
             # py_compile would make it by the umask, and no colleague could remove it.
-            self.directories.make(os.path.dirname(compiled))
+            self.target_dirs.make(os.path.dirname(compiled))
             self._for_bytecode.add(os.path.dirname(compiled))
         return False
 
@@ -333,10 +333,10 @@ class Placement:
 
     def record(self) -> None:
         """Finish pip's RECORD. Raises OSError."""
-        library = self.information.library
+        library = self.dist_info.library
         if not self._recorded and library is not None:
             compiled = [file.path for file in self._taken_bytecode]
-            written = self.information.complete(self._taken, compiled)
+            written = self.dist_info.complete(self._taken, compiled)
             generated = self._generated(library, [*written, *self._compiled])
             self._share(generated)
             self._written += filter(is_file, generated)
@@ -352,25 +352,25 @@ class Placement:
     def commit(self) -> None:
         """Let the finished distribution appear. Raises OSError."""
         self.record()
-        self.flush(keep(self.written()))
-        self.reveal()
+        self.flush(flush_placed(self.written()))
+        self.make_visible()
 
     def written(self) -> list[str]:
         """The files that were placed or written for this one, RECORD last."""
-        if self.revealed or not self.library:
+        if self.made_visible or not self.library:
             return []
-        return [*self._written, os.path.join(self.information.path, "RECORD")]
+        return [*self._written, os.path.join(self.dist_info.path, "RECORD")]
 
     def flush(self, kept: bool) -> None:
         """Make durable what pip would, unless all that was ``written`` is. Raises OSError."""
         self.record()
         if not kept:
-            self.information.flush()
+            self.dist_info.flush()
 
-    def reveal(self) -> None:
+    def make_visible(self) -> None:
         """Rename .dist-info to its own name, its RECORD speaking of that name. Raises OSError."""
         self.record()
-        self.information.reveal()
+        self.dist_info.make_visible()
         self.close()
 
     def undo(self) -> None:
@@ -380,11 +380,11 @@ class Placement:
         .dist-info is visible: Ctrl-C may come right after that, and the distribution is complete.
         """
         self.close()
-        if self.information.is_visible():
+        if self.dist_info.is_visible():
             return
         remove_placed(self._placed)
-        self.information.remove()
-        self.directories.remove_made()
+        self.dist_info.remove()
+        self.target_dirs.remove_made()
 
     def _generated(self, library: str, paths: list[str]) -> list[str]:
         """Those of ``paths``, relative to ``library``, that pip wrote itself. A wheel's RECORD may
@@ -395,5 +395,5 @@ class Placement:
     def _share(self, paths: list[str]) -> None:
         """In an environment that a group shares, give the group its bits on what pip wrote itself:
         without reading RECORD a colleague could not uninstall."""
-        if (library := self.information.library) and self.directories.make(library).grant:
-            self.directories.share(paths, self._since)
+        if (library := self.dist_info.library) and self.target_dirs.make(library).grant:
+            self.target_dirs.share(paths, self._since)

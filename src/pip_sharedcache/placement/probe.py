@@ -13,7 +13,7 @@ from pip_sharedcache.fs.host import HOST, unloadable_because
 from pip_sharedcache.fs.sync import synchronise
 from pip_sharedcache.fs.trees import remove_tree
 from pip_sharedcache.model import LinkMode, StoredFile
-from pip_sharedcache.placement.jobs import Parent
+from pip_sharedcache.placement.jobs import TargetDir
 from pip_sharedcache.placement.linker import Linker
 
 _CONTENT = b"of pip-sharedcache store doctor\n" * 256  # too much to be kept in an inode
@@ -30,7 +30,7 @@ def try_link_modes(
     each link mode in turn: "" for those that work, else the system's reason. What was placed is
     removed again. Modes that are ``left_out`` are not tried, for that reason. Raises DamagedEntry,
     OSError."""
-    parent = Parent.of(os.stat(directory), False)
+    parent = TargetDir.of(os.stat(directory), False)
     refusals: dict[LinkMode, str] = {}
     for mode in LinkMode:
         if mode is LinkMode.SYMLINK and (unloadable := unloadable_because(entry.path)):

@@ -12,21 +12,21 @@ from collections.abc import Iterable, Sequence
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import StoredFile
 from pip_sharedcache.placement.group_modes import share_directory, share_file
-from pip_sharedcache.placement.jobs import Job, Parent, path_in
+from pip_sharedcache.placement.jobs import Job, TargetDir, path_in
 
 logger = logging.getLogger(__name__)
 
 
-class Directories:
+class TargetDirs:
     """Those that one placement needs. ``group_environment``: whether what is made gets what its
     parent grants the group."""
 
     def __init__(self, group_environment: bool) -> None:
         self._group_environment = group_environment
-        self._known: dict[str, Parent] = {}
+        self._known: dict[str, TargetDir] = {}
         self._made: dict[str, None] = {}  # in the order in which they were made
 
-    def make(self, path: str) -> Parent:
+    def make(self, path: str) -> TargetDir:
         """Make the directory ``path`` and what is missing above it, and remember which.
 
         In an environment that a group shares, new directories get what their parent grants the
@@ -68,7 +68,7 @@ class Directories:
         for path in reversed(self._made):
             remove_if_empty(path)
 
-    def _make(self, path: str) -> Parent:
+    def _make(self, path: str) -> TargetDir:
         above = self._known.get(os.path.dirname(path))
         if above is None or not self._make_one(path):
             try:
@@ -97,11 +97,11 @@ class Directories:
             return False  # a neighbour made it meanwhile, or it is a dangling link: stat tells
         return True
 
-    def _look_at(self, path: str) -> Parent:
+    def _look_at(self, path: str) -> TargetDir:
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-        return Parent.of(status, self._group_environment)
+        return TargetDir.of(status, self._group_environment)
 
 
 def remove_if_empty(path: str) -> None:

@@ -9,25 +9,25 @@ from pathlib import Path
 from pip_sharedcache import bytecode
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import DamagedEntry
-from pip_sharedcache.model import Compiled, Entry, Identity, Report, total_size
+from pip_sharedcache.model import Compiled, Entry, Identity, RunReport, total_size
 from pip_sharedcache.session.notices import warn
-from pip_sharedcache.session.publisher import Publishing
+from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.repairs import Repairs
-from pip_sharedcache.session.usage import Uses
+from pip_sharedcache.session.usage import UsageRecorder
 from pip_sharedcache.store.entry_checks import copy_checked
 from pip_sharedcache.store.layers import Layers
 
 
-class Compiling:
+class SharedBytecode:
     """The bytecode in ``layers``. ``verify``: sources are
     hashed before they are compiled."""
 
     def __init__(
         self,
         layers: Layers,
-        publishing: Publishing,
+        publishing: Publisher,
         repairs: Repairs,
-        uses: Uses,
+        uses: UsageRecorder,
         *,
         verify: bool,
     ) -> None:
@@ -42,23 +42,23 @@ class Compiling:
         """``entry`` was made like ``farther``, with its times: so is its bytecode."""
         self._farther[entry.identity] = farther
 
-    def bytecode_of(self, entry: Entry, report: Report) -> Entry | None:
+    def bytecode_of(self, entry: Entry, report: RunReport) -> Entry | None:
         """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
         None where bytecode cannot be shared. ``report`` counts. Raises DamagedEntry."""
         tag, key = bytecode.tag(), bytecode.fits(entry)
         if not tag:
             return None
         sources = total_size(file for file in entry.manifest.files if file.path.endswith(".py"))
-        spoiled = self._repairs.spoiled
+        spoiled = self._repairs.damaged
         found = self._layers.find_bytecode(entry, tag, key, spoiled)
         for what in found.damages:
             warn(f"Damaged bytecode in the shared store is compiled anew: {what}")
         if found.entry is not None and found.own is not None:
             own, what = found.own
-            self._repairs.spoil_bytecode(own, entry, what, told=not self._layers.heals(own))
+            self._repairs.mark_bytecode_damaged(own, entry, what, told=not self._layers.heals(own))
         there, near = found.entry, self._layers.of(entry)
         if there is not None and (near is None or self._layers.to_backfill(there) is not near):
-            self._uses.note(there)
+            self._uses.record(there)
             report.reused += sources
             return there
         compile_it = functools.partial(_compile, entry, self._verify)
@@ -69,12 +69,12 @@ class Compiling:
             try:
                 made = self._add(entry, tag, key, functools.partial(_copy, farther), report)
             except DamagedEntry as error:
-                self._repairs.spoil_bytecode(farther, entry, str(error), told=False)
+                self._repairs.mark_bytecode_damaged(farther, entry, str(error), told=False)
                 there = farther = None
         if farther is None:
             made = self._add(entry, tag, key, compile_it, report)
         if there is not None and made is None:
-            self._uses.note(there)
+            self._uses.record(there)
         if farther is not None:
             report.reused += sources
         elif made is not None:
@@ -86,19 +86,19 @@ class Compiling:
         """Other bytecode of ``entry`` than ``damaged``, of which ``what`` tells; None where there
         is none, so that pip compiles. What is ``damaged`` is published anew at the end of the run,
         if there is no other, or it is this user's."""
-        without = {*self._repairs.spoiled, damaged.identity}
+        without = {*self._repairs.damaged, damaged.identity}
         key = bytecode.fits(entry)
         there = self._layers.find_bytecode(entry, bytecode.tag(), key, without).entry
         told = there is not None and not self._layers.heals(damaged)
-        self._repairs.spoil_bytecode(damaged, entry, what, told=told)
+        self._repairs.mark_bytecode_damaged(damaged, entry, what, told=told)
         if there is not None:
-            self._uses.note(there)
+            self._uses.record(there)
         return there
 
-    def renew(self, entry: Entry, report: Report) -> None:
+    def renew(self, entry: Entry, report: RunReport) -> None:
         """Publish the bytecode of ``entry`` anew, of which a damaged one is there: a copy of a
         sound one of a publisher whom everybody trusts, else compiled. Raises DamagedEntry."""
-        tag, key, spoiled = bytecode.tag(), bytecode.fits(entry), self._repairs.spoiled
+        tag, key, spoiled = bytecode.tag(), bytecode.fits(entry), self._repairs.damaged
         there = self._layers.find_bytecode(entry, tag, key, spoiled).entry
         home = self._layers.of(entry)
         if there is not None and home is not None and self._layers.may_relay((there, entry), home):
@@ -107,9 +107,9 @@ class Compiling:
             self._add(entry, tag, key, functools.partial(_compile, entry, self._verify), report)
 
     def _add(
-        self, entry: Entry, tag: str, key: str, fill: stores.Compile, report: Report
+        self, entry: Entry, tag: str, key: str, fill: stores.Compile, report: RunReport
     ) -> Entry | None:
-        spoiled = self._repairs.spoiled
+        spoiled = self._repairs.damaged
         return self._publishing.add(
             lambda: self._layers.to_complete(entry),
             lambda store: stores.stage_bytecode(store, entry, tag, key, fill, spoiled),
@@ -122,7 +122,7 @@ class Compiling:
         that of what ``entry`` was made like; None where it is to be compiled."""
         near, source = self._layers.of(entry), self._farther.get(entry.identity)
         if there is None and source is not None:
-            key, spoiled = bytecode.fits(source), self._repairs.spoiled
+            key, spoiled = bytecode.fits(source), self._repairs.damaged
             there = self._layers.find_bytecode(source, tag, key, spoiled).entry
         if there is None or near is None:
             return None
@@ -132,7 +132,7 @@ class Compiling:
 def _copy(compiled: Entry, target: Path) -> Compiled:
     """As bytecode.compile_all, out of the bytecode ``compiled``. Raises DamagedEntry, OSError."""
     manifest = compiled.manifest
-    with stores.hold(compiled) as held:
+    with stores.open_entry(compiled) as held:
         for file in manifest.files:
             copy_checked(held, file, target)
     return Compiled([file.path for file in manifest.files], manifest.failed)
@@ -141,7 +141,7 @@ def _copy(compiled: Entry, target: Path) -> Compiled:
 def _compile(entry: Entry, verify: bool, target: Path) -> Compiled:
     """As bytecode.compile_all, from the very directory that was looked up and believed: its path
     may lead to somebody else's sources by now. Raises DamagedEntry, OSError."""
-    with stores.hold(entry) as held:
+    with stores.open_entry(entry) as held:
         if verify:
             return bytecode.compile_checked(entry, held, target)
-        return bytecode.compile_all(entry, held.steady / "files", target)
+        return bytecode.compile_all(entry, held.proc_path / "files", target)

@@ -16,7 +16,7 @@ from pip_sharedcache.errors import (
     UnusualWheel,
     reason,
 )
-from pip_sharedcache.model import Entry, Identity, Report
+from pip_sharedcache.model import Entry, Identity, RunReport
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.store import Staged, Store
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _MANY = 300  # files: one commit takes about as long as it takes to flush so many by themselves
 
 
-class Publishing:
+class Publisher:
     """The entries on their way into ``layers``. ``at_once``: each becomes visible as soon as it is
     staged. ``unusual``: wheels that are left to pip's own installer, and why."""
 
@@ -47,7 +47,7 @@ class Publishing:
         where: Callable[[], Store | None],
         stage: Callable[[Store], Staged],
         otherwise: str,
-        report: Report,
+        report: RunReport,
     ) -> Entry | None:
         """The entry that ``stage`` stages in the layer that ``where`` names, and in what it names
         next if that one is full; None where that cannot be, which is said: ``otherwise`` is what
@@ -63,7 +63,7 @@ class Publishing:
                 logger.debug("%s: %s", otherwise, error)
                 report.read_only = True
             except NotPublished as error:
-                self._tell(store, otherwise, error)
+                self._warn_of(store, otherwise, error)
                 if isinstance(error, NoRoom) and self._layers.leave(store):
                     continue
             else:
@@ -73,11 +73,11 @@ class Publishing:
                         f"{staged.what.rpartition(' ')[2]}: {staged.partial}"
                     )
                 self._staged.append(staged)
-                return self.reveal(report)[-1] if self._at_once else staged.entry
+                return self.make_visible(report)[-1] if self._at_once else staged.entry
             break
         return None
 
-    def reveal(self, report: Report) -> list[Entry | None]:
+    def make_visible(self, report: RunReport) -> list[Entry | None]:
         """Make visible what was staged, and return it; say what could not be. ``report`` counts."""
         staged, self._staged = self._staged, []
         durable, self._durable = self._durable, set()
@@ -90,23 +90,23 @@ class Publishing:
                 stores.discard(some)
                 warn(f"Installed without publishing: {failure}")
                 continue
-            for one, outcome in zip(some, stores.reveal(store, some, durable)):
+            for one, outcome in zip(some, stores.make_visible(store, some, durable)):
                 revealed[one.entry.identity] = self._outcome(one, outcome, report)
         return [revealed.get(one.entry.identity) for one in staged]
 
     def _outcome(
-        self, one: Staged, outcome: Entry | NotPublished | None, report: Report
+        self, one: Staged, outcome: Entry | NotPublished | None, report: RunReport
     ) -> Entry | None:
         if not isinstance(outcome, Entry):
             if outcome is not None:
-                self._tell(one.store, "Installed without publishing", outcome)
+                self._warn_of(one.store, "Installed without publishing", outcome)
             return None
         if outcome.identity == one.entry.identity and outcome.manifest.size:
             report.published += 1
             self._repairs.done(outcome)
         return outcome
 
-    def _tell(self, store: Store, otherwise: str, error: NotPublished) -> None:
+    def _warn_of(self, store: Store, otherwise: str, error: NotPublished) -> None:
         """Say that ``otherwise`` happened; where there is no room, once for all that find none."""
         cause = error.__cause__
         if not isinstance(error, NoRoom) or not isinstance(cause, OSError):

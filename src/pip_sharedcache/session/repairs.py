@@ -17,16 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 class Repairs:
-    """The damage of one run. ``spoiled``: entries that are not to be used again in it. ``told``:
-    what was said, without what was done about it.
+    """The damage of one run. ``damaged``: entries that are not to be used again in it.
+    ``reported``: what was said, without what was done about it.
 
     What is found is told when it is known what became of it, in one line.
     """
 
     def __init__(self) -> None:
-        self.spoiled: set[Identity] = set()
-        self.told: set[str] = set()
-        self._to_tell: dict[Digest, list[str]] = {}
+        self.damaged: set[Identity] = set()
+        self.reported: set[str] = set()
+        self._to_report: dict[Digest, list[str]] = {}
         self._lasting: set[str] = set()
         self._elsewhere: set[str] = set()
         self._homes: dict[Digest, Path] = {}
@@ -34,32 +34,32 @@ class Repairs:
         self._wheels: dict[Digest, tuple[Entry, Path]] = {}
         self._bytecode: dict[Digest, Entry] = {}
 
-    def note(self, digest: Digest, what: str, *, lasting: bool = False) -> None:
+    def record_damage(self, digest: Digest, what: str, *, lasting: bool = False) -> None:
         """The entry of ``digest`` is damaged; ``what`` says it, and whose it is. ``lasting``: the
         user hears of it even if a later attempt finds a sound entry, since a disk or file server
         that fails now and then will fail again."""
         if lasting:
             self._lasting.add(what)
-        lines = self._to_tell.setdefault(digest, [])
-        if what not in lines and what not in self.told:
+        lines = self._to_report.setdefault(digest, [])
+        if what not in lines and what not in self.reported:
             lines.append(what)
 
-    def spoil(self, entry: Entry, what: str) -> None:
+    def mark_damaged(self, entry: Entry, what: str) -> None:
         """Do not use ``entry`` again in this run, and say whose it is, once: thousands of its files
         may be missing."""
-        if entry.identity in self.spoiled:
+        if entry.identity in self.damaged:
             return
-        self.spoiled.add(entry.identity)
+        self.damaged.add(entry.identity)
         self._homes[entry.manifest.digest] = entry.path.parents[2]
         if entry.publisher == trust.user_id():
             self._own[entry.manifest.digest] = entry
         owner = trust.user_name(entry.publisher)
         line = f"Damaged entry of {owner} in the shared store is not used: {what}"
-        self.note(entry.manifest.digest, line)
+        self.record_damage(entry.manifest.digest, line)
 
-    def pass_over(self, note: Identity) -> None:
+    def skip_build_record(self, record: Identity) -> None:
         """A note that leads to no usable entry does not stand in another one's way."""
-        self.spoiled.add(note)
+        self.damaged.add(record)
 
     def own_damage(self, digest: Digest) -> Entry | None:
         """The damaged entry of ``digest`` that this user published; None where there is none."""
@@ -68,19 +68,21 @@ class Repairs:
     def settle(self, sound: Entry) -> None:
         """The wheel of ``sound`` was installed from there, beside damaged entries of it, which
         their publishers heal. That needs no warning: everybody finds the sound one."""
-        for line in self._to_tell.pop(sound.manifest.digest, ()):
+        for line in self._to_report.pop(sound.manifest.digest, ()):
             if line in self._lasting:
-                self._tell(line, "; a later attempt succeeded")
+                self._report(line, "; a later attempt succeeded")
             else:
                 logger.debug("%s; the sound one %s is used", line, sound.path)
 
-    def spoil_bytecode(self, damaged: Entry | None, entry: Entry, what: str, *, told: bool) -> None:
+    def mark_bytecode_damaged(
+        self, damaged: Entry | None, entry: Entry, what: str, *, told: bool
+    ) -> None:
         """The bytecode ``damaged`` of ``entry`` is damaged. It is made anew for the store at the
         end of the run, and the user is warned: not where that is ``told``, since a sound one is
         used."""
-        if damaged is None or damaged.identity in self.spoiled:
+        if damaged is None or damaged.identity in self.damaged:
             return
-        self.spoiled.add(damaged.identity)
+        self.damaged.add(damaged.identity)
         owner = trust.user_name(damaged.publisher)
         line = f"Damaged bytecode of {owner} in the shared store is compiled anew: {what}"
         if told:
@@ -110,28 +112,28 @@ class Repairs:
         store = entry.path.parents[2]
         if self._homes.get(digest, store) != store:
             where = f"in {store}"
-        for line in self._to_tell.pop(digest, ()):
-            self._tell(line, f"; a sound one was published {where}")
+        for line in self._to_report.pop(digest, ()):
+            self._report(line, f"; a sound one was published {where}")
 
-    def tell_rest(self) -> None:
+    def report_rest(self) -> None:
         """Nothing more is published in this run: tell what was not told yet."""
-        for lines in self._to_tell.values():
+        for lines in self._to_report.values():
             for line in lines:
                 if line not in self._elsewhere:
-                    self._tell(line, "")
-        self._to_tell.clear()
+                    self._report(line, "")
+        self._to_report.clear()
 
     def leave_to_others(self) -> None:
         """In a copy: what was found until now is told by the first process, but for what is
         published here."""
-        self._elsewhere.update(line for lines in self._to_tell.values() for line in lines)
+        self._elsewhere.update(line for lines in self._to_report.values() for line in lines)
 
-    def was_told(self, lines: Iterable[str]) -> None:
+    def mark_reported(self, lines: Iterable[str]) -> None:
         """A copy has told ``lines``."""
-        self.told.update(lines)
-        for digest, known in self._to_tell.items():
-            self._to_tell[digest] = [line for line in known if line not in self.told]
+        self.reported.update(lines)
+        for digest, known in self._to_report.items():
+            self._to_report[digest] = [line for line in known if line not in self.reported]
 
-    def _tell(self, line: str, outcome: str) -> None:
-        self.told.add(line)
+    def _report(self, line: str, outcome: str) -> None:
+        self.reported.add(line)
         warn(line + outcome)

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def trust_in_nobody(settings: Settings) -> tuple[str, ...]:
     """What is to be said of names in the setting ``trust`` that this machine does not know: who
     misspelt one would wait in vain for what that publisher shares."""
-    unknown = trust.whom_nobody_knows(name for names in settings.trust for name in names)
+    unknown = trust.unknown_names(name for names in settings.trust for name in names)
     if not unknown:
         return ()
     places = dict(settings.chosen)["trust"].source
@@ -39,8 +39,8 @@ def owners_unknown(store: Store) -> str:
 
 def no_symlinks_because(store: Store) -> str:
     """Why no file is placed as a symlink into ``store`` in this run; "" where some may be."""
-    if store.moves:  # through sudo, by whoever named it
-        return store.moves
+    if store.replaceable_by:  # through sudo, by whoever named it
+        return store.replaceable_by
     if store.policy is Policy.READ_ONLY:
         return "links are not noted in a store that is only read"
     if store.policy is Policy.PRIVATE:  # whoever else uses the environment
@@ -48,7 +48,7 @@ def no_symlinks_because(store: Store) -> str:
     try:
         if unloadable := fs.unloadable_because(store.path):
             return unloadable
-        with store.own_use() as own:
+        with store.own_usage_marks() as own:
             if not os.access(own.path, os.W_OK | os.X_OK):  # a read-only mount, say
                 return f"links cannot be noted: {own.path} may not be written"
     except OSError as error:  # nobody could know that what they lead to is still needed
@@ -63,7 +63,7 @@ def shared_although_private(settings: Settings, stores: Iterable[Store]) -> tupl
     for store in stores:
         if not settings.share or not store.policy.shares:
             continue
-        if not store.trust.believes(store.owner):
+        if not store.trust.trusts(store.owner):
             why = f"{store.path} belongs to {trust.user_name(store.owner)}"
         elif trust.user_id() == 0 and store.group and not settings.share_administered:
             source = dict(settings.chosen)["share"].source

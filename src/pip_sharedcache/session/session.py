@@ -18,7 +18,7 @@ from pip_sharedcache import fs, trust, wheel
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry, DamagedFile
-from pip_sharedcache.fs.workers import at_most, side_by_side
+from pip_sharedcache.fs.workers import limit_workers, map_in_workers
 from pip_sharedcache.model import (
     Digest,
     Entry,
@@ -27,15 +27,15 @@ from pip_sharedcache.model import (
     LinkMode,
     Origin,
     Policy,
-    Report,
+    RunReport,
     total_size,
 )
-from pip_sharedcache.placement import Linker, Placement, show
+from pip_sharedcache.placement import Linker, Placement, make_visible
 from pip_sharedcache.session import notices, restrictions
-from pip_sharedcache.session.bytecode import Compiling
-from pip_sharedcache.session.lookup import Serving
+from pip_sharedcache.session.bytecode import SharedBytecode
+from pip_sharedcache.session.lookup import WheelLookup
 from pip_sharedcache.session.notices import warn
-from pip_sharedcache.session.publisher import Publishing
+from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.wheels import RunWheel
 from pip_sharedcache.store import Build, Staged, Store
 from pip_sharedcache.store.layers import Layers
@@ -50,7 +50,7 @@ _DESCRIPTORS = 48
 _UNNAMED = "(not shared)"
 
 
-class Session(Serving):
+class Session(WheelLookup):
     """One run of ``pip install``: its settings, its stores (none: unusable, said once), what it
     did so far. ``store``: the one that it publishes to, or else the nearest."""
 
@@ -61,14 +61,14 @@ class Session(Serving):
             umask,
             group_environment=settings.group_environment,
             hashes=settings.verify,
-            divide=side_by_side,
+            divide=map_in_workers,
         )
         super().__init__(settings, layers, placing)
         self._complete: list[Placement] = []
         # What is placed as a symlink names the entry's own path, so that must be the final one.
         symlinks = settings.link_mode is LinkMode.SYMLINK
-        self._publishing = Publishing(layers, self.repairs, at_once=symlinks)
-        self._compiling = Compiling(
+        self._publishing = Publisher(layers, self.repairs, at_once=symlinks)
+        self._compiling = SharedBytecode(
             layers, self._publishing, self.repairs, self.uses, verify=settings.verify
         )
         self._added: set[Identity] = set()
@@ -85,8 +85,8 @@ class Session(Serving):
         """Open the stores that ``settings`` name. Never raises for their state: it warns."""
         for note in (*settings.notes, *restrictions.trust_in_nobody(settings)):
             logger.warning(note)
-        at_most(settings.processes)
-        if not fs.has_descriptors(_DESCRIPTORS // 2):
+        limit_workers(settings.processes)
+        if not fs.can_open_pairs(_DESCRIPTORS // 2):
             logger.warning(
                 "Installing without the shared store: this process may not open %s more files "
                 "(see ulimit -n)",
@@ -101,7 +101,7 @@ class Session(Serving):
 
     # -- one wheel
 
-    def note_build(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
+    def record_build(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
         """pip has built the wheel at ``path``, which may be shared."""
         built = self.wheels.note(path, Origin(""))
         built.digest, built.verified = wheel.digest_of(Path(path))[0], True
@@ -129,9 +129,9 @@ class Session(Serving):
         if private or (home is not None and home.policy is Policy.PRIVATE):
             self._unnamed.add(entry.identity)
         try:
-            return Placement(entry, stores.hold(entry), self.linker, Report())
+            return Placement(entry, stores.open_entry(entry), self.linker, RunReport())
         except DamagedEntry as error:
-            self.spoil(entry, str(error))
+            self.mark_damaged(entry, str(error))
             self._fall_back(entry)
             return None
 
@@ -158,14 +158,14 @@ class Session(Serving):
         self._leave_to_pip(entry.manifest.filename, why, named=entry.identity not in self._unnamed)
 
     def _unusable_because(self, entry: Entry) -> str:
-        if entry.identity in self.repairs.spoiled:
+        if entry.identity in self.repairs.damaged:
             return "its entry is damaged"
         return "its entry is gone" if self.is_lost(entry) else ""
 
     def _find_or_publish(self, run_wheel: RunWheel, origin: Origin) -> Entry | None:
         if run_wheel.entry is not None:
             self.report.found += 1
-            return self._brought_near(run_wheel.entry, origin)
+            return self._backfill(run_wheel.entry, origin)
         path, digest = Path(run_wheel.path), run_wheel.digest
         try:
             if digest is None or not run_wheel.verified:
@@ -175,8 +175,8 @@ class Session(Serving):
         found = self.find([digest], path.name)
         if found is not None:
             self.report.found += 1
-            self.uses.note(found)
-            found = self._brought_near(found, origin)
+            self.uses.record(found)
+            found = self._backfill(found, origin)
         else:
             where = self.layers.to_publish
             if self._is_private(origin):
@@ -198,30 +198,30 @@ class Session(Serving):
             self._share_build(*run_wheel.build)
         return found
 
-    def heal_note(self, key: Digest, build: Build) -> None:
+    def heal_build_record(self, key: Digest, build: Build) -> None:
         """This user's own note for ``key`` is damaged, and ``build`` is what another one says."""
-        self.repairs.pass_over(build.damaged)
+        self.repairs.skip_build_record(build.damaged)
         self._share_build(key, build)
 
     def _share_build(self, key: Digest, build: Build) -> None:
         self._stage(
             self._where_builds_are_shared,
-            lambda store: stores.stage_build(store, key, build, self.repairs.spoiled),
+            lambda store: stores.stage_build(store, key, build, self.repairs.damaged),
             "Installed without sharing",
         )
 
     def _where_builds_are_shared(self) -> Store | None:
         store = self.layers.to_publish()
-        return store if store is not None and store.builds else None
+        return store if store is not None and store.shares_builds else None
 
     def _is_private(self, origin: Origin) -> bool:
         return bool(origin.private_because) and not self.is_shared_anyway(origin.url)
 
-    def _brought_near(self, entry: Entry, origin: Origin) -> Entry:
+    def _backfill(self, entry: Entry, origin: Origin) -> Entry:
         """``entry``, or the same in a nearer layer that keeps what is found farther away."""
         if self._is_private(origin) or self.layers.to_backfill(entry) is None:
             return entry
-        if self.exposure(entry):  # its wheel is read by its path
+        if self.replaceable_by(entry):  # its wheel is read by its path
             return entry
         manifest = entry.manifest
         mtime = max((file.mtime for file in manifest.files), default=None)
@@ -240,9 +240,11 @@ class Session(Serving):
     def _unpack(
         self, path: Path, filename: str, digest: Digest, store: Store, *, mtime: int | None = None
     ) -> Staged:
-        watch = self.watch(filename) if self.watch is not None else None
-        spoiled = self.repairs.spoiled
-        return stores.stage(store, path, filename, digest, spoiled, mtime=mtime, watch=watch)
+        on_progress = self.on_progress(filename) if self.on_progress is not None else None
+        damaged = self.repairs.damaged
+        return stores.stage_wheel(
+            store, path, filename, digest, damaged, mtime=mtime, on_progress=on_progress
+        )
 
     def _stage(
         self, where: Callable[[], Store | None], stage: Callable[[Store], Staged], otherwise: str
@@ -265,7 +267,7 @@ class Session(Serving):
 
     def _no_links_into(self, entry: Entry) -> str:
         store = self.layers.of(entry)
-        return (self._no_symlinks.get(store, "") if store else "") or self.exposure(entry)
+        return (self._no_symlinks.get(store, "") if store else "") or self.replaceable_by(entry)
 
     def provide_bytecode(self, placement: Placement) -> None:
         """Give ``placement`` this interpreter's bytecode, if that can be shared."""
@@ -283,7 +285,7 @@ class Session(Serving):
             return False
         self._give_up_symlinks(self._no_links_into(entry))
         try:
-            placement.use_bytecode(entry, stores.hold(entry))
+            placement.use_bytecode(entry, stores.open_entry(entry))
         except DamagedEntry as error:
             warn(f"Bytecode in the shared store is not used: {error}")
             return False
@@ -293,7 +295,7 @@ class Session(Serving):
         """The bytecode of ``placement`` is damaged, as ``what`` says: whether it uses a sound one
         from now on."""
         damaged = placement.bytecode
-        if damaged is None or damaged.identity in self.repairs.spoiled:
+        if damaged is None or damaged.identity in self.repairs.damaged:
             return False
         return self._use_bytecode(
             placement, self._compiling.replacement(damaged, placement.entry, what)
@@ -320,10 +322,10 @@ class Session(Serving):
 
     def settle(self, placement: Placement, *, later: bool) -> None:
         """End the installation of one wheel. ``later``: nothing is replaced by it, so that it may
-        appear together with others (``show``), made durable at once. Raises OSError."""
+        appear together with others (``make_visible``), made durable at once. Raises OSError."""
         manifest, identity = placement.entry.manifest, placement.entry.identity
         staged = placement.entry.path.name.startswith(".")
-        if not staged and identity not in self._added and identity not in self.repairs.spoiled:
+        if not staged and identity not in self._added and identity not in self.repairs.damaged:
             self.settle_damage(placement.entry)
         if later:
             placement.record()
@@ -340,14 +342,14 @@ class Session(Serving):
         title = _UNNAMED if identity in self._unnamed else manifest.filename
         self.report.distributions.append(Installed(title, total_size(manifest.files), how))
 
-    def show(self, placements: Sequence[Placement]) -> None:
+    def make_visible(self, placements: Sequence[Placement]) -> None:
         """Let complete distributions appear (linker.show), their symlinks registered before."""
         self._register(placements)
-        show(placements)
+        make_visible(placements)
 
     def _register(self, placements: Iterable[Placement]) -> None:
         if self.linker.mode is LinkMode.SYMLINK:
-            self.uses.note_links(placements)
+            self.uses.register_links(placements)
 
     def take_complete(self) -> list[Placement]:
         """What was settled for later since this was asked last."""
@@ -357,8 +359,8 @@ class Session(Serving):
     def finish(self) -> None:
         """Make visible what this run staged. To be called however the run ended."""
         self._stage_repairs()
-        self._publishing.reveal(self.report)
-        self.repairs.tell_rest()
+        self._publishing.make_visible(self.report)
+        self.repairs.report_rest()
 
     def _stage_repairs(self) -> None:
         wheels, bytecode_of = self.repairs.take()
@@ -375,11 +377,11 @@ class Session(Serving):
             except DamagedEntry as error:
                 warn(f"Bytecode in the shared store is not compiled anew: {error}")
 
-    def note_run(self, environment: str) -> None:
+    def record_run(self, environment: str) -> None:
         """Leave a record of this run, which has installed to ``environment``."""
         refused = self.linker.refusals.get(self.settings.link_mode, "")
         seconds = time.monotonic() - self._began
-        self.uses.note_run(self.report, self.settings, refused, seconds, environment)
+        self.uses.record_run(self.report, self.settings, refused, seconds, environment)
 
     @property
     def unusual(self) -> list[str]:

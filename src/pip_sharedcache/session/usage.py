@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
-from pip_sharedcache.model import Entry, Policy, Report
+from pip_sharedcache.model import Entry, Policy, RunReport
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.store import MissingDirectory, Store, run_log, symlink_registry, usage_marks
@@ -22,25 +22,27 @@ logger = logging.getLogger(__name__)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-class Uses:
+class UsageRecorder:
     """The notes of one run in ``layers``."""
 
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
-        self._noted: set[Path] = set()
+        self._recorded: set[Path] = set()
 
-    def note(self, entry: Entry) -> None:
+    def record(self, entry: Entry) -> None:
         """This user uses ``entry``. To be noted before it is opened: garbage collection, which
         looks for that after it has taken an entry out of sight, brings it back then. Never raises.
         """
         store = self._layer_of(entry)
-        if store is None or entry.path in self._noted:
+        if store is None or entry.path in self._recorded:
             return
-        self._noted.add(entry.path)
+        self._recorded.add(entry.path)
         try:
-            usage_marks.mark(store, [entry.path.name])
+            usage_marks.mark_used(store, [entry.path.name])
         except OSError as error:
-            why, remedy = store.lacks() if isinstance(error, MissingDirectory) else ("", "")
+            why, remedy = (
+                store.missing_directories() if isinstance(error, MissingDirectory) else ("", "")
+            )
             if error.errno in _READ_ONLY and not why:
                 logger.debug("Not noted as used in %s: %s", store.path, error)
                 return
@@ -49,9 +51,9 @@ class Uses:
                 f"early: {f'{why}; {remedy}' if why else reason(error)}"
             )
 
-    def note_run(
+    def record_run(
         self,
-        report: Report,
+        report: RunReport,
         settings: Settings,
         refused: str,
         seconds: float,
@@ -77,12 +79,12 @@ class Uses:
             distributions=tuple(report.distributions),
         )
         try:
-            run_log.note(store, run)
+            run_log.append_run(store, run)
         except OSError as error:
             # A store that may only be read, a full disk: nothing depends on it.
             logger.debug("Not recorded in %s: %s", store.path, error)
 
-    def note_links(self, placements: Iterable[Placement]) -> None:
+    def register_links(self, placements: Iterable[Placement]) -> None:
         """Symlinks of ``placements`` lead into their entries. Never raises."""
         found: dict[Store, list[symlink_registry.Link]] = {}
         for placement in placements:

@@ -18,8 +18,8 @@ from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, as_digest
 from pip_sharedcache.store.layout import BUILDS, Store
-from pip_sharedcache.store.lookup import find_note, hold, read_manifest
-from pip_sharedcache.store.staging import Staged, stage_note
+from pip_sharedcache.store.lookup import find_build_record, open_entry, read_manifest
+from pip_sharedcache.store.staging import Staged, stage_build_record
 
 _NOTE = "build.json"
 NONE_YET: Identity = (0, 0)
@@ -28,13 +28,14 @@ NONE_YET: Identity = (0, 0)
 @dataclass(frozen=True)
 class Build:
     """One built wheel: its digest and file name, and ``details`` (JSON values): from which source,
-    with which settings, who built it, where and when. ``note``: which one says so, NONE_YET before
-    it is written. ``damaged``: a note of this user's that does not, and is to be replaced."""
+    with which settings, who built it, where and when. ``record``: which one says so, NONE_YET
+    before it is written. ``damaged``: a note of this user's that does not, and is to be
+    replaced."""
 
     digest: Digest
     filename: str
     details: Mapping[str, Any]
-    note: Identity = NONE_YET
+    record: Identity = NONE_YET
     damaged: Identity = NONE_YET
 
 
@@ -54,11 +55,11 @@ def _find(
 ) -> tuple[Entry | None, Build | None]:
     """The note for ``key`` and what it says; damaged ones are passed over for those beside them."""
     passed, damaged = set(without), NONE_YET
-    while (entry := (found := find_note(store, BUILDS, key, passed)).entry) is not None:
+    while (entry := (found := find_build_record(store, BUILDS, key, passed)).entry) is not None:
         if found.own is not None:
             damaged = found.own[0].identity
         try:
-            with hold(entry) as held:
+            with open_entry(entry) as held:
                 build = read_build(held, entry.identity)
         except (DamagedEntry, OSError):
             build = None
@@ -95,6 +96,6 @@ def stage_build(
     nothing, does not stand in its way. Raises NotPublished."""
     data = {"sha256": build.digest, "filename": build.filename, "details": build.details}
     text = json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8")
-    return stage_note(
+    return stage_build_record(
         store, BUILDS, key, _NOTE, text, lambda: _find(store, key, damaged)[0], damaged
     )

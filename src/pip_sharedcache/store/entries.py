@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.fs import OF_THIS_PROCESS, Directory
+from pip_sharedcache.fs import PROCESS_ERRORS, Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest, total_size
 from pip_sharedcache.store.layout import BYTECODE, SHARDS, WHEELS, Store
-from pip_sharedcache.store.lookup import objection_to, read_entry, wheel_name
-from pip_sharedcache.store.usage_marks import ENTRY_NAME, Use
+from pip_sharedcache.store.lookup import distrust_reason, read_entry, wheel_name
+from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
 _DAY = 24 * 3600  # seconds; no clock that is kept at all is ahead by more
 
 
 @dataclass(frozen=True)
-class Item:
+class StoredEntry:
     """One entry in the store, whoever published it.
 
     ``title``: the wheel's file name, or which interpreter bytecode is for; ``files``: how many it
     was unpacked to; ``size``: bytes of them and of the wheel together, as its manifest says;
-    ``published``: seconds since the epoch; ``objection``: why its publisher is not believed, or "";
-    ``damage``: why it is not used, or "".
+    ``published``: seconds since the epoch; ``distrust_reason``: why its publisher is not believed,
+    or ""; ``damage``: why it is not used, or "".
     """
 
     path: Path
@@ -35,10 +35,10 @@ class Item:
     publisher: int
     identity: Identity
     published: float
-    last_use: Use | None = None
+    last_use: UsageMark | None = None
     files: int = 0
     size: int = 0
-    objection: str = ""
+    distrust_reason: str = ""
     damage: str = ""
 
     @property
@@ -52,18 +52,18 @@ class Item:
         manifest = Manifest(self.title, Digest(self.digest), self.size, ())
         return Entry(self.path, self.publisher, self.identity, manifest)
 
-    def uses(self, noted: Iterable[Use], now: float) -> list[Use]:
+    def uses(self, noted: Iterable[UsageMark], now: float) -> list[UsageMark]:
         """The uses of it that count, the latest first: those ``noted`` (as from marks.uses), and
         that its publisher published it, unless the publisher used it since. Not after ``now``: a
         time that lies ahead by more than clocks differ says nothing, so that it keeps nothing for
         ever."""
-        found = [Use(_until(now, use.when), use.user) for use in noted]
-        published = Use(_until(now, self.published), self.publisher)
+        found = [UsageMark(_until(now, use.when), use.user) for use in noted]
+        published = UsageMark(_until(now, self.published), self.publisher)
         if not any(use.user == published.user and use.when >= published.when for use in found):
             found.append(published)
         return sorted(found, key=lambda use: use.when, reverse=True)
 
-    def last(self, now: float) -> Use:
+    def last(self, now: float) -> UsageMark:
         """Its last use: what each command names, and garbage collection goes by."""
         return self.uses([self.last_use] if self.last_use else [], now)[0]
 
@@ -76,12 +76,12 @@ def _until(now: float, when: float) -> float:
     return min(when, now) if when < now + _DAY else 0.0
 
 
-def inventory(
+def list_entries(
     store: Store,
-    uses: Mapping[str, Use],
+    uses: Mapping[str, UsageMark],
     unread: list[tuple[Path, str]],
     areas: Iterable[str] = (WHEELS, BYTECODE),
-) -> Iterator[Item]:
+) -> Iterator[StoredEntry]:
     """Every visible entry of ``store``, one after another. ``uses``: as from marks.last_uses.
     Shards that cannot be read are added to ``unread``, with the reason. Raises OSError where this
     process lacks what it takes (descriptors, memory)."""
@@ -97,7 +97,7 @@ def inventory(
             except FileNotFoundError:
                 continue  # a store made by hand has only what was needed so far
             except OSError as error:
-                if error.errno in OF_THIS_PROCESS:
+                if error.errno in PROCESS_ERRORS:
                     raise
                 unread.append((path, reason(error)))
 
@@ -136,8 +136,8 @@ def _item(
     area: str,
     chain: tuple[Directory, ...],
     name: str,
-    use: Use | None,
-) -> Item | None:
+    use: UsageMark | None,
+) -> StoredEntry | None:
     """The entry ``name``; None if it was retired meanwhile. Raises OSError."""
     shard = chain[0]
     title, files, size, damage, objection = "", 0, 0, "", ""
@@ -145,7 +145,7 @@ def _item(
         status = shard.file_status(name)
         with shard.subdirectory(name) as held:
             status = held.status()
-            objection = objection_to(store, held, chain)
+            objection = distrust_reason(store, held, chain)
             title = wheel_name(held)
             manifest = read_entry(held, status, Digest(name[:64]), area).manifest
             title, files = manifest.filename, len(manifest.files)
@@ -155,11 +155,11 @@ def _item(
     except DamagedEntry as error:
         damage = str(error)
     except OSError as error:
-        if error.errno in OF_THIS_PROCESS:
+        if error.errno in PROCESS_ERRORS:
             raise
         damage = f"{shard.path / name} cannot be read: {reason(error)}"
     identity = (status.st_dev, status.st_ino)
-    return Item(
+    return StoredEntry(
         *(shard.path / name, area, title or name, status.st_uid, identity, status.st_mtime, use),
         *(files, size, objection, damage),
     )

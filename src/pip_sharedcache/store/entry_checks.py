@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, DamagedFile, reason
-from pip_sharedcache.fs.dirfd import OF_THIS_PROCESS, Directory, create_file, has_time, write_all
+from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory, create_file, has_time, write_all
 from pip_sharedcache.model import Entry, StoredFile
 
 _BLOCK = 1 << 20  # bytes
@@ -76,7 +76,7 @@ def check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_re
         raise damaged(entry, file, "was changed after it was published")
     if trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
         raise damaged(entry, file, f"belongs to {trust.user_name(status.st_uid)}")
-    if objection := trust.mode_objection(status):
+    if objection := trust.mode_distrust_reason(status):
         raise damaged(entry, file, objection)
 
 
@@ -99,7 +99,7 @@ def check_readable(entry: Directory, file: StoredFile, source: int) -> None:
         while os.read(source, _BLOCK):
             pass
     except OSError as error:
-        if error.errno in OF_THIS_PROCESS:
+        if error.errno in PROCESS_ERRORS:
             raise
         raise damaged(entry, file, reason(error)) from error
 
@@ -113,7 +113,7 @@ def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
         while block := os.read(source, _BLOCK):
             hasher.update(block)
     except OSError as error:
-        if error.errno in OF_THIS_PROCESS:
+        if error.errno in PROCESS_ERRORS:
             raise
         raise damaged(entry, file, reason(error)) from error
     if hasher.hexdigest() != file.sha256:

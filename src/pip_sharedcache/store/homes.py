@@ -9,7 +9,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.store.creation import Creation
-from pip_sharedcache.trust.paths import moved_at
+from pip_sharedcache.trust.paths import replaceable_at
 
 #: Tells programs that make backups to leave a directory out (https://bford.info/cachedir/).
 TAG_NAME = "CACHEDIR.TAG"
@@ -65,7 +65,7 @@ def _refuse_if_foreign(path: Path, held: Directory) -> None:
         return
     if owner != trust.user_id():
         why = f"{held.path} belongs to {trust.user_name(owner)}"
-    elif trust.user_id() == 0 and (moved := moved_at(held.path)) is not None:
+    elif trust.user_id() == 0 and (moved := replaceable_at(held.path)) is not None:
         why = f"{moved} is not root's alone, and others may lead it elsewhere"
     else:
         return
@@ -79,4 +79,4 @@ def tag(held: Directory) -> None:
     """Mark the store held open as a cache, so that backups leave it out. Never raises: a store
     without the mark works as well, and a full disk is reported by what is written next."""
     with contextlib.suppress(OSError):
-        Creation().file(held.steady / TAG_NAME, TAG)
+        Creation().file(held.proc_path / TAG_NAME, TAG)

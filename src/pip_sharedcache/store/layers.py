@@ -16,7 +16,7 @@ from pip_sharedcache.model import Digest, Entry, Identity, Policy
 from pip_sharedcache.store import built_wheels, lookup
 from pip_sharedcache.store.built_wheels import Build
 from pip_sharedcache.store.layout import Store
-from pip_sharedcache.store.lookup import Found
+from pip_sharedcache.store.lookup import LookupResult
 from pip_sharedcache.store.open import open_layers
 
 
@@ -72,7 +72,7 @@ class Layers:
 
     def find(
         self, digest: Digest, filename: str, without: Collection[Identity] = ()
-    ) -> tuple[Found, ...]:
+    ) -> tuple[LookupResult, ...]:
         """What each layer has of the wheel ``filename``, the nearest first, up to and including the
         first usable entry. Never raises for what lies there."""
         found = []
@@ -84,7 +84,7 @@ class Layers:
 
     def find_bytecode(
         self, entry: Entry, tag: str, interpreter: str, without: Collection[Identity] = ()
-    ) -> Found:
+    ) -> LookupResult:
         """The bytecode of ``entry``: in its own layer, or else in another that is not private."""
         home = self.of(entry)
         others = (one for one in self._layers if one.policy is not Policy.PRIVATE)
@@ -94,14 +94,14 @@ class Layers:
             found = lookup.find_bytecode(store, entry, tag, interpreter, without)
             own = own or found.own
             if found.entry is not None:
-                return Found(found.entry, own=own)
+                return LookupResult(found.entry, own=own)
             damages += found.damages
-        return Found(damages=tuple(damages), own=own)
+        return LookupResult(damages=tuple(damages), own=own)
 
     def find_build(self, key: Digest, without: Collection[Identity] = ()) -> Build | None:
         """What a trusted publisher built for ``key``, in any layer whose owner allows that."""
         for store in self._layers:
-            build = built_wheels.find_build(store, key, without) if store.builds else None
+            build = built_wheels.find_build(store, key, without) if store.shares_builds else None
             if build is not None:
                 return build
         return None

@@ -21,7 +21,7 @@ from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own
 from pip_sharedcache.trust import Trust, access_lists
 
-CONFIGURATION = "store.json"
+STORE_JSON = "store.json"
 WHEELS = "wheels"
 BYTECODE = "bytecode"
 BUILDS = "builds"
@@ -57,7 +57,7 @@ class Store:
         own: Callable[[], bool] | None = None,
     ) -> None:
         """``own``: as for Trust.in_store."""
-        self.builds = builds
+        self.shares_builds = builds
         self.path = path
         self.owner = owner
         self.group = group
@@ -65,34 +65,34 @@ class Store:
         self.trust = Trust.in_store(owner, trusted, own=own)
         self.policy = Policy.PUBLISH
         #: Why the path to the store may lead elsewhere the next moment; "" where it does not.
-        self.moves = ""
+        self.replaceable_by = ""
         #: Where on the way to the store others may put something else in its place.
-        self.exchanged_at: Path | None = None
-        self._exchangers: frozenset[int] | None = None
+        self.replaceable_at: Path | None = None
+        self._replacing_groups: frozenset[int] | None = None
         #: What marks.used_beside has read; None before that.
         self.used_beside: dict[str, tuple[str, ...]] | None = None
 
-    def narrow(self, named: tuple[str, ...], why: str) -> None:
+    def restrict_trust(self, named: tuple[str, ...], why: str) -> None:
         """From now on believe, besides root, ourselves and the owner, only those of ``named`` whom
         the store's owner named, too; ``why``: as in Trust.narrowed."""
         self.trust = self.trust.narrowed(self.owner, named, why)
-        self._mind_exchange()
+        self._distrust_replaceable()
 
-    def mind_exchange(self, where: Path, groups: frozenset[int] | None) -> None:
+    def distrust_replaceable(self, where: Path, groups: frozenset[int] | None) -> None:
         """Others may put another store in the place of this one, at the directory ``where``:
         members of ``groups`` (gids) only, or who knows who (None). Where these are believed in any
         case, nothing comes of it; else the owner is not believed for owning it."""
-        self._exchangers = groups
-        self.exchanged_at = where
-        self._mind_exchange()
+        self._replacing_groups = groups
+        self.replaceable_at = where
+        self._distrust_replaceable()
 
-    def _mind_exchange(self) -> None:
-        groups = self._exchangers
-        if self.exchanged_at is None:
+    def _distrust_replaceable(self) -> None:
+        groups = self._replacing_groups
+        if self.replaceable_at is None:
             return
-        if groups is not None and self.trust.believes_members(groups):
+        if groups is not None and self.trust.trusts_members(groups):
             return
-        self.moves = why = f"others may exchange what lies below {self.exchanged_at}"
+        self.replaceable_by = why = f"others may exchange what lies below {self.replaceable_at}"
         if self.owner not in (0, trust.user_id()):
             by = " by root" if trust.user_id() == 0 else ""
             self.trust = self.trust.without_owner(f"is not believed{by} where {why}")
@@ -131,7 +131,7 @@ class Store:
             return trust.is_really_ours(directory.descriptor)
 
         try:
-            text, believed = directory.read(CONFIGURATION)
+            text, believed = directory.read(STORE_JSON)
         except FileNotFoundError:
             # Made by hand, unless somebody's variable leads root to /etc.
             if WHEELS not in names and (other := _not_of_a_store(names)):
@@ -141,11 +141,11 @@ class Store:
             store = cls(path, owner, group, trusted, own=own)  # nobody is named
             if TAG_NAME in names:  # it was not made by hand
                 store.trust = store.trust.explained(
-                    f"is not trusted there: {path / CONFIGURATION}, which names whom, is missing"
+                    f"is not trusted there: {path / STORE_JSON}, which names whom, is missing"
                 )
             return store
         except OSError as error:
-            why = f"{path / CONFIGURATION} cannot be read: {reason(error)}"
+            why = f"{path / STORE_JSON} cannot be read: {reason(error)}"
             raise StoreUnusable(why) from error
         changeable = trust.writable_by_others(believed) or _lists_let_change(directory, status)
         if believed.st_uid not in (0, owner) or changeable:
@@ -158,7 +158,7 @@ class Store:
                 raise TypeError(f"trusted is no list of up to {_MOST_NAMES} names")
             trusted = tuple(str(name) for name in names)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise StoreUnusable(f"{path / CONFIGURATION} is damaged: {error}") from error
+            raise StoreUnusable(f"{path / STORE_JSON} is damaged: {error}") from error
         if version != FORMAT:
             raise StoreUnusable(
                 f"{path} is a store of format {version!r:.40}, this is for format {FORMAT}",
@@ -191,18 +191,18 @@ class Store:
             raise UsageError(f"{path} is not a directory")
         if path.is_dir() and _not_of_a_store(os.listdir(path)):
             raise UsageError(f"{path} holds other files already", "name an empty or new directory")
-        if path.is_dir() and (path / CONFIGURATION).exists():
+        if path.is_dir() and (path / STORE_JSON).exists():
             existing = cls.open(path)
-            if existing.builds != builds and builds:
+            if existing.shares_builds != builds and builds:
                 raise UsageError(
                     f"{path} is a store already, in which what is built is not shared",
-                    f'set "builds": true in {path / CONFIGURATION}',
+                    f'set "builds": true in {path / STORE_JSON}',
                 )
             if existing.group != group:
                 whose = f"group {existing.group}" if existing.group else "one user"
                 raise UsageError(
                     f"{path} is a store of {whose} already",
-                    f"change group and trusted in {path / CONFIGURATION}, or make a new one",
+                    f"change group and trusted in {path / STORE_JSON}, or make a new one",
                 )
         made = Creation()
         try:
@@ -220,7 +220,7 @@ class Store:
     @staticmethod
     def _make(made: Creation, path: Path, group: str, gid: int | None, *, builds: bool) -> None:
         # Whoever may write there may put another store in place of this one, whatever the umask.
-        fs.make_way(path.parent, lambda missing: made.directory(missing, 0o755))
+        fs.make_parents(path.parent, lambda missing: made.directory(missing, 0o755))
         trusted = [f"@{group}"] if group else []
         configuration = {
             "format": FORMAT,
@@ -228,12 +228,12 @@ class Store:
             "trusted": trusted,
             "builds": builds,
         }
-        for relative, mode in directories(shared=bool(group)):
+        for relative, mode in expected_directories(shared=bool(group)):
             made.directory(path / relative, mode, gid)
             if not relative:
                 # First of all: doctor tells by it what is missing of a store that is half made.
                 made.file(path / TAG_NAME, TAG)
-                made.file(path / CONFIGURATION, json.dumps(configuration, indent=2) + "\n")
+                made.file(path / STORE_JSON, json.dumps(configuration, indent=2) + "\n")
 
     @contextlib.contextmanager
     def opened(self, *names: str) -> Iterator[tuple[Directory, ...]]:
@@ -256,13 +256,13 @@ class Store:
         above = next(filter(os.path.exists, places), self.path)
         return os.access(above, os.W_OK | os.X_OK)
 
-    def lacks(self) -> tuple[str, str]:
+    def missing_directories(self) -> tuple[str, str]:
         """What the store lacks of the directories that ``make`` made, where this user would be let
         into them: in words, and who makes them again how; "" twice where nothing is."""
         gid = trust.group_id(self.group) if self.group and trust.OWNERS_MEAN_SOMETHING else None
         if gid is None or gid not in {os.getegid(), *os.getgroups()}:
             return "", ""
-        paths = (self.path / relative for relative, _ in directories(shared=True))
+        paths = (self.path / relative for relative, _ in expected_directories(shared=True))
         missing = [path for path in paths if not os.path.lexists(path)]
         if not missing:
             return "", ""
@@ -282,7 +282,7 @@ class Store:
         """
         return self._made(area, digest[:2])
 
-    def own_use(self) -> Directory:
+    def own_usage_marks(self) -> Directory:
         """The directory for this user's own marks, held open, made where it is missing; the caller
         closes it. Raises OSError: EEXIST where somebody else has taken its place."""
         with self._made(USE) as above:
@@ -316,11 +316,11 @@ class Store:
 def _lists_let_change(top: Directory, status: os.stat_result) -> bool:
     """Whether an access list lets others change store.json in the directory ``top``, or put
     another file in its place. Raises OSError."""
-    if access_lists.objection(top.where, status.st_mode):
+    if access_lists.foreign_writers(top.where, status.st_mode):
         return True
-    descriptor = top.open_file(CONFIGURATION)
+    descriptor = top.open_file(STORE_JSON)
     try:
-        return bool(access_lists.objection(descriptor, os.fstat(descriptor).st_mode))
+        return bool(access_lists.foreign_writers(descriptor, os.fstat(descriptor).st_mode))
     finally:
         os.close(descriptor)
 
@@ -333,7 +333,7 @@ def _open_or_make(
             return above.subdirectory(name)
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):  # a neighbour was faster
-                fs.make_directory(above.steady / name, mode, keep_access_lists=keep_access_lists)
+                fs.make_directory(above.proc_path / name, mode, keep_access_lists=keep_access_lists)
             return above.subdirectory(name)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
@@ -346,7 +346,7 @@ def _taken(path: Path) -> OSError:
     return FileExistsError(errno.EEXIST, f"{path} was put there by {who}", str(path))
 
 
-def directories(*, shared: bool) -> Iterator[tuple[str, int]]:
+def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
     """Every directory that Store.make makes, each before those in it: its path relative to the
     store ("" for the store itself) and its mode. ``shared``: whether a group shares the store."""
     top, shard = (0o2755, _SHARED_SHARD) if shared else (0o755, _PRIVATE_SHARD)
@@ -359,7 +359,7 @@ def directories(*, shared: bool) -> Iterator[tuple[str, int]]:
 
 def _not_of_a_store(names: Iterable[str]) -> str:
     """One of ``names`` that is not of a store, nor made by a file system itself; "" if all are."""
-    ours = {TAG_NAME, CONFIGURATION, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
+    ours = {TAG_NAME, STORE_JSON, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
     begins = (fs.NEW, ".nfs")  # what is being written, what an NFS client still holds open
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""

@@ -28,41 +28,42 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "entry.json"
 #: What the manifest of an entry that is a note calls it.
-NOTE = "note"
+BUILD_RECORD = "note"
 
 #: Any member may put names beside an entry; so many are looked at and spoken of, no more.
 _MOST_BESIDE = 16
 
 
 @dataclass(frozen=True)
-class Found:
-    """What looking up a digest gave: a usable ``entry``, or a ``doubtful`` one (of a publisher who
-    is not trusted, or damaged), whose wheel may be copied and checked; why others were passed
-    over (``objections``); what is damaged about others, and whose they are (``damages``); and which
-    could not be read because of the disk or the file server (``unreadable``).
-    ``own``: a damaged entry of this user's that was passed over, and what is damaged about it."""
+class LookupResult:
+    """What looking up a digest gave: a usable ``entry``, or an ``untrusted`` one (of a publisher
+    who is not trusted, or damaged), whose wheel may be copied and checked; why others were passed
+    over (``distrust_reasons``); what is damaged about others, and whose they are (``damages``); and
+    which could not be read because of the disk or the file server (``unreadable``). ``own``: a
+    damaged entry of this user's that was passed over, and what is damaged about it."""
 
     entry: Entry | None = None
-    doubtful: Entry | None = None
-    objections: tuple[str, ...] = ()
+    untrusted: Entry | None = None
+    distrust_reasons: tuple[str, ...] = ()
     damages: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     own: tuple[Entry, str] | None = None
 
 
-def find(store: Store, digest: Digest, filename: str, without: Container[Identity] = ()) -> Found:
+def find(
+    store: Store, digest: Digest, filename: str, without: Container[Identity] = ()
+) -> LookupResult:
     """Look for the wheel ``filename`` with this ``digest``; not for entries of an identity in
     ``without``, which are known to be damaged. Never raises for what lies there.
 
-    A wheel of the same bytes under another file name is not taken: pip reads tags and build
-    number off the name.
+    The same bytes under another file name are not taken: pip reads tags and build number off it.
     """
     return _search(store, WHEELS, digest, digest, filename, without)
 
 
 def find_bytecode(
     store: Store, wheel: Entry, tag: str, interpreter: str, without: Container[Identity] = ()
-) -> Found:
+) -> LookupResult:
     """Look for the bytecode of ``wheel`` that lies under ``tag``, and was made for exactly
     ``interpreter``, the running one. Only a usable entry counts: derived data cannot be checked,
     but a complete one has something for each source. What is damaged is told (``damages``)."""
@@ -73,14 +74,15 @@ def find_bytecode(
             raise DamagedEntry(f"{bytecode.path} has no bytecode of {path}")
 
     found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without, check)
-    return Found(found.entry, damages=found.damages + found.unreadable, own=found.own)
+    return LookupResult(found.entry, damages=found.damages + found.unreadable, own=found.own)
 
 
-def find_note(store: Store, area: str, key: Digest, without: Container[Identity] = ()) -> Found:
-    """Look for what ``publish.stage_note`` put into ``area`` under ``key``. Only a usable entry
-    counts."""
-    found = _search(store, area, key, key, NOTE, without)
-    return Found(found.entry, own=found.own)
+def find_build_record(
+    store: Store, area: str, key: Digest, without: Container[Identity] = ()
+) -> LookupResult:
+    """Look for what ``stage_build_record`` put into ``area``; only a usable entry counts."""
+    found = _search(store, area, key, key, BUILD_RECORD, without)
+    return LookupResult(found.entry, own=found.own)
 
 
 def _search(
@@ -91,9 +93,9 @@ def _search(
     filename: str,
     without: Container[Identity],
     check: Callable[[Entry], None] = lambda entry: None,
-) -> Found:
-    objections: list[str] = []
-    doubtful: Entry | None = None
+) -> LookupResult:
+    reasons: list[str] = []
+    untrusted: Entry | None = None
     damages: list[str] = []
     unreadable: list[str] = []
     own: tuple[Entry, str] | None = None
@@ -102,14 +104,14 @@ def _search(
             chain = stack.enter_context(store.opened(area, digest[:2]))
             shard = chain[0]
         except OSError:
-            return Found()
+            return LookupResult()
         for name in _candidates(store, plain, shard):
             try:
                 with shard.subdirectory(name) as held:
                     status = held.status()
                     if (status.st_dev, status.st_ino) in without:
                         continue
-                    if objection := objection_to(store, held, chain):
+                    if objection := distrust_reason(store, held, chain):
                         # Nothing is read that they have written but the wheel, which is checked:
                         # sixty megabytes of brackets would take everybody's time and memory.
                         if area != WHEELS:
@@ -118,18 +120,18 @@ def _search(
                         if alone is not None:
                             who = trust.user_name(status.st_uid)
                             if not store.trust.unknown:  # the run itself warns of that, once
-                                objections.append(
+                                reasons.append(
                                     f"wheels of {who} in {store.path} are checked in a copy, "
                                     f"since {who} {objection}"
                                 )
-                            doubtful = doubtful or alone
+                            untrusted = untrusted or alone
                         continue
                     try:
                         entry = read_entry(held, status, digest, area)
                         if entry.manifest.filename == filename:
                             check(entry)
                     except (DamagedEntry, OSError) as error:
-                        doubtful = doubtful or _wheel_alone(held, status, digest, filename)
+                        untrusted = untrusted or _wheel_alone(held, status, digest, filename)
                         if status.st_uid == trust.user_id() and _is_of_entry(error):
                             mine = _nameless(held, status, digest, filename)
                             own = own or (mine, _what(error, held.path))
@@ -137,37 +139,37 @@ def _search(
             except FileNotFoundError:
                 continue
             except (DamagedEntry, OSError) as error:
-                if isinstance(error, OSError) and error.errno in fs.OF_THIS_PROCESS:
+                if isinstance(error, OSError) and error.errno in fs.PROCESS_ERRORS:
                     logger.debug("Not looked at: %s: %s", shard.path / name, reason(error))
                     continue
                 who = _publisher(shard, name)
-                of_disk = isinstance(error, OSError) and error.errno in fs.DISK_FAILS
+                of_disk = isinstance(error, OSError) and error.errno in fs.DISK_ERRORS
                 lines = unreadable if of_disk else damages
                 lines.append(f"{_what(error, shard.path / name)} (published by {who})")
                 continue
             if entry.manifest.filename != filename:
                 continue
             # A warning at every installation would be noise.
-            for other in (*objections, *damages, *unreadable):
+            for other in (*reasons, *damages, *unreadable):
                 logger.debug("Passed over in the shared store: %s", other)
-            return Found(entry, own=own)
-    return Found(None, doubtful, tuple(objections), tuple(damages), tuple(unreadable), own)
+            return LookupResult(entry, own=own)
+    return LookupResult(None, untrusted, tuple(reasons), tuple(damages), tuple(unreadable), own)
 
 
-def objection_to(store: Store, entry: Directory, chain: Sequence[Directory]) -> str:
-    """Return why the held ``entry`` is not trusted, as Trust.objection does. ``chain``: the shard
-    that it is in, and the directories above up to the store's own. Raises OSError."""
+def distrust_reason(store: Store, entry: Directory, chain: Sequence[Directory]) -> str:
+    """Return why the held ``entry`` is not trusted, as Trust.distrust_reason does. ``chain``: the
+    shard that it is in, and the directories above up to the store's own. Raises OSError."""
     status = entry.status()
-    objection = store.trust.objection(status, tuple(one.status() for one in chain))
+    objection = store.trust.distrust_reason(status, tuple(one.status() for one in chain))
     if objection or not trust.OWNERS_MEAN_SOMETHING:
         return objection
     # What is created in the entry may have what its list passes on: one question for all files.
-    if theirs := access_lists.objection(entry.where, status.st_mode, inherited=True):
+    if theirs := access_lists.foreign_writers(entry.where, status.st_mode, inherited=True):
         return f"published what {theirs}"
     if status.st_uid in store.trust.uids:
         return ""
     for one in chain:
-        if theirs := access_lists.publishing_objection(one.where):
+        if theirs := access_lists.foreign_publishers(one.where):
             return f"published in a directory that {theirs}"
     return ""
 
@@ -203,23 +205,23 @@ def _wheel_alone(
     return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
 
 
-def exposure(store: Store, entry: Entry) -> str:
-    """Who may put something else in the place of ``entry`` (Trust.exposure); "" if nobody may."""
+def replaceable_by(store: Store, entry: Entry) -> str:
+    """Return who may replace ``entry`` (Trust.replaceable_by); "" if nobody may."""
     shard = entry.path.parent
     way = (shard, shard.parent, store.path)
     try:
         status = tuple(map(os.stat, way))
-        if who := store.moves or store.trust.exposure(status):
+        if who := store.replaceable_by or store.trust.replaceable_by(status):
             return who
         for path, one in zip(way, status) if trust.OWNERS_MEAN_SOMETHING else ():
-            if theirs := access_lists.objection(path, one.st_mode):
+            if theirs := access_lists.foreign_writers(path, one.st_mode):
                 return f"{path} {theirs}"
         return ""
     except OSError as error:
         return f"{shard} cannot be looked at: {reason(error)}"
 
 
-def hold(entry: Entry) -> Directory:
+def open_entry(entry: Entry) -> Directory:
     """Open an entry that ``find`` or ``publish`` gave; the caller closes it.
 
     Raises DamagedEntry if it is gone or another one has taken its place.
@@ -236,15 +238,14 @@ def hold(entry: Entry) -> Directory:
 
 
 def copy_wheel(entry: Entry, target: Path) -> bool:
-    """Copy the wheel of a doubtful ``entry`` to the new file ``target``, and hash that copy:
-    whether it has the digest. False, and nothing there, if it has not. Raises DamagedEntry,
-    OSError."""
+    """Copy the wheel of an untrusted ``entry`` to the new file ``target``; return whether the copy
+    has the digest, and leave nothing there if not. Raises DamagedEntry, OSError."""
     name = entry.manifest.filename
-    with hold(entry) as held:
+    with open_entry(entry) as held:
         source = os.fdopen(held.open_file(name), "rb")
     with source:
         status = os.fstat(source.fileno())
-        if not stat.S_ISREG(status.st_mode) or is_hollow(status):
+        if not stat.S_ISREG(status.st_mode) or is_sparse(status):
             return False
         # It may be anything, and must not fill the disk before that shows.
         if status.st_size > shutil.disk_usage(target.parent).free // 2:
@@ -265,7 +266,7 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
     return False
 
 
-def is_hollow(status: os.stat_result) -> bool:
+def is_sparse(status: os.stat_result) -> bool:
     """Whether a file is mostly holes: no wheel is, but a planted one could fill our disk."""
     return hasattr(status, "st_blocks") and status.st_blocks * 512 < status.st_size // 2
 
@@ -294,7 +295,7 @@ def is_damaged(path: Path, digest: Digest) -> bool:
     except DamagedEntry:
         return True
     except OSError as error:
-        return error.errno not in fs.OF_THIS_PROCESS
+        return error.errno not in fs.PROCESS_ERRORS
 
 
 def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
@@ -387,7 +388,7 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
 def _check_owner(held: Directory, name: str, one: os.stat_result, entry: os.stat_result) -> None:
     if trust.OWNERS_MEAN_SOMETHING and one.st_uid != entry.st_uid:
         raise DamagedEntry(f"{held.path / name} belongs to {trust.user_name(one.st_uid)}")
-    if objection := trust.mode_objection(one):
+    if objection := trust.mode_distrust_reason(one):
         raise DamagedEntry(f"{held.path / name} {objection}")
 
 

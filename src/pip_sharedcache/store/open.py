@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.config import Layer, Settings
+from pip_sharedcache.config import LayerSetting, Settings
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable
-from pip_sharedcache.fs.responsiveness import answers
+from pip_sharedcache.fs.responsiveness import is_responsive
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store.layout import Store
-from pip_sharedcache.trust.paths import exchangers, may_be_moved
+from pip_sharedcache.trust.paths import is_replaceable, replaceable_steps
 
 #: Seconds for a store to answer: one that does not is done without.
 PATIENCE = 10.0
@@ -46,10 +46,10 @@ def open_layers(settings: Settings, *, make: bool = True) -> Iterator[Store | St
             yield error
 
 
-def _layers(settings: Settings) -> tuple[Layer, ...]:
+def _layers(settings: Settings) -> tuple[LayerSetting, ...]:
     if settings.layers or settings.dir is None:
         return settings.layers
-    return (Layer(settings.dir, Policy.PUBLISH),)
+    return (LayerSetting(settings.dir, Policy.PUBLISH),)
 
 
 def _no_home() -> StoreUnusable:
@@ -58,9 +58,9 @@ def _no_home() -> StoreUnusable:
     )
 
 
-def _open(layer: Layer, settings: Settings, *, make: bool = True) -> Store:
+def _open(layer: LayerSetting, settings: Settings, *, make: bool = True) -> Store:
     away = os.environ.get(_AWAY, "").split("\n")
-    if str(layer.path) in away or not answers(layer.path, PATIENCE):
+    if str(layer.path) in away or not is_responsive(layer.path, PATIENCE):
         if str(layer.path) not in away:  # the pips that this one starts need not wait, too
             os.environ[_AWAY] = "\n".join([*filter(None, away), str(layer.path)])
         raise StoreUnusable(
@@ -78,33 +78,35 @@ def _open(layer: Layer, settings: Settings, *, make: bool = True) -> Store:
         store.trust = store.trust.without_owner(
             f"is not believed by root in a store that was named by {settings.dir_source}"
         )
-        if may_be_moved(store.path):
-            store.moves = f"the store was named by {settings.dir_source}, and others may move it"
+        if is_replaceable(store.path):
+            store.replaceable_by = (
+                f"the store was named by {settings.dir_source}, and others may move it"
+            )
     else:
-        mind_the_way(store)
+        check_replaceable(store)
     for names in settings.trust:
-        store.narrow(names, "is not named in the setting trust")
+        store.restrict_trust(names, "is not named in the setting trust")
     return store
 
 
-def mind_the_way(store: Store) -> None:
+def check_replaceable(store: Store) -> None:
     """Note who may put another store in the place of this one: what lies there then is theirs, its
     owner included."""
     if store.owner == trust.user_id() != 0:
         return  # one's own, wherever one has put it
-    found = exchanged_by(store)
+    found = store_replaceable_by(store)
     if found is not None:
-        store.mind_exchange(*found)
+        store.distrust_replaceable(*found)
 
 
-def exchanged_by(store: Store) -> tuple[Path, frozenset[int] | None] | None:
+def store_replaceable_by(store: Store) -> tuple[Path, frozenset[int] | None] | None:
     """Where on the way to ``store`` somebody else than root, its owner and ourselves may put
     another one in its place: the first such directory; and, where only their groups may, the gids
     of all of them. None where nobody may."""
     owners = frozenset({trust.user_id(), store.owner})
     found = [
         (step, gid)
-        for step, gid in exchangers(store.path, owners)
+        for step, gid in replaceable_steps(store.path, owners)
         if gid is None or not _is_ones_own(step, gid, owners)
     ]
     if not found:

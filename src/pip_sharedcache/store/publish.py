@@ -18,11 +18,11 @@ from pip_sharedcache.errors import NotPublished, reason
 from pip_sharedcache.model import Digest, Entry, Identity
 from pip_sharedcache.store.layout import DEAD, WHEELS, Store
 from pip_sharedcache.store.lookup import MANIFEST, is_damaged
-from pip_sharedcache.store.staging import Staged, stage
+from pip_sharedcache.store.staging import Staged, stage_wheel
 from pip_sharedcache.store.stale_staging import clear
 
 
-def reveal(
+def make_visible(
     store: Store, staged: Sequence[Staged], durable: Container[Identity] = ()
 ) -> list[Entry | NotPublished | None]:
     """Make everything in ``staged`` durable, save what is ``durable`` already, then visible, each
@@ -38,7 +38,7 @@ def reveal(
         for one in staged:
             # It names the time of sources that nobody will have, and may not take the place of
             # what the faster one compiled.
-            outcome = None if one.source in lost else _reveal(store, one)
+            outcome = None if one.source in lost else _make_visible(store, one)
             if not isinstance(outcome, Entry) or outcome.identity != one.entry.identity:
                 lost.add(one.entry.identity)
             outcomes.append(outcome)
@@ -66,14 +66,14 @@ def discard(staged: Iterable[Staged]) -> None:
 
 def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
     """Stage and reveal one wheel; return its visible entry. Raises NotPublished, UnusualWheel."""
-    (outcome,) = reveal(store, [stage(store, path, filename, digest)])
+    (outcome,) = make_visible(store, [stage_wheel(store, path, filename, digest)])
     if isinstance(outcome, NotPublished):
         raise outcome
     assert outcome is not None  # it is no bytecode
     return outcome
 
 
-def _reveal(store: Store, staged: Staged) -> Entry | NotPublished:
+def _make_visible(store: Store, staged: Staged) -> Entry | NotPublished:
     staging = staged.entry.path
     try:
         names = (staged.name, f"{staged.name}.{trust.user_id()}")

@@ -70,10 +70,10 @@ class Collection:
     size: int
 
 
-def note(store: Store, run: Run) -> None:
+def append_run(store: Store, run: Run) -> None:
     """Leave a record of ``run``. Raises OSError, as marks.mark does."""
     line = json.dumps(asdict(run)) + "\n"
-    with store.own_use() as held:
+    with store.own_usage_marks() as held:
         held.replace(f"{_RUN}{secrets.token_hex(8)}", line.encode("ascii"))
         names = held.names()
         fresh = [name for name in names if name.startswith(_RUN)]
@@ -94,9 +94,9 @@ def runs(store: Store) -> Iterator[tuple[int, Run]]:
                         yield user, run
 
 
-def note_collection(store: Store, one: Collection) -> None:
+def append_collection(store: Store, one: Collection) -> None:
     """Leave a record of a collection; those before the last _MANY go. Raises OSError."""
-    with store.own_use() as held:
+    with store.own_usage_marks() as held:
         name = f"{_COLLECTED}{one.at:012d}-{secrets.token_hex(4)}"
         held.replace(name, json.dumps(asdict(one)).encode("ascii"))
         own = sorted(name for name in held.names() if name.startswith(_COLLECTED))
@@ -126,7 +126,7 @@ def _taken_over(held: Directory, others: Iterable[str]) -> list[str]:
             patience = _DAY if name.startswith("run-") else 30 * _DAY
             if time.time() - held.file_status(name).st_ctime > patience:
                 new = f"{_RUN}{secrets.token_hex(8)}"
-                os.rename(held.steady / name, held.steady / new)
+                os.rename(held.proc_path / name, held.proc_path / new)
                 taken.append(new)
     return taken
 
@@ -142,7 +142,7 @@ def _gather(held: Directory, fresh: list[str]) -> None:
     except FileNotFoundError:
         pass
     try:
-        with fs.create_file(held.steady / _GATHERING, 0o644):
+        with fs.create_file(held.proc_path / _GATHERING, 0o644):
             pass
     except FileExistsError:
         return

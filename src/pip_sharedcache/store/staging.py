@@ -21,13 +21,13 @@ from pip_sharedcache.errors import (
     reason,
 )
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.fs.workers import side_by_side
+from pip_sharedcache.fs.workers import map_in_workers
 from pip_sharedcache.model import Compiled, Digest, Entry, Identity, Manifest, StoredFile
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, MissingDirectory, Store
-from pip_sharedcache.store.lookup import MANIFEST, NOTE, find, find_bytecode
+from pip_sharedcache.store.lookup import BUILD_RECORD, MANIFEST, find, find_bytecode
 from pip_sharedcache.store.stale_staging import clear, in_use, sweep
-from pip_sharedcache.store.unpack import FILE, Watch, unpack_all, write
+from pip_sharedcache.store.unpack import FILE, ProgressCallback, unpack_all, write
 
 #: Fills a directory with bytecode.
 Compile = Callable[[Path], Compiled]
@@ -60,7 +60,7 @@ class Staged:
     partial: str = ""
 
 
-def stage(
+def stage_wheel(
     store: Store,
     path: Path,
     filename: str,
@@ -68,11 +68,11 @@ def stage(
     damaged: Container[Identity] = (),
     *,
     mtime: int | None = None,
-    watch: Watch | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Staged:
     """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
     ``mtime``: the time that its files get (seconds), that of the same wheel elsewhere, say;
-    ``watch`` hears how far it is.
+    ``on_progress`` hears how far it is.
 
     Entries of an identity in ``damaged`` do not stand in its way: one's own is replaced, another's
     gone around. Raises NotPublished (the store cannot take it; NoRoom: for want of room) or
@@ -84,7 +84,7 @@ def stage(
         digest,
         digest,
         filename,
-        lambda staging: _unpack(path, filename, digest, staging, mtime or _own_time(), watch),
+        lambda staging: _unpack(path, filename, digest, staging, mtime or _own_time(), on_progress),
         lambda: find(store, digest, filename, damaged).entry,
         damaged,
     )
@@ -131,7 +131,7 @@ def stage_bytecode(
     return replace(staged, source=entry.identity, partial=why)
 
 
-def stage_note(
+def stage_build_record(
     store: Store,
     area: str,
     key: Digest,
@@ -141,7 +141,7 @@ def stage_note(
     damaged: Container[Identity] = (),
 ) -> Staged:
     """Put ``data`` into the one file ``name`` of an entry ``key`` in ``area``, unless
-    ``find_usable`` finds one there; ``damaged`` as for ``stage``. Raises NotPublished."""
+    ``find_usable`` finds one there; ``damaged`` as for ``stage_wheel``. Raises NotPublished."""
     return _stage(
         store,
         area,
@@ -173,7 +173,7 @@ def _stage(
                 status = held.status()
                 if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
                     raise PermissionError(errno.EPERM, "Somebody replaced what was to be published")
-                manifest = fill(held.steady)
+                manifest = fill(held.proc_path)
                 held.set_mode(DIRECTORY)
                 identity = status.st_dev, status.st_ino
             entry = Entry(staging, status.st_uid, identity, manifest)
@@ -193,12 +193,14 @@ def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
         try:
             sweep(shard)
             new = f".new-{fs.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-            fs.make_directory(shard.steady / new, 0o700)
+            fs.make_directory(shard.proc_path / new, 0o700)
         except BaseException:
             shard.close()
             raise
     except OSError as error:
-        what, remedy = store.lacks() if isinstance(error, MissingDirectory) else ("", "")
+        what, remedy = (
+            store.missing_directories() if isinstance(error, MissingDirectory) else ("", "")
+        )
         if what:
             raise DirectoryMissing(what, remedy) from error
         kind = NotWritable if error.errno in _READ_ONLY else _kind(error)
@@ -208,11 +210,16 @@ def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
 
 
 def _kind(error: OSError) -> type[NotPublished]:
-    return NoRoom if error.errno in fs.NO_ROOM else NotPublished
+    return NoRoom if error.errno in fs.NO_SPACE_ERRORS else NotPublished
 
 
 def _unpack(
-    path: Path, filename: str, digest: Digest, staging: Path, now: int, watch: Watch | None
+    path: Path,
+    filename: str,
+    digest: Digest,
+    staging: Path,
+    now: int,
+    on_progress: ProgressCallback | None,
 ) -> Manifest:
     """Fill ``staging`` with the wheel and its files, final modes, the time ``now`` and all.
 
@@ -231,7 +238,7 @@ def _unpack(
             members = wheel.members(archive, filename)
         for member in members:
             _make_directories((top / member.path).parent, directories)
-        files = unpack_all(copy, members, top, now, watch)
+        files = unpack_all(copy, members, top, now, on_progress)
     except wheel.BROKEN as error:
         raise UnusualWheel(f"{filename}: {error}") from error
     manifest = Manifest(filename, digest, size, tuple(files))
@@ -260,7 +267,7 @@ def _gather(
         return files
 
     pieces = [made[start : start + _PIECE] for start in range(0, len(made), _PIECE)]
-    files = [file for some in side_by_side(pieces, finish, finish) for file in some]
+    files = [file for some in map_in_workers(pieces, finish, finish) for file in some]
     manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(compiled.left))
     _complete(staging, manifest, directories, now)
     return manifest, compiled.untried
@@ -272,7 +279,7 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
     fs.make_directory(top, 0o700)
     with fs.create_file(top / name, FILE, now) as target:
         sha256, size = write([data], target)
-    manifest = Manifest(NOTE, key, 0, (StoredFile(name, size, sha256, False, now),))
+    manifest = Manifest(BUILD_RECORD, key, 0, (StoredFile(name, size, sha256, False, now),))
     _complete(staging, manifest, {top}, now)
     return manifest
 

@@ -38,7 +38,7 @@ def sweep(shard: Directory) -> None:
             if host == fs.HOST:
                 left_over = not fs.alive(int(pid))
             else:
-                left_over = fs.time_there(shard.steady) - status.st_mtime > _STALE
+                left_over = fs.file_system_time(shard.proc_path) - status.st_mtime > _STALE
             if left_over:
                 fs.remove_tree(shard.path / name, shard)
         except (OSError, ValueError):

@@ -21,7 +21,7 @@ from typing import Any
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import DamagedEntry
-from pip_sharedcache.fs import Directory, Place
+from pip_sharedcache.fs import Directory, DirIdentity
 from pip_sharedcache.model import Digest, information_directories
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.lookup import read_manifest
@@ -40,7 +40,7 @@ class Link:
     entry: str
     path: str
     library: str = ""
-    way: tuple[Place, ...] = ()
+    way: tuple[DirIdentity, ...] = ()
     host: str = ""
 
 
@@ -51,12 +51,12 @@ def register(store: Store, links: Iterable[Link]) -> None:
     for library, of_library in groupby(links, lambda link: link.library):
         if library:
             real = os.path.realpath(library)
-            way = fs.way_to(real)
+            way = fs.directory_chain(real)
             lines.append({"library": real, "host": fs.HOST_NAME, "way": way})
         lines += [[link.entry, link.path] for link in of_library]
     if lines:
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        with store.own_use() as held:
+        with store.own_usage_marks() as held:
             held.replace(f"{_LINKS}{secrets.token_hex(8)}", text.encode("ascii"))
 
 
@@ -121,7 +121,7 @@ def _any_leads(store: Store, link: Link) -> bool:
     try:
         if os.path.isdir(link.library) and _has_link(link.library, link.entry, paths):
             return True
-        library = fs.whereabouts(link.library, link.way, link.host)
+        library = fs.find_moved_directory(link.library, link.way, link.host)
     except OSError:
         return True
     return bool(library) and library != link.library and _has_link(library, link.entry, paths)
@@ -211,9 +211,9 @@ def _read(user: int, held: Directory, file: str) -> Iterator[Link]:
             continue  # not by us
 
 
-def _environment(row: dict[str, Any]) -> tuple[str, tuple[Place, ...], str]:
+def _environment(row: dict[str, Any]) -> tuple[str, tuple[DirIdentity, ...], str]:
     """What of a Link is said for all that follow. Raises ValueError, TypeError, KeyError."""
-    way = tuple(Place(inode, born) for inode, born in row["way"])
+    way = tuple(DirIdentity(inode, born) for inode, born in row["way"])
     numbers = all(type(number) is int for place in way for number in (place.inode, place.born))
     library = row["library"]
     if not numbers or not _is_path(library) or not isinstance(row["host"], str):

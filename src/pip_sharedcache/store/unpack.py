@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pip_sharedcache import fs, wheel
-from pip_sharedcache.fs.workers import side_by_side, spare
+from pip_sharedcache.fs.workers import available_workers, map_in_workers
 from pip_sharedcache.model import StoredFile
 
 #: Hears how many bytes of how many are ready.
-Watch = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 #: The modes of all files in an entry.
 FILE, PROGRAM = 0o444, 0o555
@@ -25,11 +25,15 @@ _AHEAD = 16 << 20  # bytes after which the system is to begin to write them
 
 
 def unpack_all(
-    copy: Path, members: Sequence[wheel.Member], top: Path, mtime: int, watch: Watch | None = None
+    copy: Path,
+    members: Sequence[wheel.Member],
+    top: Path,
+    mtime: int,
+    on_progress: ProgressCallback | None = None,
 ) -> list[StoredFile]:
     """Put ``members`` of the wheel ``copy`` into the new directories below ``top``, with their
-    final modes and ``mtime`` (seconds), and return what was written, in their order. ``watch``
-    hears of it while a large wheel is unpacked.
+    final modes and ``mtime`` (seconds), and return what was written, in their order.
+    ``on_progress`` hears of it while a large wheel is unpacked.
 
     Raises UnusualWheel or one of wheel.BROKEN where the wheel is not sound, OSError.
     """
@@ -51,12 +55,12 @@ def unpack_all(
     def done(piece: Sequence[wheel.Member]) -> None:
         nonlocal ready
         ready += sum(member.info.file_size for member in piece)
-        if watch is not None and len(pieces) > 1:
-            watch(ready, whole)
+        if on_progress is not None and len(pieces) > 1:
+            on_progress(ready, whole)
 
     try:
-        pieces = list(_pieces(members, spare()))
-        return [file for files in side_by_side(pieces, unpack, again, done) for file in files]
+        pieces = list(_pieces(members, available_workers()))
+        return [file for files in map_in_workers(pieces, unpack, again, done) for file in files]
     finally:
         for archive in opened.values():
             archive.close()

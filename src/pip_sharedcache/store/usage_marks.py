@@ -36,7 +36,7 @@ OWNERS_FAULT = frozenset(
 
 
 @dataclass(frozen=True)
-class Use:
+class UsageMark:
     """An entry was used: ``when``, in seconds since the epoch, and by whose uid."""
 
     when: float
@@ -49,17 +49,17 @@ def now(store: Store) -> float:
     if store.policy is Policy.READ_ONLY:
         return time.time()
     try:
-        with store.own_use() as held:
+        with store.own_usage_marks() as held:
             held.replace(_CLOCK)
             return held.file_status(_CLOCK).st_ctime
     except OSError:
         return time.time()
 
 
-def mark(store: Store, names: Iterable[str]) -> None:
+def mark_used(store: Store, names: Iterable[str]) -> None:
     """Note that this user uses the entries called ``names`` now. Raises OSError: EEXIST where
     somebody else has taken the place for this user's marks."""
-    with store.own_use() as held:
+    with store.own_usage_marks() as held:
         for name in names:
             try:
                 age = time.time() - held.file_status(name).st_ctime
@@ -69,13 +69,13 @@ def mark(store: Store, names: Iterable[str]) -> None:
                 held.replace(name)
 
 
-def last_uses(store: Store) -> dict[str, Use]:
+def last_uses(store: Store) -> dict[str, UsageMark]:
     """The last use of each entry that is marked, by the entry's name."""
-    latest: dict[str, Use] = {}
+    latest: dict[str, UsageMark] = {}
     for user, held in users(store):
         for name, when in _marks(user, held):
             if name not in latest or latest[name].when < when:
-                latest[name] = Use(when, user)
+                latest[name] = UsageMark(when, user)
     return latest
 
 
@@ -96,10 +96,10 @@ def used_beside(store: Store, plain: str) -> tuple[str, ...]:
     return store.used_beside.get(plain, ())
 
 
-def uses(store: Store, name: str) -> list[Use]:
+def uses(store: Store, name: str) -> list[UsageMark]:
     """The last use of the entry ``name`` by each user, the latest first."""
     found = [
-        Use(when, user)
+        UsageMark(when, user)
         for user, held in users(store)
         if (when := _when(user, held, name)) is not None
     ]

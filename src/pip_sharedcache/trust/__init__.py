@@ -12,11 +12,11 @@ from pip_sharedcache.trust.publishers import (
     is_really_ours,
     is_unknown,
     member_of,
-    mode_objection,
+    mode_distrust_reason,
     readable_by_all,
+    unknown_names,
     user_id,
     user_name,
-    whom_nobody_knows,
     writable_by_others,
 )
 
@@ -32,10 +32,10 @@ __all__ = [
     "is_really_ours",
     "is_unknown",
     "member_of",
-    "mode_objection",
+    "mode_distrust_reason",
     "readable_by_all",
+    "unknown_names",
     "user_id",
     "user_name",
-    "whom_nobody_knows",
     "writable_by_others",
 ]

@@ -80,13 +80,13 @@ def decode(data: bytes) -> list[Rule]:
     return rules
 
 
-def publishing_objection(where: int | str | Path) -> str:
+def foreign_publishers(where: int | str | Path) -> str:
     """Return why a directory that a group writes may be written by others than its owner and its
     group, in words that follow the directory; "" if no list lets them."""
-    return _objection(where, {_GROUP: _CHANGES}, posix=True)
+    return _foreign_writers(where, {_GROUP: _CHANGES}, posix=True)
 
 
-def objection(where: int | str | Path, mode: int, *, inherited: bool = False) -> str:
+def foreign_writers(where: int | str | Path, mode: int, *, inherited: bool = False) -> str:
     """Return why others than its owner may write a file or directory although its ``mode`` does
     not say so, in words that follow its name; "" if no list lets them. ``inherited``: entries that
     apply only to what is created in the directory count, too."""
@@ -96,7 +96,7 @@ def objection(where: int | str | Path, mode: int, *, inherited: bool = False) ->
         _GROUP: _IN_MODE if mode & stat.S_IWGRP else 0,
         _EVERYONE: _IN_MODE if mode & stat.S_IWOTH else 0,
     }
-    return _objection(where, shown, posix=False, inherited=inherited)
+    return _foreign_writers(where, shown, posix=False, inherited=inherited)
 
 
 def is_posix(path: Path) -> bool:
@@ -111,7 +111,7 @@ def is_nfs4(path: Path) -> bool:
     return hasattr(os, "getxattr") and isinstance(_read(path, NFS4), bytes)
 
 
-def _objection(
+def _foreign_writers(
     where: int | str | Path,
     shown: Mapping[str, int],
     *,

@@ -58,16 +58,16 @@ def steps(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
         left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
 
 
-def may_be_moved(path: Path) -> bool:
+def is_replaceable(path: Path) -> bool:
     """Whether anybody but root owns, may write or may rename something on the way to the absolute
     ``path``, that itself included, or whether a file system on the way shows what others choose.
 
     True where that cannot be found out; False where owners mean nothing (Windows)."""
-    return moved_at(path) is not None
+    return replaceable_at(path) is not None
 
 
-def moved_at(path: Path) -> Path | None:
-    """The first step on the way to the absolute ``path`` at which ``may_be_moved`` holds."""
+def replaceable_at(path: Path) -> Path | None:
+    """The first step on the way to the absolute ``path`` at which ``is_replaceable`` holds."""
     if not hasattr(os, "geteuid"):
         return None
     theirs, root = _of_others(_ROOT), _ROOT
@@ -78,7 +78,7 @@ def moved_at(path: Path) -> Path | None:
     return next((step for step, it in on_the_way if _is_of_others(step, it, theirs, root)), None)
 
 
-def exchangers(path: Path, owners: frozenset[int]) -> list[tuple[Path, int | None]]:
+def replaceable_steps(path: Path, owners: frozenset[int]) -> list[tuple[Path, int | None]]:
     """Each step on the way to the absolute ``path`` at which somebody else than root and
     ``owners`` (uids) may put another directory in its place; with the gid of the group, where only
     the members of that may. ``path`` itself is not looked at: who may write in it cannot exchange
@@ -105,7 +105,7 @@ def _is_of_others(
         return True
     if stat.S_ISLNK(status.st_mode):
         return False
-    if access_lists.objection(step, status.st_mode):
+    if access_lists.foreign_writers(step, status.st_mode):
         return True
     if not status.st_mode & 0o022:
         return False
@@ -120,7 +120,7 @@ def _group_alone(
     others = status.st_mode & stat.S_IWOTH or status.st_uid not in owners or status.st_dev in theirs
     if others or not stat.S_ISDIR(status.st_mode):
         return None
-    return None if access_lists.publishing_objection(step) else status.st_gid
+    return None if access_lists.foreign_publishers(step) else status.st_gid
 
 
 def _of_others(owners: frozenset[int]) -> set[int]:

@@ -95,7 +95,7 @@ def is_unknown(name: str) -> bool:
     return (group_id(name[1:]) if name.startswith("@") else account_id(name)) is None
 
 
-def whom_nobody_knows(named: Iterable[str]) -> str:
+def unknown_names(named: Iterable[str]) -> str:
     """Those of ``named`` whom this machine does not know, in words that follow "names"; "" where
     it knows them all."""
     unknown = list(dict.fromkeys(name for name in named if is_unknown(name)))
@@ -141,7 +141,7 @@ def readable_by_all(path: Path) -> bool:
         return False
 
 
-def mode_objection(status: os.stat_result) -> str:
+def mode_distrust_reason(status: os.stat_result) -> str:
     """Why a file of an entry is not believed for its mode, in words that follow its name; "" if
     it is. A hard link or symlink to a setuid program is one."""
     if writable_by_others(status):
@@ -232,18 +232,18 @@ class Trust:
             return self
         return Trust(self.uids & {0, user_id()}, frozenset(), None, why)
 
-    def believes(self, uid: int) -> bool:
+    def trusts(self, uid: int) -> bool:
         """Whether what ``uid`` owns is believed, wherever it lies."""
         return not OWNERS_MEAN_SOMETHING or uid in self.uids
 
-    def believes_members(self, gids: frozenset[int]) -> bool:
+    def trusts_members(self, gids: frozenset[int]) -> bool:
         """Whether all members of all ``gids`` are believed."""
         return self.only is None and gids <= self.gids
 
-    def exposure(self, parents: tuple[os.stat_result, ...]) -> str:
-        """Who else than the believed may exchange what lies in ``parents`` (as for ``objection``),
-        in a sentence without its end; "" where nobody may. What is held open stays what it is;
-        a path that leads there may lead to something else the next moment."""
+    def replaceable_by(self, parents: tuple[os.stat_result, ...]) -> str:
+        """Who else than the believed may exchange what lies in ``parents`` (as for
+        ``distrust_reason``), in a sentence without its end; "" where nobody may. What is held open
+        stays what it is; a path that leads there may lead to something else the next moment."""
         for parent in parents if OWNERS_MEAN_SOMETHING else ():
             if parent.st_uid not in self.uids:
                 return f"{user_name(parent.st_uid)} may exchange what is stored there"
@@ -251,7 +251,7 @@ class Trust:
                 return "others may exchange what is stored there"
         return ""
 
-    def objection(self, entry: os.stat_result, parents: tuple[os.stat_result, ...]) -> str:
+    def distrust_reason(self, entry: os.stat_result, parents: tuple[os.stat_result, ...]) -> str:
         """Why an entry is not believed, in words that follow its owner's name; "" if it is.
 
         ``entry`` and ``parents`` (its shard first, then upwards to the store) are the status of

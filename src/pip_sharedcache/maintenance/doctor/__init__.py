@@ -14,7 +14,7 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
-from pip_sharedcache.maintenance.doctor.configuration import look_at_configuration
+from pip_sharedcache.maintenance.doctor.configuration import check_store_json
 from pip_sharedcache.maintenance.doctor.directories import (
     Made,
     look_above,
@@ -23,7 +23,7 @@ from pip_sharedcache.maintenance.doctor.directories import (
 )
 from pip_sharedcache.maintenance.doctor.opening import look_at_layers, look_at_settings, reach
 from pip_sharedcache.maintenance.doctor.publishers import look_at_publishers, look_at_use
-from pip_sharedcache.maintenance.doctor.report import Fact, Finding, Report, quoted
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, Fact, Finding, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import (
     look_at_filesystem,
     look_at_users,
@@ -36,15 +36,15 @@ from pip_sharedcache.maintenance.stores import trusted_names
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store import SHARDS, WHEELS, Store
 
-__all__ = ["Fact", "Finding", "Outcome", "Report", "examine", "mend_all", "mount_of"]
+__all__ = ["DoctorReport", "Fact", "Finding", "Outcome", "examine", "fix_all", "mount_of"]
 
 _ROUNDS = 4  # what was mended may uncover something else; so often at the most
 
 
-def examine(settings: Settings, environment: Path) -> Report:
+def examine(settings: Settings, environment: Path) -> DoctorReport:
     """Look at the store that ``settings`` name, and at how files get from there into the directory
     ``environment``. Never raises for what is found."""
-    report = Report()
+    report = DoctorReport()
     look_at_users(report)
     look_at_settings(report, settings)
     settings = look_at_layers(report, settings)
@@ -55,7 +55,7 @@ def examine(settings: Settings, environment: Path) -> Report:
             _look_into(report, settings, store, environment)
         except OSError as error:
             where = error.filename or store.path
-            report.find(
+            report.add_finding(
                 "unusable",
                 f"{where} cannot be looked at: {reason(error)}",
                 "pip-sharedcache store doctor",
@@ -66,19 +66,21 @@ def examine(settings: Settings, environment: Path) -> Report:
             alone = f"--sharedcache-dir {quoted(store.path)}"
             left = f"the settings call the store read-only; {alone} store doctor --fix mends it"
             report.findings[before:] = [
-                replace(one, mend=None, unmended=one.unmended or left)
+                replace(one, fix=None, unfixed=one.unfixed or left)
                 for one in report.findings[before:]
             ]
     mount = mount_of(environment.resolve())
-    report.note("environment", f"{environment} ({mount.kind if mount else 'unknown file system'})")
+    report.add_fact(
+        "environment", f"{environment} ({mount.kind if mount else 'unknown file system'})"
+    )
     return report
 
 
-def _look_into(report: Report, settings: Settings, store: Store, environment: Path) -> None:
+def _look_into(report: DoctorReport, settings: Settings, store: Store, environment: Path) -> None:
     top = Path(os.path.realpath(store.path))
-    report.note("owner", trust.user_name(store.owner), store.owner)
-    report.note("trusted", ", ".join(trusted_names(store)), list(store.trusted))
-    group = look_at_configuration(report, top)
+    report.add_fact("owner", trust.user_name(store.owner), store.owner)
+    report.add_fact("trusted", ", ".join(trusted_names(store)), list(store.trusted))
+    group = check_store_json(report, top)
     gid = trust.group_id(group) if group else None
     made, mapped = None, users_are_mapped()
     if group is not None and (gid is not None or not group):
@@ -111,18 +113,18 @@ class Outcome:
     """What mending gave: the last ``report``; what was ``mended``; why what was found in the last
     round was ``left``, by sentence, "" where it was not."""
 
-    report: Report
+    report: DoctorReport
     mended: tuple[Finding, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
 
 
-def mend_all(look: Callable[[], Report]) -> Outcome:
+def fix_all(look: Callable[[], DoctorReport]) -> Outcome:
     """Mend what this process may, and as long as nothing of others is lost. ``look`` gives a report
     of what is wrong now: what is mended may uncover something else."""
     outcome = Outcome(look())
     for _ in range(_ROUNDS):
         findings = outcome.report.findings
-        left = {finding.sentence: _mend(finding) for finding in findings}
+        left = {finding.sentence: _fix(finding) for finding in findings}
         done = [finding for finding in findings if not left[finding.sentence]]
         if not done:
             return replace(outcome, left=left)
@@ -130,12 +132,12 @@ def mend_all(look: Callable[[], Report]) -> Outcome:
     return outcome
 
 
-def _mend(finding: Finding) -> str:
+def _fix(finding: Finding) -> str:
     """Mend it where this process may, and nothing of others is lost: "", or why it is left."""
-    if finding.mend is None:
-        return finding.unmended
+    if finding.fix is None:
+        return finding.unfixed
     try:
-        finding.mend()
+        finding.fix()
     except OSError as error:
         return reason(error)
     return ""

@@ -11,14 +11,14 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.maintenance.doctor.report import Finding, Report, may_act_for, quoted
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, Finding, may_act_for, quoted
 from pip_sharedcache.model import FORMAT
-from pip_sharedcache.store import CONFIGURATION, TAG_NAME, Store
+from pip_sharedcache.store import STORE_JSON, TAG_NAME, Store
 
 _MODE = 0o644
 
 
-def look_at_configuration(report: Report, top: Path) -> str | None:
+def check_store_json(report: DoctorReport, top: Path) -> str | None:
     """Report what keeps store.json from being read by all, or from being believed.
 
     Returns the group that the store was made for, "" where it was for one user; None where nothing
@@ -26,18 +26,20 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
     else either: such a store was made by hand.
     Raises OSError.
     """
-    path = top / CONFIGURATION
+    path = top / STORE_JSON
     with Directory.open(top) as held:
         store = held.status()
         try:
-            text, status = held.read(CONFIGURATION)
+            text, status = held.read(STORE_JSON)
         except FileNotFoundError:
             if TAG_NAME in held.names() and (group := _group_of(store)):
                 who = " and ".join(dict.fromkeys(["root", trust.user_name(store.st_uid)]))
                 sentence = f"{path} is missing: only what {who} published is trusted"
                 left = "which group shares the store is not known"
                 command = f"pip-sharedcache store init --group {quoted(group)} {quoted(top)}"
-                report.find("configuration", sentence, command, (0, store.st_uid), unmended=left)
+                report.add_finding(
+                    "configuration", sentence, command, (0, store.st_uid), unmended=left
+                )
             return None
         except OSError as error:
             report.add(_unreadable(held, path, reason(error)))
@@ -48,7 +50,7 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
         who = trust.user_name(status.st_uid)
         sentence = f"{path} belongs to {who}, who may not name publishers: it is not believed"
         left = "it is not yours, and is the store's only if you say so"
-        report.find("configuration", sentence, _anew(top, store), owners, unmended=left)
+        report.add_finding("configuration", sentence, _anew(top, store), owners, unmended=left)
         return None
     if trust.writable_by_others(status):
         named = _named(text)
@@ -77,29 +79,31 @@ def look_at_configuration(report: Report, top: Path) -> str | None:
 
 
 def _rewritten(
-    sentence: str, command: str, owners: tuple[int, ...], path: Path, text: bytes, unmended: str
+    sentence: str, command: str, owners: tuple[int, ...], path: Path, text: bytes, unfixed: str
 ) -> Finding:
     """A finding that is mended by a file of our own with the same content: whoever holds the old
     one open for writing does not reach that."""
     if not may_act_for(owners[1]):
-        unmended = "it is not yours"
-    mend = None if unmended else functools.partial(fs.replace_file, path, text, _MODE)
-    return Finding("configuration", sentence, command, owners, mend, unmended)
+        unfixed = "it is not yours"
+    mend = None if unfixed else functools.partial(fs.replace_file, path, text, _MODE)
+    return Finding("configuration", sentence, command, owners, mend, unfixed)
 
 
 def _unreadable(held: Directory, path: Path, why: str) -> Finding:
-    status = held.file_status(CONFIGURATION)
+    status = held.file_status(STORE_JSON)
     owners = (0, held.status().st_uid)
     regular = stat.S_ISREG(status.st_mode)
     command = f"chmod {_MODE:04o} {quoted(path)}" if regular else _anew(held.path, held.status())
     sentence = f"{path} cannot be read ({why}): the store cannot be used"
     left = "what it says cannot be read by you, either" if regular else "it is no file"
-    return Finding("configuration", sentence, command, owners, unmended=left)
+    return Finding("configuration", sentence, command, owners, unfixed=left)
 
 
-def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes) -> str | None:
+def _look_at_text(
+    report: DoctorReport, top: Path, store: os.stat_result, text: bytes
+) -> str | None:
     owners = (0, store.st_uid)
-    path = top / CONFIGURATION
+    path = top / STORE_JSON
     try:
         data = json.loads(text)
         version, names = data["format"], data.get("trusted", [])
@@ -108,7 +112,7 @@ def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         empty = not text.strip(b"\0\n ")
         may = empty and may_act_for(store.st_uid)
-        report.find(
+        report.add_finding(
             "configuration",
             f"{path} is {'empty' if empty else f'damaged ({error})'}: the store cannot be used",
             _anew(top, store),
@@ -118,7 +122,7 @@ def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes)
         )
         return None
     if version != FORMAT:
-        report.find(
+        report.add_finding(
             "configuration",
             f"{top} is a store of format {version}, this is for format {FORMAT}",
             "python -m pip install --upgrade pip-sharedcache",
@@ -130,7 +134,7 @@ def _look_at_text(report: Report, top: Path, store: os.stat_result, text: bytes)
     if group and trust.is_unknown(f"@{group}") and f"@{group}" not in unknown:
         unknown.append(f"@{group}")
     if unknown:
-        report.find(
+        report.add_finding(
             "unknown-names",
             f"{path} names {', '.join(unknown)}, whom this machine does not know: "
             "they are not trusted",
@@ -157,7 +161,7 @@ def _group_of(store: os.stat_result) -> str:
 def _anew(top: Path, store: os.stat_result) -> str:
     """The command that makes store.json anew. A store that others write was made by hand, and does
     without one: init would shut them out."""
-    remove = f"rm -r {quoted(top / CONFIGURATION)}"
+    remove = f"rm -r {quoted(top / STORE_JSON)}"
     if trust.writable_by_others(store):
         return remove
     group = _group_of(store)
@@ -167,6 +171,6 @@ def _anew(top: Path, store: os.stat_result) -> str:
 
 def _make_anew(top: Path, store: os.stat_result) -> None:
     """What that command does. Raises OSError."""
-    (top / CONFIGURATION).unlink()
+    (top / STORE_JSON).unlink()
     if not trust.writable_by_others(store):
         Store.make(top, _group_of(store))

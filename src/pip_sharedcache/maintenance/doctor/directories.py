@@ -13,14 +13,14 @@ from pathlib import Path
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.maintenance.doctor.report import (
+    DoctorReport,
     Finding,
-    Report,
     enumeration,
     may_act_for,
     quoted,
     words,
 )
-from pip_sharedcache.store import CONFIGURATION, directories
+from pip_sharedcache.store import STORE_JSON, expected_directories
 from pip_sharedcache.trust import access_lists
 
 #: For nfs4_setfacl(1): no entries but those of the mode, which chmod(1) sets afterwards.
@@ -52,17 +52,17 @@ class _Difference:
     owner: int
 
 
-def look_at_made(report: Report, made: Made) -> None:
+def look_at_made(report: DoctorReport, made: Made) -> None:
     """Compare all directories with what Store.make makes."""
     by_kind: dict[tuple[str, int], list[_Difference]] = {}
     total = 0
-    for relative, mode in directories(shared=made.gid is not None):
+    for relative, mode in expected_directories(shared=made.gid is not None):
         total += 1
         for found in _differences(made, made.top / relative, mode):
             alike = 0 if found.kind == "missing" else mode
             by_kind.setdefault((found.kind, alike), []).append(found)
     differing = {found.path for group in by_kind.values() for found in group}
-    report.note(
+    report.add_fact(
         "directories",
         f"{total}, {f'{len(differing)} differ' if differing else 'all'} "
         f"{'from what' if differing else 'as'} store init makes",
@@ -114,8 +114,8 @@ def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
 
 def _other_lists(made: Made, path: Path, status: os.stat_result) -> str:
     if made.gid is not None:
-        return access_lists.publishing_objection(path)
-    return access_lists.objection(path, status.st_mode)
+        return access_lists.foreign_publishers(path)
+    return access_lists.foreign_writers(path, status.st_mode)
 
 
 def _consequence(actual: int, wanted: int) -> str:
@@ -160,19 +160,19 @@ def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
         "nfs4-access-list": f"nfs4_setfacl -s {_PLAIN_LIST} {named} && {chmod}",
         "unknown-access-list": (
             f"nfs4_getfacl {quoted(first.path)}; or name each publisher in trusted in "
-            f"{quoted(made.top / CONFIGURATION)}"
+            f"{quoted(made.top / STORE_JSON)}"
         ),
         "mode": chmod,
     }[kind]
     owners = (0, *dict.fromkeys(found.owner for found in group)) if kind != "owner" else (0,)
     if kind in ("no-directory", "owner"):
-        return Finding(kind, what, command, owners, unmended="it is not what this store made")
+        return Finding(kind, what, command, owners, unfixed="it is not what this store made")
     if kind in ("nfs4-access-list", "unknown-access-list"):
         why = "pip-sharedcache does not change access lists of this kind"
-        return Finding(kind, what, command, owners, unmended=why)
+        return Finding(kind, what, command, owners, unfixed=why)
     if not may_act_for(*(found.owner for found in group)):
-        return Finding(kind, what, command, owners, unmended="it is not yours")
-    return Finding(kind, what, command, owners, functools.partial(_mend, made, group))
+        return Finding(kind, what, command, owners, unfixed="it is not yours")
+    return Finding(kind, what, command, owners, functools.partial(_fix, made, group))
 
 
 def _option(group: str) -> str:
@@ -199,7 +199,7 @@ def _names(made: Made, paths: Sequence[Path]) -> str:
     return " ".join([*map(quoted, rest), *patterns])
 
 
-def _mend(made: Made, group: Sequence[_Difference]) -> None:
+def _fix(made: Made, group: Sequence[_Difference]) -> None:
     """Make directories what they should be. Raises OSError."""
     for found in group:
         _check_above(made.top, made.owner, found.path)
@@ -218,18 +218,18 @@ def _check_above(top: Path, owner: int, path: Path) -> None:
             raise PermissionError(errno.EPERM, f"{above} is to be mended first", str(path))
 
 
-def look_at_handmade(report: Report, top: Path) -> None:
+def look_at_handmade(report: DoctorReport, top: Path) -> None:
     """In a store of which no store.json says how it was made, what others may write must be sticky:
     so does the first comer make it. Raises OSError."""
-    report.note(
+    report.add_fact(
         "directories", "made by hand, or as if: each has the modes of the store's own", None
     )
     owner = top.stat().st_uid
-    for area in (area for area, _ in directories(shared=True) if area and "/" not in area):
+    for area in (area for area, _ in expected_directories(shared=True) if area and "/" not in area):
         _look_for_no_directory(report, top / area, owner)
     loose: list[Path] = []
     owners: list[int] = []
-    for relative, _ in directories(shared=True):
+    for relative, _ in expected_directories(shared=True):
         try:
             status = (top / relative).lstat()
         except OSError:
@@ -245,7 +245,7 @@ def look_at_handmade(report: Report, top: Path) -> None:
     mend = None
     if may_act_for(*owners) and set(owners) <= {0, owner}:
         mend = functools.partial(_make_sticky, top, owner, loose)
-    report.find(
+    report.add_finding(
         "mode",
         f"{loose[0]} has mode {mode:04o}, not {mode | stat.S_ISVTX:04o}: whoever may write it "
         f"may take away what others published{several}",
@@ -256,7 +256,7 @@ def look_at_handmade(report: Report, top: Path) -> None:
     )
 
 
-def _look_for_no_directory(report: Report, path: Path, owner: int) -> None:
+def _look_for_no_directory(report: DoctorReport, path: Path, owner: int) -> None:
     try:
         status = path.lstat()
     except OSError:
@@ -265,7 +265,7 @@ def _look_for_no_directory(report: Report, path: Path, owner: int) -> None:
         who = trust.user_name(status.st_uid)
         what = f"{path} of {who} is not a directory: nothing in it is used, or published"
         owners, left = (0, owner, status.st_uid), "it is not what makes a store"
-        report.find("no-directory", what, f"rm {quoted(path)}", owners, unmended=left)
+        report.add_finding("no-directory", what, f"rm {quoted(path)}", owners, unmended=left)
 
 
 def _is_loose(status: os.stat_result) -> bool:
@@ -280,7 +280,7 @@ def _make_sticky(top: Path, owner: int, paths: Sequence[Path]) -> None:
         fs.set_directory(path, stat.S_IMODE(path.lstat().st_mode) | stat.S_ISVTX)
 
 
-def look_above(report: Report, top: Path, made: Made | None) -> None:
+def look_above(report: DoctorReport, top: Path, made: Made | None) -> None:
     """The directories above the store: whether others could put another one in its place, and
     whether those for whom it was made reach it."""
     for above in top.parents:
@@ -294,17 +294,17 @@ def look_above(report: Report, top: Path, made: Made | None) -> None:
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             sentence = f"{above} has mode {mode:04o}: anybody may put another store in that place"
             command = f"chmod +t {quoted(above)}"
-            report.find("above", sentence, command, owners, unmended=theirs)
+            report.add_finding("above", sentence, command, owners, unmended=theirs)
         reached = mode & stat.S_IXOTH
         if made is not None and made.gid is not None:
             reached = reached or (mode & stat.S_IXGRP and status.st_gid == made.gid)
             if not reached:
                 sentence = f"{above} has mode {mode:04o}: members of {made.group} may not enter it"
                 command = f"chmod a+x {quoted(above)}"
-                report.find("out-of-reach", sentence, command, owners, unmended=theirs)
+                report.add_finding("out-of-reach", sentence, command, owners, unmended=theirs)
 
 
-def way_to(path: Path) -> Finding | None:
+def find_blocked_directory(path: Path) -> Finding | None:
     """The first directory on the way to the store at ``path`` that this process may not enter, or
     the store itself if it may not be read; None where it is something else that stops us."""
     for step in (*reversed(path.parents), path):
@@ -324,6 +324,6 @@ def way_to(path: Path) -> Finding | None:
             f"{what}: the store {path} cannot be used",
             f"chmod a+{letters} {quoted(step)}",
             (0, owner),
-            unmended="who may enter is its owner's choice",
+            unfixed="who may enter is its owner's choice",
         )
     return None

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.config import Layer, Settings, site_store
+from pip_sharedcache.config import LayerSetting, Settings, site_store
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
-from pip_sharedcache.fs.responsiveness import answers
-from pip_sharedcache.maintenance.doctor.configuration import look_at_configuration
-from pip_sharedcache.maintenance.doctor.directories import way_to
-from pip_sharedcache.maintenance.doctor.report import Finding, Report, forget, quoted
+from pip_sharedcache.fs.responsiveness import is_responsive
+from pip_sharedcache.maintenance.doctor.configuration import check_store_json
+from pip_sharedcache.maintenance.doctor.directories import find_blocked_directory
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, Finding, forget, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import mount_of
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
@@ -23,25 +23,25 @@ _NO_FILES = "no configuration file is read, as PIP_CONFIG_FILE has it"
 _NAME_ONE = "export PIP_SHAREDCACHE_DIR=/the/path/of/a/store"
 
 
-def look_at_settings(report: Report, settings: Settings) -> None:
+def look_at_settings(report: DoctorReport, settings: Settings) -> None:
     """Report what is set, and where."""
     chosen = {
         name: {"value": setting.value, "source": setting.source}
         for name, setting in settings.chosen
     }
     text = "; ".join(f"{name} = {one['value']} ({one['source']})" for name, one in chosen.items())
-    report.note("settings", text or "none: all is as by default", chosen)
+    report.add_fact("settings", text or "none: all is as by default", chosen)
     named = settings.trust[-1] if settings.trust else ()  # what ``chosen`` tells the source of
-    if unknown := trust.whom_nobody_knows(named):
+    if unknown := trust.unknown_names(named):
         source = chosen["trust"]["source"]
-        report.find(
+        report.add_finding(
             "unknown-names",
             f"The setting trust names {unknown} ({source}): nobody is believed for that",
             forget("trust", source),
             unmended="what is set is yours to say",
         )
     for file, why in settings.unread:
-        report.find(
+        report.add_finding(
             "configuration-unread",
             f"{file} cannot be read ({why}): what it sets counts for others, not for you",
             f"chmod a+r {quoted(file)}",
@@ -49,7 +49,7 @@ def look_at_settings(report: Report, settings: Settings) -> None:
             unmended="whom it is for is not known",
         )
     home = os.environ.get("HOME")
-    report.note("home", home or "HOME is not set: the account's own is used", home or "")
+    report.add_fact("home", home or "HOME is not set: the account's own is used", home or "")
 
 
 def _owner(file: Path) -> int:
@@ -59,24 +59,24 @@ def _owner(file: Path) -> int:
         return 0
 
 
-def reach(report: Report, settings: Settings) -> Store | None:
+def reach(report: DoctorReport, settings: Settings) -> Store | None:
     """The store that ``settings`` name, opened; None where it cannot be, and that is reported, or
     where it is this user's own and not made yet. Nothing is made."""
     path = settings.dir
     if path is None:
-        report.find(
+        report.add_finding(
             "home",
             "No home directory is known to keep a store in, and no store is named",
             _NAME_ONE,
             unmended="where it is to be is yours to say",
         )
         return None
-    report.note("store", f"{path} ({settings.dir_source})", str(path))
+    report.add_fact("store", f"{path} ({settings.dir_source})", str(path))
     if settings.private:
         files = list(map(str, settings.searched))
         named = f"no store is named in {', '.join(files)}" if files else _NO_FILES
-        report.note("searched", f"{named}; none of the site's lies at {site_store()}", files)
-    if not answers(path, PATIENCE):
+        report.add_fact("searched", f"{named}; none of the site's lies at {site_store()}", files)
+    if not is_responsive(path, PATIENCE):
         report.add(_hanging(path))
         return None
     try:
@@ -86,15 +86,17 @@ def reach(report: Report, settings: Settings) -> Store | None:
         _missing(report, settings, path)
         return None
     except OSError as error:
-        report.add(way_to(path) or _unusable(f"{path} cannot be used: {reason(error)}"))
+        report.add(
+            find_blocked_directory(path) or _unusable(f"{path} cannot be used: {reason(error)}")
+        )
         return None
     except StoreUnusable as error:
         _explain(report, settings, path, error)
         return None
-    if store.moves and store.exchanged_at is not None:
-        report.add(_exchangeable(store, store.exchanged_at))
+    if store.replaceable_by and store.replaceable_at is not None:
+        report.add(_replaceable(store, store.replaceable_at))
     if trust.user_id() == 0 and not settings.dir_administered and store.owner != 0:
-        report.note(
+        report.add_fact(
             "root",
             f"root does not believe {trust.user_name(store.owner)}, the store's owner, since the "
             f"store was named by {settings.dir_source}, which root need not have set",
@@ -103,7 +105,7 @@ def reach(report: Report, settings: Settings) -> Store | None:
     return store
 
 
-def look_at_layers(report: Report, settings: Settings) -> Settings:
+def look_at_layers(report: DoctorReport, settings: Settings) -> Settings:
     """Report which of several stores can be used. All else is about one of them: that is said. The
     settings, with that one as ``dir``."""
     if len(settings.layers) < 2:
@@ -115,19 +117,19 @@ def look_at_layers(report: Report, settings: Settings) -> Settings:
     for number, (layer, one) in enumerate(zip(settings.layers, opened), 1):
         named = f"{layer.path} ({layer.policy.value})"
         facts = {"path": str(layer.path), "policy": layer.policy.value}
-        report.note(f"layer {number}", named, facts)
+        report.add_fact(f"layer {number}", named, facts)
         look = f"pip-sharedcache --sharedcache-dir {quoted(layer.path)} store doctor"
         if isinstance(one, StoreNotMade):
             continue  # the first installation makes it
         if isinstance(one, StoreUnusable) and layer.path != settings.dir:
-            report.find(
+            report.add_finding(
                 "layer",
                 f"{one.message}: pip installs without this layer",
                 look,
                 unmended="it is looked at by itself",
             )
     others = [layer.path for layer in settings.layers if layer.path != settings.dir]
-    report.note(
+    report.add_fact(
         "others",
         f"what follows is about {settings.dir}; with --sharedcache-dir about one of the others",
         list(map(str, others)),
@@ -145,11 +147,11 @@ def _hanging(path: Path) -> Finding:
         "installed without",
         f"umount -l {point} && mount {point}",
         (0,),
-        unmended="others may be using that file system",
+        unfixed="others may be using that file system",
     )
 
 
-def _exchangeable(store: Store, where: Path) -> Finding:
+def _replaceable(store: Store, where: Path) -> Finding:
     owner = where.lstat().st_uid
     sentence = (
         f"Others may exchange what lies below {where}: wheels are copied before they are used"
@@ -163,15 +165,15 @@ def _exchangeable(store: Store, where: Path) -> Finding:
         # Sticky, it lets others go on adding to it.
         f"chmod +t {quoted(where)}" if believed else _NAME_ONE,
         (0, owner) if believed else (),
-        unmended="others may be working in that directory",
+        unfixed="others may be working in that directory",
     )
 
 
-def _missing(report: Report, settings: Settings, path: Path) -> None:
+def _missing(report: DoctorReport, settings: Settings, path: Path) -> None:
     above = next(above for above in path.parents if above.exists())
-    hidden = Layer(path, Policy.PRIVATE) in settings.layers
+    hidden = LayerSetting(path, Policy.PRIVATE) in settings.layers
     if not settings.private and not hidden:
-        report.find(
+        report.add_finding(
             "missing",
             f"{path} does not exist ({settings.dir_source}): pip installs without the store",
             f"pip-sharedcache store init {quoted(path)}",
@@ -186,16 +188,16 @@ def _missing(report: Report, settings: Settings, path: Path) -> None:
         except StoreUnusable as error:
             report.add(_foreign_home(error.message))
         else:
-            report.note("state", "not made yet: the first installation makes it", None)
+            report.add_fact("state", "not made yet: the first installation makes it", None)
 
 
-def _explain(report: Report, settings: Settings, path: Path, error: StoreUnusable) -> None:
+def _explain(report: DoctorReport, settings: Settings, path: Path, error: StoreUnusable) -> None:
     """Report why the store that is there cannot be opened, for which ``error`` was raised."""
     if settings.private and error.hint:
         report.add(_foreign_home(error.message))
         return
     if not path.is_dir():
-        report.find(
+        report.add_finding(
             "no-directory",
             f"{path} is not a directory ({settings.dir_source})",
             f"mv {quoted(path)} {quoted(f'{path}.old')} && "
@@ -203,17 +205,17 @@ def _explain(report: Report, settings: Settings, path: Path, error: StoreUnusabl
             (0, path.lstat().st_uid),
             unmended="what it is else is not known",
         )
-    elif blocked := way_to(path):
+    elif blocked := find_blocked_directory(path):
         report.add(blocked)
     else:
         before = len(report.findings)
-        look_at_configuration(report, path)
+        check_store_json(report, path)
         if len(report.findings) == before:
             report.add(_unusable(str(error)))
 
 
 def _unusable(sentence: str) -> Finding:
-    return Finding("unusable", sentence, _NAME_ONE, unmended="it is not known what is wrong")
+    return Finding("unusable", sentence, _NAME_ONE, unfixed="it is not known what is wrong")
 
 
 def _foreign_home(sentence: str) -> Finding:
@@ -224,7 +226,7 @@ def _foreign_home(sentence: str) -> Finding:
     if account != os.environ.get("HOME") and _belongs_to(account, uid):
         unset = "unset XDG_CACHE_HOME; " if "XDG_CACHE_HOME" in os.environ else ""
         command = f"{unset}export HOME={quoted(account)}"
-    return Finding("home", sentence, command, (uid,), unmended="it is set outside")
+    return Finding("home", sentence, command, (uid,), unfixed="it is set outside")
 
 
 def _belongs_to(directory: str, uid: int) -> bool:

@@ -11,9 +11,17 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.maintenance.doctor.report import Report, enumeration, quoted, words
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, enumeration, quoted, words
 from pip_sharedcache.model import StoredFile
-from pip_sharedcache.store import BYTECODE, SHARDS, USE, WHEELS, Store, objection_to, read_manifest
+from pip_sharedcache.store import (
+    BYTECODE,
+    SHARDS,
+    USE,
+    WHEELS,
+    Store,
+    distrust_reason,
+    read_manifest,
+)
 
 
 @dataclass
@@ -28,7 +36,7 @@ class Publishers:
     writable: dict[int, list[Path]] = field(default_factory=dict)
 
 
-def look_at_publishers(report: Report, store: Store, *, mapped: bool) -> Publishers:
+def look_at_publishers(report: DoctorReport, store: Store, *, mapped: bool) -> Publishers:
     """Report who published what share of the entries, and whom one does not believe. ``mapped``:
     whether owners are seen through a user namespace that does not know all of them."""
     found = _survey(store)
@@ -41,13 +49,13 @@ def look_at_publishers(report: Report, store: Store, *, mapped: bool) -> Publish
         for name, counts in known.items()
         for objection, number in counts.items()
     ]
-    report.note("entries", "; ".join(parts) or "none yet", known)
+    report.add_fact("entries", "; ".join(parts) or "none yet", known)
     nobody = {uid: n for (uid, _), n in found.entries.items() if uid in trust.NOBODY}
     if nobody and not mapped:
         _find_nobody(report, store, nobody)
     for uid, paths in found.writable.items():
         who = trust.user_name(uid)
-        report.find(
+        report.add_finding(
             "entry-writable",
             f"Others may write {enumeration(paths)} of {who}: it is not believed",
             f"chmod -R go-w {words(paths)}",
@@ -57,11 +65,11 @@ def look_at_publishers(report: Report, store: Store, *, mapped: bool) -> Publish
     return found
 
 
-def _find_nobody(report: Report, store: Store, nobody: dict[int, int]) -> None:
+def _find_nobody(report: DoctorReport, store: Store, nobody: dict[int, int]) -> None:
     number = sum(nobody.values())
     areas = words([store.path / WHEELS, store.path / BYTECODE])
     owners = " -o ".join(f"-uid {uid}" for uid in nobody)
-    report.find(
+    report.add_finding(
         "nobody",
         f"{number} entries belong to uid {', '.join(map(str, nobody))}, which may be anyone "
         "(a squashed or unmapped owner): they are not believed",
@@ -81,7 +89,7 @@ def _survey(store: Store) -> Publishers:
                 continue
             try:
                 with shard.subdirectory(name) as held:
-                    status, objection = held.status(), objection_to(store, held, chain)
+                    status, objection = held.status(), distrust_reason(store, held, chain)
             except OSError:
                 continue  # retired meanwhile, or no entry
             path = shard.path / name
@@ -122,7 +130,7 @@ def sample_file(held: Directory) -> StoredFile | None:
     return max(manifest.files, key=lambda file: file.size, default=None)
 
 
-def look_at_use(report: Report, store: Store) -> None:
+def look_at_use(report: DoctorReport, store: Store) -> None:
     """Whether the notes of use that garbage collection goes by can be kept."""
     above = store.path / USE
     squatted: dict[int, list[Path]] = {}
@@ -139,7 +147,7 @@ def look_at_use(report: Report, store: Store) -> None:
         if theirs and trust.user_id() in (0, int(name)):
             squatted.setdefault(status.st_uid, []).append(above / name)
     for uid, paths in squatted.items():
-        report.find(
+        report.add_finding(
             "use",
             f"{enumeration(paths)} belongs to {trust.user_name(uid)}: what the user of that "
             "number uses is not noted, and garbage collection may take it away",
@@ -149,4 +157,4 @@ def look_at_use(report: Report, store: Store) -> None:
         )
     own = above / str(trust.user_id())
     noted = f"in {quoted(own)}" if own.is_dir() else "from the first installation on"
-    report.note("use", noted, str(own) if own.is_dir() else None)
+    report.add_fact("use", noted, str(own) if own.is_dir() else None)

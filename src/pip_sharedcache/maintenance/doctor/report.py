@@ -29,16 +29,16 @@ class Finding:
 
     ``name``: the kind, for programs; ``sentence``: what it is and what follows from it;
     ``command``: what mends it, a line for a shell; ``by``: who may run that, as uids, none for
-    anybody. ``mend`` does it, where this process may and nothing of others is lost by it, and
-    raises OSError; ``unmended`` says why it is left to people where it is None.
+    anybody. ``fix`` does it, where this process may and nothing of others is lost by it, and
+    raises OSError; ``unfixed`` says why it is left to people where it is None.
     """
 
     name: str
     sentence: str
     command: str
     by: tuple[int, ...] = ()
-    mend: Callable[[], None] | None = None
-    unmended: str = ""
+    fix: Callable[[], None] | None = None
+    unfixed: str = ""
 
     @property
     def whose(self) -> str:
@@ -47,13 +47,13 @@ class Finding:
 
 
 @dataclass
-class Report:
+class DoctorReport:
     """What was found so far."""
 
     facts: list[Fact] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
-    def note(self, name: str, text: str, value: Any = _ITS_TEXT) -> None:
+    def add_fact(self, name: str, text: str, value: Any = _ITS_TEXT) -> None:
         """Add a fact; its text is its value where none is given."""
         self.facts.append(Fact(name, text, text if value is _ITS_TEXT else value))
 
@@ -61,7 +61,7 @@ class Report:
         """Add a finding."""
         self.findings.append(finding)
 
-    def find(
+    def add_finding(
         self,
         name: str,
         sentence: str,

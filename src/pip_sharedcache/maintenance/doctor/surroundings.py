@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
-from pip_sharedcache.maintenance.doctor.report import Finding, Report, quoted
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, Finding, quoted
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.trust import identity
 
@@ -56,38 +56,38 @@ def _unescaped(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
-def look_at_filesystem(report: Report, path: Path, owners: tuple[int, ...]) -> Mount | None:
+def look_at_filesystem(report: DoctorReport, path: Path, owners: tuple[int, ...]) -> Mount | None:
     """Report the file system of the store at ``path``, and the room there; what ``owners`` may do
     about it. Raises OSError."""
     mount = mount_of(path)
     kind = mount.kind if mount else "unknown"
     view = ", read-only" if mount and mount.read_only else ""
-    report.note("filesystem", f"{kind}{view}", {"kind": kind, "read_only": bool(view)})
+    report.add_fact("filesystem", f"{kind}{view}", {"kind": kind, "read_only": bool(view)})
     status = os.statvfs(path)
     blocks = status.f_bfree if trust.user_id() == 0 else status.f_bavail
     inodes = status.f_ffree if trust.user_id() == 0 else status.f_favail
     counted = status.f_files > 0  # btrfs makes inodes as they are needed
     room = blocks * status.f_frsize
     text = f"{megabytes(room)}, {f'{inodes} inodes' if counted else 'inodes as needed'}"
-    report.note("free", text, {"bytes": room, "inodes": inodes if counted else None})
+    report.add_fact("free", text, {"bytes": room, "inodes": inodes if counted else None})
     if not view and (room < _LITTLE_ROOM or (counted and inodes < _FEW_INODES)):
         report.add(no_room(path, f"has no more than {text} free: {_SCARCE}", owners))
     quota = fs.quota(mount.source, trust.user_id()) if mount else None
     if quota is None:
-        report.note("quota", "none that the system tells of", {})
+        report.add_fact("quota", "none that the system tells of", {})
     else:
         _look_at_quota(report, path, quota)
     return mount
 
 
-def _look_at_quota(report: Report, path: Path, quota: fs.Quota) -> None:
+def _look_at_quota(report: DoctorReport, path: Path, quota: fs.Quota) -> None:
     limit = megabytes(quota.most_bytes) if quota.most_bytes else "no limit"
     inodes = str(quota.most_inodes or "no limit")
     text = (
         f"{megabytes(quota.bytes)} of {limit}, {quota.inodes} inodes of {inodes} "
         f"are used by {trust.user_name(trust.user_id())}"
     )
-    report.note("quota", text, quota._asdict())
+    report.add_fact("quota", text, quota._asdict())
     little = quota.most_bytes and quota.most_bytes - quota.bytes < _LITTLE_ROOM
     few = quota.most_inodes and quota.most_inodes - quota.inodes < _FEW_INODES
     if little or few:
@@ -101,7 +101,7 @@ def no_room(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
         f"The file system of {path} {what}",
         "pip-sharedcache store gc --older-than 30d",
         owners,
-        unmended="what is to be kept is yours to say",
+        unfixed="what is to be kept is yours to say",
     )
 
 
@@ -113,21 +113,21 @@ def read_only_mount(mount: Mount, path: Path) -> Finding:
         f"{path} is mounted read-only at {mount.point}: nothing can be published",
         f"mount -o {how} {quoted(mount.point)}",
         (0,),
-        unmended="how file systems are mounted is the administrator's choice",
+        unfixed="how file systems are mounted is the administrator's choice",
     )
 
 
-def look_at_users(report: Report) -> None:
+def look_at_users(report: DoctorReport) -> None:
     """Report who this process is, how users are mapped, the umask."""
     uid = trust.user_id()
-    report.note("user", trust.user_name(uid), uid)
+    report.add_fact("user", trust.user_name(uid), uid)
     umask = trust.current_umask()
-    report.note("umask", f"{umask:04o} (for what you install; the store does not depend on it)")
+    report.add_fact("umask", f"{umask:04o} (for what you install; the store does not depend on it)")
     mapped = users_are_mapped()
     text = "only some users (a user namespace)" if mapped else "all users"
-    report.note("id-mapping", text, mapped)
+    report.add_fact("id-mapping", text, mapped)
     if hidden := identity.hidden_because():
-        report.find(
+        report.add_finding(
             "owners",
             f"File owners cannot be known, since {hidden}: no publisher is trusted",
             "pip-sharedcache store doctor",
@@ -135,7 +135,7 @@ def look_at_users(report: Report) -> None:
         )
     protected = protected_hardlinks()
     meaning = {True: "1, only own files can be hard-linked", False: "0", None: "not on this system"}
-    report.note("protected-hardlinks", meaning[protected], protected is True)
+    report.add_fact("protected-hardlinks", meaning[protected], protected is True)
 
 
 def users_are_mapped() -> bool:

@@ -13,7 +13,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.doctor.publishers import Publishers, sample_file
-from pip_sharedcache.maintenance.doctor.report import Report, forget, quoted
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, forget, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import mount_of, no_room, protected_hardlinks
 from pip_sharedcache.model import LinkMode, Policy, StoredFile
 from pip_sharedcache.placement import try_link_modes, try_writing
@@ -23,7 +23,11 @@ _PROBE_TIME = 10**9  # seconds since the epoch: any whole second will do
 
 
 def try_store(
-    report: Report, store: Store, settings: Settings, publishers: Publishers, environment: Path
+    report: DoctorReport,
+    store: Store,
+    settings: Settings,
+    publishers: Publishers,
+    environment: Path,
 ) -> None:
     """Publish a probe where this process may, and place a file in ``environment`` by each link
     mode: one of somebody else's entry if there is any, else the probe. Everything is removed."""
@@ -40,23 +44,23 @@ def try_store(
         placed = True
     where = _where_to_publish(store)
     if store.policy is Policy.READ_ONLY:
-        report.note("publishing", "not tried: the settings call the store read-only", False)
+        report.add_fact("publishing", "not tried: the settings call the store read-only", False)
     elif where is None:
-        why = store.lacks()[0] or "you may read the store only"
-        report.note("publishing", f"not possible for you: {why}", False)
+        why = store.missing_directories()[0] or "you may read the store only"
+        report.add_fact("publishing", f"not possible for you: {why}", False)
     else:
         try:
             with try_writing(where, _PROBE_TIME) as (held, file):
-                report.note("publishing", "works: made, made durable, renamed, removed", True)
+                report.add_fact("publishing", "works: made, made durable, renamed, removed", True)
                 if not placed:
                     uid = trust.user_id()
                     _try_placing(report, settings, held, uid, file, environment, {})
                     placed = True
         except OSError as error:
-            report.note("publishing", f"fails: {reason(error)}", False)
+            report.add_fact("publishing", f"fails: {reason(error)}", False)
             _find_failure(report, store, error)
     if not placed:
-        report.note("link-mode", "not tried: there is no file to try it with", None)
+        report.add_fact("link-mode", "not tried: there is no file to try it with", None)
 
 
 def _where_to_publish(store: Store) -> Path | None:
@@ -73,10 +77,10 @@ def _where_to_publish(store: Store) -> Path | None:
     return None
 
 
-def _find_failure(report: Report, store: Store, error: OSError) -> None:
+def _find_failure(report: DoctorReport, store: Store, error: OSError) -> None:
     owners = (0, store.owner)
-    if error.errno not in fs.NO_ROOM:
-        report.find(
+    if error.errno not in fs.NO_SPACE_ERRORS:
+        report.add_finding(
             "publishing",
             f"A probe cannot be published in {store.path}: {reason(error)}",
             f"df {quoted(store.path)}; dmesg | tail",
@@ -108,7 +112,7 @@ def _held_sample(publishers: Publishers) -> tuple[Directory, StoredFile] | None:
 
 
 def _try_placing(
-    report: Report,
+    report: DoctorReport,
     settings: Settings,
     held: Directory,
     publisher: int,
@@ -118,12 +122,12 @@ def _try_placing(
 ) -> None:
     with _room_in(environment) as directory:
         if directory is None:
-            report.note("link-mode", f"not tried: you may not write {environment}", None)
+            report.add_fact("link-mode", f"not tried: you may not write {environment}", None)
             return
         try:
             refusals = try_link_modes(held, publisher, file, directory, left_out)
         except (DamagedEntry, OSError) as error:
-            report.note("link-mode", f"not tried: {error}", None)
+            report.add_fact("link-mode", f"not tried: {error}", None)
             return
     whose = f"a file of {trust.user_name(publisher)}"
     works = [mode.value for mode, why in refusals.items() if not why]
@@ -134,7 +138,7 @@ def _try_placing(
     text = f"{gets.value} for {environment} (tried with {whose}: {', '.join(works)} work"
     text += f"; not {', '.join(refused)})" if refused else ")"
     refusals_by_name = {mode.value: why or None for mode, why in refusals.items()}
-    report.note(
+    report.add_fact(
         "link-mode", text, {"asked": asked.value, "gets": gets.value, "refusals": refusals_by_name}
     )
     chosen = dict(settings.chosen).get("link-mode")
@@ -145,7 +149,7 @@ def _try_placing(
             why += "; fs.protected_hardlinks allows it for own files only"
         elif mount_of(held.path.resolve()) != mount_of(environment.resolve()):
             why += "; they are on different file systems"
-        report.find(
+        report.add_finding(
             "link-mode",
             f"link-mode = {asked.value} is asked for ({chosen.source}), but {whose} cannot be "
             f"{_DONE[asked]} into {environment} ({why}): {gets.value} is used",

@@ -532,7 +532,11 @@ class Side:
             self.acts[name]()
         logging.getLogger("pip").warning("installing %s as %s", name, how)
         placement: Any = Noted(name, self.path, self.fails.get(name, ""))
-        self.session.settle(placement, later=True)
+        try:
+            self.session.settle(placement, later=True)
+        except BaseException:  # as the wrapper of pip's install_wheel does
+            placement.undo()
+            raise
 
     def start(self, size: int = 2, **how: Any) -> parallel.ParallelInstall:
         begun = self.loop.together(**how)
@@ -723,7 +727,33 @@ def test_where_pips_loop_failed_what_it_had_taken_appears_and_no_more(side: Side
     assert begun.take("two")
     begun.end(failed=True)
     assert side.done("reveal") == ["one", "two"]
-    assert set(side.done("undo")) == set(side.done("record")) - {"one", "two"}
+    undone = set(side.done("undo"))
+    assert undone >= set(side.done("record")) - {"one", "two"}
+    assert not undone & {"one", "two"}
+
+
+@side_by_side
+def test_what_is_broken_off_right_when_it_is_complete_is_undone(side: Side) -> None:
+    """pip still runs a few lines after the wheel is installed."""
+    ready, never = os.pipe(), os.pipe()
+
+    def install(requirement: Requirement, how: dict[str, Any]) -> None:
+        side._install(requirement, how)
+        os.write(ready[1], b"x")
+        os.read(never[0], 1)
+
+    for name in ("one", "two", "three"):
+        side.loop.add(name, f"{name}/x.py", act=install)
+    try:
+        begun = side.start(2)
+        for _ in range(2):
+            os.read(ready[0], 1)
+        begun.end(failed=True)
+    finally:
+        for end in (*ready, *never):
+            os.close(end)
+    assert side.done("reveal") == []
+    assert side.done("undo") == side.done("record") != []
 
 
 @side_by_side

@@ -191,6 +191,8 @@ class ParallelInstall:
         self._pool, self.is_copy = None, True
         session.report = RunReport()
         session.on_progress = None  # what is drawn by several is none
+        # Known from the start: the work may be broken off right when it is complete.
+        self._placements[number] = session.begin_complete()
         with self._log as records:
             try:
                 self._requirements[number].install(**self._how)
@@ -198,7 +200,6 @@ class ParallelInstall:
                 # Undone already. It is installed again where the user sees it fail.
                 logger.debug("Left to the first process", exc_info=True)
                 return None
-        self._placements[number] = session.take_complete()
         return WorkerInstall(tuple(records), session.report)
 
     def _reply(self, question: frozenset[int] | GiveUpRequest) -> WorkerSummary | bool:

@@ -42,7 +42,6 @@ from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
 
-
 #: How many files a run may have open at once, those for pip and for worker processes included.
 _DESCRIPTORS = 48
 
@@ -68,6 +67,8 @@ class Session(WheelLookup):
         # What is placed as a symlink names the entry's own path, so that must be the final one.
         symlinks = settings.link_mode is LinkMode.SYMLINK
         self._publishing = Publisher(layers, self.repairs, at_once=symlinks)
+        #: Wheels left to pip's own installer, and why. Warned of only where pip took them.
+        self.unusual = self._publishing.unusual
         self._compiling = SharedBytecode(
             layers, self._publishing, self.repairs, self.uses, verify=settings.verify
         )
@@ -351,6 +352,11 @@ class Session(WheelLookup):
         if self.linker.mode is LinkMode.SYMLINK:
             self.uses.register_links(placements)
 
+    def begin_complete(self) -> list[Placement]:
+        """Return the list that ``settle`` adds to from now on, until the next call of this."""
+        self._complete = []
+        return self._complete
+
     def take_complete(self) -> list[Placement]:
         """What was settled for later since this was asked last."""
         complete, self._complete = self._complete, []
@@ -382,12 +388,6 @@ class Session(WheelLookup):
         refused = self.linker.refusals.get(self.settings.link_mode, "")
         seconds = time.monotonic() - self._began
         self.uses.record_run(self.report, self.settings, refused, seconds, environment)
-
-    @property
-    def unusual(self) -> list[str]:
-        """Wheels that were left to pip's own installer, and why. To be said if pip took them: its
-        own errors are to stand alone."""
-        return self._publishing.unusual
 
     def summary(self) -> str:
         """The line for the end of a run that installed something; "" where there is none."""

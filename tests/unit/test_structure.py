@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 import subprocess
 import sys
@@ -115,6 +116,15 @@ def test_the_map_names_every_module_and_no_other() -> None:
         dotted = (module[: -len(".py")].replace("/", ".") for module in MODULES)
         mine = {below(one) for one in dotted if one.split(".")[0] == part}
         assert set(modules) == mine - {"__runner__"}, part
+
+
+def test_the_names_in_the_walks_exist() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    parts = "|".join(INSIDE) + "|config"
+    names = re.findall(rf"`((?:{parts})(?:\.\w+)+)`", text[text.index("## The walk") :])
+    assert len(names) > 20
+    for name in names:
+        pkgutil.resolve_name(f"{PACKAGE}.{name}")
 
 
 @MODULE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pkgutil
 import re
 import subprocess
@@ -58,6 +59,7 @@ PATH_METHODS = {"chmod", "lchmod", "hardlink_to", "link_to", "symlink_to", "touc
 MODULE = pytest.mark.parametrize("module", MODULES)
 
 
+@functools.cache
 def tree(module: str) -> ast.Module:
     return ast.parse((ROOT / module).read_text(encoding="utf-8"), filename=module)
 

@@ -1,4 +1,4 @@
-"""Who is trusted: publishers, owners and modes, and who could replace a path."""
+"""Trust: publishers, owners, modes, and the users who can replace a path."""
 
 from pip_sharedcache.trust.publishers import (
     NOBODY,

@@ -1,9 +1,9 @@
-"""Access lists beside the mode of a file: whether one gives somebody rights that the mode hides.
+"""Access lists, which can give rights that the mode of a file does not show.
 
-Linux shows access lists as extended attributes. A POSIX list limits all its entries by a mask,
-which ``st_mode`` shows as the bits of the group. The list of an NFSv4 server (RFC 7530, section
-6.2) does not: an account in it may write although the mode says otherwise. A list that cannot be
-read or decoded counts as one that lets others write.
+Linux shows access lists as extended attributes. A mask limits the entries of a POSIX list, and
+``st_mode`` shows this mask as the bits of the group. The list of an NFSv4 server (RFC 7530, section
+6.2) has no mask: an account in the list may write although the mode says otherwise. A list that
+cannot be read or decoded counts as a list that lets others write.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ POSIX = "system.posix_acl_access"
 POSIX_DEFAULT = "system.posix_acl_default"
 NFS4 = "system.nfs4_acl"
 
-#: Lists that are not decoded here: of richacl kernels, CIFS, ZFS on some systems, NTFS.
+#: Lists that this module does not decode: richacl kernels, CIFS, ZFS on some systems, NTFS.
 _FOREIGN = (
     *("system.richacl", "system.cifs_acl", "system.nfs4acl", "system.nfs4_acl_xdr"),
     *("system.ntfs_acl", "system.ntfs_security"),
 )
 
-#: The error of getxattr(2) where the file system has lists of this kind, and the file has none.
+#: The errno of getxattr(2) if the file system supports lists of this kind, and the file has none.
 _NO_LIST = getattr(errno, "ENODATA", -1)
 
-#: File systems whose server may check lists that the client does not show: NFSv3 without its ACL
-#: protocol, SMB without extended attributes, AFS; and GPFS, whose lists have calls of their own.
+#: File systems whose server can check lists that the client does not show: NFSv3 without its ACL
+#: protocol, SMB without extended attributes, AFS; and GPFS, whose lists need special calls.
 _HIDDEN = frozenset({"nfs", "cifs", "smb3", "smbfs", "afs", "gpfs"})
 
 # RFC 7530, 6.2.1: types, flags and rights.
@@ -46,7 +46,13 @@ _OWNER, _GROUP, _EVERYONE = "OWNER@", "GROUP@", "EVERYONE@"
 
 
 class Rule(NamedTuple):
-    """One entry of an NFSv4 list: ``rights`` is its access mask."""
+    """One entry of an NFSv4 list (RFC 7530, section 6.2.1).
+
+    ``type``: the kind of entry; 0 allows.
+    ``flags``: the flags, for example inherit-only.
+    ``rights``: the access mask.
+    ``who``: the name of an account or group, or OWNER@, GROUP@, EVERYONE@.
+    """
 
     type: int
     flags: int
@@ -55,7 +61,10 @@ class Rule(NamedTuple):
 
 
 def decode(data: bytes) -> list[Rule]:
-    """Decode the value of ``system.nfs4_acl``. Raises ValueError for anything but a whole list."""
+    """Return the entries in the value of ``system.nfs4_acl``.
+
+    Raise ValueError unless ``data`` is exactly one complete list.
+    """
     if len(data) < 4:
         raise ValueError("it is too short")
     count = int.from_bytes(data[:4], "big")
@@ -81,15 +90,21 @@ def decode(data: bytes) -> list[Rule]:
 
 
 def foreign_publishers(where: int | str | Path) -> str:
-    """Return why a directory that a group writes may be written by others than its owner and its
-    group, in words that follow the directory; "" if no list lets them."""
+    """Return why others may write a directory that its group may write.
+
+    Others are all users except the owner and the members of the group. The words follow the name of
+    the directory; "" means that no list lets others write.
+    """
     return _foreign_writers(where, {_GROUP: _CHANGES}, posix=True)
 
 
 def foreign_writers(where: int | str | Path, mode: int, *, inherited: bool = False) -> str:
-    """Return why others than its owner may write a file or directory although its ``mode`` does
-    not say so, in words that follow its name; "" if no list lets them. ``inherited``: entries that
-    apply only to what is created in the directory count, too."""
+    """Return why others may write a file or directory although its ``mode`` does not say so.
+
+    Others are all users except the owner. The words follow the name; "" means that no list lets
+    others write. ``inherited``: whether entries count that apply only to files created in the
+    directory.
+    """
     if not hasattr(os, "getxattr"):
         return ""
     shown = {
@@ -100,14 +115,14 @@ def foreign_writers(where: int | str | Path, mode: int, *, inherited: bool = Fal
 
 
 def is_posix(path: Path) -> bool:
-    """Return whether the directory ``path`` has a POSIX list, or one for what is created in it."""
+    """Return whether the directory ``path`` has a POSIX list, or a default list for new files."""
     if not hasattr(os, "getxattr"):
         return False
     return any(isinstance(_read(path, name), bytes) for name in (POSIX, POSIX_DEFAULT))
 
 
 def is_nfs4(path: Path) -> bool:
-    """Return whether the access list of ``path`` is one of an NFSv4 server."""
+    """Return whether ``path`` has the access list of an NFSv4 server."""
     return hasattr(os, "getxattr") and isinstance(_read(path, NFS4), bytes)
 
 
@@ -118,7 +133,11 @@ def _foreign_writers(
     posix: bool,
     inherited: bool = False,
 ) -> str:
-    """``shown``: the rights that do not count, by whose they are."""
+    """Return why others may write ``where``; "" if no list lets them write.
+
+    ``shown``: for each name in an NFSv4 list, the rights that do not count. ``posix``: whether a
+    POSIX list is a reason.
+    """
     if not hasattr(os, "getxattr"):
         return "may have an access list, which Python cannot read on this system"
     for name in (POSIX, NFS4):
@@ -128,7 +147,7 @@ def _foreign_writers(
                 return _of_rules(found, shown, inherited=inherited)
             return "has an access list that lets others write" if posix else ""
         if found.errno == _NO_LIST:
-            return ""  # a file system has lists of one kind
+            return ""  # a file system has lists of only one kind
         if found.errno != errno.EOPNOTSUPP:
             return f"has an access list that cannot be read ({found.strerror})"
     for name in _FOREIGN:
@@ -154,7 +173,7 @@ def _of_rules(value: bytes, shown: Mapping[str, int], *, inherited: bool) -> str
 
 
 def _read(where: int | str | Path, name: str) -> bytes | OSError:
-    """Return the value of a list, or the error."""
+    """Return the value of an access list, or the error of getxattr(2)."""
     try:
         if isinstance(where, int):
             return os.getxattr(where, name)

@@ -1,8 +1,8 @@
-"""Whether the owners of files that this process sees are the real ones.
+"""Detection of false owners of files.
 
 fakeroot and pseudo (a preloaded library) and proot (a tracer) answer stat(2) and geteuid(2)
-themselves: everything seems to belong to root or to the caller. In a user namespace, and on an
-id-mapped mount, an owner who has no number there appears as the overflow uid.
+themselves: all files seem to belong to root or to the caller. In a user namespace, and on an
+id-mapped mount, an owner whose uid is not mapped is shown as the overflow uid.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 _PROC = Path("/proc/self")
 
-#: Libraries that answer for owners, by their names.
+#: Names of libraries that return false owners.
 _FAKES = re.compile(r"^lib(?:fakeroot|fakechroot|pseudo|fakeuid|uid_wrapper|proot)\b")
-#: Libraries that pass on stat(2) and its owners: of profilers, sanitizers, and faketime, which
-#: changes only times.
+#: Libraries that replace stat(2) but return the real owners: profilers, sanitizers, and faketime,
+#: which changes only times.
 _HONEST = re.compile(r"^lib(?:faketime|darshan|[almt]san|hwasan|ubsan|clang_rt|eatmydata)\b")
-#: Tracers that only watch.
+#: Tracers that observe a process and do not change its system calls.
 _WATCHERS = frozenset(
     {
         *("strace", "ltrace", "gdb", "gdbserver", "lldb", "lldb-server", "rr", "uftrace", "perf"),
@@ -39,7 +39,10 @@ _DYNAMIC_SYMBOLS = 11  # elf(5), SHT_DYNSYM
 
 
 def overflow_uid() -> int:
-    """Return the uid that stands for owners without a number here (proc_sys_kernel(5))."""
+    """Return the uid that stands for owners whose uid is not mapped.
+
+    The source is /proc/sys/fs/overflowuid (proc_sys_fs(5)); 65534 if it cannot be read.
+    """
     try:
         return int(Path("/proc/sys/fs/overflowuid").read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -48,15 +51,18 @@ def overflow_uid() -> int:
 
 @functools.cache
 def hidden_because() -> str:
-    """Return why this process does not know who owns a file, in words that follow "since"; "" if
-    it does. Looked at once: a tracer may come later, and a library may not."""
+    """Return why this process cannot know the owners of files.
+
+    The words follow "since"; "" means that the owners are known. The check runs once in each
+    process: a tracer that attaches later is not noticed, and a library cannot be preloaded later.
+    """
     if not hasattr(os, "geteuid"):
         return ""
     return _preloaded() or _traced() or _other_user()
 
 
 def user_id_for_kernel() -> int | None:
-    """Return the effective uid as the kernel has it; None where it does not tell."""
+    """Return the effective uid that the kernel has for this process; None if it is unknown."""
     fields = _status("Uid")
     return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
 
@@ -96,7 +102,7 @@ def _preloaded() -> str:
         if name not in names or _HONEST.match(name):
             continue
         if mapped and name not in mapped:
-            continue  # the loader did not find it, or it is for another architecture
+            continue  # the loader did not find the library, or it is for another architecture
         try:
             answers = _provides(Path(path))
         except (OSError, ValueError, struct.error, IndexError):
@@ -107,7 +113,7 @@ def _preloaded() -> str:
 
 
 def _named() -> Iterator[str]:
-    """The libraries that the loader was asked to put before all others (ld.so(8))."""
+    """Yield the libraries that the loader was asked to load before all others (ld.so(8))."""
     texts = [os.environ.get(name, "") for name in ("LD_PRELOAD", "LD_AUDIT")]
     texts.append(os.environ.get("DYLD_INSERT_LIBRARIES", ""))
     for path in (_PROC / "environ", Path("/etc/ld.so.preload")):
@@ -125,7 +131,7 @@ def _named() -> Iterator[str]:
 
 
 def _mapped() -> dict[str, str]:
-    """The path of each library in memory, by its name."""
+    """Return the path of each library in memory, by its file name."""
     try:
         text = (_PROC / "maps").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -135,8 +141,10 @@ def _mapped() -> dict[str, str]:
 
 
 def _provides(path: Path) -> bool:
-    """Return whether a library defines a function that tells who owns a file, or who one is.
-    Raises OSError, ValueError, struct.error or IndexError where it is no library."""
+    """Return whether the library at ``path`` defines a function that reports owners or uids.
+
+    Raise OSError, ValueError, struct.error or IndexError if the file is not an ELF library.
+    """
     data = path.read_bytes()
     if data[:4] != b"\x7fELF":
         raise ValueError("no ELF file")

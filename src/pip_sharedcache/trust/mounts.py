@@ -1,4 +1,4 @@
-"""The kinds of the file systems that are mounted, as proc_pid_mountinfo(5) shows them."""
+"""Types of the mounted file systems, as proc_pid_mountinfo(5) lists them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
 
-#: File systems of this machine's own kernel, where an owner is the user who created the file. A
-#: file server may show one user for many (``all_squash``).
+#: File systems of this machine's kernel, on which the owner is the user who created the file. A
+#: file server can show one user for many (``all_squash``).
 _LOCAL = frozenset(
     {
         *("ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "f2fs", "zfs", "bcachefs"),
@@ -19,8 +19,10 @@ _LOCAL = frozenset(
 
 
 def kind_of(where: int | str | Path) -> str:
-    """Return the type of the file system of what is open, or of a path that is not followed if it
-    is a link; "" if it is not known."""
+    """Return the type of the file system of a descriptor or a path; "" if it is unknown.
+
+    A symlink at the end of a path is not followed.
+    """
     if isinstance(where, int):
         return _kind_of_open(where)
     try:
@@ -34,12 +36,12 @@ def kind_of(where: int | str | Path) -> str:
 
 
 def is_local(where: int | str | Path) -> bool:
-    """Return whether a file system is known to be of this machine's kernel."""
+    """Return whether ``where`` is on a file system that is known to be of this machine's kernel."""
     return kind_of(where) in _LOCAL
 
 
 def _kind_of_open(descriptor: int) -> str:
-    # By the mount's number, not by st_dev: a subvolume of btrfs has a device of its own.
+    # Search by the mount id, not by st_dev: each btrfs subvolume has another st_dev.
     try:
         text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
     except (OSError, ValueError):  # not Linux, or no procfs

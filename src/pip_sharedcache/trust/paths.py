@@ -1,4 +1,4 @@
-"""The way to a file or directory, and who but root could make it lead elsewhere."""
+"""Paths, and the users other than root who can make a path lead elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pip_sharedcache.trust import access_lists
 
-_MOST_LINKS = 40  # as the kernel has it (path_resolution(7))
+_MOST_LINKS = 40  # the limit of the kernel (path_resolution(7))
 _MOUNTS = Path("/proc/self/mountinfo")
 
-#: File systems whose files belong to root and say what somebody else chose: the command line of a
-#: program that nobody may read, for one.
+#: File systems with files that belong to root although another user chooses the content: for
+#: example the command line of a process whose program file is not readable.
 _PSEUDO = frozenset(
     {
         *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs"),
@@ -27,13 +27,16 @@ _USER = re.compile(r"(?:^|,)user_id=(\d+)")
 
 
 def is_root() -> bool:
-    """Whether this process is root's; False where there is no such account."""
+    """Return whether this process runs as root; False on systems without uids."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def steps(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Everything that is passed on the way to the absolute ``path``, that itself included: each
-    directory and each link, and where those lead. Raises OSError, ELOOP for links in a circle."""
+    """Yield each directory and symlink on the absolute ``path``, with its status.
+
+    The steps include ``path`` itself, and the targets of symlinks. Raise OSError if a step cannot
+    be read, with ELOOP after more than 40 symlinks.
+    """
     here = Path(path.anchor)
     yield here, here.lstat()
     left = list(reversed(path.parts[1:]))
@@ -59,15 +62,20 @@ def steps(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def is_replaceable(path: Path) -> bool:
-    """Whether anybody but root owns, may write or may rename something on the way to the absolute
-    ``path``, that itself included, or whether a file system on the way shows what others choose.
+    """Return whether a user other than root can replace a step of the absolute ``path``.
 
-    True where that cannot be found out; False where owners mean nothing (Windows)."""
+    A step is a directory or a symlink on the path, or ``path`` itself. True if another user owns,
+    may write or may rename a step, if a file system on the path shows content that other users
+    choose, or if a step cannot be read. False where owners mean nothing (Windows).
+    """
     return replaceable_at(path) is not None
 
 
 def replaceable_at(path: Path) -> Path | None:
-    """The first step on the way to the absolute ``path`` at which ``is_replaceable`` holds."""
+    """Return the first step of the absolute ``path`` at which ``is_replaceable`` holds, or None.
+
+    Return ``path`` itself if its steps cannot be read.
+    """
     if not hasattr(os, "geteuid"):
         return None
     theirs, root = _of_others(_ROOT), _ROOT
@@ -79,10 +87,12 @@ def replaceable_at(path: Path) -> Path | None:
 
 
 def replaceable_steps(path: Path, owners: frozenset[int]) -> list[tuple[Path, int | None]]:
-    """Each step on the way to the absolute ``path`` at which somebody else than root and
-    ``owners`` (uids) may put another directory in its place; with the gid of the group, where only
-    the members of that may. ``path`` itself is not looked at: who may write in it cannot exchange
-    it."""
+    """Return the steps above the absolute ``path`` that other users can replace.
+
+    Other users are all except root and ``owners`` (uids). Each step comes with a gid if only the
+    members of this group can replace it, else with None. ``path`` itself is no step: a user who may
+    write in ``path`` cannot replace it. If the steps cannot be read, the only step is ``path``.
+    """
     if not hasattr(os, "geteuid"):
         return []
     owners |= _ROOT
@@ -109,14 +119,14 @@ def _is_of_others(
         return True
     if not status.st_mode & 0o022:
         return False
-    # In a sticky directory only what is one's own can be renamed (chmod(1)).
+    # In a sticky directory, users can rename only their own files (chmod(1)).
     return not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX)
 
 
 def _group_alone(
     step: Path, status: os.stat_result, theirs: set[int], owners: frozenset[int]
 ) -> int | None:
-    """The group of a directory that is of others for its group's write bit alone."""
+    """Return the gid of a directory that only its group's write bit makes replaceable, or None."""
     others = status.st_mode & stat.S_IWOTH or status.st_uid not in owners or status.st_dev in theirs
     if others or not stat.S_ISDIR(status.st_mode):
         return None
@@ -124,16 +134,19 @@ def _group_alone(
 
 
 def _of_others(owners: frozenset[int]) -> set[int]:
-    """The devices of file systems that show as root's what is not: those of the kernel's own that
-    pass on what processes say, and those that a program of somebody else than ``owners`` serves
-    (fuse(4))."""
+    """Return the devices (``st_dev``) of file systems whose owners are not trusted.
+
+    These are the kernel's pseudo file systems, which show data that processes choose, and FUSE file
+    systems that a user other than ``owners`` serves (fuse(4)). Both can show root as the owner of
+    content that root did not write.
+    """
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux, or no procfs: then nothing leads into one, either
+    except OSError:  # not Linux, or no procfs: no path leads into such a file system
         return set()
     devices = set()
     for line in lines:
-        # proc_pid_mountinfo(5): what varies in number ends with a dash.
+        # proc_pid_mountinfo(5): a dash ends the optional fields, whose number varies.
         before, _, after = line.partition(" - ")
         kind, _, options = after.partition(" ")
         served_by = _USER.search(options.rpartition(" ")[2])

@@ -1,15 +1,17 @@
-"""Who may be believed: owners, modes, publishers; and what umask this process has.
+"""Trusted publishers, by owners and modes; and the umask of this process.
 
-A publisher is the uid that owns an entry. Rules, in the manner of sshd's StrictModes:
+A publisher is the uid that owns an entry. The rules resemble those of sshd's StrictModes:
 
-- root, oneself and the store's owner are trusted; nobody is trusted for owning an entry as
-  "nobody" (a squashed or unmapped uid may be anyone);
-- the owner of the store may name more in store.json; ``@group`` trusts whoever could publish in a
-  shard that only its owner and that group may write, so no member list is asked for;
-- root believes root and the store's owner only;
-- what anybody but its owner may write is never believed, whoever owns it.
+- root, the user of this process and the store's owner are trusted. An owner such as "nobody" is not
+  trusted: a squashed or unmapped uid can be anyone. The exception is a store of which the kernel
+  confirms that it belongs to this process's user.
+- The owner of the store can list more publishers in store.json. ``@group`` trusts every user who
+  could publish in a shard that only its owner and this group may write, so that no list of members
+  is needed.
+- root trusts only root and the store's owner.
+- An entry that users other than its owner may write is never trusted.
 
-On Windows owners and modes say nothing; a store there is one user's own.
+On Windows, owners and modes carry no information, and each store belongs to one user.
 """
 
 from __future__ import annotations
@@ -38,12 +40,12 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def user_id() -> int:
-    """The effective uid of this process; 0 where there are none."""
+    """Return the effective uid of this process; 0 on systems without uids."""
     return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
 def user_name(uid: int) -> str:
-    """The account's name, or "uid N" where the name service has none."""
+    """Return the name of the account, or "uid N" if the name service has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except (AttributeError, KeyError, OverflowError):
@@ -51,7 +53,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
-    """The group's name, or "gid N" where the name service has none."""
+    """Return the name of the group, or "gid N" if the name service has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except (AttributeError, KeyError, OverflowError):
@@ -59,7 +61,7 @@ def group_name(gid: int) -> str:
 
 
 def group_id(name: str) -> int | None:
-    """The gid of a group given by name or number; None where there is no such group."""
+    """Return the gid of a group, given by name or number; None if the name is unknown."""
     try:
         return grp.getgrnam(name).gr_gid
     except (AttributeError, KeyError, ValueError):  # ValueError: a NUL, or not encodable
@@ -67,8 +69,10 @@ def group_id(name: str) -> int | None:
 
 
 def member_of(group: str) -> int | None:
-    """The uid of a member that the group ``group`` lists, root excepted; None where it lists none
-    that this machine knows."""
+    """Return the uid of a member that ``group`` lists; None if there is none.
+
+    root, and members that this machine does not know, are skipped.
+    """
     gid = group_id(group)
     try:
         names = grp.getgrgid(gid).gr_mem if gid is not None else []
@@ -78,7 +82,7 @@ def member_of(group: str) -> int | None:
 
 
 def account_id(name: str) -> int | None:
-    """The uid of an account given by name or number; None where there is no such account."""
+    """Return the uid of an account, given by name or number; None if the name is unknown."""
     try:
         return pwd.getpwnam(name).pw_uid
     except (AttributeError, KeyError, ValueError):  # ValueError: a NUL, or not encodable
@@ -86,18 +90,20 @@ def account_id(name: str) -> int | None:
 
 
 def _number(name: str) -> int | None:
-    """An id that is given as a number of 32 bits."""
+    """Return the id that ``name`` gives as a decimal number of at most 10 digits, or None."""
     return int(name) if name.isascii() and name.isdigit() and len(name) <= 10 else None
 
 
 def is_unknown(name: str) -> bool:
-    """Whether this machine knows neither an account nor a ``@group`` called ``name``."""
+    """Return whether this machine has no account, or no ``@group``, called ``name``."""
     return (group_id(name[1:]) if name.startswith("@") else account_id(name)) is None
 
 
 def unknown_names(named: Iterable[str]) -> str:
-    """Those of ``named`` whom this machine does not know, in words that follow "names"; "" where
-    it knows them all."""
+    """Return the names in ``named`` that this machine does not know; "" if it knows all.
+
+    The words follow "names".
+    """
     unknown = list(dict.fromkeys(name for name in named if is_unknown(name)))
     if not unknown:
         return ""
@@ -106,9 +112,12 @@ def unknown_names(named: Iterable[str]) -> str:
 
 
 def is_private_group(gid: int, uid: int) -> bool:
-    """Whether ``gid`` is the group that many systems make for each account, ``uid``'s: of the same
-    name, and with no other members. (Who else has it as their first group is not looked for: that
-    takes a walk through all accounts.)"""
+    """Return whether ``gid`` is the private group of the account ``uid``.
+
+    Many systems make a group for each account, with the same name and no other members. This
+    function does not search for other accounts with the same primary group: it would have to read
+    all accounts.
+    """
     try:
         group, account = grp.getgrgid(gid), pwd.getpwuid(uid)
     except (AttributeError, KeyError):
@@ -118,20 +127,29 @@ def is_private_group(gid: int, uid: int) -> bool:
 
 
 def current_umask() -> int:
-    """The umask of this process. Not safe beside other threads: asked once, at the start."""
+    """Return the umask of this process.
+
+    Call this function once, at the start: it changes the umask for a moment, and other threads
+    could create files meanwhile.
+    """
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
 def writable_by_others(status: os.stat_result) -> bool:
-    """Whether group or others may write; an ACL's write entries show in the group bits."""
+    """Return whether the group or all others may write, by the mode.
+
+    The bits of the group include the write entries of a POSIX access list.
+    """
     return OWNERS_MEAN_SOMETHING and bool(status.st_mode & _WRITABLE_BY_OTHERS)
 
 
 def readable_by_all(path: Path) -> bool:
-    """Whether everybody on this machine may read the file ``path``, as far as modes tell: its own,
-    and those of the directories above it."""
+    """Return whether all users of this machine may read the file ``path``, by the modes.
+
+    The modes are those of the file and of the directories above it.
+    """
     if not OWNERS_MEAN_SOMETHING:
         return False
     try:
@@ -142,8 +160,11 @@ def readable_by_all(path: Path) -> bool:
 
 
 def mode_distrust_reason(status: os.stat_result) -> str:
-    """Why a file of an entry is not believed for its mode, in words that follow its name; "" if
-    it is. A hard link or symlink to a setuid program is one."""
+    """Return why the mode of an entry's file makes it untrusted; "" if it does not.
+
+    The words follow the name of the file. A hard link or a symlink to a setuid program would be a
+    setuid program itself.
+    """
     if writable_by_others(status):
         return "may be written by others than its owner"
     if OWNERS_MEAN_SOMETHING and status.st_mode & (stat.S_ISUID | stat.S_ISGID):
@@ -152,14 +173,16 @@ def mode_distrust_reason(status: os.stat_result) -> str:
 
 
 def is_really_ours(descriptor: int | None) -> bool:
-    """Return whether a directory that seems to be of this process's user, where that is one of
-    NOBODY, is so for certain: the kernel lets only the owner open it with O_NOATIME (open(2)), not
-    somebody who merely appears under the same number; and no file server is asked, which may show
-    one number for many users."""
+    """Return whether an open directory whose owner is in NOBODY belongs to this process's user.
+
+    The kernel lets only the owner open the directory with O_NOATIME (open(2)): another user who is
+    merely shown with the same uid cannot. False on file systems of a server, which can show one uid
+    for many users. The descriptor stays open.
+    """
     if descriptor is None or not hasattr(os, "O_NOATIME") or not mounts.is_local(descriptor):
         return False
     try:
-        # By its name in itself: a path might lead elsewhere by now.
+        # Open "." of the descriptor: a path could lead elsewhere by now.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOATIME | os.O_CLOEXEC
         os.close(os.open(".", flags, dir_fd=descriptor))
     except OSError:
@@ -168,7 +191,7 @@ def is_really_ours(descriptor: int | None) -> bool:
 
 
 def _resolve(named: Iterable[str]) -> tuple[set[int], set[int]]:
-    """The uids and gids of account names and ``@group`` names, as far as they are known here."""
+    """Return the uids and gids of account names and ``@group`` names that this machine knows."""
     uids: set[int] = set()
     gids: set[int] = set()
     for name in named:
@@ -181,9 +204,14 @@ def _resolve(named: Iterable[str]) -> tuple[set[int], set[int]]:
 
 @dataclass(frozen=True)
 class Trust:
-    """Whom this process believes in one store: ``uids``, and the members of ``gids`` (if ``only``
-    is given, of those only these). ``otherwise`` says why others are not; ``unknown`` why nobody
-    is trusted, since owners are not known at all."""
+    """The publishers that this process trusts in one store.
+
+    ``uids``: the trusted users.
+    ``gids``: the groups whose members are trusted.
+    ``only``: the only members of ``gids`` that are trusted; None for all members.
+    ``otherwise``: why other publishers are not trusted, in words that follow their name.
+    ``unknown``: why no owner can be known, so that no publisher is trusted; "" if owners are known.
+    """
 
     uids: frozenset[int]
     gids: frozenset[int] = frozenset()
@@ -195,9 +223,12 @@ class Trust:
     def in_store(
         cls, owner: int, named: tuple[str, ...], *, own: Callable[[], bool] | None = None
     ) -> Trust:
-        """Trust in a store owned by uid ``owner`` whose store.json names ``named`` (account names
-        and ``@group``); names that do not resolve are not trusted. ``own``: whether the store is
-        certainly this process's own, which is asked where its uid may be anyone's."""
+        """Return the trust in a store of the uid ``owner`` whose store.json lists ``named``.
+
+        ``named``: account names and ``@group`` names; unknown names are not trusted. ``own``:
+        returns whether the store certainly belongs to this process's user; called if the owner's
+        uid is in NOBODY.
+        """
         if unknown := identity.hidden_because():
             return cls(frozenset(), otherwise="may be anyone", unknown=unknown)
         if user_id() in NOBODY and owner == user_id() and own is not None and own():
@@ -210,9 +241,12 @@ class Trust:
         return cls(frozenset(uids - NOBODY), frozenset(gids - NOBODY))
 
     def narrowed(self, owner: int, named: tuple[str, ...], why: str) -> Trust:
-        """This trust, but of others than root, ourselves and the store's ``owner`` only in those
-        of ``named``: it never trusts anybody that this one does not. ``why``: in words that follow
-        the name of somebody who is not believed for it."""
+        """Return this trust, limited to the publishers that ``named`` lists.
+
+        root, this process's user and the store's ``owner`` keep their trust. The result never
+        trusts a publisher that this trust does not include. ``why``: the reason for all other
+        publishers, in words that follow their name.
+        """
         if self.unknown:
             return self
         accounts, groups = _resolve(named)
@@ -223,27 +257,35 @@ class Trust:
         return Trust(uids, self.gids, frozenset(only), why)
 
     def explained(self, why: str) -> Trust:
-        """This trust; ``why`` as for ``narrowed``."""
+        """Return this trust with another reason for untrusted publishers.
+
+        ``why`` is as for ``narrowed``.
+        """
         return replace(self, otherwise=why)
 
     def without_owner(self, why: str) -> Trust:
-        """This trust, but not in the store's owner; ``why`` as for ``narrowed``."""
+        """Return this trust, limited to root and this process's user; ``why`` as for ``narrowed``.
+
+        The store's owner, and the publishers that this owner lists, lose their trust.
+        """
         if self.unknown:
             return self
         return Trust(self.uids & {0, user_id()}, frozenset(), None, why)
 
     def trusts(self, uid: int) -> bool:
-        """Whether what ``uid`` owns is believed, wherever it lies."""
+        """Return whether entries that ``uid`` owns are trusted, in every directory."""
         return not OWNERS_MEAN_SOMETHING or uid in self.uids
 
     def trusts_members(self, gids: frozenset[int]) -> bool:
-        """Whether all members of all ``gids`` are believed."""
+        """Return whether all members of all ``gids`` are trusted."""
         return self.only is None and gids <= self.gids
 
     def replaceable_by(self, parents: tuple[os.stat_result, ...]) -> str:
-        """Who else than the believed may exchange what lies in ``parents`` (as for
-        ``distrust_reason``), in a sentence without its end; "" where nobody may. What is held open
-        stays what it is; a path that leads there may lead to something else the next moment."""
+        """Return which untrusted users can replace the content of ``parents``; "" if no user can.
+
+        The result is a sentence without its end. ``parents`` is as for ``distrust_reason``. An open
+        directory stays the same, but a path to it can lead to another directory the next moment.
+        """
         for parent in parents if OWNERS_MEAN_SOMETHING else ():
             if parent.st_uid not in self.uids:
                 return f"{user_name(parent.st_uid)} may exchange what is stored there"
@@ -252,18 +294,19 @@ class Trust:
         return ""
 
     def distrust_reason(self, entry: os.stat_result, parents: tuple[os.stat_result, ...]) -> str:
-        """Why an entry is not believed, in words that follow its owner's name; "" if it is.
+        """Return why an entry is untrusted; "" if it is trusted.
 
-        ``entry`` and ``parents`` (its shard first, then upwards to the store) are the status of
-        directories held open. The parents matter where trust rests on the group: there, whoever
-        could write the shard is whom we believe. A named owner is believed for what it owns.
+        The words follow the name of the entry's owner. ``entry`` and ``parents`` (first the shard,
+        last the store) are the status of open directories. The parents matter if trust rests on a
+        group: every user who could write the shard is then trusted. A listed owner is trusted for
+        all entries that this owner has.
         """
         if not OWNERS_MEAN_SOMETHING:
             return ""
         if writable_by_others(entry):
             return "lets others write what they published"
         if entry.st_uid in NOBODY & self.uids:
-            # Only where nobody else could put it.
+            # Trust this uid only if no other user could put the entry here.
             alone = all(
                 parent.st_uid == entry.st_uid and not writable_by_others(parent)
                 for parent in parents

@@ -1,8 +1,8 @@
-"""Bytecode: compiled once for each interpreter from the store's own sources, and shared.
+"""Bytecode that is compiled once for each interpreter from the store's sources, and shared.
 
-Bytecode cannot be checked against a digest, so only a trusted publisher's is placed. It is valid
-wherever its source is placed with the time and size that its header names. The path inside it does
-not matter: importing a module sets co_filename anew.
+No digest exists to check bytecode against, so only bytecode of trusted publishers is placed.
+Bytecode is valid wherever its source is placed with the time and size that the header of the .pyc
+names. The path in the bytecode does not matter: importing a module sets co_filename anew.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ from pip_sharedcache.store.entry_checks import copy_checked
 
 logger = logging.getLogger(__name__)
 
-#: What became of sources, by their paths: one of worker.OUTCOMES, and why it is UNTRIED.
+#: The result for each source, by its path: one of worker.OUTCOMES, and the reason if it is UNTRIED.
 _Results = dict[str, tuple[str, str]]
 
 _WORKER = resources.path_of("bytecode", "worker.py")
-_RESERVE = 1  # threads that pip may start meanwhile: its progress bar
-_SMALL = 100_000  # bytes of source that take about as long as starting an interpreter
-_EACH = 3_000  # bytes of source that take as long as opening, writing and renaming one file
+_RESERVE = 1  # threads that pip can start at the same time: its progress bar
+_SMALL = 100_000  # bytes of source that compile in the time in which an interpreter starts
+_EACH = 3_000  # bytes of source that compile in the time of one open, write and rename
 
 
 def tag() -> str:
-    """What this interpreter's bytecode is called: the cache tag, and the optimisation level if
-    there is one; "" where bytecode cannot be shared."""
+    """Return the name of this interpreter's bytecode; "" if bytecode cannot be shared.
+
+    The name is the cache tag, with the optimisation level if there is one.
+    """
     name = sys.implementation.cache_tag
-    # With SOURCE_DATE_EPOCH compileall writes hash-based files, and with PYTHONPYCACHEPREFIX it
-    # writes elsewhere: pip does both.
+    # pip compiles with compileall, which writes hash-based files if SOURCE_DATE_EPOCH is set, and
+    # to another directory if PYTHONPYCACHEPREFIX is set: shared bytecode would differ from pip's.
     elsewhere = sys.pycache_prefix or "SOURCE_DATE_EPOCH" in os.environ
     if not name or elsewhere or not _WORKER.is_file():
         return ""
@@ -52,19 +54,25 @@ def tag() -> str:
 
 
 def fits(entry: Entry) -> str:
-    """All that the bytecode of ``entry`` depends on: the tag, the magic number (alphas share a
-    tag), the time of its sources, which every .pyc names, and whose sources they are: who compiles
-    what a member of the group has edited, believing him, must not find it again with
-    --require-hashes, as bytecode of their own for somebody else's entry of that time."""
+    """Return a key for everything on which the bytecode of ``entry`` depends.
+
+    The key has the tag, the magic number (alpha releases share a tag), the time of the sources,
+    which every .pyc names, and the publisher of the sources. The publisher prevents this failure: a
+    user compiles sources that a trusted group member has edited. Later, with --require-hashes, this
+    user finds the bytecode again as a trusted one for another publisher's entry of the same time.
+    """
     mtime = max((file.mtime for file in entry.manifest.files), default=0)
     return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}-{mtime}-{entry.publisher}"
 
 
 def compile_all(entry: Entry, source: Path, target: Path) -> Compiled:
-    """Compile every source of ``entry``, whose files are in the directory ``source``, into
-    ``target``. Raises OSError where the disk is full."""
+    """Compile all sources of ``entry`` from the directory ``source`` into ``target``.
+
+    Raise OSError if the disk is full, and with EAGAIN if the options of this process change
+    bytecode and no other process can be started.
+    """
     sources = [file for file in entry.manifest.files if file.path.endswith(".py")]
-    # Large ones first, dealt out in turn: the processes end together.
+    # Deal out large sources first, in turn, so that the processes end together.
     sources.sort(key=lambda file: file.size, reverse=True)
     paths = [file.path for file in sources]
     workers = min(cpus(), sum(file.size + _EACH for file in sources) // _SMALL)
@@ -73,7 +81,7 @@ def compile_all(entry: Entry, source: Path, target: Path) -> Compiled:
     results: _Results = {}
     if workers >= (1 if asked else 2):
         results = _compile_beside(workers, paths, source, target)
-    if asked and paths and not results:  # what is compiled here would not be for everybody
+    if asked and paths and not results:  # bytecode of this process would not suit other users
         raise OSError(errno.EAGAIN, "No process can be started to compile in", str(target))
     if not asked:
         rest = [path for path in paths if path not in results]
@@ -87,8 +95,11 @@ def compile_all(entry: Entry, source: Path, target: Path) -> Compiled:
 
 
 def _asked_of_this_process() -> bool:
-    """Whether this process was asked for something that changes what it compiles, or whether: what
-    it does with warnings, debug ranges and long numbers is not for everybody."""
+    """Return whether this process has options that change its bytecode, or prevent compiling.
+
+    Such options concern warnings, debug ranges and long numbers: bytecode compiled with them does
+    not suit other users.
+    """
     longest = getattr(sys, "get_int_max_str_digits", lambda: 0)()
     usual = getattr(sys.int_info, "default_max_str_digits", 0)
     named = sys.warnoptions or sys._xoptions or "PYTHONNODEBUGRANGES" in os.environ
@@ -96,8 +107,11 @@ def _asked_of_this_process() -> bool:
 
 
 def compile_checked(entry: Entry, held: Directory, target: Path) -> Compiled:
-    """As ``compile_all``, of what lies in ``held``, from copies with the bytes that the manifest
-    promises: the publisher may edit it meanwhile. Raises DamagedEntry, too."""
+    """Compile as ``compile_all`` does, but from checked copies of the files in ``held``.
+
+    The copies have the bytes that the manifest lists: the publisher can edit the files meanwhile.
+    Raise DamagedEntry if a file differs, and OSError as ``compile_all`` does.
+    """
     with tempfile.TemporaryDirectory() as directory:
         for file in entry.manifest.files:
             if file.path.endswith(".py"):
@@ -107,13 +121,16 @@ def compile_checked(entry: Entry, held: Directory, target: Path) -> Compiled:
 
 def _compile_here(paths: Sequence[str], source: Path, target: Path) -> _Results:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as pip compiles, and our workers
+        warnings.simplefilter("ignore")  # as pip and the worker processes do
         return {path: compile_source(str(source), str(target), path) for path in paths}
 
 
 def _compile_beside(wanted: int, paths: Sequence[str], source: Path, target: Path) -> _Results:
-    """Return what up to ``wanted`` processes did: nothing of paths whose process could not be
-    started, or was killed before. Raises OSError where the disk is full."""
+    """Return the results of up to ``wanted`` worker processes.
+
+    A path has no result if its process did not start, or was killed before. Raise OSError if the
+    disk is full.
+    """
     with Directory.open(source) as held_source, Directory.open(target) as held_target:
         return _compile_in(
             _start(wanted, (held_source, held_target)), paths, held_source, held_target
@@ -140,7 +157,7 @@ def _compile_in(
             output, _ = process.communicate()
             for line in output.splitlines(keepends=True):
                 if not line.endswith(b"\n"):
-                    continue  # it was killed while it wrote that
+                    continue  # the process was killed while it wrote this line
                 path, outcome, why = json.loads(line)
                 if path is None:
                     full = outcome
@@ -155,10 +172,12 @@ def _compile_in(
 
 
 def _start(wanted: int, handed: Sequence[Directory]) -> list[subprocess.Popen[bytes]]:
-    """Start up to ``wanted`` worker processes, which wait for their orders: no more than leave room
-    for a thread of pip's, where a limit holds. They get the descriptors of ``handed``: an
-    interpreter that has capabilities may not look at those of another process by name, and a path
-    may lead elsewhere by now."""
+    """Start up to ``wanted`` worker processes, which wait for their jobs.
+
+    If a limit on processes holds, fewer start, so that pip can still start a thread. The worker
+    processes inherit the descriptors of ``handed``: an interpreter that has capabilities may not
+    use the descriptors of another process by name, and a path could lead elsewhere by now.
+    """
     level = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     command = [sys.executable, "-I", "-S", "-B", "-W", "ignore", *level, str(_WORKER)]
     processes: list[subprocess.Popen[bytes]] = []
@@ -169,7 +188,7 @@ def _start(wanted: int, handed: Sequence[Directory]) -> list[subprocess.Popen[by
             processes.append(
                 subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, pass_fds=numbers)
             )
-    except OSError as error:  # EAGAIN, ENOMEM, EMFILE; or the interpreter is gone
+    except OSError as error:  # EAGAIN, ENOMEM, EMFILE; or the interpreter was deleted
         logger.debug("Only %s processes to compile in: %s", len(processes), error)
     except BaseException:  # Ctrl-C
         for process in processes:
@@ -182,7 +201,7 @@ def _start(wanted: int, handed: Sequence[Directory]) -> list[subprocess.Popen[by
 
 def _order(process: subprocess.Popen[bytes], job: Mapping[str, object]) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it ended at once: its sources are untried
+    with contextlib.suppress(BrokenPipeError):  # the process ended early: its sources are UNTRIED
         process.stdin.write(json.dumps(job).encode())
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
@@ -190,7 +209,7 @@ def _order(process: subprocess.Popen[bytes], job: Mapping[str, object]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Have ``process`` end, where it has not, and wait for that."""
+    """Kill ``process`` if it still runs, close its pipes and wait for its end."""
     if process.poll() is None:
         process.kill()
     for pipe in (process.stdin, process.stdout):

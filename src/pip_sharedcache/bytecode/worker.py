@@ -1,10 +1,10 @@
-"""Compiling one source after another: in this process, or run as a script in one of its own.
+"""Compilation of sources one after another, in this process or in the process of a script.
 
-As a script it reads one JSON object from standard input: the directories "source" and "target",
-and "paths" below the first. Each directory is a path, and the descriptor under which this process
-has inherited it (null where there is none). The script writes a line of JSON for each path: the
-path, the outcome (one of OUTCOMES), and the reason where it is UNTRIED. On a full disk the last
-line has null for the path, and the errno. Imports nothing of the project.
+As a script, this module reads one JSON object from standard input: the directories "source" and
+"target", and "paths" below "source". Each directory is a path, and the descriptor that this process
+has inherited for it (null for none). The script writes one line of JSON for each path: the path,
+the outcome (one of OUTCOMES), and the reason if the outcome is UNTRIED. If the disk is full, the
+last line has null as the path, and the errno. This module imports nothing of the project.
 """
 
 import errno
@@ -17,8 +17,8 @@ import re
 import sys
 from typing import Optional
 
-#: The source was compiled; it does not compile, or is better left to pip, for whoever tries; or
-#: this process could not tell, for a reason of its own: its limits, its memory, its rights.
+#: COMPILED: the source was compiled. LEFT: the source does not compile for any user, or pip should
+#: compile it. UNTRIED: this process failed because of its own limits, memory or rights.
 COMPILED, LEFT, UNTRIED = OUTCOMES = "compiled", "left", "untried"
 
 _STANDARD_OUTPUT = 1
@@ -29,8 +29,10 @@ _PLAIN = {b"utf-8", b"utf8", b"ascii", b"us-ascii", b"latin-1", b"iso-8859-1"}
 
 
 def _needs_a_codec(source: str) -> bool:
-    """Whether the file says (PEP 263) that it is in an encoding that Python must import a codec
-    for: pip 26.3 leaves those uncompiled, older pips compile them."""
+    """Return whether the file declares (PEP 263) an encoding for which Python must import a codec.
+
+    pip 26.3 does not compile such files; older pips compile them.
+    """
     with open(source, "rb") as file:
         for line in (file.readline(), file.readline()):
             match = _CODING.match(line)
@@ -40,9 +42,11 @@ def _needs_a_codec(source: str) -> bool:
 
 
 def compile_source(source: str, target: str, path: str) -> tuple[str, str]:
-    """Compile ``path`` below ``source`` into ``target``; return one of OUTCOMES, and the reason
-    where it is UNTRIED. The .pyc names the time and size of its source. Raises OSError where the
-    disk is full."""
+    """Compile ``path`` below ``source`` into ``target``; return the outcome and the reason.
+
+    The outcome is one of OUTCOMES; the reason is "" unless the outcome is UNTRIED. The .pyc names
+    the time and size of its source. Raise OSError if the disk is full.
+    """
     compiled = os.path.join(target, importlib.util.cache_from_source(path))
     full_path = os.path.join(source, path)
     try:
@@ -63,12 +67,12 @@ def compile_source(source: str, target: str, path: str) -> tuple[str, str]:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
-        if error.errno == errno.ENAMETOOLONG:  # a name that only fits without what is added to it
+        if error.errno == errno.ENAMETOOLONG:  # the name is too long with the suffix of a .pyc
             return LEFT, ""
         if type(error) is not OSError or error.errno is not None:
             return UNTRIED, _words(error)
-        whole = False  # newer Pythons say in words that only a part was written
-    except Exception as error:  # MemoryError, say: pip compiles this source, or meets the same
+        whole = False  # newer Pythons report a partial write without an errno
+    except Exception as error:  # for example MemoryError: pip compiles the source, or fails too
         return UNTRIED, _words(error)
     if not whole:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), compiled)
@@ -76,15 +80,17 @@ def compile_source(source: str, target: str, path: str) -> tuple[str, str]:
 
 
 def _is_of_source(error: BaseException, path: str) -> bool:
-    """Whether ``error``, met when the file ``path`` was compiled, is met by everybody who compiles
-    it: not what memory, the recursion limit or a codec decides."""
+    """Return whether every user who compiles the file ``path`` gets ``error``.
+
+    Errors that depend on memory, the recursion limit or a codec are not of this kind.
+    """
     if isinstance(error, SyntaxError):
         return True
     if type(error) is not ValueError:
         return False
     try:
         with open(path, "rb") as file:
-            return b"\0" in file.read()  # Pythons before 3.12 find that worth a ValueError
+            return b"\0" in file.read()  # Pythons before 3.12 raise ValueError for NUL bytes
     except (OSError, MemoryError):
         return False
 
@@ -94,8 +100,11 @@ def _words(error: BaseException) -> str:
 
 
 def _is_whole(compiled: str) -> bool:
-    """Whether the .pyc ends where its code does: older Pythons take no notice when a disk that
-    becomes full takes only a part of it (importlib's _write_atomic, one write(2))."""
+    """Return whether the .pyc file ``compiled`` is complete.
+
+    Older Pythons do not notice that a full disk took only a part of the file (importlib's
+    _write_atomic makes one write(2)).
+    """
     with open(compiled, "rb") as file:
         data = file.read()
     try:
@@ -106,9 +115,12 @@ def _is_whole(compiled: str) -> bool:
 
 
 def _inherited(path: str, descriptor: Optional[int]) -> str:
-    """A path to the directory that is open as ``descriptor``: its number where the system shows
-    it, which no other process can follow if this one's interpreter has capabilities; else ``path``.
-    "" where that leads to another directory."""
+    """Return a path to the directory that is open as ``descriptor``.
+
+    The path is that of the descriptor in /proc/self/fd where the system has it; if this interpreter
+    has capabilities, no other process can follow that path. Else the result is ``path``, or "" if
+    ``path`` leads to another directory.
+    """
     if descriptor is None:
         return path
     held = os.fstat(descriptor)
@@ -122,7 +134,7 @@ def _inherited(path: str, descriptor: Optional[int]) -> str:
 
 
 def work() -> None:
-    """Compile what standard input names."""
+    """Compile the sources that the job on standard input names."""
     job = json.load(sys.stdin)
     source, target = (_inherited(*job[name]) for name in ("source", "target"))
     for path in job["paths"]:

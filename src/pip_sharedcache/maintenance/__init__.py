@@ -1,8 +1,8 @@
-"""What an administrator asks for: garbage collection, checks, archives, statistics, doctor.
+"""Tasks of an administrator: garbage collection, checks, archives, statistics, doctor.
 
-The names below are for scripts, too. They take and return plain values and print nothing; what
-fails raises SharedCacheError (pip_sharedcache.errors) or OSError. ``API_VERSION`` grows with each
-change that a script has to follow.
+Scripts can use the names below, too. The functions take and return plain values and print nothing;
+they raise SharedCacheError (pip_sharedcache.errors) or OSError. ``API_VERSION`` grows with each
+change to which scripts must adapt.
 """
 
 from pip_sharedcache.maintenance.add import Addition, Distribution, add_distributions, freeze

@@ -1,5 +1,7 @@
-"""Filling a store ahead of those who install from it: pip resolves and installs into a directory
-that is thrown away, through the store."""
+"""The addition of wheels to a store before anybody installs from it.
+
+pip resolves the requirements and installs them through the store into a temporary directory.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,21 @@ from pip_sharedcache.errors import UsageError
 from pip_sharedcache.model import Digest, as_digest
 from pip_sharedcache.store import ONLY, WHEELS, Store, find, names
 
-#: What can be asked of an index again, of the lines of `pip freeze`.
+#: Lines of `pip freeze` that pip can install again from an index or a URL.
 _AGAIN = re.compile(r"[^@]+==.+|[^@]+ @ (?!file:).+")
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """What pip chose: where it came from (``url``), with which digest if pip says so; whether it
-    was ``built``, and whether it is in the store now (``stored``)."""
+    """A distribution that pip chose.
+
+    ``name``: the name.
+    ``version``: the version.
+    ``url``: the source from which pip took the distribution.
+    ``sha256``: the digest of the source; None if pip does not report a digest.
+    ``built``: whether pip built the wheel from a source.
+    ``stored``: whether the store has the wheel now.
+    """
 
     name: str
     version: str
@@ -42,8 +51,11 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Addition:
-    """What pip chose for all interpreters together, and how many wheels are ``new`` in the
-    store."""
+    """The result of an addition.
+
+    ``distributions``: the distributions that pip chose for all interpreters together.
+    ``new``: the number of wheels that are new in the store.
+    """
 
     distributions: tuple[Distribution, ...]
     new: int
@@ -51,7 +63,11 @@ class Addition:
 
 @dataclass(frozen=True)
 class Frozen:
-    """Lines of `pip freeze`: those that an index can be asked for again, and those ``left_out``."""
+    """The lines of `pip freeze`.
+
+    ``lines``: the lines that pip can install again from an index or a URL.
+    ``left_out``: all other lines.
+    """
 
     lines: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -66,9 +82,12 @@ def add_distributions(
     quiet: bool = False,
     silent: bool = False,
 ) -> Addition:
-    """Add to ``store`` what pip would install for the arguments ``wanted`` and for what is
-    ``frozen``: once for each interpreter of ``pythons``, or for the running one. pip prints to
-    standard output unless ``silent``, and less if ``quiet``. Raises UsageError where pip fails."""
+    """Add to ``store`` the distributions that pip would install for ``wanted`` and ``frozen``.
+
+    ``wanted``: arguments of `pip install`. ``pythons``: pip runs once for each of these
+    interpreters, or once for the running one. pip prints to standard output unless ``silent`` is
+    set, and less if ``quiet`` is set. Raise UsageError if pip fails.
+    """
     with fs.temporary_directory() as directory:
         arguments = [*wanted]
         if frozen is not None:
@@ -91,7 +110,7 @@ def add_distributions(
 def options_for(
     python_version: str | None, platforms: Sequence[str], abis: Sequence[str]
 ) -> list[str]:
-    """Return pip's options for another Python, or another machine, than there is here."""
+    """Return pip's options for another Python or another machine than the present one."""
     more = [f"--platform={tag}" for tag in platforms]
     more += [f"--abi={tag}" for tag in abis]
     if python_version:
@@ -100,7 +119,10 @@ def options_for(
 
 
 def freeze(executable: Path) -> Frozen:
-    """Ask pip what is installed beside the interpreter ``executable``. Raises UsageError."""
+    """Return the distributions that pip finds beside the interpreter ``executable``.
+
+    Raise UsageError if pip fails.
+    """
     argv = [*_ourselves(), "--python", str(executable), "freeze"]
     environ = {**_environ(), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(argv, stdout=subprocess.PIPE, encoding="utf-8", env=environ)
@@ -116,13 +138,16 @@ def freeze(executable: Path) -> Frozen:
 def _resolve(
     store: Store, python: Path | None, wanted: Sequence[str], place: Path, *, silent: bool
 ) -> list[Distribution]:
-    """Have pip install ``wanted`` into a directory below ``place``, through ``store``, which is to
-    have it even where another store that is configured has it."""
+    """Have pip install ``wanted`` through ``store`` into a directory below ``place``.
+
+    pip adds the wheels to ``store`` even if another configured store has them. Raise UsageError if
+    pip fails.
+    """
     report = place / "report.json"
     argv = _ourselves()
     if python is not None:
         argv += ["--python", str(python)]
-    # Ours last: what follows -- may name another target.
+    # These options come last: the user's arguments, which can follow --, may name another target.
     argv += ["install", *wanted, "--ignore-installed", f"--target={place / 'target'}"]
     argv += [f"--report={report}", "--no-warn-conflicts", "--root-user-action=ignore"]
     environ = {**_environ(), ONLY: str(store.path)}
@@ -134,19 +159,21 @@ def _resolve(
 
 
 def _distribution(store: Store, told: Any) -> Distribution:
-    """Return one distribution of pip's report
-    (https://pip.pypa.io/en/stable/reference/installation-report)."""
+    """Return one distribution of pip's installation report.
+
+    The source is https://pip.pypa.io/en/stable/reference/installation-report.
+    """
     source = told["download_info"]
     digest = as_digest(source.get("archive_info", {}).get("hashes", {}).get("sha256", ""))
     name, version = told["metadata"]["name"], told["metadata"]["version"]
     filename = unquote(urlsplit(source["url"]).path).rpartition("/")[2]
-    built = not filename.endswith(".whl")  # only pip knows to which wheel
+    built = not filename.endswith(".whl")  # only pip knows the name of the wheel
     if built:
         title = f"{canonicalize_name(name).replace('-', '_')}-{version}-*.whl"
         stored = any(store.path.glob(f"{WHEELS}/*/*/{title}"))
     elif digest is not None:
         stored = find(store, digest, filename).entry is not None
-    else:  # older pips do not say what they have hashed
+    else:  # older pips do not report the digest
         stored = any(store.path.glob(f"{WHEELS}/*/*/{glob.escape(filename)}"))
     return Distribution(name, version, source["url"], digest, built, stored)
 
@@ -158,7 +185,10 @@ def _ourselves() -> list[str]:
 
 
 def _environ() -> dict[str, str]:
-    """pip refuses --target beside what a configuration may say of other places. No record: what
-    is added here nobody has installed."""
+    """Return the environment variables for pip.
+
+    PIP_USER is 0 because pip refuses --target if the configuration asks for a user installation.
+    The statistics are off because no user has installed these distributions.
+    """
     more = {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     return {**os.environ, **more, option_variable("stats"): "off"}

@@ -1,5 +1,7 @@
-"""Wheels of a store in one file, for where no network leads: packed from one store, and published
-in another. The file is a tar archive of ``<sha256>/<name>.whl``, which any tar can read."""
+"""Archives that carry wheels from one store to another without a network.
+
+An archive is a tar file with members ``<sha256>/<name>.whl``, which any tar program can read.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,13 @@ _MODE = 0o644
 
 @dataclass(frozen=True)
 class Arrival:
-    """What became of one wheel of an archive: ``new`` in the store; or why it is not there
-    (``problem``), "" if it is."""
+    """The result for one wheel of an archive.
+
+    ``title``: the wheel's file name, or the name of a member that is no wheel.
+    ``digest``: the digest, or "" for a member that is no wheel.
+    ``new``: whether the wheel is new in the store.
+    ``problem``: why the wheel is not in the store; "" if the store has it.
+    """
 
     title: str
     digest: str
@@ -39,8 +46,10 @@ class Arrival:
 
 
 def select(contents: Contents) -> list[Entry]:
-    """Select one entry for each wheel of ``contents``, by file name: one that is trusted and not
-    damaged, if there is one."""
+    """Return one entry for each wheel of ``contents``, sorted by file name.
+
+    An entry that is trusted and not damaged comes before others with the same wheel.
+    """
     best: dict[tuple[str, str], StoredEntry] = {}
     for item in sorted(
         contents.items, key=lambda item: (bool(item.damage), bool(item.distrust_reason))
@@ -51,9 +60,12 @@ def select(contents: Contents) -> list[Entry]:
 
 
 def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:
-    """Write the wheels of ``entries`` to ``file``, one after another; yield for each why it was
-    left out, "" if it was not: a wheel is hashed before. Raises DamagedEntry where one changes
-    while it is read, so that the archive is of no use, OSError."""
+    """Write the wheels of ``entries`` to ``file``, one after another.
+
+    Yield for each wheel why it was left out, or "". Each wheel is hashed before it is written.
+    Raise DamagedEntry if a wheel changes while it is read, so that the archive cannot be used;
+    OSError if ``file`` cannot be written.
+    """
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for entry in entries:
             digest = entry.manifest.digest
@@ -86,21 +98,24 @@ def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:
 def _opened(descriptor: int) -> IO[bytes]:
     try:
         return os.fdopen(descriptor, "rb")
-    except OSError:  # a directory of that name
+    except OSError:  # a directory has the name of the wheel
         os.close(descriptor)
         raise
 
 
 def unpack(store: Store, file: IO[bytes]) -> Iterator[Arrival]:
-    """Publish in ``store`` what ``pack`` has written to ``file``, one after another; each wheel's
-    digest is checked. Raises UsageError where ``file`` is no such archive, or ends early."""
+    """Publish in ``store`` the wheels that ``pack`` wrote to ``file``, one after another.
+
+    Yield the result for each wheel; each digest is checked. Raise UsageError if ``file`` is no such
+    archive, or ends early.
+    """
     try:
         with tarfile.open(fileobj=file, mode="r|*") as archive:
             for member in archive:
                 yield _arrive(store, archive, member)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise UsageError(f"The archive cannot be read: {error}") from error
-    except MemoryError as error:  # a name of a gigabyte
+    except MemoryError as error:  # for example, a member has a name of a gigabyte
         raise UsageError("The archive takes more memory than there is") from error
 
 
@@ -142,7 +157,7 @@ def _is_wheel(filename: str) -> bool:
 
 
 class _Hashing:
-    """A file that is read once, and hashed meanwhile."""
+    """A file that is read once and hashed at the same time."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._path = path
@@ -150,14 +165,14 @@ class _Hashing:
         self._hasher = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's."""
+        """Return up to ``size`` bytes of the file; raise DamagedEntry if it cannot be read."""
         try:
             data = self._file.read(size)
-        except OSError as error:  # not of the archive
+        except OSError as error:  # an error of the wheel, not of the archive
             raise DamagedEntry(f"{self._path} cannot be read: {reason(error)}") from error
         self._hasher.update(data)
         return data
 
     def digest(self) -> str:
-        """sha256 of all that was read, in hexadecimal."""
+        """Return the sha256 of all bytes that were read, in hexadecimal."""
         return self._hasher.hexdigest()

@@ -1,4 +1,4 @@
-"""The entries of a store that a command is about: all of them, or those that names mean."""
+"""The entries of a store that a command handles: all entries, or those that names select."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from packaging.version import InvalidVersion, Version
 from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry, usage_marks
 from pip_sharedcache.store.entries import list_entries
 
-_FEWEST_DIGITS = 6  # of a digest's beginning; fewer are a name: "bad" and "face" are both
+_FEWEST_DIGITS = 6  # of the start of a digest; a shorter word, such as "face", is a name
 
-#: Passes entries on as they are read, for who wants to show how far that is.
+#: A function that passes entries on as they are read, for example to show the progress.
 Track = Callable[[Iterator[StoredEntry]], Iterable[StoredEntry]]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What was read of a store.
+    """The result of reading a store.
 
-    ``items``: its entries, or those that the names mean, with their bytecode; ``whole``: how many
-    entries it has; ``missing``: the names that mean none of them; ``unread``: shards that cannot be
-    read, and why.
+    ``items``: the entries, or those that the names select, with their bytecode.
+    ``whole``: the number of all entries that were read.
+    ``missing``: the names that select no entry.
+    ``unread``: shards that cannot be read, each with the reason.
     """
 
     items: tuple[StoredEntry, ...]
@@ -34,11 +35,11 @@ class Contents:
     unread: tuple[tuple[Path, str], ...]
 
     def of_area(self, area: str) -> list[StoredEntry]:
-        """Return those of one area of the store."""
+        """Return the items in one area of the store."""
         return [item for item in self.items if item.area == area]
 
     def problems(self) -> list[str]:
-        """Return a line for each shard that cannot be read and for each name that means nothing."""
+        """Return a line for each shard that cannot be read and each name that selects no entry."""
         return [
             *(f"{path} cannot be read: {why}" for path, why in self.unread),
             *(f"The store has no wheel of {name}" for name in self.missing),
@@ -53,9 +54,11 @@ def read_entries(
     uses: bool = True,
     track: Track = iter,
 ) -> Contents:
-    """Read the entries of ``store`` that ``names`` mean: a distribution (demo, demo==1.0), a
-    wheel's file name, or the beginning of a digest; all where there are no names. ``uses``: whether
-    the marks of their users are read, too. Raises OSError."""
+    """Read the entries of ``store`` that ``names`` select; all entries if there are no names.
+
+    A name is a distribution (demo, demo==1.0), the file name of a wheel, or the first characters of
+    a digest. ``uses``: whether the usage marks are read, too. Raise OSError.
+    """
     unread: list[tuple[Path, str]] = []
     last = usage_marks.last_uses(store) if uses else {}
     items = list(track(list_entries(store, last, unread, areas)))
@@ -90,8 +93,11 @@ def _is_meant(item: StoredEntry, name: str) -> bool:
 
 
 def _parsed(title: str) -> tuple[str, Version | None]:
-    """The distribution and the version in the file name of a wheel, which anybody may have
-    chosen."""
+    """Return the distribution and the version in the file name of a wheel.
+
+    The publisher of an entry can choose any file name: the version is None if the name is not
+    valid.
+    """
     try:
         name, version, _, _ = parse_wheel_filename(title)
     except (InvalidWheelFilename, InvalidVersion):

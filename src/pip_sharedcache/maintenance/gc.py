@@ -1,8 +1,8 @@
-"""Garbage collection: what nobody used for long is taken out of sight, and deleted once no
-installation that had begun before can need it any more.
+"""Garbage collection: unused entries are retired, and deleted after an hour.
 
-Everybody may run it, at any time, on any host: each takes away what the system lets them. All times
-are the file system's own.
+An entry is deleted once no installation that began before its retirement can need it. Every user
+may run garbage collection at any time, on any host: each run handles only the files that the system
+lets this user rename or delete. All times are those of the file system.
 """
 
 from __future__ import annotations
@@ -27,27 +27,36 @@ from pip_sharedcache.store.layout import BUILDS, BYTECODE, DEAD, SHARDS, WHEELS,
 from pip_sharedcache.store.stale_staging import sweep
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
 
-#: Seconds. What was used within that time may be in the hands of an installation under way; what
-#: was retired longer ago is in nobody's.
+#: Seconds. An installation that still runs can need an entry that was used within this time. No
+#: installation needs an entry that was retired before this time.
 GRACE = 3600
 
-#: Seconds for bytecode of no wheel here: that may lie in another layer, a site's store, say.
+#: Seconds for which bytecode without its wheel is kept: the wheel can be in another layer, for
+#: example in a site's store.
 _ALONE = 30 * 24 * 3600
-#: What was used within the last hour may have a mark that is so old.
+#: Seconds. The usage mark of an entry that was used within the last hour can be this old.
 _IN_USE = GRACE + usage_marks.FRESH
 
 
 @dataclass(frozen=True)
 class KeptEntries:
-    """Entries that are kept whatever age or size is asked for: used within the last hour
-    (``recent``), or led to by symlinks (``linked``)."""
+    """Entries that are kept, whatever age or size the caller asks for.
+
+    ``recent``: entries used within the last hour.
+    ``linked``: entries to which symlinks lead.
+    """
 
     recent: tuple[StoredEntry, ...] = ()
     linked: tuple[StoredEntry, ...] = ()
 
 
 class Refusal(NamedTuple):
-    """A ``path`` that belongs to the uid ``owner`` and that this process could not take away."""
+    """A file that this process could not retire or delete.
+
+    ``path``: the path.
+    ``owner``: the uid of the owner.
+    ``reason``: the reason, in words.
+    """
 
     path: Path
     owner: int
@@ -56,10 +65,12 @@ class Refusal(NamedTuple):
 
 @dataclass
 class Deleted:
-    """What became of the entries that had been retired.
+    """The result for entries that had been retired before.
 
-    ``deleted``: how many were deleted; ``kept``: how many stay until their hour is over;
-    ``refused``: what cannot be deleted; ``unread``: shards that cannot be read, and why.
+    ``deleted``: the number of entries that were deleted.
+    ``kept``: the number of entries that stay until their hour is over.
+    ``refused``: the files that cannot be deleted.
+    ``unread``: shards that cannot be read, each with the reason.
     """
 
     deleted: int = 0
@@ -70,12 +81,17 @@ class Deleted:
 
 @dataclass(frozen=True)
 class Collection:
-    """What one garbage collection did, or would do (``dry_run``).
+    """The result of one garbage collection.
 
-    ``retired``: entries taken out of sight; ``left``: bytes of those that stay; ``spared``: entries
-    that no age and no size takes now; ``linked``: entries that stay for symlinks, each with whose
-    they are (uid) and where; ``deleted``, ``kept``: as in Deleted; ``refused``: what could not be
-    taken away; ``unread``: what could not be read, and why.
+    ``dry_run``: whether nothing was changed, and the result is a forecast.
+    ``retired``: the entries that were retired.
+    ``left``: the bytes of the entries that stay.
+    ``spared``: entries that are kept whatever age or size is asked for.
+    ``linked``: entries that stay for symlinks, each with the uid of the symlinks and their place.
+    ``deleted``: as in Deleted.
+    ``kept``: as in Deleted.
+    ``refused``: the files that could not be retired or deleted.
+    ``unread``: the paths that could not be read, each with the reason.
     """
 
     dry_run: bool
@@ -97,13 +113,16 @@ def collect(
     dry_run: bool = False,
     track: Track = iter,
 ) -> Collection:
-    """Retire the entries of ``store`` that ``choose`` chooses, and delete what was retired more
-    than an hour ago. ``track`` sees each entry as it is read. Raises OSError.
+    """Retire the entries of ``store`` that ``choose`` returns, and delete old retired ones.
 
-    The order of these steps makes this safe beside installations. The time comes first: ``retire``
-    spares what comes into use after it. Entries are read before symlinks: an installation marks an
-    entry before it registers symlinks to it. Build records are compared with the wheels that are
-    left. Marks and symlinks are forgotten last, after everything that goes by them.
+    Entries are deleted if they were retired more than an hour ago. ``track`` receives each entry as
+    it is read. Raise OSError.
+
+    The order of these steps makes this safe beside installations. The time is read first:
+    ``retire`` spares entries that come into use after this time. Entries are read before symlinks,
+    because an installation marks an entry before it registers symlinks to the entry. Build records
+    are compared with the wheels that are left. Marks and symlinks are forgotten last, after all
+    steps that use them.
     """
     now = usage_marks.now(store)
     contents = read_entries(store, track=track)
@@ -152,10 +171,10 @@ def _retire_all(
 
 
 def _record(store: Store, retired: Sequence[StoredEntry], now: float) -> None:
-    """Record it for those who look at how the store grows."""
+    """Record the collection, for reports on the growth of the store."""
     if retired:
         size = sum(item.size for item in retired)
-        with suppress(OSError):  # the disk may be full: what was taken makes room
+        with suppress(OSError):  # the disk may be full: gc must not fail for that
             run_log.append_collection(store, run_log.Collection(int(now), len(retired), size))
 
 
@@ -167,11 +186,14 @@ def choose(
     older_than: float | None = None,
     max_size: float | None = None,
 ) -> list[StoredEntry]:
-    """Of all ``items`` of a store, those to be retired: not used for ``older_than`` seconds; then
-    the least recently used, until no more than ``max_size`` bytes are left; and the bytecode of
-    those wheels, or of none that is here, if that was not used for a month. Never what was used
-    within the last hour, nor what ``linked`` names, nor the bytecode of that. ``now``: as from
-    marks.now."""
+    """Return those of all ``items`` of a store that are to be retired.
+
+    These are the entries not used for ``older_than`` seconds; then the least recently used, until
+    no more than ``max_size`` bytes are left; then the bytecode of these wheels. Bytecode without a
+    wheel in the store is retired if it was not used for 30 days. Entries used within the last hour,
+    entries in ``linked`` and the bytecode of linked wheels are never chosen. ``now`` is as from
+    usage_marks.now.
+    """
     whole = list(items)
     kept = spared(whole, linked, now)
     bound = {*kept.recent, *kept.linked}
@@ -203,7 +225,7 @@ def choose(
 
 
 def spared(items: Iterable[StoredEntry], linked: Iterable[str], now: float) -> KeptEntries:
-    """Those of ``items`` that ``choose`` never chooses; what is linked is not counted as recent."""
+    """Return the ``items`` that ``choose`` never returns; linked ones do not count as recent."""
     names = set(linked)
     digests = {name[:64] for name in names}
     recent, bound = [], []
@@ -217,30 +239,33 @@ def spared(items: Iterable[StoredEntry], linked: Iterable[str], now: float) -> K
 
 
 def _size(item: StoredEntry) -> int:
-    """What ``item`` really takes: by a manifest that says much, one member could have everybody
-    else's entries collected."""
+    """Return the bytes that ``item`` takes on the disk; 0 if the entry cannot be read.
+
+    The size in the manifest is not used: with a false size, one group member could cause the
+    collection of all other users' entries.
+    """
     try:
         with Directory.open(item.path) as held:
             return fs.tree_size(held)
     except OSError:
-        return 0  # retired meanwhile, or not for us to read
+        return 0  # retired meanwhile, or this user may not read it
 
 
 def retire(store: Store, item: StoredEntry, now: float) -> bool:
-    """Take ``item`` out of sight, by one rename: whether it was done. An installation that holds it
-    open goes on undisturbed.
+    """Retire ``item`` by one rename; return whether this was done.
 
-    False where it is gone already, was replaced, or has come into use since ``now``, when ``item``
-    was looked at. Raises OSError where the system does not let us.
+    An installation that holds the entry open goes on undisturbed. False if the entry has vanished,
+    was replaced, or has come into use since ``now``, the time at which ``item`` was read. Raise
+    OSError if the system refuses.
     """
     if _in_use(store, item, now):
-        return False  # what an installation is about to open is not to vanish even for a moment
+        return False  # an installation that is about to open the entry must always find it
     try:
         dead = retire_path(item.path)
     except FileNotFoundError:
         return False
-    # An installation marks an entry, then looks whether it is there; here it is the other way
-    # round. So one of the two sees the other: no symlink is left that leads nowhere.
+    # An installation marks an entry, then looks whether it exists. This function renames the entry,
+    # then looks for marks. So one of the two notices the other, and no broken symlink is left.
     status = dead.lstat()
     if (status.st_dev, status.st_ino) == item.identity and not _in_use(store, item, now):
         return True
@@ -250,8 +275,10 @@ def retire(store: Store, item: StoredEntry, now: float) -> bool:
 
 
 def retire_path(path: Path) -> Path:
-    """Rename the entry ``path``, which is not to be used any more; return where it is. Raises
-    OSError."""
+    """Rename the entry ``path`` so that no new run finds it, and return the new path.
+
+    Raise OSError.
+    """
     dead = path.with_name(_dead_name(path.name))
     os.rename(path, dead)
     return dead
@@ -267,8 +294,11 @@ def _dead_name(name: str) -> str:
 
 
 def retire_build_records(store: Store, wheels: Container[str], now: float) -> None:
-    """Take notes of built wheels out of sight that lead to none of ``wheels``, the digests of those
-    that are there, as far as the system lets us. Raises nothing: what is left misleads nobody."""
+    """Retire build records that lead to none of ``wheels``, as far as the system permits.
+
+    ``wheels``: the digests of the wheels in the store. Raise nothing: a record that stays does no
+    harm.
+    """
     for name in SHARDS:
         with suppress(OSError), store.opened(BUILDS, name) as (shard, *_):
             for note in filter(ENTRY_NAME.fullmatch, shard.names()):
@@ -281,14 +311,17 @@ def _leads_nowhere(shard: Directory, note: str, wheels: Container[str], now: flo
     with shard.subdirectory(note) as held:
         status = held.status()
         if status.st_mtime > now - GRACE:
-            return False  # its wheel may have come since the store was looked through
+            return False  # its wheel may have been published since the entries were read
         build = read_build(held, (status.st_dev, status.st_ino))
     return build is None or build.digest not in wheels
 
 
 def delete_retired(store: Store, now: float) -> Deleted:
-    """Delete what was retired more than an hour before ``now`` (as from marks.now), and what killed
-    publishers left. Raises nothing: what cannot be is told."""
+    """Delete entries retired more than an hour before ``now``, and remains of killed publishers.
+
+    ``now`` is as from usage_marks.now. Raise nothing: the result lists the files that cannot be
+    deleted and the shards that cannot be read.
+    """
     done = Deleted()
     for area in (WHEELS, BYTECODE, BUILDS):
         for name in SHARDS:
@@ -313,21 +346,23 @@ def delete_retired(store: Store, now: float) -> Deleted:
 
 
 def _delete(shard: Directory, name: str, now: float) -> Refusal | bool | None:
-    """Delete what was retired under ``name``, and return whether its hour was over; None where
-    there is nothing to be said of it."""
+    """Delete the retired entry ``name``, and return whether its hour was over.
+
+    Return None if there is nothing to report, and a Refusal if the entry cannot be deleted.
+    """
     path = shard.path / name
     try:
         status = shard.file_status(name)
     except FileNotFoundError:
-        return None  # somebody else did
-    retired = status.st_ctime  # set by rename(2), and by nobody at will
+        return None  # another process deleted it
+    retired = status.st_ctime  # set by rename(2); no user can choose a ctime
     try:
         if trust.user_id() not in (0, status.st_uid):
             if retired < now - GRACE:
                 return Refusal(path, status.st_uid, "belongs to somebody else")
             return None
         if retired > now + GRACE:
-            # By a clock that was wrong then: with a new name, the hour begins now.
+            # The clock was wrong at the time: after another rename, the hour begins now.
             os.rename(path, path.with_name(_dead_name(name[len(DEAD) :].rpartition("-")[0])))
         if retired > now - GRACE:
             return False
@@ -337,6 +372,6 @@ def _delete(shard: Directory, name: str, now: float) -> Refusal | bool | None:
             shard.remove(name)
         return True
     except FileNotFoundError:
-        return None  # somebody else did
+        return None  # another process deleted it
     except OSError as error:
         return Refusal(path, status.st_uid, reason(error))

@@ -1,5 +1,8 @@
-"""Healing: a damaged entry is made anew from its own wheel, or taken out of sight. One to which
-symlinks lead keeps its place all the time: without it the environments would break."""
+"""The repair of damaged entries.
+
+A damaged entry is made anew from its own wheel, or retired. An entry to which symlinks lead keeps
+its place all the time: without it, the environments with these symlinks would break.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,11 @@ _LOWER_LAYER = (
 
 @dataclass(frozen=True)
 class Check:
-    """One entry that was checked: the ``verdict`` on it; ``healing``, what became of it, None
-    where it is sound or was not to be healed."""
+    """The result for one entry that was checked.
+
+    ``verdict``: the verdict on the entry.
+    ``healing``: the result of the repair; None if the entry is sound, or no repair was asked for.
+    """
 
     verdict: Verdict
     healing: Healing | None = None
@@ -47,10 +53,10 @@ class Check:
 def check(
     store: Store, items: Sequence[StoredEntry], *, fix: bool = False
 ) -> Iterator[Check | None]:
-    """Verify ``items`` of ``store``, and heal those that are damaged if ``fix`` is set. Yield what
-    was found for each, in their order; None for one that vanished or was replaced meanwhile.
+    """Verify ``items`` of ``store``, and heal the damaged ones if ``fix`` is set.
 
-    Raises StoreUnusable where this process lacks what it takes (descriptors, memory).
+    Yield the result for each item, in order; None for an entry that vanished or was replaced
+    meanwhile. Raise StoreUnusable if this process lacks resources (descriptors, memory).
     """
     checked = 0
     try:
@@ -69,10 +75,10 @@ def check(
 
 
 class Healing(NamedTuple):
-    """What became of a damaged entry.
+    """The result of the repair of a damaged entry.
 
-    ``done``: whether nothing damaged lies there any more; ``what``: what was done, or why nothing
-    was, in words for people.
+    ``done``: whether the place of the entry now has no damaged entry.
+    ``what``: the action, or the reason why there was none, in words.
     """
 
     done: bool
@@ -81,16 +87,15 @@ class Healing(NamedTuple):
 
 _REPLACED = Healing(True, "somebody else has replaced it")
 
-#: Whose symlinks lead to an entry, and where they lie.
+#: The symlinks to an entry: the uid of the owner, and the place.
 Links = Sequence[tuple[int, str]]
 
 
 def heal(store: Store, verdict: Verdict) -> Healing:
-    """Make the damaged entry of ``verdict`` anew from its own wheel if that is sound; else take it
-    out of sight, unless symlinks lead to it.
+    """Make the damaged entry of ``verdict`` anew from its own wheel, or else retire it.
 
-    Only an owner may: of the entry, of its shard, or root. Installations that hold the entry open
-    go on with it undisturbed.
+    An entry to which symlinks lead is not retired. Only root, the owner of the entry or the owner
+    of its shard may heal it. Installations that hold the entry open go on with it undisturbed.
     """
     item = verdict.item
     who = trust.user_name(item.publisher)
@@ -99,7 +104,7 @@ def heal(store: Store, verdict: Verdict) -> Healing:
         if trust.user_id() not in (0, item.publisher, above):
             return Healing(False, f"{who} can heal it with the same command, as root can")
         if item.area != WHEELS:
-            # The interpreter passes over a link to bytecode that leads nowhere, and replaces it.
+            # Bytecode needs no replacement: the interpreter ignores and replaces a broken symlink.
             return _take_away(verdict)
         return _make_anew(store, verdict, symlink_registry.linked(store).get(item.path.name, []))
     except OSError as error:
@@ -124,13 +129,16 @@ def _is_replaced(verdict: Verdict) -> bool:
 
 
 def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
-    """Make the entry anew in its place, from its own wheel or a sound one beside it. Where neither
-    is sound, take the entry out of sight, unless symlinks lead to it (``links``: whose, where)."""
+    """Make the entry anew in its place, from its own wheel or a sound one beside it.
+
+    If neither is sound, retire the entry, unless symlinks lead to it (``links``: the owner and
+    place of each).
+    """
     item, digest = verdict.item, Digest(verdict.item.digest)
     without = {verdict.identity} if verdict.identity is not None else set()
     plain = item.path.name == digest
     if not (links or plain) and find(store, digest, item.title, without).entry is not None:
-        return _take_away(verdict)  # nobody needs it; the plain name leads to those beside it
+        return _take_away(verdict)  # not needed: runs find the sound entry beside it
     whom = _whom(links)
     with fs.temporary_directory() as temporary:
         for entry in _sources(verdict):
@@ -143,7 +151,7 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
                 if links and isinstance(error, NotPublished):
                     return Healing(False, f"left as it is, since {whom} lead to it: {error}")
                 if links or entry.path != item.path:
-                    continue  # anybody may put something of that kind beside an entry
+                    continue  # any user may put such a wheel beside an entry
                 _take_away(verdict)
                 return Healing(True, f"taken out of sight, but not made anew: {error}")
             if _is_replaced(verdict):
@@ -165,7 +173,7 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
 
 
 def _whom(links: Links) -> str:
-    """Name the first of the symlinks ``links``, and how many more places there are; "" for none."""
+    """Return words for the first of ``links``, and the number of the others; "" for none."""
     if not links:
         return ""
     (user, where), *others = links
@@ -180,7 +188,7 @@ def _own(verdict: Verdict) -> Entry:
 
 
 def _sources(verdict: Verdict) -> Iterator[Entry]:
-    """Where a wheel of the digest may be: in the entry itself, or in others beside it."""
+    """Yield entries that may have a wheel of the digest: the entry itself, then others."""
     if verdict.wheel:
         yield _own(verdict)
     digest = Digest(verdict.item.digest)
@@ -193,8 +201,8 @@ def _sources(verdict: Verdict) -> Iterator[Entry]:
                 with shard.subdirectory(name) as held:
                     status, filename = held.status(), wheel_name(held)
             except OSError:
-                continue  # no entry, or not for us to read: not one to heal from
-            # pip reads the build number off the name: under another one nobody would find it.
+                continue  # no entry, or this user may not read it
+            # Only the same name is useful: pip reads the build number from the file name.
             known = verdict.item.title if verdict.item.title.endswith(".whl") else filename
             if filename and filename == known:
                 manifest = Manifest(filename, digest, 0, ())
@@ -203,8 +211,10 @@ def _sources(verdict: Verdict) -> Iterator[Entry]:
 
 
 def _beside(store: Store, verdict: Verdict) -> str:
-    """Publish a sound entry beside the one that cannot be moved; what was done, in words that
-    follow."""
+    """Publish a sound entry beside the one that cannot be moved.
+
+    Return the result, in words that follow a sentence.
+    """
     if not verdict.wheel or verdict.identity is None:
         return "; the next installation that needs it publishes a sound one beside it"
     try:
@@ -219,7 +229,7 @@ def _beside(store: Store, verdict: Verdict) -> str:
         return f"; no sound one was published beside it: {what}"
     if isinstance(new, NotPublished):
         return f"; no sound one was published beside it: {new}"
-    assert new is not None  # it is no bytecode
+    assert new is not None  # None is only for bytecode
     return f"; until then the sound one beside it is used, {new.path.name}"
 
 

@@ -1,4 +1,7 @@
-"""One page on what a store holds and saves: a file that needs nothing else, and runs nothing."""
+"""The HTML of the page with the content and the savings of a store.
+
+The page is one file that needs no other file and runs no script.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pip_sharedcache.maintenance.svg import Bar, Point, bars, clean, over_time
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import StoredEntry
 
-_MOST = 20  # rows of a chart; a table has all of them up to _MOST_ROWS
+_MOST = 20  # rows of a chart; a table has up to _MOST_ROWS
 _MOST_ROWS = 500
 _DAY = 24 * 3600  # seconds
 
@@ -53,8 +56,15 @@ summary { cursor: pointer; color: var(--soft); }
 
 @dataclass
 class Inventory:
-    """What a store holds, taken in one entry after another: bytes by distribution, and by the day
-    on which they were published; files, damage."""
+    """The content of a store, counted one entry after another.
+
+    ``entries``: the number of entries.
+    ``stored``: the bytes of all entries.
+    ``files``: the number of files.
+    ``packages``: the bytes of each distribution.
+    ``days``: the bytes published on each day (days since the epoch).
+    ``damage``: a line for each damaged entry.
+    """
 
     entries: int = 0
     stored: int = 0
@@ -64,14 +74,17 @@ class Inventory:
     damage: list[str] = field(default_factory=list)
 
     def add(self, items: Iterable[StoredEntry], now: float) -> Inventory:
-        """Take in ``items``. Nothing was published after ``now`` or before 1970 (seconds since
-        the epoch), whatever a clock said."""
+        """Count ``items``, and return this inventory.
+
+        ``now``: seconds since the epoch. A time of publication before 1970 or after ``now`` is
+        moved to this limit, because clocks can be wrong.
+        """
         titles: dict[str, str] = {}
         compiled: Counter[str] = Counter()
         for item in items:
             self.entries += 1
             self.stored += item.size
-            self.files += item.files + 2  # its wheel and its manifest
+            self.files += item.files + 2  # plus the wheel and the manifest
             self.days[int(min(max(0, item.published), now) // _DAY)] += item.size
             if item.damage:
                 self.damage.append(f"{item.title}: {item.damage}")
@@ -85,7 +98,7 @@ class Inventory:
         return self
 
     def growth(self, now: float) -> list[Point]:
-        """Bytes that were there at the end of each day on which something came."""
+        """Return the bytes stored before and after each day on which entries were published."""
         points, size = [], 0
         for day in sorted(self.days):
             points.append(Point(day * _DAY, size))
@@ -102,8 +115,12 @@ def page(
     room: Mapping[str, str],
     now: float,
 ) -> str:
-    """The text of the page. ``savings`` by package, user and environment; ``collections``: when gc
-    took away how many bytes; ``room``: what the file system and quotas leave, in words."""
+    """Return the text of the page.
+
+    ``savings``: by package, user and environment. ``collections``: the time of each garbage
+    collection, and the bytes that it retired. ``room``: the free space of file systems and quotas,
+    in words.
+    """
     whole = savings.whole
     seconds = whole.saved_seconds(whole)
     facts = {
@@ -157,7 +174,7 @@ def _section(title: str, *content: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """To be unfolded; on paper, where nobody can, it is open."""
+    """Return a table that the reader unfolds on a screen, and that is open on paper."""
     line = "".join(f'<th scope="col">{clean(one)}</th>' for one in head)
     shown = (
         "<tr>" + "".join(f"<td>{clean(cell)}</td>" for cell in row) + "</tr>"

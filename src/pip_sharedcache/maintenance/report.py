@@ -1,4 +1,4 @@
-"""One page on what a store holds and saves, from the store itself."""
+"""The HTML page with the content and the savings of a store, from the store's own data."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from pip_sharedcache.store import Store, run_log
 
 @dataclass(frozen=True)
 class Page:
-    """The ``text`` of a page in HTML; how many ``entries`` it is on; shards that cannot be read,
-    and why."""
+    """An HTML page.
+
+    ``text``: the HTML.
+    ``entries``: the number of entries on the page.
+    ``unread``: shards that cannot be read, each with the reason.
+    """
 
     text: str
     entries: int
@@ -29,7 +33,7 @@ class Page:
 
 
 def make_page(store: Store, *, track: Track = iter) -> Page:
-    """Return a page on what ``store`` holds and saves now. Raises OSError."""
+    """Return the page with the content and the savings of ``store`` at present; raise OSError."""
     now = time.time()
     contents = read_entries(store, uses=False, track=track)
     holdings = html_report.Inventory().add(contents.items, now)
@@ -41,10 +45,10 @@ def make_page(store: Store, *, track: Track = iter) -> Page:
 
 
 def _room(store: Store) -> dict[str, str]:
-    """What the file system and a quota leave, in words."""
+    """Return the free space of the file system and the limits of a quota, in words."""
     facts = {"free": megabytes(shutil.disk_usage(store.path).free)}
     status = os.statvfs(store.path) if hasattr(os, "statvfs") else None
-    if status is not None and status.f_files:  # btrfs makes inodes as they are needed
+    if status is not None and status.f_files:  # btrfs has no fixed number of inodes
         facts["inodes free"] = f"{status.f_favail:,} of {status.f_files:,}"
     mount = mount_of(store.path)
     quota = fs.quota(mount.source, trust.user_id()) if mount else None

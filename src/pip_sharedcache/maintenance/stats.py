@@ -1,4 +1,4 @@
-"""What a store does for those who pay for it, added up from the records of its users."""
+"""The savings that a store brings, computed from the run records of its users."""
 
 from __future__ import annotations
 
@@ -15,17 +15,28 @@ from pip_sharedcache.model import Installed
 from pip_sharedcache.store import Store, run_log
 from pip_sharedcache.store.run_log import Run
 
-#: By what the numbers can be told.
+#: The properties by which the numbers can be grouped.
 GROUPS = ("package", "user", "environment", "month")
 _UNTOLD = "(not told)"
 
 
 @dataclass
 class Totals:
-    """Of some runs, or of one distribution in all of them. ``installed``: distributions, of which
-    some were ``found`` in the store, some ``added`` to it, and others left to pip (``by_pip``);
-    ``apparent``: bytes of what was installed from the store, without what pip installed alone;
-    ``not_copied``, ``not_downloaded``: bytes; ``seconds``: of all runs together."""
+    """The sums over some runs, or over one distribution in all runs.
+
+    ``runs``: the number of runs.
+    ``installed``: the number of distributions installed.
+    ``found``: the distributions that were in the store.
+    ``added``: the distributions that the runs added to the store.
+    ``by_pip``: the distributions that pip installed without the store.
+    ``apparent``: bytes installed from the store, without the bytes that pip installed alone.
+    ``not_downloaded``: bytes that were not downloaded.
+    ``not_copied``: bytes that were not copied.
+    ``seconds``: the duration of all runs together.
+    ``compiled``: bytes of source that were compiled.
+    ``compile_seconds``: the duration of compiling.
+    ``reused``: bytes of source whose bytecode was in the store.
+    """
 
     runs: int = 0
     installed: int = 0
@@ -49,7 +60,7 @@ class Totals:
         self.apparent += one.size if one.how != "pip" else 0
 
     def add(self, run: Run) -> None:
-        """Count one run, and all distributions in it."""
+        """Count one run, and all distributions in the run."""
         self.runs += 1
         for one in run.distributions:
             self.count(one)
@@ -62,12 +73,14 @@ class Totals:
 
     @property
     def from_store(self) -> int:
-        """How many distributions were installed from the store, those just added included."""
+        """Return the number of distributions installed from the store, also those just added."""
         return self.found + self.added
 
     def saved_seconds(self, whole: Totals) -> float | None:
-        """Seconds that compiling what was reused would have taken, at the pace of what ``whole``
-        tells of; None where nothing was compiled."""
+        """Return the seconds that compiling the reused sources would have taken.
+
+        The estimate uses the speed of compiling in ``whole``; None if ``whole`` compiled nothing.
+        """
         if not whole.compiled:
             return None
         return self.reused / whole.compiled * whole.compile_seconds
@@ -75,9 +88,14 @@ class Totals:
 
 @dataclass
 class Savings:
-    """All that the records of a store tell: of the ``whole``; by each of the GROUPS that were
-    asked for; ``modes``, how many runs had the link mode that they asked for, or not, and why;
-    ``reasons``, how many distributions pip installed alone, and why."""
+    """All numbers from the run records of a store.
+
+    ``whole``: the totals of all runs.
+    ``groups``: the totals by each of the GROUPS that were asked for.
+    ``modes``: the number of runs that used, or could not use, the link mode that they asked for.
+    ``refusals``: the number of runs for each reason why a link mode could not be used.
+    ``reasons``: the number of distributions for each reason why pip installed them alone.
+    """
 
     whole: Totals = field(default_factory=Totals)
     groups: dict[str, dict[str, Totals]] = field(default_factory=dict)
@@ -87,7 +105,10 @@ class Savings:
 
     @classmethod
     def of(cls, store: Store, groups: Iterable[str]) -> Savings:
-        """Read the records one after another: there may be thousands of users."""
+        """Return the numbers of ``store`` by each of ``groups``.
+
+        The records are read one after another, because a store can have thousands of users.
+        """
         told = cls(groups={group: {} for group in groups})
         for user, run in run_log.runs(store):
             told.add(user, run)
@@ -110,7 +131,7 @@ class Savings:
                 sums.setdefault(_KEYS[name](user, run), Totals()).add(run)
 
 
-#: A name service may take its time, and each user has hundreds of runs.
+#: Cached, because a name service can be slow and each user has hundreds of runs.
 _name = functools.cache(trust.user_name)
 
 _KEYS: dict[str, Callable[[int, Run], str]] = {
@@ -123,12 +144,12 @@ _KEYS: dict[str, Callable[[int, Run], str]] = {
 def _month(at: int) -> str:
     try:
         return time.strftime("%Y-%m", time.gmtime(at))
-    except (OSError, OverflowError, ValueError):  # not every system knows such years
+    except (OSError, OverflowError, ValueError):  # some systems do not support such years
         return _UNTOLD
 
 
 def project_of(title: str) -> str:
-    """The distribution of the wheel called ``title``."""
+    """Return the name of the distribution in a wheel's file name; other titles as they are."""
     if not title.endswith(".whl"):
-        return title  # a source tree, say: pip built it
-    return str(canonicalize_name(title.partition("-")[0]))  # it is anybody's word, and may be long
+        return title  # for example a source tree that pip built
+    return str(canonicalize_name(title.partition("-")[0]))  # any user can choose it

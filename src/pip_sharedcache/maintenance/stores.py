@@ -1,4 +1,4 @@
-"""Opening a store that is to be looked after, and making one."""
+"""The opening of a store for maintenance, and the making of a store."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from pip_sharedcache.trust import access_lists
 
 @dataclass(frozen=True)
 class Made:
-    """A ``store`` that was made, and what is wrong with where it lies.
+    """A store that was made, and the problems of its place.
 
-    ``replaceable_in``: the directory above it in which others may rename it; ``distrusted``: the
-    directory in which members of its group are not trusted, and why; ``refused``: the member (uid)
-    that cannot publish, the directory, and why.
+    ``store``: the store.
+    ``replaceable_in``: the directory above the store in which others may rename the store, or None.
+    ``distrusted``: a directory in which the group's members are not trusted, and the reason.
+    ``refused``: a member (uid) who cannot publish, the directory, and the reason.
     """
 
     store: Store
@@ -40,14 +41,16 @@ class Made:
 
 
 def open_at(path: Path | str) -> Store:
-    """Open the store at ``path``, whatever is configured. Raises StoreUnusable."""
+    """Open the store at ``path``, whatever the configuration is; raise StoreUnusable."""
     return open_main(Settings(Path(os.path.abspath(path)), "the caller"))[0]
 
 
 def open_main(settings: Settings, *, make: bool = False) -> tuple[Store, list[StoreUnusable]]:
-    """Open, of the stores that ``settings`` name, the one that a run would publish to; and return
-    why others cannot be used. ``make`` as for store.open_layers. Raises StoreUnusable where there
-    is none."""
+    """Open the store to which a run with ``settings`` would publish.
+
+    Return this store, and the reasons why other stores cannot be used. ``make`` is as for
+    store.open_layers. Raise StoreUnusable if no store can be used.
+    """
     layers, unusable = Layers.of_settings(settings, make=make)
     if layers.main is None:
         raise unusable[0]
@@ -55,7 +58,7 @@ def open_main(settings: Settings, *, make: bool = False) -> tuple[Store, list[St
 
 
 def require_writable(store: Store) -> None:
-    """Raise StoreUnusable where nothing in ``store`` may be changed from here."""
+    """Raise StoreUnusable if this process may not change ``store``."""
     if store.trust.unknown:
         raise StoreUnusable(
             f"{store.path} is only read here: file owners cannot be known, since "
@@ -70,7 +73,7 @@ def require_writable(store: Store) -> None:
 
 
 def require_publishable(store: Store) -> None:
-    """Raise StoreUnusable where this user may not publish in ``store``."""
+    """Raise StoreUnusable if this user may not publish in ``store``."""
     require_writable(store)
     if not store.may_publish():
         why, remedy = store.missing_directories()
@@ -82,7 +85,10 @@ def require_publishable(store: Store) -> None:
 
 def make_store(directory: Path | str, group: str = "", *, builds: bool = False) -> Made:
     """Make a store in ``directory``, for the members of ``group`` or for this user alone.
-    ``builds``: whether what its users build is shared, too. Raises FileError."""
+
+    ``builds``: whether users share the wheels that they build, too. Raise UsageError if the
+    directory or the group is not suitable, FileError if the system refuses.
+    """
     path = Path(os.path.abspath(directory))
     try:
         store = Store.make(path, group, builds=builds)
@@ -96,8 +102,11 @@ def make_store(directory: Path | str, group: str = "", *, builds: bool = False) 
 
 
 def _distrusted(store: Store) -> tuple[Path, str] | None:
-    """Where others than the group may publish: an access list that the directory above passes on
-    (NFSv4) decides, whatever the mode says."""
+    """Return a directory in which others than the group may publish, and the reason.
+
+    The cause is an access list (NFSv4) that a directory inherits from the one above; it counts
+    whatever the mode is.
+    """
     for relative, _ in expected_directories(shared=True):
         if theirs := access_lists.foreign_publishers(store.path / relative):
             return store.path / relative, theirs
@@ -105,10 +114,13 @@ def _distrusted(store: Store) -> tuple[Path, str] | None:
 
 
 def _refused(store: Store) -> tuple[int, Path, str] | None:
-    """Where a member of the group cannot publish, which root alone can try."""
+    """Return a member of the group who cannot publish, the directory, and the reason.
+
+    Only root can try this: None for other users.
+    """
     gid, member = trust.group_id(store.group), trust.member_of(store.group)
     if trust.user_id() != 0 or not fs.can_fork() or gid is None or member is None:
-        return None  # nobody else can act as a member
+        return None  # only root can act as a member
     for area in (WHEELS, BYTECODE):
         shard = store.path / area / SHARDS[0]
         if why := try_making_as(member, gid, shard):
@@ -127,6 +139,6 @@ def _replaceable_in(store: Store) -> Path | None:
 
 
 def trusted_names(store: Store) -> list[str]:
-    """Return whom the caller trusts in ``store``, by name."""
+    """Return the names of the publishers that the caller trusts in ``store``."""
     owner = trust.user_name(store.owner)
     return list(dict.fromkeys(["root", owner, "yourself", *store.trusted]))

@@ -1,7 +1,7 @@
-"""Charts as SVG, for a page that is looked at on a screen, on a phone and on paper.
+"""Charts as SVG, for a page that is read on a screen, on a phone and on paper.
 
-Widths are in percent and heights in pixels, so that text keeps its size. Colours are the page's: a
-bar or line has a class, and the page's style says what that looks like.
+Widths are in percent and heights in pixels, so that text keeps its size. The page sets the colours:
+each bar or line has a class, and the style of the page defines this class.
 """
 
 from __future__ import annotations
@@ -12,21 +12,28 @@ from html import escape
 
 _LINE = 18  # pixels of a line of text
 _BAR = 10
-_HIGH = 180  # of a chart over time
-_WIDE = 1000  # its own units from left to right
+_HIGH = 180  # pixels of a chart over time
+_WIDE = 1000  # units of a chart over time, from left to right
 
 
 @dataclass(frozen=True)
 class Bar:
-    """``label``: what it is of; ``values``: a class and a number for each bar below it."""
+    """One row of a chart.
+
+    ``label``: the name of the row.
+    ``values``: a class and a number for each bar of the row.
+    """
 
     label: str
     values: tuple[tuple[str, float], ...]
 
 
 def bars(rows: Sequence[Bar], title: str, tell: Callable[[float], str]) -> str:
-    """Horizontal bars, the longest as wide as there is room. ``tell`` words a number. One picture
-    for each row: a page may break between them, and a long name runs on to another line."""
+    """Return horizontal bars as HTML; the longest one has the full width.
+
+    ``tell`` returns the words for a number. Each row is a separate picture, so that a page can
+    break between rows, and a long label can use more lines.
+    """
     longest = max((value for row in rows for _, value in row.values), default=0) or 1
     parts = []
     for row in rows:
@@ -36,7 +43,7 @@ def bars(rows: Sequence[Bar], title: str, tell: Callable[[float], str]) -> str:
         for kind, value in row.values:
             width = f"{100 * value / longest:.2f}%"
             if value:
-                width = f"max(2px, {width})"  # what is little is to be seen
+                width = f"max(2px, {width})"  # a small value stays visible
             drawn.append(
                 f'<rect class="{kind}" x="0" y="{y}" height="{_BAR}" style="width: {width}"/>'
             )
@@ -50,7 +57,11 @@ def bars(rows: Sequence[Bar], title: str, tell: Callable[[float], str]) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """``at``: seconds since the epoch."""
+    """A point of a chart over time.
+
+    ``at``: seconds since the epoch.
+    ``value``: the number at this time.
+    """
 
     at: float
     value: float
@@ -63,8 +74,11 @@ def over_time(
     tell: Callable[[float], str],
     when: Callable[[float], str],
 ) -> str:
-    """A line through ``points``, in their order, with the area below it; ``marks``, each with what
-    it tells, as upright lines."""
+    """Return a line through ``points``, in their order, with the area below it; "" for no points.
+
+    ``marks`` are drawn as vertical lines; each has its value as a title. ``tell`` returns the words
+    for a number, ``when`` those for a time.
+    """
     if not points:
         return ""
     first, last = points[0].at, points[-1].at
@@ -109,5 +123,5 @@ def _image(title: str, height: int, content: str) -> str:
 
 
 def clean(text: str) -> str:
-    """``text`` for a page: names in a store are anybody's choice."""
+    """Return ``text`` escaped for HTML: any user can choose the names in a store."""
     return escape("".join(one if one.isprintable() else ascii(one)[1:-1] for one in text))

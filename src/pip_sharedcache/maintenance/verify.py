@@ -1,8 +1,8 @@
-"""Verification: every byte of every entry, told by the wheel that the entry was made from.
+"""The verification of every byte of an entry against the wheel from which the entry was made.
 
-An entry's name is the digest of its wheel, so the wheel tells what all else has to be. Bytecode has
-nothing of the kind: it is checked against what was noted when it was compiled. Nothing that
-somebody else's entry says is followed: it is walked by descriptors, and no link is gone through.
+The name of an entry is the digest of its wheel, so the wheel determines all other files. Bytecode
+has no such source: it is checked against the manifest that was written when it was compiled. The
+walk through an entry uses descriptors and follows no symlink, because any user can publish entries.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from pip_sharedcache.store.staging import DIRECTORY
 from pip_sharedcache.store.unpack import FILE, PROGRAM
 
 _FILES = "files"
-_UNKNOWN = -1  # a size or a time that nothing tells
-_MOST_WORKERS = 16  # each holds a descriptor for each level of what it looks into
-_MOST = 1000  # kinds of damage that are noted of one entry: thousands of files may be missing
-_DEEPEST = 50  # directories inside each other that are looked into
+_UNKNOWN = -1  # a size or a time that is unknown
+_MOST_WORKERS = 16  # each holds a descriptor for each directory level of its entry
+_MOST = 1000  # damages that are noted of one entry: thousands of files may be missing
+_DEEPEST = 50  # levels of directories that are examined
 _NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is wrong with an entry.
+    """One fault of an entry.
 
-    ``path``: below the entry, "" for the entry itself; ``kind``: one of missing, extra, type,
-    unreadable, size, content, mode, owner, time; ``what``: the same in words that follow the path.
+    ``path``: the path below the entry; "" for the entry itself.
+    ``kind``: one of missing, extra, type, unreadable, size, content, mode, owner, time.
+    ``what``: the fault, in words that follow the path.
     """
 
     path: str
@@ -51,9 +52,14 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What verifying ``item`` gave: ``damage``, none if it is sound; ``identity`` of what was
-    looked at, None where it could not even be opened; ``wheel``: the name of the entry's own wheel
-    if that is sound, so that the entry can be made anew from it."""
+    """The result of verifying one entry.
+
+    ``item``: the entry.
+    ``damage``: the faults; none if the entry is sound.
+    ``identity``: the device and inode of the verified directory; None if it could not be opened.
+    ``wheel``: the name of the entry's own wheel if this wheel is sound, so that the entry can be
+    made anew from it; else "".
+    """
 
     item: StoredEntry
     damage: tuple[Damage, ...]
@@ -62,10 +68,10 @@ class Verdict:
 
 
 def verify(items: Sequence[StoredEntry]) -> Iterator[Verdict | None]:
-    """Check ``items``, several at a time; give what was found for each, in their order, None for
-    one that is gone or was replaced meanwhile.
+    """Check ``items``, several at a time; yield a verdict for each, in order.
 
-    Raises OSError where this process lacks what it takes (descriptors, memory).
+    The verdict is None for an entry that vanished or was replaced meanwhile. Raise OSError if this
+    process lacks resources (descriptors, memory).
     """
     workers = min(_MOST_WORKERS, fs.cpus())
     waiting: deque[Future[Verdict | None]] = deque()
@@ -83,7 +89,7 @@ def verify(items: Sequence[StoredEntry]) -> Iterator[Verdict | None]:
 
 
 def _submitted(pool: ThreadPoolExecutor, item: StoredEntry) -> Future[Verdict | None]:
-    """Have ``pool`` check ``item``; where no thread can be started, do it now."""
+    """Have ``pool`` check ``item``; check it at once if no thread can be started."""
     try:
         return pool.submit(_verify_one, item)
     except RuntimeError:
@@ -101,7 +107,7 @@ def _verify_one(item: StoredEntry) -> Verdict | None:
             status = held.status()
             examination = _Examination(held, status.st_uid, Digest(item.digest))
             (examination.wheel if item.area == WHEELS else examination.bytecode)()
-            if examination.damage:  # deleting an entry must not look like damage
+            if examination.damage:  # an entry that is being deleted must not look damaged
                 now = shard.file_status(item.path.name)
                 if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
                     return None
@@ -119,7 +125,14 @@ def _verify_one(item: StoredEntry) -> Verdict | None:
 
 @dataclass
 class _Examination:
-    """One entry, held open, and what is found wrong with it."""
+    """The examination of one entry.
+
+    ``held``: the open directory of the entry.
+    ``owner``: the uid that must own all files.
+    ``digest``: the digest of the wheel.
+    ``damage``: the faults that were found so far.
+    ``sound_wheel``: the name of the entry's own wheel if it is sound; else "".
+    """
 
     held: Directory
     owner: int
@@ -128,7 +141,7 @@ class _Examination:
     sound_wheel: str = ""
 
     def wheel(self) -> None:
-        """Check the unpacked wheel that this is."""
+        """Check the entry as an unpacked wheel."""
         manifest = self._manifest()
         name = manifest.filename if manifest else wheel_name(self.held)
         time = _time_of(manifest) if manifest else _UNKNOWN
@@ -138,19 +151,19 @@ class _Examination:
         if manifest is not None:
             self._compare(manifest, told)
         elif told is None:
-            return  # nothing tells what should be here
+            return  # neither the manifest nor the wheel lists the files
         files = manifest.files if told is None and manifest is not None else told
         size = manifest.size if manifest else _UNKNOWN
         self._walk_all(files or (), time, StoredFile(name, size, "", False, time))
 
     def bytecode(self) -> None:
-        """Check the bytecode that this is."""
+        """Check the entry as bytecode."""
         manifest = self._manifest()
         if manifest is None:
             return
         self._walk_all(manifest.files, _time_of(manifest))
 
-    # -- what should be here
+    # -- the expected files
 
     def _manifest(self) -> Manifest | None:
         if not self._is_file(MANIFEST):
@@ -172,8 +185,11 @@ class _Examination:
         return manifest
 
     def _told_by_wheel(self, name: str, time: int) -> list[StoredFile] | None:
-        """What the entry's own wheel says of each file, which is to have this ``time``; None where
-        it is not the wheel of its digest, which is noted."""
+        """Return the files that the entry's own wheel lists, each with this ``time`` (seconds).
+
+        If the wheel is missing, cannot be read or has another digest, note the damage and return
+        None.
+        """
         if not self._is_file(name):
             return None
         try:
@@ -195,7 +211,7 @@ class _Examination:
         return told
 
     def _compare(self, manifest: Manifest, told: list[StoredFile] | None) -> None:
-        """Note where the manifest is not what the wheel's archive says."""
+        """Note the files for which the manifest differs from the wheel."""
         if told is None:
             time = _time_of(manifest)
             wrong = {file.path for file in manifest.files if file.mtime != time}
@@ -208,7 +224,7 @@ class _Examination:
             self._note(MANIFEST, "content", "names a file twice")
 
     def _is_file(self, name: str) -> bool:
-        """Whether ``name`` is a file of the entry; it is noted if not."""
+        """Return whether ``name`` is a file of the entry; note the damage if not."""
         try:
             status = self.held.file_status(name)
         except FileNotFoundError:
@@ -219,11 +235,14 @@ class _Examination:
             return False
         return True
 
-    # -- what is here
+    # -- the files in the entry
 
     def _walk_all(self, files: Iterable[StoredFile], time: int, *beside: StoredFile) -> None:
-        """Compare all that lies in the entry with ``files``, a manifest of this ``time``, and what
-        lies ``beside`` them."""
+        """Compare all files in the entry with ``files``, the manifest and ``beside``.
+
+        ``files``: the expected files. ``time``: the expected time of the manifest, in seconds.
+        ``beside``: expected files outside the directory of ``files``.
+        """
         expected = {f"{_FILES}/{file.path}": file for file in files}
         expected.update((file.path, file) for file in beside)
         expected[MANIFEST] = StoredFile(MANIFEST, _UNKNOWN, "", False, time)
@@ -311,7 +330,7 @@ class _Examination:
 def _opened(directory: Directory, name: str) -> Iterator[IO[bytes]]:
     descriptor = directory.open_file(name)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # not any more
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # replaced meanwhile
             raise OSError(errno.EINVAL, "Not a regular file", name)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             yield file
@@ -329,7 +348,7 @@ def _told_by(archive: zipfile.ZipFile, member: wheel.Member, time: int) -> Store
 
 
 def _time_of(manifest: Manifest) -> int:
-    """The one time that all of an entry has (seconds); _UNKNOWN where nothing says."""
+    """Return the time (seconds) of all files of an entry; _UNKNOWN if no file is listed."""
     return manifest.files[0].mtime if manifest.files else _UNKNOWN
 
 

@@ -1,7 +1,7 @@
-"""What is wrong with a store, its surroundings and its use, and what mends it.
+"""The examination of a store, its surroundings and its use, with the repair of faults.
 
-Everything is found out by trying it or looking at it; nothing is changed but for probe files, which
-are removed again.
+Every finding comes from a trial or an inspection. An examination changes nothing; it only writes
+probe files, which it removes again.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ from pip_sharedcache.store import SHARDS, WHEELS, Store
 
 __all__ = ["DoctorReport", "Fact", "Finding", "Outcome", "examine", "fix_all", "mount_of"]
 
-_ROUNDS = 4  # what was mended may uncover something else; so often at the most
+_ROUNDS = 4  # the most rounds: a fix can uncover another fault
 
 
 def examine(settings: Settings, environment: Path) -> DoctorReport:
-    """Look at the store that ``settings`` name, and at how files get from there into the directory
-    ``environment``. Never raises for what is found."""
+    """Examine the store that ``settings`` name, and its use from the directory ``environment``.
+
+    Faults are added to the report and raise nothing.
+    """
     report = DoctorReport()
     look_at_users(report)
     look_at_settings(report, settings)
@@ -62,7 +64,7 @@ def examine(settings: Settings, environment: Path) -> DoctorReport:
                 unmended="it may have changed meanwhile",
             )
         if store.policy is Policy.READ_ONLY:
-            # Who names its path alone asks for this very store.
+            # With this path alone in --sharedcache-dir, the store is not read-only.
             alone = f"--sharedcache-dir {quoted(store.path)}"
             left = f"the settings call the store read-only; {alone} store doctor --fix mends it"
             report.findings[before:] = [
@@ -99,7 +101,7 @@ def _look_into(report: DoctorReport, settings: Settings, store: Store, environme
 
 
 def _could_write(top: Path) -> bool:
-    """Whether this process could publish by the modes alone, were it not for the mount."""
+    """Return whether this process could publish by the modes, apart from a read-only mount."""
     shard = top / WHEELS / SHARDS[0]
     status = (shard if shard.is_dir() else top).stat()
     if trust.user_id() in (0, status.st_uid):
@@ -110,8 +112,12 @@ def _could_write(top: Path) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What mending gave: the last ``report``; what was ``mended``; why what was found in the last
-    round was ``left``, by sentence, "" where it was not."""
+    """The result of fixing faults.
+
+    ``report``: the last report.
+    ``mended``: the findings that were fixed.
+    ``left``: for each sentence of the last round, why the fault is left; "" if it was fixed.
+    """
 
     report: DoctorReport
     mended: tuple[Finding, ...] = ()
@@ -119,8 +125,11 @@ class Outcome:
 
 
 def fix_all(look: Callable[[], DoctorReport]) -> Outcome:
-    """Mend what this process may, and as long as nothing of others is lost. ``look`` gives a report
-    of what is wrong now: what is mended may uncover something else."""
+    """Fix the faults that this process may fix without a loss for other users.
+
+    ``look`` returns a report of the present faults; it is called again after each round, because a
+    fix can uncover another fault.
+    """
     outcome = Outcome(look())
     for _ in range(_ROUNDS):
         findings = outcome.report.findings
@@ -133,7 +142,7 @@ def fix_all(look: Callable[[], DoctorReport]) -> Outcome:
 
 
 def _fix(finding: Finding) -> str:
-    """Mend it where this process may, and nothing of others is lost: "", or why it is left."""
+    """Fix one fault; return "", or the reason why it is left."""
     if finding.fix is None:
         return finding.unfixed
     try:

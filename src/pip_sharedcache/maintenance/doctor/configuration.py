@@ -1,4 +1,4 @@
-"""store.json: whether it is there, read and believed, and whom it names."""
+"""store.json: whether the file exists, is readable and is trusted, and the names in it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ _MODE = 0o644
 
 
 def check_store_json(report: DoctorReport, top: Path) -> str | None:
-    """Report what keeps store.json from being read by all, or from being believed.
+    """Report why some users cannot read store.json, or do not trust it.
 
-    Returns the group that the store was made for, "" where it was for one user; None where nothing
-    that is believed says so. That it is not there is no finding where store init has left nothing
-    else either: such a store was made by hand.
-    Raises OSError.
+    Return the group for which the store was made, "" for a store of one user, None if no trusted
+    store.json says this. A missing store.json is a finding only if store init has left other
+    traces: a store made by hand has none. Raise OSError.
     """
     path = top / STORE_JSON
     with Directory.open(top) as held:
@@ -81,8 +80,10 @@ def check_store_json(report: DoctorReport, top: Path) -> str | None:
 def _rewritten(
     sentence: str, command: str, owners: tuple[int, ...], path: Path, text: bytes, unfixed: str
 ) -> Finding:
-    """A finding that is mended by a file of our own with the same content: whoever holds the old
-    one open for writing does not reach that."""
+    """Return a finding whose fix writes a new file with the same content.
+
+    A user who has the old file open for writing cannot change the new one.
+    """
     if not may_act_for(owners[1]):
         unfixed = "it is not yours"
     mend = None if unfixed else functools.partial(fs.replace_file, path, text, _MODE)
@@ -146,7 +147,7 @@ def _look_at_text(
 
 
 def _named(text: bytes) -> list[str]:
-    """Whom it names, whatever it is worth."""
+    """Return the publishers that the text lists, whether or not the file is trusted."""
     try:
         return [str(name) for name in json.loads(text)["trusted"]]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -154,13 +155,16 @@ def _named(text: bytes) -> list[str]:
 
 
 def _group_of(store: os.stat_result) -> str:
-    """The group that a store's own directory says it is shared by, "" for none."""
+    """Return the group that shares a store, by the mode of its directory; "" for none."""
     return trust.group_name(store.st_gid) if store.st_mode & stat.S_ISGID else ""
 
 
 def _anew(top: Path, store: os.stat_result) -> str:
-    """The command that makes store.json anew. A store that others write was made by hand, and does
-    without one: init would shut them out."""
+    """Return the command that makes store.json anew.
+
+    For a store that others may write, the command only removes the file: such a store was made by
+    hand and needs no store.json, and store init would lock the other users out.
+    """
     remove = f"rm -r {quoted(top / STORE_JSON)}"
     if trust.writable_by_others(store):
         return remove
@@ -170,7 +174,7 @@ def _anew(top: Path, store: os.stat_result) -> str:
 
 
 def _make_anew(top: Path, store: os.stat_result) -> None:
-    """What that command does. Raises OSError."""
+    """Do what the command of ``_anew`` does; raise OSError."""
     (top / STORE_JSON).unlink()
     if not trust.writable_by_others(store):
         Store.make(top, _group_of(store))

@@ -1,5 +1,4 @@
-"""The directories of a store: there, and with owner, group, mode and access lists as they were
-made."""
+"""The directories of a store: their existence, owners, groups, modes and access lists."""
 
 from __future__ import annotations
 
@@ -23,15 +22,21 @@ from pip_sharedcache.maintenance.doctor.report import (
 from pip_sharedcache.store import STORE_JSON, expected_directories
 from pip_sharedcache.trust import access_lists
 
-#: For nfs4_setfacl(1): no entries but those of the mode, which chmod(1) sets afterwards.
+#: For nfs4_setfacl(1): only the entries of the mode, which chmod(1) sets afterwards.
 _PLAIN_LIST = "A::OWNER@:rwaDxtTcCy,A:g:GROUP@:rxtcy,A::EVERYONE@:rxtcy"
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Made:
-    """How a store was made: for the group ``gid``, or for one user (None). ``mapped``: whether
-    owners and groups are seen through a user namespace that does not know all of them."""
+    """How a store was made.
+
+    ``top``: the directory of the store.
+    ``owner``: the uid of its owner.
+    ``group``: the name of the group for which it was made; "" for one user.
+    ``gid``: the gid of the group; None for one user.
+    ``mapped``: whether a user namespace hides some owners and groups.
+    """
 
     top: Path
     owner: int
@@ -42,7 +47,15 @@ class Made:
 
 @dataclass(frozen=True)
 class _Difference:
-    """``kind``: in what a directory differs from what was made; ``why``: what follows from that."""
+    """One difference between a directory and the directory that store init makes.
+
+    ``path``: the directory.
+    ``kind``: the kind of difference, for programs.
+    ``wanted``: the mode that store init sets.
+    ``is_``: the difference, in words that follow the path.
+    ``why``: the consequence, in words.
+    ``owner``: the uid of the user who may fix it.
+    """
 
     path: Path
     kind: str
@@ -53,7 +66,7 @@ class _Difference:
 
 
 def look_at_made(report: DoctorReport, made: Made) -> None:
-    """Compare all directories with what Store.make makes."""
+    """Compare all directories with those that Store.make makes, and report the differences."""
     by_kind: dict[tuple[str, int], list[_Difference]] = {}
     total = 0
     for relative, mode in expected_directories(shared=made.gid is not None):
@@ -73,7 +86,10 @@ def look_at_made(report: DoctorReport, made: Made) -> None:
 
 
 def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
-    """In what the directory at ``path`` differs, the worst first, as far as one can see."""
+    """Yield the differences of the directory at ``path``, the worst first.
+
+    Differences that this user cannot see are left out.
+    """
 
     def differs(kind: str, is_: str, why: str, owner: int = made.owner) -> _Difference:
         return _Difference(path, kind, mode, is_, why, owner)
@@ -84,7 +100,7 @@ def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
         yield differs("missing", "is missing", "what belongs there cannot be published")
         return
     except OSError:
-        return  # what is above it is found, too
+        return  # the directory above has a finding of its own
     if not stat.S_ISDIR(status.st_mode):
         yield differs("no-directory", "is not a directory", "nothing in it is used")
         return
@@ -102,7 +118,7 @@ def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
     if access_lists.is_posix(path):
         why = "it may let others in, or keep members out, whatever the mode says"
         yield differs("access-list", "has an access list", why, owner)
-        return  # the mode is its mask
+        return  # the group bits of the mode are the mask of the list
     if theirs := _other_lists(made, path, status):
         why = "others may publish in it" if made.gid is not None else "others may write in it"
         kind = "nfs4-access-list" if access_lists.is_nfs4(path) else "unknown-access-list"
@@ -119,7 +135,7 @@ def _other_lists(made: Made, path: Path, status: os.stat_result) -> str:
 
 
 def _consequence(actual: int, wanted: int) -> str:
-    """What follows from mode ``actual`` where ``wanted`` should be, the worst first."""
+    """Return the worst consequence of the mode ``actual`` instead of ``wanted``, in words."""
     more, less = actual & ~wanted, wanted & ~actual
     if more & stat.S_IWOTH:
         return "everybody may add to it" + ("" if actual & stat.S_ISVTX else ", and rename in it")
@@ -156,7 +172,7 @@ def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
         "no-directory": f"rm {words(paths)} && {init}",
         "owner": f"chown {quoted(trust.user_name(made.owner))} {named}",
         "group": f"chgrp {quoted(made.group)} {named} && {chmod}",  # chgrp(1) may clear setgid
-        "access-list": f"setfacl -b {named} && {chmod}",  # the mask was what the mode showed
+        "access-list": f"setfacl -b {named} && {chmod}",  # the mode showed the mask of the list
         "nfs4-access-list": f"nfs4_setfacl -s {_PLAIN_LIST} {named} && {chmod}",
         "unknown-access-list": (
             f"nfs4_getfacl {quoted(first.path)}; or name each publisher in trusted in "
@@ -180,8 +196,10 @@ def _option(group: str) -> str:
 
 
 def _special(path: Path) -> int:
-    """Setuid, setgid and sticky bits of ``path``: chmod(1) leaves those of a directory alone where
-    its number has four digits."""
+    """Return the setuid and setgid bits of ``path``; 0 if it cannot be read.
+
+    chmod(1) does not clear these bits of a directory if the mode has only four digits.
+    """
     try:
         return path.lstat().st_mode & 0o6000
     except OSError:
@@ -189,7 +207,7 @@ def _special(path: Path) -> int:
 
 
 def _names(made: Made, paths: Sequence[Path]) -> str:
-    """``paths`` for a shell, by a pattern where they are many."""
+    """Return ``paths`` for a shell; many shards are written as a pattern."""
     if len(paths) <= _MOST_NAMED:
         return words(paths)
     shards = [path for path in paths if path.parent != made.top and path != made.top]
@@ -200,15 +218,18 @@ def _names(made: Made, paths: Sequence[Path]) -> str:
 
 
 def _fix(made: Made, group: Sequence[_Difference]) -> None:
-    """Make directories what they should be. Raises OSError."""
+    """Give the directories of ``group`` the expected mode and group; raise OSError."""
     for found in group:
         _check_above(made.top, made.owner, found.path)
         fs.ensure_directory(found.path, found.wanted, made.gid)
 
 
 def _check_above(top: Path, owner: int, path: Path) -> None:
-    """Raise OSError where somebody else than root and ``owner`` could put a link in the place of
-    what is above ``path`` in the store, while it is mended. It itself is not followed."""
+    """Raise OSError if another user could replace a directory above ``path`` with a symlink.
+
+    Another user is any user except root and ``owner``. The check covers the directories between
+    ``top`` and ``path``. The repair itself does not follow a symlink at ``path``.
+    """
     for above in path.parents:
         if not above.is_relative_to(top):
             return
@@ -219,8 +240,11 @@ def _check_above(top: Path, owner: int, path: Path) -> None:
 
 
 def look_at_handmade(report: DoctorReport, top: Path) -> None:
-    """In a store of which no store.json says how it was made, what others may write must be sticky:
-    so does the first comer make it. Raises OSError."""
+    """Report the directories of a handmade store that others may write and that are not sticky.
+
+    No store.json says how such a store was made, so the modes must protect the entries of each
+    user. The first user who publishes makes the directories sticky, too. Raise OSError.
+    """
     report.add_fact(
         "directories", "made by hand, or as if: each has the modes of the store's own", None
     )
@@ -233,7 +257,7 @@ def look_at_handmade(report: DoctorReport, top: Path) -> None:
         try:
             status = (top / relative).lstat()
         except OSError:
-            continue  # not made yet, or not for us to see
+            continue  # not made yet, or this user may not see it
         if stat.S_ISDIR(status.st_mode) and _is_loose(status):
             loose.append(top / relative)
             owners.append(status.st_uid)
@@ -269,25 +293,24 @@ def _look_for_no_directory(report: DoctorReport, path: Path, owner: int) -> None
 
 
 def _is_loose(status: os.stat_result) -> bool:
-    """Whether others than its owner may rename in a directory what is not theirs."""
+    """Return whether users other than the owner may rename other users' files in a directory."""
     return trust.writable_by_others(status) and not status.st_mode & stat.S_ISVTX
 
 
 def _make_sticky(top: Path, owner: int, paths: Sequence[Path]) -> None:
-    """Raises OSError."""
+    """Make the directories ``paths`` sticky; raise OSError."""
     for path in paths:
         _check_above(top, owner, path)
         fs.set_directory(path, stat.S_IMODE(path.lstat().st_mode) | stat.S_ISVTX)
 
 
 def look_above(report: DoctorReport, top: Path, made: Made | None) -> None:
-    """The directories above the store: whether others could put another one in its place, and
-    whether those for whom it was made reach it."""
+    """Report directories above the store that let others replace it, or keep its group out."""
     for above in top.parents:
         try:
             status = above.stat()
         except OSError:
-            continue  # not for us to see
+            continue  # this user may not see it
         mode = stat.S_IMODE(status.st_mode)
         owners = (0, status.st_uid)
         theirs = "what is above the store is not the store's"
@@ -305,8 +328,11 @@ def look_above(report: DoctorReport, top: Path, made: Made | None) -> None:
 
 
 def find_blocked_directory(path: Path) -> Finding | None:
-    """The first directory on the way to the store at ``path`` that this process may not enter, or
-    the store itself if it may not be read; None where it is something else that stops us."""
+    """Return a finding on the first directory above ``path`` that this process may not enter.
+
+    The last directory is the store at ``path`` itself, if it may not be read. None if access has
+    another obstacle, or no obstacle.
+    """
     for step in (*reversed(path.parents), path):
         wanted = os.R_OK | os.X_OK if step == path else os.X_OK
         try:

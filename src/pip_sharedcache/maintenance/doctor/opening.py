@@ -1,4 +1,4 @@
-"""Which store is meant, and why it cannot be opened where it cannot."""
+"""The choice and the opening of the store, and the reasons why it cannot be opened."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _NAME_ONE = "export PIP_SHAREDCACHE_DIR=/the/path/of/a/store"
 
 
 def look_at_settings(report: DoctorReport, settings: Settings) -> None:
-    """Report what is set, and where."""
+    """Report the settings and their sources."""
     chosen = {
         name: {"value": setting.value, "source": setting.source}
         for name, setting in settings.chosen
     }
     text = "; ".join(f"{name} = {one['value']} ({one['source']})" for name, one in chosen.items())
     report.add_fact("settings", text or "none: all is as by default", chosen)
-    named = settings.trust[-1] if settings.trust else ()  # what ``chosen`` tells the source of
+    named = settings.trust[-1] if settings.trust else ()  # the names whose source ``chosen`` has
     if unknown := trust.unknown_names(named):
         source = chosen["trust"]["source"]
         report.add_finding(
@@ -60,8 +60,11 @@ def _owner(file: Path) -> int:
 
 
 def reach(report: DoctorReport, settings: Settings) -> Store | None:
-    """The store that ``settings`` name, opened; None where it cannot be, and that is reported, or
-    where it is this user's own and not made yet. Nothing is made."""
+    """Open the store that ``settings`` name, and return it.
+
+    Return None if the store cannot be opened, which is reported, or if it is this user's private
+    store and does not exist yet. Nothing is made.
+    """
     path = settings.dir
     if path is None:
         report.add_finding(
@@ -106,8 +109,12 @@ def reach(report: DoctorReport, settings: Settings) -> Store | None:
 
 
 def look_at_layers(report: DoctorReport, settings: Settings) -> Settings:
-    """Report which of several stores can be used. All else is about one of them: that is said. The
-    settings, with that one as ``dir``."""
+    """Report the layers that cannot be used, and return the settings with one layer as ``dir``.
+
+    This layer is the store to which a run would publish, if there is one. All other findings are
+    about this store, as a fact says. With fewer than two layers, the settings are returned
+    unchanged.
+    """
     if len(settings.layers) < 2:
         return settings
     opened = list(open_layers(settings, make=False))
@@ -120,7 +127,7 @@ def look_at_layers(report: DoctorReport, settings: Settings) -> Settings:
         report.add_fact(f"layer {number}", named, facts)
         look = f"pip-sharedcache --sharedcache-dir {quoted(layer.path)} store doctor"
         if isinstance(one, StoreNotMade):
-            continue  # the first installation makes it
+            continue  # the first installation makes this store
         if isinstance(one, StoreUnusable) and layer.path != settings.dir:
             report.add_finding(
                 "layer",
@@ -138,7 +145,7 @@ def look_at_layers(report: DoctorReport, settings: Settings) -> Settings:
 
 
 def _hanging(path: Path) -> Finding:
-    # Not resolved: that would hang, too.
+    # Do not resolve the path: this would hang, too.
     mount = mount_of(Path(os.path.abspath(path)))
     point = quoted(mount.point if mount else path)
     return Finding(
@@ -162,7 +169,7 @@ def _replaceable(store: Store, where: Path) -> Finding:
     return Finding(
         "exchangeable",
         sentence,
-        # Sticky, it lets others go on adding to it.
+        # In a sticky directory, others can still add files.
         f"chmod +t {quoted(where)}" if believed else _NAME_ONE,
         (0, owner) if believed else (),
         unfixed="others may be working in that directory",
@@ -192,7 +199,7 @@ def _missing(report: DoctorReport, settings: Settings, path: Path) -> None:
 
 
 def _explain(report: DoctorReport, settings: Settings, path: Path, error: StoreUnusable) -> None:
-    """Report why the store that is there cannot be opened, for which ``error`` was raised."""
+    """Report why an existing store cannot be opened; ``error`` is the one that was raised."""
     if settings.private and error.hint:
         report.add(_foreign_home(error.message))
         return
@@ -219,7 +226,7 @@ def _unusable(sentence: str) -> Finding:
 
 
 def _foreign_home(sentence: str) -> Finding:
-    """The finding that the home directory in use will not do for a store of one's own."""
+    """Return the finding that the home directory in use is not suitable for a private store."""
     uid = trust.user_id()
     account = os.path.expanduser(f"~{trust.user_name(uid)}")
     command = _NAME_ONE

@@ -1,4 +1,4 @@
-"""Who has published in the store, and whether they are believed; whose notes of use are whose."""
+"""The publishers in a store, whether they are trusted, and the owners of usage marks."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ from pip_sharedcache.store import (
 
 @dataclass
 class Publishers:
-    """``entries``: how many of whom, by uid and by why they are not believed ("" if they are).
-    ``sample``: an entry for trials that is believed, somebody else's if there is one;
-    ``writable``: entries that others may write, by their publisher."""
+    """The publishers of the entries in a store.
+
+    ``entries``: the number of entries, by uid and by the reason for distrust ("" for trusted ones).
+    ``sample``: a trusted entry for trials, of another user if possible; None if there is none.
+    ``sample_publisher``: the uid of its publisher.
+    ``writable``: the entries that others may write, by their publisher.
+    """
 
     entries: Counter[tuple[int, str]] = field(default_factory=Counter)
     sample: Path | None = None
@@ -37,8 +41,10 @@ class Publishers:
 
 
 def look_at_publishers(report: DoctorReport, store: Store, *, mapped: bool) -> Publishers:
-    """Report who published what share of the entries, and whom one does not believe. ``mapped``:
-    whether owners are seen through a user namespace that does not know all of them."""
+    """Report the publishers and their number of entries, and the publishers that are untrusted.
+
+    ``mapped``: whether a user namespace hides some owners.
+    """
     found = _survey(store)
     known: dict[str, dict[str, int]] = {}
     for (uid, objection), number in sorted(found.entries.items()):
@@ -91,7 +97,7 @@ def _survey(store: Store) -> Publishers:
                 with shard.subdirectory(name) as held:
                     status, objection = held.status(), distrust_reason(store, held, chain)
             except OSError:
-                continue  # retired meanwhile, or no entry
+                continue  # retired meanwhile, or not an entry
             path = shard.path / name
             found.entries[status.st_uid, objection] += 1
             if trust.writable_by_others(status):
@@ -103,14 +109,16 @@ def _survey(store: Store) -> Publishers:
 
 
 def _shards(store: Store) -> Iterator[tuple[str, tuple[Directory, ...]]]:
-    """The shards that there are, each held open while it is looked at: its area, and the chain of
-    directories that trust goes by, the shard first."""
+    """Yield each existing shard: its area, and the chain of directories on which trust depends.
+
+    The chain starts with the shard. The directories are open until the next shard is asked for.
+    """
     with Directory.open(store.path) as top:
         for area in (WHEELS, BYTECODE):
             try:
                 above = top.subdirectory(area)
             except OSError:
-                continue  # not made yet, or not for us to read: directories tells
+                continue  # not made yet, or not readable: directories.py reports this
             with above:
                 for name in SHARDS:
                     try:
@@ -122,7 +130,7 @@ def _shards(store: Store) -> Iterator[tuple[str, tuple[Directory, ...]]]:
 
 
 def sample_file(held: Directory) -> StoredFile | None:
-    """The largest file of the entry ``held``; None where its manifest is damaged or lists none."""
+    """Return the largest file of the entry ``held``; None if the manifest is damaged or empty."""
     try:
         manifest, _ = read_manifest(held)
     except (DamagedEntry, OSError):
@@ -131,13 +139,13 @@ def sample_file(held: Directory) -> StoredFile | None:
 
 
 def look_at_use(report: DoctorReport, store: Store) -> None:
-    """Whether the notes of use that garbage collection goes by can be kept."""
+    """Report whether usage marks, which garbage collection reads, can be kept."""
     above = store.path / USE
     squatted: dict[int, list[Path]] = {}
     try:
         names = sorted(os.listdir(above))
     except OSError:
-        return  # not made yet, or not for us to read: directories tells
+        return  # not made yet, or not readable: directories.py reports this
     for name in names:
         try:
             status = (above / name).lstat()

@@ -1,4 +1,4 @@
-"""What an examination gives: facts, and findings, each with the command that mends it."""
+"""The result of an examination: facts, and findings with the command that fixes each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ _ITS_TEXT = object()
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that is neither good nor bad: ``text`` for people, ``value`` for programs."""
+    """A neutral piece of information.
+
+    ``name``: the kind, for programs.
+    ``text``: the information, for people.
+    ``value``: the information, for programs.
+    """
 
     name: str
     text: str
@@ -25,12 +30,15 @@ class Fact:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong.
+    """One fault.
 
-    ``name``: the kind, for programs; ``sentence``: what it is and what follows from it;
-    ``command``: what mends it, a line for a shell; ``by``: who may run that, as uids, none for
-    anybody. ``fix`` does it, where this process may and nothing of others is lost by it, and
-    raises OSError; ``unfixed`` says why it is left to people where it is None.
+    ``name``: the kind, for programs.
+    ``sentence``: the fault and its consequence.
+    ``command``: a line for a shell that fixes the fault.
+    ``by``: the uids that may run the command; empty if every user may.
+    ``fix``: fixes the fault and raises OSError; None if this process may not, or other users could
+    lose something.
+    ``unfixed``: if ``fix`` is None, why the fault is left to people.
     """
 
     name: str
@@ -42,19 +50,19 @@ class Finding:
 
     @property
     def whose(self) -> str:
-        """Who may run the command, in words; "" for anybody."""
+        """Return the names of the users who may run the command; "" if every user may."""
         return " or ".join(dict.fromkeys(trust.user_name(uid) for uid in self.by))
 
 
 @dataclass
 class DoctorReport:
-    """What was found so far."""
+    """The facts and findings so far."""
 
     facts: list[Fact] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def add_fact(self, name: str, text: str, value: Any = _ITS_TEXT) -> None:
-        """Add a fact; its text is its value where none is given."""
+        """Add a fact; its value is its text if no value is given."""
         self.facts.append(Fact(name, text, text if value is _ITS_TEXT else value))
 
     def add(self, finding: Finding) -> None:
@@ -70,34 +78,34 @@ class DoctorReport:
         mend: Callable[[], None] | None = None,
         unmended: str = "",
     ) -> None:
-        """Add the finding that has these fields."""
+        """Add a finding with these fields."""
         self.add(Finding(name, sentence, command, by, mend, unmended))
 
 
 def may_act_for(*owners: int) -> bool:
-    """Whether this process may change what belongs to ``owners``: it is theirs, or root asks."""
+    """Return whether this process is root, or the only one of ``owners`` is its user."""
     return trust.user_id() == 0 or set(owners) == {trust.user_id()}
 
 
 def quoted(path: Path | str) -> str:
-    """``path`` as one word of a shell command."""
+    """Return ``path`` as one word of a shell command."""
     return shlex.quote(str(path))
 
 
 def enumeration(paths: Sequence[Path], most: int = 3) -> str:
-    """Some of ``paths`` for a sentence, and how many more there are."""
+    """Return the first ``most`` of ``paths`` for a sentence, and the number of the others."""
     named = ", ".join(map(str, paths[:most]))
     more = len(paths) - most
     return f"{named} and {more} more" if more > 0 else named
 
 
 def words(paths: Iterable[Path | str]) -> str:
-    """``paths`` as words of a shell command."""
+    """Return ``paths`` as words of a shell command."""
     return " ".join(map(quoted, paths))
 
 
 def forget(name: str, source: str) -> str:
-    """The command that takes back a setting that was found in ``source``."""
+    """Return the command that removes the setting ``name`` from its ``source``."""
     words = source.split()
     if words[0] == "environment":
         return f"unset {words[-1]}"

@@ -1,4 +1,4 @@
-"""What is around the store: its file system, room there, quota, and how users are mapped."""
+"""The surroundings of a store: file system, free space, quota, and the mapping of users."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pip_sharedcache.maintenance.doctor.report import DoctorReport, Finding, quo
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.trust import identity
 
-_LITTLE_ROOM = 100 * 10**6  # bytes; a large wheel and its files take as much
-_FEW_INODES = 5000  # so many files have large distributions
+_LITTLE_ROOM = 100 * 10**6  # bytes that a large wheel and its files take
+_FEW_INODES = 5000  # the number of files in large distributions
 _SCARCE = "a large distribution cannot be published"
 _ALL_USERS = ["0", "0", "4294967295"]
 _PROTECTED_HARDLINKS = Path("/proc/sys/fs/protected_hardlinks")
@@ -21,8 +21,14 @@ _PROTECTED_HARDLINKS = Path("/proc/sys/fs/protected_hardlinks")
 
 @dataclass(frozen=True)
 class Mount:
-    """A mounted file system, as proc_pid_mountinfo(5) tells. ``view_is_read_only``: only this
-    mount of it is, not the file system."""
+    """A mounted file system, as proc_pid_mountinfo(5) lists it.
+
+    ``point``: the mount point.
+    ``kind``: the type of the file system.
+    ``source``: the device or another source.
+    ``read_only``: whether it is read-only here.
+    ``view_is_read_only``: whether only this mount is read-only, not the file system.
+    """
 
     point: str
     kind: str
@@ -32,8 +38,11 @@ class Mount:
 
 
 def mount_of(path: Path) -> Mount | None:
-    """The file system that ``path`` is on, which has no symlink in it (a file system that hangs is
-    not to be asked); None where the system does not tell."""
+    """Return the file system of ``path``; None if the system does not list mounts.
+
+    ``path`` must have no symlink: this function does not resolve it, because a file system can
+    hang.
+    """
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
@@ -57,8 +66,10 @@ def _unescaped(field: str) -> str:
 
 
 def look_at_filesystem(report: DoctorReport, path: Path, owners: tuple[int, ...]) -> Mount | None:
-    """Report the file system of the store at ``path``, and the room there; what ``owners`` may do
-    about it. Raises OSError."""
+    """Report the file system of the store at ``path``, its free space and the quota.
+
+    ``owners``: the uids that can free space. Return the mount, or None. Raise OSError.
+    """
     mount = mount_of(path)
     kind = mount.kind if mount else "unknown"
     view = ", read-only" if mount and mount.read_only else ""
@@ -66,7 +77,7 @@ def look_at_filesystem(report: DoctorReport, path: Path, owners: tuple[int, ...]
     status = os.statvfs(path)
     blocks = status.f_bfree if trust.user_id() == 0 else status.f_bavail
     inodes = status.f_ffree if trust.user_id() == 0 else status.f_favail
-    counted = status.f_files > 0  # btrfs makes inodes as they are needed
+    counted = status.f_files > 0  # btrfs has no fixed number of inodes
     room = blocks * status.f_frsize
     text = f"{megabytes(room)}, {f'{inodes} inodes' if counted else 'inodes as needed'}"
     report.add_fact("free", text, {"bytes": room, "inodes": inodes if counted else None})
@@ -95,7 +106,10 @@ def _look_at_quota(report: DoctorReport, path: Path, quota: fs.Quota) -> None:
 
 
 def no_room(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
-    """The finding that the file system of ``path`` has little room or none, as ``what`` says."""
+    """Return the finding that the file system of ``path`` has little or no free space.
+
+    ``what``: the problem, in words that follow the name of the file system.
+    """
     return Finding(
         "room",
         f"The file system of {path} {what}",
@@ -106,7 +120,10 @@ def no_room(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
 
 
 def read_only_mount(mount: Mount, path: Path) -> Finding:
-    """The finding that a store which this user may write by its modes is mounted read-only."""
+    """Return the finding that a read-only mount prevents writing to the store at ``path``.
+
+    The modes of the store let this user write.
+    """
     how = "remount,bind,rw" if mount.view_is_read_only else "remount,rw"
     return Finding(
         "read-only",
@@ -118,7 +135,7 @@ def read_only_mount(mount: Mount, path: Path) -> Finding:
 
 
 def look_at_users(report: DoctorReport) -> None:
-    """Report who this process is, how users are mapped, the umask."""
+    """Report the user of this process, the mapping of users, the umask and protected hard links."""
     uid = trust.user_id()
     report.add_fact("user", trust.user_name(uid), uid)
     umask = trust.current_umask()
@@ -139,16 +156,18 @@ def look_at_users(report: DoctorReport) -> None:
 
 
 def users_are_mapped() -> bool:
-    """Whether this process sees owners through a user namespace that does not know all users
-    (user_namespaces(7)): others appear as one overflow uid."""
+    """Return whether this process is in a user namespace that hides some users.
+
+    All hidden owners are shown as one overflow uid (user_namespaces(7)).
+    """
     try:
         return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_USERS
     except OSError:
-        return False  # no such thing on this system
+        return False  # this system has no user namespaces
 
 
 def protected_hardlinks() -> bool | None:
-    """Whether fs.protected_hardlinks is set (proc_sys_fs(5)); None where there is no such."""
+    """Return whether fs.protected_hardlinks is set (proc_sys_fs(5)); None if it does not exist."""
     try:
         return _PROTECTED_HARDLINKS.read_text(encoding="ascii").strip() == "1"
     except OSError:

@@ -1,4 +1,4 @@
-"""Trials: whether publishing works, and by which link mode files would be placed."""
+"""Trials: whether publishing works, and which link mode would place files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pip_sharedcache.model import LinkMode, Policy, StoredFile
 from pip_sharedcache.placement import try_link_modes, try_writing
 from pip_sharedcache.store import SHARDS, WHEELS, Store
 
-_PROBE_TIME = 10**9  # seconds since the epoch: any whole second will do
+_PROBE_TIME = 10**9  # seconds since the epoch: any whole second is suitable
 
 
 def try_store(
@@ -29,8 +29,11 @@ def try_store(
     publishers: Publishers,
     environment: Path,
 ) -> None:
-    """Publish a probe where this process may, and place a file in ``environment`` by each link
-    mode: one of somebody else's entry if there is any, else the probe. Everything is removed."""
+    """Publish a probe if this process may, and place a file in ``environment`` by each link mode.
+
+    The file is from a trusted entry in the store, of another user if possible, else from the probe.
+    All files are removed again.
+    """
     sample = _held_sample(publishers)
     placed = False
     if sample is not None:
@@ -64,16 +67,16 @@ def try_store(
 
 
 def _where_to_publish(store: Store) -> Path | None:
-    """A directory in which this process may make something, as deep as there is one."""
+    """Return the deepest directory in which this process may publish; None if there is none."""
     shards = ((WHEELS, shard) for shard in SHARDS)
     for names in (*shards, (WHEELS,), ()):
         try:
             with store.opened(*names) as (held, *_):
                 return held.path if os.access(held.path, os.W_OK | os.X_OK) else None
         except FileNotFoundError:
-            continue  # made by hand, with what was needed so far
+            continue  # a store made by hand has only the directories needed so far
         except OSError:
-            return None  # no directory
+            return None  # not a directory, or not readable
     return None
 
 
@@ -168,8 +171,10 @@ _DONE = {
 
 @contextmanager
 def _room_in(environment: Path) -> Iterator[Path | None]:
-    """A new directory in ``environment``, or else beside it, removed at the end; None where this
-    process may make one in neither."""
+    """Yield a new directory in ``environment``, or else beside it, and remove it at the end.
+
+    Yield None if this process may make a directory in neither place.
+    """
     for place in (environment, environment.parent):
         fs.sweep_temporary(place)
         try:

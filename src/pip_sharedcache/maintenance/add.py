@@ -1,4 +1,4 @@
-"""The addition of wheels to a store before anybody installs from it.
+"""The addition of wheels to a store before users install from it.
 
 pip resolves the requirements and installs them through the store into a temporary directory.
 """

@@ -1,4 +1,4 @@
-"""Garbage collection: unused entries are retired, and deleted after an hour.
+"""Garbage collection: unused entries are retired, and deleted at least an hour later.
 
 An entry is deleted once no installation that began before its retirement can need it. Every user
 may run garbage collection at any time, on any host: each run handles only the files that the system

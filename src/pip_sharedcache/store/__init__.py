@@ -1,4 +1,4 @@
-"""The store on disk: where an entry lies, looking one up, publishing one, taking one away."""
+"""The store on disk: its layout, and the lookup, publication and retirement of its entries."""
 
 from pip_sharedcache.store import (
     run_log,

@@ -1,8 +1,9 @@
-"""Wheels that were built here: which wheel in the store was made from which source, how, by whom.
+"""Wheels that pip built from sources, and the build records that lead to them.
 
-Only where the store's owner allows it (``"builds": true`` in store.json). What is kept below
-``builds/`` is a note that leads from the source and the settings to a wheel, which lies where all
-wheels do. It cannot be checked against a digest, so only a trusted publisher's is followed.
+A store shares them only if its store.json has ``"builds": true``. An entry below ``builds/`` is a
+build record: it links a source and its build inputs to a wheel, which lies below ``wheels/`` like
+every other wheel. No digest exists to check a build record against, so only the build records of
+trusted publishers are used.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ NONE_YET: Identity = (0, 0)
 
 @dataclass(frozen=True)
 class Build:
-    """One built wheel: its digest and file name, and ``details`` (JSON values): from which source,
-    with which settings, who built it, where and when. ``record``: which one says so, NONE_YET
-    before it is written. ``damaged``: a note of this user's that does not, and is to be
-    replaced."""
+    """One built wheel, as a build record describes it.
+
+    ``digest``: the sha256 of the wheel.
+    ``filename``: the file name of the wheel.
+    ``details``: JSON values: the source, the settings, the builder, the place and the time.
+    ``record``: the identity of the build record; NONE_YET before it is written.
+    ``damaged``: this user's damaged build record, which a new one replaces; NONE_YET if none.
+    """
 
     digest: Digest
     filename: str
@@ -40,20 +45,27 @@ class Build:
 
 
 def key_of(settings: Mapping[str, Any]) -> Digest:
-    """What a build is looked up by: ``settings`` are JSON values, all that it depends on."""
+    """Return the key of a build: the sha256 of ``settings``, all JSON values that affect it."""
     text = json.dumps(settings, sort_keys=True)
     return Digest(hashlib.sha256(text.encode("utf-8")).hexdigest())
 
 
 def find_build(store: Store, key: Digest, without: Iterable[Identity] = ()) -> Build | None:
-    """What a trusted publisher built for ``key``, if anything. Never raises for what lies there."""
+    """Return the wheel that a trusted publisher built for ``key``, or None.
+
+    ``without``: identities of build records that are known to be damaged. The contents of the store
+    never cause an error.
+    """
     return _find(store, key, without)[1]
 
 
 def _find(
     store: Store, key: Digest, without: Iterable[Identity]
 ) -> tuple[Entry | None, Build | None]:
-    """The note for ``key`` and what it says; damaged ones are passed over for those beside them."""
+    """Return the entry of the build record for ``key`` and its content, or None twice.
+
+    A damaged build record is skipped, and the search continues with those beside it.
+    """
     passed, damaged = set(without), NONE_YET
     while (entry := (found := find_build_record(store, BUILDS, key, passed)).entry) is not None:
         if found.own is not None:
@@ -72,8 +84,10 @@ def _find(
 
 
 def read_build(held: Directory, identity: Identity) -> Build | None:
-    """What the note ``held`` says; None where that is nothing, or not what its manifest tells of.
-    Raises OSError."""
+    """Return the content of the build record ``held``; None if it is invalid.
+
+    A build record that differs from its manifest is invalid. Raises OSError.
+    """
     try:
         text = held.read(f"files/{_NOTE}")[0]
         told = {file.path: file.sha256 for file in read_manifest(held)[0].files}
@@ -92,8 +106,10 @@ def read_build(held: Directory, identity: Identity) -> Build | None:
 def stage_build(
     store: Store, key: Digest, build: Build, damaged: Collection[Identity] = ()
 ) -> Staged:
-    """Note what was built for ``key``; a note of an identity in ``damaged``, or one that says
-    nothing, does not stand in its way. Raises NotPublished."""
+    """Stage a build record of ``build`` for ``key``. Raises NotPublished.
+
+    A build record that is invalid, or whose identity is in ``damaged``, does not prevent this.
+    """
     data = {"sha256": build.digest, "filename": build.filename, "details": build.details}
     text = json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8")
     return stage_build_record(

@@ -1,4 +1,4 @@
-"""Where the bytecode of a source lies, and whether an entry of bytecode is complete."""
+"""The paths of bytecode, and the check that an entry of bytecode is complete."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from pip_sharedcache.model import Manifest
 
 
 def compiled_path(path: str) -> str:
-    """Where the bytecode of the source ``path`` of a wheel goes (PEP 3147): "/" separated, and
-    without asking importlib for each of thousands of files."""
+    """Return the path of the bytecode of ``path``, a source of a wheel (PEP 3147).
+
+    Both paths are separated by "/". importlib is called once, not for each of thousands of files.
+    """
     top, slash, name = path.rpartition("/")
     return f"{top}{slash}__pycache__/{name[:-3]}{_compiled_suffix()}"
 
 
 def without_bytecode(wheel: Manifest, bytecode: Manifest) -> Iterator[str]:
-    """The sources of ``wheel`` for which ``bytecode``, made by this interpreter, has no file, and
-    which are not left to pip either. A complete entry has none."""
+    """Yield the sources of ``wheel`` that have no file in ``bytecode``, made by this interpreter.
+
+    Sources that ``bytecode`` leaves to pip (``failed``) are not yielded. A complete entry yields
+    none.
+    """
     there = {file.path for file in bytecode.files}
     left = frozenset(bytecode.failed)
     for file in wheel.files:
@@ -30,5 +35,5 @@ def without_bytecode(wheel: Manifest, bytecode: Manifest) -> Iterator[str]:
 
 @functools.cache
 def _compiled_suffix() -> str:
-    """What follows a module's name in the name of its bytecode (PEP 3147)."""
+    """Return the end of a bytecode file's name, after the name of the module (PEP 3147)."""
     return os.path.basename(importlib.util.cache_from_source("x.py"))[1:]

@@ -1,4 +1,4 @@
-"""What one command makes, remembered until it is complete, and removed again where it fails."""
+"""Directories and files that one command creates, and their removal if the command fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Creation:
-    """Directories and files that are made one after another."""
+    """A list of the directories and files that a command created or changed."""
 
     def __init__(self) -> None:
         self._directories: list[Path] = []
@@ -23,29 +23,34 @@ class Creation:
         self._changed: list[tuple[Path, os.stat_result]] = []
 
     def directory(self, path: Path, mode: int, group: int | None = None) -> None:
-        """Make the directory ``path`` with exactly ``mode`` and ``group``, without POSIX access
-        lists, or change the one that is there. Raises OSError."""
+        """Make the directory ``path`` with exactly ``mode`` (octal) and ``group`` (gid).
+
+        A directory that exists gets this mode and group. The directory has no POSIX access lists
+        afterwards. Raises OSError.
+        """
         before = path.lstat() if os.path.lexists(path) else None
         if before is not None:
             self._changed.append((path, before))
             fs.set_directory(path, mode, group, drop_access_lists=True)
             return
-        self._directories.append(path)  # noted first: its mode may be refused after it was made
+        self._directories.append(path)  # first: undo needs it if the next call fails halfway
         try:
             fs.make_directory(path, mode, group)
-        except FileExistsError:  # a neighbour was faster
+        except FileExistsError:  # another process was faster
             self._directories.remove(path)
             fs.set_directory(path, mode, group, drop_access_lists=True)
 
     def file(self, path: Path, text: str) -> None:
-        """Make the file ``path``; leave the one that is there. Raises OSError."""
+        """Make the file ``path`` with mode 0o644, unless it exists. Raises OSError."""
         with contextlib.suppress(FileExistsError), fs.create_file(path, 0o644) as descriptor:
             fs.write_all(descriptor, text.encode("utf-8"))
             self._files.append(path)
 
     def undo(self) -> None:
-        """Remove what was made, and give changed directories their mode and group back. Never
-        raises: what cannot be removed is named in a warning."""
+        """Remove the created paths, and restore the mode and group of changed directories.
+
+        Never raises: a warning names each path that cannot be removed.
+        """
         steps = [*((path, os.unlink) for path in reversed(self._files))]
         steps += [(path, os.rmdir) for path in reversed(self._directories)]
         for path, remove in steps:

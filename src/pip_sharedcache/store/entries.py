@@ -1,4 +1,4 @@
-"""What a store holds: every visible entry, with all that is told of it."""
+"""Inventory of a store: every visible entry, with its publisher, its damage and its last use."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from pip_sharedcache.store.layout import BYTECODE, SHARDS, WHEELS, Store
 from pip_sharedcache.store.lookup import distrust_reason, read_entry, wheel_name
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
-_DAY = 24 * 3600  # seconds; no clock that is kept at all is ahead by more
+_DAY = 24 * 3600  # seconds; no maintained clock is ahead by more
 
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """One entry in the store, whoever published it.
+    """One visible entry of a store, of any publisher.
 
-    ``title``: the wheel's file name, or which interpreter bytecode is for; ``files``: how many it
-    was unpacked to; ``size``: bytes of them and of the wheel together, as its manifest says;
-    ``published``: seconds since the epoch; ``distrust_reason``: why its publisher is not believed,
-    or ""; ``damage``: why it is not used, or "".
+    ``path``: the directory of the entry.
+    ``area``: WHEELS or BYTECODE.
+    ``title``: the file name of the wheel, or the interpreter of the bytecode.
+    ``publisher``: the uid that owns the entry.
+    ``identity``: the device and inode of the directory.
+    ``published``: seconds since the epoch.
+    ``last_use``: the latest usage mark, or None.
+    ``files``: the number of unpacked files.
+    ``size``: bytes of the files and the wheel together, by the manifest.
+    ``distrust_reason``: why the publisher is not trusted, or "".
+    ``damage``: why the entry cannot be used, or "".
     """
 
     path: Path
@@ -43,20 +50,23 @@ class StoredEntry:
 
     @property
     def digest(self) -> str:
-        """That of the wheel."""
+        """Return the sha256 of the wheel."""
         return self.path.name[:64]
 
     @property
     def entry(self) -> Entry:
-        """The entry, of which nothing is believed but where it lies and what it is called."""
+        """Return the entry without its files: only its path, name and owner are reliable."""
         manifest = Manifest(self.title, Digest(self.digest), self.size, ())
         return Entry(self.path, self.publisher, self.identity, manifest)
 
     def uses(self, noted: Iterable[UsageMark], now: float) -> list[UsageMark]:
-        """The uses of it that count, the latest first: those ``noted`` (as from marks.uses), and
-        that its publisher published it, unless the publisher used it since. Not after ``now``: a
-        time that lies ahead by more than clocks differ says nothing, so that it keeps nothing for
-        ever."""
+        """Return the uses of the entry that count, the latest first.
+
+        ``noted``: usage marks, as usage_marks.uses returns them. The publication counts as a use by
+        the publisher, unless the publisher used the entry later. ``now``: seconds since the epoch.
+        A use up to a day after ``now`` counts as ``now``, since clocks differ. A later one counts
+        as 0: such a time is wrong, and would keep the entry for ever.
+        """
         found = [UsageMark(_until(now, use.when), use.user) for use in noted]
         published = UsageMark(_until(now, self.published), self.publisher)
         if not any(use.user == published.user and use.when >= published.when for use in found):
@@ -64,11 +74,11 @@ class StoredEntry:
         return sorted(found, key=lambda use: use.when, reverse=True)
 
     def last(self, now: float) -> UsageMark:
-        """Its last use: what each command names, and garbage collection goes by."""
+        """Return the last use, which commands show and garbage collection reads."""
         return self.uses([self.last_use] if self.last_use else [], now)[0]
 
     def used(self, now: float) -> float:
-        """When that was, in seconds since the epoch."""
+        """Return the time of the last use, in seconds since the epoch."""
         return self.last(now).when
 
 
@@ -82,9 +92,12 @@ def list_entries(
     unread: list[tuple[Path, str]],
     areas: Iterable[str] = (WHEELS, BYTECODE),
 ) -> Iterator[StoredEntry]:
-    """Every visible entry of ``store``, one after another. ``uses``: as from marks.last_uses.
-    Shards that cannot be read are added to ``unread``, with the reason. Raises OSError where this
-    process lacks what it takes (descriptors, memory)."""
+    """Yield every visible entry of ``store`` in ``areas``.
+
+    ``uses``: usage marks by entry name, as usage_marks.last_uses returns them. Shards that cannot
+    be read are added to ``unread``, with the reason. Raises OSError if this process lacks
+    descriptors or memory (EMFILE, ENFILE, ENOMEM).
+    """
     for area in areas:
         for shard in SHARDS:
             path = store.path / area / shard
@@ -95,7 +108,7 @@ def list_entries(
                         if item is not None:
                             yield item
             except FileNotFoundError:
-                continue  # a store made by hand has only what was needed so far
+                continue  # a store made by hand has only the shards that it needed so far
             except OSError as error:
                 if error.errno in PROCESS_ERRORS:
                     raise
@@ -103,7 +116,7 @@ def list_entries(
 
 
 def names(store: Store, area: str) -> set[str]:
-    """Those of all visible entries in ``area``, as far as it can be read."""
+    """Return the names of all visible entries in ``area``, except in unreadable shards."""
     found: set[str] = set()
     for shard in SHARDS:
         with contextlib.suppress(OSError):
@@ -112,7 +125,7 @@ def names(store: Store, area: str) -> set[str]:
 
 
 def survey(store: Store) -> tuple[int, int]:
-    """How many entries are visible in ``store``, and the bytes of their wheels together."""
+    """Return the number of visible wheel entries in ``store``, and the bytes of their wheels."""
     entries = size = 0
     for shard in SHARDS:
         try:
@@ -138,7 +151,7 @@ def _item(
     name: str,
     use: UsageMark | None,
 ) -> StoredEntry | None:
-    """The entry ``name``; None if it was retired meanwhile. Raises OSError."""
+    """Return the entry ``name``; None if it was retired meanwhile. Raises OSError."""
     shard = chain[0]
     title, files, size, damage, objection = "", 0, 0, "", ""
     try:

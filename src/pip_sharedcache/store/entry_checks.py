@@ -1,4 +1,4 @@
-"""Whether a file of an entry, and the way to it, are as they were published."""
+"""Checks that a file of an entry, and the directories above it, are as they were published."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _BLOCK = 1 << 20  # bytes
 
 
 class Source:
-    """An entry held open, whose files are placed. Owns the descriptor. ``damage``: why none of
-    them is to be, or None."""
+    """An entry held open whose files are placed; owns the descriptor ``held``.
+
+    ``damage``: why none of the files may be placed, or None.
+    """
 
     def __init__(self, entry: Entry, held: Directory) -> None:
         self.entry = entry
@@ -31,9 +33,11 @@ class Source:
 def _damage_of_directories(
     entry: Directory, publisher: int, files: Iterable[StoredFile]
 ) -> DamagedEntry | None:
-    """Why no file of ``entry`` is believed: a directory that leads to one is a symlink, somebody
-    else's, or may be written by others, who could exchange the files in it. None if none is.
-    What is missing is left to its files."""
+    """Return why no file of ``entry`` is trusted; None if all directories above them are.
+
+    A directory that is a symlink, belongs to another user than ``publisher`` or can be written by
+    others would let others exchange its files. The checks of the files report a missing directory.
+    """
     paths = {"files"}
     for file in files:
         above = file.path.rpartition("/")[0]
@@ -58,16 +62,16 @@ def _damage_of_directories(
 
 
 def check_open(entry: Directory, publisher: int, file: StoredFile, source: int) -> None:
-    """As ``check``, of the store file that is open as ``source``."""
+    """Check the store file that is open as ``source``, as ``check`` does; raise DamagedEntry."""
     try:
         status = os.fstat(source)
-    except OSError as error:  # ESTALE: it was deleted on a file server
+    except OSError as error:  # ESTALE: the file was deleted on a file server
         raise damaged(entry, file, reason(error)) from error
     check(entry, publisher, file, status)
 
 
 def check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_result) -> None:
-    """Raise DamagedEntry if ``status`` of a store file is not what the manifest promises."""
+    """Raise DamagedEntry if ``status`` of a store file does not match its manifest or publisher."""
     if not stat.S_ISREG(status.st_mode):
         raise damaged(entry, file, "is not a regular file")
     if status.st_size != file.size:
@@ -105,8 +109,10 @@ def check_readable(entry: Directory, file: StoredFile, source: int) -> None:
 
 
 def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
-    """Raise DamagedEntry if the bytes of ``source``, the file or a copy of it, are not those that
-    the manifest promises."""
+    """Raise DamagedEntry if the bytes of ``source`` do not have the sha256 of the manifest.
+
+    ``source``: a descriptor of the file or of a copy.
+    """
     hasher = hashlib.sha256()
     try:
         os.lseek(source, 0, os.SEEK_SET)
@@ -121,7 +127,7 @@ def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
 
 
 def _read_checked(entry: Directory, file: StoredFile) -> bytes:
-    """The bytes of ``file``, which are those that the manifest promises. Raises DamagedEntry."""
+    """Return the bytes of ``file`` after a check of their sha256. Raises DamagedEntry."""
     with opened(entry, file) as source:
         try:
             with os.fdopen(source, "rb", closefd=False) as stream:
@@ -134,8 +140,10 @@ def _read_checked(entry: Directory, file: StoredFile) -> bytes:
 
 
 def copy_checked(entry: Directory, file: StoredFile, directory: Path) -> None:
-    """Copy ``file`` to its path below ``directory``, for ourselves alone, if it has the bytes that
-    the manifest promises. Raises DamagedEntry, OSError."""
+    """Copy ``file`` to its path below ``directory``, with mode 0o600.
+
+    Raises DamagedEntry if the bytes do not have the sha256 of the manifest, OSError.
+    """
     path = directory / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
     with create_file(path, 0o600, file.mtime) as descriptor:

@@ -1,4 +1,4 @@
-"""Private stores: opened or made in a home of this user's own, and marked as a cache."""
+"""Private stores: their creation in the user's own home directory, and their tag as a cache."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.trust.paths import replaceable_at
 
-#: Tells programs that make backups to leave a directory out (https://bford.info/cachedir/).
+#: File that makes backup programs skip its directory (https://bford.info/cachedir/).
 TAG_NAME = "CACHEDIR.TAG"
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# https://bford.info/cachedir/\n"
 
 
 def refuse_foreign_home(path: Path) -> None:
-    """Do not use or make a private store in somebody else's home: root under sudo with the
-    caller's HOME would leave directories there that the caller cannot write, and believe the
-    caller's bytecode. pip switches its cache off there. Raises StoreUnusable, OSError."""
+    """Refuse a private store below another user's directory. Raises StoreUnusable, OSError.
+
+    Under sudo with the caller's HOME, root would make directories there that the caller cannot
+    write, and would trust the caller's bytecode. pip disables its cache in this case.
+    """
     held, _ = _nearest(path)
     with held:
         _refuse_if_foreign(path, held)
 
 
 def open_own(path: Path, mode: int, hidden: bool) -> Directory:
-    """The directory of a private store, held open; what is missing is made, itself with ``mode``;
-    a ``hidden`` one also below a directory of root's, /tmp or a node's disk. Asked for its owner is
-    what is open: a path through somebody else's link leads elsewhere the next moment. Raises
-    StoreUnusable, OSError."""
+    """Open the directory of a private store, after making each missing directory.
+
+    ``path`` itself gets ``mode`` (octal), the directories above it get 0o755, both as the umask
+    allows. A missing ``hidden`` store may also lie below a directory of root (/tmp, a node's disk).
+    The owner of the open descriptor is checked, not of the path: a path through another user's link
+    can lead elsewhere later. The caller closes the directory. Raises StoreUnusable, OSError.
+    """
     held, missing = _nearest(path)
     try:
         if not (hidden and missing and trust.OWNERS_MEAN_SOMETHING and held.status().st_uid == 0):
@@ -47,13 +52,16 @@ def open_own(path: Path, mode: int, hidden: bool) -> Directory:
 
 
 def _nearest(path: Path) -> tuple[Directory, list[str]]:
-    """The directory ``path``, or what is there above it, held open; and what is missing below."""
+    """Open ``path`` or the nearest directory above it; return it and the missing names below.
+
+    The caller closes the directory. Raises OSError.
+    """
     missing: list[str] = []
     while True:
         try:
             return Directory.open(path), missing
         except FileNotFoundError:
-            if path.parent == path:  # a drive that is not there
+            if path.parent == path:  # a drive that does not exist
                 raise
             missing.insert(0, path.name)
             path = path.parent
@@ -76,7 +84,9 @@ def _refuse_if_foreign(path: Path, held: Directory) -> None:
 
 
 def tag(held: Directory) -> None:
-    """Mark the store held open as a cache, so that backups leave it out. Never raises: a store
-    without the mark works as well, and a full disk is reported by what is written next."""
+    """Tag the open store as a cache, so that backup programs skip it.
+
+    Never raises: the store works without the tag, and the next write reports a full disk.
+    """
     with contextlib.suppress(OSError):
         Creation().file(held.proc_path / TAG_NAME, TAG)

@@ -1,6 +1,6 @@
-"""The stores of one run, nearest first: where a wheel is looked for, and where one is put.
+"""The stores (layers) of one run, in lookup order, and the choice of a layer to publish in.
 
-Each has a policy (model.Policy) and is believed as far as its own owner and mode allow.
+Each layer has a policy (model.Policy). Its owner and mode decide which publishers are trusted.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from pip_sharedcache.store.open import open_layers
 
 
 def widens(home: Store, other: Store) -> bool:
-    """Whether others may look into the store ``other`` who may not look into ``home``, as far as
-    their own modes tell. Whom nobody can ask may."""
+    """Return whether the modes let users who cannot read ``home`` read ``other``.
+
+    True if the status of either directory cannot be read.
+    """
     try:
         one, two = os.stat(home.path), os.stat(other.path)
     except OSError:
@@ -34,7 +36,7 @@ def widens(home: Store, other: Store) -> bool:
 
 
 class Layers:
-    """The ``stores`` that can be used, in lookup order."""
+    """The usable stores of a run, in lookup order."""
 
     def __init__(self, layers: Sequence[Store]) -> None:
         self._layers = tuple(layers)
@@ -46,8 +48,10 @@ class Layers:
     def of_settings(
         cls, settings: Settings, *, make: bool = True
     ) -> tuple[Layers, list[StoreUnusable]]:
-        """Those that ``settings`` name and that can be used, opened; and why others cannot.
-        ``make`` as for store.open_layers."""
+        """Open the layers that ``settings`` name; return the usable ones and the failures.
+
+        ``make``: as for store.open_layers.
+        """
         found = list(open_layers(settings, make=make))
         usable = cls([one for one in found if isinstance(one, Store)])
         return usable, [one for one in found if isinstance(one, StoreUnusable)]
@@ -60,21 +64,24 @@ class Layers:
 
     @property
     def main(self) -> Store | None:
-        """The one that messages speak of: where this run publishes, or else the nearest."""
+        """Return the store that messages name: where this run publishes, else the nearest."""
         return self.to_publish() or next(iter(self._layers), None)
 
     # -- looking up
 
     def of(self, entry: Entry) -> Store | None:
-        """The layer that ``entry`` lies in."""
+        """Return the layer that contains ``entry``, or None."""
         top = entry.path.parents[2]  # <store>/<area>/<shard>/<name>
         return next((store for store in self._layers if store.path == top), None)
 
     def find(
         self, digest: Digest, filename: str, without: Collection[Identity] = ()
     ) -> tuple[LookupResult, ...]:
-        """What each layer has of the wheel ``filename``, the nearest first, up to and including the
-        first usable entry. Never raises for what lies there."""
+        """Look for the wheel ``filename``; return the result of each layer, the nearest first.
+
+        The first usable entry ends the search. ``without``: identities of damaged entries. The
+        contents of the stores never cause an error.
+        """
         found = []
         for store in self._layers:
             found.append(lookup.find(store, digest, filename, without))
@@ -85,7 +92,10 @@ class Layers:
     def find_bytecode(
         self, entry: Entry, tag: str, interpreter: str, without: Collection[Identity] = ()
     ) -> LookupResult:
-        """The bytecode of ``entry``: in its own layer, or else in another that is not private."""
+        """Look for the bytecode of ``entry``: in its layer, then in each that is not private.
+
+        ``without``: identities of damaged entries.
+        """
         home = self.of(entry)
         others = (one for one in self._layers if one.policy is not Policy.PRIVATE)
         damages: list[str] = []
@@ -99,7 +109,10 @@ class Layers:
         return LookupResult(damages=tuple(damages), own=own)
 
     def find_build(self, key: Digest, without: Collection[Identity] = ()) -> Build | None:
-        """What a trusted publisher built for ``key``, in any layer whose owner allows that."""
+        """Return the wheel that a trusted publisher built for ``key``, or None.
+
+        Only layers whose owner shares builds are searched.
+        """
         for store in self._layers:
             build = built_wheels.find_build(store, key, without) if store.shares_builds else None
             if build is not None:
@@ -109,21 +122,28 @@ class Layers:
     # -- publishing
 
     def to_publish(self) -> Store | None:
-        """The first layer that may be written, for what may be shared. Where there is none, the
-        first that is not left alone by its policy: whoever tries it hears why not."""
+        """Return the layer for entries that may be shared, or None.
+
+        The candidates have a policy that publishes, and are not full. The result is the first
+        candidate that this user may write, or else the first one: an attempt to publish there
+        reports the reason.
+        """
         meant = [
             store for store in self._layers if store.policy.shares and store.path not in self._left
         ]
         return next(filter(self._may_write, meant), next(iter(meant), None))
 
     def to_keep(self) -> Store | None:
-        """The layer for what may not be shared."""
+        """Return the private layer for entries that may not be shared, or None."""
         private = (store for store in self._layers if store.policy is Policy.PRIVATE)
         return next(filter(self._may_write, private), None)
 
     def to_complete(self, entry: Entry) -> Store | None:
-        """Where what belongs to ``entry``, its bytecode say, is published: where it lies itself if
-        that may be; nowhere else if that is a private layer, or others may look there."""
+        """Return the layer for data that belongs to ``entry``, such as its bytecode, or None.
+
+        This is the layer of ``entry`` if it is private, or if this run publishes in it. Otherwise
+        it is the layer of to_publish; None if users who cannot read ``entry`` can read that layer.
+        """
         home = self.of(entry)
         if home is None:
             return self.to_publish()
@@ -133,16 +153,21 @@ class Layers:
         return other if other is not None and not widens(home, other) else None
 
     def heals(self, entry: Entry) -> bool:
-        """Whether this user may replace the damaged ``entry``: it is this user's own, in a layer
-        that this run publishes to."""
+        """Return whether this user may replace the damaged ``entry``.
+
+        The entry must belong to this user and lie in a layer that this run publishes in.
+        """
         home = self.of(entry)
         if home is None or entry.publisher != trust.user_id():
             return False
         return home.path not in self._left and self._takes(home)
 
     def to_backfill(self, entry: Entry) -> Store | None:
-        """The layer nearer than that of ``entry`` which is to have it, too; None where there is
-        none, or others may look there than where the entry lies."""
+        """Return the layer nearer than that of ``entry`` which gets a copy of it, or None.
+
+        The layer has the policy BACKFILL and is not full. None also if users who cannot read the
+        layer of ``entry`` can read the nearer one.
+        """
         home = self.of(entry)
         if home is None or home.policy is Policy.PRIVATE:
             return None
@@ -152,15 +177,21 @@ class Layers:
         return None
 
     def may_relay(self, entries: Iterable[Entry], to: Store) -> bool:
-        """Whether bytecode may be published in ``to`` under our own name that was made of, and by,
-        ``entries``: of those only whom everybody believes there who believes us. Nobody could check
-        it, and we may have compiled what a member of another group has edited."""
+        """Return whether this user may publish a copy of derived data in ``to``.
+
+        ``entries``: the bytecode and the wheel that it was made from. Their publishers must be
+        root, the owner of ``to`` or this user: all who trust this user in ``to`` trust these. No
+        digest exists to check bytecode, and a member of another group may have edited the compiled
+        source.
+        """
         believed = {0, to.owner, trust.user_id()}
         return all(entry.publisher in believed for entry in entries)
 
     def leave(self, store: Store) -> bool:
-        """Publish nothing more in ``store``, which is full. Whether another layer takes its
-        place; if not, all stays as it is."""
+        """Stop publishing in the full ``store``; return whether another layer takes its place.
+
+        If none does, ``store`` stays the layer to publish in.
+        """
         self._full.add(store.path)
         self._left.add(store.path)
         if store.policy is not Policy.PRIVATE:

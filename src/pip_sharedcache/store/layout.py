@@ -1,4 +1,4 @@
-"""What a store is on disk: its directories and their modes, store.json, opening and making one."""
+"""The layout of a store on disk: its directories and their modes, store.json, opening, creation."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ WHEELS = "wheels"
 BYTECODE = "bytecode"
 BUILDS = "builds"
 USE = "use"
-#: How the name of an entry begins that was taken out of sight.
+#: Prefix of the names of retired entries.
 DEAD = ".dead-"
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 _OF_FILE_SYSTEMS = ("lost+found", ".snapshot", ".snapshots", ".zfs")
-_MOST_NAMES = 1000  # in store.json: each is looked up wherever the store is opened
+_MOST_NAMES = 1000  # in store.json: each opening of the store looks up every name
 
 _PRIVATE_SHARD, _SHARED_SHARD = 0o755, 0o3775
 
 
 class MissingDirectory(OSError):
-    """A directory of the store is missing, and the system does not let this process make it."""
+    """A missing directory of the store that the system does not let this process make."""
 
 
 class Store:
-    """One store, opened for reading; it may turn out not to be writable.
+    """One store, opened for reading; a later write can still fail.
 
     Holds no descriptor between calls.
     """
@@ -56,7 +56,7 @@ class Store:
         builds: bool = False,
         own: Callable[[], bool] | None = None,
     ) -> None:
-        """``own``: as for Trust.in_store."""
+        """Set the attributes; ``own`` is as for Trust.in_store."""
         self.shares_builds = builds
         self.path = path
         self.owner = owner
@@ -64,24 +64,30 @@ class Store:
         self.trusted = trusted
         self.trust = Trust.in_store(owner, trusted, own=own)
         self.policy = Policy.PUBLISH
-        #: Why the path to the store may lead elsewhere the next moment; "" where it does not.
+        #: Why the path may lead to another store later; "" if it cannot.
         self.replaceable_by = ""
-        #: Where on the way to the store others may put something else in its place.
+        #: The directory above the store where others can replace the path; None if none can.
         self.replaceable_at: Path | None = None
         self._replacing_groups: frozenset[int] | None = None
-        #: What marks.used_beside has read; None before that.
+        #: What usage_marks.used_beside has read; None before its first call.
         self.used_beside: dict[str, tuple[str, ...]] | None = None
 
     def restrict_trust(self, named: tuple[str, ...], why: str) -> None:
-        """From now on believe, besides root, ourselves and the owner, only those of ``named`` whom
-        the store's owner named, too; ``why``: as in Trust.narrowed."""
+        """Trust only root, this user, the owner, and the accounts of ``named`` that the owner trusts.
+
+        ``why``: as in Trust.narrowed.
+        """
         self.trust = self.trust.narrowed(self.owner, named, why)
         self._distrust_replaceable()
 
     def distrust_replaceable(self, where: Path, groups: frozenset[int] | None) -> None:
-        """Others may put another store in the place of this one, at the directory ``where``:
-        members of ``groups`` (gids) only, or who knows who (None). Where these are believed in any
-        case, nothing comes of it; else the owner is not believed for owning it."""
+        """Record that others can put another store at this path, by a change of ``where``.
+
+        ``where``: a directory above the store. ``groups``: the gids whose members can do so; None
+        if others can too. If all these users are trusted, nothing changes. Otherwise
+        ``replaceable_by`` says why, and an owner other than root and this user loses the trust that
+        ownership gives.
+        """
         self._replacing_groups = groups
         self.replaceable_at = where
         self._distrust_replaceable()
@@ -99,10 +105,11 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, private: bool = False, hidden: bool = False) -> Store:
-        """Open the store at ``path``. A ``private`` one is made where nothing is, and refused if it
-        is somebody else's; ``hidden``, if others may look into it, too.
+        """Open the store at ``path``.
 
-        Raises StoreUnusable, in one line that names the path.
+        A ``private`` store is made if it is missing, and refused if another user owns it. The same
+        holds for a ``hidden`` store, which is also refused if others may use it. Raises
+        StoreUnusable, with one line that names the path.
         """
         try:
             own = private or hidden
@@ -123,7 +130,7 @@ class Store:
     @classmethod
     def _read(cls, path: Path, directory: Directory) -> Store:
         status = directory.status()
-        names = directory.names()  # a store that may be entered but not read is told at once
+        names = directory.names()  # fails at once for a store with x but no r permission
         owner, group = status.st_uid, ""
         trusted: tuple[str, ...] = ()
 
@@ -133,13 +140,13 @@ class Store:
         try:
             text, believed = directory.read(STORE_JSON)
         except FileNotFoundError:
-            # Made by hand, unless somebody's variable leads root to /etc.
+            # A store made by hand; but a wrong variable must not make root use /etc as a store.
             if WHEELS not in names and (other := _not_of_a_store(names)):
                 raise StoreUnusable(
                     f"{path} is no store: it holds {other}", "name an empty or new directory"
                 ) from None
-            store = cls(path, owner, group, trusted, own=own)  # nobody is named
-            if TAG_NAME in names:  # it was not made by hand
+            store = cls(path, owner, group, trusted, own=own)  # no trusted names
+            if TAG_NAME in names:  # pip-sharedcache made it
                 store.trust = store.trust.explained(
                     f"is not trusted there: {path / STORE_JSON}, which names whom, is missing"
                 )
@@ -176,11 +183,11 @@ class Store:
 
     @classmethod
     def make(cls, path: Path, group: str = "", *, builds: bool = False) -> Store:
-        """Make a store at ``path``, shared by ``group`` if one is given; finish one half made.
-        ``builds``: whether what its users build is shared too.
+        """Make a store at ``path``, or complete one that is half made.
 
-        Raises UsageError where the path or the group will not do, OSError where the system
-        refuses.
+        ``group``: the name of the group that shares the store, or "". ``builds``: whether wheels
+        that its users build are shared too. Raises UsageError if the path or the group is
+        unsuitable, OSError if the system refuses.
         """
         gid = None
         if group:
@@ -219,7 +226,7 @@ class Store:
 
     @staticmethod
     def _make(made: Creation, path: Path, group: str, gid: int | None, *, builds: bool) -> None:
-        # Whoever may write there may put another store in place of this one, whatever the umask.
+        # 0o755 whatever the umask: users who can write there could replace the store.
         fs.make_parents(path.parent, lambda missing: made.directory(missing, 0o755))
         trusted = [f"@{group}"] if group else []
         configuration = {
@@ -231,15 +238,17 @@ class Store:
         for relative, mode in expected_directories(shared=bool(group)):
             made.directory(path / relative, mode, gid)
             if not relative:
-                # First of all: doctor tells by it what is missing of a store that is half made.
+                # First: doctor needs it to report what a half-made store lacks.
                 made.file(path / TAG_NAME, TAG)
                 made.file(path / STORE_JSON, json.dumps(configuration, indent=2) + "\n")
 
     @contextlib.contextmanager
     def opened(self, *names: str) -> Iterator[tuple[Directory, ...]]:
-        """The directory that ``names`` lead to, one below the other, and those above it up to the
-        store's own, held while this lasts; nothing below the store is reached through a link.
-        Raises OSError."""
+        """Open the directory below the store that ``names`` lead to, and all above it.
+
+        Yields them from the deepest to the store itself, and closes them at the end. No link below
+        the store is followed. Raises OSError.
+        """
         with contextlib.ExitStack() as stack:
             chain = [stack.enter_context(Directory.open(self.path))]
             for name in names:
@@ -249,7 +258,7 @@ class Store:
     # -- writing
 
     def may_publish(self) -> bool:
-        """Whether this process may write where entries go, as far as the system tells."""
+        """Return whether this process may write where entries go, by access(2)."""
         wheels = self.path / WHEELS
         shards = (wheels / shard for shard in SHARDS)
         places = (*itertools.islice(filter(os.path.exists, shards), 1), wheels, self.path)
@@ -257,8 +266,11 @@ class Store:
         return os.access(above, os.W_OK | os.X_OK)
 
     def missing_directories(self) -> tuple[str, str]:
-        """What the store lacks of the directories that ``make`` made, where this user would be let
-        into them: in words, and who makes them again how; "" twice where nothing is."""
+        """Return which directories that ``make`` made are missing, and the remedy.
+
+        Both are text for a message; both are "" if no directory is missing, or if this user is not
+        in the group of the store.
+        """
         gid = trust.group_id(self.group) if self.group and trust.OWNERS_MEAN_SOMETHING else None
         if gid is None or gid not in {os.getegid(), *os.getgroups()}:
             return "", ""
@@ -275,16 +287,18 @@ class Store:
         )
 
     def shard(self, area: str, digest: Digest) -> Directory:
-        """The shard for ``digest`` in ``area`` (WHEELS, BYTECODE or BUILDS), held open; the caller
-        closes it. A store made by hand has none yet: it is made.
+        """Open the shard for ``digest`` in ``area``; make it if it is missing.
 
-        Raises OSError: EEXIST where there is something else than a directory.
+        ``area``: WHEELS, BYTECODE or BUILDS. The caller closes it. Raises OSError: EEXIST if
+        something else than a directory has its name.
         """
         return self._made(area, digest[:2])
 
     def own_usage_marks(self) -> Directory:
-        """The directory for this user's own marks, held open, made where it is missing; the caller
-        closes it. Raises OSError: EEXIST where somebody else has taken its place."""
+        """Open the directory of this user's usage marks; make it if missing.
+
+        The caller closes it. Raises OSError: EEXIST if another user made something of its name.
+        """
         with self._made(USE) as above:
             held = _open_or_make(above, str(trust.user_id()), 0o755)
         if trust.OWNERS_MEAN_SOMETHING and held.status().st_uid != trust.user_id():
@@ -293,15 +307,18 @@ class Store:
         return held
 
     def _made(self, *names: str) -> Directory:
-        """The directory that ``names`` lead to, one below the other, held open: what is missing is
-        made, with the modes that the store's own directory asks for. Never through a link: root
-        would make directories wherever a store's owner points."""
+        """Open the directory below the store that ``names`` lead to; make missing ones.
+
+        They get the mode of the store's own directory. No link is followed: through one, the
+        store's owner could let root make directories anywhere. The caller closes the directory.
+        Raises OSError.
+        """
         held = Directory.open(self.path)
         top = stat.S_IMODE(held.status().st_mode)
         mode = (top | (stat.S_ISVTX if top & 0o022 else 0)) & 0o3777
         for name in names:
             with held as above:
-                # Whoever may write the store by its access list may write its shards.
+                # Users with write access by the store's access list need it in the shards too.
                 try:
                     held = _open_or_make(above, name, mode, keep_access_lists=True)
                 except PermissionError as error:
@@ -314,8 +331,10 @@ class Store:
 
 
 def _lists_let_change(top: Directory, status: os.stat_result) -> bool:
-    """Whether an access list lets others change store.json in the directory ``top``, or put
-    another file in its place. Raises OSError."""
+    """Return whether an access list lets others change or replace store.json in ``top``.
+
+    Raises OSError.
+    """
     if access_lists.foreign_writers(top.where, status.st_mode):
         return True
     descriptor = top.open_file(STORE_JSON)
@@ -332,7 +351,7 @@ def _open_or_make(
         try:
             return above.subdirectory(name)
         except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):  # a neighbour was faster
+            with contextlib.suppress(FileExistsError):  # another process was faster
                 fs.make_directory(above.proc_path / name, mode, keep_access_lists=keep_access_lists)
             return above.subdirectory(name)
     except OSError as error:
@@ -347,8 +366,10 @@ def _taken(path: Path) -> OSError:
 
 
 def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
-    """Every directory that Store.make makes, each before those in it: its path relative to the
-    store ("" for the store itself) and its mode. ``shared``: whether a group shares the store."""
+    """Yield each directory that Store.make makes, parents first: relative path and octal mode.
+
+    The path of the store itself is "". ``shared``: whether a group shares the store.
+    """
     top, shard = (0o2755, _SHARED_SHARD) if shared else (0o755, _PRIVATE_SHARD)
     yield "", top
     for area in (WHEELS, BYTECODE, BUILDS):
@@ -358,15 +379,15 @@ def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
 
 
 def _not_of_a_store(names: Iterable[str]) -> str:
-    """One of ``names`` that is not of a store, nor made by a file system itself; "" if all are."""
+    """Return one of ``names`` that neither a store nor a file system makes; "" if none is."""
     ours = {TAG_NAME, STORE_JSON, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
-    begins = (fs.NEW, ".nfs")  # what is being written, what an NFS client still holds open
+    begins = (fs.NEW, ".nfs")  # unfinished files, and deleted ones that NFS keeps open
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""
     )
 
 
 def _is_of_strangers(error: BaseException, gid: int) -> bool:
-    """Whether the system refused ``error`` because this process is not in the group ``gid``."""
+    """Return whether ``error`` (EPERM) means that this process is not in the group ``gid``."""
     refused = isinstance(error, OSError) and error.errno == errno.EPERM
     return refused and hasattr(os, "getgroups") and gid not in (os.getegid(), *os.getgroups())

@@ -1,4 +1,4 @@
-"""Looking up an entry by digest: what is there, whether it is whole, whether it is believed.
+"""Lookup of entries by digest, with the checks that they are complete and trusted.
 
 Takes no lock and writes nothing.
 """
@@ -27,20 +27,24 @@ from pip_sharedcache.trust import access_lists
 logger = logging.getLogger(__name__)
 
 MANIFEST = "entry.json"
-#: What the manifest of an entry that is a note calls it.
+#: The file name that the manifest of a build record gives.
 BUILD_RECORD = "note"
 
-#: Any member may put names beside an entry; so many are looked at and spoken of, no more.
+#: Names of other users that a lookup reads beside an entry: a group member can add any number.
 _MOST_BESIDE = 16
 
 
 @dataclass(frozen=True)
 class LookupResult:
-    """What looking up a digest gave: a usable ``entry``, or an ``untrusted`` one (of a publisher
-    who is not trusted, or damaged), whose wheel may be copied and checked; why others were passed
-    over (``distrust_reasons``); what is damaged about others, and whose they are (``damages``); and
-    which could not be read because of the disk or the file server (``unreadable``). ``own``: a
-    damaged entry of this user's that was passed over, and what is damaged about it."""
+    """The result of a lookup.
+
+    ``entry``: the usable entry, or None.
+    ``untrusted``: an entry whose wheel may be copied and checked: untrusted or damaged.
+    ``distrust_reasons``: why entries of other publishers were not used.
+    ``damages``: the damage of other entries, with their publishers.
+    ``unreadable``: entries that the disk or the file server failed to read.
+    ``own``: a damaged entry of this user that was skipped, and its damage.
+    """
 
     entry: Entry | None = None
     untrusted: Entry | None = None
@@ -53,10 +57,10 @@ class LookupResult:
 def find(
     store: Store, digest: Digest, filename: str, without: Container[Identity] = ()
 ) -> LookupResult:
-    """Look for the wheel ``filename`` with this ``digest``; not for entries of an identity in
-    ``without``, which are known to be damaged. Never raises for what lies there.
+    """Look for the wheel ``filename`` with this ``digest``; damaged entries never raise an error.
 
-    The same bytes under another file name are not taken: pip reads tags and build number off it.
+    ``without``: identities of entries known to be damaged. The same bytes under another file name
+    do not count: pip reads tags and the build number from the name.
     """
     return _search(store, WHEELS, digest, digest, filename, without)
 
@@ -64,9 +68,11 @@ def find(
 def find_bytecode(
     store: Store, wheel: Entry, tag: str, interpreter: str, without: Container[Identity] = ()
 ) -> LookupResult:
-    """Look for the bytecode of ``wheel`` that lies under ``tag``, and was made for exactly
-    ``interpreter``, the running one. Only a usable entry counts: derived data cannot be checked,
-    but a complete one has something for each source. What is damaged is told (``damages``)."""
+    """Look for the bytecode of ``wheel`` under ``tag``, for exactly the running ``interpreter``.
+
+    Only a usable entry counts: no digest exists for derived data, but a complete entry has a file
+    for each source. ``damages`` of the result reports damaged entries.
+    """
     digest = wheel.manifest.digest
 
     def check(bytecode: Entry) -> None:
@@ -80,7 +86,7 @@ def find_bytecode(
 def find_build_record(
     store: Store, area: str, key: Digest, without: Container[Identity] = ()
 ) -> LookupResult:
-    """Look for what ``stage_build_record`` put into ``area``; only a usable entry counts."""
+    """Look for an entry of ``stage_build_record`` in ``area``; only a usable one counts."""
     found = _search(store, area, key, key, BUILD_RECORD, without)
     return LookupResult(found.entry, own=found.own)
 
@@ -112,14 +118,14 @@ def _search(
                     if (status.st_dev, status.st_ino) in without:
                         continue
                     if objection := distrust_reason(store, held, chain):
-                        # Nothing is read that they have written but the wheel, which is checked:
-                        # sixty megabytes of brackets would take everybody's time and memory.
+                        # Of an untrusted entry, read the wheel alone, which is checked: a manifest
+                        # of 60 MB of brackets would take the time and memory of every user.
                         if area != WHEELS:
                             continue
                         alone = _wheel_alone(held, status, digest, filename)
                         if alone is not None:
                             who = trust.user_name(status.st_uid)
-                            if not store.trust.unknown:  # the run itself warns of that, once
+                            if not store.trust.unknown:  # the run itself warns of this once
                                 reasons.append(
                                     f"wheels of {who} in {store.path} are checked in a copy, "
                                     f"since {who} {objection}"
@@ -149,7 +155,7 @@ def _search(
                 continue
             if entry.manifest.filename != filename:
                 continue
-            # A warning at every installation would be noise.
+            # A debug line, since a warning at every installation would be noise.
             for other in (*reasons, *damages, *unreadable):
                 logger.debug("Passed over in the shared store: %s", other)
             return LookupResult(entry, own=own)
@@ -157,13 +163,12 @@ def _search(
 
 
 def distrust_reason(store: Store, entry: Directory, chain: Sequence[Directory]) -> str:
-    """Return why the held ``entry`` is not trusted, as Trust.distrust_reason does. ``chain``: the
-    shard that it is in, and the directories above up to the store's own. Raises OSError."""
+    """Return why ``entry`` in ``chain`` (shard to store) is not trusted, or "". Raises OSError."""
     status = entry.status()
     objection = store.trust.distrust_reason(status, tuple(one.status() for one in chain))
     if objection or not trust.OWNERS_MEAN_SOMETHING:
         return objection
-    # What is created in the entry may have what its list passes on: one question for all files.
+    # Files in the entry inherit from its access list: one check covers all of them.
     if theirs := access_lists.foreign_writers(entry.where, status.st_mode, inherited=True):
         return f"published what {theirs}"
     if status.st_uid in store.trust.uids:
@@ -175,7 +180,7 @@ def distrust_reason(store: Store, entry: Directory, chain: Sequence[Directory]) 
 
 
 def _is_of_entry(error: DamagedEntry | OSError) -> bool:
-    """Whether ``error`` tells of the entry, not of this process or of the disk."""
+    """Return whether the entry caused ``error``, not this process or the disk."""
     return isinstance(error, DamagedEntry) or error.errno in OWNERS_FAULT
 
 
@@ -186,7 +191,7 @@ def _what(error: DamagedEntry | OSError, path: Path) -> str:
 
 
 def _nameless(held: Directory, status: os.stat_result, digest: Digest, filename: str) -> Entry:
-    """The damaged entry in ``held``, of which only the place and the owner are known."""
+    """Return the damaged entry in ``held``; only its path and owner are known."""
     manifest = Manifest(filename, digest, 0, ())
     return Entry(held.path, status.st_uid, (status.st_dev, status.st_ino), manifest)
 
@@ -194,7 +199,7 @@ def _nameless(held: Directory, status: os.stat_result, digest: Digest, filename:
 def _wheel_alone(
     held: Directory, status: os.stat_result, digest: Digest, filename: str
 ) -> Entry | None:
-    """What is left of a damaged entry if it has a file of the wheel's name."""
+    """Return the entry reduced to its wheel; None if ``held`` has no regular file ``filename``."""
     try:
         wheel_status = held.file_status(filename)
     except OSError:
@@ -206,7 +211,7 @@ def _wheel_alone(
 
 
 def replaceable_by(store: Store, entry: Entry) -> str:
-    """Return who may replace ``entry`` (Trust.replaceable_by); "" if nobody may."""
+    """Return who may replace ``entry`` (Trust.replaceable_by); "" if no other user may."""
     shard = entry.path.parent
     way = (shard, shard.parent, store.path)
     try:
@@ -222,10 +227,7 @@ def replaceable_by(store: Store, entry: Entry) -> str:
 
 
 def open_entry(entry: Entry) -> Directory:
-    """Open an entry that ``find`` or ``publish`` gave; the caller closes it.
-
-    Raises DamagedEntry if it is gone or another one has taken its place.
-    """
+    """Open ``entry``; the caller closes it. Raises DamagedEntry if it was deleted or replaced."""
     try:
         held = Directory.open(entry.path)
     except OSError as error:
@@ -238,8 +240,10 @@ def open_entry(entry: Entry) -> Directory:
 
 
 def copy_wheel(entry: Entry, target: Path) -> bool:
-    """Copy the wheel of an untrusted ``entry`` to the new file ``target``; return whether the copy
-    has the digest, and leave nothing there if not. Raises DamagedEntry, OSError."""
+    """Copy the wheel of an untrusted ``entry`` to the new ``target``; return whether it matches.
+
+    If the copy does not have the digest, ``target`` is deleted. Raises DamagedEntry, OSError.
+    """
     name = entry.manifest.filename
     with open_entry(entry) as held:
         source = os.fdopen(held.open_file(name), "rb")
@@ -247,14 +251,14 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
         status = os.fstat(source.fileno())
         if not stat.S_ISREG(status.st_mode) or is_sparse(status):
             return False
-        # It may be anything, and must not fill the disk before that shows.
+        # An untrusted file of any size must not fill the disk before the check of its digest.
         if status.st_size > shutil.disk_usage(target.parent).free // 2:
             size = megabytes(status.st_size)
             raise DamagedEntry(
                 f"{entry.wheel} has {size}: half the room in {target.parent} is less"
             )
         with fs.create_file(target, 0o600) as copy:
-            left = status.st_size  # it may grow while we read, and fill our disk
+            left = status.st_size  # a file that grows during the copy would fill the disk
             for block in wheel.blocks(source):
                 fs.write_all(copy, block[:left])
                 left -= len(block)
@@ -267,12 +271,12 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
 
 
 def is_sparse(status: os.stat_result) -> bool:
-    """Whether a file is mostly holes: no wheel is, but a planted one could fill our disk."""
+    """Return whether a file is mostly holes: no wheel is, but a planted file can fill the disk."""
     return hasattr(status, "st_blocks") and status.st_blocks * 512 < status.st_size // 2
 
 
 def find_retired(entry: Entry) -> Entry | None:
-    """``entry`` where garbage collection has put it, not yet deleted; None where it is gone."""
+    """Return the retired ``entry`` at its present path; None if it was deleted."""
     for path in entry.path.parent.glob(f"{DEAD}{entry.path.name}-*"):
         try:
             status = path.lstat()
@@ -284,9 +288,9 @@ def find_retired(entry: Entry) -> Entry | None:
 
 
 def is_damaged(path: Path, digest: Digest) -> bool:
-    """Whether what lies at ``path`` is no whole entry of the wheel ``digest``, whoever owns it.
+    """Return whether ``path`` holds no complete entry of the wheel ``digest``, of any owner.
 
-    Reads the whole wheel: asked only where a name is taken.
+    Reads the whole wheel, so callers ask only if a name is taken.
     """
     try:
         with Directory.open(path) as held:
@@ -299,14 +303,13 @@ def is_damaged(path: Path, digest: Digest) -> bool:
 
 
 def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
-    """Names under which the entry may lie: our own, the plain one, then others beside it; those
-    that this user has used before the plain one, which was damaged then, unless it is our own.
+    """Yield the names that the entry may have: this user's, the plain one, others beside it.
 
-    Others than those of known uids are looked for only where the plain one exists and the
-    group is trusted. A shard is listed last of all: it grows with the store, and neither a hit
-    nor a miss is to take longer for that.
+    Names that this user has used precede the plain one, which was damaged then, unless this user
+    owns the plain one. Names of unknown uids count only if the plain one exists and a group is
+    trusted. The shard is listed last, since a long list must slow down neither a hit nor a miss.
     """
-    # One's own beside another's is there because that one was not believed, or damaged.
+    # This user published beside another entry because that one was untrusted or damaged.
     own = f"{plain}.{trust.user_id()}"
     yield own
     used = [name for name in used_beside(store, plain) if name != own]
@@ -333,7 +336,7 @@ def _is_own(shard: Directory, name: str) -> bool:
 
 
 def read_manifest(held: Directory) -> tuple[Manifest, os.stat_result]:
-    """The manifest of a held entry, and the status of its file. Raises DamagedEntry, OSError."""
+    """Return the manifest of a held entry and its file's status. Raises DamagedEntry, OSError."""
     try:
         text, status = held.read(MANIFEST, MOST_MANIFEST)
         return Manifest.from_json(text), status
@@ -341,24 +344,22 @@ def read_manifest(held: Directory) -> tuple[Manifest, os.stat_result]:
         raise DamagedEntry(f"{held.path} lacks its manifest") from error
     except ValueError as error:
         raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
-    except MemoryError as error:  # a batch job's limit (ulimit -v) is not the machine's
+    except MemoryError as error:  # raised at the limit of a batch job (ulimit -v)
         raise DamagedEntry(f"{held.path / MANIFEST} takes more memory than there is") from error
 
 
 def wheel_name(held: Directory) -> str:
-    """The name of the one file in a held entry that is called like a wheel, where the manifest
-    does not tell; "" where there is none. Raises OSError."""
+    """Return the name of the only ``.whl`` file in a held entry, or "". Raises OSError."""
     names = [name for name in held.names() if name.endswith(".whl")]
     return names[0] if len(names) == 1 else ""
 
 
 def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: str) -> Entry:
-    """The entry held open in ``area``, its manifest and its wheel checked as far as their status
-    tells. Raises DamagedEntry, OSError."""
+    """Return the held entry after checks of manifest and wheel. Raises DamagedEntry, OSError."""
     manifest, record = read_manifest(held)
     if manifest.digest != digest:
         raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
-    # All have one time.
+    # All files of an entry have one time; another time shows a modification.
     if manifest.files and not fs.has_time(record, manifest.files[0].mtime):
         raise DamagedEntry(f"{held.path / MANIFEST} was changed after it was published")
     _check_owner(held, MANIFEST, record, status)
@@ -369,7 +370,7 @@ def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: st
 
 
 def _check_wheel(held: Directory, entry: Entry) -> None:
-    """Raise DamagedEntry if the wheel in the entry is not there as the manifest says."""
+    """Raise DamagedEntry if the wheel in the entry does not match the manifest."""
     name = entry.manifest.filename
     try:
         status = held.file_status(name)
@@ -381,7 +382,7 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
         raise DamagedEntry(f"{held.path / MANIFEST} does not list the wheel's files")
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
         raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
-    if not fs.has_time(status, metadata.mtime):  # all of an entry has one time
+    if not fs.has_time(status, metadata.mtime):  # all files of an entry have one time
         raise DamagedEntry(f"{held.path / name} was changed after it was published")
 
 

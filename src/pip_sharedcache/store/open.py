@@ -1,4 +1,4 @@
-"""Which store a run uses, whom it believes there, and whether it answers at all."""
+"""The stores of a run: opening, trust in their owners, and the check that they respond."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from pip_sharedcache.model import Policy
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.trust.paths import is_replaceable, replaceable_steps
 
-#: Seconds for a store to answer: one that does not is done without.
+#: Seconds that a store has to respond; a run does not use a store that takes longer.
 PATIENCE = 10.0
 
-#: Carries which stores did not answer, a line each, to the pips that pip starts.
+#: Lists the unresponsive stores, one a line, for the pips that pip starts.
 _AWAY = "_PIP_SHAREDCACHE_AWAY"
 
-#: Carries which one of the configured stores is used, alone: who named them still counts.
+#: Selects one of the configured stores; trust still depends on the source of the setting.
 ONLY = "_PIP_SHAREDCACHE_ONLY"
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that commands speak of by ``settings``; a private one is made. Raises
-    StoreUnusable, also where nothing is heard of it for ten seconds."""
+    """Open the store ``settings.dir``; a private one that is missing is made.
+
+    Raises StoreUnusable, also if the store does not respond for ten seconds.
+    """
     for layer in _layers(settings):
         if layer.path == settings.dir:
             return _open(layer, settings)
@@ -34,8 +36,10 @@ def open_store(settings: Settings) -> Store:
 
 
 def open_layers(settings: Settings, *, make: bool = True) -> Iterator[Store | StoreUnusable]:
-    """Every store that ``settings`` name, nearest first, or why it cannot be used. ``make``: a
-    layer for what is not shared is made where it is missing (StoreNotMade if not)."""
+    """Yield every store that ``settings`` name, nearest first, or why it is unusable.
+
+    ``make``: whether to make a missing layer for entries that are not shared; StoreNotMade if not.
+    """
     layers, only = _layers(settings), os.environ.get(ONLY)
     if not layers:
         yield _no_home()
@@ -61,7 +65,7 @@ def _no_home() -> StoreUnusable:
 def _open(layer: LayerSetting, settings: Settings, *, make: bool = True) -> Store:
     away = os.environ.get(_AWAY, "").split("\n")
     if str(layer.path) in away or not is_responsive(layer.path, PATIENCE):
-        if str(layer.path) not in away:  # the pips that this one starts need not wait, too
+        if str(layer.path) not in away:  # else each pip that this one starts waits too
             os.environ[_AWAY] = "\n".join([*filter(None, away), str(layer.path)])
         raise StoreUnusable(
             f"{layer.path} does not answer for {PATIENCE:g} seconds",
@@ -71,10 +75,10 @@ def _open(layer: LayerSetting, settings: Settings, *, make: bool = True) -> Stor
     if hidden and not make and not os.path.lexists(layer.path):
         raise StoreNotMade(f"{layer.path} is not made yet", "the first installation makes it")
     store = Store.open(layer.path, private=settings.private, hidden=hidden)
-    # What is published, or noted as used, bears the number of its user.
+    # Without a reliable uid, entries and usage marks would name a wrong user.
     store.policy = Policy.READ_ONLY if store.trust.unknown else layer.policy
     if trust.user_id() == 0 and not settings.dir_administered:
-        # Through sudo it may be anybody who chose the store, and owns it.
+        # Under sudo, any user may have chosen the store, and may own it.
         store.trust = store.trust.without_owner(
             f"is not believed by root in a store that was named by {settings.dir_source}"
         )
@@ -90,19 +94,23 @@ def _open(layer: LayerSetting, settings: Settings, *, make: bool = True) -> Stor
 
 
 def check_replaceable(store: Store) -> None:
-    """Note who may put another store in the place of this one: what lies there then is theirs, its
-    owner included."""
+    """Record on ``store`` who else may put another store at its path.
+
+    Such a user decides the contents of the other store, and its owner.
+    """
     if store.owner == trust.user_id() != 0:
-        return  # one's own, wherever one has put it
+        return  # this user chose the path
     found = store_replaceable_by(store)
     if found is not None:
         store.distrust_replaceable(*found)
 
 
 def store_replaceable_by(store: Store) -> tuple[Path, frozenset[int] | None] | None:
-    """Where on the way to ``store`` somebody else than root, its owner and ourselves may put
-    another one in its place: the first such directory; and, where only their groups may, the gids
-    of all of them. None where nobody may."""
+    """Return where others may put another store in place of ``store``; None if none may.
+
+    Others are users except root, this user and the owner of ``store``. The result is the first such
+    directory on the path, and the gids of the groups if only their members may, else None.
+    """
     owners = frozenset({trust.user_id(), store.owner})
     found = [
         (step, gid)
@@ -116,8 +124,10 @@ def store_replaceable_by(store: Store) -> tuple[Path, frozenset[int] | None] | N
 
 
 def _is_ones_own(step: Path, gid: int, owners: frozenset[int]) -> bool:
-    """Whether the directory ``step`` belongs to one of ``owners``, and its group to nobody else: so
-    it is made on many systems with the umask 002."""
+    """Return whether one of ``owners`` has ``step``, and ``gid`` is that user's private group.
+
+    Many systems make such directories, with the umask 002.
+    """
     try:
         uid = step.lstat().st_uid
     except OSError:

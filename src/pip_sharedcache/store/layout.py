@@ -73,7 +73,7 @@ class Store:
         self.used_beside: dict[str, tuple[str, ...]] | None = None
 
     def restrict_trust(self, named: tuple[str, ...], why: str) -> None:
-        """Trust only root, this user, the owner, and the accounts of ``named`` that the owner trusts.
+        """Trust only root, this user, the owner, and those of ``named`` that the owner trusts.
 
         ``why``: as in Trust.narrowed.
         """

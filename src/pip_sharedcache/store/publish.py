@@ -1,6 +1,6 @@
-"""Publishing: what was staged is made durable, and visible by one rename.
+"""Publication of staged entries: they are made durable, then visible by one rename.
 
-Losing that race is not an error.
+A lost race against another publisher is not an error.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from pip_sharedcache.store.stale_staging import clear
 def make_visible(
     store: Store, staged: Sequence[Staged], durable: Container[Identity] = ()
 ) -> list[Entry | NotPublished | None]:
-    """Make everything in ``staged`` durable, save what is ``durable`` already, then visible, each
-    by one rename, in this order.
+    """Make ``staged`` durable, then make each visible by one rename, in this order.
 
-    Returns for each the entry that is visible now, somebody else's if that one was faster, or why
-    there is none: None for bytecode whose wheel lost that race.
+    ``durable``: identities of those that are durable already. Returns for each: the entry that is
+    visible now (another publisher's, if that one was faster), or the reason for a failure, or None
+    for bytecode whose wheel lost that race.
     """
     try:
         make_durable(store, [one for one in staged if one.entry.identity not in durable])
         outcomes: list[Entry | NotPublished | None] = []
         lost: set[Identity] = set()
         for one in staged:
-            # It names the time of sources that nobody will have, and may not take the place of
-            # what the faster one compiled.
+            # Bytecode of a wheel that lost names the time of sources that no user installs, and
+            # would take the place of the bytecode of the faster publisher.
             outcome = None if one.source in lost else _make_visible(store, one)
             if not isinstance(outcome, Entry) or outcome.identity != one.entry.identity:
                 lost.add(one.entry.identity)
@@ -50,7 +50,7 @@ def make_visible(
 
 
 def make_durable(store: Store, staged: Sequence[Staged]) -> None:
-    """Have everything in ``staged`` on the disk. Raises NotPublished."""
+    """Flush all files of ``staged`` to the disk. Raises NotPublished."""
     try:
         fs.synchronise(store.path, (path for one in staged for path in _files_of(one.entry)))
     except OSError as error:
@@ -59,17 +59,17 @@ def make_durable(store: Store, staged: Sequence[Staged]) -> None:
 
 
 def discard(staged: Iterable[Staged]) -> None:
-    """Delete what was staged and is not visible. Never raises."""
+    """Delete the staged entries that are not visible. Never raises."""
     for one in staged:
         clear(one.entry.path)
 
 
 def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
-    """Stage and reveal one wheel; return its visible entry. Raises NotPublished, UnusualWheel."""
+    """Stage and publish one wheel; return its visible entry. Raises NotPublished, UnusualWheel."""
     (outcome,) = make_visible(store, [stage_wheel(store, path, filename, digest)])
     if isinstance(outcome, NotPublished):
         raise outcome
-    assert outcome is not None  # it is no bytecode
+    assert outcome is not None  # only bytecode has None
     return outcome
 
 
@@ -77,8 +77,8 @@ def _make_visible(store: Store, staged: Staged) -> Entry | NotPublished:
     staging = staged.entry.path
     try:
         names = (staged.name, f"{staged.name}.{trust.user_id()}")
-        # An entry of this user's that is damaged is replaced even where another one is sound:
-        # everybody else would go on to meet the damage.
+        # Replace a damaged entry of this user even if another entry is sound: other users would
+        # still find the damaged one.
         heals = [name for name in names if _is_own_damage(staging.parent / name, staged)]
         for name in dict.fromkeys([*heals, *names]):
             if not heals and (usable := _winner(staged)) is not None:
@@ -87,7 +87,7 @@ def _make_visible(store: Store, staged: Staged) -> Entry | NotPublished:
             if _rename(staging, target, staged):
                 status = os.lstat(target)
                 if (status.st_dev, status.st_ino) != staged.entry.identity:
-                    break  # whose shard it is has exchanged it
+                    break  # the shard's owner has exchanged it
                 return replace(staged.entry, path=target)
         return _winner(staged) or _taken(store, staged)
     except OSError as error:
@@ -95,14 +95,14 @@ def _make_visible(store: Store, staged: Staged) -> Entry | NotPublished:
 
 
 def _taken(store: Store, staged: Staged) -> NotPublished:
-    """That both names are taken, by what, whose that is, and who can mend it how."""
+    """Return a NotPublished with the entries that took both names, their owners and the remedy."""
     there: list[tuple[Path, str]] = []
     for name in (staged.name, f"{staged.name}.{trust.user_id()}"):
         path = staged.entry.path.with_name(name)
-        with contextlib.suppress(OSError):  # it is gone by now
+        with contextlib.suppress(OSError):  # deleted meanwhile
             there.append((path, trust.user_name(path.lstat().st_uid)))
     by = ", ".join(f"{path} of {who}" for path, who in there)
-    # Whoever owns a sticky directory may rename what others have in it, not empty it.
+    # Not the shard's owner: in a sticky directory, the owner can rename, but not empty, entries.
     who = " or ".join(dict.fromkeys([*(who for _, who in there), "root"]))
     return NotPublished(
         f"{store.path} cannot take {staged.what}: its place is taken{by and f' by {by}'}",
@@ -111,14 +111,16 @@ def _taken(store: Store, staged: Staged) -> NotPublished:
 
 
 def _winner(staged: Staged) -> Entry | None:
-    """The entry of whoever was faster, if it is as good as ours."""
+    """Return the visible entry of a faster publisher if it is usable, or None."""
     usable = staged.find_usable()
     return None if usable is None or _is_useless(usable.path, staged) else usable
 
 
 def replace_entry(store: Store, staged: Staged, target: Path) -> Entry:
-    """Make ``staged`` durable, then visible in the place of the entry ``target``, which goes out of
-    sight: symlinks that lead there go on leading to something. Raises OSError."""
+    """Make ``staged`` durable, then visible in place of the entry ``target``, which is retired.
+
+    Symlinks into ``target`` lead to the new entry afterwards. Raises OSError.
+    """
     try:
         fs.synchronise(store.path, _files_of(staged.entry))
         _put_in_place(staged.entry.path, target)
@@ -128,8 +130,8 @@ def replace_entry(store: Store, staged: Staged, target: Path) -> Entry:
 
 
 def _rename(staging: Path, target: Path, staged: Staged) -> bool:
-    """Give ``staging`` its name; False where that is taken. Raises OSError."""
-    # rename(2) would replace an empty directory, so it must not be tried on any.
+    """Rename ``staging`` to ``target``; return False if the name is taken. Raises OSError."""
+    # Check first: rename(2) would replace an empty directory.
     if os.path.lexists(target):
         return _is_ours_and_useless(target, staged) and _replace(staging, target)
     try:
@@ -137,14 +139,14 @@ def _rename(staging: Path, target: Path, staged: Staged) -> bool:
         return True
     except OSError:
         # ENOTEMPTY or EEXIST; EPERM across owners; EACCES and ENOENT on some network file
-        # systems: somebody was faster, unless there is nothing at all.
+        # systems: another publisher was faster, unless ``target`` does not exist.
         if not os.path.lexists(target):
             raise
         return False
 
 
 def _is_own_damage(target: Path, staged: Staged) -> bool:
-    """Whether ``target`` is an entry of this user's that the run found damaged."""
+    """Return whether ``target`` is an entry of this user that the run found damaged."""
     try:
         status = os.lstat(target)
     except OSError:
@@ -154,8 +156,11 @@ def _is_own_damage(target: Path, staged: Staged) -> bool:
 
 
 def _is_ours_and_useless(target: Path, staged: Staged) -> bool:
-    """Whether our own useless entry is in the way: a damaged one, or bytecode that fits no source
-    any more. What is not as we make it is left alone and gone around."""
+    """Return whether a useless entry of this user has the name ``target``.
+
+    Useless means damaged, or bytecode that fits no source any more. Anything else than a directory
+    with a directory ``files`` is left in place, and the other name is used.
+    """
     if os.lstat(target).st_uid != trust.user_id() or not _is_useless(target, staged):
         return False
     return os.path.isdir(target / "files") and not os.path.islink(target)
@@ -167,16 +172,16 @@ def _replace(staging: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        return False  # a directory of a lower layer (overlayfs): it cannot move, so go around it
+        return False  # overlayfs cannot rename a directory of a lower layer
     clear(dead)
     return True
 
 
 def _put_in_place(staging: Path, target: Path) -> Path:
-    """Give ``staging`` the name of the entry ``target``; return where that is now, out of sight.
+    """Rename ``staging`` to ``target``; return the path to which the old entry was retired.
 
-    Symlinks that lead to the name would break in between, so both are exchanged at once; only where
-    the system cannot, there is nothing of that name for a moment. Raises OSError.
+    One call exchanges both, because symlinks into ``target`` would break in between. Where the
+    system has no such call, the name is missing for a moment. Raises OSError.
     """
     dead = target.with_name(f"{DEAD}{target.name}-{secrets.token_hex(4)}")
     if fs.exchange(staging, target):

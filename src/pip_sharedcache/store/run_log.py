@@ -1,8 +1,8 @@
-"""What installations made of a store: one small record for each run, written by its user.
+"""Records of the runs that used a store: one small file for each run, written by its user.
 
-Below ``use/<uid>/`` each run leaves a new file; when there are many of them, those of one host are
-gathered into one of a bounded size. Nothing is written in place, so that nothing is lost between
-hosts. Whatever is read is somebody else's word, and typed before it is used.
+Each run leaves a new file below ``use/<uid>/``. If there are many, the files of one host are
+gathered into one of bounded size. No file is written in place, so hosts lose no records of each
+other. Other users write these files, so each value is checked for its type before use.
 """
 
 from __future__ import annotations
@@ -28,23 +28,29 @@ _RECORDS = ("run-", "runs-")  # of any host
 _GATHERED = f"runs-{HOST}"
 _GATHERING = f"gathering-{HOST}"
 _COLLECTED = "collected-"
-_MANY = 64  # runs; then they are gathered
-_MOST = 1 << 19  # bytes of what is gathered; the oldest runs go first
+_MANY = 64  # records; if there are more, they are gathered
+_MOST = 1 << 19  # bytes of a gathered file; the oldest runs are dropped
 _DAY = 24 * 3600  # seconds
-_STUCK = 60  # seconds after which whoever gathers has been killed
-_LONGEST = 4096  # characters of a text in it
-_LONGEST_TITLE = 255  # as of file names
+_STUCK = 60  # seconds after which a gathering process counts as killed
+_LONGEST = 4096  # characters of a text in a record
+_LONGEST_TITLE = 255  # characters, as in file names
 
 
 @dataclass(frozen=True)
 class Run:
     """One run of pip that installed something.
 
-    ``at``: seconds since the epoch; ``environment``: the prefix of the interpreter, "" where its
-    user does not tell; ``mode``: the link mode that was asked for, and why it was not to be had
-    (``refused``, "" where it was); ``seconds``: how long it took, pip's part included.
-    ``not_downloaded``, ``not_copied``: bytes. ``compiled``: bytes of source, in
-    ``compile_seconds``; ``reused``: those whose bytecode was there.
+    ``at``: seconds since the epoch.
+    ``environment``: the prefix of the interpreter; "" if the user's settings withhold it.
+    ``mode``: the link mode that was requested.
+    ``refused``: why that link mode was not available; "" if it was.
+    ``seconds``: the duration, the work of pip included.
+    ``not_downloaded``: bytes that the run did not download.
+    ``not_copied``: bytes that the run did not copy.
+    ``compiled``: bytes of the source that the run compiled.
+    ``compile_seconds``: the duration of that compilation.
+    ``reused``: bytes of the source that had bytecode already.
+    ``distributions``: what the run installed.
     """
 
     at: int
@@ -62,8 +68,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Collection:
-    """A garbage collection took ``entries`` of ``size`` bytes out of sight, ``at`` seconds since
-    the epoch."""
+    """One garbage collection.
+
+    ``at``: seconds since the epoch.
+    ``entries``: the number of entries that it retired.
+    ``size``: the bytes of these entries.
+    """
 
     at: int
     entries: int
@@ -71,7 +81,7 @@ class Collection:
 
 
 def append_run(store: Store, run: Run) -> None:
-    """Leave a record of ``run``. Raises OSError, as marks.mark does."""
+    """Write a record of ``run``. Raises OSError, as usage_marks.mark_used does."""
     line = json.dumps(asdict(run)) + "\n"
     with store.own_usage_marks() as held:
         held.replace(f"{_RUN}{secrets.token_hex(8)}", line.encode("ascii"))
@@ -85,17 +95,17 @@ def append_run(store: Store, run: Run) -> None:
 
 
 def runs(store: Store) -> Iterator[tuple[int, Run]]:
-    """Every run that is told of, in no order, with the uid of who made it."""
+    """Yield the uid of the user and the run for each valid record, in no order."""
     for user, held in users(store):
         for name in held.names():
             if name.startswith(_RECORDS):
-                with contextlib.suppress(OSError):  # gathered meanwhile, or not for us to read
+                with contextlib.suppress(OSError):  # gathered meanwhile, or unreadable
                     for run in _read(user, held, name):
                         yield user, run
 
 
 def append_collection(store: Store, one: Collection) -> None:
-    """Leave a record of a collection; those before the last _MANY go. Raises OSError."""
+    """Write a record of ``one``; delete all but the last _MANY of this user. Raises OSError."""
     with store.own_usage_marks() as held:
         name = f"{_COLLECTED}{one.at:012d}-{secrets.token_hex(4)}"
         held.replace(name, json.dumps(asdict(one)).encode("ascii"))
@@ -105,7 +115,7 @@ def append_collection(store: Store, one: Collection) -> None:
 
 
 def collections(store: Store) -> Iterator[tuple[int, Collection]]:
-    """Every collection that is told of, in no order, with the uid of who made it."""
+    """Yield the uid of the user and the collection for each valid record, in no order."""
     for user, held in users(store):
         for name in held.names():
             if name.startswith(_COLLECTED):
@@ -118,11 +128,14 @@ def collections(store: Store) -> Iterator[tuple[int, Collection]]:
 
 
 def _taken_over(held: Directory, others: Iterable[str]) -> list[str]:
-    """Those of ``others`` of which nothing was heard for long, as records of this host: each batch
-    job or container may be a host by itself, and never comes again."""
+    """Rename old records of other hosts to records of this host; return the new names.
+
+    Each batch job or container may be a host of its own that never returns. A record is old after a
+    day, a gathered file after 30 days.
+    """
     taken = []
     for name in others:
-        with contextlib.suppress(OSError):  # another host does the same, and was faster
+        with contextlib.suppress(OSError):  # another host was faster
             patience = _DAY if name.startswith("run-") else 30 * _DAY
             if time.time() - held.file_status(name).st_ctime > patience:
                 new = f"{_RUN}{secrets.token_hex(8)}"
@@ -132,8 +145,10 @@ def _taken_over(held: Directory, others: Iterable[str]) -> list[str]:
 
 
 def _gather(held: Directory, fresh: list[str]) -> None:
-    """Put the runs of this host into one file. Two processes at it would lose what the other one
-    has deleted, so that the second leaves it to the first."""
+    """Put the runs of this host into one file.
+
+    A second process leaves this to the first: each would lose records that the other has deleted.
+    """
     try:
         age = time.time() - held.file_status(_GATHERING).st_ctime
         if 0 <= age < _STUCK:
@@ -188,7 +203,7 @@ def _read(user: int, held: Directory, name: str) -> Iterator[Run]:
 
 
 def _run(line: bytes) -> Run | None:
-    """What a line says; None where it is not of this kind."""
+    """Return the run that a line records, or None if the line is invalid."""
     try:
         told: Any = json.loads(line)
         return Run(

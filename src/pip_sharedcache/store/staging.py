@@ -1,4 +1,4 @@
-"""Staging: an entry is filled in its own shard, under a name that nobody looks up."""
+"""Staging of entries: each is filled in its own shard, under a name that no lookup reads."""
 
 from __future__ import annotations
 
@@ -34,19 +34,25 @@ Compile = Callable[[Path], Compiled]
 
 #: The mode of all directories in an entry.
 DIRECTORY = 0o555
-_PIECE = 1000  # files
-_WEEKS = 1 << 21  # seconds, about three and a half
-_EARLIEST = 315_619_200  # 1980-01-02: seconds that FAT can keep
+_PIECE = 1000  # files for each task of a worker process
+_WEEKS = 1 << 21  # seconds, about three and a half weeks
+_EARLIEST = 315_619_200  # seconds; 1980-01-02, since FAT begins in 1980
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True)
 class Staged:
-    """An entry that is filled but not visible: usable in this process, then to be revealed.
+    """An entry that is filled but not visible; this process can use it before it is published.
 
-    ``entry`` lies in its staging directory; ``what`` names it for messages. ``source``: the wheel's
-    entry that bytecode was compiled from, and fits alone. ``partial``: why it is of use in this
-    process only, and not to be revealed: bytecode that lacks sources which others can compile.
+    ``store``: the store that the entry is for.
+    ``entry``: the entry, in its staging directory.
+    ``area``: WHEELS, BYTECODE or BUILDS.
+    ``name``: the name that the entry gets.
+    ``what``: the name of the entry in messages.
+    ``find_usable``: returns a visible entry that serves as well, or None.
+    ``damaged``: identities of entries that the run found damaged.
+    ``source``: the wheel entry that the bytecode was compiled from, the only one it fits; or None.
+    ``partial``: why bytecode that lacks sources is for this process only; "" if all can use it.
     """
 
     store: Store
@@ -71,12 +77,12 @@ def stage_wheel(
     on_progress: ProgressCallback | None = None,
 ) -> Staged:
     """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
-    ``mtime``: the time that its files get (seconds), that of the same wheel elsewhere, say;
-    ``on_progress`` hears how far it is.
 
-    Entries of an identity in ``damaged`` do not stand in its way: one's own is replaced, another's
-    gone around. Raises NotPublished (the store cannot take it; NoRoom: for want of room) or
-    UnusualWheel.
+    ``damaged``: identities of entries that do not prevent this: publication replaces this user's
+    own and gives the new entry another name beside another user's. ``mtime``: the time of all files
+    (seconds), such as that of the same wheel in another store; None for a new one. ``on_progress``
+    gets the progress. Raises NotPublished if the store cannot take the wheel (NoRoom if its disk is
+    full), or UnusualWheel.
     """
     return _stage(
         store,
@@ -98,7 +104,7 @@ def stage_bytecode(
     compile_into: Compile,
     damaged: Container[Identity] = (),
 ) -> Staged:
-    """Put the bytecode of ``entry`` for ``interpreter`` into its shard of ``store``.
+    """Stage the bytecode of ``entry`` for ``interpreter`` in its shard of ``store``.
 
     ``compile_into(files)`` fills the directory ``files``. Raises NotPublished.
     """
@@ -140,8 +146,11 @@ def stage_build_record(
     find_usable: Callable[[], Entry | None],
     damaged: Container[Identity] = (),
 ) -> Staged:
-    """Put ``data`` into the one file ``name`` of an entry ``key`` in ``area``, unless
-    ``find_usable`` finds one there; ``damaged`` as for ``stage_wheel``. Raises NotPublished."""
+    """Stage an entry ``key`` in ``area`` with ``data`` in its only file ``name``.
+
+    If ``find_usable`` finds an entry later, that one is used instead. ``damaged`` is as for
+    ``stage_wheel``. Raises NotPublished.
+    """
     return _stage(
         store,
         area,
@@ -168,7 +177,7 @@ def _stage(
     with shard:
         staging = shard.path / new
         try:
-            # Who owns the shard may put a link to elsewhere in place of the name.
+            # The shard's owner could put a link in place of the name; hold the directory open.
             with shard.subdirectory(new) as held:
                 status = held.status()
                 if trust.OWNERS_MEAN_SOMETHING and status.st_uid != trust.user_id():
@@ -187,7 +196,10 @@ def _stage(
 
 
 def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
-    """The shard, held open, and the name of a new staging directory in it. Raises NotPublished."""
+    """Open the shard, make a staging directory in it, and return the shard and the new name.
+
+    The caller closes the shard. Raises NotPublished.
+    """
     try:
         shard = store.shard(area, digest)
         try:
@@ -221,9 +233,9 @@ def _unpack(
     now: int,
     on_progress: ProgressCallback | None,
 ) -> Manifest:
-    """Fill ``staging`` with the wheel and its files, final modes, the time ``now`` and all.
+    """Fill ``staging`` with the wheel and its files, in their final modes, with the time ``now``.
 
-    Raises UnusualWheel, NotPublished if the wheel's bytes are not those of ``digest``, OSError.
+    Raises UnusualWheel, NotPublished if the bytes of the wheel do not have ``digest``, OSError.
     """
     copy = staging / filename
     with path.open("rb") as source, fs.create_file(copy, FILE, now) as target:
@@ -249,8 +261,10 @@ def _unpack(
 def _gather(
     staging: Path, digest: Digest, interpreter: str, compile_into: Compile
 ) -> tuple[Manifest, Mapping[str, str]]:
-    """Fill ``staging`` with bytecode, and return also what was untried. The compiled files get our
-    modes and one time. Raises OSError."""
+    """Fill ``staging`` with bytecode; return the manifest, and why sources are untried.
+
+    The compiled files get the mode FILE and one time. Raises OSError.
+    """
     now = _own_time()
     top = staging / "files"
     fs.make_directory(top, 0o700)
@@ -285,20 +299,24 @@ def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
 
 
 def _own_time() -> int:
-    """The time for all files of an entry: seconds that every file system can keep. FAT, where a
-    file server may have it, keeps even ones only; what it does not keep looks edited.
+    """Return the time for all files of an entry, in seconds that every file system keeps.
 
-    A time in the last weeks that no other entry is likely to have. Two versions of a wheel that
-    are published at once might have a source of one size: bytecode of the one, left over from
-    `python -O`, which no RECORD lists, would run in place of the other after an upgrade.
+    FAT, which a file server may use, keeps even seconds only; a time that a file system rounds
+    looks like a modification.
+
+    The time is a random one of the last weeks, which hardly any other entry has. Two versions of a
+    wheel that are published at once might have a source of the same size. Bytecode of one, left
+    over from `python -O` and in no RECORD, would then run in place of the other after an upgrade.
     """
-    now = max(int(time.time()), _EARLIEST + _WEEKS)  # a machine without a clock begins in 1970
+    now = max(int(time.time()), _EARLIEST + _WEEKS)  # without a hardware clock, time starts in 1970
     return (now - secrets.randbelow(_WEEKS)) // 2 * 2
 
 
 def _tidy(top: Path, made: Container[Path]) -> set[Path]:
-    """Delete what lies below ``top`` and was not ``made``, which a killed process leaves, and
-    return the directories that are there then. Raises OSError."""
+    """Delete the files below ``top`` that are not in ``made``; return the directories that remain.
+
+    A killed worker process leaves such files. Raises OSError.
+    """
     directories = set()
     for path, _, names in os.walk(top, topdown=False, onerror=_raise):
         directory = Path(path)
@@ -313,12 +331,12 @@ def _tidy(top: Path, made: Container[Path]) -> set[Path]:
 
 
 def _raise(error: OSError) -> None:
-    """os.walk passes over what it cannot read unless this is asked of it."""
+    """Raise ``error``: os.walk skips unreadable directories unless a function does so."""
     raise error
 
 
 def _complete(staging: Path, manifest: Manifest, directories: set[Path], mtime: int) -> None:
-    """Write the manifest, and take the write bits of ``directories`` away."""
+    """Write the manifest, and give ``directories`` their final mode 0o555."""
     with fs.create_file(staging / MANIFEST, FILE, mtime) as target:
         fs.write_all(target, manifest.to_json().encode("utf-8"))
     for directory in sorted(directories, key=lambda item: len(item.parts), reverse=True):

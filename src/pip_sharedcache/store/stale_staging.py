@@ -1,4 +1,4 @@
-"""What killed publishers leave behind: staging directories that nobody fills any more."""
+"""Staging directories that killed publishers left behind, and their removal."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from pip_sharedcache.fs import Directory
 
 logger = logging.getLogger(__name__)
 
-_STALE = 6 * 3600  # seconds after which a staging directory of ours on another host is left over
+_STALE = 6 * 3600  # seconds; an older staging directory of another host counts as left over
 
-#: Staging directories of this process. In a container an earlier process may have had its number.
+#: Staging directories of this process: an earlier process in a container may have had its pid.
 in_use: set[str] = set()
 _swept: set[Path] = set()
 
 
 def sweep(shard: Directory) -> None:
-    """Remove staging directories that killed publishers of ours (as root: anybody's) left in
-    ``shard``, once a run: listing it takes the longer the more the store holds."""
+    """Remove staging directories that killed publishers of this user left in ``shard``.
+
+    As root, those of all users. Each run does this once for a shard, because a listing takes longer
+    the more entries the store has. Raises OSError if the shard cannot be listed.
+    """
     if shard.path in _swept:
         return
     _swept.add(shard.path)
@@ -42,12 +45,14 @@ def sweep(shard: Directory) -> None:
             if left_over:
                 fs.remove_tree(shard.path / name, shard)
         except (OSError, ValueError):
-            continue  # a neighbour removed it, or it is not one of ours
+            continue  # another process removed it, or the name has another form
 
 
 def clear(path: Path) -> None:
-    """Delete a directory of ours that nobody is to see. Never raises: what a store that became
-    read-only, or went away, does not let go of is cleared by a later run."""
+    """Delete the directory ``path`` of this user, which no lookup finds. Never raises.
+
+    If the store is read-only or unreachable by now, a later run deletes the directory.
+    """
     try:
         if os.path.lexists(path):
             fs.remove_tree(path)

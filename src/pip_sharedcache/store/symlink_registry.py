@@ -1,8 +1,8 @@
-"""Symlinks into entries: which environments have them, so that what they lead to is kept.
+"""Registry of the symlinks into entries, so that garbage collection keeps these entries.
 
-Each user's notes lie among their marks, below ``use/<uid>/links-*``: of an environment where it is,
-and of each of its distributions the entry and one link. That one may be edited, replaced or
-deleted; then the others are looked for. What cannot be looked at counts as there.
+Each user's records lie beside the usage marks, in ``use/<uid>/links-*``. They list an environment,
+and the entry and one link for each of its distributions. If that link was edited, replaced or
+deleted, the other links of the distribution are checked. A link that cannot be checked counts.
 """
 
 from __future__ import annotations
@@ -34,8 +34,14 @@ _LONGEST_PATH = 4096  # characters; no system call takes more
 
 @dataclass(frozen=True)
 class Link:
-    """A symlink at ``path`` into the entry called ``entry``, of a distribution whose files lie in
-    the directory ``library``. Both absolute. ``way`` and ``host``: as linker.whereabouts wants."""
+    """One symlink into an entry.
+
+    ``entry``: the name of the entry.
+    ``path``: the absolute path of the symlink.
+    ``library``: the absolute directory with the files of the distribution; "" if unknown.
+    ``way``: the directory and those above it, as fs.find_moved_directory takes them.
+    ``host``: the host, as fs.find_moved_directory takes it.
+    """
 
     entry: str
     path: str
@@ -45,8 +51,10 @@ class Link:
 
 
 def register(store: Store, links: Iterable[Link]) -> None:
-    """Note symlinks of this user's environments, one of each distribution. Raises OSError, as
-    marks.mark does."""
+    """Record symlinks of this user's environments, one for each distribution.
+
+    Raises OSError, as usage_marks.mark_used does.
+    """
     lines: list[Any] = []
     for library, of_library in groupby(links, lambda link: link.library):
         if library:
@@ -61,9 +69,12 @@ def register(store: Store, links: Iterable[Link]) -> None:
 
 
 def linked(store: Store) -> dict[str, list[tuple[int, str]]]:
-    """The names of entries into which registered symlinks lead still, or may, and of each whose
-    they are (uid) and where. Raises OSError where a note cannot be read for no fault of its
-    owner's: nobody knows then what is needed."""
+    """Return the names of entries that registered symlinks lead into, or may lead into.
+
+    Each name maps to uids and paths of environments. Raises OSError if a record cannot be read,
+    unless its owner caused this (OWNERS_FAULT): without the record, a needed entry could be
+    deleted.
+    """
     found: dict[str, list[tuple[int, str]]] = {}
     lead = _remembering(store)
     for user, held in users(store):
@@ -79,8 +90,10 @@ def linked(store: Store) -> dict[str, list[tuple[int, str]]]:
 
 
 def forget(store: Store) -> None:
-    """Delete notes of which no link is left, this user's own (as root: everybody's). Never raises:
-    what is left over is met again by the next run."""
+    """Delete this user's records (as root: all records) that have no link left.
+
+    A file that cannot be read or deleted is left to the next run.
+    """
     lead = _remembering(store)
     for user, held in users(store):
         if trust.user_id() not in (0, user):
@@ -94,7 +107,7 @@ def forget(store: Store) -> None:
 
 
 def _remembering(store: Store) -> Callable[[Link], bool]:
-    """_lead, which answers the same for the same environment and entry."""
+    """Return a check of a link; it calls _any_leads once for an entry and environment."""
     known: dict[tuple[str, str], bool] = {}
 
     def lead(link: Link) -> bool:
@@ -109,15 +122,15 @@ def _remembering(store: Store) -> Callable[[Link], bool]:
 
 
 def _any_leads(store: Store, link: Link) -> bool:
-    """Whether any link of the distribution of ``link`` leads into its entry, or may."""
+    """Return whether any link of this distribution leads, or may lead, into the entry."""
     if not link.library:
         return False
     try:
         paths = _paths(store, link.entry)
     except FileNotFoundError:
-        return False  # there is nothing to be kept
+        return False  # no entry to keep
     except (DamagedEntry, OSError):
-        paths = None  # nobody knows what links there are
+        paths = None  # the links are not known
     try:
         if os.path.isdir(link.library) and _has_link(link.library, link.entry, paths):
             return True
@@ -128,8 +141,10 @@ def _any_leads(store: Store, link: Link) -> bool:
 
 
 def _paths(store: Store, entry: str) -> list[str]:
-    """Where files of ``entry`` are placed, relative to the library directory, and the RECORD that
-    tells of those in other directories. Raises DamagedEntry, OSError."""
+    """Return the paths, relative to the library directory, at which files of ``entry`` are placed.
+
+    RECORD is one of them: it lists the files in other directories. Raises DamagedEntry, OSError.
+    """
     with store.opened(WHEELS, entry[:2]) as (shard, *_), shard.subdirectory(entry) as held:
         try:
             manifest, _ = read_manifest(held)
@@ -158,14 +173,16 @@ def _has_link(library: str, entry: str, paths: list[str] | None) -> bool:
 
 
 def _is_record(path: str) -> bool:
-    """Whether ``path``, relative to a library directory, is the RECORD of a distribution there."""
+    """Return whether ``path`` in a library directory is the RECORD of a distribution."""
     top, _, name = path.partition(os.sep)
     return name == "RECORD" and top in information_directories([top])
 
 
 def _rows(library: str, record: str) -> list[str]:
-    """What a RECORD lists outside of the library directory: data, headers. Nothing where it is
-    gone: the distribution is not installed any more. Raises OSError."""
+    """Return the paths that a RECORD lists outside of the library directory: data, headers.
+
+    Returns no path if RECORD is missing: the distribution was uninstalled. Raises OSError.
+    """
     try:
         with Directory.open(Path(library, record).parent) as held:
             text, _ = held.read("RECORD", _MOST_RECORD)
@@ -184,7 +201,7 @@ def _leads(link: str, entry: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        return error.errno != errno.EINVAL  # no link; else somebody else's, or away for now
+        return error.errno != errno.EINVAL  # EINVAL: no link; others: unreadable, unreachable
 
 
 def _files(held: Directory) -> list[str]:
@@ -192,8 +209,8 @@ def _files(held: Directory) -> list[str]:
 
 
 def _read(user: int, held: Directory, file: str) -> Iterator[Link]:
-    """What a file of links says. Nothing that is not so is taken. Raises OSError."""
-    text, status = held.read(file)  # a run of 1000 distributions writes a fifth of what is read
+    """Yield the links that a file of ``user`` lists; skip invalid lines. Raises OSError."""
+    text, status = held.read(file)  # 1000 distributions take a fifth of the limit
     if trust.OWNERS_MEAN_SOMETHING and status.st_uid != user:
         return
     environment: tuple[Any, ...] = ()
@@ -201,24 +218,24 @@ def _read(user: int, held: Directory, file: str) -> Iterator[Link]:
         try:
             row: Any = json.loads(line)
             if isinstance(row, dict):
-                environment = ()  # what follows is not of the one before, in any case
+                environment = ()  # if this row is invalid, the last one must not apply
                 environment = _environment(row)
                 continue
             entry, path = row
             if ENTRY_NAME.fullmatch(entry) and _is_path(path):
                 yield Link(entry, path, *environment)
         except (ValueError, TypeError, KeyError, RecursionError):
-            continue  # not by us
+            continue  # not a line of pip-sharedcache
 
 
 def _environment(row: dict[str, Any]) -> tuple[str, tuple[DirIdentity, ...], str]:
-    """What of a Link is said for all that follow. Raises ValueError, TypeError, KeyError."""
+    """Return the last three fields of Link from ``row``. Raises ValueError, TypeError, KeyError."""
     way = tuple(DirIdentity(inode, born) for inode, born in row["way"])
     numbers = all(type(number) is int for place in way for number in (place.inode, place.born))
     library = row["library"]
     if not numbers or not _is_path(library) or not isinstance(row["host"], str):
         raise ValueError("not where an environment is")
-    if len(way) > library.count("/") + 1:  # gc looks at each, for every link
+    if len(way) > library.count("/") + 1:  # gc reads each one, for every link
         raise ValueError("more directories than the path has")
     return library, way, row["host"]
 

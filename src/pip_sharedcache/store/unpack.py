@@ -1,4 +1,4 @@
-"""Unpacking: the files of a wheel, written and hashed, those of a large one side by side."""
+"""Unpacking of wheels: files are written and hashed, for a large wheel in worker processes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pip_sharedcache import fs, wheel
 from pip_sharedcache.fs.workers import available_workers, map_in_workers
 from pip_sharedcache.model import StoredFile
 
-#: Hears how many bytes of how many are ready.
+#: Takes the number of bytes that are ready, and the number of all bytes.
 ProgressCallback = Callable[[int, int], None]
 
 #: The modes of all files in an entry.
 FILE, PROGRAM = 0o444, 0o555
 
-_EACH = 20_000  # bytes that take about as long to unpack as a file takes to be made
-_WORTH_IT = 20_000_000  # bytes, those of _EACH included, for which further processes are started
-_PIECES = 8  # for each process, so that they end together
-_AHEAD = 16 << 20  # bytes after which the system is to begin to write them
+_EACH = 20_000  # bytes that take about as long to unpack as the creation of a file takes
+_WORTH_IT = 20_000_000  # bytes, with _EACH for each file, from which on worker processes start
+_PIECES = 8  # tasks for each process, so that all end at about the same time
+_AHEAD = 16 << 20  # bytes after which the system begins to write them to the disk
 
 
 def unpack_all(
@@ -31,11 +31,11 @@ def unpack_all(
     mtime: int,
     on_progress: ProgressCallback | None = None,
 ) -> list[StoredFile]:
-    """Put ``members`` of the wheel ``copy`` into the new directories below ``top``, with their
-    final modes and ``mtime`` (seconds), and return what was written, in their order.
-    ``on_progress`` hears of it while a large wheel is unpacked.
+    """Unpack ``members`` of the wheel ``copy`` into the new directories below ``top``.
 
-    Raises UnusualWheel or one of wheel.BROKEN where the wheel is not sound, OSError.
+    The files get their final modes and ``mtime`` (seconds). Returns them in the order of
+    ``members``. ``on_progress`` is called while a large wheel is unpacked. Raises UnusualWheel or
+    one of wheel.BROKEN if the wheel is not sound, OSError.
     """
     opened: dict[int, zipfile.ZipFile] = {}
 
@@ -67,8 +67,10 @@ def unpack_all(
 
 
 def write(blocks: Iterable[bytes], target: int) -> tuple[str, int]:
-    """Write ``blocks`` to the descriptor ``target``; return their sha256 in hexadecimal and their
-    size in bytes. Raises OSError."""
+    """Write ``blocks`` to the descriptor ``target``; return their sha256 and their size.
+
+    The sha256 is in hexadecimal, the size in bytes. The caller closes ``target``. Raises OSError.
+    """
 
     def written() -> Iterator[bytes]:
         done = begun = 0
@@ -84,13 +86,13 @@ def write(blocks: Iterable[bytes], target: int) -> tuple[str, int]:
 
 
 def _pieces(members: Sequence[wheel.Member], size: int) -> Iterator[Sequence[wheel.Member]]:
-    """``members`` in runs of about the same work; all in one where it is not worth it."""
+    """Yield parts of ``members`` with about the same work; one part if the wheel is small."""
     weights = [member.info.file_size + _EACH for member in members]
     whole = sum(weights)
     if whole < _WORTH_IT:
         yield members
         return
-    size = max(size, 2)  # one process tells how far it is, too
+    size = max(size, 2)  # one process alone reports progress after each part
     start = weight = 0
     for number, one in enumerate(weights, 1):
         weight += one
@@ -102,8 +104,10 @@ def _pieces(members: Sequence[wheel.Member], size: int) -> Iterator[Sequence[whe
 
 
 def _archive(opened: dict[int, zipfile.ZipFile], copy: Path) -> zipfile.ZipFile:
-    """The wheel as this process has opened it: a copy of another one's would share its position in
-    the file."""
+    """Return the wheel as this process has opened it.
+
+    A descriptor from the parent process would share its position in the file.
+    """
     mine = os.getpid()
     if mine not in opened:
         opened[mine] = zipfile.ZipFile(copy)

@@ -1,8 +1,8 @@
-"""Who used what, and when: what garbage collection goes by.
+"""Usage marks: when each user used an entry. Garbage collection reads them.
 
-Below ``use/<uid>/`` each user has an empty file for each entry they use: when it was made says when
-that was, by the file system's own clock, which no user sets, and the same for all hosts. Files are
-replaced, never written in place; a store that may not be written is used without.
+Below ``use/<uid>/`` each user has an empty file for each entry. Its ctime is the time of the use,
+by the clock of the file system: no user can set this clock, and all hosts have the same. Files are
+replaced, never written in place. A store that this user cannot write gets no usage marks.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pip_sharedcache.fs import NEW, Directory
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store.layout import USE, Store
 
-#: What entries are called.
+#: The names of entries.
 ENTRY_NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9_.-]+)?")
 
-#: Seconds. A mark that is no older is not made anew.
+#: Seconds; a usage mark that is no older is not replaced.
 FRESH = 600
 
 _CLOCK = ".clock"
-#: A FIFO, a huge file, a link, a file kept from others: in place of a note, it notes nothing.
+#: A FIFO, a huge file, a link or an unreadable file in place of a record: its owner's fault.
 OWNERS_FAULT = frozenset(
     {errno.EINVAL, errno.EFBIG, errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO, errno.EISDIR}
 )
@@ -37,15 +37,21 @@ OWNERS_FAULT = frozenset(
 
 @dataclass(frozen=True)
 class UsageMark:
-    """An entry was used: ``when``, in seconds since the epoch, and by whose uid."""
+    """One use of an entry.
+
+    ``when``: seconds since the epoch. ``user``: the uid of the user.
+    """
 
     when: float
     user: int
 
 
 def now(store: Store) -> float:
-    """Seconds since the epoch by the clock that the times in ``store`` are of: its file server's.
-    By our own where we may not write there, and so may take nothing away."""
+    """Return the seconds since the epoch by the clock of the file system that has ``store``.
+
+    The times of its files are by this clock. The clock of this host counts where this user cannot
+    write, and so cannot delete either.
+    """
     if store.policy is Policy.READ_ONLY:
         return time.time()
     try:
@@ -57,20 +63,22 @@ def now(store: Store) -> float:
 
 
 def mark_used(store: Store, names: Iterable[str]) -> None:
-    """Note that this user uses the entries called ``names`` now. Raises OSError: EEXIST where
-    somebody else has taken the place for this user's marks."""
+    """Record that this user uses the entries ``names`` now.
+
+    Raises OSError: EEXIST if another user made something in place of this user's directory.
+    """
     with store.own_usage_marks() as held:
         for name in names:
             try:
                 age = time.time() - held.file_status(name).st_ctime
             except FileNotFoundError:
                 age = -1
-            if not 0 <= age < FRESH:  # a clock of ours that is wrong costs no more than this
+            if not 0 <= age < FRESH:  # a wrong local clock costs one extra or missing mark
                 held.replace(name)
 
 
 def last_uses(store: Store) -> dict[str, UsageMark]:
-    """The last use of each entry that is marked, by the entry's name."""
+    """Return the last use of each entry that has a usage mark, by the name of the entry."""
     latest: dict[str, UsageMark] = {}
     for user, held in users(store):
         for name, when in _marks(user, held):
@@ -80,8 +88,11 @@ def last_uses(store: Store) -> dict[str, UsageMark]:
 
 
 def used_beside(store: Store, plain: str) -> tuple[str, ...]:
-    """Names of the kind ``<plain>.<uid>`` that this user has used: the user met a damaged or
-    untrusted entry called ``plain``. The marks are read once per run. Never raises."""
+    """Return the names ``<plain>.<uid>`` that this user has used.
+
+    At that time, the entry ``plain`` was damaged or untrusted. The usage marks are read once per
+    run. Never raises.
+    """
     if store.used_beside is None:
         found: dict[str, list[str]] = {}
         try:
@@ -97,7 +108,7 @@ def used_beside(store: Store, plain: str) -> tuple[str, ...]:
 
 
 def uses(store: Store, name: str) -> list[UsageMark]:
-    """The last use of the entry ``name`` by each user, the latest first."""
+    """Return the last use of the entry ``name`` by each user, the latest first."""
     found = [
         UsageMark(when, user)
         for user, held in users(store)
@@ -107,9 +118,11 @@ def uses(store: Store, name: str) -> list[UsageMark]:
 
 
 def forget(store: Store, present: Collection[str], before: float) -> None:
-    """Delete marks that say nothing any more, this user's own (as root: everybody's): from
-    ``before`` that time, for entries of which none is ``present``. Never raises: what is left over
-    is met again by the next run."""
+    """Delete the obsolete usage marks of this user (as root: of all users).
+
+    A mark is obsolete if it is older than ``before`` (seconds since the epoch) and its entry is not
+    in ``present``. A mark that cannot be deleted is left to the next run.
+    """
     for user, held in users(store):
         if trust.user_id() not in (0, user):
             continue
@@ -126,8 +139,11 @@ def forget(store: Store, present: Collection[str], before: float) -> None:
 
 
 def squatters(store: Store) -> list[tuple[Path, int, int]]:
-    """Directories for the marks of one user that belong to another, who thereby keeps that user's
-    from being noted: path, the uid that it is for, and the one it belongs to."""
+    """Return the directories for one user's usage marks that another user owns.
+
+    They prevent the marks of that user. Each has its path, the uid in its name, and its owner's
+    uid.
+    """
     return [
         (store.path / USE / name, int(name), status.st_uid)
         for name, status in _directories(store)
@@ -136,7 +152,7 @@ def squatters(store: Store) -> list[tuple[Path, int, int]]:
 
 
 def _directories(store: Store) -> Iterator[tuple[str, os.stat_result]]:
-    """What lies where the marks of users belong: name, and status."""
+    """Yield the name and the status of each path below ``use/`` whose name is a uid."""
     try:
         with store.opened(USE) as (above, _):
             for name in above.names():
@@ -146,19 +162,21 @@ def _directories(store: Store) -> Iterator[tuple[str, os.stat_result]]:
                     except OSError:
                         continue  # removed meanwhile
     except OSError:
-        return  # nobody has noted anything yet, or it is not for us to read
+        return  # no usage marks yet, or unreadable
 
 
 def users(store: Store) -> Iterator[tuple[int, Directory]]:
-    """The uids of users and their directories, each held open while it is looked at, and each that
-    user's own: anybody may have made one of another's name."""
+    """Yield the uid and the directory of each user, held open until the next step.
+
+    A directory that another user owns is skipped: any user can make one with any name.
+    """
     for name, _ in _directories(store):
         try:
             with store.opened(USE, name) as (held, *_):
                 if not trust.OWNERS_MEAN_SOMETHING or held.status().st_uid == int(name):
                     yield int(name), held
         except OSError:
-            continue  # removed meanwhile, a link, or not for us to read
+            continue  # removed meanwhile, a link, or unreadable
 
 
 def _marks(user: int, held: Directory) -> Iterator[tuple[str, float]]:

@@ -130,8 +130,8 @@ def collections(store: Store) -> Iterator[tuple[int, Collection]]:
 def _taken_over(held: Directory, others: Iterable[str]) -> list[str]:
     """Rename old records of other hosts to records of this host; return the new names.
 
-    Each batch job or container may be a host of its own that never returns. A record is old after a
-    day, a gathered file after 30 days.
+    Each batch job or container may be a new host, which never gathers its records. A record is old
+    after a day, a gathered file after 30 days.
     """
     taken = []
     for name in others:

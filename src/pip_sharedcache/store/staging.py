@@ -81,8 +81,8 @@ def stage_wheel(
     ``damaged``: identities of entries that do not prevent this: publication replaces this user's
     own and gives the new entry another name beside another user's. ``mtime``: the time of all files
     (seconds), such as that of the same wheel in another store; None for a new one. ``on_progress``
-    gets the progress. Raises NotPublished if the store cannot take the wheel (NoRoom if its disk is
-    full), or UnusualWheel.
+    receives the number of bytes ready and of all bytes. Raises NotPublished if the store cannot
+    take the wheel (NoRoom for ENOSPC or EDQUOT), or UnusualWheel.
     """
     return _stage(
         store,
@@ -331,7 +331,7 @@ def _tidy(top: Path, made: Container[Path]) -> set[Path]:
 
 
 def _raise(error: OSError) -> None:
-    """Raise ``error``: os.walk skips unreadable directories unless a function does so."""
+    """Raise ``error``: without this function, os.walk skips unreadable directories."""
     raise error
 
 

@@ -2,7 +2,8 @@
 
 Each user's records lie beside the usage marks, in ``use/<uid>/links-*``. They list an environment,
 and the entry and one link for each of its distributions. If that link was edited, replaced or
-deleted, the other links of the distribution are checked. A link that cannot be checked counts.
+deleted, the other links of the distribution are checked. A link that cannot be checked counts as
+one.
 """
 
 from __future__ import annotations

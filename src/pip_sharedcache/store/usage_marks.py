@@ -39,7 +39,8 @@ OWNERS_FAULT = frozenset(
 class UsageMark:
     """One use of an entry.
 
-    ``when``: seconds since the epoch. ``user``: the uid of the user.
+    ``when``: seconds since the epoch.
+    ``user``: the uid of the user.
     """
 
     when: float
@@ -49,8 +50,8 @@ class UsageMark:
 def now(store: Store) -> float:
     """Return the seconds since the epoch by the clock of the file system that has ``store``.
 
-    The times of its files are by this clock. The clock of this host counts where this user cannot
-    write, and so cannot delete either.
+    Files in ``store`` have their times from this clock. If this user cannot write there, and so
+    cannot delete either, the clock of this host is used.
     """
     if store.policy is Policy.READ_ONLY:
         return time.time()
@@ -121,7 +122,8 @@ def forget(store: Store, present: Collection[str], before: float) -> None:
     """Delete the obsolete usage marks of this user (as root: of all users).
 
     A mark is obsolete if it is older than ``before`` (seconds since the epoch) and its entry is not
-    in ``present``. A mark that cannot be deleted is left to the next run.
+    in ``present``. An unfinished file counts as a mark. A mark that cannot be deleted is left to
+    the next run.
     """
     for user, held in users(store):
         if trust.user_id() not in (0, user):
@@ -141,8 +143,8 @@ def forget(store: Store, present: Collection[str], before: float) -> None:
 def squatters(store: Store) -> list[tuple[Path, int, int]]:
     """Return the directories for one user's usage marks that another user owns.
 
-    They prevent the marks of that user. Each has its path, the uid in its name, and its owner's
-    uid.
+    Such a directory prevents usage marks of the first user. Each result has the path, the uid in
+    the name and the uid of the owner.
     """
     return [
         (store.path / USE / name, int(name), status.st_uid)

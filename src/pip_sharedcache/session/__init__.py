@@ -1,1 +1,1 @@
-"""One run of ``pip install``: what it found, publishes, places and repairs."""
+"""One run of ``pip install``: its lookups, entries to publish, placements and repairs."""

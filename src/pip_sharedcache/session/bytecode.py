@@ -1,4 +1,4 @@
-"""The bytecode of what one run installs: found in the store, or compiled once and published."""
+"""The bytecode of the wheels in one run: found in the store, or compiled once and published."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from pip_sharedcache.store.layers import Layers
 
 
 class SharedBytecode:
-    """The bytecode in ``layers``. ``verify``: sources are
-    hashed before they are compiled."""
+    """The bytecode of entries, found in ``layers`` or compiled for them.
+
+    ``verify``: check the sha256 of each source before its compilation.
+    """
 
     def __init__(
         self,
@@ -39,12 +41,15 @@ class SharedBytecode:
         self._verify = verify
 
     def is_as(self, entry: Entry, farther: Entry) -> None:
-        """``entry`` was made like ``farther``, with its times: so is its bytecode."""
+        """Record that ``entry`` has the times of ``farther``: bytecode of one fits the other."""
         self._farther[entry.identity] = farther
 
     def bytecode_of(self, entry: Entry, report: RunReport) -> Entry | None:
-        """The bytecode of ``entry`` for this interpreter, found or else compiled and published;
-        None where bytecode cannot be shared. ``report`` counts. Raises DamagedEntry."""
+        """Return the bytecode of ``entry`` for this interpreter; None where none can be shared.
+
+        Without usable bytecode in the layers, the method copies or compiles it and publishes it.
+        ``report`` counts. Raises DamagedEntry where a source is damaged.
+        """
         tag, key = bytecode.tag(), bytecode.fits(entry)
         if not tag:
             return None
@@ -83,9 +88,11 @@ class SharedBytecode:
         return made or there
 
     def replacement(self, damaged: Entry, entry: Entry, what: str) -> Entry | None:
-        """Other bytecode of ``entry`` than ``damaged``, of which ``what`` tells; None where there
-        is none, so that pip compiles. What is ``damaged`` is published anew at the end of the run,
-        if there is no other, or it is this user's."""
+        """Return bytecode of ``entry`` other than ``damaged``; None for pip to compile it.
+
+        ``what`` describes the damage. If no other bytecode exists, or if this user may replace
+        ``damaged``, the run publishes bytecode anew at its end.
+        """
         without = {*self._repairs.damaged, damaged.identity}
         key = bytecode.fits(entry)
         there = self._layers.find_bytecode(entry, bytecode.tag(), key, without).entry
@@ -96,8 +103,11 @@ class SharedBytecode:
         return there
 
     def renew(self, entry: Entry, report: RunReport) -> None:
-        """Publish the bytecode of ``entry`` anew, of which a damaged one is there: a copy of a
-        sound one of a publisher whom everybody trusts, else compiled. Raises DamagedEntry."""
+        """Publish the bytecode of ``entry`` anew, because the present one is damaged.
+
+        The new one is a copy of sound bytecode, if all users of the layer trust its publisher; else
+        it is compiled. Raises DamagedEntry.
+        """
         tag, key, spoiled = bytecode.tag(), bytecode.fits(entry), self._repairs.damaged
         there = self._layers.find_bytecode(entry, tag, key, spoiled).entry
         home = self._layers.of(entry)
@@ -118,8 +128,11 @@ class SharedBytecode:
         )
 
     def _to_relay(self, entry: Entry, there: Entry | None, tag: str) -> Entry | None:
-        """The bytecode in a farther layer that may be kept beside ``entry``: what is ``there``, or
-        that of what ``entry`` was made like; None where it is to be compiled."""
+        """Return bytecode of a farther layer to copy beside ``entry``; None to compile it.
+
+        The candidate is ``there``, or else the bytecode of the entry that was recorded with
+        ``is_as``.
+        """
         near, source = self._layers.of(entry), self._farther.get(entry.identity)
         if there is None and source is not None:
             key, spoiled = bytecode.fits(source), self._repairs.damaged
@@ -130,7 +143,10 @@ class SharedBytecode:
 
 
 def _copy(compiled: Entry, target: Path) -> Compiled:
-    """As bytecode.compile_all, out of the bytecode ``compiled``. Raises DamagedEntry, OSError."""
+    """Copy the bytecode ``compiled`` to ``target``, with the result of bytecode.compile_all.
+
+    Raises DamagedEntry, OSError.
+    """
     manifest = compiled.manifest
     with stores.open_entry(compiled) as held:
         for file in manifest.files:
@@ -139,8 +155,11 @@ def _copy(compiled: Entry, target: Path) -> Compiled:
 
 
 def _compile(entry: Entry, verify: bool, target: Path) -> Compiled:
-    """As bytecode.compile_all, from the very directory that was looked up and believed: its path
-    may lead to somebody else's sources by now. Raises DamagedEntry, OSError."""
+    """Compile the sources of ``entry`` to ``target``, with the result of bytecode.compile_all.
+
+    The sources come from the open directory of the entry that was looked up and trusted: another
+    user may have put other sources at its path. Raises DamagedEntry, OSError.
+    """
     with stores.open_entry(entry) as held:
         if verify:
             return bytecode.compile_checked(entry, held, target)

@@ -1,4 +1,4 @@
-"""What pip is handed out of the stores, before it installs: looked up, checked, noted."""
+"""The lookup, check and record of the wheels that pip gets from the stores."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class WheelLookup:
-    """The settings of one run of ``pip install``, its stores, and what was found there. ``store``:
-    the one that the run publishes to, or else the nearest; None where there is none."""
+    """The settings of one run of ``pip install``, its stores, and the wheels found in them.
+
+    ``store``: the store that the run publishes to, or else the nearest one; None without stores.
+    """
 
     def __init__(self, settings: Settings, layers: Layers, linker: Linker) -> None:
         self.settings = settings
@@ -42,11 +44,11 @@ class WheelLookup:
         self._passed: dict[Digest, tuple[Entry, str]] = {}
         self._not_downloaded: set[Digest] = set()
         self._vanished: set[Identity] = set()
-        #: For the wheel of this name: what hears how many bytes of how many are published.
+        #: Returns the callback for the wheel of this name: bytes ready, bytes in total.
         self.on_progress: Callable[[str], Callable[[int, int], None]] | None = None
 
     def find(self, digests: Iterable[Digest], filename: str) -> Entry | None:
-        """The usable entry for ``filename`` with one of ``digests``, or None."""
+        """Return the usable entry for ``filename`` with one of ``digests``, or None."""
         for digest in digests:
             known = self._found.get((digest, filename))
             if known is not None:
@@ -71,8 +73,10 @@ class WheelLookup:
         return None
 
     def settle_damage(self, sound: Entry) -> None:
-        """The wheel of ``sound`` was installed from there. This user's own entry of that wheel is
-        healed at the end of the run, if it was found damaged."""
+        """Decide on damaged entries of a wheel that was installed from the ``sound`` entry.
+
+        The run publishes this user's own entry anew at its end. Other publishers heal theirs.
+        """
         passed = self._passed.pop(sound.manifest.digest, None)
         if passed is not None and self.layers.heals(passed[0]):
             self.repairs.mark_damaged(*passed)
@@ -85,8 +89,10 @@ class WheelLookup:
     def copy_untrusted(
         self, digests: Iterable[Digest], filename: str, directory: Path
     ) -> Path | None:
-        """Copy the wheel out of an entry that is damaged, or whose publisher is not trusted, if it
-        has its digest then: that saves the download, and trusts nobody. None where there is none.
+        """Return a checked copy in ``directory`` of a wheel from an unusable entry, or None.
+
+        The entry is damaged, or its publisher is not trusted. The copy has its digest, so it saves
+        the download and requires no trust.
         """
         for digest in digests:
             for found in self.layers.find(digest, filename, self.repairs.damaged):
@@ -96,8 +102,11 @@ class WheelLookup:
         return None
 
     def copy(self, entry: Entry, directory: Path, *, told: bool = False) -> Path | None:
-        """Copy the wheel of ``entry`` into ``directory``, and hash that copy: None where it is not
-        what it should be, which is said, if it was not ``told``."""
+        """Copy the wheel of ``entry`` into ``directory``; return None where its digest is wrong.
+
+        None also follows an error of the copy. pip-sharedcache warns of both; with ``told``, when
+        the user knows of the damage, of errors only.
+        """
         target = directory / entry.manifest.filename
         try:
             if stores.copy_wheel(entry, target):
@@ -113,7 +122,7 @@ class WheelLookup:
         return None
 
     def serve(self, entry: Entry) -> RunWheel:
-        """Note that pip was handed the entry's own wheel instead of downloading it."""
+        """Record that pip gets the entry's own wheel without a download, and return that wheel."""
         handed = self.wheels.at(str(entry.wheel))
         handed.entry, handed.digest = entry, entry.manifest.digest
         self.uses.record(entry)
@@ -121,27 +130,32 @@ class WheelLookup:
         return handed
 
     def mark_damaged(self, entry: Entry, what: str) -> None:
-        """Do not use ``entry`` again in this run, and say whose it is."""
+        """Stop using ``entry`` in this run, and record the damage ``what`` with its publisher."""
         self._forget(entry)
         self.repairs.mark_damaged(entry, what)
 
     def _forget(self, entry: Entry) -> None:
-        """Look ``entry`` up anew where it is needed again."""
+        """Remove ``entry`` from the results, so that ``find`` searches the layers again."""
         self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
 
     def mark_vanished(self, entry: Entry, instead: str = "downloaded after all") -> None:
-        """``entry`` was deleted while this run went on; ``instead`` is what happens."""
+        """Record that ``entry`` was deleted during this run, and warn.
+
+        ``instead``: the end of the warning, which says what pip-sharedcache does then.
+        """
         self._vanished.add(entry.identity)
         self._forget(entry)
         warn(f"{entry.path} is gone from the shared store: {instead}")
 
     def is_lost(self, entry: Entry) -> bool:
-        """Whether ``entry`` was deleted while this run went on."""
+        """Return whether ``entry`` was deleted during this run."""
         return entry.identity in self._vanished
 
     def check_everybody(self) -> None:
-        """With --require-hashes, what others than root, the store's owner and ourselves published
-        is checked like that of somebody who is not trusted."""
+        """Trust only root, the store's owner and this user, as --require-hashes demands.
+
+        Wheels of all other publishers are checked in a copy, like those of untrusted publishers.
+        """
         for store in self.layers:
             store.restrict_trust((), "is not believed with --require-hashes")
         self._found.clear()
@@ -152,30 +166,32 @@ class WheelLookup:
             self.report.not_downloaded += size
 
     def note_download(self, entry: Entry) -> None:
-        """pip downloads the wheel of ``entry`` after all."""
+        """Record that pip downloads the wheel of ``entry`` after all."""
         if entry.manifest.digest in self._not_downloaded:
             self._not_downloaded.remove(entry.manifest.digest)
             self.report.not_downloaded -= entry.manifest.size
 
     def relocate(self, path: str) -> RunWheel:
-        """The wheel that pip was handed as ``path``, where it lies now: garbage collection may have
-        taken its entry out of sight, which stays whole for a while."""
+        """Return the wheel that pip was handed as ``path``, with its present path.
+
+        Garbage collection may have retired its entry, which stays complete until it is deleted.
+        """
         handed = self.wheels.at(path)
         retired = stores.find_retired(handed.entry) if handed.entry and handed.is_gone else None
         if retired is None:
             return handed
-        # No link may lead there: pip unpacks it.
+        # A symlink into a retired entry would dangle after the deletion: pip unpacks the wheel.
         entry = None if self.linker.mode is LinkMode.SYMLINK else retired
         moved = replace(handed, path=str(retired.wheel), entry=entry, verified=False)
         self.wheels.add(moved)
         return moved
 
     def is_shared_anyway(self, url: str) -> bool:
-        """Whether ``url`` (or an absolute path) is below a prefix in the setting ``share``."""
+        """Return whether ``url`` (or an absolute path) is below a prefix in the setting share."""
         return any(is_below(url, prefix) for prefix in self._share)
 
     def shows_others(self) -> bool:
-        """Whether what is published here is for others too, and not in a store of one's own."""
+        """Return whether a store that takes shared wheels has a group or another user as owner."""
         return any(
             bool(store.group) or store.owner != trust.user_id()
             for store in self.layers
@@ -183,12 +199,12 @@ class WheelLookup:
         )
 
     def replaceable_by(self, entry: Entry) -> str:
-        """Who may put something else in the place of ``entry``; "" if nobody may."""
+        """Return which users can replace ``entry`` with something else; "" where none can."""
         store = self.layers.of(entry)
         return "" if store is None else stores.replaceable_by(store, entry)
 
     def untrusted_summary(self) -> str:
-        """Whose wheels were checked in a copy, and why; "" where there are none."""
+        """Return the line on publishers whose wheels were checked in a copy; "" without any."""
         first = next(iter(self.distrust_reasons), "")
         for other in self.distrust_reasons:
             logger.debug("%s", other)

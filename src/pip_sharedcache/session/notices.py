@@ -1,4 +1,4 @@
-"""Warnings of one run, each shown once: by this process, or by one of its workers."""
+"""The warnings of one run: this process, or one of its worker processes, shows each once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ logger = logging.getLogger(__name__)
 
 
 class _Once(logging.Filter):
-    """Lets each message pass once. What workers logged passes here, too, when it is relayed."""
+    """A filter that lets each message pass once.
+
+    The messages that the worker processes logged also pass here, when this process relays them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.shown: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the message of ``record`` was not shown yet."""
+        """Return whether the message of ``record`` was not shown before."""
         message, before = record.getMessage(), len(self.shown)
         self.shown.add(message)
         return len(self.shown) > before
@@ -26,10 +29,10 @@ logger.addFilter(_once)
 
 
 def warn(message: str) -> None:
-    """Warn the user, the first time in this run."""
+    """Warn the user of ``message``, once in each run."""
     logger.warning(message)
 
 
 def begin() -> None:
-    """Forget what was shown: another run begins."""
+    """Forget the shown messages, because another run begins."""
     _once.shown.clear()

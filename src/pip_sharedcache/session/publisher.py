@@ -1,4 +1,4 @@
-"""What one run publishes: staged while it installs, made visible at its end."""
+"""The entries that one run publishes: staged while it installs, visible at its end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
 
-_MANY = 300  # files: one commit takes about as long as it takes to flush so many by themselves
+_MANY = 300  # files: to flush so many one by one takes about as long as one sync of all
 
 
 class Publisher:
-    """The entries on their way into ``layers``. ``at_once``: each becomes visible as soon as it is
-    staged. ``unusual``: wheels that are left to pip's own installer, and why."""
+    """The entries that one run publishes in ``layers``.
+
+    ``at_once``: make each entry visible as soon as it is staged.
+    ``unusual``: the reasons why wheels are left to pip's own installer.
+    """
 
     def __init__(self, layers: Layers, repairs: Repairs, *, at_once: bool) -> None:
         self._layers = layers
@@ -49,16 +52,18 @@ class Publisher:
         otherwise: str,
         report: RunReport,
     ) -> Entry | None:
-        """The entry that ``stage`` stages in the layer that ``where`` names, and in what it names
-        next if that one is full; None where that cannot be, which is said: ``otherwise`` is what
-        happens instead. ``report`` counts."""
+        """Stage an entry in the layer that ``where`` returns, and return it; None on failure.
+
+        If that layer is full, ``where`` is called again for the next layer. ``otherwise`` is the
+        start of the warning on a failure: what pip-sharedcache does instead. ``report`` counts.
+        """
         while (store := where()) is not None and not self._has_given_up(store):
             try:
                 staged = stage(store)
             except UnusualWheel as error:
                 self.unusual.append(str(error))
             except DirectoryMissing as error:
-                warn(f"Installed without publishing: {error}")  # one line for all
+                warn(f"Installed without publishing: {error}")  # the same line for all wheels
             except NotWritable as error:
                 logger.debug("%s: %s", otherwise, error)
                 report.read_only = True
@@ -78,7 +83,10 @@ class Publisher:
         return None
 
     def make_visible(self, report: RunReport) -> list[Entry | None]:
-        """Make visible what was staged, and return it; say what could not be. ``report`` counts."""
+        """Make the staged entries visible and return them in order; None for each failure.
+
+        pip-sharedcache warns of each failure. ``report`` counts.
+        """
         staged, self._staged = self._staged, []
         durable, self._durable = self._durable, set()
         revealed: dict[Identity, Entry | None] = {}
@@ -86,7 +94,7 @@ class Publisher:
         for store, some in _by_store(one for one in staged if not one.partial).items():
             failure = self._failures.pop(store.path, None)
             if failure is not None:
-                # The system tells of a write that failed once only: a second sync would succeed.
+                # The kernel reports a failed write only once: a second sync would succeed.
                 stores.discard(some)
                 warn(f"Installed without publishing: {failure}")
                 continue
@@ -107,19 +115,21 @@ class Publisher:
         return outcome
 
     def _warn_of(self, store: Store, otherwise: str, error: NotPublished) -> None:
-        """Say that ``otherwise`` happened; where there is no room, once for all that find none."""
+        """Warn that ``otherwise`` happened; if the store is full, once for all of its entries."""
         cause = error.__cause__
         if not isinstance(error, NoRoom) or not isinstance(cause, OSError):
             warn(f"{otherwise}: {error}")
             return
         self._full.add(store.path)
         logger.debug("%s: %s", otherwise, error)
-        # The same words in each process that installs: each line is shown once.
+        # Every worker process uses the same words: else the user would see one line for each.
         warn(f"Installed without publishing: {store.path} has no room: {reason(cause)}")
 
     def make_durable(self) -> None:
-        """Many files that were just written are going to be cloned: FICLONE waits for the dirty
-        pages of each file by itself, one sync for all of them together."""
+        """Sync many staged files together, before they are cloned.
+
+        FICLONE waits for the dirty pages of each file separately, which takes longer than one sync.
+        """
         fresh = [
             one
             for one in self._staged
@@ -135,15 +145,19 @@ class Publisher:
         self._durable.update(one.entry.identity for one in fresh)
 
     def takes_last_room(self, device: int) -> bool:
-        """Whether the file system ``device`` (st_dev) was too full for an entry, so that what is
-        staged there takes room that something else needs."""
+        """Return whether staged entries use the last free space of the file system ``device``.
+
+        ``device``: st_dev. True once the file system was too full for an entry, until ``give_up``.
+        """
         if device in self._given_up:
             return False
         return any(_device(store) == device for store in self._layers if store.path in self._full)
 
     def give_up(self, device: int) -> bool:
-        """The file system ``device`` (st_dev) is full: delete what is staged there, and stage
-        nothing more there in this run. Whether there was anything."""
+        """Delete the staged entries on the full file system ``device``, and stage no more there.
+
+        ``device``: st_dev. Return whether entries were deleted.
+        """
         there = [store for store in self._layers if _device(store) == device]
         if device in self._given_up or not there:
             return False

@@ -1,6 +1,7 @@
-"""What one run found damaged in the store, and what is published anew for it at the end.
+"""The damage that one run found in the store, and the entries to publish anew at its end.
 
-One's own entry is replaced; beside somebody else's a sound one is published.
+This user's own damaged entry is replaced. For an entry of another publisher a sound one is
+published beside it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ logger = logging.getLogger(__name__)
 
 
 class Repairs:
-    """The damage of one run. ``damaged``: entries that are not to be used again in it.
-    ``reported``: what was said, without what was done about it.
+    """The damage that one run found.
 
-    What is found is told when it is known what became of it, in one line.
+    Each damage is reported in one line, when the outcome is known.
+
+    ``damaged``: the entries, build records and bytecode that the run does not use again.
+    ``reported``: the lines that were reported, without the outcome.
     """
 
     def __init__(self) -> None:
@@ -35,9 +38,12 @@ class Repairs:
         self._bytecode: dict[Digest, Entry] = {}
 
     def record_damage(self, digest: Digest, what: str, *, lasting: bool = False) -> None:
-        """The entry of ``digest`` is damaged; ``what`` says it, and whose it is. ``lasting``: the
-        user hears of it even if a later attempt finds a sound entry, since a disk or file server
-        that fails now and then will fail again."""
+        """Record damage to the entry of ``digest``; ``what`` names the damage and the publisher.
+
+        ``lasting``: warn even if a later attempt finds a sound entry, because a disk or a file
+            server
+        that fails at times will fail again.
+        """
         if lasting:
             self._lasting.add(what)
         lines = self._to_report.setdefault(digest, [])
@@ -45,8 +51,10 @@ class Repairs:
             lines.append(what)
 
     def mark_damaged(self, entry: Entry, what: str) -> None:
-        """Do not use ``entry`` again in this run, and say whose it is, once: thousands of its files
-        may be missing."""
+        """Do not use ``entry`` again in this run, and record its damage and publisher.
+
+        Only the first damage is recorded: thousands of its files may be missing.
+        """
         if entry.identity in self.damaged:
             return
         self.damaged.add(entry.identity)
@@ -58,16 +66,19 @@ class Repairs:
         self.record_damage(entry.manifest.digest, line)
 
     def skip_build_record(self, record: Identity) -> None:
-        """A note that leads to no usable entry does not stand in another one's way."""
+        """Skip a build record that leads to no usable entry, so that it does not block others."""
         self.damaged.add(record)
 
     def own_damage(self, digest: Digest) -> Entry | None:
-        """The damaged entry of ``digest`` that this user published; None where there is none."""
+        """Return the damaged entry of ``digest`` that this user published, or None."""
         return self._own.get(digest)
 
     def settle(self, sound: Entry) -> None:
-        """The wheel of ``sound`` was installed from there, beside damaged entries of it, which
-        their publishers heal. That needs no warning: everybody finds the sound one."""
+        """Drop the damage to entries of a wheel that was installed from the ``sound`` entry.
+
+        Their publishers heal them. All users find the sound entry, so only lasting damage causes a
+        warning.
+        """
         for line in self._to_report.pop(sound.manifest.digest, ()):
             if line in self._lasting:
                 self._report(line, "; a later attempt succeeded")
@@ -77,9 +88,11 @@ class Repairs:
     def mark_bytecode_damaged(
         self, damaged: Entry | None, entry: Entry, what: str, *, told: bool
     ) -> None:
-        """The bytecode ``damaged`` of ``entry`` is damaged. It is made anew for the store at the
-        end of the run, and the user is warned: not where that is ``told``, since a sound one is
-        used."""
+        """Do not use the bytecode ``damaged`` of ``entry`` again in this run.
+
+        The run makes bytecode anew for the store at its end, and warns. With ``told`` it does
+        neither, because sound bytecode is in use.
+        """
         if damaged is None or damaged.identity in self.damaged:
             return
         self.damaged.add(damaged.identity)
@@ -92,21 +105,26 @@ class Repairs:
         warn(line)
 
     def heal(self, entry: Entry, wheel_file: Path) -> None:
-        """Publish the spoiled ``entry`` anew at the end of the run, from ``wheel_file``, which has
-        its digest: its own wheel, or one that pip has downloaded."""
+        """Record that the run is to publish the damaged ``entry`` anew at its end.
+
+        ``wheel_file`` has the digest of the entry: the entry's own wheel, or one that pip
+        downloaded.
+        """
         self._wheels[entry.manifest.digest] = entry, wheel_file
 
     def take(self) -> tuple[list[tuple[Entry, Path]], list[Entry]]:
-        """What is to be published anew now: entries, each with the wheel that it is made from; and
-        entries whose bytecode is."""
+        """Return and clear what to publish anew: entries with their wheel files, and bytecode.
+
+        The second list has the entries whose bytecode is to be made.
+        """
         wheels, bytecode = self._wheels, self._bytecode
         self._wheels, self._bytecode = {}, {}
-        # An entry made anew has other times, and so other bytecode.
+        # An entry made anew has other times: bytecode of the old one would not match.
         stale = [entry for digest, entry in bytecode.items() if digest not in wheels]
         return list(wheels.values()), stale
 
     def done(self, entry: Entry) -> None:
-        """``entry`` was published: say so where it stands for a damaged one."""
+        """Report damage for which ``entry`` was published, and the place of ``entry``."""
         digest = entry.manifest.digest
         where = "in its place" if entry.path.name == digest else f"beside it as {entry.path.name}"
         store = entry.path.parents[2]
@@ -116,7 +134,7 @@ class Repairs:
             self._report(line, f"; a sound one was published {where}")
 
     def report_rest(self) -> None:
-        """Nothing more is published in this run: tell what was not told yet."""
+        """Report the remaining damage, because this run publishes no more entries."""
         for lines in self._to_report.values():
             for line in lines:
                 if line not in self._elsewhere:
@@ -124,12 +142,14 @@ class Repairs:
         self._to_report.clear()
 
     def leave_to_others(self) -> None:
-        """In a copy: what was found until now is told by the first process, but for what is
-        published here."""
+        """Leave the damage found before now to the parent process, in a worker process.
+
+        The worker process still reports damage for which it publishes a sound entry.
+        """
         self._elsewhere.update(line for lines in self._to_report.values() for line in lines)
 
     def mark_reported(self, lines: Iterable[str]) -> None:
-        """A copy has told ``lines``."""
+        """Record that a worker process reported ``lines``."""
         self.reported.update(lines)
         for digest, known in self._to_report.items():
             self._to_report[digest] = [line for line in known if line not in self.reported]

@@ -1,5 +1,7 @@
-"""What a run does without, since somebody else than its user could make use of it: symlinks where
-their targets may be exchanged, sharing what is private in a store of somebody who is not believed.
+"""Features disabled for safety in a run.
+
+Symlinks are disabled where other users can replace their targets. Private wheels are not shared
+through a store whose owner is not trusted.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def trust_in_nobody(settings: Settings) -> tuple[str, ...]:
-    """What is to be said of names in the setting ``trust`` that this machine does not know: who
-    misspelt one would wait in vain for what that publisher shares."""
+    """Return messages on names in the setting ``trust`` that this machine does not know.
+
+    Without them, a user who misspells a name would wait in vain for that publisher's wheels.
+    """
     unknown = trust.unknown_names(name for names in settings.trust for name in names)
     if not unknown:
         return ()
@@ -30,7 +34,7 @@ def trust_in_nobody(settings: Settings) -> tuple[str, ...]:
 
 
 def owners_unknown(store: Store) -> str:
-    """What a run does without in ``store``, where it is not known who owns a file."""
+    """Return the message on the features disabled in ``store``, where file owners are unknown."""
     return (
         f"File owners cannot be known, since {store.trust.unknown}: wheels of the shared store are "
         "copied and checked, bytecode is compiled, and nothing is published"
@@ -38,28 +42,31 @@ def owners_unknown(store: Store) -> str:
 
 
 def no_symlinks_because(store: Store) -> str:
-    """Why no file is placed as a symlink into ``store`` in this run; "" where some may be."""
-    if store.replaceable_by:  # through sudo, by whoever named it
+    """Return why this run places no symlinks into ``store``; "" where it may place some."""
+    if store.replaceable_by:  # including by the user who named it through sudo
         return store.replaceable_by
     if store.policy is Policy.READ_ONLY:
         return "links are not noted in a store that is only read"
-    if store.policy is Policy.PRIVATE:  # whoever else uses the environment
+    if store.policy is Policy.PRIVATE:  # the links would break the environment for others
         return "others may not follow links into a private store"
     try:
         if unloadable := fs.unloadable_because(store.path):
             return unloadable
         with store.own_usage_marks() as own:
-            if not os.access(own.path, os.W_OK | os.X_OK):  # a read-only mount, say
+            if not os.access(own.path, os.W_OK | os.X_OK):  # for example on a read-only mount
                 return f"links cannot be noted: {own.path} may not be written"
-    except OSError as error:  # nobody could know that what they lead to is still needed
+    except OSError as error:  # garbage collection would delete the targets of links in use
         return f"links cannot be noted: {reason(error)}"
     return ""
 
 
 def shared_although_private(settings: Settings, stores: Iterable[Store]) -> tuple[str, ...]:
-    """The setting ``share``; nothing where root would show others what is private in one of
-    ``stores``, and somebody else may have wanted that through sudo: named what is shared and the
-    store is a group's, or named the store and its owner is not believed. Warns."""
+    """Return the setting ``share``; () with a warning where it could show private wheels.
+
+    That is the case where the owner of one of ``stores`` is not trusted, and where root publishes
+    to a store with a group and the setting is not in the configuration for all: through sudo,
+    another user may have named the store or the setting.
+    """
     for store in stores:
         if not settings.share or not store.policy.shares:
             continue

@@ -1,7 +1,7 @@
 """The flow for one wheel: find or publish its entry, place its files, finish.
 
-pip runs the installation; ``pip_adapter`` asks here what the store has, and hands over every file
-that pip saves. Whatever goes wrong with the store ends in pip's own way and a line that says why.
+pip runs the installation. ``pip_adapter`` asks this module for entries, and hands over every file
+that pip saves. If the store fails, pip installs by itself and a warning gives the reason.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
 
-#: How many files a run may have open at once, those for pip and for worker processes included.
+#: The most files that a run has open at once, including those for pip and worker processes.
 _DESCRIPTORS = 48
 
-#: What the record of a run calls what may not be shared: others read it.
+#: The name of private wheels in the record of a run, which other users can read.
 _UNNAMED = "(not shared)"
 
 
 class Session(WheelLookup):
-    """One run of ``pip install``: its settings, its stores (none: unusable, said once), what it
-    did so far. ``store``: the one that it publishes to, or else the nearest."""
+    """One run of ``pip install``: its settings, its stores and its results.
+
+    ``store``: the store that the run publishes to, or else the nearest one; None without stores."""
 
     def __init__(self, settings: Settings, layers: Layers, umask: int) -> None:
         notices.begin()
@@ -64,10 +65,10 @@ class Session(WheelLookup):
         )
         super().__init__(settings, layers, placing)
         self._complete: list[Placement] = []
-        # What is placed as a symlink names the entry's own path, so that must be the final one.
+        # A symlink contains the path of the entry: a staged entry's link would dangle later.
         symlinks = settings.link_mode is LinkMode.SYMLINK
         self._publishing = Publisher(layers, self.repairs, at_once=symlinks)
-        #: Wheels left to pip's own installer, and why. Warned of only where pip took them.
+        #: Why wheels are left to pip's own installer. A warning only if pip installs them.
         self.unusual = self._publishing.unusual
         self._compiling = SharedBytecode(
             layers, self._publishing, self.repairs, self.uses, verify=settings.verify
@@ -103,19 +104,20 @@ class Session(WheelLookup):
     # -- one wheel
 
     def record_build(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
-        """pip has built the wheel at ``path``, which may be shared."""
+        """Record that pip built the wheel at ``path``, which may be shared as ``key``."""
         built = self.wheels.note(path, Origin(""))
         built.digest, built.verified = wheel.digest_of(Path(path))[0], True
         built.build = key, Build(built.digest, os.path.basename(path), details)
 
     def begin(self, path: str) -> Placement | None:
-        """Start to install the wheel at ``path``: a placement to be committed or undone, or None
-        where pip does it all. Every distribution that is installed comes by here once."""
+        """Begin to install the wheel at ``path``; return None to leave the wheel to pip.
+
+        The caller commits or undoes the placement, and calls this once for every distribution."""
         self.report.installed += 1
         run_wheel = self.wheels.at(path)
         origin = run_wheel.origin
         if self.store is None or origin is None:
-            self._leave_to_pip(path, "it was built here", named=False)  # nobody knows of what
+            self._leave_to_pip(path, "it was built here", named=False)  # its source is unknown
             return None
         if self.store.trust.unknown:
             warn(restrictions.owners_unknown(self.store))
@@ -137,7 +139,7 @@ class Session(WheelLookup):
             return None
 
     def begins_again(self, entry: Entry) -> None:
-        """Nothing is left of what was placed from ``entry``, and another one is begun for it."""
+        """Correct the counts: the placement of ``entry`` was undone, and another one begins."""
         self.report.installed -= 1
         self._is_not_found(entry)
 
@@ -149,8 +151,7 @@ class Session(WheelLookup):
         self.report.distributions.append(Installed(title, 0, "pip", why))
 
     def fall_back(self, placement: Placement) -> None:
-        """pip installs alone what was begun as ``placement``: its entry turned out not to be
-        usable, or its files left no room."""
+        """Record that pip alone installs the wheel of ``placement``: unusable entry or no space."""
         self._fall_back(placement.entry)
 
     def _fall_back(self, entry: Entry) -> None:
@@ -172,7 +173,7 @@ class Session(WheelLookup):
             if digest is None or not run_wheel.verified:
                 digest, _ = wheel.digest_of(path)
         except OSError:
-            return None  # pip meets the same error, and words it
+            return None  # pip gets the same error, and reports it
         found = self.find([digest], path.name)
         if found is not None:
             self.report.found += 1
@@ -200,7 +201,7 @@ class Session(WheelLookup):
         return found
 
     def heal_build_record(self, key: Digest, build: Build) -> None:
-        """This user's own note for ``key`` is damaged, and ``build`` is what another one says."""
+        """Replace this user's damaged build record for ``key`` by a copy of ``build``."""
         self.repairs.skip_build_record(build.damaged)
         self._share_build(key, build)
 
@@ -219,10 +220,10 @@ class Session(WheelLookup):
         return bool(origin.private_because) and not self.is_shared_anyway(origin.url)
 
     def _backfill(self, entry: Entry, origin: Origin) -> Entry:
-        """``entry``, or the same in a nearer layer that keeps what is found farther away."""
+        """Return ``entry``, or its new copy in a nearer layer that takes copies (backfill)."""
         if self._is_private(origin) or self.layers.to_backfill(entry) is None:
             return entry
-        if self.replaceable_by(entry):  # its wheel is read by its path
+        if self.replaceable_by(entry):  # another wheel may be at the path by now
             return entry
         manifest = entry.manifest
         mtime = max((file.mtime for file in manifest.files), default=None)
@@ -253,12 +254,11 @@ class Session(WheelLookup):
         return self._publishing.add(where, stage, otherwise, self.report)
 
     def takes_last_room(self, device: int) -> bool:
-        """Whether what is staged on the file system ``device`` (st_dev) takes all room there."""
+        """Return whether staged entries use the last free space of ``device`` (st_dev)."""
         return self._publishing.takes_last_room(device)
 
     def give_up_publishing(self, device: int) -> bool:
-        """The file system ``device`` (st_dev) is full: let go of what was staged there, and stage
-        nothing more in this run. Whether that gave room."""
+        """Stop publishing on the full ``device`` (st_dev); return whether that freed space."""
         self._found.clear()
         return self._publishing.give_up(device)
 
@@ -271,7 +271,7 @@ class Session(WheelLookup):
         return (self._no_symlinks.get(store, "") if store else "") or self.replaceable_by(entry)
 
     def provide_bytecode(self, placement: Placement) -> None:
-        """Give ``placement`` this interpreter's bytecode, if that can be shared."""
+        """Give ``placement`` the bytecode for this interpreter, if it can be shared."""
         try:
             entry = self._compiling.bytecode_of(placement.entry, self.report)
         except DamagedFile as error:
@@ -293,8 +293,7 @@ class Session(WheelLookup):
         return True
 
     def replace_bytecode(self, placement: Placement, what: str) -> bool:
-        """The bytecode of ``placement`` is damaged, as ``what`` says: whether it uses a sound one
-        from now on."""
+        """Return whether sound bytecode replaces that of ``placement``, damaged by ``what``."""
         damaged = placement.bytecode
         if damaged is None or damaged.identity in self.repairs.damaged:
             return False
@@ -303,27 +302,28 @@ class Session(WheelLookup):
         )
 
     def before_placing(self) -> None:
-        """What was staged is going to be placed."""
+        """Make the staged entries durable, if their files are going to be cloned."""
         if self.linker.mode is LinkMode.REFLINK and LinkMode.REFLINK not in self.linker.refusals:
             self._publishing.make_durable()
 
     def save_bytecode(self, placement: Placement, source: str) -> bool:
-        """Place the shared bytecode of the placed ``source``; False where pip is to compile it."""
+        """Place the shared bytecode of the placed ``source``; return False to let pip compile."""
         try:
             return placement.save_bytecode(source)
         except DamagedEntry as error:
             if self.replace_bytecode(placement, str(error)):
                 return self.save_bytecode(placement, source)
         except OSError as error:
-            # A colleague's __pycache__, a full disk: pip tries too, and goes on without.
+            # Another user's __pycache__ or a full disk does not stop pip, and must not here.
             logger.debug("No bytecode for %s: %s", source, error)
         return False
 
     # -- the end
 
     def settle(self, placement: Placement, *, later: bool) -> None:
-        """End the installation of one wheel. ``later``: nothing is replaced by it, so that it may
-        appear together with others (``make_visible``), made durable at once. Raises OSError."""
+        """End the installation of one wheel. Raises OSError.
+
+        ``later``: the wheel replaces nothing, so it may become visible and durable with others."""
         manifest, identity = placement.entry.manifest, placement.entry.identity
         staged = placement.entry.path.name.startswith(".")
         if not staged and identity not in self._added and identity not in self.repairs.damaged:
@@ -337,14 +337,14 @@ class Session(WheelLookup):
             placement.commit()
         self.report.add(placement.report)
         if self._unusable_because(placement.entry):
-            self._fall_back(placement.entry)  # pip took it, or some of it, from its own wheel
+            self._fall_back(placement.entry)  # pip took some or all files from its own wheel
             return
         how = "added" if identity in self._added else "found"
         title = _UNNAMED if identity in self._unnamed else manifest.filename
         self.report.distributions.append(Installed(title, total_size(manifest.files), how))
 
     def make_visible(self, placements: Sequence[Placement]) -> None:
-        """Let complete distributions appear (linker.show), their symlinks registered before."""
+        """Make complete distributions visible, after registering their symlinks."""
         self._register(placements)
         make_visible(placements)
 
@@ -353,17 +353,17 @@ class Session(WheelLookup):
             self.uses.register_links(placements)
 
     def begin_complete(self) -> list[Placement]:
-        """Return the list that ``settle`` adds to from now on, until the next call of this."""
+        """Return a new list, to which ``settle`` adds placements until the next call."""
         self._complete = []
         return self._complete
 
     def take_complete(self) -> list[Placement]:
-        """What was settled for later since this was asked last."""
+        """Return and clear the placements that wait for the commit."""
         complete, self._complete = self._complete, []
         return complete
 
     def finish(self) -> None:
-        """Make visible what this run staged. To be called however the run ended."""
+        """Make the staged entries visible. The caller calls this however the run ended."""
         self._stage_repairs()
         self._publishing.make_visible(self.report)
         self.repairs.report_rest()
@@ -384,13 +384,13 @@ class Session(WheelLookup):
                 warn(f"Bytecode in the shared store is not compiled anew: {error}")
 
     def record_run(self, environment: str) -> None:
-        """Leave a record of this run, which has installed to ``environment``."""
+        """Record this run, which has installed to ``environment``, in the store."""
         refused = self.linker.refusals.get(self.settings.link_mode, "")
         seconds = time.monotonic() - self._began
         self.uses.record_run(self.report, self.settings, refused, seconds, environment)
 
     def summary(self) -> str:
-        """The line for the end of a run that installed something; "" where there is none."""
+        """Return the last line of a run that installed something; "" where there is none."""
         if self.store is None or not self.report.installed:
             return ""
         line = self.report.sentence([store.path for store in self.layers])

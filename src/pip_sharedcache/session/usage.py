@@ -1,4 +1,4 @@
-"""What one run uses of a store, noted there so that garbage collection spares it."""
+"""The usage marks of one run: garbage collection does not delete the entries that they name."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
 
-#: Who may not write the store leaves no notes in it.
+#: The errors of a user who may not write to the store, and so leaves no usage marks in it.
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class UsageRecorder:
-    """The notes of one run in ``layers``."""
+    """The usage marks, run record and registered symlinks of one run in ``layers``."""
 
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
         self._recorded: set[Path] = set()
 
     def record(self, entry: Entry) -> None:
-        """This user uses ``entry``. To be noted before it is opened: garbage collection, which
-        looks for that after it has taken an entry out of sight, brings it back then. Never raises.
+        """Record that this user uses ``entry``. To be called before the entry is opened.
+
+        Garbage collection reads the usage marks after it retires an entry, and restores a used one.
+        Never raises.
         """
         store = self._layer_of(entry)
         if store is None or entry.path in self._recorded:
@@ -59,7 +61,7 @@ class UsageRecorder:
         seconds: float,
         environment: str,
     ) -> None:
-        """Leave a record of what this run did, if its user wants that. Never raises."""
+        """Record this run in the store, unless the setting ``stats`` is off. Never raises."""
         store = self._layers.main
         if store is None or store.policy is Policy.READ_ONLY or not report.installed:
             return
@@ -81,11 +83,11 @@ class UsageRecorder:
         try:
             run_log.append_run(store, run)
         except OSError as error:
-            # A store that may only be read, a full disk: nothing depends on it.
+            # A read-only store or a full disk must not fail the run: nothing needs the record.
             logger.debug("Not recorded in %s: %s", store.path, error)
 
     def register_links(self, placements: Iterable[Placement]) -> None:
-        """Symlinks of ``placements`` lead into their entries. Never raises."""
+        """Register the symlinks of ``placements`` into their entries. Never raises."""
         found: dict[Store, list[symlink_registry.Link]] = {}
         for placement in placements:
             store, path = self._layer_of(placement.entry), placement.first_link()
@@ -102,6 +104,6 @@ class UsageRecorder:
                 )
 
     def _layer_of(self, entry: Entry) -> Store | None:
-        """Where the use of ``entry`` is noted; None where nothing is to be written."""
+        """Return the store for the usage mark of ``entry``; None where nothing may be written."""
         store = self._layers.of(entry)
         return None if store is None or store.policy is Policy.READ_ONLY else store

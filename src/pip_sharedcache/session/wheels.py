@@ -1,4 +1,4 @@
-"""The wheels that pip has in one run: where each comes from, and what is known of it."""
+"""The wheels that pip has in one run, with their origins and digests."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from pip_sharedcache.store import Build
 class RunWheel:
     """A wheel of one run.
 
-    ``path``: where pip has it.
-    ``origin``: where pip took it from. None for a wheel that was built here, say: it is neither
-    looked up nor published.
-    ``entry``: the entry whose own wheel it is; None where the file is pip's.
-    ``digest``: what the store or the index says, and what it is where it is ``verified``: pip
-    found so, or its publisher is trusted.
-    ``hashed``: its bytes were read for that, in this run.
-    ``build``: what it was built from, and how.
-    ``download``: pip's link and directory, to download it after all.
-    ``distributions``: pip's own view of it, by the name that pip asks for.
+    ``path``: the path at which pip has the wheel.
+    ``origin``: the place that pip took it from; None (built here) for no lookup and no publishing.
+    ``entry``: the entry whose own wheel this is; None where the file is pip's.
+    ``digest``: the digest that the store or the index gives.
+    ``verified``: whether pip checked ``digest``, or its publisher is trusted.
+    ``hashed``: whether this run read all bytes for that.
+    ``build``: the key and the build record of a wheel that was built here.
+    ``download``: pip's link and directory, for a download after all.
+    ``distributions``: pip's own distribution of the wheel, by the name that pip asks for.
     """
 
     path: str
@@ -41,11 +40,11 @@ class RunWheel:
 
     @property
     def is_gone(self) -> bool:
-        """Whether pip was handed it out of an entry, and nothing is there any more."""
+        """Whether this is an entry's own wheel, and its path does not exist any more."""
         return self.entry is not None and not os.path.lexists(self.path)
 
     def names(self) -> list[str] | None:
-        """Return the files in it; None where it cannot be read."""
+        """Return the names of the files in the wheel; None where it is unreadable."""
         if self.entry is not None:
             return [file.path for file in self.entry.manifest.files]
         return wheel.names_in(self.path)
@@ -58,7 +57,7 @@ class RunWheels:
         self._by_path: dict[str, RunWheel] = {}
 
     def at(self, path: str) -> RunWheel:
-        """Return the wheel at ``path``, of which nothing may be known."""
+        """Return the wheel at ``path``, a new one if the run does not know it."""
         return self._by_path.setdefault(os.path.abspath(path), RunWheel(path))
 
     def note(self, path: str, origin: Origin) -> RunWheel:
@@ -68,30 +67,32 @@ class RunWheels:
         return found
 
     def add(self, moved: RunWheel) -> None:
-        """Record a wheel under its new path."""
+        """Record the wheel ``moved`` under its new path."""
         self._by_path[os.path.abspath(moved.path)] = moved
 
     def download_of(self, digest: Digest) -> tuple[Any, str] | None:
-        """Return what pip needs to download the wheel of ``digest``, if pip was handed an entry's
-        instead."""
+        """Return pip's link and directory to download the wheel of ``digest``, or None.
+
+        pip got the wheel of an entry instead.
+        """
         every = (one.download for one in self._by_path.values() if one.digest == digest)
         return next(filter(None, every), None)
 
 
 def without_credentials(url: str) -> str:
-    """``url`` without user info, fragment and query, as it may be shown and compared."""
+    """Return ``url`` without user info, query and fragment, for messages and comparisons."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def has_credentials(url: str) -> bool:
-    """Whether ``url`` carries user info."""
+    """Return whether ``url`` contains user info."""
     return "@" in urlsplit(url).netloc
 
 
 def is_below(url: str, prefix: str) -> bool:
-    """Whether ``url`` is ``prefix`` or below it; each may be an absolute path."""
+    """Return whether ``url`` is ``prefix`` or below it; each may be an absolute path."""
     start, whole = (
         without_credentials(text if "://" in text else Path(text).as_uri())
         for text in (prefix, url)

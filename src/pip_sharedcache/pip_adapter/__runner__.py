@@ -1,12 +1,12 @@
-"""Run pip through the shared store in another interpreter, which needs nothing installed.
+"""The script that runs pip through the shared store in another interpreter.
 
-Started by pip as a script in place of its own __pip-runner__.py; what to run lies in the
-environment variable _PIP_SHAREDCACHE_RUNNER then. Or executed by the hook of an environment
-(hooking), when a pip is imported there. Only the packages that are named are found, and nothing
-else of the interpreter that they come from. An interpreter that is too old for one of them gets
-pip's own copy of that, or else plain pip, and that is said.
+pip starts the script in place of its own __pip-runner__.py; the environment variable
+_PIP_SHAREDCACHE_RUNNER then says what to run. Or the hook of an environment (activation) executes
+the script when that environment's Python imports a pip. The script makes only the named packages
+importable, and nothing else of the interpreter that they belong to. An interpreter that is too old
+for a package gets pip's own copy of the package, or else plain pip with a warning.
 
-The name keeps it from being imported. Syntax: any Python that pip itself still runs on.
+The file name prevents an import. The syntax must suit every Python on which pip runs.
 """
 
 import json
@@ -16,8 +16,8 @@ import runpy
 import sys
 from importlib.machinery import PathFinder
 
-#: Of these pip brings its own copies, which run wherever that pip does: for interpreters that are
-#: too old for ours. What we use of them, and the file that has it.
+#: pip's own copies of these packages run on each Python of that pip, and replace our copies where
+#: the interpreter is too old for ours. Values: a file, and a definition in it that we use.
 BROUGHT_BY_PIP = {
     "packaging": ("utils.py", "def parse_wheel_filename"),
     "platformdirs": ("__init__.py", "def site_cache_dir"),
@@ -25,7 +25,7 @@ BROUGHT_BY_PIP = {
 
 
 class CarriedFinder:
-    """Finds the packages that the starting interpreter carries over."""
+    """A finder for the packages that the starting interpreter carries over."""
 
     def __init__(self, roots):  # type: ignore[no-untyped-def]
         self.roots = roots
@@ -42,10 +42,10 @@ def run():  # type: ignore[no-untyped-def]
     if main is None:
         too_old = list(sys.version_info[:2]) < told["requires"]
         if too_old and told["pip"] and not os.path.exists(told["pip"]):
-            # A pip in an archive does not look at that itself.
+            # A pip in an archive does not check the version itself.
             needed = ".".join(map(str, told["requires"]))
             sys.exit("ERROR: This pip needs Python " + needed + " or later")
-        if is_first:  # what Python puts there for the script that it would have run
+        if is_first:  # as Python does for the script that it runs
             sys.path.insert(0, os.path.dirname(told["pip"] or sys.executable))
         if told["pip"]:
             sys.argv[0] = told["pip"]
@@ -57,9 +57,12 @@ def run():  # type: ignore[no-untyped-def]
 
 
 def drop_own_directory(pip):  # type: ignore[no-untyped-def]
-    """Remove the directory of this script from sys.path, where Python has put it (not with -P or
-    -I), and return whether it was there. Else do as pip's __main__, which runs for its own runner
-    ``pip``, but not for its script: remove the first entry if that is the current directory."""
+    """Remove the directory of this script from sys.path; return whether it was there.
+
+    Python adds that directory, except with -P or -I. Without it, do as pip's __main__: remove the
+    first entry if it is the current directory. That applies where ``pip`` is the path of pip's own
+    runner, and not where it is "" (pip's script).
+    """
     here = os.path.dirname(os.path.abspath(__file__))
     if os.path.abspath(sys.path[0]) == here:
         sys.path.pop(0)
@@ -74,13 +77,13 @@ def drop_own_directory(pip):  # type: ignore[no-untyped-def]
 
 
 def ours(told):  # type: ignore[no-untyped-def]
-    """What runs pip through the store; None where that cannot be, which is said."""
+    """Return the function that runs pip through the store; None, with a warning, on failure."""
     finders = list(sys.meta_path)
     if not carry(told, where_pip_is(told)):  # type: ignore[no-untyped-call]
         return None
     try:
         from pip_sharedcache.cli import main
-    except Exception as error:  # whatever is damaged there must not stop everybody's pip
+    except Exception as error:  # a damaged pip-sharedcache must not stop the user's pip
         sys.meta_path[:] = finders
         refuse("it is damaged: %s: %s", type(error).__name__, error)  # type: ignore[no-untyped-call]
         return None
@@ -88,7 +91,7 @@ def ours(told):  # type: ignore[no-untyped-def]
 
 
 def where_pip_is(told):  # type: ignore[no-untyped-def]
-    """The directory of the pip that is carried over, or else of the interpreter's own."""
+    """Return the directory of the carried pip, or else of the interpreter's own pip."""
     if "pip" in told["roots"]:
         return os.path.join(told["roots"]["pip"], "pip")
     spec = PathFinder.find_spec("pip")
@@ -97,9 +100,9 @@ def where_pip_is(told):  # type: ignore[no-untyped-def]
 
 
 def join(told):  # type: ignore[no-untyped-def]
-    """pip is being imported, and has not been told of the store: it is now."""
+    """Connect the pip that is being imported to the store."""
     if "pip_sharedcache.pip_adapter.run" in sys.modules:
-        return  # it was us who started it
+        return  # pip-sharedcache started this pip
     path = getattr(sys.modules.get("pip"), "__path__", None) or [""]
     finders = list(sys.meta_path)
     if not carry(told, path[0]):  # type: ignore[no-untyped-call]
@@ -115,8 +118,11 @@ def join(told):  # type: ignore[no-untyped-def]
 
 
 def carry(told, pip):  # type: ignore[no-untyped-def]
-    """Have the packages found that ``told`` names; ``pip``: the directory of the pip that runs.
-    False, and nothing is done, where one is gone or this interpreter is too old, which is said."""
+    """Make the packages of ``told`` importable, and return whether that succeeded.
+
+    ``pip``: the directory of the pip that runs. Where a package is missing or this interpreter is
+    too old, the function warns, changes nothing and returns False.
+    """
     needed = told["requires"]
     roots = dict(told["roots"])
     version = list(sys.version_info[:2])
@@ -140,7 +146,7 @@ def carry(told, pip):  # type: ignore[no-untyped-def]
 
 
 def is_brought(name, vendored):  # type: ignore[no-untyped-def]
-    """Whether pip's own copy of the package ``name`` will do in place of ours."""
+    """Return whether pip's own copy of the package ``name`` can replace ours."""
     file, needed = BROUGHT_BY_PIP.get(name, ("", ""))
     spec = PathFinder.find_spec(name, [vendored])
     try:
@@ -152,7 +158,10 @@ def is_brought(name, vendored):  # type: ignore[no-untyped-def]
 
 
 def refuse(why, *values):  # type: ignore[no-untyped-def]
-    """Say why pip installs by itself. Seen as it is: nobody has set up logging yet."""
+    """Warn that pip installs by itself, and why.
+
+    The text contains its label, because no logging is set up yet.
+    """
     if "install" in sys.argv:
         logging.getLogger("pip_sharedcache").warning(
             "WARNING: Installing without the shared store: " + why, *values

@@ -1,5 +1,7 @@
-"""What another interpreter gets from this one, so that its pip installs through the store; and
-this one itself, where all of it lies in an archive (PEP 441)."""
+"""The data for another interpreter, whose pip then installs through the store.
+
+The module also prepares this interpreter, where all packages lie in one archive (PEP 441).
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,13 @@ from typing import Any
 
 from pip_sharedcache import resources
 
-#: Tells the runner in another interpreter what to run and where it lies. JSON.
+#: JSON for the runner in another interpreter: what to run, and the paths.
 RUNNER_VARIABLE = "_PIP_SHAREDCACHE_RUNNER"
 RUNNER = resources.path_of("pip_adapter", "__runner__.py")
 
-#: What is found there, and nothing else of what this interpreter has.
+#: The only packages of this interpreter that the other interpreter can import.
 CARRIED = ("pip_sharedcache", "wrapt", "packaging", "platformdirs")
-_OLDEST = [3, 9]  # ours
+_OLDEST = [3, 9]  # of pip-sharedcache
 
 _KNOWN: dict[str, list[int]] = {}
 
@@ -31,9 +33,11 @@ _PYTHON_REQUIRES = re.compile(r"^PYTHON_REQUIRES = \((\d+), (\d+)\)", re.MULTILI
 
 
 def carried(pip: str = "") -> dict[str, Any] | None:
-    """What the runner is told: the roots of packages, the oldest Python that each says it runs on
-    (``since``), and the oldest that is needed in any case (``requires``). ``pip``: the path of
-    pip's own runner, where this pip is carried over, too. None where a package has no root.
+    """Return the data for the runner; None where a package has no root.
+
+    The keys are the ``roots`` of packages, the oldest Python for each package by its metadata
+    (``since``), and the oldest Python for all of them (``requires``). ``pip`` is the path of pip's
+    own runner if this pip is carried over, too; else "".
     """
     roots = _roots(("pip", *CARRIED) if pip else CARRIED)
     if roots is None or not RUNNER.is_file():
@@ -55,7 +59,7 @@ def _roots(names: tuple[str, ...]) -> dict[str, str] | None:
 
 
 class _Neighbours:
-    """Finds the packages that we depend on where our own is installed."""
+    """A finder for our dependencies in the directory where pip_sharedcache is installed."""
 
     root = str(Path(__file__).parents[2])
 
@@ -63,31 +67,35 @@ class _Neighbours:
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The package of that name, for PathFinder to find elsewhere if it is not there."""
+        """Return the spec of the package; None where it is not there: PathFinder searches then."""
         if fullname not in CARRIED[1:]:
             return None
         return PathFinder.find_spec(fullname, [cls.root], target)
 
 
 def prefer_neighbours() -> None:
-    """Have the packages that we depend on come from where our own is installed: PYTHONPATH may
-    name other versions of them, which were made for other programs."""
+    """Import our dependencies from the directory where pip_sharedcache is installed.
+
+    PYTHONPATH may contain other versions of them, made for other programs.
+    """
     finders = [getattr(finder, "__name__", "") for finder in sys.meta_path]
     if not resources.IN_ARCHIVE and _Neighbours not in sys.meta_path and "PathFinder" in finders:
-        # Behind the runner's, which knows what to do on an old Python.
+        # After the runner's finder, which has packages that suit an old Python.
         sys.meta_path.insert(finders.index("PathFinder"), _Neighbours)
 
 
 def leave_archive() -> None:
-    """Where this process runs an archive, have only those packages found there: whatever pip sees
-    on sys.path counts as installed in the environment."""
+    """Find only the carried packages in the archive that this process runs, if it runs one.
+
+    pip regards everything on sys.path as installed in the environment, so the archive leaves it.
+    """
     if not resources.IN_ARCHIVE:
         return
     finder = runpy.run_path(str(RUNNER), run_name="runner")["CarriedFinder"]
     roots = _roots(("pip", *CARRIED))
     if roots is None:
         return
-    # What is known of them is found there, too.
+    # Their metadata lies in the archive, too.
     _KNOWN.update({name: _since(name, roots[name]) for name in CARRIED[1:]})
     sys.meta_path.insert(0, finder(roots))
     archives = set(roots.values())
@@ -95,14 +103,16 @@ def leave_archive() -> None:
 
 
 def _requires(runner: str) -> list[int]:
-    """The oldest Python that pip's own runner lets pip run on; ours at least."""
+    """Return the oldest Python that pip's own runner allows; at least that of pip-sharedcache."""
     found = _PYTHON_REQUIRES.search(_text_of(runner)) if runner else None
     return max(_OLDEST, [int(found[1]), int(found[2])] if found else [])
 
 
 def _text_of(runner: str) -> str:
-    """pip's own runner; "" where it cannot be read. Of a pip in an archive ``runner`` is the
-    directory."""
+    """Return the text of pip's own runner; "" where it is unreadable.
+
+    For a pip in an archive, ``runner`` is the directory.
+    """
     try:
         if not resources.IN_ARCHIVE:
             return Path(runner).read_text(encoding="utf-8")
@@ -112,9 +122,11 @@ def _text_of(runner: str) -> str:
 
 
 def _since(name: str, root: str) -> list[int]:
-    """The oldest Python 3 that the distribution ``name`` in the directory or archive ``root`` says
-    it runs on."""
-    import importlib.metadata  # late: most commands of pip have no need of it
+    """Return the oldest Python 3, as [3, minor], that the distribution ``name`` supports.
+
+    ``root``: the directory or archive with its metadata.
+    """
+    import importlib.metadata  # late: the import would slow down every command of pip
 
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 

@@ -1,8 +1,8 @@
-"""What the result of a build depends on besides its source, as far as that can be known.
+"""The inputs of a build besides its source, as far as they can be known.
 
-Every environment variable may matter to some build backend: WRAPT_INSTALL_EXTENSIONS=false makes
-another wheel of wrapt. So all count but those that are known not to. A build that is not shared
-costs its time; a wrong one that is shared costs everybody theirs.
+Every environment variable may affect some build backend: WRAPT_INSTALL_EXTENSIONS=false makes
+another wheel of wrapt. So all variables count, except those that are known to be harmless. A build
+that is not shared costs the time of one user; a wrong shared build costs the time of all users.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
-#: Variables that make no other wheel.
+#: Variables that do not affect the wheel.
 _HARMLESS = (
-    # Who somebody is, where they are, and in which session.
+    # The user, the machine and the session.
     *("HOME", "USER", "USERNAME", "LOGNAME", "MAIL*", "PWD", "OLDPWD", "SHELL", "SHLVL", "_"),
     *("HOSTNAME", "HOSTTYPE", "OSTYPE", "MACHTYPE", "TMP", "TEMP", "TMPDIR", "TEMPDIR"),
     *("SUDO_*", "DOAS_USER", "PKEXEC_UID", "SSH_*", "KRB5*", "GPG_*", "XDG_*", "DBUS_*"),
     *("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_*", "MANAGERPID", "NOTIFY_SOCKET"),
     *("MEMORY_PRESSURE_*", "WSL*"),
-    # What it looks like there.
+    # The display and the terminal.
     *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "SESSION_*", "DESKTOP_*", "GNOME_*", "KDE_*"),
     *(
         "GTK_MODULES",
@@ -44,25 +44,25 @@ _HARMLESS = (
     *("EDITOR", "VISUAL", "PAGER", "GIT_EDITOR", "GIT_PAGER", "LESS*", "MANPATH", "INFOPATH"),
     *("BROWSER", "FCEDIT", "VSCODE_*", "EMACS", "INSIDE_EMACS", "VIM*", "NVIM*", "JUPYTER_*"),
     *("JPY_*", "IPYTHON*", "NVM_*"),
-    # Modules show in the variables that they set; jobs have numbers of their own.
+    # Environment modules set other variables, which count; each batch job has another number.
     *("LMOD*", "__LMOD*", "_ModuleTable*", "_LMFILES_*", "LOADEDMODULES*", "MODULEPATH*"),
     *("MODULESHOME", "MODULES_*", "__MODULES*", "ENV", "BASH_ENV", "BASH_FUNC_*"),
     *("SLURM*", "SRUN_*", "PBS_*", "SGE_*", "LSB_*", "LSF_*", "JOB_ID", "OMP_NUM_THREADS"),
     *("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    # How the network is reached, and with which secrets: these are not to be guessed from a key.
+    # Network access and secrets: nobody must be able to guess a secret from a key.
     *("*_proxy", "*_PROXY", "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"),
     *("*TOKEN*", "*PASSWORD*", "*PASSWD*", "*SECRET*", "*CREDENTIAL*", "*_KEY", "*_KEY_ID"),
-    # Which environment is active: what is installed is in the wheel's tags and the tools.
+    # The active environment: the wheel's tags and the tools cover the installed software.
     *("PATH", "VIRTUAL_ENV", "VIRTUAL_ENV_*", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"),
     *("CONDA_SHLVL", "CONDA_EXE", "CONDA_PYTHON_EXE", "CONDA_PREFIX_[0-9]*", "_CE_*"),
     *("PYENV_*", "PYTHONSTARTUP", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8"),
     *("PYTHONIOENCODING", "PYTHONWARNINGS", "PYTHONHASHSEED", "PYTHONFAULTHANDLER"),
     *("PYTHONDEVMODE", "PYTHONNODEBUGRANGES", "PYTHONPYCACHEPREFIX", "PYTHONNOUSERSITE"),
-    # pip's own: what of it matters counts as options do. Ours.
+    # Variables of pip, which count as its options where they matter, and of pip-sharedcache.
     *("PIP_*", "_PIP_*"),
 )
 
-#: Programs that builds run, each as it is found by PATH.
+#: Programs that builds run. PATH decides which file is run.
 _TOOLS = (
     *("cc", "c++", "gcc", "g++", "clang", "clang++", "gfortran", "flang", "ld", "ar", "as"),
     *("make", "cmake", "ninja", "meson", "pkg-config", "pkgconf", "swig", "rustc", "cargo", "go"),
@@ -70,34 +70,37 @@ _TOOLS = (
     *("h5cc", "h5pcc", "qmake", "protoc", "thrift", "flex", "bison", "nasm", "yasm", "perl"),
     *("javac", "ghc", "zig", "autoconf", "automake", "libtool", "m4", "re2c", "bazel", "scons"),
 )
-#: And those that tell where a library is: pg_config, sdl2-config.
+#: Endings of programs that print the path of a library: pg_config, sdl2-config.
 _TELLING = ("-config", "_config")
 
-#: Files in a home that compilers and backends read, relative to it.
+#: Files that compilers and backends read, relative to the home directory.
 _FILES = (".pydistutils.cfg", ".numpy-site.cfg", ".cargo/config.toml", ".cargo/config")
 
-#: A line by which a file of requirements or constraints names another one (pip's req_file).
+#: A line of a requirements or constraints file that names another file (pip's req_file).
 _NAMED = re.compile(
     r"^\s*(?:-c|-r|--constraint|--requirement)[\s=]*[\"\']?([^\s\"\']+)", re.MULTILINE
 )
 
-#: What an interpreter was built with, and hands on to what is built for it.
+#: Variables of the interpreter's own build, which builds of extension modules use, too.
 _OF_PYTHON = ("CC", "CXX", "CFLAGS", "OPT", "CCSHARED", "LDSHARED", "LDFLAGS", "SOABI")
 
 
 def is_harmless(variable: str) -> bool:
-    """Whether an environment variable of this name makes no other wheel."""
+    """Return whether the environment variable ``variable`` does not affect a wheel."""
     return any(fnmatchcase(variable, pattern) for pattern in _HARMLESS)
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Those of ``environ`` that a build may depend on."""
+    """Return the variables of ``environ`` that may affect a build."""
     return {name: value for name, value in environ.items() if not is_harmless(name)}
 
 
 def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What a build that is run with ``environ`` depends on, as JSON values: its variables, the
-    tools that PATH leads to, the user's own configuration of them, and of the interpreter."""
+    """Return the inputs of a build that runs with ``environ``, as JSON values.
+
+    These are its variables, the tools on its PATH, the user's configuration files for tools, and
+    the configuration of the interpreter.
+    """
     home = environ.get("HOME", "")
     path = environ.get("PATH", os.defpath)
     found = {tool: shutil.which(tool, path=path) for tool in (*_TOOLS, *_telling(path))}
@@ -110,17 +113,19 @@ def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _telling(path: str) -> list[str]:
-    """Programs in the directories of ``path`` that tell where a library is."""
+    """Return the programs in the directories of ``path`` that print the path of a library."""
     names: set[str] = set()
     for directory in path.split(os.pathsep):
-        with suppress(OSError):  # it is not there, or not for us to read: nothing is run from it
+        with suppress(OSError):  # a missing or unreadable directory must not fail the run
             names.update(name for name in os.listdir(directory) if name.endswith(_TELLING))
     return sorted(names)
 
 
 def contents(names: Iterable[str]) -> list[str]:
-    """For each file its sha256 and those of the files of requirements that it names, or what it is
-    called where it cannot be read: a URL, say; "" where nothing is there."""
+    """Return for each file its sha256, and that of each requirements file that it names.
+
+    An unreadable file, such as a URL, is represented by its name; a missing one by "".
+    """
     return [_content(name, set()) for name in names]
 
 

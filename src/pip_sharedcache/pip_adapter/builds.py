@@ -1,9 +1,11 @@
-"""Wheels that pip builds: taken from the store where somebody trusted has built the same, and noted
-there where its owner allows that.
+"""The reuse and the publishing of wheels that pip builds.
 
-What pip would keep in its own cache of built wheels may be shared: an sdist of which the index
-tells the digest, version control at a fixed commit, built in isolation. Everything that the result
-depends on, as far as it can be known, is in the key (``inputs``).
+A run takes a wheel from the store if a trusted publisher has built the same. It records its own
+builds in the store if the store's owner allows that.
+
+Only a wheel that pip would keep in its own cache of built wheels may be shared: built in isolation
+from an sdist with a digest in the index, or from version control at a fixed commit. The key
+contains every known input of the build (``build_inputs``).
 """
 
 from __future__ import annotations
@@ -55,16 +57,16 @@ class Builds:
             seams.wrap(seams.BUILD, self._build)
 
     def begin(self, options: Any) -> None:
-        """A run with these ``options`` of pip's begins."""
-        # Without isolation a build depends on all that is installed. Who switches pip's cache off
-        # (False; None is pip's own doing) wants to build.
+        """Record the ``options`` of pip at the start of a run."""
+        # Without isolation a build depends on all installed packages. A user who switches pip's
+        # cache off (False; pip itself sets None) wants a new build.
         self._shares = (
             getattr(options, "build_isolation", False) is True
             and getattr(options, "use_pep517", None) is not False
             and getattr(options, "cache_dir", False) is not False
         )
         formats = getattr(options, "format_control", None)
-        self._environ, self._around = dict(os.environ), None  # pip will set some, and take others
+        self._environ, self._around = dict(os.environ), None  # before pip changes os.environ
         self._settings = {
             "global": getattr(options, "global_options", None) or [],
             "build": getattr(options, "build_options", None) or [],
@@ -73,7 +75,7 @@ class Builds:
             ],
             "pre": bool(getattr(options, "pre", False)),
             "prefer": bool(getattr(options, "prefer_binary", False)),
-            # Where what is built with comes from.
+            # The sources of the build dependencies.
             "indexes": [
                 without_credentials(url)
                 for url in (
@@ -84,7 +86,7 @@ class Builds:
             ],
             "no index": bool(getattr(options, "no_index", False)),
             "features": sorted(getattr(options, "features_enabled", None) or ()),
-            # They choose what is built with: some pips apply to that what others do not.
+            # They select the build dependencies. Which ones apply to these depends on the pip.
             "constraints": build_inputs.contents(
                 [
                     *(getattr(options, "build_constraints", None) or ()),
@@ -96,14 +98,13 @@ class Builds:
         }
 
     def _key(self, session: Session, link: Any, requirement: Any) -> Digest | None:
-        """What a build of ``requirement`` from ``link`` is looked up by; None where it is not
-        shared."""
+        """Return the key of a build of ``requirement`` from ``link``; None if it is not shared."""
         source = _source(link)
         shared = any(store.shares_builds for store in session.layers)
         if not shared or source is None or not self._shares:
             return None
         if has_credentials(link.url):
-            return None  # others may not have that source
+            return None  # other users may lack access to the source
         if self._around is None:
             self._around = build_inputs.surroundings(self._environ)
             names = ", ".join(sorted(self._around["variables"]))
@@ -117,12 +118,12 @@ class Builds:
                 "options": getattr(requirement, "global_options", None) or [],
                 "environment": self._around,
                 "salt": session.settings.build_salt,
-                "tag": str(next(sys_tags())),  # the C library's version included
+                "tag": str(next(sys_tags())),  # includes the version of the C library
             }
         )
 
     def _new_candidate(self, init: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        """What pip's cache of built wheels is asked for next is for this requirement."""
+        """Record the requirement for which pip asks its cache of built wheels next."""
         bound = seams.arguments(init, args, kw)
         before, self._template = self._template, bound and bound["template"]
         try:
@@ -137,9 +138,9 @@ class Builds:
             return found
         link, name = bound["link"], bound["package_name"]
         if not name:
-            return None  # as pip's own: a URL by itself may be anything
+            return None  # as pip's cache does: a URL without a name may lead to any project
         if self._template is None:
-            return None  # nobody knows with which settings
+            return None  # the settings of the build are unknown
         key = self._key(session, link, self._template)
         if key is None:
             return None
@@ -147,10 +148,11 @@ class Builds:
         while (build := session.layers.find_build(key, session.repairs.damaged)) is not None:
             entry = session.find([build.digest], build.filename)
             if entry is not None and session.replaceable_by(entry):
-                return None  # pip opens it by its path, and there is no digest to check it with
+                return None  # another file may be at the path, and no digest exists to check it
             if entry is not None and self._downloads.trust(session, entry, origin):
                 break
-            # Its wheel was collected, say. Another build is noted beside it, or in its place.
+            # A build record without its wheel must not block another build: the next build record
+            # is published beside it, or replaces it.
             session.repairs.skip_build_record(build.record)
         else:
             return None
@@ -202,19 +204,21 @@ class Builds:
         return path
 
     def _may_be_shared(self, session: Session, requirement: Any) -> bool:
-        """Whether pip itself would keep the wheel, and nothing speaks against showing it."""
+        """Return whether pip itself would keep the wheel, and its source is not private."""
         builder = sys.modules[seams.BUILD.module]
         if not builder._should_cache(requirement):
             return False
         if getattr(requirement, "use_pep517", True) is False:
-            return False  # setup.py, run among all that is installed
+            return False  # setup.py runs without isolation from installed packages
         reason = self._downloads.private(None, requirement.link) or _private(requirement.link)
         return not reason or session.is_shared_anyway(requirement.link.url)
 
 
 def _private(link: Any) -> str:
-    """Why others may not have what version control has at ``link``; "" where they may, as far as a
-    URL tells: who asks a server by a name and password that git keeps is not seen here."""
+    """Return why the version-controlled source at ``link`` is private; "" if others may read it.
+
+    Only the URL is checked: a name and password that git keeps for a server are not visible here.
+    """
     if not link.is_vcs:
         return ""
     if "ssh" in link.scheme:
@@ -227,7 +231,7 @@ def _private(link: Any) -> str:
 
 
 def _source(link: Any) -> str | None:
-    """What ``link`` leads to, if that can never be another source."""
+    """Return the source at ``link``, if that can never be another source; else None."""
     if link.is_vcs:
         url, _, revision = without_credentials(link.url).rpartition("@")
         fixed = len(revision) == _COMMIT_LENGTH and not set(revision) - set("0123456789abcdef")

@@ -1,4 +1,4 @@
-"""Which configuration files pip reads, and what they say, asked of pip itself."""
+"""The configuration files that pip reads, and their settings, as pip itself reports them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-#: In pip's own order: later ones win (pip/_internal/configuration.py: OVERRIDE_ORDER).
+#: pip's own order: later kinds win (pip/_internal/configuration.py: OVERRIDE_ORDER).
 _ORDER = ("global", "user", "site", "env")
 
 
 def configuration_files(*, isolated: bool = False) -> list[Path]:
-    """pip's configuration files, those that win last; [] where this pip does not tell."""
+    """Return pip's configuration files, the strongest last; [] where pip does not list them."""
     try:
         from pip._internal.configuration import Configuration
 
@@ -20,9 +20,9 @@ def configuration_files(*, isolated: bool = False) -> list[Path]:
         by_kind = {str(kind): files for kind, files in kinds}
     except (ImportError, AttributeError, TypeError, ValueError):
         return []
-    except RuntimeError:  # no HOME, and a user whom no account is known for: pip itself stops there
+    except RuntimeError:  # no HOME, and a uid without an account: pip itself stops with this error
         return []
-    # Enum members or plain strings, by version.
+    # Enum members or plain strings, depending on pip's version.
     named = {kind.rpartition(".")[2].lower(): files for kind, files in by_kind.items()}
     if os.devnull in named.get("env", ()):
         return []  # PIP_CONFIG_FILE=/dev/null: pip then reads no file at all
@@ -30,8 +30,11 @@ def configuration_files(*, isolated: bool = False) -> list[Path]:
 
 
 def configured(command: str, *, isolated: bool = False) -> dict[str, str]:
-    """The options of pip's ``command`` that its configuration and its variables set, by their long
-    names; {} where pip cannot read them: it stops with the reason for that."""
+    """Return the options of pip's ``command`` that its configuration and variables set.
+
+    The keys are the long names of the options. {} where pip cannot read its configuration: pip then
+    stops with the reason.
+    """
     try:
         from pip._internal.configuration import Configuration
         from pip._internal.exceptions import PipError
@@ -43,17 +46,17 @@ def configured(command: str, *, isolated: bool = False) -> dict[str, str]:
         configuration.load()
         for key, value in _flat(configuration.items()):
             section, _, option = key.partition(".")
-            if value:  # pip ignores the others
+            if value:  # pip ignores empty values
                 by_section.setdefault(section, {})[option] = str(value)
     except (PipError, AttributeError, TypeError, ValueError, OSError):
         return {}
-    # In pip's own order, too (pip/_internal/cli/parser.py).
+    # Also in pip's own order: later sections win (pip/_internal/cli/parser.py).
     sections = (by_section.get(name, {}) for name in ("global", command, ":env:"))
     return {option: value for section in sections for option, value in section.items()}
 
 
 def _flat(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Key and value of each setting. Newer pips group them by file."""
+    """Yield the key and the value of each setting. Newer pips group the settings by file."""
     for key, value in items:
         if isinstance(value, dict):
             yield from value.items()

@@ -1,7 +1,7 @@
-"""What pip learns of a wheel and how it gets it: from the store where that has it.
+"""The metadata and the files of wheels, which pip gets from the store where possible.
 
-Every wrapper calls pip's own function unchanged unless an installation through the store is under
-way.
+Every wrapper calls pip's own function unchanged unless an installation through the store is in
+progress.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ _OCTETS = "application/octet-stream"
 
 
 class Downloads:
-    """The wrappers around pip's preparation of requirements. ``session`` is the run they serve,
-    None between runs."""
+    """The wrappers around pip's preparation of requirements.
+
+    ``session``: the run in progress; None between runs.
+    """
 
     def __init__(self) -> None:
         self.session: Session | None = None
@@ -59,17 +61,17 @@ class Downloads:
             seams.wrap(seam, wrapper)
 
     def end(self) -> None:
-        """The run is over."""
+        """Forget the session and the downloader at the end of a run."""
         self.session = None
         self._downloader = None
 
-    # -- what is known of a wheel before it is there
+    # -- before a download
 
     def _new_preparer(self, init: Original, preparer: Any, args: Arguments, kw: Keywords) -> None:
         init(*args, **kw)
         if self.session is None or preparer.download_dir is not None:
-            return  # pip download and pip wheel copy what they get
-        # With --require-hashes the user asks for every byte to be checked.
+            return  # pip download and pip wheel copy the files to a directory
+        # With --require-hashes the user asks pip to check every byte.
         self._must_hash = bool(getattr(preparer, "require_hashes", True))
         if self._must_hash:
             self.session.check_everybody()
@@ -102,11 +104,11 @@ class Downloads:
         digests = _digests(requirement, link)
         self._acceptable[link.url] = digests
         if self.session.find(digests, link.filename) is not None:
-            return None  # the wheel itself is at hand, so pip need not ask for its metadata
+            return None  # pip reads the metadata from the entry's wheel, without a request
         return fetch(*args, **kw)
 
     def _note_local(self, session: Session, preparer: Any, requirement: Any) -> None:
-        """A wheel that is a local file: shared if an index or a find-links directory lists it."""
+        """Record a local wheel: it may be shared if an index or a find-links directory lists it."""
         path = requirement.link.file_path
         if self._was_built(requirement, path):
             return
@@ -162,7 +164,9 @@ class Downloads:
                 yield one, (path, content_type)
 
     def _serve(self, session: Session, downloader: Any, link: Any, location: str) -> str | None:
-        """The wheel of ``link`` out of the store, after pip's own check; None to download."""
+        """Return the path of a usable wheel for ``link`` from the store; None to download it.
+
+        The wheel is an entry's own, or a checked copy in ``location``."""
         if not link.is_wheel:
             return None
         digests = self._acceptable.get(link.url) or _digests(None, link)
@@ -185,9 +189,10 @@ class Downloads:
     def _trusted(
         self, session: Session, digests: Iterable[Digest], name: str, location: str, origin: Origin
     ) -> RunWheel | None:
-        """The wheel ``name`` of a trusted publisher's entry, the next one where one is damaged, for
-        pip to have: from the entry, or copied into ``location`` where pip would open it by a path
-        that may lead to something else by then. None where no entry does."""
+        """Return the wheel ``name`` from a trusted publisher's entry; None if none is usable.
+
+        If an entry is damaged, the next one follows. pip gets the entry's own wheel, or a copy in
+        ``location`` where another file may be at the path by the time that pip opens it."""
         digests = tuple(digests)
         while (entry := session.find(digests, name)) is not None:
             if session.replaceable_by(entry) or _is_to_be_verified(session, entry):
@@ -205,8 +210,9 @@ class Downloads:
         return None
 
     def another(self, session: Session, path: str, entry: Entry) -> RunWheel | None:
-        """In place of the wheel at ``path`` of the damaged ``entry``, which pip was handed, that of
-        a sound one; None where there is none."""
+        """Return the wheel of a sound entry in place of that of the damaged ``entry``, or None.
+
+        ``path``: the wheel of ``entry`` that pip was handed."""
         origin = session.wheels.at(path).origin
         if origin is None:
             return None
@@ -215,8 +221,10 @@ class Downloads:
         return self._trusted(session, [digest], filename, location, origin)
 
     def trust(self, session: Session, entry: Entry, origin: Origin) -> bool:
-        """Whether pip may have the wheel of ``entry``, whose publisher is trusted, in place of that
-        of ``origin``: it is hashed only where the user asked pip to hash (--require-hashes)."""
+        """Return whether pip may use the wheel of the trusted ``entry`` for ``origin``.
+
+        The metadata must have its recorded digest. The wheel is hashed only if the user asked for
+        that (--require-hashes, the setting verify)."""
         if self._must_hash and not self.is_sound(session, entry, entry.wheel):
             return False
         found = session.wheels.note(str(entry.wheel), origin)
@@ -234,8 +242,9 @@ class Downloads:
         return True
 
     def is_sound(self, session: Session, entry: Entry, path_of_wheel: Path) -> bool:
-        """Whether the wheel of ``entry``, read as ``path_of_wheel``, has its digest, by pip's own
-        check."""
+        """Return whether the wheel of ``entry`` has its digest, by pip's own check.
+
+        ``path_of_wheel``: the path at which the check reads the wheel."""
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
         path, found = str(entry.wheel), session.wheels.at(str(entry.wheel))
         if found.hashed:
@@ -254,8 +263,10 @@ class Downloads:
         return True
 
     def replace(self, session: Session, entry: Entry) -> str:
-        """Take the wheel of ``entry``, which is damaged or lost, from a sound entry, or have pip
-        download it after all; return where it is. Raises pip's own errors, InstallationError."""
+        """Return the path of another wheel in place of that of the damaged or deleted ``entry``.
+
+        The wheel is from a sound entry, or pip downloads it. Raises pip's own errors and
+        InstallationError."""
         if session.is_lost(entry):
             return self._fetch(session, entry, "is gone")
         other = self.another(session, str(entry.wheel), entry)
@@ -289,7 +300,7 @@ class Downloads:
                 got.digest = digests[0]
 
     def private(self, session: Any, link: Any) -> str:
-        """Why a downloaded wheel is not to be shared; "" where everybody could have had it."""
+        """Return why a downloaded wheel must not be shared; "" where all users can download it."""
         page = link.comes_from
         page = page if isinstance(page, str) else getattr(page, "url", "") or ""
         for url in (link.url, page):
@@ -306,15 +317,17 @@ class Downloads:
         found = self.session.wheels.at(bound["path"])
         known = found.digest is not None and hashes.is_hash_allowed("sha256", found.digest)
         if known and found.verified and found.entry is not None:
-            return None  # it is the wheel of that digest: checked, or believed
+            return None  # the wheel has that digest: pip checked it, or the publisher is trusted
         result = check(*args, **kw)
-        # pip found the file good: if only one sha256 would do, that is its digest.
+        # pip accepted the file: if only one digest is allowed, the file has that digest.
         found.verified |= known and getattr(hashes, "digest_count", 0) == 1
         return result
 
     def _wheel_distribution(self, get: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        """pip reads the metadata of a wheel to resolve, to look for conflicts and to install:
-        opening the archive costs more each time than the metadata."""
+        """Return the same distribution for each request of pip for the metadata of a wheel.
+
+        pip requests it to resolve, to look for conflicts and to install. Each time, the opening of
+        the archive would cost more than the reading of the metadata."""
         bound = seams.arguments(get, args, kw)
         path = str(getattr(bound["wheel"], "location", "")) if bound else ""
         found = self.session.wheels.at(path) if self.session is not None else None
@@ -326,30 +339,34 @@ class Downloads:
         return found.distributions[name]
 
     def _distribution(self, path: Path, filename: str) -> Any:
-        """pip's own view of the wheel at ``path``, which it will ask for again. Raises OSError,
-        BadZipFile, pip's InstallationError."""
+        """Return pip's own distribution of the wheel at ``path``, for which pip will ask again.
+
+        Raises OSError, BadZipFile, pip's InstallationError."""
         module: Any = sys.modules[seams.WHEEL_DISTRIBUTION.module]
         archive = module.FilesystemWheel(str(path))
         return module.get_wheel_distribution(archive, parse_wheel_filename(filename)[0])
 
     def scripts_of(self, requirement: Any) -> list[str]:
-        """Names for the scripts that pip generates for a requirement whose wheel is there."""
+        """Return the names of the scripts that pip generates for ``requirement``."""
         path = Path(requirement.local_file_path)
         entries = self._distribution(path, path.name).iter_entry_points()
         return [entry.name for entry in entries if entry.group.endswith("_scripts")]
 
 
 def _is_to_be_verified(session: Session, entry: Entry) -> bool:
-    """Whether every byte is to be checked, and somebody else could change ``entry`` after that: its
-    publisher, or the store's owner."""
+    """Return whether every byte of the wheel must be checked in a copy.
+
+    The setting verify asks for the check. The copy is necessary if the publisher of ``entry`` or
+    the store's owner, as another user, could change the entry after the check."""
     store = session.layers.of(entry)
     owner = store.owner if store is not None else entry.publisher
     return session.settings.verify and not {entry.publisher, owner} <= {0, trust.user_id()}
 
 
 def _digests(requirement: Any, link: Any) -> tuple[Digest, ...]:
-    """The sha256 digests that pip would accept for ``link``: the index's own, else those of the
-    requirement's --hash options."""
+    """Return the sha256 digests that pip accepts for ``link``.
+
+    This is the index's own digest, or else those of the requirement's --hash options."""
     if link.hash_name == "sha256" and (own := as_digest(link.hash)):
         return (own,)
     if requirement is None:
@@ -359,7 +376,7 @@ def _digests(requirement: Any, link: Any) -> tuple[Digest, ...]:
 
 
 def _local_path(link: str) -> str:
-    """The directory that a --find-links value names, resolved; "" for a URL elsewhere."""
+    """Return the resolved directory of a --find-links value; "" for a URL of another machine."""
     if "://" not in link:
         return os.path.realpath(link)
     parts = urlsplit(link)
@@ -369,8 +386,9 @@ def _local_path(link: str) -> str:
 
 
 def _pass_over(session: Session, entry: Entry, what: str) -> None:
-    """The wheel of ``entry`` is not used, for ``what``: it is damaged, unless all of it was deleted
-    since it was looked up, by garbage collection, say."""
+    """Mark ``entry`` as damaged, as ``what`` says, or as vanished if its path is gone.
+
+    Garbage collection may have deleted it since the lookup: that is no damage."""
     if os.path.lexists(entry.path):
         session.mark_damaged(entry, what)
     else:

@@ -1,7 +1,7 @@
-"""Being called when a module of pip has been imported.
+"""Hooks that pip-sharedcache runs after the import of a module of pip.
 
-wrapt has such hooks too, but importing wrapt takes as long as a whole ``pip --version`` does for
-half of its work: so it is imported when pip is going to install, and these hooks tell of that.
+wrapt has such hooks, too. But its import takes about half as long as a whole ``pip --version``, so
+these hooks delay that import until pip is going to install.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from types import ModuleType
 
 Hook = Callable[[ModuleType], None]
 
-#: A name whose import waits for its first use (PEP 810, Python 3.15).
+#: The type of a name whose import waits for the first use (PEP 810, Python 3.15).
 _LAZY = getattr(types, "LazyImportType", None)
 
 
 class _Finder(MetaPathFinder):
-    """Finds nothing itself: has the other finders find a module that somebody waits for."""
+    """A finder that asks the other finders for a module with hooks, and wraps its loader."""
 
     def __init__(self) -> None:
         self.waiting: dict[str, list[Hook]] = {}
@@ -30,10 +30,10 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's own spec, with a loader that calls the hooks afterwards."""
+        """Return the module's own spec, with a loader that calls the hooks after the import."""
         if fullname not in self.waiting or fullname == self._asking:
             return None
-        self._asking = fullname  # the others are asked through the same list
+        self._asking = fullname  # else this search would call itself without end
         try:
             spec = importlib.util.find_spec(fullname)
         finally:
@@ -49,25 +49,28 @@ class _Loader(Loader):
         self._waiting = waiting
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As the original."""
+        """Create the module as the original loader does."""
         if self._is_old():
             return None
         return self._original.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """As the original, which the module names as its loader from then on; then the hooks."""
+        """Execute the module as the original loader does, then call the hooks.
+
+        The module names the original loader as its own from then on.
+        """
         if module.__spec__ is not None:
             module.__spec__.loader = self._original
         module.__loader__ = self._original
         if self._is_old():
-            self._original.load_module(module.__name__)  # into the one that is there
+            self._original.load_module(module.__name__)  # uses the module in sys.modules
         else:
             self._original.exec_module(module)
         for hook in self._waiting.pop(module.__name__, ()):
             hook(module)
 
     def _is_old(self) -> bool:
-        """Whether it is one of before PEP 451, as Python 3.9 has for archives."""
+        """Return whether the loader is older than PEP 451, like that of Python 3.9 for archives."""
         return not hasattr(self._original, "exec_module")
 
 
@@ -75,8 +78,10 @@ _finder = _Finder()
 
 
 def when_imported(name: str, hook: Hook) -> None:
-    """Call ``hook`` with the module ``name`` once it is imported; at once if it is already. What
-    ``hook`` raises comes out of the import."""
+    """Call ``hook`` with the module ``name`` after its import, at once if it is imported.
+
+    The import raises the exceptions of ``hook``.
+    """
     module = sys.modules.get(name)
     if module is not None:
         hook(module)
@@ -87,13 +92,15 @@ def when_imported(name: str, hook: Hook) -> None:
 
 
 def forget() -> None:
-    """Call no hook for what is imported from now on."""
+    """Remove all hooks, so that later imports call none."""
     _finder.waiting.clear()
 
 
 def resolve_lazy_imports(packages: Iterable[str]) -> None:
-    """Import now what the modules of ``packages``, and the modules that these name, would import at
-    the first use (PEP 810): pip refuses imports once it installs, and resolves only its own."""
+    """Perform the lazy imports (PEP 810) of ``packages`` and of modules that they name.
+
+    pip refuses imports once it installs, and resolves only its own lazy imports before.
+    """
     if _LAZY is None:
         return
     wanted = set(packages)
@@ -109,7 +116,7 @@ def resolve_lazy_imports(packages: Iterable[str]) -> None:
                 try:
                     value = getattr(module, name)
                 except Exception:
-                    continue  # whoever uses that name meets it again
+                    continue  # the code that uses this name gets the error again
             if isinstance(value, (type, types.FunctionType)):
                 value = sys.modules.get(getattr(value, "__module__", ""))
             if isinstance(value, ModuleType):

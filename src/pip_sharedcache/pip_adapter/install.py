@@ -1,7 +1,7 @@
-"""pip's installation step, swapped: what is put into the seams while ``pip install`` runs.
+"""The wrappers around pip's installation step while ``pip install`` runs.
 
-Every wrapper calls pip's own function unchanged unless an installation through the store is under
-way. pip runs one installation at a time in one thread, so what is under way is plain state.
+Every wrapper calls pip's own function unchanged unless an installation through the store is in
+progress. pip runs one installation at a time in one thread, so its state is in plain attributes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MOST_PROCESSES = 8
 
 
 class _Outcome(enum.Enum):
-    """What became of one wheel."""
+    """The outcome of the installation of one wheel."""
 
     DONE = "installed through the store"
     AGAIN = "begun again, with the wheel of a sound entry"
@@ -50,8 +50,10 @@ class _Outcome(enum.Enum):
 
 
 class _Stopped(Exception):
-    """Ends pip's installation of a wheel with an ``outcome``. ``wheel_path``: pip's wheel from now
-    on, where that is another one."""
+    """The early end of pip's installation of a wheel, with an ``outcome``.
+
+    ``wheel_path``: the path of pip's next wheel; "" for the same wheel.
+    """
 
     def __init__(self, outcome: _Outcome, why: str, wheel_path: str = "") -> None:
         super().__init__(why)
@@ -60,8 +62,10 @@ class _Stopped(Exception):
 
 
 class InstallWrappers:
-    """The wrappers, and what they know of the one installation under way. ``start`` begins it;
-    ``declines``: whether a run with these options of pip's is left alone."""
+    """The wrappers and the state of the one installation in progress.
+
+    ``start``: opens the session of a run.
+    ``declines``: returns whether plain pip makes the run with these options of pip."""
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class InstallWrappers:
         self._parallel: ParallelInstall | None = None
         self._compiles = True
         self._device = 0
-        self._own_wheel: Path | None = None  # None where pip was handed the entry's
+        self._own_wheel: Path | None = None  # None where pip was handed the entry's wheel
         self._entry: Entry | None = None
 
     def put_in(self) -> None:
@@ -111,7 +115,7 @@ class InstallWrappers:
             return run(*args, **kw)
         try:
             session = self._start()
-        except Exception as error:  # a limit of this process, say: pip may yet be within it
+        except Exception as error:  # for example a process limit, which pip may not reach
             why = " ".join(f"{type(error).__name__}: {error}".split())
             logger.warning("Installing without the shared store: it cannot be used (%s)", why)
             return run(*args, **kw)
@@ -127,7 +131,7 @@ class InstallWrappers:
             self._downloads.end()
             session.finish()
         if status == 0:
-            # A run that failed has saved nothing, and pip knows only now where it installed to.
+            # A failed run installed nothing. pip sets its target options during the run.
             session.record_run(environment_of(bound["options"]))
             if unusual := "; ".join(session.unusual):
                 logger.warning("Left to pip's own installer, and not shared: %s", unusual)
@@ -142,7 +146,7 @@ class InstallWrappers:
             return install(*args, **kw)
         requirements = list(bound["requirements"])
         if any(getattr(requirement, "should_reinstall", True) for requirement in requirements):
-            # What is removed for one may be what another one brings: strictly in pip's order.
+            # A file that pip removes for one may be a new file of another: keep pip's order.
             return install(*args, **kw)
         how = seams.handed_on(bound, seams.INSTALL_ONE)
         if how is None:
@@ -173,18 +177,18 @@ class InstallWrappers:
         while outcome is _Outcome.AGAIN:
             outcome = self._through_store(session, install, bound)
         if outcome is _Outcome.DONE:
-            return None  # as pip's own
+            return None  # as pip's own function does
         if outcome is _Outcome.LEAVE_TO_PARENT:
             raise LeftToOthers
         if outcome is _Outcome.REDOWNLOAD and self._entry is not None:
-            # Only now, with nothing of it left: pip downloads it and does it all itself.
+            # Only after the undo: else files of the entry would stay beside those of pip.
             bound["wheel_path"] = self._downloads.replace(session, self._entry)
         return self._install_by_pip(session, install, bound)
 
     def _through_store(self, session: Session, install: Original, bound: Keywords) -> _Outcome:
-        """Install the wheel ``bound["wheel_path"]``, which is replaced by the path to go on with.
-        Raises what pip is to meet; nothing is left of the installation then, nor with an outcome
-        other than DONE."""
+        """Install the wheel ``bound["wheel_path"]``, and replace that path by the next one to use.
+
+        Raises the errors that pip is to handle. Undoes the installation unless it returns DONE."""
         is_worker = self._parallel is not None and self._parallel.is_copy
         wheel = session.relocate(bound["wheel_path"])
         if wheel.entry is not None and wheel.is_gone:
@@ -199,7 +203,7 @@ class InstallWrappers:
         if placement is None:
             if is_worker:
                 return _Outcome.LEAVE_TO_PARENT
-            # Where it was served another directory lies by now, which nobody has checked.
+            # At the path of an entry's wheel there may be another, unchecked wheel by now.
             return _Outcome.WITHOUT_STORE if wheel.entry is None else _Outcome.REDOWNLOAD
         self._entry = placement.entry
         self._compiles = bool(bound.get("pycompile", True))
@@ -231,8 +235,7 @@ class InstallWrappers:
     def _outcome_of(
         self, error: BaseException, session: Session, wheel: RunWheel
     ) -> _Outcome | None:
-        """What follows from ``error`` in the installation of ``wheel``; None where pip would have
-        met it, too."""
+        """Return the outcome of ``error`` for ``wheel``; None for an error of plain pip itself."""
         served, entry = wheel.entry, self._entry
         if isinstance(error, _Stopped):
             if error.outcome is _Outcome.WITHOUT_STORE:
@@ -241,10 +244,10 @@ class InstallWrappers:
         if isinstance(error, FileNotFoundError) and error.filename == wheel.path:
             if served is None or entry is None:
                 return _Outcome.WITHOUT_STORE
-            # Garbage collection took it between our look at it and pip's.
+            # Garbage collection retired the entry after our check, before pip opened it.
             session.mark_vanished(entry)
             return _Outcome.REDOWNLOAD
-        if served is not None and is_torn(error):  # its publisher writes to it while pip reads it
+        if served is not None and is_torn(error):  # its publisher changes it while pip reads it
             session.mark_damaged(served, f"{served.wheel} is not sound any more")
             return _Outcome.REDOWNLOAD
         too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
@@ -253,8 +256,7 @@ class InstallWrappers:
         return None
 
     def _install_by_pip(self, session: Session, install: Original, bound: Keywords) -> Any:
-        """Nothing of this wheel is for the store, but what others have staged may lie in the
-        way."""
+        """Let pip alone install the wheel, without staged entries if these fill the disk."""
         device = fs.device_of(bound["scheme"].purelib)
         if session.takes_last_room(device):
             self._make_room(session, device)
@@ -266,8 +268,7 @@ class InstallWrappers:
         return install(**bound)
 
     def _make_room(self, session: Session, device: int) -> bool:
-        """The environment's disk ``device`` (st_dev) is full. Whether it is less so now that
-        nothing is published any more: pip alone may fit."""
+        """Stop publishing on the full ``device`` (st_dev); return whether that freed space."""
         freed = session.give_up_publishing(device)
         if self._parallel is not None:
             freed |= self._parallel.give_up_publishing(device)
@@ -293,15 +294,15 @@ class InstallWrappers:
                 raise _Stopped(_Outcome.WITHOUT_STORE, "no room")
         self.session.before_placing()
         left = placement.take_over(archive.namelist(), compiles=self._compiles)
-        archive.namelist = lambda: left  # what pip's loop goes through
+        archive.namelist = lambda: left  # the names in pip's loop
         return staged, metadata
 
     def _restore(self, session: Session, placement: Placement) -> None:
-        """Do by pip's own means what could not be placed."""
+        """Install with pip's own code the files that could not be placed."""
         if any(_is_full(error) for _, error in placement.undone):
             raise _Stopped(_Outcome.WITHOUT_STORE, "no room")
         module = sys.modules[seams.SAVE_FILE.module]
-        self.placement = None  # pip's own code is not to ask us again
+        self.placement = None  # else pip's own code would call the wrappers again
         damaged = [(job, error) for job, error in placement.undone if placement.is_of_wheel(job)]
         for job, error in damaged:
             self._doubt(session, placement, str(error))
@@ -322,10 +323,10 @@ class InstallWrappers:
                 placement.not_compiled(source)
 
     def _doubt(self, session: Session, placement: Placement, what: str) -> None:
-        """A file of the entry is damaged. Raises _Stopped where another entry of the wheel is
-        sound. If none is, pip takes the file out of the wheel that it has: where that is the
-        entry's, if it still is the one of its digest; raises _Stopped if not, or if the entry was
-        deleted as a whole meanwhile, which is not damage."""
+        """Mark the entry as damaged, and return if pip can take the file from its wheel.
+
+        Raises _Stopped if another entry of the wheel is sound, or if pip has the entry's wheel and
+        that is damaged or deleted. A deleted entry is vanished, not damaged."""
         entry = placement.entry
         if not os.path.lexists(entry.path):
             if self._own_wheel is None:
@@ -345,8 +346,7 @@ class InstallWrappers:
             raise _Stopped(_Outcome.REDOWNLOAD, f"{entry.wheel} is damaged, too")
 
     def _sound_elsewhere(self, session: Session, placement: Placement) -> str | None:
-        """The wheel to go on with where there is a sound entry beside the damaged one of
-        ``placement``: pip's own, which leads there, or that entry's."""
+        """Return pip's wheel, or that of a sound entry, if a sound entry exists; else None."""
         entry = placement.entry
         if self._own_wheel is None:
             other = self._downloads.another(session, str(entry.wheel), entry)
@@ -370,7 +370,7 @@ class InstallWrappers:
             saved = False
         if not saved:
             return save(*args, **kw)
-        file.written = True  # pip 26.3 asks; older ones do not mind
+        file.written = True  # pip 26.3 reads this attribute; older pips ignore it
         return None
 
     def _ensure_directory(self, ensure: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
@@ -381,7 +381,7 @@ class InstallWrappers:
         return None
 
     def _compile_file(self, compile_file: Original, fullname: Any, *args: Any, **kw: Any) -> Any:
-        """compileall.compile_file, where the store's bytecode does not do."""
+        """Place the store's bytecode, or else call compileall.compile_file."""
         placement, session = self.placement, self.session
         if placement is not None and session is not None:
             done = session.save_bytecode(placement, str(fullname))
@@ -390,8 +390,7 @@ class InstallWrappers:
         return compile_file(fullname, *args, **kw)
 
     def _flush(self, fsync: Original, descriptor: int) -> None:
-        """os.fsync for what pip writes into .dist-info: that is made durable when it is complete,
-        for all distributions at once where that may be."""
+        """Skip pip's os.fsync in .dist-info, which the placement makes durable as a whole."""
         if self.placement is None:
             fsync(descriptor)
 

@@ -1,10 +1,12 @@
-"""Several distributions at once: copies of this process run pip's own installation of one wheel
-each, and pip's loop here takes what they did, in its own order.
+"""The parallel installation of distributions in worker processes.
 
-Only where nothing is replaced, and only distributions that share no path with another one: of
-those the last one wins, so they are installed here, one after another. A copy that fails at one
-undoes it, and it is installed here too, so every error is met, and worded, by the pip that the
-user started.
+Each worker process runs pip's own installation of one wheel at a time. pip's loop in the parent
+process takes the results, in its own order.
+
+Worker processes are used only where nothing is replaced, and only for distributions that share no
+path with another one: of those the last one wins, so the parent process installs them one after
+another. A worker process that fails undoes its installation, and the parent process repeats it: so
+the pip that the user started gets and reports every error.
 """
 
 from __future__ import annotations
@@ -24,22 +26,29 @@ from pip_sharedcache.session.session import Session
 
 logger = logging.getLogger(__name__)
 
-#: Below this, starting the copies takes longer than the work. Files; a wheel to be published
-#: counts for its bytes, at so many a file.
+#: Number of files. With fewer, the start of the worker processes takes longer than the work. A
+#: wheel to be published counts for one more file per _BYTES_A_FILE bytes.
 _WORTH_IT = 400
 _BYTES_A_FILE = 2000
 
-#: What pip logs with something drawn by rich (pip/_internal/utils/logging.py).
+#: The message of a log record that pip draws with rich (pip/_internal/utils/logging.py).
 _DRAWN = "[present-rich] %s"
 
 
 class LeftToOthers(Exception):
-    """In a copy: this wheel is not for the store, and what pip does itself appears at once."""
+    """A sign from a worker process that the parent process is to install this wheel.
+
+    The store is not used for it, and the files that pip itself installs are visible at once.
+    """
 
 
 @dataclass(frozen=True)
 class WorkerInstall:
-    """What a copy tells of one distribution: what it logged, and what it did."""
+    """The result of a worker process for one distribution.
+
+    ``records``: the log records of the installation.
+    ``report``: the counts of the installation.
+    """
 
     records: tuple[logging.LogRecord, ...]
     report: RunReport
@@ -47,8 +56,14 @@ class WorkerInstall:
 
 @dataclass(frozen=True)
 class WorkerSummary:
-    """What a copy tells at the end: an error if something could not appear, what it published,
-    which link modes failed and why, what it told of damage."""
+    """The result of a worker process at its end.
+
+    ``error``: the error on making its distributions visible, or None.
+    ``report``: the counts of its published entries.
+    ``records``: the log records of this last step.
+    ``refusals``: the link modes that failed, with reasons.
+    ``told``: the damage that the worker process reported.
+    """
 
     error: OSError | None
     report: RunReport
@@ -59,7 +74,10 @@ class WorkerSummary:
 
 @dataclass(frozen=True)
 class GiveUpRequest:
-    """What a copy is asked when this file system (st_dev) is full: to publish nothing there."""
+    """A request to a worker process to publish nothing on a full file system.
+
+    ``device``: st_dev of the file system.
+    """
 
     device: int
 
@@ -79,8 +97,10 @@ class ParallelInstall:
         self.is_copy = False
 
     def start(self, size: int, entry_points: Callable[[Any], Iterable[str]]) -> None:
-        """Start up to ``size`` copies, if there is enough to do; ``entry_points`` are the names
-        of the scripts that pip generates for a requirement."""
+        """Start up to ``size`` worker processes, if there is enough work.
+
+        ``entry_points``: returns the names of the scripts that pip generates for a requirement.
+        """
         claims = PathClaims(self._scheme_of)
         weights: dict[int, int] = {}
         for number, requirement in enumerate(self._requirements):
@@ -93,7 +113,7 @@ class ParallelInstall:
             try:
                 scripts = list(entry_points(requirement))
             except Exception:
-                # Whatever is odd about it, the pip that comes to it says so.
+                # An unusual wheel must not stop the others: pip reports it when it installs it.
                 logger.debug("Scripts of %s are not known", path, exc_info=True)
                 whole = False
             claims.add(number, str(requirement.name), names, scripts)
@@ -110,9 +130,9 @@ class ParallelInstall:
             self._numbers = {str(self._requirements[number].name): number for number in order}
 
     def _scheme_of(self, name: str) -> Scheme:
-        """Where pip puts the distribution ``name``."""
+        """Return pip's target directories for the distribution ``name``."""
         get_scheme, how = seams.SCHEME.find(), self._how
-        assert get_scheme is not None  # it is a seam
+        assert get_scheme is not None  # seams.check has found this seam
         scheme = get_scheme(
             name,
             user=bool(how.get("use_user_site")),
@@ -124,7 +144,7 @@ class ParallelInstall:
         return {key: str(getattr(scheme, key)) for key in seams.SCHEME_KEYS}
 
     def take(self, name: str) -> bool:
-        """Whether a copy has installed ``name``; what it logged is logged now."""
+        """Return whether a worker process has installed ``name``, and log its log records."""
         number = self._numbers.get(name)
         if self._pool is None or number is None:
             return False
@@ -136,22 +156,26 @@ class ParallelInstall:
         return True
 
     def give_up_publishing(self, device: int) -> bool:
-        """Have the copies do as Session.give_up_publishing, when they are done with what they are
-        at; whether one could."""
+        """Call Session.give_up_publishing in the worker processes; return whether one freed space.
+
+        Each does so after its present task, and begins no more tasks. ``device``: st_dev.
+        """
         if self._pool is None:
             return False
         self._pool.stop()
         return any(self._pool.ask(GiveUpRequest(device)))
 
     def end(self, *, failed: bool) -> None:
-        """Let everything that was taken appear, and undo what was not; ``failed``: pip's loop
-        ended early. Raises OSError, the first one, when all else is done."""
+        """Make all accepted distributions visible, and undo the others.
+
+        ``failed``: pip's loop ended early. Raises the first OSError, after all other work.
+        """
         first: OSError | None = None
         lost: set[int] = set()
         if self._pool is not None:
             try:
                 if failed:
-                    # Whoever waits for us after Ctrl-C may kill us soon: pip --python does.
+                    # After Ctrl-C, pip --python waits only a short time before it kills us.
                     self._pool.abandon()
                 for shown in self._pool.ask(frozenset(self._accepted)):
                     first = first or shown.error
@@ -161,7 +185,7 @@ class ParallelInstall:
                     self._relay(shown.records)
                 lost = self._pool.lost() & self._accepted.keys()
                 logger.debug("%s of them were", len(self._accepted.keys() - lost))
-            except BaseException:  # Ctrl-C while the copies are waited for
+            except BaseException:  # Ctrl-C during the wait for the worker processes
                 for placement in self._session.take_complete():
                     placement.undo()
                 raise
@@ -180,9 +204,9 @@ class ParallelInstall:
 
     def _relay(self, records: Iterable[logging.LogRecord]) -> None:
         for record in records:
-            logging.getLogger(record.name).handle(record)  # by whose filters each is shown once
+            logging.getLogger(record.name).handle(record)  # notices lets each warning pass once
 
-    # -- in the copies
+    # -- in the worker processes
 
     def _install(self, number: int) -> WorkerInstall | None:
         session = self._session
@@ -190,28 +214,28 @@ class ParallelInstall:
             session.repairs.leave_to_others()
         self._pool, self.is_copy = None, True
         session.report = RunReport()
-        session.on_progress = None  # what is drawn by several is none
-        # Known from the start: the work may be broken off right when it is complete.
+        session.on_progress = None  # bars of several processes would overwrite each other
+        # Recorded first: else work that is interrupted at its very end would not be undone.
         self._placements[number] = session.begin_complete()
         with self._log as records:
             try:
                 self._requirements[number].install(**self._how)
             except Exception:
-                # Undone already. It is installed again where the user sees it fail.
+                # Undone already. The parent process repeats it, and its user sees the error.
                 logger.debug("Left to the first process", exc_info=True)
                 return None
         return WorkerInstall(tuple(records), session.report)
 
     def _reply(self, question: frozenset[int] | GiveUpRequest) -> WorkerSummary | bool:
         if isinstance(question, GiveUpRequest):
-            with self._log:  # the first process says it, too
+            with self._log:  # the parent process logs the same, which would appear twice
                 return self._session.give_up_publishing(question.device)
         return self._end(question)
 
     def _end(self, accepted: frozenset[int]) -> WorkerSummary:
         session, error = self._session, None
         session.report = RunReport()
-        session.on_progress = None  # what is drawn by several is none
+        session.on_progress = None  # bars of several processes would overwrite each other
         with self._log as records:
             for number in self._placements.keys() - accepted:
                 for placement in self._placements.pop(number):
@@ -227,7 +251,10 @@ class ParallelInstall:
 
 
 class _Log(logging.Handler):
-    """Keeps what is logged instead of showing it; a context manager that gives the list."""
+    """A handler that keeps log records instead of showing them.
+
+    As a context manager it returns the list of records.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -235,8 +262,10 @@ class _Log(logging.Handler):
         self._before: list[logging.Handler] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep ``record``, as text: its arguments may be anything. What pip has drawn by rich is
-        its only argument, and made to be kept."""
+        """Keep ``record`` as text, because its arguments may be of any type.
+
+        If pip drew the record with rich, its only argument is the drawing, which can be kept.
+        """
         if record.msg != _DRAWN:
             record.msg, record.args = record.getMessage(), ()
         record.exc_info = None

@@ -1,5 +1,6 @@
-"""Where the files of distributions end: of two that meet at a path the later one wins, so those
-are installed in pip's order.
+"""The paths that distributions write, and the conflicts between them.
+
+If two distributions write the same path, the later one wins: both are installed in pip's order.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-#: The directories of an installation, by what pip and wheels call them (sysconfig's scheme, and
+#: The directories of an installation, by their names in pip and in wheels (sysconfig's scheme, and
 #: "headers").
 Scheme = Mapping[str, str]
 
 
 class PathClaims:
-    """What each of a set of distributions will write, by real paths: what a wheel calls
-    differently may be the same (lib and lib64, headers and data/include).
+    """The real paths that each of a set of distributions writes.
 
-    ``scheme_of``: the scheme for a distribution of this name, of which only "headers" depends on
-    the name.
+    Different paths in wheels may be the same real path (lib and lib64, headers and data/include).
+
+    ``scheme_of``: returns the scheme of a distribution; only "headers" depends on its name.
     """
 
     def __init__(self, scheme_of: Callable[[str], Scheme]) -> None:
@@ -31,14 +32,17 @@ class PathClaims:
         self._of: dict[int, tuple[set[str], set[str]]] = {}
 
     def add(self, number: int, name: str, files: Iterable[str], scripts: Iterable[str]) -> None:
-        """Note that the distribution ``name`` brings ``files``, by their names in its wheel, and
-        gets ``scripts``. It is called ``number`` here."""
+        """Record the paths of the distribution ``name``, which has the number ``number`` here.
+
+        ``files``: names in its wheel.
+        ``scripts``: names of the scripts that pip generates.
+        """
         self._scheme = self._scheme or self._scheme_of(name)
         claimed = {f"{self._resolve(self._scheme['scripts'])}/{script}" for script in scripts}
         for file in files:
             claimed.update(self._ends(name, file))
         for path in [path for path in claimed if path.endswith(".pyc")]:
-            try:  # pip compiles that source, and writes over what the wheel has
+            try:  # pip overwrites this file when it compiles that source, perhaps of another wheel
                 claimed.add(importlib.util.source_from_cache(path))
             except ValueError:
                 continue
@@ -48,15 +52,17 @@ class PathClaims:
             while above not in directories and above != "/":
                 directories.add(above)
                 above = os.path.dirname(above)
-        # It is renamed as a whole, so nobody else may have put anything in it.
+        # The commit renames .dist-info as a whole: files of another wheel in it would be lost.
         claimed.update(f"{path}/" for path in directories if path.endswith(".dist-info"))
         self._files.update(claimed)
         self._directories |= directories
         self._of[number] = claimed, directories
 
     def apart(self, number: int) -> bool:
-        """Whether ``number`` meets none of the others: no file of both, none of one where another
-        has a directory."""
+        """Return whether ``number`` conflicts with no other distribution.
+
+        A conflict is the same file in both, or a file of one where the other has a directory.
+        """
         files, directories = self._of[number]
         return (
             all(self._files[path] == 1 for path in files)
@@ -65,7 +71,7 @@ class PathClaims:
         )
 
     def _ends(self, name: str, file: str) -> Iterable[str]:
-        """The path of a file of a wheel; two where it says elsewhere which of them it is."""
+        """Yield the path of a wheel's file: both library paths, since only WHEEL tells which."""
         top, _, rest = file.partition("/")
         keys = ["purelib", "platlib"]
         if top.endswith(".data"):
@@ -80,7 +86,7 @@ class PathClaims:
                 yield f"{self._resolve(os.path.join(scheme[key], directory))}/{base}"
 
     def _resolve(self, directory: str) -> str:
-        """Like os.path.realpath; each directory is looked at once."""
+        """Return os.path.realpath of ``directory``, with one lookup for each directory."""
         known = self._real.get(directory)
         if known is None:
             above, name = os.path.split(directory)

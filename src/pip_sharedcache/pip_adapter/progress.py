@@ -1,4 +1,4 @@
-"""pip's own progress bar, while a large wheel is unpacked into the store."""
+"""pip's own progress bar for the unpacking of a large wheel into the store."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ logger = logging.getLogger(__name__)
 
 
 def bars(options: Any) -> Callable[[str], Callable[[int, int], None]] | None:
-    """What shows how far a wheel is, by its name, as ``options`` (pip's) have it; None where
-    nothing is to be shown: the output is no terminal, or pip has been asked for less."""
+    """Return a function that returns the progress callback for a wheel's name, or None.
+
+    ``options`` are pip's. None: stdout is no terminal, or pip is to show less.
+    """
     kind = getattr(options, "progress_bar", "off")
     if kind in ("off", "raw") or not os.isatty(1) or not logger.isEnabledFor(logging.INFO):
         return None
     try:
         module = importlib.import_module("pip._internal.cli.progress_bars")
         renderer = module.get_download_progress_renderer
-    except (ImportError, AttributeError):  # a pip of another make: it is done without
+    except (ImportError, AttributeError):  # a pip without this function: no bar is shown
         return None
     colourless = bool(getattr(options, "no_color", False) or os.environ.get("NO_COLOR"))
     return lambda name: _Bar(renderer, kind, name, colourless=colourless).show
 
 
 class _Bar:
-    """One bar, drawn from the first time on that something is ready until all is."""
+    """One progress bar, which exists from the first call of ``show`` until all bytes are ready."""
 
     def __init__(self, renderer: Any, kind: str, name: str, *, colourless: bool) -> None:
         self._colourless = colourless
@@ -39,17 +41,17 @@ class _Bar:
         self._drawn: Iterator[object] | None = None
 
     def show(self, ready: int, whole: int) -> None:
-        """``ready`` bytes of ``whole`` are there."""
+        """Draw ``ready`` bytes of ``whole`` bytes."""
         if self._drawn is None:
             logger.info("Adding %s to the shared store", self._name)
-            if self._colourless:  # old pips' bars go by NO_COLOR alone, new ones' by --no-color
+            if self._colourless:  # old pips' bars obey only NO_COLOR, new pips' bars --no-color
                 importlib.import_module("pip._vendor.rich").get_console().no_color = True
             self._drawn = iter(self._renderer(bar_type=self._kind, size=whole)(self._steps()))
-        self._fresh.append(range(ready - self._ready))  # pip asks for its length alone
+        self._fresh.append(range(ready - self._ready))  # pip uses only the length
         self._ready = ready
         next(self._drawn, None)
         if ready >= whole:
-            for _ in self._drawn:  # the bar ends with what it is drawn from
+            for _ in self._drawn:  # the bar ends at the end of its iterator
                 pass
 
     def _steps(self) -> Iterator[range]:

@@ -1,7 +1,7 @@
-"""Running pip with our seams in: in this process, and in those that pip starts.
+"""The start of pip with our seams in place: in this process, and in those that pip starts.
 
-pip is started by runpy, as ``python -m pip`` does. The hooks are registered before anything of
-pip is imported, and do nothing for commands that do not install.
+runpy starts pip, as ``python -m pip`` does. The hooks are registered before the first import of
+pip, and do nothing for commands that do not install.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ logger = logging.getLogger(__name__)
 _INSTALL = "pip._internal.commands.install"
 _UNINSTALL = "pip._internal.commands.uninstall"
 _FORCE_REMOVE = "pip._internal.utils.misc"
-#: The oldest pip that has every seam. The seams decide whether a pip fits; this decides the advice.
+#: The oldest pip that has every seam. The seams decide whether a pip fits; this is for the advice.
 _OLDEST_PIP = "23.0"
-#: Where get_runnable_pip is defined: the first up to 26.1.2, the second from 26.2.
+#: The modules that define get_runnable_pip: the first up to pip 26.1.2, the second from 26.2.
 _RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
 
 
 def run_pip(arguments: Sequence[str]) -> None:
     """Run pip with ``arguments``, installing through the store.
 
-    Ends in SystemExit with pip's exit status. Raises SettingError for a wrong value of ours,
-    before pip installs anything.
+    Ends in SystemExit with pip's exit status. Raises, before pip installs anything, PipMissing, and
+    SettingError for a wrong value of a pip-sharedcache setting.
     """
     if importlib.util.find_spec("pip") is None:
         raise PipMissing(f"{sys.executable} has no pip", "python -m ensurepip installs it")
@@ -63,15 +63,15 @@ def run_pip(arguments: Sequence[str]) -> None:
     _when_pip_comes(put_in)
     if "install" in arguments:
         try:
-            settings()  # what is wrong with them is said first
+            settings()  # a wrong setting must stop the run before pip starts
         except ConfigurationDamaged:
             logger.debug("pip meets this file too, and reports it", exc_info=True)
         except SettingError:
             raise
-        except Exception:  # put_in meets it again, and warns
+        except Exception:  # put_in gets the same error, and warns
             logger.debug("The settings cannot be read", exc_info=True)
     sys.argv[1:] = arguments
-    # Asked now: pip 26.3 lets nothing be imported, nor looked for, once it has installed.
+    # Before pip starts: pip 26.3 blocks imports and their search once it has installed.
     missing = None
     if "install" in arguments and importlib.util.find_spec(_INSTALL) is None:
         missing = _unfit(SeamMissing(f"{_INSTALL} is missing"))
@@ -83,16 +83,19 @@ def run_pip(arguments: Sequence[str]) -> None:
             _warn(missing)
         raise
     finally:
-        # The process ends, and its memory with it: to look through all that a resolver has made
-        # for cycles would take longer than placing ten thousand files.
+        # The end of the process frees the memory. A search for cycles in the data of a resolver
+        # would take longer than placing ten thousand files.
         gc.disable()
         _freeze()
 
 
 def _keep_path_until_pip_comes() -> None:
-    """Undo what pip's __main__ does to sys.path: remove the first entry if that is the current
-    directory. Each of our entry points has done that where the same entry point of pip does it;
-    the entry that is first now may come from PYTHONPATH, and pip reads its distributions."""
+    """Undo the removal of the current directory from sys.path by pip's __main__.
+
+    pip's __main__ removes the first entry if that is the current directory. Our entry points have
+    done this already, each where the same entry point of pip does it. The entry that is first now
+    may come from PYTHONPATH, and pip reads its distributions.
+    """
     path, getcwd = list(sys.path), os.getcwd
 
     def restore(_: ModuleType) -> None:
@@ -100,37 +103,42 @@ def _keep_path_until_pip_comes() -> None:
 
     try:
         os.getcwd()
-    except OSError:  # pip's script does without; pip's __main__, which runs here, does not
+    except OSError:  # pip's __main__, unlike pip's script, fails without a current directory
         os.getcwd = lambda: ""
     when_imported("pip._internal", restore)
 
 
 def join_pip() -> None:
-    """Have the pip that this process is importing install through the store: it was started as
-    ever, in an environment where the hook is on (activation)."""
+    """Connect the pip that this process is importing to the store.
+
+    The user started plain pip, in an environment where the hook is active (activation).
+    """
 
     def put_in(_: ModuleType) -> None:
         try:
             settings = _settings("--isolated" in sys.argv)
             _put_in(settings, lambda options: _wants_nothing_kept(settings, options))
         except SettingError as error:
-            # Whoever wrote that into a configuration must not have broken everybody's pip.
+            # A wrong value in a shared configuration must not stop the pip of all users.
             logger.warning("WARNING: Installing without the shared store: %s", error)
         else:
-            atexit.register(_freeze)  # as above
+            atexit.register(_freeze)  # as in run_pip
 
     _when_pip_comes(put_in)
 
 
 def _freeze() -> None:
-    """Have the garbage collector pass over all that there is; PyPy's has no such thing."""
+    """Exempt all present data from garbage collection; PyPy has no such function."""
     if hasattr(gc, "freeze"):
         gc.freeze()
 
 
 def _wants_nothing_kept(settings: config.Settings, options: Any) -> bool:
-    """Whether pip, run as ever, was told to keep nothing in this user's cache directory, which is
-    where the store would be that nobody has named: in an image that is built, or by ensurepip."""
+    """Return whether plain pip runs without its cache directory, and no store was named.
+
+    The default store would be in this user's cache directory. pip runs so when an image is built,
+    or under ensurepip.
+    """
     return settings.private and not getattr(options, "cache_dir", True)
 
 
@@ -143,8 +151,11 @@ def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
 
 
 def _unless_damaged(hook: Hook) -> Hook:
-    """``hook``, without what it raises, a wrong setting excepted: whatever is damaged or missing of
-    ours, and whatever this Python lacks, must not stop a pip that would run by itself."""
+    """Return ``hook`` without its exceptions, except SettingError.
+
+    A damaged or incomplete pip-sharedcache, or a Python that lacks something, must not stop a pip
+    that would run by itself.
+    """
 
     def guarded(module: ModuleType) -> None:
         try:
@@ -158,9 +169,11 @@ def _unless_damaged(hook: Hook) -> Hook:
 
 
 def examine_pip() -> tuple[str, SharedCacheError | None]:
-    """The version of this interpreter's pip ("" where it has none), and why its installations
-    cannot go through the store (None where they can). pip must not install in this process
-    afterwards: the hooks are removed, which would change the functions that this examines."""
+    """Return the version of this interpreter's pip, and why it cannot install through the store.
+
+    The version is "" where there is no pip; the reason is None where pip fits. The hooks, which
+    would change the examined functions, are removed: pip must not install in this process later.
+    """
     python = shlex.quote(sys.executable)
     if importlib.util.find_spec("pip") is None:
         return "", PipMissing(f"{sys.executable} has no pip", f"{python} -m ensurepip")
@@ -179,7 +192,7 @@ def examine_pip() -> tuple[str, SharedCacheError | None]:
 
 
 def is_too_old(version: str) -> bool:
-    """Whether a pip of this version is older than every one that fits."""
+    """Return whether a pip of this version is older than every pip that fits."""
     from packaging.version import InvalidVersion, Version
 
     try:
@@ -189,8 +202,10 @@ def is_too_old(version: str) -> bool:
 
 
 def unfit(version: str, python: Path | str, problem: str = "") -> SeamMissing:
-    """That pip ``version`` of the interpreter ``python`` lacks a seam (``problem`` names it), and
-    what the user can do. The hint for a pip that is too old is a command."""
+    """Return the error for pip ``version`` of the interpreter ``python``, which lacks a seam.
+
+    ``problem`` names the seam. The hint for a pip that is too old is a command.
+    """
     message = f"pip {version} does not fit" + (f" ({problem})" if problem else "")
     if is_too_old(version):
         command = f"{shlex.quote(str(python))} -m pip install --upgrade pip"
@@ -208,9 +223,11 @@ def _settings(isolated: bool) -> config.Settings:
 
 
 def _put_in(settings: config.Settings, declines: Callable[[Any], bool]) -> None:
-    """pip is going to install: step into its seams, if it has them. All that this needs is
-    imported only now, so that no other command waits for it. ``declines``: whether a run with
-    these options of pip's is left alone."""
+    """Wrap the seams of pip, if it has them, before pip installs.
+
+    The imports are in this function, so that other commands do not wait for them. ``declines``
+    returns whether plain pip makes the run with these options of pip.
+    """
     try:
         from pip_sharedcache.pip_adapter import seams
         from pip_sharedcache.pip_adapter.install import InstallWrappers
@@ -226,10 +243,10 @@ _warned: list[str] = []
 
 
 def _warn_of_damage(error: Exception) -> None:
-    """Say once that pip goes on by itself, where it installs."""
+    """Warn once, in a command that installs, that pip goes on by itself."""
     if "install" in sys.argv and not _warned:
         _warned.append(str(error))
-        # Before pip has set up logging a line is seen as it is.
+        # Before pip has set up logging, a line appears without its level.
         label = "" if logging.getLogger().handlers else "WARNING: "
         logger.warning(
             "%sInstalling without the shared store: "
@@ -251,7 +268,7 @@ def _spare_foreign_files(module: ModuleType) -> None:
 
 
 def _information_first(_: ModuleType) -> None:
-    """pip is going to uninstall: see guards.information_first."""
+    """Wrap pip's uninstallation with safety_wrappers.information_first."""
     from pip_sharedcache.pip_adapter.safety_wrappers import information_first
     from pip_sharedcache.pip_adapter.seams import COMPACT
 
@@ -260,8 +277,10 @@ def _information_first(_: ModuleType) -> None:
 
 
 def _guard(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
-    """Put ``wrapper`` around a function of ``module``, if there is one of that name; without
-    wrapt, which takes longer to import than a short command of pip's runs."""
+    """Put ``wrapper`` around the function ``name`` of ``module``, if it exists.
+
+    Without wrapt, whose import takes longer than a short command of pip.
+    """
     original = getattr(module, name, None)
     if original is None:
         return
@@ -274,8 +293,10 @@ def _guard(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
 
 
 def _answer_with_our_runner(module: ModuleType) -> None:
-    """Have pip start our runner where it starts itself in another interpreter (--python) or in a
-    subprocess (isolated builds)."""
+    """Let pip start our runner instead of itself in other processes.
+
+    pip does so in another interpreter (--python) and in a subprocess (isolated builds).
+    """
     original = vars(module).get("get_runnable_pip")
     if original is not None and original.__module__ == module.__name__:
         module.get_runnable_pip = functools.wraps(original)(  # type: ignore[attr-defined]

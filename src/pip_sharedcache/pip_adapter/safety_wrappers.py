@@ -1,6 +1,6 @@
-"""Where pip's own code would touch what is not ours, or leave less than it found: held back.
+"""Wrappers that keep pip from damaging files of others, or leaving less than it found.
 
-Each of these is a wrapper for one seam, and changes nothing else of what pip does.
+Each one wraps one seam, and changes nothing else in pip.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pip_sharedcache.placement import Placement
 def spare_foreign_files(
     force: Callable[..., Any], _: Any, args: tuple[Any, ...], kw: dict[str, Any]
 ) -> Any:
-    """Around pip's rmtree_errorhandler, which makes writable what it cannot delete: that reached
-    the store through hard links and symlinks, and other people's files. Only what is ours alone
-    may be changed; for the rest the error stands."""
+    """Make a file writable for its deletion only if the file is this user's alone.
+
+    This wraps pip's rmtree_errorhandler, which makes writable the files that it cannot delete.
+    Through hard links and symlinks it would change files in the store, and those of other users.
+    For these the error of the deletion is raised.
+    """
     bound = seams.arguments(force, args, kw)
     if bound is None or not trust.OWNERS_MEAN_SOMETHING:
         return force(*args, **kw)
@@ -39,8 +42,11 @@ def spare_foreign_files(
 
 
 def information_first(active: Callable[[], bool]) -> seams.Wrapper:
-    """Around what pip moves aside before an upgrade, or to uninstall, in sorted order: .dist-info
-    comes first. Killed in between, nothing must stay listed with its scripts gone."""
+    """Return a wrapper that makes pip move .dist-info aside before all other paths.
+
+    pip moves paths aside, in sorted order, before an upgrade or to uninstall. If pip is killed
+    during that, no distribution must stay listed without its scripts.
+    """
 
     def wrapper(compact: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
         paths = compact(*args, **kw)
@@ -50,8 +56,11 @@ def information_first(active: Callable[[], bool]) -> seams.Wrapper:
 
 
 def scripts(placement: Callable[[], Placement | None]) -> seams.Wrapper:
-    """Around how pip's script maker writes a file: it removes what `exists` first, so it would
-    write through a dangling link. What is new is noted, to be taken back if the rest fails."""
+    """Return a wrapper around the function with which pip's script maker writes a file.
+
+    The function removes only a file that `exists`, so it would write through a dangling symlink.
+    New scripts are recorded, for their removal if the rest fails.
+    """
 
     def wrapper(write: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
         bound, active = seams.arguments(write, args, kw), placement()
@@ -68,8 +77,10 @@ def scripts(placement: Callable[[], Placement | None]) -> seams.Wrapper:
 
 
 def recovery(placement: Callable[[], Placement | None]) -> seams.Wrapper:
-    """Around what pip 26.3 does when a blocked import stops it: it leaves a distribution that it
-    can uninstall, which must be under its real name."""
+    """Return a wrapper around pip 26.3's recovery from a blocked import.
+
+    pip leaves a distribution that it can uninstall, which must be under its real name.
+    """
 
     def wrapper(write: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
         bound, active = seams.arguments(write, args, kw), placement()
@@ -97,8 +108,10 @@ class _InformationFirst(str):
 
 
 def _rank(path: str) -> tuple[bool, int, str]:
-    """Where ``path`` comes: metadata directories first, of these the highest, since packages vendor
-    others with theirs."""
+    """Return the sort key of ``path``: metadata directories come first, the highest of them first.
+
+    Packages vendor other packages, with metadata directories below their own.
+    """
     is_information = path.rstrip(os.sep).endswith((".dist-info", ".egg-info"))
     depth = path.rstrip(os.sep).count(os.sep) if is_information else 0
     return not is_information, depth, str(path)

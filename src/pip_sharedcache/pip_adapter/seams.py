@@ -1,7 +1,7 @@
-"""The places in pip where we step in, and whether this pip has them.
+"""The places in pip's code where pip-sharedcache adds its own code, and checks of these.
 
-What decides is not pip's version but whether every seam is there and takes the arguments that we
-use. One missing: nothing is stepped into, and plain pip runs.
+A pip fits if it has every seam, with the arguments that we use. Its version does not matter. If one
+seam is missing, no seam is wrapped, and plain pip runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from pip_sharedcache.errors import SeamMissing
 
-#: What wrapt calls: the original, the instance or None, positional and keyword arguments.
+#: wrapt's calling convention: the original, the instance or None, positional, keyword arguments.
 Original = Callable[..., Any]
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
@@ -25,13 +25,15 @@ Wrapper = Callable[[Original, Any, Arguments, Keywords], Any]
 
 @dataclass(frozen=True)
 class Seam:
-    """One function or method of pip, and what we rely on about it.
+    """One function or method of pip, and its properties that we use.
 
-    ``parameters``: those that it must take, by name; methods without ``self``. ``sets``: names
-    that it must assign, attributes that we read off its object afterwards. ``beside``: what its
-    class must have too. ``importers``: modules that may have imported it by name. ``instead``:
-    another attribute of the same module that makes up for this
-    one where it is missing.
+    ``module``: the module that looks the function up.
+    ``attribute``: the path of the function in that module.
+    ``parameters``: names of required parameters; methods without ``self``.
+    ``instead``: another attribute of the module, which makes up for this one where it is missing.
+    ``sets``: names that the function must assign: attributes of its object that we read later.
+    ``beside``: names that the class of the method must have, too.
+    ``importers``: modules that may have imported the function by name.
     """
 
     module: str
@@ -44,11 +46,11 @@ class Seam:
 
     @property
     def name(self) -> str:
-        """For messages: ``pip._internal.network.download.Downloader.__call__``."""
+        """The name for messages: ``pip._internal.network.download.Downloader.__call__``."""
         return f"{self.module}.{self.attribute}"
 
     def find(self) -> Callable[..., Any] | None:
-        """The function as it is now; None where this pip has it not. Imports the module."""
+        """Import the module and return the present function; None where this pip lacks it."""
         try:
             found: Any = importlib.import_module(self.module)
         except ImportError:
@@ -60,7 +62,7 @@ class Seam:
         return found if callable(found) else None
 
     def problem(self) -> str:
-        """Why this seam cannot be used, naming it; "" where it fits."""
+        """Return why this seam cannot be used, with its name; "" where it fits."""
         function = self.find()
         if function is None:
             if self.instead and Seam(self.module, self.instead, ()).find() is not None:
@@ -139,7 +141,7 @@ INSTALL_ONE = Seam(
     "InstallRequirement.install",
     ("root", "home", "prefix", "warn_script_location", "use_user_site", "pycompile"),
 )
-#: Where an installation goes. SCHEME_KEYS are the attributes of what it returns.
+#: The target directories of an installation. SCHEME_KEYS are the attributes of the result.
 SCHEME = Seam(
     "pip._internal.locations",
     "get_scheme",
@@ -165,7 +167,7 @@ COMPILE = Seam(_WHEEL, "compileall.compile_file", ("fullname", "force", "quiet")
 FLUSH = Seam("pip._internal.utils.filesystem", "os.fsync", ("fd",))
 FORCE_REMOVE = Seam("pip._internal.utils.misc", "rmtree_errorhandler", ("func", "path", "exc_info"))
 
-#: All that an installation through the store steps into.
+#: The seams that an installation through the store requires.
 INSTALL_SEAMS = (
     RUN_INSTALL,
     PREPARER,
@@ -190,8 +192,8 @@ INSTALL_SEAMS = (
     FORCE_REMOVE,
 )
 
-#: Built wheels: where pip keeps its own, for which requirement it looks there, and what builds one.
-#: Without them none are shared.
+#: Built wheels: pip's cache of them, the requirement for which pip searches it, and the build.
+#: Without these seams no built wheels are shared.
 BUILT = Seam(
     "pip._internal.cache",
     "WheelCache.get_cache_entry",
@@ -204,13 +206,13 @@ BUILD = Seam(
     "pip._internal.wheel_builder", "_build_one", ("req", "output_dir", "verify", "editable")
 )
 
-#: Which paths pip moves aside, in sorted order, before it installs another version.
+#: The paths that pip moves aside, in sorted order, before it installs another version.
 COMPACT = Seam("pip._internal.req.req_uninstall", "compact", ("paths",))
 
-#: How pip's script maker writes a file; a pip that writes scripts otherwise does without.
+#: The write function of pip's script maker. A pip without it gets no wrapper here.
 WRITE_SCRIPT = Seam("pip._vendor.distlib.util", "FileOperator.write_binary_file", ("path", "data"))
 
-#: Only in pips that recover an installation interrupted by a blocked import (26.3).
+#: Only in pips that recover an installation after a blocked import (26.3).
 WRITE_RECOVERY = Seam(_WHEEL, "_write_recovery_record", ("wheel_zip", "record"))
 
 
@@ -225,8 +227,10 @@ _ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def handed_on(bound: Keywords, seam: Seam) -> Keywords | None:
-    """Of the arguments ``bound`` by name, those that the method ``seam`` takes, too: what pip's
-    loop hands on to each requirement. None where the method needs others besides."""
+    """Return the arguments in ``bound`` that the method ``seam`` takes, too, by name.
+
+    pip's loop hands these on to each requirement. None where the method requires others.
+    """
     function = seam.find()
     if function is None:
         return None
@@ -240,16 +244,18 @@ def handed_on(bound: Keywords, seam: Seam) -> Keywords | None:
 
 
 def wrap(seam: Seam, wrapper: Wrapper) -> None:
-    """Put ``wrapper`` around ``seam``; nothing where this pip has it not."""
-    import wrapt  # late, since it takes long
+    """Put ``wrapper`` around ``seam``; do nothing where this pip lacks the seam."""
+    import wrapt  # late: the import is slow, and commands that do not install would wait for it
 
     if seam.find() is not None:
         wrapt.wrap_function_wrapper(seam.module, seam.attribute, wrapper)
 
 
 def hand_on(seam: Seam, importer: str) -> None:
-    """Let the module ``importer``, if it imported ``seam`` by name, have what is there now
-    (pip/_internal/req/req_install.py up to 26.1.2 does so with install_wheel)."""
+    """Give the wrapped ``seam`` to the module ``importer``, if it imported the seam by name.
+
+    pip/_internal/req/req_install.py does so with install_wheel, up to pip 26.1.2.
+    """
     module = sys.modules.get(importer)
     name = seam.attribute.rpartition(".")[2]
     if module is not None and hasattr(module, name):
@@ -257,9 +263,11 @@ def hand_on(seam: Seam, importer: str) -> None:
 
 
 def stand_in(seam: Seam, **functions: Callable[..., Any]) -> None:
-    """Give the module of ``seam`` a stand-in for the module that the seam's attribute names
-    first, without changing that for everybody else: each of ``functions`` is called there with
-    the original in front of its arguments."""
+    """Replace ``functions`` of a module, only for the module of ``seam``.
+
+    The attribute of the seam begins with the name of the replaced module, which all other code uses
+    unchanged. Each function gets the original before its other arguments.
+    """
     module = sys.modules.get(seam.module)
     name = seam.attribute.partition(".")[0]
     original = getattr(module, name, None)
@@ -282,7 +290,7 @@ class _StandIn:
 def arguments(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """The call's arguments by name, defaults included; None where they do not fit ``function``."""
+    """Return the arguments of a call by name, with defaults; None where they do not fit."""
     method = getattr(function, "__func__", None)
     try:
         if method is None:
@@ -300,5 +308,6 @@ def arguments(
 
 @functools.cache
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    # Some of these are called for every file; reading a signature takes as long as placing one.
+    # Cached: some seams are called for every file, and reading a signature takes as long as
+    # placing a file.
     return inspect.signature(function)

@@ -1,4 +1,4 @@
-"""Where a run of pip installs to, by its options."""
+"""The target directory of a run of pip, by its options."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 
 def environment_of(options: Any) -> str:
-    """The directory that a run with ``options`` (pip's, after it has run) has installed to: that
-    of --target or --prefix, the user's base directory for --user, else this interpreter's prefix;
-    below --root where that is given."""
+    """Return the directory to which a run of pip with ``options`` has installed.
+
+    It is the directory of --target or --prefix, the user's base directory for --user, or else this
+    interpreter's prefix; with --root, below that directory. ``options``: pip's, after the run.
+    """
     target = getattr(options, "target_dir", None) or getattr(options, "prefix_path", None)
     if target:
         where = os.path.abspath(str(target))

@@ -1,4 +1,4 @@
-"""Whether the wheel that pip reads is the one that an entry was made from, and is whole."""
+"""Checks that the wheel which pip reads is whole, and is the wheel of an entry."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from pip_sharedcache.errors import UnusualWheel
 from pip_sharedcache.model import Manifest
 
 _NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
-#: What reading a wheel raises that was found sound before.
+#: Errors on reading a wheel that was sound at an earlier check.
 _TORN = (zipfile.BadZipFile, zlib.error, EOFError)
 
 
 def tells_of(manifest: Manifest, archive: zipfile.ZipFile, *, whole: bool) -> bool:
-    """Whether ``manifest`` is about what is in ``archive``; ``whole``: the bytes of each file, too.
-    Where the archive is broken pip says so."""
+    """Return whether ``manifest`` describes the files in ``archive``.
+
+    ``whole``: compare the sha256 of each file, too, besides path, size and executable bit. False
+    for a broken archive, which pip then reports.
+    """
     if wheel.outline(archive) != {(f.path, f.size, f.executable) for f in manifest.files}:
         return False
     if not whole:
@@ -28,7 +31,7 @@ def tells_of(manifest: Manifest, archive: zipfile.ZipFile, *, whole: bool) -> bo
 
 
 def is_torn(error: BaseException | None) -> bool:
-    """Whether it comes from a wheel that cannot be read; pip may have put it into its own words."""
+    """Return whether ``error``, or an error that caused it, is from an unreadable wheel."""
     while error is not None and not isinstance(error, _TORN):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -118,7 +118,7 @@ def join(told):  # type: ignore[no-untyped-def]
 
 
 def carry(told, pip):  # type: ignore[no-untyped-def]
-    """Make the packages of ``told`` importable, and return whether that succeeded.
+    """Make the packages that ``told`` names importable, and return whether that succeeded.
 
     ``pip``: the directory of the pip that runs. Where a package is missing or this interpreter is
     too old, the function warns, changes nothing and returns False.

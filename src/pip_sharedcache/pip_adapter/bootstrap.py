@@ -74,7 +74,7 @@ class _Neighbours:
 
 
 def prefer_neighbours() -> None:
-    """Import our dependencies from the directory where pip_sharedcache is installed.
+    """Make imports find our dependencies in the directory where pip_sharedcache is installed.
 
     PYTHONPATH may contain other versions of them, made for other programs.
     """
@@ -85,9 +85,10 @@ def prefer_neighbours() -> None:
 
 
 def leave_archive() -> None:
-    """Find only the carried packages in the archive that this process runs, if it runs one.
+    """Limit imports from the archive that this process runs to the carried packages.
 
-    pip regards everything on sys.path as installed in the environment, so the archive leaves it.
+    pip regards everything on sys.path as installed in the environment, so the archive must leave
+    sys.path. Without an archive the function does nothing.
     """
     if not resources.IN_ARCHIVE:
         return
@@ -95,7 +96,7 @@ def leave_archive() -> None:
     roots = _roots(("pip", *CARRIED))
     if roots is None:
         return
-    # Their metadata lies in the archive, too.
+    # Their metadata is in the archive, too, so read it before the archive leaves sys.path.
     _KNOWN.update({name: _since(name, roots[name]) for name in CARRIED[1:]})
     sys.meta_path.insert(0, finder(roots))
     archives = set(roots.values())

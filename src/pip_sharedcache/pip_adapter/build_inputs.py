@@ -49,7 +49,7 @@ _HARMLESS = (
     *("MODULESHOME", "MODULES_*", "__MODULES*", "ENV", "BASH_ENV", "BASH_FUNC_*"),
     *("SLURM*", "SRUN_*", "PBS_*", "SGE_*", "LSB_*", "LSF_*", "JOB_ID", "OMP_NUM_THREADS"),
     *("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    # Network access and secrets: nobody must be able to guess a secret from a key.
+    # Network access and secrets: a reader of a key must not be able to guess a secret.
     *("*_proxy", "*_PROXY", "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"),
     *("*TOKEN*", "*PASSWORD*", "*PASSWD*", "*SECRET*", "*CREDENTIAL*", "*_KEY", "*_KEY_ID"),
     # The active environment: the wheel's tags and the tools cover the installed software.

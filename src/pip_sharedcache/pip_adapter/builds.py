@@ -86,7 +86,7 @@ class Builds:
             ],
             "no index": bool(getattr(options, "no_index", False)),
             "features": sorted(getattr(options, "features_enabled", None) or ()),
-            # They select the build dependencies. Which ones apply to these depends on the pip.
+            # They select the build dependencies. pip's version decides which of them apply.
             "constraints": build_inputs.contents(
                 [
                     *(getattr(options, "build_constraints", None) or ()),

@@ -20,7 +20,7 @@ def configuration_files(*, isolated: bool = False) -> list[Path]:
         by_kind = {str(kind): files for kind, files in kinds}
     except (ImportError, AttributeError, TypeError, ValueError):
         return []
-    except RuntimeError:  # no HOME, and a uid without an account: pip itself stops with this error
+    except RuntimeError:  # no HOME, and a uid without an account: pip itself stops there
         return []
     # Enum members or plain strings, depending on pip's version.
     named = {kind.rpartition(".")[2].lower(): files for kind, files in by_kind.items()}

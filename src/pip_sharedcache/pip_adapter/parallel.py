@@ -36,9 +36,9 @@ _DRAWN = "[present-rich] %s"
 
 
 class LeftToOthers(Exception):
-    """A sign from a worker process that the parent process is to install this wheel.
+    """The request of a worker process that the parent process installs this wheel.
 
-    The store is not used for it, and the files that pip itself installs are visible at once.
+    The store is not used for the wheel, and files that pip itself installs are visible at once.
     """
 
 

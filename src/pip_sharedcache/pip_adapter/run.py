@@ -279,7 +279,7 @@ def _information_first(_: ModuleType) -> None:
 def _guard(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
     """Put ``wrapper`` around the function ``name`` of ``module``, if it exists.
 
-    Without wrapt, whose import takes longer than a short command of pip.
+    The function does not use wrapt, whose import takes longer than a short command of pip.
     """
     original = getattr(module, name, None)
     if original is None:

@@ -73,9 +73,10 @@ class WheelLookup:
         return None
 
     def settle_damage(self, sound: Entry) -> None:
-        """Decide on damaged entries of a wheel that was installed from the ``sound`` entry.
+        """Arrange the repair of damaged entries of a wheel that ``sound`` provided.
 
-        The run publishes this user's own entry anew at its end. Other publishers heal theirs.
+        The run publishes this user's own damaged entry anew at its end. Other publishers heal
+        theirs.
         """
         passed = self._passed.pop(sound.manifest.digest, None)
         if passed is not None and self.layers.heals(passed[0]):
@@ -139,7 +140,7 @@ class WheelLookup:
         self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
 
     def mark_vanished(self, entry: Entry, instead: str = "downloaded after all") -> None:
-        """Record that ``entry`` was deleted during this run, and warn.
+        """Record that ``entry`` was retired or deleted during this run, and warn.
 
         ``instead``: the end of the warning, which says what pip-sharedcache does then.
         """
@@ -148,7 +149,7 @@ class WheelLookup:
         warn(f"{entry.path} is gone from the shared store: {instead}")
 
     def is_lost(self, entry: Entry) -> bool:
-        """Return whether ``entry`` was deleted during this run."""
+        """Return whether ``entry`` was retired or deleted during this run."""
         return entry.identity in self._vanished
 
     def check_everybody(self) -> None:

@@ -54,8 +54,9 @@ class Publisher:
     ) -> Entry | None:
         """Stage an entry in the layer that ``where`` returns, and return it; None on failure.
 
-        If that layer is full, ``where`` is called again for the next layer. ``otherwise`` is the
-        start of the warning on a failure: what pip-sharedcache does instead. ``report`` counts.
+        If that layer is full, ``where`` is called again for the next layer. Most failures cause a
+        warning, which begins with ``otherwise``: what pip-sharedcache does instead. ``report``
+        counts, and records that the store is not writable.
         """
         while (store := where()) is not None and not self._has_given_up(store):
             try:

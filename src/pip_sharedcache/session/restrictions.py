@@ -43,7 +43,7 @@ def owners_unknown(store: Store) -> str:
 
 def no_symlinks_because(store: Store) -> str:
     """Return why this run places no symlinks into ``store``; "" where it may place some."""
-    if store.replaceable_by:  # including by the user who named it through sudo
+    if store.replaceable_by:  # under sudo, also by the user who named the store
         return store.replaceable_by
     if store.policy is Policy.READ_ONLY:
         return "links are not noted in a store that is only read"

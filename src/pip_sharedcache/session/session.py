@@ -84,7 +84,7 @@ class Session(WheelLookup):
 
     @classmethod
     def start(cls, settings: Settings) -> Session:
-        """Open the stores that ``settings`` name. Never raises for their state: it warns."""
+        """Open the stores that ``settings`` name. An unusable store causes a warning, no error."""
         for note in (*settings.notes, *restrictions.trust_in_nobody(settings)):
             logger.warning(note)
         limit_workers(settings.processes)
@@ -323,7 +323,7 @@ class Session(WheelLookup):
     def settle(self, placement: Placement, *, later: bool) -> None:
         """End the installation of one wheel. Raises OSError.
 
-        ``later``: the wheel replaces nothing, so it may become visible and durable with others."""
+        ``later``: the wheel replaces nothing, and waits for a commit with others."""
         manifest, identity = placement.entry.manifest, placement.entry.identity
         staged = placement.entry.path.name.startswith(".")
         if not staged and identity not in self._added and identity not in self.repairs.damaged:

@@ -1,4 +1,4 @@
-"""System calls on files, directories and processes. Knows nothing of wheels or stores."""
+"""System calls on files, directories and processes, without knowledge of wheels or stores."""
 
 from pip_sharedcache.fs.dir_identity import (
     HOST_NAME,

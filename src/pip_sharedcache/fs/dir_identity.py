@@ -1,5 +1,8 @@
-"""Directories, told from others that have the same path: on another host, on a disk that is not
-mounted now, made anew after they were deleted."""
+"""Identity of a directory, independent of its path.
+
+Another directory can have the same path: on another host, while the disk is not mounted, or when
+the directory was deleted and made again.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,31 @@ from typing import NamedTuple
 
 from pip_sharedcache.fs import libc
 
-#: This host's name, which outlasts a restart.
+#: The name of this host; a restart does not change the name.
 HOST_NAME = socket.gethostname()
 
-# statx(2): struct statx, and what is asked of it.
+# statx(2): the size of struct statx, the offsets of two fields, and flags.
 _SIZE, _ATTRIBUTES, _BORN = 256, 8, 80
 _WITH_BIRTH, _MOUNT_ROOT = 0x800, 0x2000
 _AT_FDCWD = -100
 
 
 class DirIdentity(NamedTuple):
-    """What tells a directory: its inode, and when it was made (nanoseconds), 0 where that is not
-    known. The two together are no other directory's, wherever."""
+    """Identity of a directory; where ``born`` is known, unique among the directories of all hosts.
+
+    ``inode``: the inode number.
+    ``born``: the time at which the directory was made (nanoseconds); 0 where the time is unknown.
+    """
 
     inode: int
     born: int
 
 
 def directory_chain(path: str) -> list[DirIdentity]:
-    """The directory ``path``, an absolute one without links, and those above it up to where its
-    file system is mounted. Raises OSError."""
+    """Return the identities of ``path`` and of the directories above it, up to the mount point.
+
+    ``path`` is absolute and contains no symlinks. Raises OSError.
+    """
     way = []
     while True:
         place, is_root = _look(path)
@@ -42,11 +50,13 @@ def directory_chain(path: str) -> list[DirIdentity]:
 
 
 def find_moved_directory(path: str, way: Sequence[DirIdentity], host: str) -> str:
-    """Where the directory lies now that lay at ``path``, and ``directory_chain`` it was ``way``, on
-    ``host``: there, or, where it or one above it was renamed, beside that; "" where it is gone.
+    """Return the present path of the directory that was at ``path``; "" where it no longer exists.
 
-    Raises OSError where that cannot be told: its disk is not mounted now or is another host's, or
-    we may not look.
+    ``way`` is the earlier result of ``directory_chain(path)`` on ``host``. The function finds a
+    directory that was renamed, or one of whose parents was renamed, within the same directory.
+
+    Raises OSError where the answer is unknown: the disk is not mounted or belongs to another host,
+    or the user may not read a directory.
     """
     below: list[str] = []
     for number, wanted in enumerate(way):
@@ -66,12 +76,14 @@ def _is_same(found: DirIdentity, wanted: DirIdentity, host: str) -> bool:
         return False
     if found.born and wanted.born:
         return found.born == wanted.born
-    return host == HOST_NAME  # another host's disk may well have the same number
+    return host == HOST_NAME  # a disk of another host can have the same inode number
 
 
 def _below(directory: str, wanted: DirIdentity, names: Sequence[str], host: str) -> str:
-    """What ``names`` lead to from ``directory``, the first of which is called something else now
-    and is ``wanted``; "" where there is none. Raises OSError."""
+    """Return the path to which ``names`` led from ``directory`` before the first was renamed.
+
+    ``wanted`` is the identity of the first. Return "" where no such path exists. Raises OSError.
+    """
     with os.scandir(directory) as children:
         same = [child.path for child in children if child.inode() == wanted.inode]
     for path in same:
@@ -86,7 +98,7 @@ def _below(directory: str, wanted: DirIdentity, names: Sequence[str], host: str)
 
 
 def _look(path: str) -> tuple[DirIdentity, bool]:
-    """What is at ``path``, and whether a file system is mounted there. Raises OSError."""
+    """Return the identity of ``path``, and whether it is a mount point. Raises OSError."""
     status = os.stat(path)
     ask = libc.c_function("statx")
     if ask is None:
@@ -99,6 +111,7 @@ def _look(path: str) -> tuple[DirIdentity, bool]:
     (known,) = struct.unpack_from("=Q", buffer, _ATTRIBUTES + 48)
     seconds, nanoseconds = struct.unpack_from("=qI", buffer, _BORN)
     born = seconds * 10**9 + nanoseconds if mask & _WITH_BIRTH else 0
-    # A part of btrfs has a device number of its own, and a bind mount has not.
+    # os.path.ismount compares device numbers: it takes a btrfs subvolume for a mount point, and
+    # misses a bind mount.
     is_root = bool(attributes & _MOUNT_ROOT) if known & _MOUNT_ROOT else os.path.ismount(path)
     return DirIdentity(status.st_ino, born), is_root

@@ -1,6 +1,6 @@
 """Files and directories by descriptor: opened without following links, created with their modes.
 
-Where the system has no directory descriptors (Windows) a directory is held by its path.
+On systems without directory descriptors (Windows), the path stands for the directory.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 
 _CLOEXEC, _NOFOLLOW = getattr(os, "O_CLOEXEC", 0), getattr(os, "O_NOFOLLOW", 0)
 BINARY, _DIRECTORY = getattr(os, "O_BINARY", 0), getattr(os, "O_DIRECTORY", 0)
-# A FIFO put in place of a file would otherwise hang its reader at open.
+# Without O_NONBLOCK, a FIFO in the place of a file would block its reader at open.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
-#: Never through a symlink, and no waiting for a FIFO.
+#: Flags that refuse a symlink and do not wait for a FIFO.
 NOT_A_LINK = _NOFOLLOW | _NONBLOCK | _CLOEXEC
 
-#: Flags for a file of our own: new, never through what is there already.
+#: Flags for a new file: the call fails where a file or a symlink exists already.
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC | BINARY
 
-#: How the name of a file begins that is to replace another one.
+#: The prefix of a file that will replace another file.
 NEW = ".new-"
 
-#: Flags for a directory held open, never one that a symlink leads to.
+#: Flags that open a directory, and refuse a symlink to one.
 DIRECTORY = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC
 
-#: The same, where the path to it is the administrator's choice, links in it included.
+#: Flags that open a directory whose path the administrator chose, symlinks included.
 FOLLOWED_DIRECTORY = os.O_RDONLY | _DIRECTORY | _CLOEXEC
 
-#: A disk or a file server fails (EBADMSG, EUCLEAN: a checksum or a structure of the file system is
-#: wrong), which may pass.
+#: Errors of a disk or a file server that may be temporary (EBADMSG, EUCLEAN: a checksum or a
+#: structure of the file system is wrong).
 DISK_ERRORS = frozenset(
     getattr(errno, name)
     for name in ("EIO", "ESTALE", "ETIMEDOUT", "EREMOTEIO", "EBADMSG", "EUCLEAN")
     if hasattr(errno, name)
 )
-#: Errors of this process or machine, not of the file that was to be opened.
+#: Errors of this process or machine, not of the file that a call opens.
 PROCESS_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
-#: Errors of a file system that is full, or full for this user.
+#: Errors of a full file system, and of a user's exhausted quota.
 NO_SPACE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _BLOCK = 1 << 20  # bytes
@@ -62,9 +62,9 @@ _FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 
 class Directory:
-    """A directory held open, so that what is checked and what is used are the same one.
+    """Open directory, so that a check and a later use concern the same directory.
 
-    Owns its descriptor: close it, or use it as a context manager.
+    Owns its descriptor: call ``close``, or use the directory as a context manager.
     """
 
     def __init__(self, path: Path, descriptor: int | None) -> None:
@@ -74,8 +74,7 @@ class Directory:
 
     @classmethod
     def open(cls, path: Path) -> Directory:
-        """Open ``path``, following links in it (its parents are the administrator's choice).
-        Raises OSError."""
+        """Open ``path``, which the administrator chose: follow its symlinks. Raises OSError."""
         if not BY_DESCRIPTOR:
             if not stat.S_ISDIR(os.stat(path).st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
@@ -83,15 +82,14 @@ class Directory:
         return cls(path, os.open(path, FOLLOWED_DIRECTORY))
 
     def subdirectory(self, name: str) -> Directory:
-        """Open the directory ``name`` in this one, never through a symlink. Raises OSError."""
+        """Open the directory ``name`` in this one, but not a symlink. Raises OSError."""
         if self.descriptor is None:
             return Directory.open(self.path / name)
         return Directory(self.path / name, os.open(name, DIRECTORY, dir_fd=self.descriptor))
 
     def make(self, name: str, mode: int) -> Directory:
-        """Make the directory ``name`` in this one, where it is missing, as the umask lets it, and
-        open it. Raises OSError."""
-        with contextlib.suppress(FileExistsError):  # by another run of ours
+        """Make directory ``name`` (``mode`` minus umask) if missing; open it. Raises OSError."""
+        with contextlib.suppress(FileExistsError):  # another run made it
             os.mkdir(
                 self.path / name if self.descriptor is None else name, mode, dir_fd=self.descriptor
             )
@@ -99,16 +97,19 @@ class Directory:
 
     @property
     def proc_path(self) -> Path:
-        """A path to this very directory while it is held, for this process and those it forks: who
-        may rename it could put a link in place of its name. Its name where there is none."""
-        by_number = Path(f"/proc/self/fd/{self.descriptor}")  # of another process: often closed
+        """Return a path that leads to this directory even after a rename; else ``path``.
+
+        The path is valid in this process and its forks while the directory is open. Anyone who
+        can rename the directory could put a symlink in the place of ``path``.
+        """
+        by_number = Path(f"/proc/self/fd/{self.descriptor}")  # other processes' are often closed
         with contextlib.suppress(OSError):
             if os.path.samestat(os.stat(by_number), self.status()):
                 return by_number
         return self.path
 
     def set_mode(self, mode: int) -> None:
-        """Give the directory, which is our own, exactly ``mode``. Raises OSError."""
+        """Set exactly ``mode`` on the directory, which this user owns. Raises OSError."""
         if self.descriptor is None:
             set_directory(self.path, mode)
         else:
@@ -116,32 +117,34 @@ class Directory:
 
     @property
     def where(self) -> int | Path:
-        """The directory itself, for a system call: its descriptor, or its path."""
+        """Return the argument for a system call: the descriptor, or the path without one."""
         return self.path if self.descriptor is None else self.descriptor
 
     def status(self) -> os.stat_result:
-        """fstat of the directory itself."""
+        """Return the status of the directory itself (fstat). Raises OSError."""
         return os.stat(self.where)
 
     def open_file(self, name: str) -> int:
-        """A descriptor for reading the file ``name`` ("/" separated), which the caller closes.
-        A symlink as last component is refused (ELOOP), a FIFO does not block."""
+        """Open the file ``name`` ("/" separated) for reading; the caller closes the descriptor.
+
+        Raises OSError, ELOOP where the last component is a symlink. A FIFO does not block.
+        """
         flags = os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC | BINARY
         if self.descriptor is None:
             return os.open(self.path / name, flags)
         return os.open(name, flags, dir_fd=self.descriptor)
 
     def file_status(self, name: str) -> os.stat_result:
-        """lstat of ``name`` in this directory."""
+        """Return the status of ``name`` in this directory (lstat). Raises OSError."""
         if self.descriptor is None:
             return os.lstat(self.path / name)
         return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
 
     def read(self, name: str, limit: int = 1 << 20) -> tuple[bytes, os.stat_result]:
-        """The whole content of a regular file, and the status of the very file that was read.
+        """Return the content of the regular file ``name``, and the status of the file just read.
 
-        Raises OSError: EINVAL where it is no regular file, EFBIG where it has over ``limit``
-        bytes (a hostile sparse file would take all memory).
+        Raises OSError: EINVAL where ``name`` is not a regular file, EFBIG where it has more than
+        ``limit`` bytes (a hostile sparse file would fill the memory).
         """
         descriptor = self.open_file(name)
         try:
@@ -157,8 +160,7 @@ class Directory:
         return data, status
 
     def replace(self, name: str, content: bytes = b"") -> None:
-        """Put a new file of ours that all may read in the place of ``name``, by one rename.
-        Raises OSError."""
+        """Replace the file ``name`` by a new one with mode 0644, in one rename. Raises OSError."""
         new, at = f"{NEW}{secrets.token_hex(8)}", self.descriptor
         with create_file(self.path / new, 0o644, above=at) as descriptor:
             write_all(descriptor, content)
@@ -166,17 +168,17 @@ class Directory:
         os.replace(*names, src_dir_fd=at, dst_dir_fd=at)
 
     def remove(self, name: str) -> None:
-        """Unlink the file ``name``; it may be gone already. Raises OSError."""
+        """Delete the file ``name`` if ``name`` exists. Raises OSError."""
         with contextlib.suppress(FileNotFoundError):
             _unlink(self.path / name, self.descriptor)
 
     def names(self) -> list[str]:
-        """The names in this directory, in no order."""
+        """Return the names in this directory, in no particular order. Raises OSError."""
         return os.listdir(self.where)
 
     def close(self) -> None:
-        """Give the descriptor back; further calls do nothing."""
-        # Forgotten first: interrupted in between, a second call must not close somebody else's.
+        """Close the descriptor; further calls do nothing."""
+        # Clear it first: after Ctrl-C in between, a second call would close other code's file.
         descriptor, self.descriptor = self.descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -189,8 +191,10 @@ class Directory:
 
 
 def close_all(descriptors: Iterable[int]) -> None:
-    """Close descriptors of our own that were only read from; negative numbers stand for none.
-    Neighbours are closed by one call where the system has close_range(2)."""
+    """Close ``descriptors`` that were only read from; skip negative numbers.
+
+    One call closes consecutive numbers where the system has close_range(2). Errors are ignored.
+    """
     first = last = -1
     for descriptor in sorted(descriptors):
         if descriptor < 0:
@@ -207,12 +211,12 @@ def close_all(descriptors: Iterable[int]) -> None:
 def create_file(
     path: Path, mode: int, mtime: int | None = None, *, above: int | None = None
 ) -> Iterator[int]:
-    """Create ``path`` (it must not exist) and yield a descriptor for writing it; where ``above``
-    is given, in the directory held open as that.
+    """Create ``path``, which must not exist, yield a descriptor for writing, and close it.
 
-    The file gets exactly ``mode`` whatever umask and default ACL say, and ``mtime`` (seconds).
-    A file that could not be completed is removed. Raises OSError, FileExistsError included;
-    errors at close (EDQUOT on network file systems) are raised too.
+    ``above``: the descriptor of the directory that gets the file; None: the parent of ``path``.
+    The file gets exactly ``mode``, independent of the umask and the default ACL, and ``mtime``
+    (seconds). An incomplete file is deleted. Raises OSError, FileExistsError included, and also
+    the errors of close (EDQUOT on network file systems).
     """
     descriptor = os.open(path if above is None else path.name, CREATE, 0o600, dir_fd=above)
     try:
@@ -234,8 +238,10 @@ def _unlink(path: Path, above: int | None) -> None:
 
 
 def replace_file(path: Path, data: bytes, mode: int, gid: int = -1) -> None:
-    """Put a new file of our own in the place of ``path``, at once, with exactly ``mode``, and the
-    group ``gid`` if one is given: what was there is not written to. Raises OSError."""
+    """Replace ``path`` by a new file with exactly ``mode``, in one rename.
+
+    ``gid``: the new file's group; -1: the default. The old file is unchanged. Raises OSError.
+    """
     new = path.with_name(f"{NEW}{secrets.token_hex(8)}")
     with create_file(new, mode) as descriptor:
         if gid != -1 and hasattr(os, "fchown"):
@@ -249,8 +255,10 @@ def replace_file(path: Path, data: bytes, mode: int, gid: int = -1) -> None:
 
 
 def finish_file(path: Path, mode: int, mtime: int) -> None:
-    """Give a file that a child of ours has just made exactly ``mode`` and ``mtime`` (seconds).
-    Raises OSError, ELOOP for a symlink."""
+    """Set exactly ``mode`` and ``mtime`` (seconds) on a file that a child process just made.
+
+    Raises OSError, ELOOP for a symlink.
+    """
     descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | BINARY)
     try:
         if hasattr(os, "fchmod"):
@@ -261,26 +269,31 @@ def finish_file(path: Path, mode: int, mtime: int) -> None:
 
 
 def set_time(descriptor: int, path: str | Path, mtime: int) -> None:
-    """Set the modification time (seconds) of a file that the caller has just created. Its access
-    time stays that of now: what clears old files away goes by that."""
+    """Set the modification time (seconds) of a file that the caller just created.
+
+    The access time becomes the present time: programs that delete old files compare the access
+    time. Raises OSError.
+    """
     times = (time.time_ns(), mtime * 10**9)
     os.utime(descriptor if os.utime in os.supports_fd else path, ns=times)
 
 
 def has_time(status: os.stat_result, mtime: int) -> bool:
-    """Whether ``status`` is of a file with exactly the modification time ``mtime`` (seconds), as
-    ``set_time`` sets it: an edit soon after leaves it within the same second."""
+    """Return whether ``status`` has exactly the modification time ``mtime`` (seconds).
+
+    ``set_time`` sets whole seconds, so the nanoseconds reveal an edit within the same second.
+    """
     return status.st_mtime_ns == mtime * 10**9
 
 
 def make_directory(
     path: Path, mode: int, group: int | None = None, *, keep_access_lists: bool = False
 ) -> None:
-    """Create the directory ``path`` with exactly ``mode`` and, where given, group ``group``.
+    """Make the directory ``path`` with exactly ``mode`` and, if given, the group ``group``.
 
-    Nobody sees it with narrower permissions in between: a neighbour who finds it may use it at
-    once. Access lists inherited from the parent are dropped unless asked for: one that denies the
-    group would go on denying it whatever the mode says. Raises OSError.
+    The directory never has narrower permissions, because another run may use it at once. Access
+    lists from the parent are deleted unless ``keep_access_lists`` is true: one that denies access
+    to the group would take precedence over the mode. Raises OSError.
     """
     if not hasattr(os, "fchmod"):
         path.mkdir()
@@ -302,8 +315,10 @@ def make_directory(
 def set_directory(
     path: Path, mode: int, group: int | None = None, *, drop_access_lists: bool = False
 ) -> None:
-    """Give our own directory ``path`` exactly ``mode``, and ``group``; ``drop_access_lists``: and
-    no POSIX ACLs. Raises OSError, ENOTDIR or ELOOP for a symlink."""
+    """Set exactly ``mode`` and, if given, ``group`` on the directory ``path`` of this user.
+
+    ``drop_access_lists``: delete its POSIX ACLs. Raises OSError, ENOTDIR or ELOOP for a symlink.
+    """
     if not hasattr(os, "fchmod"):
         return
     descriptor = os.open(path, DIRECTORY)
@@ -314,8 +329,7 @@ def set_directory(
 
 
 def ensure_directory(path: Path, mode: int, group: int | None = None) -> None:
-    """make_directory, or set_directory where there is one already; without POSIX ACLs. Raises
-    OSError."""
+    """Make ``path`` or set its mode and group; delete its POSIX ACLs. Raises OSError."""
     try:
         make_directory(path, mode, group)
     except FileExistsError:
@@ -323,27 +337,29 @@ def ensure_directory(path: Path, mode: int, group: int | None = None) -> None:
 
 
 def make_parents(directory: Path, make: Callable[[Path], None]) -> None:
-    """Have ``make`` make ``directory`` and those above it that are missing, from the top."""
+    """Call ``make`` for each missing directory of the path ``directory``, from the top down."""
     if not directory.is_dir():
         make_parents(directory.parent, make)
         make(directory)
 
 
 def _set(descriptor: int, mode: int, group: int | None, *, drop: bool) -> None:
-    # By what is open: whoever may rename above it leads a path to a file of others meanwhile.
+    # By descriptor: anyone who can rename a directory above could lead a path to another file.
     if group is not None and os.fstat(descriptor).st_gid != group:
         os.fchown(descriptor, -1, group)
     if drop and hasattr(os, "removexattr"):
         for name in access_lists.POSIX, access_lists.POSIX_DEFAULT:
-            with contextlib.suppress(OSError):  # ENODATA: it had none; EOPNOTSUPP: no ACLs here
+            with contextlib.suppress(OSError):  # ENODATA: no ACL; EOPNOTSUPP: no ACLs at all
                 os.removexattr(descriptor, name)
     if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
         os.fchmod(descriptor, mode)
 
 
 def clone(source: int, target: int) -> None:
-    """Let the empty file ``target`` share all extents of ``source``. Raises OSError, of which many
-    mean "not here" (see TRY_NEXT in link)."""
+    """Make the empty file ``target`` share all extents of ``source`` (ioctl_ficlone(2)).
+
+    Raises OSError; many errors mean that these two files cannot share (``TRY_NEXT`` in linker).
+    """
     if fcntl is None:
         raise OSError(errno.ENOSYS, "this system has no reflinks")
     fcntl.ioctl(target, _FICLONE, source)
@@ -352,18 +368,18 @@ def clone(source: int, target: int) -> None:
 def copy_bytes(source: int, target: int, size: int) -> int:
     """Copy up to ``size`` bytes from the start of ``source`` to ``target``; return how many.
 
-    Inside the kernel or on the file server where the system can (copy_file_range(2), which also
-    shares extents where the file system does), else through a buffer. Raises OSError.
+    The kernel or the file server copies if it can (copy_file_range(2), which also shares extents
+    where the file system does); otherwise this process copies through a buffer. Raises OSError.
     """
     done = 0
     in_kernel = getattr(os, "copy_file_range", None)
     while in_kernel is not None and done < size:
         try:
             step = in_kernel(source, target, min(size - done, 1 << 30))
-        except OSError:  # not between these two, or a full disk, which the plain copy meets again
+        except OSError:  # not between these two files; or a full disk: then the plain copy raises
             break
         if step == 0:
-            break  # the end, or a file system that answers so where it cannot: the read tells
+            break  # the end of the file, or a file system that cannot do this: os.read decides
         done += step
     if done < size:
         os.lseek(source, done, os.SEEK_SET)
@@ -374,7 +390,7 @@ def copy_bytes(source: int, target: int, size: int) -> int:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of ``data``: a single write(2) may take less. Raises OSError."""
+    """Write all of ``data``, by several write(2) calls where one writes less. Raises OSError."""
     view = memoryview(data)
     while view:
         if not (written := os.write(descriptor, view)):

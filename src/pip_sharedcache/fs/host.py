@@ -1,4 +1,4 @@
-"""What is asked of the machine: its name, its processors and processes, the clocks of its disks."""
+"""Facts about the machine: its name, its processors and processes, the clocks of its disks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from pathlib import Path
 
 
 def _name() -> str:
-    """The host's name, and what tells apart others that may have the same: machines since their
-    last start, and containers, in which process numbers mean something else."""
+    """Return a name for the space of process numbers to which this process belongs.
+
+    Machines and containers can have the same host name. The name therefore also contains the boot
+    ID and the PID namespace, since the same number is another process there.
+    """
     parts = [socket.gethostname()[:20]]
     with suppress(OSError):  # not Linux
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8])
@@ -24,27 +27,31 @@ def _name() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", "".join(parts))
 
 
-#: This machine, in the names of what an installation under way leaves behind if it is killed.
+#: The name of this machine in temporary names, by which a later run finds a killed run's files.
 HOST = _name()
 
 
 def can_fork() -> bool:
-    """Whether a copy of this process, made by fork(2), may go on. Elsewhere than on Linux there is
-    no fork, or the system's own libraries do not survive it (macOS)."""
+    """Return whether worker processes can be forked (fork(2)), which is true only on Linux.
+
+    Other systems have no fork, or their libraries do not work after a fork (macOS).
+    """
     return sys.platform == "linux"
 
 
 def cpus() -> int:
-    """How many processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def can_start_threads(threads: int) -> bool:
-    """Return whether this process may start so many more ``threads``. They count like processes,
-    for RLIMIT_NPROC as for the pids.max of a control group, whose limits cannot be read reliably:
-    so the threads are started, and end before this returns."""
+    """Return whether this process can start this number of additional ``threads``.
+
+    Threads count like processes for RLIMIT_NPROC and for the pids.max of a control group. These
+    limits cannot be read reliably, so the function starts the threads and waits for their end.
+    """
     end = threading.Event()
     started = [threading.Thread(target=end.wait) for _ in range(threads)]
     try:
@@ -61,7 +68,7 @@ def can_start_threads(threads: int) -> bool:
 
 
 def can_open_pairs(pairs: int) -> bool:
-    """Return whether this process may open so many more ``pairs`` of files (RLIMIT_NOFILE)."""
+    """Return whether this process can open this number of ``pairs`` of files (RLIMIT_NOFILE)."""
     opened: list[int] = []
     try:
         while len(opened) < 2 * pairs:
@@ -78,16 +85,16 @@ def wait_for(process: int) -> None:
     """Wait until the child ``process`` has ended."""
     try:
         os.waitpid(process, 0)
-    except ChildProcessError:  # whoever started us has SIGCHLD ignored: nothing to wait for
+    except ChildProcessError:  # SIGCHLD is ignored (inherited): no status is left
         return
 
 
 def alive(pid: int) -> bool:
-    """Whether a process ``pid`` other than this one runs on this machine."""
+    """Return whether a process ``pid`` other than this one runs on this machine."""
     if not hasattr(os, "geteuid"):
-        return True  # Windows: os.kill(pid, 0) does not ask there, it kills
+        return True  # Windows: os.kill(pid, 0) would kill the process
     if pid == os.getpid():
-        return False  # what bears our number and is not in use was left by an earlier process
+        return False  # a file with this number that is not in use is from an earlier process
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -95,25 +102,26 @@ def alive(pid: int) -> bool:
     except OSError:
         return True
     try:
-        # proc_pid_stat(5): the state follows the last ")". A killed process that nobody waits for
-        # (a container without an init) is a zombie for good.
-        # Bytes: what stands before that is the program's name, in whatever encoding.
+        # proc_pid_stat(5): the state follows the last ")". A killed process whose parent does not
+        # wait (a container without an init) stays a zombie.
+        # Bytes: the program's name before the ")" can have any encoding.
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in b"ZX"
     except (OSError, IndexError):
         return True
 
 
 def unloadable_because(path: Path | str) -> str:
-    """Why no library at ``path`` can be loaded, nor a program run (mount(8)); "" where they can.
-    Raises OSError."""
+    """Return why no library at ``path`` can be loaded and no program run; "" where both work.
+
+    The reason is the mount option noexec (mount(8)). Raises OSError.
+    """
     if hasattr(os, "statvfs") and os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0):
         return "libraries cannot be loaded from there: it is mounted noexec"
     return ""
 
 
 def device_of(path: str) -> int:
-    """The file system (st_dev) in which ``path`` lies, or would if it were made; 0 where that
-    cannot be told."""
+    """Return the device number (st_dev) of ``path``, or of its nearest existing parent; else 0."""
     while True:
         try:
             return os.stat(path).st_dev
@@ -125,9 +133,11 @@ def device_of(path: str) -> int:
 
 
 def file_system_time(directory: Path) -> float:
-    """The time now, in seconds since the epoch, by the clock that the times of files in
-    ``directory`` come from: a file server's, or another host's, may be hours away from ours. By our
-    own where no file can be made there."""
+    """Return the present time (seconds since the epoch) by the clock of files in ``directory``.
+
+    The clock of a file server or of another host can differ by hours from the clock of this host.
+    Return this host's time where no file can be made in ``directory``.
+    """
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
             return os.fstat(file.fileno()).st_mtime

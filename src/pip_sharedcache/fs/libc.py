@@ -1,7 +1,7 @@
-"""System calls that the C library has and Python does not offer.
+"""System calls of the C library that Python does not offer.
 
-They need ctypes, which a Python built without libffi lacks and a hardened system may refuse.
-Nothing depends on these calls: where one is missing its caller takes a slower way, or knows less.
+They need ctypes, which a Python built without libffi lacks and a hardened system may refuse. No
+function depends on these calls: without one, its caller uses a slower method or knows less.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ try:
 
     _TYPES = {"i": ctypes.c_int, "I": ctypes.c_uint, "q": ctypes.c_int64}
     _is_there = True
-except (ImportError, MemoryError, OSError):  # not built, or no memory that may be run
+except (ImportError, MemoryError, OSError):  # not built, or no executable memory
     _is_there = False
 
 
@@ -24,7 +24,7 @@ except (ImportError, MemoryError, OSError):  # not built, or no memory that may 
 def c_function(name: str, *arguments: str) -> Callable[..., int] | None:
     """Return the function ``name`` of the C library; None where it cannot be called.
 
-    ``arguments``: their types, in the letters of the module struct, where int does not do.
+    ``arguments``: the argument types, as letters of the module struct; none: all are int.
     """
     if not _is_there:
         return None
@@ -39,11 +39,11 @@ def c_function(name: str, *arguments: str) -> Callable[..., int] | None:
 
 
 def buffer(size: int) -> Any:
-    """Return ``size`` bytes for a C function to fill."""
+    """Return a buffer of ``size`` bytes for a C function."""
     return ctypes.create_string_buffer(size)
 
 
 def failure(path: str) -> OSError:
-    """Return the error of the C function that was called last, which concerned ``path``."""
+    """Return the error (errno) of the last C function call, as an error about ``path``."""
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number), path)

@@ -1,4 +1,4 @@
-"""How much of a file system one user may have, asked of the kernel (quotactl(2))."""
+"""Quota of one user on a file system, as the kernel reports it (quotactl(2))."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import NamedTuple
 from pip_sharedcache.fs import libc
 
 _GET_USER_QUOTA = 0x800007 << 8  # QCMD(Q_GETQUOTA, USRQUOTA) in sys/quota.h
-_BLOCK = 1024  # bytes; limits come in such blocks
-#: struct dqblk: most, soft and used blocks (used in bytes), the same of inodes, two times, a mask.
+_BLOCK = 1024  # bytes; the unit of the block limits
+#: struct dqblk: hard limit, soft limit and use of blocks (use in bytes) and of inodes, times, mask.
 _ANSWER = struct.Struct("=8QI4x")
 
 
 class Quota(NamedTuple):
-    """What a user has and may have at most; a limit of 0 is none."""
+    """Use and limits of one user.
+
+    ``bytes``: the bytes that the user's files use.
+    ``most_bytes``: the limit of the bytes; 0: no limit.
+    ``inodes``: the inodes that the user's files use.
+    ``most_inodes``: the limit of the inodes; 0: no limit.
+    """
 
     bytes: int
     most_bytes: int
@@ -24,8 +30,11 @@ class Quota(NamedTuple):
 
 
 def quota(device: str, uid: int) -> Quota | None:
-    """The quota of user ``uid`` on the file system of the block device ``device``; None where
-    there is none, or the system does not tell (network file systems keep it to themselves)."""
+    """Return the quota of user ``uid`` on the file system of the block device ``device``.
+
+    Return None where the user has no quota or the system does not report the quota (network file
+    systems).
+    """
     ask = libc.c_function("quotactl")
     if ask is None:
         return None

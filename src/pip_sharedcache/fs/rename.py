@@ -1,4 +1,4 @@
-"""Exchanging two names at once (renameat2(2), RENAME_EXCHANGE), which Python does not have."""
+"""Atomic exchange of two names (renameat2(2), RENAME_EXCHANGE), which Python does not offer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ _NOT_HERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTT
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let each of the two have the other's name, so that both always lead to something. False where
-    the system, or the file system (NFS), cannot. Raises OSError."""
+    """Exchange two names in one step; return whether the exchange is supported.
+
+    Both names exist at every moment. Return False where the system or the file system (NFS) has no
+    exchange. Raises OSError.
+    """
     ask = libc.c_function("renameat2")
     if ask is None:
         return False

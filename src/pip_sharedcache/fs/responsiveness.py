@@ -1,4 +1,4 @@
-"""Whether a file system answers at all."""
+"""Test of whether a file system answers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from pip_sharedcache.fs import host
 
 
 def is_responsive(directory: Path, within: float) -> bool:
-    """Whether the file system of ``directory`` answers ``within`` so many seconds, be it with an
-    error. Asked by a copy of this process, which is left behind if it hangs: a call to a file
-    server that is away may not be interruptible."""
+    """Return whether the file system of ``directory`` answers ``within`` this number of seconds.
+
+    An error is an answer. A forked process makes the call, because a call to an unreachable file
+    server may not be interruptible; the function does not wait for a process that hangs. Return
+    True where no process can be forked.
+    """
     if not host.can_fork() or threading.active_count() > 1:
         return True
     try:
@@ -30,14 +33,14 @@ def is_responsive(directory: Path, within: float) -> bool:
         return True
     if not process:
         try:
-            # Left behind it would hold open the pipes of whoever reads what this run says.
+            # A process that hangs would keep open the pipes to the readers of this run's output.
             for standard in range(3):
                 os.dup2(reply, standard)
-            with suppress(OSError):  # that is an answer too, and the caller meets it
+            with suppress(OSError):  # an error is an answer; the caller gets it, too
                 os.listdir(directory)
         finally:
             os._exit(0)
-    os.close(reply)  # the copy's end closes when it ends
+    os.close(reply)  # the forked process's end closes when the process ends
     poll = select.poll()
     poll.register(question)
     try:

@@ -1,13 +1,13 @@
-"""Making files durable: those that this process wrote, and no others.
+"""Durability of the files that this process wrote, and of no others.
 
-syncfs(2) is the cheapest call for many files, but it waits for the data of every user of the file
-system, and reports their failed writes as well. So a child process calls it, for a limited time.
+syncfs(2) is the cheapest call for many files. But syncfs(2) waits for the data of all users of the
+file system, and reports their failed writes, too. So a child process calls it, for a limited time.
 
-XFS, and ext4 with a journal, do without it where there are few files, or much that waits to be
-written: each file's own data is written and waited for, and then one fsync(2) commits what
-describes all of them. On other file systems each file is synced by itself where syncfs(2) fails or
-takes too long. (The call by which btrfs commits a transaction without anybody's data, START_SYNC,
-now and then begins only at the next periodic commit, half a minute later.)
+XFS, and ext4 with a journal, do not need syncfs(2) for few files, or while much other data waits
+for the disk: this process writes the data of each file and waits for the data, then one fsync(2)
+makes the metadata of all files durable. On other file systems, each file is synced by itself if
+syncfs(2) fails or takes too long. (START_SYNC, by which btrfs commits a transaction without
+the data of other users, sometimes begins only at the next periodic commit, half a minute later.)
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ except ImportError:  # Windows
 
 logger = logging.getLogger(__name__)
 
-#: struct fiemap: the whole file, FIEMAP_FLAG_SYNC, room for no extent.
+#: struct fiemap: the whole file, FIEMAP_FLAG_SYNC, no array of extents.
 _FIEMAP, _WHOLE_FILE = 0xC020660B, struct.pack("=QQLLLL", 0, (1 << 64) - 1, 1, 0, 0, 0)
 _SYNC_FILE_RANGE_WRITE = 2
 
 _THREADS = 8
-_AHEAD = 64  # files whose data is being written while the first of them is waited for
-_MANY = 1000  # files: a child process that calls syncfs(2) takes less of the processor than these
-_LITTLE = 256 << 20  # bytes that any disk writes soon
-_PATIENCE = 2.0  # seconds for which syncfs(2) may wait for everybody's data
-_MOST = 5.0  # seconds for which an installation may wait for its files to be synced one by one
+_AHEAD = 64  # files whose data the system may write while this process waits for the first one
+_MANY = 1000  # files: a child process that calls syncfs(2) uses less processor time from here on
+_LITTLE = 256 << 20  # bytes that every disk writes soon
+_PATIENCE = 2.0  # seconds for which syncfs(2) may wait for the data of all users
+_MOST = 5.0  # seconds for which an installation may sync its files one by one
 _PROGRAMS = ("/usr/bin/sync", "/bin/sync")
 
 _READ = os.O_RDONLY | BINARY | NOT_A_LINK
 
 
 def flush(path: str) -> None:
-    """Make one file of ours durable. Raises OSError."""
-    # Windows can only flush what is open for writing, and has no 0444 to prevent it.
+    """Make one file of this user durable (fsync(2)). Raises OSError."""
+    # Windows flushes only a file that is open for writing; no mode 0444 prevents that there.
     with _opened(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY) as descriptor:
         _flush(descriptor, path)
 
@@ -64,15 +64,17 @@ def _flush(descriptor: int, path: str) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file that cannot be synced needs none
+        if error.errno != errno.EINVAL:  # EINVAL: this kind of file needs no sync
             raise OSError(error.errno, error.strerror, path) from None
 
 
 def begin_to_flush(descriptor: int, start: int, size: int) -> None:
-    """Have the system begin to write to its disk what is new in a file of ours, ``size`` bytes from
-    ``start`` on, and do not wait: whoever makes it durable later waits the less. Linux does that
-    for POSIX_FADV_DONTNEED; what is being written stays in memory. Never raises: nothing depends
-    on it."""
+    """Start to write ``size`` bytes from ``start`` on to the disk, without waiting for the end.
+
+    The later call that makes the file durable then takes less time. Linux starts to write for
+    POSIX_FADV_DONTNEED, and keeps the pages that it writes in memory. Never raises, since no
+    result depends on this call.
+    """
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
             os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
@@ -81,12 +83,14 @@ def begin_to_flush(descriptor: int, start: int, size: int) -> None:
 def synchronise(
     directory: str | Path, files: Iterable[str | Path], patience: float | None = None
 ) -> None:
-    """Make ``files``, which this process wrote to the file system of ``directory``, durable, and
-    what it did to directories there before. ``patience``: seconds after which the rest is left to
-    the system, where files have to be synced one by one; None: never.
+    """Make ``files`` durable, which this process wrote to the file system of ``directory``.
 
-    Raises OSError for one of ``files`` (EDQUOT and ENOSPC may arrive only here), never for what
-    others wrote.
+    Earlier changes by this process to directories there become durable, too. ``patience``: seconds
+    after which the function, where it syncs files one by one, leaves the rest to the system; None:
+    no limit.
+
+    Raises OSError for one of ``files`` (EDQUOT and ENOSPC may arrive only here), never for files
+    of other processes.
     """
     paths = [str(path) for path in files]
     if not paths:
@@ -100,9 +104,11 @@ def synchronise(
 
 
 def flush_placed(paths: Iterable[str]) -> bool:
-    """Make durable what this process placed at ``paths``, on whatever file systems they are, within
-    a limited time. False where that failed for one of them, after a warning: the files are there,
-    and pip does not sync what it installs either."""
+    """Make durable the files that this process placed at ``paths``; return False after an error.
+
+    The files can be on several file systems; the time is limited. An error causes a warning only:
+    the files are in place, and pip does not sync the files that it installs.
+    """
     devices: dict[str, int] = {}
     on: dict[int, list[str]] = {}
     try:
@@ -125,13 +131,16 @@ def flush_placed(paths: Iterable[str]) -> bool:
 
 
 def _write_out(paths: Sequence[str]) -> bool:
-    """Write the data of the files ``paths`` to the disk, and wait for it; what describes them is
-    not durable yet. False where the system cannot. Raises OSError for one of them."""
+    """Write the data of the files ``paths`` to the disk, and wait for the end.
+
+    Their metadata is not durable yet. Return False where the system cannot do this. Raises OSError
+    for one of the files.
+    """
     start = _sync_file_range()
     begun: deque[tuple[int, str]] = deque()
 
     def finish() -> None:
-        # It also works where sync_file_range(2) cannot be called.
+        # FIEMAP_FLAG_SYNC also works where sync_file_range(2) cannot be called.
         fcntl.ioctl(begun[0][0], _FIEMAP, _WHOLE_FILE)
         os.close(begun.popleft()[0])
 
@@ -140,7 +149,7 @@ def _write_out(paths: Sequence[str]) -> bool:
             try:
                 descriptor = os.open(path, _READ)
             except FileNotFoundError:
-                continue  # it was removed again
+                continue  # this run deleted the file again
             begun.append((descriptor, path))
             if start is not None:
                 start(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
@@ -160,8 +169,7 @@ def _write_out(paths: Sequence[str]) -> bool:
 
 
 def _is_in_journal(path: str) -> bool:
-    """Whether one fsync(2) makes durable what describes all files on the file system of ``path``,
-    a file of ours."""
+    """Return whether one fsync(2) makes all metadata in the file system of ``path`` durable."""
     try:
         return fcntl is not None and _has_journal(os.lstat(path).st_dev)
     except OSError:
@@ -169,7 +177,10 @@ def _is_in_journal(path: str) -> bool:
 
 
 def _commit_journal(path: str) -> bool:
-    """Change a file of ours last of all, and sync it: the journal is written up to there."""
+    """Change the file ``path`` and sync it, so that the journal is written up to this change.
+
+    Return False where the times of the file cannot be set. Raises OSError.
+    """
     with _opened(path) as descriptor:
         status = os.fstat(descriptor)
         try:
@@ -181,7 +192,7 @@ def _commit_journal(path: str) -> bool:
 
 
 def _waiting_for_disks() -> int:
-    """The bytes that this machine has still to write to its disks, 0 where it does not tell."""
+    """Return how many bytes this machine still has to write to its disks; 0 where unknown."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
@@ -191,7 +202,7 @@ def _waiting_for_disks() -> int:
 
 @functools.cache
 def _has_journal(device: int) -> bool:
-    """Whether ``device`` (st_dev) is XFS, or ext4 that has a journal, as sysfs tells."""
+    """Return whether ``device`` (st_dev) is XFS, or ext4 with a journal, according to sysfs."""
     with suppress(OSError, AttributeError):
         number = f"{os.major(device)}:{os.minor(device)}"
         name = os.path.basename(os.readlink(f"/sys/dev/block/{number}"))
@@ -204,13 +215,16 @@ def _has_journal(device: int) -> bool:
 
 @functools.cache
 def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    """Return sync_file_range(2), which Python does not have; None where there is none."""
+    """Return sync_file_range(2), which Python does not offer; None where it cannot be called."""
     return libc.c_function("sync_file_range", "i", "q", "q", "I")
 
 
 def _sync_in_child(directory: str | Path) -> bool:
-    """Have syncfs(2) called by a child process, which may wait for others' data longer than we do.
-    Whether all is durable: no error, of ours or of anybody, within _PATIENCE."""
+    """Call syncfs(2) in a child process; return whether it succeeded within _PATIENCE seconds.
+
+    The child process may wait for the data of other users longer than this process waits. The
+    failed write of any user makes the result False.
+    """
     program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), None)
     if program is None or sys.platform != "linux":
         return False
@@ -230,20 +244,24 @@ def _sync_in_child(directory: str | Path) -> bool:
     finally:
         if child.poll() is None:
             child.kill()
-            # It ends when the disk lets it, and init waits for it.
+            # The child ends when the disk answers: a wait could block. The value 0 prevents
+            # Popen's warning; init reaps the child.
             child.returncode = 0
 
 
 def _flush_all(paths: Sequence[str], patience: float | None) -> None:
-    """Sync each of ``paths`` by itself, some at a time: the system answers several by one write.
-    Raises OSError, the first one."""
+    """Sync each of ``paths`` by itself, several at a time: one write can serve several calls.
+
+    ``patience``: seconds after which the function begins no further file; None: no limit. Raises
+    OSError, the first one.
+    """
     until = None if patience is None else time.monotonic() + patience
 
     def some(first: int) -> None:
         for path in paths[first::_THREADS]:
             if until is not None and time.monotonic() > until:
                 return
-            with suppress(FileNotFoundError):  # it was removed again
+            with suppress(FileNotFoundError):  # this run deleted the file again
                 flush(path)
 
     try:

@@ -1,5 +1,7 @@
-"""Temporary files and directories whose names say which process they belong to, so that those of a
-killed process are removed by a later one."""
+"""Temporary files and directories whose names contain their process.
+
+A later process thus finds and deletes the files of a killed process.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,22 @@ from pip_sharedcache.fs.host import HOST, alive
 from pip_sharedcache.fs.trees import remove_tree
 
 _NAME = re.compile(r"\.?pip-sharedcache-([A-Za-z0-9]+)-([0-9]{1,10})-[\w-]+")
-_STALE = 7 * 24 * 3600  # seconds after which what another host left is left over
+_STALE = 7 * 24 * 3600  # seconds after which a file of another host counts as left over
 
 _swept: set[Path] = set()
 
 
 def temporary_name() -> str:
-    """A new name that tells of this process, and that nobody can guess."""
+    """Return a new name that contains this process's number and cannot be guessed."""
     return f"pip-sharedcache-{HOST}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """A new directory of this user's alone, deleted at the end. Those that killed processes of this
-    user left beside it are deleted, too. Raises OSError."""
+    """Make a directory that only this user can access, yield its path, and delete it.
+
+    Also delete the directories that killed processes of this user left. Raises OSError.
+    """
     above = Path(tempfile.gettempdir())
     sweep_temporary(above)
     prefix = f"{temporary_name().rpartition('-')[0]}-"
@@ -41,7 +45,10 @@ def temporary_directory() -> Iterator[Path]:
 
 
 def sweep_temporary(above: Path) -> None:
-    """Delete what killed processes of this user left in ``above``, once a process. Never raises."""
+    """Delete the files of this user's killed processes in ``above``, once per process.
+
+    Never raises.
+    """
     if above in _swept:
         return
     _swept.add(above)
@@ -54,7 +61,7 @@ def sweep_temporary(above: Path) -> None:
 def _remove(held: Directory, name: str) -> None:
     status = held.file_status(name)
     named = _NAME.fullmatch(name)
-    # Whoever else may write there can put anything there, under any name.
+    # Other users can write to the directory under any name: delete only files of this user.
     if named is None or not trust.OWNERS_MEAN_SOMETHING or status.st_uid != trust.user_id():
         return
     host, pid = named[1], int(named[2])

@@ -1,5 +1,7 @@
-"""Whole directory trees, deleted or measured: they may be read-only, or belong to somebody else
-who moves things meanwhile."""
+"""Deletion and measurement of whole directory trees.
+
+A tree may be read-only, or belong to another user who moves files at the same time.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,15 @@ from pathlib import Path
 
 from pip_sharedcache.fs.dirfd import BY_DESCRIPTOR, DIRECTORY, Directory
 
-_DEEPEST = 200  # directories inside each other that are gone into
+_DEEPEST = 200  # levels of directories inside each other that a walk enters
 
 
 def remove_tree(path: Path, above: Directory | None = None) -> None:
-    """Delete a directory tree, read-only directories of our own included; ``above``: the directory
-    that has it, where that is held open. No link is followed, and nothing is deleted on another
-    file system that is mounted in it. Raises OSError."""
+    """Delete the directory tree ``path``, including read-only directories of this user.
+
+    ``above``: the parent directory of ``path`` if it is open. The function follows no symlinks,
+    and deletes nothing on a file system that is mounted inside the tree. Raises OSError.
+    """
     if not BY_DESCRIPTOR:
         _remove_by_path(path)
     elif above is not None and above.descriptor is not None:
@@ -45,8 +49,11 @@ def _remove_below(above: int, name: str, device: int, depth: int) -> None:
 
 @contextmanager
 def _opened(name: str, above: int, device: int, depth: int) -> Iterator[int]:
-    """The directory ``name`` in ``above``, held open. Raises OSError."""
-    if not depth:  # no wheel is so deep: somebody wants us to run out of descriptors
+    """Open the directory ``name`` in ``above``, yield the descriptor and close it.
+
+    Raises OSError: ELOOP where ``depth`` is 0, EXDEV where another file system is mounted.
+    """
+    if not depth:  # no wheel is so deep; a hostile tree would use up the descriptors
         raise OSError(errno.ELOOP, "Too many directories inside each other", name)
     directory = os.open(name, DIRECTORY, dir_fd=above)
     try:
@@ -67,8 +74,10 @@ def _remove_by_path(path: Path) -> None:
 
 
 def tree_size(held: Directory) -> int:
-    """The bytes of all files at and below ``held`` together, each file counted once, and holes not
-    at all: what is said of a tree, or shown by a sparse file, may be any number. Raises OSError."""
+    """Return the bytes of all files below ``held``; count hard links once, and holes not at all.
+
+    The size in a manifest or of a sparse file can be any number. Raises OSError.
+    """
     if held.descriptor is None:
         files = (path for path in held.path.rglob("*") if path.is_file())
         return sum(path.lstat().st_size for path in files)
@@ -87,5 +96,5 @@ def _sizes(directory: int, device: int, depth: int, counted: set[int]) -> Iterat
                 if status.st_ino in counted:
                     continue
                 counted.add(status.st_ino)
-            # A small file may lie in its inode, and have no block.
+            # A small file can lie in its inode and have no block: it would count as 0 bytes.
             yield min(status.st_size, max(status.st_blocks * 512, 4096))

@@ -1,7 +1,7 @@
-"""Copies of this process that do numbered pieces of its work beside it (fork(2)).
+"""Worker processes that do numbered tasks of the parent process in parallel (fork(2)).
 
-What they know is what this process knew when they were started; results come back as pickles.
-Whatever a copy does not do, because it failed or was killed, is left to the caller.
+A worker process has the state of its parent process at the fork, and returns results as pickles.
+The caller does the tasks that a worker process failed to do or did not finish when killed.
 
 ``concurrent.futures`` with a fork context cannot replace this module: its executor starts a thread
 in this process, cannot interrupt a task that has begun, fails all tasks when one worker is killed,
@@ -32,22 +32,25 @@ Result = TypeVar("Result")
 
 _NUMBER = struct.Struct("=I")
 _LENGTH = struct.Struct("=Q")
-#: Processes or threads that must be left for pip to start beside the copies: its progress bar, and
-#: a program that it runs.
+#: Processes or threads that pip must still be able to start beside the worker processes: its
+#: progress bar, and a program that it runs.
 _RESERVE = 2
-#: In place of a piece's number: no pieces are left; this is the answer to a question.
+#: In place of a task's number: no tasks are left; the value is the reply to a question.
 _IDLE, _REPLY = -1, -2
 _ABANDON = getattr(signal, "SIGUSR1", 0)  # not on Windows, which has no fork
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Abandoned(BaseException):
-    """Raised in a copy's work when nobody wants it any more. No Exception, since it is to undo
-    what was begun, as Ctrl-C does, and not to be taken for a failure of that."""
+    """Interruption of a task in a worker process, because the parent process abandons the task.
+
+    Not an Exception: code for failed tasks must not catch it; the task undoes its work, as after
+    Ctrl-C.
+    """
 
 
 class _Task:
-    """In a copy: what the signal that breaks off its work does."""
+    """State of the tasks in this process, and the signal handler that abandons a task."""
 
     under_way = False
     is_copy = False
@@ -56,14 +59,22 @@ class _Task:
     @classmethod
     def abandon(cls, *_: object) -> None:
         if cls.under_way:
-            cls.under_way = False  # once: what undoes the work is not broken off
+            cls.under_way = False  # a second signal must not interrupt the undo
             raise Abandoned
 
 
 @dataclass
 class _Worker:
-    """One copy, seen from the process that started it. ``done``: the pieces that it has done;
-    ``busy``: whether it may do more; ``asked``: whether it owes an answer."""
+    """One worker process, as the parent process sees it.
+
+    ``process``: its process number.
+    ``commands``: the descriptor for writing commands.
+    ``replies``: the descriptor for reading replies.
+    ``done``: the tasks that it has done.
+    ``busy``: whether it may do more tasks.
+    ``asked``: whether it owes a reply to a question.
+    ``exited``: whether it has ended.
+    """
 
     process: int
     commands: int
@@ -74,23 +85,22 @@ class _Worker:
     exited: bool = False
 
     def ends(self) -> tuple[int, int]:
-        """Our ends of its pipes."""
+        """Return the parent process's ends of the two pipes."""
         return self.commands, self.replies
 
 
 def limit_workers(number: int) -> None:
-    """Let no more than ``number`` processes share one piece of work; 0: as many as there are
-    processors."""
+    """Limit the processes that share one piece of work to ``number``; 0: one per processor."""
     _Task.most = number
 
 
 def available_workers() -> int:
-    """How many processes may share one piece of work: a copy is one of several already."""
+    """Return how many processes may share one piece of work; 1 in a worker process."""
     return 1 if _Task.is_copy else _Task.most or host.cpus()
 
 
 class WorkerPool:
-    """The copies at work. Owns their pipes: ``end`` must be called."""
+    """Running worker processes. Owns their pipes: the caller must call ``end``."""
 
     def __init__(self) -> None:
         self._workers: list[_Worker] = []
@@ -106,13 +116,13 @@ class WorkerPool:
         work: Callable[[int], Any],
         reply: Callable[[Any], Any],
     ) -> WorkerPool | None:
-        """Start ``size`` copies that call ``work`` with the numbers in ``tasks``, whoever is free
-        the next one, and then ``reply`` for each question.
+        """Start up to ``size`` worker processes; return None where none can run.
 
-        What ``work`` and ``reply`` return must be picklable; ``work`` returns None for what it
-        could not do. None where other threads run here: they would be missing in the copies,
-        with their locks held. None where this system has no fork, or no room for a further process
-        and for what pip may start beside it.
+        Each free worker process calls ``work`` with the next number of ``tasks``, and in the end
+        ``reply`` for each question. Both return picklable values; ``work`` returns None for a task
+        that it could not do. Return None where this process has other threads (they would be
+        missing after the fork, with their locks held), where the system has no fork, or where the
+        limits allow no further process beside those that pip may start.
         """
         if not host.can_fork() or threading.active_count() > 1:
             return None
@@ -124,8 +134,8 @@ class WorkerPool:
             return None
         try:
             crew._fill(size, pieces, work, reply)
-            # The copies begin only now. What the pipe cannot take is left to the caller: where a
-            # user has many pipes, each holds little (pipe(7)).
+            # The worker processes begin only now. The caller does the tasks that do not fit into
+            # the pipe, instead of waiting: a user with many pipes gets small ones (pipe(7)).
             os.set_blocking(pieces, False)
             if crew._workers and tasks:
                 os.write(pieces, b"".join(_NUMBER.pack(number) for number in tasks))
@@ -143,27 +153,29 @@ class WorkerPool:
     def _fill(
         self, size: int, tasks: int, work: Callable[[int], Any], reply: Callable[[Any], Any]
     ) -> None:
-        """Start up to ``size`` copies, as many as leave room for what pip may start beside them;
-        ``tasks`` is the end of the queue that the copies do not have."""
+        """Start up to ``size`` worker processes; keep _RESERVE processes free for pip.
+
+        ``tasks`` is the writing end of the queue, which the worker processes close.
+        """
         try:
             for _ in range(size):
                 self._add(tasks, work, reply)
-        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: those that there are will do
+        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: use those that started
             logger.debug("Only %s processes beside this one: %s", len(self._workers), error)
         while self._workers and not host.can_start_threads(_RESERVE):
             logger.debug("A process is given up: pip may have to start one, or a thread")
-            member = self._workers.pop()  # it has not begun
+            member = self._workers.pop()  # it has not begun a task
             for end in member.ends():
                 os.close(end)
-            with suppress(ProcessLookupError):  # ended, and SIGCHLD is ignored
+            with suppress(ProcessLookupError):  # it has ended, and SIGCHLD is ignored
                 os.kill(member.process, signal.SIGKILL)
             host.wait_for(member.process)
 
     def _add(self, tasks: int, work: Callable[[int], Any], reply: Callable[[Any], Any]) -> None:
         parent = os.getpid()
         ends: list[int] = []
-        # Held back until the copy knows what to do about them, and its starter of the copy: Python
-        # forgets a KeyboardInterrupt that is raised while it forks.
+        # Block the signals until the worker process has its handlers and the parent process has
+        # recorded the worker process: Python loses a KeyboardInterrupt during a fork.
         held_back = {_ABANDON, signal.SIGINT}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
         try:
@@ -186,59 +198,58 @@ class WorkerPool:
         try:
             _Task.is_copy = True
             _die_with(parent)
-            # Ctrl-C reaches the whole terminal: the process that started us decides what it means.
+            # Ctrl-C reaches all processes of the terminal: only the parent process handles it.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(_ABANDON, _Task.abandon)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
             if hasattr(gc, "freeze"):  # not in PyPy
-                gc.freeze()  # else the collector would touch, and so copy, every page of it
+                gc.freeze()  # else the collector would write to, and thus copy, every page
             others = (fd for member in self._workers for fd in member.ends())
             for end in (tasks, orders_end, replies, *others):
                 os.close(end)
             _serve(self._queue, orders, replies_end, work, reply)
             status = 0
         finally:
-            os._exit(status)  # without the clean-up of what is not ours
+            os._exit(status)  # without the parent process's clean-up
 
     def result(self, number: int) -> Any:
-        """What ``work`` returned for ``number``, when it is there; None where it was not done."""
+        """Wait for the result of task ``number``, and return it; None where it was not done."""
         while number not in self._results and any(member.busy for member in self._present()):
             self._receive()
         return self._results.pop(number, None)
 
     def stop(self) -> None:
-        """Let no more pieces be begun."""
+        """Remove the tasks from the queue, so that no further task begins."""
         while self._queue >= 0 and os.read(self._queue, 1 << 16):
             pass
 
     def abandon(self) -> None:
-        """Let no more pieces be begun, and break off those that are under way: Abandoned is raised
-        in them. They count as not done."""
+        """Stop, and raise Abandoned in the tasks under way, which count as not done."""
         self.stop()
         for member in self._present():
             if member.busy:
-                with suppress(ProcessLookupError):  # it has ended, and nobody is to wait for it
+                with suppress(ProcessLookupError):  # it has ended, and SIGCHLD is ignored
                     os.kill(member.process, _ABANDON)
 
     def ask(self, question: Any) -> list[Any]:
-        """The answers of all copies to ``question``, when they have done all pieces."""
+        """Return the replies of all worker processes to ``question``, after all tasks are done."""
         self._replies = []
         for member in self._present():
             member.asked = True
             try:
                 _send(member.commands, question)
-            except OSError:  # EPIPE: it is gone
+            except OSError:  # EPIPE: the worker process has ended
                 self._drop(member)
         while any(member.asked for member in self._present()):
             self._receive()
         return self._replies
 
     def lost(self) -> set[int]:
-        """Pieces done by copies that are gone, so that nobody can answer for them."""
+        """Return the tasks of worker processes that ended early and cannot reply to questions."""
         return {number for member in self._workers if member.exited for number in member.done}
 
     def end(self) -> None:
-        """Let the copies end, and wait for that. Further calls do nothing."""
+        """Close the pipes, and wait until the worker processes end; further calls do nothing."""
         self.stop()
         members, self._workers = self._workers, []
         for member in members:
@@ -255,7 +266,7 @@ class WorkerPool:
         return [member for member in self._workers if not member.exited]
 
     def _receive(self) -> None:
-        """Wait until somebody replies, or is gone."""
+        """Wait until a worker process replies or ends, and record this."""
         present = self._present()
         poll = select.poll()
         for member in present:
@@ -281,7 +292,8 @@ class WorkerPool:
     def _drop(self, worker: _Worker) -> None:
         if not worker.exited:
             logger.debug("Process %s ended early", worker.process)
-            # Its pipe ends before it does: what it left is not to be taken for its work.
+            # The pipe closes before the process ends: without the wait, other code could take the
+            # files that the process left for those of a live process.
             host.wait_for(worker.process)
         worker.exited = True
 
@@ -292,11 +304,13 @@ def map_in_workers(
     again: Callable[[Part], Result],
     done: Callable[[Part], None] = lambda piece: None,
 ) -> list[Result]:
-    """What ``work`` returns for each of ``tasks``, in their order; done by copies of this process
-    where there are several pieces and processors. What a copy could not do, or was at when it was
-    killed, is done ``again`` by this process, which raises what there is to be raised. ``done`` is
-    called for one after another, when it is. No copy is at work any more when this ends, however it
-    does."""
+    """Return the results of ``work`` for ``tasks``, in their order.
+
+    Worker processes do the work if several tasks and processors exist. This process calls
+    ``again`` for each task that a worker process failed to do or did not finish when killed;
+    ``again`` raises the errors. ``done`` is called for each task in order, after its result has
+    come. All worker processes have ended when this function returns or raises.
+    """
 
     def do(number: int) -> Result | None:
         try:
@@ -332,8 +346,8 @@ def _serve(
     work: Callable[[int], Any],
     reply: Callable[[Any], Any],
 ) -> None:
-    """What a copy does."""
-    # Reads of one size from a pipe that holds only such pieces: each gets a whole one.
+    """Do tasks from ``queue``, then reply to questions from ``commands``, until both end."""
+    # The pipe holds only numbers of this size, so that each read gets a whole number.
     while piece := os.read(queue, _NUMBER.size):
         (number,) = _NUMBER.unpack(piece)
         try:
@@ -349,8 +363,10 @@ def _serve(
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this copy when ``parent`` ends: a killed installation goes no further.
-    Elsewhere it ends when it wants to reply."""
+    """Make the kernel kill this worker process when ``parent`` ends, so that no work continues.
+
+    Without prctl(2), the worker process ends at its next reply.
+    """
     prctl = libc.c_function("prctl")
     if prctl is None:
         return
@@ -365,7 +381,7 @@ def _send(descriptor: int, value: Any) -> None:
 
 
 def _read(descriptor: int) -> Any:
-    """The next value; None at the end. Values are not None."""
+    """Return the next value from the pipe; None at its end. No value is None."""
     head = _read_exactly(descriptor, _LENGTH.size)
     if head is None:
         return None

@@ -1,4 +1,4 @@
-"""Place the files of one entry into one environment: link modes, modes, undo, commit."""
+"""Placement of one entry's files in one environment: link modes, permissions, undo, commit."""
 
 from pip_sharedcache.placement.commit import (
     make_visible,

@@ -1,4 +1,4 @@
-"""Letting complete distributions appear: all made durable together, then shown."""
+"""Commit of complete distributions: all made durable together, then made visible."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pip_sharedcache.placement.placement import Placement
 
 
 def make_visible(placements: Sequence[Placement]) -> None:
-    """Make complete ``placements`` durable, then let pip see them. Raises OSError, the first one,
-    when all others are done; those that cannot appear are undone."""
+    """Make complete ``placements`` durable, then visible to pip.
+
+    A placement that fails is undone. Raises OSError, the first one, after all others are done.
+    """
     first: OSError | None = None
     ready = list(placements)
 
@@ -31,7 +33,7 @@ def make_visible(placements: Sequence[Placement]) -> None:
         kept = flush_placed([path for placement in ready for path in placement.written()])
         each(methodcaller("flush", kept))
         each(methodcaller("make_visible"))
-    except BaseException:  # Ctrl-C: each is whole or absent; undo spares what is visible
+    except BaseException:  # Ctrl-C: no distribution stays incomplete; undo keeps visible ones
         for placement in ready:
             placement.undo()
         raise

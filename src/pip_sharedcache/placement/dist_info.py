@@ -1,9 +1,9 @@
-"""The .dist-info directory of one distribution: filled under another name, shown by one rename.
+"""The .dist-info directory of one distribution: filled under a temporary name, then renamed.
 
-pip takes a distribution for installed as soon as a directory ``<name>-<version>.dist-info`` is
-there, METADATA in it or not (importlib.metadata reads name and version off the directory's name;
-tried on pip 23.0 to 26.3). So the directory gets its name when all else is in place: a kill at any
-moment leaves nothing that pip would list.
+pip regards a distribution as installed as soon as a directory ``<name>-<version>.dist-info``
+exists, with or without METADATA (importlib.metadata takes name and version from the directory's
+name; tested with pip 23.0 to 26.3). So the directory gets its final name after all other files are
+in place: a kill at any moment leaves no distribution that pip would list.
 """
 
 from __future__ import annotations
@@ -31,21 +31,23 @@ logger = logging.getLogger(__name__)
 _STAGED = re.compile(
     r"\.(?P<info>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)-[0-9a-f]+\.installing", re.DOTALL
 )
-_LONGEST = 40  # characters of a distribution's own name in that under which it is filled
+_LONGEST = 40  # characters of the final name inside the temporary name
 _REPLACEMENT = ".new"
 
-#: They make a distribution complete; where files go one by one they go last.
+#: Files that make a distribution complete: where files are moved one by one, these are the last.
 _LAST = ("METADATA", "RECORD")
 
-#: What pip makes durable before it goes on, on every system.
+#: Files that pip makes durable on every system before it continues.
 _DURABLE = ("INSTALLER", "direct_url.json", "RECORD")
 
 
 class DistInfo:
     """One .dist-info directory on its way into a library directory.
 
-    ``name`` is its own name, ``staged`` the one under which it is filled; ``library`` the
-    directory that holds it, known when pip saves the first file.
+    ``name``: its final name.
+    ``staged``: the temporary name under which pip fills it.
+    ``library``: the directory that contains it; None until pip saves the first file.
+    ``made_visible``: whether it has its final name.
     """
 
     def __init__(self, name: str) -> None:
@@ -57,41 +59,48 @@ class DistInfo:
 
     @property
     def path(self) -> str:
-        """Where it is filled. The library must be known."""
+        """Return the path where pip fills the directory; ``library`` must be known."""
         return os.path.join(self.library or "", self.staged)
 
     def above(self, record_path: str, path: str) -> str:
-        """Return the library directory where pip would save the file ``record_path`` of this
-        .dist-info at ``path``; "" where the file is not of this .dist-info."""
+        """Return the library directory if pip would save the file ``record_path`` at ``path``.
+
+        Return "" where the file does not belong to this .dist-info.
+        """
         if not self.name or not record_path.startswith(f"{self.name}/"):
             return ""
         inside = os.path.normpath(record_path[len(self.name) + 1 :])
         return path[: -len(os.path.join(self.name, inside))].rstrip(os.sep)
 
     def destination(self, record_path: str, path: str) -> str:
-        """Return where the file ``record_path`` of the wheel goes that pip would save at ``path``:
-        below ``path`` of this .dist-info if pip would save it in there."""
+        """Return the destination of the wheel's file ``record_path``, for pip's own ``path``.
+
+        The destination is below ``self.path`` if pip's is in the final .dist-info, else ``path``.
+        """
         prefix = f"{self.name}/"
         if not self.name:
             return path
         if record_path.startswith(prefix):
             return os.path.join(self.path, os.path.normpath(record_path[len(prefix) :]))
-        # .data/purelib of a wheel may have files for .dist-info, too.
+        # .data/purelib of a wheel can contain files for .dist-info, too.
         final = os.path.join(self.library or os.curdir, prefix)
         return os.path.join(self.path, path[len(final) :]) if path.startswith(final) else path
 
     def make(self) -> None:
-        """Make the directory in which it is filled: new, so that nobody who may write the library
-        directory can have put a link of that name there. Raises OSError."""
+        """Make the directory under its temporary name. Raises OSError.
+
+        The directory must be new: another user who can write to the library directory could have
+        put a symlink of this name there.
+        """
         os.mkdir(self.path)
 
     def complete(self, files: Iterable[str], compiled: Iterable[str]) -> list[str]:
-        """pip wrote RECORD with the name under which it filled this directory; give it the real
-        one, and add those of ``files`` (paths relative to the library) that it lacks, and the
-        bytecode ``compiled``, in pip's own format and order. Bytecode that the wheel ships, and
-        pip compiles again, has two rows there, too.
+        """Complete RECORD; return the paths that pip wrote there, relative to the library.
 
-        Returns the paths that pip wrote, relative to the library directory. Raises OSError.
+        pip wrote RECORD with the temporary name. Write the final name, and add the ``files`` that
+        RECORD lacks and the bytecode ``compiled`` (paths relative to the library), in pip's format
+        and order. As with pip, bytecode that the wheel contains and pip compiles again has two
+        rows. Return [] without RECORD. Raises OSError.
         """
         prefix = self.staged + "/"
         rows = self._rows()
@@ -126,7 +135,7 @@ class DistInfo:
         os.replace(replacement, path)
 
     def flush(self) -> None:
-        """Make durable what describes the distribution, as pip does. Raises OSError."""
+        """Make durable the files that pip makes durable (_DURABLE). Raises OSError."""
         if self.made_visible or self.library is None:
             return
         for name in _DURABLE:
@@ -136,7 +145,7 @@ class DistInfo:
                 continue
 
     def make_visible(self) -> None:
-        """Give the directory its name. Raises OSError."""
+        """Give the directory its final name. Raises OSError."""
         if self.made_visible or self.library is None:
             return
         final = os.path.join(self.library, self.name)
@@ -145,8 +154,8 @@ class DistInfo:
             try:
                 os.rename(self.path, final)
             except OSError:
-                # It is there already (--ignore-installed writes over it): file by file, as pip;
-                # but not through a link, which may lead to what is not this environment's.
+                # The final name exists (--ignore-installed writes over it): move each file, as pip
+                # does; but not through a symlink, which can lead out of this environment.
                 if os.path.islink(final):
                     raise FileExistsError(errno.EEXIST, "A symlink is in the way", final) from None
                 if not os.path.isdir(final):
@@ -156,34 +165,36 @@ class DistInfo:
         self.made_visible = True
 
     def name_finally(self, error: OSError) -> None:
-        """Have ``error`` name the path that pip would have named."""
+        """Change the path in ``error`` to the path that pip would have used."""
         if not self.name or not isinstance(error.filename, str):
             return
         if self.staged in error.filename:
             path = error.filename.replace(self.staged, self.name)
             error.filename = path[: -len(_REPLACEMENT)] if path.endswith(_REPLACEMENT) else path
-            del error.filename2  # it would be shown, even as None
+            del error.filename2  # str(error) would contain it, even as None
 
     def is_visible(self) -> bool:
-        """Whether what lies under the real name is this very directory."""
+        """Return whether the directory with the final name is this one."""
         if self.library is None or self._identity is None:
             return False
         return _identity(os.path.join(self.library, self.name)) == self._identity
 
     def remove(self) -> None:
-        """Delete what is not shown yet. Never raises: it warns."""
+        """Delete the directory with the temporary name. Never raises: logs a warning."""
         if self.library is None:
             return
         try:
             remove_tree(Path(self.path))
         except FileNotFoundError:
-            return  # nothing of it was placed yet
+            return  # the directory was not made yet
         except OSError as error:
             logger.warning("%s is left over: %s", self.path, reason(error))
 
     def sweep(self, unfinished: Iterable[str]) -> None:
-        """Remove what killed installations of the same distribution left here under our name.
-        ``unfinished``: what the library directory had of the kind."""
+        """Delete the directories that this user's killed installations of this distribution left.
+
+        ``unfinished``: the names that ``unfinished_in`` found in the library directory.
+        """
         if self.library is None:
             return
         for name in unfinished:
@@ -199,19 +210,20 @@ class DistInfo:
 
 
 def unfinished_in(library: str) -> list[str]:
-    """Names in a ``library`` directory of what is being installed there, or was when it was
-    killed."""
+    """Return the temporary names in the ``library`` directory, of running and killed runs."""
     if not hasattr(os, "geteuid"):
-        return []  # Windows: os.kill(pid, 0) does not ask there, it kills
+        return []  # Windows: os.kill(pid, 0) in alive() would kill the process
     try:
         return [name for name in os.listdir(library) if name.endswith(".installing")]
     except OSError:
-        return []  # there is none yet, or we may not look: pip's own words follow if it matters
+        return []  # no such directory, or no permission: pip reports this if it matters
 
 
 def _short(name: str) -> str:
-    """``name``, or what stands for it where it is long: together with what is put around it, it has
-    to fit a file system that allows for a name no more than pip needs."""
+    """Return ``name``, or a short form of it where it is long or not ASCII.
+
+    The temporary name must fit into a file system whose longest name is just enough for pip.
+    """
     if len(name) <= _LONGEST and name.isascii():
         return name
     beginning = name.encode("ascii", "replace").decode("ascii").replace("?", "_")[: _LONGEST // 2]
@@ -227,7 +239,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _merge(staged: str, final: str) -> None:
-    """Move every file of ``staged`` into the existing ``final``, METADATA and RECORD last."""
+    """Move each file of ``staged`` into the existing ``final``, METADATA and RECORD last."""
     moves = []
     for current, _, files in os.walk(staged):
         for name in files:

@@ -1,4 +1,4 @@
-"""Environments that a group shares: what is made there gets the group's bits."""
+"""Permission bits of new files and directories in environments that a group shares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pip_sharedcache.fs.dirfd import DIRECTORY, NOT_A_LINK
 
 
 def share_directory(path: str, grant: int) -> None:
-    """Add the group's bits ``grant`` and setgid to a directory just made. Raises OSError."""
+    """Add the group's bits ``grant`` (octal mode) and setgid to a new directory. Raises OSError."""
     descriptor = os.open(path, DIRECTORY)
     try:
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
@@ -21,11 +21,14 @@ def share_directory(path: str, grant: int) -> None:
 
 
 def share_file(path: str, grant: int, since: int) -> None:
-    """Add the group's bits ``grant`` to a file of ours alone (no other link) that was changed at
-    ``since`` or later (nanoseconds), x only where its owner has it; leave others alone."""
+    """Add the group's bits ``grant`` (octal mode) to a new file, x only where its owner has x.
+
+    A file is new if this user owns it, it has no other hard link, and its last change (ctime) was
+    at ``since`` (nanoseconds) or later. Other files do not change. Raises OSError.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | NOT_A_LINK)
-    except OSError:  # a symlink, or somebody's whom we may not read: nothing that we made
+    except OSError:  # a symlink, or not readable for this user: not a file that this run made
         return
     try:
         status = os.fstat(descriptor)

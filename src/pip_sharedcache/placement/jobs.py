@@ -1,4 +1,4 @@
-"""What the linker is given, and what it says was done: values, nothing here touches a disk."""
+"""Tasks and results of the linker: values only, without access to a disk."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pip_sharedcache.model import LinkMode, StoredFile
 
 @dataclass(frozen=True)
 class TargetDir:
-    """What a directory of the environment means for what is created in it.
+    """Properties of a directory of the environment that concern new files in it.
 
-    ``grant``: the group's bits that a group environment gives to what is created there, 0
-    elsewhere.
+    ``device``: its device number (st_dev).
+    ``grant``: the group's bits (octal mode) for new files in a group environment; 0 elsewhere.
     """
 
     device: int
@@ -25,15 +25,22 @@ class TargetDir:
 
     @classmethod
     def of(cls, status: os.stat_result, group_environment: bool) -> TargetDir:
-        """Read off the directory's ``status`` whether a group shares it (setgid and writable)."""
+        """Return the properties of a directory with ``status``.
+
+        A group shares the directory if it is setgid and writable for the group; ``grant`` is 0
+        unless ``group_environment`` is true.
+        """
         shared = status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP
         return cls(status.st_dev, status.st_mode & 0o070 if shared and group_environment else 0)
 
 
 class Job(NamedTuple):
-    """One file of an entry, and where it is to appear.
+    """One file of an entry, and its destination.
 
-    ``private`` files (.dist-info, scripts) are an inode of our own in every link mode.
+    ``file``: the file, as the manifest describes it.
+    ``destination``: its path in the environment.
+    ``target_dir``: the properties of the directory of ``destination``.
+    ``private``: whether each link mode makes a new inode (.dist-info, scripts).
     """
 
     file: StoredFile
@@ -44,15 +51,18 @@ class Job(NamedTuple):
 
 @dataclass
 class PlacementResult:
-    """What was done with a batch of jobs; grows as they are done.
+    """Result of a batch of jobs, which grows with each job.
 
-    ``created``: destinations where nothing was before. ``replaced``: those that were cleared,
-    whatever came of it. ``under_way``: a destination where nothing was before, and something may
-    be now: Ctrl-C can come right after the system call that made it. ``damaged``: jobs whose file
-    in the store is not what the manifest says; nothing was touched for those. ``untimed``: sources
-    that the file system gave another time, so that no bytecode of ours fits them. ``written``:
-    destinations that may not be on the disk yet: a hard link may lead to what is made durable only
-    at the end of the run, a symlink leads to what is visible.
+    ``files``: the number of placed files for each link mode.
+    ``size``: the bytes of placed files for each link mode.
+    ``created``: destinations where no file was before.
+    ``damaged``: jobs whose file in the store differs from the manifest; no file was placed.
+    ``replaced``: destinations where an old file was deleted for a link, even if the link failed.
+    ``untimed``: sources whose time could not be set, so that no shared bytecode fits them.
+    ``written``: destinations that may not be on the disk yet. A hard link can lead to an entry that
+        becomes durable only at the end of the run; a symlink leads to a visible entry.
+    ``under_way``: a destination that was free, and where a file may be now: Ctrl-C can come right
+        after the system call that made the file.
     """
 
     files: Counter[LinkMode] = field(default_factory=Counter)
@@ -65,7 +75,7 @@ class PlacementResult:
     under_way: str = ""
 
     def add(self, other: PlacementResult) -> None:
-        """What ``other`` tells was done, too."""
+        """Add the results of ``other``."""
         self.files.update(other.files)
         self.size.update(other.size)
         self.created += other.created
@@ -75,7 +85,7 @@ class PlacementResult:
         self.written += other.written
 
     def record(self, job: Job, mode: LinkMode, replaced: bool) -> None:
-        """One job is done."""
+        """Record that ``job`` is done; ``replaced``: whether an old file was at its destination."""
         self.files[mode] += 1
         self.size[mode] += job.file.size
         if mode is not LinkMode.SYMLINK and job.file.size:
@@ -86,5 +96,5 @@ class PlacementResult:
 
 
 def path_in(library: str, file: StoredFile) -> str:
-    """Where ``file`` of an entry lies in the directory ``library``."""
+    """Return the path of an entry's ``file`` in the directory ``library``."""
     return os.path.join(library, file.path.replace("/", os.sep))

@@ -1,7 +1,7 @@
-"""One file from the store into an environment: try a link mode, fall to the next.
+"""Placement of the store's files in an environment, by the first link mode that works.
 
-What is placed never goes through an inode that is there already: an existing name is unlinked,
-and the new file is created with O_EXCL.
+The linker never writes to an existing inode: it unlinks an existing name, and creates the new file
+with O_EXCL.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from pip_sharedcache.store.entry_checks import (
     opened,
 )
 
-#: Errors of a link or clone that mean "not here, not between these two": the mode is not tried for
-#: the next file. After any other (a full allocation group, no memory, a signal) only this file is
-#: copied, and the copy fails where the disk is really full or dying.
+#: Errors of a link or clone that mean "not between these two directories": the linker does not try
+#: the mode for the next file. After any other error (a full allocation group, no memory, a signal)
+#: the linker copies only this file, and the copy fails where the disk is really full or failing.
 TRY_NEXT = frozenset(
     getattr(errno, name)
     for name in (
-        "EPERM",  # fs.protected_hardlinks: a file of somebody else's
+        "EPERM",  # fs.protected_hardlinks: a file of another user
         "EACCES",
         "EXDEV",  # another file system
         "EMLINK",  # too many links already (EFS: 177)
@@ -56,33 +56,33 @@ TRY_NEXT = frozenset(
     if hasattr(errno, name)
 )
 
-#: How many files one process places at a time, where several do.
+#: How many files a worker process places as one task.
 _PIECE = 1000
 
-#: How many of the store's files are opened before they are placed.
+#: How many of the store's files the linker opens before it places them.
 _AHEAD = 32
 
 
 class _Way(NamedTuple):
-    """From where to where, and whose: what a link mode that failed once will fail for again."""
+    """Two devices and a publisher (uid), for which a link mode that failed once fails again."""
 
     source: int
     target: int
     publisher: int
 
 
-#: Of a piece of work: what was done, and as Linker.refusals and Linker._failed.
+#: The result of one task, and the Linker.refusals and Linker._failed of its process.
 _Placed = tuple[PlacementResult, dict[LinkMode, str], set[tuple[LinkMode, _Way]]]
 _Place = Callable[[Sequence[Job]], _Placed]
 Divide = Callable[[Sequence[Sequence[Job]], _Place, _Place], list[_Placed]]
 
 
 class Linker:
-    """Places files with one link mode for a whole run. ``hashes``: each is read and hashed.
-    ``divide`` has pieces of that done side by side (processes.map_in_workers).
+    """Placement of files with one link mode, for a whole run.
 
-    Remembers which mode failed from which device to which for which publisher, so that the next
-    file does not ask again; ``refusals`` says why, for the user.
+    ``hashes``: whether to read and hash each file. ``divide``: the function that runs tasks in
+    worker processes (``workers.map_in_workers``). The linker remembers which mode failed between
+    which devices for which publisher, and does not try again; ``refusals`` has the reasons.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Linker:
         self._unfinished: dict[str, list[str]] = {}
 
     def unfinished(self, library: str) -> list[str]:
-        """As unfinished_in, asked once: a library directory grows with what is installed."""
+        """Return ``unfinished_in(library)``, read once: a library directory can be large."""
         if library not in self._unfinished:
             self._unfinished[library] = unfinished_in(library)
         return self._unfinished[library]
 
     def give_up(self, mode: LinkMode, why: str) -> None:
-        """Do not use ``mode``, the one that was asked for; ``why``, for the user."""
+        """Use reflinks instead of ``mode``, the requested mode; ``why``: the reason to report."""
         self.mode = LinkMode.REFLINK
         self.refusals[mode] = why
 
@@ -126,10 +126,10 @@ class Linker:
         *,
         private: bool,
     ) -> LinkMode:
-        """Make ``file`` of the held ``entry`` appear at ``destination``; return how.
+        """Place ``file`` of the open ``entry`` at ``destination``; return the link mode used.
 
-        Raises DamagedEntry if the store's file is not what the manifest says, before anything in
-        the environment is touched; OSError if the environment cannot take it.
+        Raises DamagedEntry where the store's file differs from the manifest, and OSError where the
+        environment cannot take the file.
         """
         outcome = PlacementResult()
         self.place_all(entry, publisher, [Job(file, destination, parent, private)], outcome)
@@ -141,8 +141,10 @@ class Linker:
     def place_new(
         self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: PlacementResult
     ) -> None:
-        """As ``place_all``, for many files in directories that this process has made: side by side.
-        Nothing else can be there, so that whatever is left where it ends early is ours to remove.
+        """Place files as ``place_all`` does, in directories that this process made.
+
+        Worker processes place many files. No other files are in these directories, so this method
+        deletes each file at a destination after an interruption.
         """
         if self.divide is None or len(jobs) < 2 * _PIECE:
             self.place_all(entry, publisher, jobs, outcome)
@@ -169,7 +171,7 @@ class Linker:
             raise
         asked = {job.destination: job for job in jobs}
         for done, refusals, failed in results:
-            # What a copy says comes back as a copy, too.
+            # A worker process returns pickled copies; callers compare jobs by identity.
             done.damaged = [(asked[job.destination], error) for job, error in done.damaged]
             outcome.add(done)
             self.refusals.update(refusals)
@@ -178,9 +180,9 @@ class Linker:
     def place_all(
         self, entry: Directory, publisher: int, jobs: Sequence[Job], outcome: PlacementResult
     ) -> None:
-        """Place files of the held ``entry``, and note in ``outcome`` what was done.
+        """Place files of the open ``entry``, and record the results in ``outcome``.
 
-        Raises OSError if the environment cannot take one; ``outcome`` then tells of those before.
+        Raises OSError where the environment cannot take one; ``outcome`` has those before it.
         """
         for (device, private), group in groupby(jobs, _kind):
             way = _Way(entry.device, device, publisher)
@@ -201,7 +203,7 @@ class Linker:
     def _link_all(
         self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: PlacementResult
     ) -> Sequence[Job]:
-        """Link what can be; returns the jobs that are left to be copied."""
+        """Link as many files as possible; return the jobs that remain to be copied."""
         mode = self.mode
         if (mode, way) in self._failed:
             return jobs
@@ -248,7 +250,7 @@ class Linker:
         except FileExistsError:
             outcome.under_way = ""
             os.unlink(destination)
-            # The link may be refused only now (EEXIST comes before EPERM), and a copy follows.
+            # The link can still fail (EEXIST comes before EPERM); then a copy follows.
             outcome.replaced.add(destination)
             link()
 
@@ -269,15 +271,17 @@ class Linker:
             except OSError as error:
                 if error.errno not in PROCESS_ERRORS or len(sources) < 2:
                     raise
-                self._ahead = 1  # what was opened ahead is missing now
+                self._ahead = 1  # the files opened ahead used up the descriptors
             finally:
                 close_all(source for source in sources if isinstance(source, int))
 
     def _open_ahead(
         self, entry: Directory, jobs: Sequence[Job], sources: list[int | DamagedEntry]
     ) -> None:
-        """Open the store's files for ``jobs`` into ``sources``. Opened and closed together they
-        have neighbouring numbers, and one system call closes them all."""
+        """Open the store's files for ``jobs``, and append descriptors or errors to ``sources``.
+
+        The caller closes them: their numbers are consecutive, so that one system call is enough.
+        """
         for job in jobs:
             try:
                 sources.append(entry.open_file(f"files/{job.file.path}"))
@@ -285,7 +289,7 @@ class Linker:
                 if error.errno not in PROCESS_ERRORS:
                     sources.append(damaged(entry, job.file, reason(error)))
                 elif sources:
-                    return  # these first
+                    return  # place the open files first
                 else:
                     raise
 
@@ -298,10 +302,10 @@ class Linker:
             target, replaced = self._create(job, outcome)
             try:
                 mode = self._fill(way, entry, file, source, target)
-                if self.hashes:  # of our own file: its publisher may edit the other meanwhile
+                if self.hashes:  # of the new file: the publisher can edit the store's
                     check_hash(entry, file, target)
                 if file.path.endswith(".py"):
-                    # Its bytecode names this time; nothing else does.
+                    # Bytecode contains the time of its source; no other file needs the time.
                     self._set_time(target, job, outcome)
             except BaseException:
                 os.close(target)
@@ -309,7 +313,7 @@ class Linker:
                 raise
             try:
                 os.close(target)
-            except OSError:  # EDQUOT, ENOSPC or EIO of a network file system, told only now
+            except OSError:  # late EDQUOT, ENOSPC or EIO of a network file system
                 os.unlink(destination)
                 raise
         except DamagedEntry as error:
@@ -321,10 +325,12 @@ class Linker:
     def _fill(
         self, way: _Way, entry: Directory, file: StoredFile, source: int, target: int
     ) -> LinkMode:
-        """Give ``target`` the content of ``source``; return how. Raises DamagedEntry where it ends
-        early, OSError."""
+        """Write the content of ``source`` to ``target``; return the link mode used.
+
+        Raises DamagedEntry where ``source`` ends early or cannot be read; OSError.
+        """
         if not file.size:
-            return LinkMode.COPY  # there is nothing to share
+            return LinkMode.COPY  # an empty file has no extents to share
         if self.mode is not LinkMode.COPY and (LinkMode.REFLINK, way) not in self._failed:
             try:
                 clone(source, target)
@@ -335,7 +341,7 @@ class Linker:
         try:
             copied = copy_bytes(source, target, file.size)
         except OSError as error:
-            check_readable(entry, file, source)  # which of the two is it that does not do?
+            check_readable(entry, file, source)  # raises DamagedEntry if the source caused it
             raise error
         if copied != file.size:
             raise damaged(entry, file, f"ends after {copied} of {file.size} bytes")
@@ -348,11 +354,10 @@ class Linker:
         except OSError as error:
             if error.errno not in TRY_NEXT:
                 raise
-            outcome.untimed.add(job.destination)  # pip never asks that of a file system
+            outcome.untimed.add(job.destination)  # pip sets no times: no reason to fail
 
     def _create(self, job: Job, outcome: PlacementResult) -> tuple[int, bool]:
-        """Create the destination with the permission bits that pip's installer gives it; return
-        its descriptor, and whether something else was there."""
+        """Create the destination with pip's mode; return its descriptor, and whether it existed."""
         file, destination, parent = job.file, job.destination, job.target_dir
         asked = 0o777 if file.executable else 0o666
         replaced = False
@@ -365,8 +370,8 @@ class Linker:
             target = os.open(destination, self._create_flags, asked)
             replaced = True
         if hasattr(os, "fchmod") and (file.executable or parent.grant):
-            # pip sets x for all three whatever the umask; the umask at open took it away. With a
-            # default ACL the group's grant is already there.
+            # pip sets x for user, group and others despite the umask, which removed x at open.
+            # With a default ACL, the group's grant is already set.
             granted = parent.grant & asked
             if file.executable:
                 wanted = (0o777 & ~self.umask) | 0o111 | granted
@@ -375,7 +380,7 @@ class Linker:
             try:
                 os.fchmod(target, wanted)
             except BaseException as error:
-                # pip asks for x, too; what the group gets is our own wish.
+                # pip fails without x, too; the group's bits are optional.
                 refused = isinstance(error, OSError) and error.errno in TRY_NEXT
                 if file.executable or not refused:
                     os.close(target)

@@ -1,4 +1,4 @@
-"""Files of one wheel that meet at one path of an environment: of those the last one wins."""
+"""Files of one wheel that have the same destination, where the last file wins."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 def meeting(names: Sequence[str]) -> frozenset[str]:
-    """Those of ``names``, the files of a wheel, that may end where another one does, so that it
-    depends on pip's order what is there in the end, and what is compiled: from the top of the wheel
-    and from ``.data``, whose data may lead into the library directory, too; or with names that a
-    file system takes for the same. Rather too many than too few."""
+    """Return those of a wheel's files ``names`` that may have the same destination as another one.
+
+    For these files, pip's order decides which file stays and which source is compiled. Files at
+    the top of the wheel can meet files in ``.data``, whose data can also lead into the library
+    directory; and a file system can regard different names as equal. Uncertain cases are included.
+    """
     ends = {name: set(_ends(name)) for name in names}
     count = Counter(end for all_of_one in ends.values() for end in all_of_one)
     return frozenset(name for name, some in ends.items() if any(count[end] > 1 for end in some))
@@ -27,7 +29,7 @@ def _ends(name: str) -> Iterator[str]:
     for path in (rest,) if key in ("purelib", "platlib") else _tails(rest):
         yield _folded(path)
         if path.endswith(".pyc"):
-            try:  # pip compiles that source, and writes over it
+            try:  # pip compiles that source, and overwrites this file
                 yield _folded(importlib.util.source_from_cache(path))
             except (ValueError, NotImplementedError):
                 continue

@@ -1,8 +1,7 @@
-"""All files of one wheel into one environment: directories, undo, and .dist-info last.
+"""Placement of all files of one wheel in one environment, with undo, and .dist-info last.
 
-The files of an ordinary wheel are placed from the manifest in one go, as soon as it is known where;
-the rest of the wheel one by one, as pip comes to it: .dist-info, scripts, what goes to other
-schemes.
+Most files are placed together from the manifest as soon as the library directory is known. The
+others (.dist-info, scripts, files of other schemes) are placed one by one, when pip saves them.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from pip_sharedcache.store.entry_checks import Source
 
 
 class Placement:
-    """One wheel on its way into one environment.
+    """Placement of one wheel in one environment.
 
     Owns the descriptors of the entry and of its bytecode; exactly one of ``commit`` and ``undo``
-    ends it, and closes them. Paths are the strings that pip uses. ``undone``: files that were
-    taken over and could not be placed, and why: the store's file is damaged, or (bytecode only)
-    the environment does not take it.
+    ends the placement and closes them. Paths are the strings that pip uses. ``undone``: files that
+    were taken over and could not be placed, with the reason: the store's file is damaged, or
+    (bytecode only) the environment cannot take the file.
     """
 
     def __init__(self, entry: Entry, held: Directory, linker: Linker, report: RunReport) -> None:
@@ -63,48 +62,48 @@ class Placement:
         self._for_bytecode: set[str] = set()
         self._untimed: set[str] = set()
 
-    # -- .dist-info under another name until the end
+    # -- .dist-info, under a temporary name until the commit
 
     def stage_dist_info(self, info_directory: str) -> str:
-        """The name under which pip fills ``info_directory`` until ``commit``."""
+        """Return the temporary name under which pip fills ``info_directory`` until ``commit``."""
         if self.dist_info.name != info_directory:
             self.dist_info = DistInfo(info_directory)
         return self.dist_info.staged
 
     @property
     def wheel(self) -> Path:
-        """The entry's own wheel, in the very directory that is held open, until this ends."""
+        """Return the path of the entry's wheel in the open directory, valid until the end."""
         return self._wheel.held.proc_path / self.entry.manifest.filename
 
     @property
     def bytecode(self) -> Entry | None:
-        """The entry whose bytecode is placed, if there is one."""
+        """Return the entry whose bytecode is placed; None without one."""
         return None if self._bytecode is None else self._bytecode.entry
 
     @property
     def info_directory(self) -> str:
-        """The real name of .dist-info; "" before ``stage_dist_info``."""
+        """Return the final name of .dist-info; "" before ``stage_dist_info``."""
         return self.dist_info.name
 
     @property
     def staged(self) -> str:
-        """The name that ``stage_dist_info`` gave."""
+        """Return the temporary name that ``stage_dist_info`` returned."""
         return self.dist_info.staged
 
     @property
     def made_visible(self) -> bool:
-        """Whether pip sees the distribution."""
+        """Return whether pip sees the distribution."""
         return self.dist_info.made_visible
 
     def destination(self, record_path: str, path: str) -> str:
-        """Where the file ``record_path`` of the wheel goes that pip would save at ``path``."""
+        """Return the destination of the wheel's file ``record_path``, for pip's own ``path``."""
         information = self.dist_info
         if information.library is None and (library := information.above(record_path, path)):
             self._begin(library)
         return information.destination(record_path, path)
 
     def _begin(self, library: str) -> None:
-        """pip saves the first file, so it is known where all go. Raises OSError."""
+        """Place the taken files in ``library``, known since pip's first file. Raises OSError."""
         information = self.dist_info
         information.library = library
         information.sweep(self._linker.unfinished(library))
@@ -112,7 +111,7 @@ class Placement:
         information.make()
         if above.grant:
             share_directory(information.path, above.grant)
-            # By the file system's own clock: what pip makes from now on is told by it.
+            # By the file system's clock: pip's own files will have this ctime or a later one.
             self._since = os.lstat(information.path).st_ctime_ns
         self._place(self._wheel, self.target_dirs.jobs(library, self._taken.values()))
         if self._bytecode is not None:
@@ -121,15 +120,15 @@ class Placement:
     # -- many files at once
 
     def take_over(self, names: Sequence[str], *, compiles: bool) -> list[str]:
-        """Of ``names``, all that the archive has, take those that are placed from the manifest
-        as soon as it is known where; return the others, which pip is to save.
+        """Take over files of the archive from pip; return the others, which pip must save.
 
-        Taken are the files of the library directory itself, with the bytecode that there is. Where
-        pip ``compiles``, sources without any are left to it.
+        ``names`` are all names in the archive. This placement takes the files of the library
+        directory itself, with their bytecode. If pip ``compiles``, pip saves sources without
+        bytecode.
         """
         files = [name for name in names if not name.endswith("/")]
         if len(files) != len(set(files)) or set(files) != self._wheel.files.keys():
-            return list(names)  # not what the manifest speaks of
+            return list(names)  # not the files of the manifest
         self._meeting = meeting(files)
         left = []
         for name in names:
@@ -143,12 +142,11 @@ class Placement:
         return left
 
     def take_nothing(self) -> None:
-        """Leave every file to pip: the manifest is not to be believed."""
+        """Leave every file to pip, because the manifest is not trusted."""
         self._wheel.files.clear()
 
     def _take_bytecode(self, name: str) -> bool:
-        """Whether nothing is left to be compiled for ``name``: it is no source, or its bytecode is
-        there. Sources that are said not to compile are tried by pip."""
+        """Take over the bytecode of ``name``; return False where pip must compile ``name``."""
         if not name.endswith(".py"):
             return True
         if self._bytecode is None:
@@ -156,10 +154,10 @@ class Placement:
         file = self._bytecode.files.get(compiled_path(name))
         if file is not None:
             self._taken_bytecode.append(file)
-        return file is not None
+        return file is not None  # pip also tries a source that did not compile before
 
     def _place_bytecode(self, library: str, source: Source) -> None:
-        """Never raises for the environment's state: pip goes on without bytecode, too."""
+        """Place the taken bytecode; add errors to ``undone``, since pip needs no bytecode."""
         fitting = self._fitting(library)
         try:
             self._place(source, self.target_dirs.jobs(library, fitting))
@@ -168,15 +166,14 @@ class Placement:
             for file in fitting:
                 destination = path_in(library, file)
                 if destination in met:
-                    continue  # a second time it would be counted twice
+                    continue  # a second try would count it twice
                 try:
                     self._place(source, self.target_dirs.jobs(library, [file]))
                 except OSError as error:
                     self.undone.append((Job(file, destination, TargetDir(0, 0)), error))
 
     def _fitting(self, library: str) -> list[StoredFile]:
-        """The taken bytecode, but for that of sources to which the file system gave other times:
-        pip compiles those."""
+        """Return the taken bytecode, but not for untimed sources, which pip compiles."""
         stale = {importlib.util.cache_from_source(path) for path in self._untimed}
         fitting = []
         for file in self._taken_bytecode:
@@ -212,31 +209,31 @@ class Placement:
 
     @property
     def taken(self) -> list[str]:
-        """The paths, relative to the library directory, of what is placed without pip."""
+        """Return the paths of files placed without pip, relative to the library directory."""
         return [*self._taken, *(file.path for file in self._taken_bytecode)]
 
     @property
     def library(self) -> str:
-        """The absolute path of the library directory; "" before the first file."""
+        """Return the absolute path of the library directory; "" before the first file."""
         return os.path.abspath(self.dist_info.library) if self.dist_info.library else ""
 
     def first_link(self) -> str:
-        """The absolute path of one placed symlink into the entry; "" where there is none."""
+        """Return the absolute path of one placed symlink into the entry; "" without one."""
         library = self.dist_info.library or ""
         paths = (*self._placed, *(os.path.join(library, path) for path in self._taken))
         return next((os.path.abspath(path) for path in paths if os.path.islink(path)), "")
 
     def is_of_wheel(self, job: Job) -> bool:
-        """Whether ``job`` is a file of the wheel itself, and not its bytecode."""
+        """Return whether ``job`` has a file of the wheel itself, and not of its bytecode."""
         return self._wheel.files.get(job.file.path) is job.file
 
     def bytecode_damage(self) -> str:
-        """What is damaged of the bytecode that was not placed for that; "" where nothing is."""
+        """Return the first damage that kept bytecode from being placed; "" without damage."""
         errors = (error for job, error in self.undone if not self.is_of_wheel(job))
         return next((str(error) for error in errors if isinstance(error, DamagedEntry)), "")
 
     def place_bytecode_again(self) -> None:
-        """Place what was damaged of the bytecode from that which ``use_bytecode`` gave since."""
+        """Place damaged bytecode again, from the entry that ``use_bytecode`` set since."""
         undone, self.undone = self.undone, []
         assert self._bytecode is not None
         for job, error in undone:
@@ -253,21 +250,21 @@ class Placement:
                 self.undone.append((job, problem))
 
     def generated(self, path: str) -> None:
-        """pip has made a script at ``path``, where nothing was before."""
+        """Record that pip made a script at ``path``, where no file was before."""
         self._placed.append(path)
 
     def restored(self, job: Job) -> None:
-        """An undone ``job`` of the wheel was done by pip."""
+        """Record that pip placed the file of the undone ``job`` of the wheel."""
         self._placed.append(job.destination)
         self._restored.add(job.file.path)
 
     def compiled(self, source: str) -> None:
-        """pip compiled the placed ``source``, whose bytecode was undone."""
+        """Record that pip compiled the placed ``source``, whose bytecode was undone."""
         self._compiled.append(importlib.util.cache_from_source(source))
         self._placed.append(self._compiled[-1])
 
     def not_compiled(self, source: str) -> None:
-        """The placed ``source`` gets no bytecode after all."""
+        """Record that the placed ``source`` gets no bytecode."""
         compiled = importlib.util.cache_from_source(source)
         library = self.dist_info.library or ""
         self._taken_bytecode = [
@@ -277,9 +274,9 @@ class Placement:
     # -- one file
 
     def save(self, record_path: str, destination: str) -> bool:
-        """Place one file. False where the entry does not list it: pip saves it from the wheel.
+        """Place one file; return False where the entry does not list it, and pip must save it.
 
-        Raises DamagedEntry before anything is touched, OSError if the environment refuses.
+        Raises DamagedEntry, and OSError where the environment cannot take the file.
         """
         file = self._wheel.files.get(record_path)
         if file is None:
@@ -307,14 +304,16 @@ class Placement:
             raise self.undone.pop()[1]
 
     def use_bytecode(self, entry: Entry, held: Directory) -> None:
-        """Place bytecode from ``entry``, whose descriptor ``held`` is ours to close now."""
+        """Place bytecode from ``entry``; this placement will close the open directory ``held``."""
         if self._bytecode is not None:  # it was damaged
             self._bytecode.held.close()
         self._bytecode = Source(entry, held)
 
     def save_bytecode(self, source: str) -> bool:
-        """Place the bytecode of the placed ``source``; False where pip is to compile it. Raises
-        DamagedEntry, OSError."""
+        """Place the bytecode of the placed ``source``; return False where pip must compile it.
+
+        Raises DamagedEntry, OSError.
+        """
         compiled = importlib.util.cache_from_source(source)
         record_path = self._sources.get(source)
         timed = source not in self._untimed
@@ -324,15 +323,15 @@ class Placement:
                 self._place_one(self._bytecode, file, compiled, private=False)
                 return True
         if self.target_dirs.make(os.path.dirname(source)).grant:
-            # py_compile would make it by the umask, and no colleague could remove it.
+            # py_compile would make the directory by the umask: no other member could delete it.
             self.target_dirs.make(os.path.dirname(compiled))
             self._for_bytecode.add(os.path.dirname(compiled))
         return False
 
-    # -- the end, either way
+    # -- the end: commit or undo
 
     def record(self) -> None:
-        """Finish pip's RECORD. Raises OSError."""
+        """Complete pip's RECORD. Raises OSError."""
         library = self.dist_info.library
         if not self._recorded and library is not None:
             compiled = [file.path for file in self._taken_bytecode]
@@ -341,43 +340,43 @@ class Placement:
             self._share(generated)
             self._written += filter(is_file, generated)
             for directory in self._for_bytecode:
-                remove_if_empty(directory)  # nothing there compiles
+                remove_if_empty(directory)  # no source there compiled
         self._recorded = True
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         for source in filter(None, (self._wheel, self._bytecode)):
             source.held.close()
 
     def commit(self) -> None:
-        """Let the finished distribution appear. Raises OSError."""
+        """Make the finished distribution durable, then visible. Raises OSError."""
         self.record()
         self.flush(flush_placed(self.written()))
         self.make_visible()
 
     def written(self) -> list[str]:
-        """The files that were placed or written for this one, RECORD last."""
+        """Return the files placed or written for this wheel, RECORD last; [] once visible."""
         if self.made_visible or not self.library:
             return []
         return [*self._written, os.path.join(self.dist_info.path, "RECORD")]
 
     def flush(self, kept: bool) -> None:
-        """Make durable what pip would, unless all that was ``written`` is. Raises OSError."""
+        """Make pip's durable files durable, unless ``written`` is already. Raises OSError."""
         self.record()
         if not kept:
             self.dist_info.flush()
 
     def make_visible(self) -> None:
-        """Rename .dist-info to its own name, its RECORD speaking of that name. Raises OSError."""
+        """Give .dist-info its final name, with a RECORD for that name. Raises OSError."""
         self.record()
         self.dist_info.make_visible()
         self.close()
 
     def undo(self) -> None:
-        """Take back what was placed: files, their bytecode, and directories made for them.
+        """Delete the placed files, their bytecode, and the directories made for them.
 
-        Never raises: it runs while another error is on its way to the user. Does nothing where
-        .dist-info is visible: Ctrl-C may come right after that, and the distribution is complete.
+        Never raises, because another error is on its way to the user. Deletes no file if .dist-info
+        is visible: Ctrl-C can come right after the commit, and the distribution is complete.
         """
         self.close()
         if self.dist_info.is_visible():
@@ -387,13 +386,14 @@ class Placement:
         self.target_dirs.remove_made()
 
     def _generated(self, library: str, paths: list[str]) -> list[str]:
-        """Those of ``paths``, relative to ``library``, that pip wrote itself. A wheel's RECORD may
-        list anything; pip keeps such rows."""
+        """Return the full paths of those ``paths`` in ``library`` that pip wrote itself.
+
+        Some may not exist: the RECORD of a wheel can list any path, and pip keeps such rows.
+        """
         own = (path for path in paths if path not in self._taken or path in self._restored)
         return [os.path.normpath(os.path.join(library, path)) for path in own]
 
     def _share(self, paths: list[str]) -> None:
-        """In an environment that a group shares, give the group its bits on what pip wrote itself:
-        without reading RECORD a colleague could not uninstall."""
+        """Add a group's bits to pip's own files: a member must read RECORD to uninstall."""
         if (library := self.dist_info.library) and self.target_dirs.make(library).grant:
             self.target_dirs.share(paths, self._since)

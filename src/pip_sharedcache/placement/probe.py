@@ -1,4 +1,4 @@
-"""What really works between a store and an environment, found out with one file."""
+"""Tests, with one file, of the methods that work between a store and an environment."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ def try_link_modes(
     directory: Path,
     left_out: Mapping[LinkMode, str],
 ) -> dict[LinkMode, str]:
-    """Place ``file`` of the held ``entry`` in ``directory`` (in the environment's file system) by
-    each link mode in turn: "" for those that work, else the system's reason. What was placed is
-    removed again. Modes that are ``left_out`` are not tried, for that reason. Raises DamagedEntry,
-    OSError."""
+    """Try each link mode; return "" for a mode that works, else the system's reason.
+
+    Place ``file`` of the open ``entry`` in ``directory`` (in the environment's file system), and
+    delete it again. For modes in ``left_out``, return the reason from there without a try. Raises
+    DamagedEntry, OSError.
+    """
     parent = TargetDir.of(os.stat(directory), False)
     refusals: dict[LinkMode, str] = {}
     for mode in LinkMode:
@@ -51,9 +53,11 @@ def try_link_modes(
 
 @contextmanager
 def try_writing(directory: Path, mtime: int) -> Iterator[tuple[Directory, StoredFile]]:
-    """Do in ``directory`` what publishing does: make an entry of one file with the time ``mtime``
-    (seconds), make it durable, rename it. Yields it held open, and removes it. It bears the name
-    of a staging directory, so that others clear it away if this process is killed. Raises OSError.
+    """Make an entry of one file in ``directory`` as in publishing; yield it, and delete it.
+
+    The file has the time ``mtime`` (seconds); the entry is made durable and renamed, and yielded
+    as an open directory, which this function closes. Its name is that of a staging directory, so
+    that a later run deletes the entry if this process is killed. Raises OSError.
     """
     first, second = (directory / f".new-{HOST}-{os.getpid()}-doctor{step}" for step in (1, 2))
     try:
@@ -73,9 +77,12 @@ def try_writing(directory: Path, mtime: int) -> Iterator[tuple[Directory, Stored
 
 
 def try_making_as(uid: int, gid: int, directory: Path) -> str:
-    """Make and remove a directory in ``directory`` as the user ``uid`` whose only group is ``gid``,
-    in a copy of this process, which is root's. Return "", or the reason why that fails; "" also
-    where this process may not become another user."""
+    """Return why ``uid`` with the only group ``gid`` cannot make directories in ``directory``.
+
+    A fork of this process, which root runs, becomes the user, and makes and deletes a directory.
+    Return "" where this succeeds, and where the process may not become another user. Raises
+    OSError.
+    """
     name = f"{NEW}{HOST}-{os.getpid()}-trial"
     copy = os.fork()
     if copy == 0:
@@ -85,7 +92,7 @@ def try_making_as(uid: int, gid: int, directory: Path) -> str:
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
             number = _making_fails(directory / name)
-        finally:  # nothing of the parent's may run here
+        finally:  # the parent process's clean-up must not run here
             os._exit(number)
     status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
     return os.strerror(status) if status > 0 else ""

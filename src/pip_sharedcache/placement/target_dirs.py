@@ -1,4 +1,4 @@
-"""The directories of an environment that files are placed in: made where missing, remembered."""
+"""Target directories in an environment: made where missing, and remembered."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 class TargetDirs:
-    """Those that one placement needs. ``group_environment``: whether what is made gets what its
-    parent grants the group."""
+    """Target directories of one placement.
+
+    ``group_environment``: whether new files get the group's bits of their parent directory.
+    """
 
     def __init__(self, group_environment: bool) -> None:
         self._group_environment = group_environment
@@ -27,11 +29,11 @@ class TargetDirs:
         self._made: dict[str, None] = {}  # in the order in which they were made
 
     def make(self, path: str) -> TargetDir:
-        """Make the directory ``path`` and what is missing above it, and remember which.
+        """Make the directory ``path`` and its missing parents, and remember the new ones.
 
-        In an environment that a group shares, new directories get what their parent grants the
-        group: without the write bit a colleague could not uninstall what lies in them. Raises
-        OSError.
+        In an environment that a group shares, new directories get the group's bits of their
+        parent: without the write bit, another member could not uninstall the files in them.
+        Raises OSError.
         """
         path = path or os.curdir
         known = self._known.get(path)
@@ -40,8 +42,10 @@ class TargetDirs:
         return known
 
     def jobs(self, library: str, files: Iterable[StoredFile]) -> list[Job]:
-        """Return what places ``files`` in the directory ``library``, whose directories are made.
-        Raises OSError."""
+        """Make the directories for ``files`` in ``library``; return the jobs that place the files.
+
+        Raises OSError.
+        """
         jobs = []
         for file in files:
             destination = path_in(library, file)
@@ -49,14 +53,16 @@ class TargetDirs:
         return jobs
 
     def share(self, paths: Iterable[str], since: int) -> None:
-        """Give the group its bits on those of the files ``paths`` that are there and were changed
-        at ``since`` or later (nanoseconds)."""
+        """Add the group's bits to existing files of ``paths`` changed at ``since`` or later.
+
+        ``since`` is in nanoseconds. Raises OSError.
+        """
         for path in paths:
             if os.path.lexists(path):
                 share_file(path, self.make(os.path.dirname(path)).grant, since)
 
     def divided(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
-        """Those of ``jobs`` that go into directories made here, and the others."""
+        """Return the ``jobs`` for directories that this placement made, and the other jobs."""
         new: list[Job] = []
         old: list[Job] = []
         for job in jobs:
@@ -64,7 +70,7 @@ class TargetDirs:
         return new, old
 
     def remove_made(self) -> None:
-        """Remove what was made here and is empty. Never raises."""
+        """Delete the directories that this placement made and that are empty. Never raises."""
         for path in reversed(self._made):
             remove_if_empty(path)
 
@@ -80,11 +86,11 @@ class TargetDirs:
         if above.grant:
             share_directory(path, above.grant)
             return self._look_at(path)
-        return above  # what is made in a directory is on its device
+        return above  # a new directory is on the device of its parent
 
     def _make_one(self, path: str) -> bool:
-        """Make one directory; False where something is there, or nothing above it."""
-        # Noted before: Ctrl-C can come right after the system call that made it.
+        """Make one directory; return False where ``path`` exists or its parent is missing."""
+        # Recorded before the call: Ctrl-C can come right after the directory was made.
         before = path in self._made
         self._made[path] = None
         try:
@@ -94,7 +100,7 @@ class TargetDirs:
                 del self._made[path]
             if not isinstance(error, (FileExistsError, FileNotFoundError)):
                 raise
-            return False  # a neighbour made it meanwhile, or it is a dangling link: stat tells
+            return False  # another run made it, or it is a dangling link: stat decides
         return True
 
     def _look_at(self, path: str) -> TargetDir:
@@ -105,7 +111,7 @@ class TargetDirs:
 
 
 def remove_if_empty(path: str) -> None:
-    """Remove the directory ``path`` if it is there and empty. Never raises: it is said."""
+    """Delete the directory ``path`` if it exists and is empty. Never raises: logs a warning."""
     try:
         os.rmdir(path)
     except OSError as error:
@@ -114,7 +120,7 @@ def remove_if_empty(path: str) -> None:
 
 
 def unlink_if_there(path: str) -> None:
-    """Remove the file ``path`` if it is there. Never raises: it warns."""
+    """Delete the file ``path`` if it exists. Never raises: logs a warning."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -124,7 +130,7 @@ def unlink_if_there(path: str) -> None:
 
 
 def remove_placed(paths: Iterable[str]) -> None:
-    """Remove the files ``paths``, and the bytecode of those that are sources. Never raises."""
+    """Delete the files ``paths``, and the bytecode of sources among them. Never raises."""
     for path in paths:
         unlink_if_there(path)
         if path.endswith(".py"):
@@ -134,7 +140,7 @@ def remove_placed(paths: Iterable[str]) -> None:
 
 
 def is_file(path: str) -> bool:
-    """Whether ``path`` is a regular file itself, and no link to one."""
+    """Return whether ``path`` is a regular file, and not a symlink to one."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:

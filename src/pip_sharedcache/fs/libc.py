@@ -1,7 +1,7 @@
 """System calls of the C library that Python does not offer.
 
 They need ctypes, which a Python built without libffi lacks and a hardened system may refuse. No
-function depends on these calls: without one, its caller uses a slower method or knows less.
+feature requires these calls: without one, its caller uses a slower method or knows less.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 syncfs(2) is the cheapest call for many files. But syncfs(2) waits for the data of all users of the
 file system, and reports their failed writes, too. So a child process calls it, for a limited time.
 
-XFS, and ext4 with a journal, do not need syncfs(2) for few files, or while much other data waits
+XFS, and ext4 with a journal, do not need syncfs(2) for few files, or while much data still waits
 for the disk: this process writes the data of each file and waits for the data, then one fsync(2)
 makes the metadata of all files durable. On other file systems, each file is synced by itself if
 syncfs(2) fails or takes too long. (START_SYNC, by which btrfs commits a transaction without

@@ -37,8 +37,8 @@ from pip_sharedcache.store.entry_checks import (
     opened,
 )
 
-#: Errors of a link or clone that mean "not between these two directories": the linker does not try
-#: the mode for the next file. After any other error (a full allocation group, no memory, a signal)
+#: Errors of a link or clone that mean "not from this source to this target": the linker skips the
+#: mode for the next files. After any other error (a full allocation group, no memory, a signal)
 #: the linker copies only this file, and the copy fails where the disk is really full or failing.
 TRY_NEXT = frozenset(
     getattr(errno, name)

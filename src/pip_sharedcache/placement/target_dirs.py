@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class TargetDirs:
     """Target directories of one placement.
 
-    ``group_environment``: whether new files get the group's bits of their parent directory.
+    ``group_environment``: whether new directories and files get the group's bits of their parent.
     """
 
     def __init__(self, group_environment: bool) -> None:

@@ -1,7 +1,7 @@
-"""The command line: pip's arguments pass through, ``store`` is ours (``cli.commands``). As before
-pip's commands, options may stand before it.
+"""The command line: pip's commands go to pip, ``store`` goes to ``cli.commands``.
 
-Exit status: pip's own for pip's commands; for ours 0 fine, 2 when it cannot be done.
+Options may stand before ``store``, as before pip's commands. Exit status: pip's own for pip's
+commands; that of ``cli.commands`` for ``store``; 2 where pip-sharedcache itself fails.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pip_sharedcache.errors import SharedCacheError, UsageError
 _OPTION = "--sharedcache-"
 _STORE = "store"
 
-#: Of pip's options that stand before a command: those that are followed by a value.
+#: Options of pip that may stand before a command and take the next argument as their value.
 _WITH_VALUE = frozenset(
     {
         *("--python", "--log", "--log-file", "--local-log", "--keyring-provider", "--proxy"),
@@ -25,22 +25,24 @@ _WITH_VALUE = frozenset(
         "--resume-retries",
     }
 )
-#: Those that pip answers by itself, whatever follows.
+#: Options that pip answers at once, whatever command follows them.
 _ANSWERED = frozenset({"-h", "--help", "-V", "--version"})
 
 
 def script() -> int:
-    """What the script pip-sharedcache and the archive run: `main`, for the active environment."""
+    """Run `main` for the active environment: the entry of the script and of the archive."""
     return main(for_active=True)
 
 
 def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) -> int:
-    """Run ``arguments`` (default: those of the process) and return the exit status. pip's
-    commands do not return: they end in SystemExit with pip's status. ``for_active``: for the
-    environment that is active (cli.choosing), in place of the one that this process runs in."""
+    """Run ``arguments`` (None: those of the process) and return the exit status.
+
+    Pip's commands raise SystemExit with pip's status. ``for_active``: use the active environment
+    (cli.choosing), not the environment in which this process runs.
+    """
     rest = list(sys.argv[1:] if arguments is None else arguments)
     if "PIP_AUTO_COMPLETE" in os.environ and _completed():
-        return 1  # as pip
+        return 1  # pip's status after a completion
     place = None
     pip_adapter.prefer_neighbours()
     try:
@@ -58,13 +60,13 @@ def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) ->
 
         return Output(as_json=wants_json(rest)).fail(error)
     except ImportError as error:
-        if place is None:  # pip's own, said as pip says it
+        if place is None:  # pip's command: show the traceback that plain pip shows
             raise
         print(f"ERROR: {_unusable(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # while one pip waits for another (--python); else pip sees to it
+    except KeyboardInterrupt:  # pip handles it, except while it waits for the pip of --python
         print("ERROR: Operation cancelled by user", file=sys.stderr)
-        return 1  # as pip
+        return 1  # pip's status
     return 0
 
 
@@ -78,8 +80,8 @@ def _for_active_environment(arguments: list[str]) -> list[str]:
 
 def _store_command(options: list[str], arguments: list[str], for_active: bool) -> int:
     try:
-        # pip's own commands do without what ours need. Every one of ours asks the last for the
-        # default store, and an old version of it lacks a name.
+        # Import late: pip's commands need none of these, and must run without them. Every store
+        # command asks platformdirs for the default store; an old platformdirs lacks a name.
         from platformdirs import site_cache_dir, user_cache_dir  # noqa: F401
 
         from pip_sharedcache.cli.choosing import TargetEnvironment
@@ -102,9 +104,11 @@ def _unusable(error: ImportError) -> str:
 
 
 def join_pip() -> None:
-    """Have the pip that is being imported in this process install through the store, and take our
-    options out of its command line. Called by the hook of an environment (activation). Ends in
-    SystemExit for an option of ours that is wrong."""
+    """Make the pip that this process imports install through the store.
+
+    Also removes the ``--sharedcache-`` options from ``sys.argv``. The hook of an environment
+    (activation) calls this function. Raises SystemExit (status 2) for a wrong option.
+    """
     try:
         sys.argv[1:] = _take_options(sys.argv[1:])
     except UsageError as error:
@@ -114,8 +118,7 @@ def join_pip() -> None:
 
 
 def _completed() -> bool:
-    """A shell asks what may stand where its cursor is: print what of ours may. Whether nothing of
-    pip's may stand there."""
+    """Print pip-sharedcache's completions for a shell; return whether pip has none to add."""
     from pip_sharedcache.cli.commands import complete
     from pip_sharedcache.cli.completion import words_of_line
 
@@ -124,13 +127,13 @@ def _completed() -> bool:
 
 
 def _place_of_store(arguments: Sequence[str]) -> int | None:
-    """Where among ``arguments`` the command is that is ours; None where it is one of pip's."""
+    """Return the index of ``store`` in ``arguments``; None where ``store`` is not the command."""
     place = _place_of_command(arguments)
     return place if place is not None and arguments[place] == _STORE else None
 
 
 def _place_of_command(arguments: Sequence[str]) -> int | None:
-    """Where among ``arguments`` the command is; None where there is none."""
+    """Return the index of the command in ``arguments``; None where they have no command."""
     queue = iter(enumerate(arguments))
     for place, argument in queue:
         if argument in _ANSWERED or argument == "--":
@@ -143,8 +146,11 @@ def _place_of_command(arguments: Sequence[str]) -> int | None:
 
 
 def _take_options(arguments: list[str]) -> list[str]:
-    """Take ``--sharedcache-NAME VALUE`` out of ``arguments`` and into the environment, where the
-    pips that pip starts find it too."""
+    """Return ``arguments`` without the ``--sharedcache-NAME VALUE`` options.
+
+    Sets a variable for each option: the pip processes that pip starts find the value there.
+    Raises UsageError for an unknown option, or one without a value.
+    """
     rest: list[str] = []
     queue = iter(arguments)
     for argument in queue:

@@ -1,4 +1,4 @@
-"""Filling a store ahead of those who install from it: add."""
+"""The command `add`, which fills a store before users install from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pip_sharedcache.maintenance.add import add_distributions, freeze, options_f
 
 
 def add(commands: Any) -> None:
-    """Name the command of this module."""
+    """Register the command of this module in ``commands``."""
     adding = commands.add_parser(
         "add",
         help="add what pip would install, without installing it",

@@ -1,4 +1,4 @@
-"""Wheels of a store in one file, for where no network is: export, import."""
+"""The commands `export` and `import`: wheels in one file, for a machine without network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STREAM = Path("-")
 
 
 def add(commands: Any) -> None:
-    """Name the commands of this module."""
+    """Register the commands of this module in ``commands``."""
     exporting = commands.add_parser(
         "export", help="write wheels of the store into one file, for where no network is"
     )
@@ -37,12 +37,12 @@ def _export(chosen: argparse.Namespace, output: Output) -> int:
     entries, file = select(contents), chosen.file
     packed: list[str] = []
     if contents.missing and not entries:
-        file = None  # an archive without a wheel is of no use
+        file = None  # write no file: an archive without a wheel has no use
     elif file == _STREAM:
         if output.as_json or sys.stdout.isatty():
             raise UsageError("The archive needs a file where the result goes to the same place")
         packed = [*output.progress(pack(entries, sys.stdout.buffer), "Written", len(entries))]
-        output = Output(quiet=True)  # what it says would be part of the archive
+        output = Output(quiet=True)  # a message on standard output would damage the archive
     else:
         with written(file) as opened:
             packed = [*output.progress(pack(entries, opened), "Written", len(entries))]

@@ -1,5 +1,7 @@
-"""The environment that a command is for, where the script or the archive of pip-sharedcache runs:
-the active one. ``python -m pip_sharedcache`` does not ask here: it is for its own interpreter."""
+"""The choice of the target environment: the active one, for the script and for the archive.
+
+``python -m pip_sharedcache`` does not use this module: its target is its own interpreter.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,15 @@ from pip_sharedcache.activation import Interpreter, executable_of, interpreter_o
 from pip_sharedcache.cli.output import plain
 from pip_sharedcache.errors import SharedCacheError, UsageError
 
-#: What a tool names the environment that it has activated in. The first counts where PATH does not
-#: tell which of two was activated last.
+#: Variables in which a tool names the environment that it activated. Where PATH does not show which
+#: of two environments was activated last, the first variable counts.
 VARIABLES = ("VIRTUAL_ENV", "CONDA_PREFIX")
 
-#: A file in an environment which says that the environment is there for pip-sharedcache
-#: alone: ours (examples/central.sh), pipx's, uv's.
+#: Files in an environment that reserve it for pip-sharedcache alone: those of
+#: examples/central.sh, of pipx and of uv.
 SIGNS = ("pip-sharedcache.central", "pipx_metadata.json", "uv-receipt.toml")
 
-#: pip's options that name what it installs into, with the abbreviations that it takes.
+#: Options of pip that name the target of an installation, with the abbreviations that pip accepts.
 _PYTHON = re.compile(r"--(py|pyt|pyth|pytho|python)(=.*)?", re.DOTALL)
 _TARGET = re.compile(
     r"--(ta|tar|targ|targe|target|prefi|prefix|root|user)(=.*)?|-[IUqv]*t.*", re.DOTALL
@@ -33,16 +35,19 @@ _NO = frozenset({"", "0", "n", "no", "f", "false", "off"})
 
 _VERBOSE = re.compile(r"-[IUqv]*v[IUqv]*|--verbose")
 _HELP = frozenset({"-h", "--help"})
-#: pip's commands that look at no environment.
+#: Commands of pip that use no environment.
 _ANYWHERE = frozenset({"help", "completion"})
 _CHANGES = frozenset({"install", "uninstall"})
 
 
 @dataclass(frozen=True)
 class TargetEnvironment:
-    """``prefix``: that of the active environment, where it is not the one that this process runs
-    in; ``variable`` names it. ``reserved``: whether the environment of this process is there for
-    pip-sharedcache alone."""
+    """The environment that a command is for.
+
+    ``prefix``: the active environment; None where this process runs in it, or none is active.
+    ``variable``: the name of the environment variable that gives ``prefix``; "" without one.
+    ``reserved``: whether none is active, and this process's own is for pip-sharedcache alone.
+    """
 
     prefix: Path | None = None
     variable: str = ""
@@ -50,7 +55,7 @@ class TargetEnvironment:
 
     @classmethod
     def of(cls, environ: Mapping[str, str], own: str, program: str) -> TargetEnvironment:
-        """The place for the script or archive ``program``, run in the environment at ``own``."""
+        """Return the target of the script or archive ``program`` in the environment at ``own``."""
         named = [(Path(environ[name]), name) for name in VARIABLES if environ.get(name)]
         if not named:
             return cls(reserved=_is_reserved(own, program))
@@ -59,7 +64,10 @@ class TargetEnvironment:
         return cls() if _same(prefix, own) else cls(prefix, variable)
 
     def executable(self, option: str = "--python") -> Path:
-        """The interpreter of the active environment. Raises UsageError."""
+        """Return the interpreter of the active environment. Raises UsageError or FileError.
+
+        ``option``: the option that the hint of the error names.
+        """
         assert self.prefix is not None
         try:
             return executable_of(self.prefix)
@@ -72,8 +80,10 @@ class TargetEnvironment:
             ) from error
 
     def interpreter(self, prefix: Path | None, verbose: bool) -> Interpreter:
-        """That of the environment at ``prefix``, else of the active one, else the running one.
-        Raises UsageError."""
+        """Return the interpreter of ``prefix``, else of the active environment, else this one.
+
+        Raises UsageError or FileError.
+        """
         if prefix is None and self.prefix is not None:
             executable = self.executable("--prefix")
             if verbose:
@@ -82,12 +92,16 @@ class TargetEnvironment:
         return interpreter_of(prefix)
 
     def tell(self, executable: Path) -> None:
-        """Say which environment is used."""
+        """Print which environment is used."""
         line = f"Using the Python of the active environment: {executable} ({self.variable})"
         print(plain(line, sys.stderr.encoding), file=sys.stderr)
 
     def refuse(self, option: str = "--python ENV/bin/python") -> None:
-        """Raise UsageError where nobody has named an environment and this one is reserved."""
+        """Raise UsageError where this process's environment is reserved.
+
+        The caller checks first that the user named no environment. ``option``: the option that the
+        hint names.
+        """
         if self.reserved:
             raise UsageError(
                 f"No environment is active, and {sys.prefix} is there for pip-sharedcache alone: "
@@ -98,8 +112,10 @@ class TargetEnvironment:
 
 
 def pip_arguments(place: TargetEnvironment, command: str, arguments: Sequence[str]) -> list[str]:
-    """``arguments`` of pip, for the environment that they are for; ``command``: pip's command among
-    them, "" where there is none. Raises UsageError."""
+    """Return pip's ``arguments``, with ``--python`` where the target is another environment.
+
+    ``command``: pip's command in ``arguments``, or "". Raises UsageError or FileError.
+    """
     options = _options(arguments)
     if not arguments or command in _ANYWHERE or _HELP.intersection(options):
         return [*arguments]
@@ -131,7 +147,10 @@ def _is_on(value: str | None) -> bool:
 
 
 def _rank(prefix: Path, path: str) -> int:
-    """How far behind in PATH the programs of the environment at ``prefix`` are."""
+    """Return the index in ``path`` of the first directory with programs of ``prefix``.
+
+    Returns the number of directories where none has such programs.
+    """
     directories = path.split(os.pathsep)
     found = [
         number
@@ -150,13 +169,15 @@ def _same(one: Path, other: str) -> bool:
 
 
 def _is_reserved(own: str, program: str) -> bool:
-    """Whether the environment at ``own`` is there for pip-sharedcache alone. What is installed in
-    it does not tell: a user's new environment has just the same. A sign does, and a link to the
-    script from outside, as administrators, pipx and uv make it."""
+    """Return whether the environment at ``own`` is for pip-sharedcache alone.
+
+    The installed distributions do not show this: a user's new environment has the same ones. A file
+    of SIGNS shows it, or a link to the script from outside, as administrators, pipx and uv make it.
+    """
     if any(os.path.lexists(os.path.join(own, sign)) for sign in SIGNS):
         return True
     if not os.path.isfile(os.path.join(own, "pyvenv.cfg")):
-        return False  # a Python that has links to its programs elsewhere, as to pip
+        return False  # not a venv: links from elsewhere to its programs (pip, for one) are usual
     script = os.path.realpath(program)
     inside = any(_same(place, os.path.dirname(script)) for place in _programs(Path(own)))
     return inside and not _same(Path(script).parent, os.path.dirname(os.path.abspath(program)))

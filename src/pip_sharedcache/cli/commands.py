@@ -1,6 +1,6 @@
-"""Our own commands, ``pip-sharedcache store ...``. Only this package prints.
+"""The commands ``pip-sharedcache store ...``. Only the package ``cli`` prints.
 
-Exit status: 0 fine, 1 when there are findings, 2 when it cannot be done.
+Exit status: 0 success, 1 findings, 2 failure, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from pip_sharedcache.cli.choosing import TargetEnvironment
 from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
-#: Each has ``add(commands)``, which names its commands and what runs them.
+#: Each module has ``add(commands)``, which registers its commands and the functions that run them.
 _MODULES = (
     *(stores, listing, stats, report, add, archive, gc, verify),
     *(doctor, switching, completion),
 )
 
-_INTERRUPTED = 130  # as shells have it
+_INTERRUPTED = 130  # the status of shells after SIGINT: 128 + 2
 
-#: The options that every command takes, as Output.add_options has them.
+#: Options of Output.add_options that may also stand before the command.
 _OURS = re.compile(r"-[qv]+|--quiet|--verbose|--json")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors can be told to programs, too, before it prints them and ends the process."""
+    """A parser whose errors are also a JSON result, before it prints them and exits."""
 
     asked: Sequence[str] = ()
 
@@ -53,9 +53,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def store_command(before: Sequence[str], arguments: Sequence[str], place: TargetEnvironment) -> int:
-    """Run ``store`` with ``arguments``, which had ``before`` in front of it, for the environment
-    ``place``, and return the exit status; what cannot be done is told. Raises UsageError for an
-    option of pip's in front."""
+    """Run ``store`` with ``arguments`` for the environment ``place``; return the exit status.
+
+    ``before``: the options in front of ``store``. Prints the errors of the command. Raises
+    UsageError where an option in front is not one of the store commands.
+    """
     for option in before:
         if not _OURS.fullmatch(option):
             raise UsageError(
@@ -80,7 +82,7 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
     except BrokenPipeError:
         output.give_up()
         return CANNOT
-    except OSError as error:  # a file system that goes away
+    except OSError as error:  # for example, a file system that became unreachable
         path = error.filename if isinstance(error.filename, str) else None
         where = f"{path}: " if path else ""
         what = f"The store cannot be used: {where}{reason(error)}"
@@ -90,7 +92,7 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
 
 
 def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
-    """The parser of the whole line, and that of each command."""
+    """Return the parser of the whole line, and that of each command."""
     parser = _Parser(
         prog="pip-sharedcache store", description="Look after the shared store of wheels."
     )
@@ -104,8 +106,10 @@ def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
 
 
 def complete(words: Sequence[str], place: int | None, current: str) -> bool:
-    """Print what of ours may stand behind ``words`` and begins with ``current``; ``place``: where
-    among them our command is. Whether nothing of pip's may stand there."""
+    """Print pip-sharedcache's completions of ``current``; return whether pip has none to add.
+
+    ``words``: those before ``current``; ``place``: the index of ``store`` in ``words``, or None.
+    """
     if place is None:
         found = completion.beside_pip(words, current)
     else:
@@ -116,7 +120,7 @@ def complete(words: Sequence[str], place: int | None, current: str) -> bool:
 
 
 def _options_last(arguments: list[str]) -> list[str]:
-    """Put those options behind the command that stand before it: pip takes them in both places."""
+    """Move the options before the command behind it: pip takes its options in both places."""
     place = 0
     while place < len(arguments) and _OURS.fullmatch(arguments[place]):
         place += 1

@@ -1,8 +1,8 @@
-"""Completion in the shell: pip's own for pip's commands, and beside it ours.
+"""Completion in the shell, for pip's commands and for the store commands.
 
-The script that `store completion` prints asks as pip's own does: it runs the program with
-PIP_AUTO_COMPLETE set, the words of the line in COMP_WORDS, and in COMP_CWORD which of them the
-cursor is on; what is printed may stand there.
+The script that `store completion` prints works as pip's own script does: it runs the program with
+PIP_AUTO_COMPLETE set, the words of the line in COMP_WORDS, and the index of the word at the cursor
+in COMP_CWORD. The program prints the words that may stand at the cursor.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NAMES = {"shell-init": tuple(SHELLS), "completion": tuple(_SCRIPTS)}
 
 
 def add(commands: Any) -> None:
-    """Name the command of this module."""
+    """Register the command of this module in ``commands``."""
     parser = commands.add_parser(
         "completion", help="print what has a shell complete pip-sharedcache"
     )
@@ -62,8 +62,10 @@ def _completion(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def words_of_line(environ: Mapping[str, str]) -> tuple[list[str], str] | None:
-    """The words before the cursor, without the program, and the beginning of the one it is on;
-    None where the shell does not tell."""
+    """Return the words before the cursor, without the program, and the word at the cursor or "".
+
+    None where COMP_WORDS is missing, or COMP_CWORD is missing or not a number.
+    """
     try:
         words = environ["COMP_WORDS"].split()
         place = int(environ["COMP_CWORD"])
@@ -75,7 +77,7 @@ def words_of_line(environ: Mapping[str, str]) -> tuple[list[str], str] | None:
 def of_store(
     words: Sequence[str], current: str, commands: Mapping[str, argparse.ArgumentParser]
 ) -> list[str]:
-    """What may stand behind ``store`` and ``words``, and begins with ``current``."""
+    """Return the completions of ``current`` behind ``store`` and ``words``."""
     chosen = next((word for word in words if word in commands), None)
     if chosen is None:
         return _beginning(current, commands)
@@ -85,7 +87,7 @@ def of_store(
 
 
 def beside_pip(words: Sequence[str], current: str) -> list[str]:
-    """What of ours may stand behind ``words`` beside what is pip's, and begins with ``current``."""
+    """Return pip-sharedcache's completions of ``current`` behind ``words``, beside pip's own."""
     if current.startswith("-"):
         return _beginning(current, [f"--sharedcache-{name}=" for name in config.NAMES])
     return _beginning(current, ["store"]) if not words else []

@@ -1,4 +1,4 @@
-"""Finding out what is wrong with the store in use, and mending it: doctor."""
+"""The command `doctor`, which finds faults of the store in use, and fixes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pip_sharedcache.errors import SharedCacheError, UsageError
 from pip_sharedcache.maintenance.doctor import DoctorReport, Finding, Outcome, examine, fix_all
 from pip_sharedcache.maintenance.doctor.report import quoted
 
-#: What is said without -v; the rest is for who wants to know more.
+#: The facts that doctor prints without -v.
 _SHORT = (
     "store",
     "searched",
@@ -33,7 +33,7 @@ _SHORT = (
 
 
 def add(commands: Any) -> None:
-    """Name the commands of this module."""
+    """Register the command of this module in ``commands``."""
     doctor = commands.add_parser(
         "doctor",
         help="find faults, and name the commands that fix them",
@@ -85,7 +85,7 @@ def _examine(settings: Settings, environment: Path, here: Interpreter) -> Doctor
 
 
 def _look_at_hook(report: DoctorReport, here: Interpreter) -> None:
-    """Which commands install through the store, of the environment that this is for."""
+    """Add the fact which commands of the environment of ``here`` install through the store."""
     try:
         files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
     except SharedCacheError as error:

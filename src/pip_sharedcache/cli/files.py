@@ -1,4 +1,4 @@
-"""Files that a command writes where its user says."""
+"""Files that a command writes at a path from its user."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from pip_sharedcache.errors import FileError
 
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which is ``path`` when it is complete and not before; what is no regular
-    file, such as a link or /dev/stdout, is written to as it is. Raises FileError where that cannot
-    be."""
+    """Yield a file to write to, which replaces ``path`` when it is complete and not before.
+
+    Its mode: that of ``path`` & 0o666, else 0o666, less the umask. Where ``path`` is no regular
+    file (a link, /dev/stdout), yields ``path`` itself. Closes the file. Raises FileError.
+    """
     try:
         mode = 0o666
         try:
@@ -26,11 +28,11 @@ def written(path: Path) -> Iterator[IO[bytes]]:
         except FileNotFoundError:
             plain = True
         if not plain:
-            # Opened by its path: the system minds links that others have put into /tmp.
+            # Open by path: the kernel refuses links that others put into /tmp (protected_symlinks).
             with path.open("wb") as file:
                 yield file
             return
-        # New, under a name that nobody can guess: the directory may be /tmp.
+        # Create a file with a name that others cannot guess: the directory may be /tmp.
         fs.sweep_temporary(path.parent)
         part = path.with_name(f".{fs.temporary_name()}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

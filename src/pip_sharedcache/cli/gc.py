@@ -1,4 +1,4 @@
-"""Taking away what nobody uses: gc."""
+"""The command `gc`, which retires and deletes unused entries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pip_sharedcache.store import Store, StoredEntry, usage_marks
 
 
 def add(commands: Any) -> None:
-    """Name the commands of this module."""
+    """Register the command of this module in ``commands``."""
     gc = commands.add_parser(
         "gc",
         help="take away what nobody uses",
@@ -91,7 +91,7 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
     for one in done.refused:
         by_owner[one.owner].append(one)
     for owner, refused in by_owner.items():
-        # In a sticky shard its owner may rename what others published, and not empty it.
+        # The owner of a sticky shard may rename other publishers' entries, but not empty them.
         who = trust.user_name(owner)
         output.find(
             f"{entries(len(refused))} of {who} cannot be taken away by you ({refused[0].reason}): "
@@ -102,7 +102,7 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
 
 
 def _why_no_more(chosen: argparse.Namespace, done: Collection) -> str:
-    """Why nothing was taken, or less than the size asks for; "" where neither is so."""
+    """Return why nothing was retired, or less than --max-size asks for; "" where neither is so."""
     by_age, most = chosen.older_than is not None, chosen.max_size
     too_much = most is not None and done.left > most
     if (done.retired or done.refused) and not too_much:

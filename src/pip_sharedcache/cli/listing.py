@@ -1,4 +1,4 @@
-"""Saying what a store is and holds: info, list."""
+"""The commands `info` and `list`, which describe a store and its entries."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from pip_sharedcache.store import (
     usage_marks,
 )
 
-#: A name service may take its time, and there are thousands of entries.
+#: Cached: a name service can be slow, and a store has thousands of entries.
 _user = functools.cache(trust.user_name)
 
 
 def add(commands: Any) -> None:
-    """Name the commands of this module."""
+    """Register the commands of this module in ``commands``."""
     info = commands.add_parser(
         "info", help="say what the store in use is and holds, or all about distributions in it"
     )
@@ -88,7 +88,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
 
 
 def _allowed(store: Store, *, writable: bool) -> str:
-    """What this user's installations do with ``store``, and why not more."""
+    """Return what this user's installations do with ``store``, and why not more."""
     if store.policy is Policy.READ_ONLY:
         return "install only, since the settings call it read-only"
     if writable:
@@ -99,7 +99,7 @@ def _allowed(store: Store, *, writable: bool) -> str:
 
 
 def _layers(settings: Settings) -> list[dict[str, Any]]:
-    """Every store that is configured, nearest first, and whether it can be used."""
+    """Return facts about each configured store, nearest first: also whether it can be used."""
     return [
         {
             "path": str(layer.path),
@@ -114,7 +114,7 @@ def _layers(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
-    """All about the entries of the distributions called ``names``."""
+    """Print the facts about the entries of the distributions ``names``; return the exit status."""
     contents = read_entries(store, names)
     wheels, compiled = _sorted(contents, WHEELS), _sorted(contents, BYTECODE)
     facts = []
@@ -136,7 +136,7 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
                 f"  Bytecode:  {one.title}: {_files(one)}, {megabytes(one.size)}, by "
                 f"{_user(one.publisher)}, used {_day(one.used(now))}"
             )
-        # Everybody's, or the last one's only.
+        # With -v the last use by each user, else only the latest use.
         for use in uses if output.verbose else uses[:1]:
             output.say(f"  Used:      {_day(use.when)} by {_user(use.user)}")
     output.result(facts)
@@ -178,7 +178,7 @@ def _sorted(contents: Contents, area: str) -> list[StoredEntry]:
 
 
 def _findings(output: Output, items: Iterable[StoredEntry], contents: Contents) -> int:
-    """Tell what is wrong, and return the exit status."""
+    """Report damaged entries and other problems, and return the exit status."""
     lines = [
         f"{item.path} of {_user(item.publisher)} is damaged: {item.damage}"
         for item in items
@@ -222,4 +222,4 @@ def _day(seconds: float) -> str:
     try:
         return time.strftime("%Y-%m-%d", time.localtime(seconds))
     except (ValueError, OverflowError, OSError):
-        return "unknown"  # a file may bear any time
+        return "unknown"  # a file can have a timestamp that localtime refuses

@@ -1,4 +1,4 @@
-"""How our own commands speak: as text for people or as JSON, and how much of it."""
+"""The output of the store commands, as text for people or as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pip_sharedcache.errors import SharedCacheError
 
-#: Exit statuses: all is well; something was found, or not all could be done; it cannot be done.
+#: Exit statuses: success; findings, or an incomplete result; failure.
 FINE, FINDINGS, CANNOT = 0, 1, 2
 
 #: The help of an argument that names entries of a store (maintenance.entries).
@@ -25,12 +25,15 @@ Piece = TypeVar("Piece")
 
 
 def wants_json(arguments: Iterable[str]) -> bool:
-    """Whether a command that cannot be done, or not even be read, was asked to speak JSON."""
+    """Return whether ``arguments`` ask for JSON, also where the parser refuses them.
+
+    Accepts abbreviations of --json, as argparse does.
+    """
     return any(len(one) > 2 and "--json".startswith(one) for one in arguments)
 
 
 class Output:
-    """What one command prints: its result to standard output, all else to standard error."""
+    """The output of one command: the result to standard output, all else to standard error."""
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class Output:
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
-        """The options that every command takes."""
+        """Add the options that every command takes."""
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
         parser.add_argument("-q", "--quiet", action="store_true", help="print findings only")
         parser.add_argument("-v", "--verbose", action="store_true", help="print more")
@@ -65,27 +68,29 @@ class Output:
 
     @classmethod
     def of(cls, chosen: argparse.Namespace) -> Output:
-        """As the options ask for."""
+        """Return the output that the options in ``chosen`` ask for."""
         drawn = chosen.progress_bar == "on" and os.environ.get("TERM") != "dumb"
         return cls(as_json=chosen.json, quiet=chosen.quiet, verbose=chosen.verbose, progress=drawn)
 
     def result(self, data: Any) -> None:
-        """The whole result, for programs."""
+        """Print the whole result as JSON; nothing without --json."""
         if self.as_json:
             self._told = True
             print(json.dumps(data, indent=2))
 
     def tell_programs(self, error: SharedCacheError) -> None:
-        """Why it cannot be done, as the result for programs: ``error``, what kind it is (``code``),
-        what the user can do (``hint``), and which ``path`` and which ``errno`` (its name) that is
-        about. Nothing where they have a result: two are no JSON."""
+        """Print ``error`` as the JSON result; nothing after a result: two of them are no JSON.
+
+        Keys: ``error``, ``code`` (the kind of error), ``hint`` (what the user can do), ``path`` and
+        ``errno`` (its name). The last three can be null.
+        """
         if not self._told:
             result = {"error": error.message, "code": error.code, "hint": error.hint or None}
             number = None if error.errno is None else errno.errorcode.get(error.errno)
             self.result({**result, "path": error.path, "errno": number})
 
     def fail(self, error: SharedCacheError) -> int:
-        """Say why it cannot be done, to people and to programs; gives the exit status."""
+        """Print ``error`` for people and as JSON; return the exit status."""
         print(f"ERROR: {plain(str(error), sys.stderr.encoding)}", file=sys.stderr)
         try:
             self.tell_programs(error)
@@ -96,45 +101,46 @@ class Output:
 
     @staticmethod
     def give_up() -> None:
-        """Nothing more can be printed: whoever read has gone, or the disk behind is full. Python
-        would try again, and complain, when it ends."""
+        """Send the rest of standard output to the null device.
+
+        For a closed pipe or a full disk: Python would write again at exit, and print an error.
+        """
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def say(self, line: str) -> None:
-        """A line for people."""
+        """Print a line for people, unless --quiet is given."""
         if not self.quiet:
             self.find(line)
 
     def script(self, shell: str, text: str) -> None:
-        """What ``shell`` is to evaluate; the whole result."""
+        """Print the script ``text``, which ``shell`` evaluates, as the whole result."""
         for line in text.splitlines():
             self.find(line)
         self.result({"shell": shell, "text": text})
 
     def find(self, line: str) -> None:
-        """A finding, for people: quiet or not."""
+        """Print a finding for people, also with --quiet."""
         if not self.as_json:
             self._clear()
             print(plain(line, sys.stdout.encoding))
 
     def find_or_warn(self, lines: Iterable[str]) -> None:
-        """Tell findings that the result for programs does not have: those who read JSON get them as
-        warnings."""
+        """Print findings that are not in the JSON result: with --json, as warnings."""
         for line in lines:
             (self.warn if self.as_json else self.find)(line)
 
     def detail(self, line: str) -> None:
-        """A line for people who asked for more."""
+        """Print a line for people, only with --verbose."""
         if self.verbose:
             self.say(line)
 
     def warn(self, line: str) -> None:
-        """What went wrong on the way."""
+        """Print a warning to standard error."""
         self._clear()
         print(f"WARNING: {plain(line, sys.stderr.encoding)}", file=sys.stderr)
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Columns for people; nothing where there are no rows."""
+        """Print columns for people; nothing where ``rows`` is empty."""
         lines = [head, *rows]
         if len(lines) == 1:
             return
@@ -146,8 +152,10 @@ class Output:
     def progress(
         self, pieces: Iterable[Piece], what: str, total: int | None = None
     ) -> Iterator[Piece]:
-        """Go through ``pieces``, ``total`` of them if that is known; on a terminal a line tells how
-        far it is."""
+        """Yield each of ``pieces``, and show a line with their number on a terminal.
+
+        ``what``: the text before the number; ``total``: the number of all, None where unknown.
+        """
         shown = self._progress and sys.stderr.isatty()
         of_all = "" if total is None else f" of {total}"
         last = 0.0
@@ -160,15 +168,18 @@ class Output:
         self._clear()
 
     def _clear(self) -> None:
-        """Take the progress line away, before there is something else on it."""
+        """Erase the progress line, so that other text does not mix with it."""
         if self._drawn:
             self._drawn = False
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def plain(line: str, encoding: str | None) -> str:
-    """``line`` without what would steer a terminal, or cannot be shown there: names in a store are
-    anybody's choice."""
+    """Return ``line`` with escapes for unprintable characters and those outside ``encoding``.
+
+    Names in a store can contain any character: some would control the user's terminal, others
+    would raise UnicodeEncodeError. ``encoding``: None for ASCII.
+    """
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
     encoding = encoding or "ascii"
     return shown.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,4 +1,4 @@
-"""Sizes and ages, as options take them and as messages show them."""
+"""Sizes, ages and counts, as options accept them and as messages show them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 _BINARY = {f"{unit}ib": 1 << 10 * power for power, unit in enumerate("kmgtp", 1)}
 _DECIMAL = {unit: 1000**power for power, unit in enumerate("kmgtp", 1)}
-#: Bytes of each unit of a size.
+#: The number of bytes in each unit of size.
 SIZES: Mapping[str, int] = {
     **dict.fromkeys(("", "b", "byte", "bytes"), 1),
     **_DECIMAL,
@@ -18,7 +18,7 @@ SIZES: Mapping[str, int] = {
 }
 
 _HOUR = 3600
-#: Seconds of each unit of an age.
+#: The number of seconds in each unit of age.
 AGES: Mapping[str, int] = {
     **dict.fromkeys(("min", "mins", "minute", "minutes"), 60),
     **dict.fromkeys(("h", "hour", "hours"), _HOUR),
@@ -30,12 +30,12 @@ _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
 def age(text: str) -> float:
-    """``text`` in seconds. Raises argparse.ArgumentTypeError."""
+    """Return the age ``text`` in seconds. Raises argparse.ArgumentTypeError."""
     return _quantity(text, AGES, "an age, like 90min, 12h, 30d or 8w; a number alone is days")
 
 
 def size(text: str) -> float:
-    """``text`` in bytes. Raises argparse.ArgumentTypeError."""
+    """Return the size ``text`` in bytes. Raises argparse.ArgumentTypeError."""
     return _quantity(
         text, SIZES, "a size, like 500M, 50GB or 200GiB; a number alone is bytes (1 GB = 10**9)"
     )
@@ -50,10 +50,10 @@ def _quantity(text: str, units: Mapping[str, int], wanted: str) -> float:
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """``number`` and what is counted, in the singular or the plural."""
+    """Return ``number`` with ``one`` (singular) or ``many`` (plural) behind it."""
     return f"{number:,} {one if number == 1 else many}"
 
 
 def entries(number: int) -> str:
-    """``number`` entries of a store, in words."""
+    """Return ``number`` with "entry" or "entries" behind it."""
     return counted(number, "entry", "entries")

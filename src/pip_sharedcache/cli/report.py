@@ -1,4 +1,4 @@
-"""One page on what a store holds and saves: report."""
+"""The command `report`, which writes a page about the contents and savings of a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pip_sharedcache.maintenance.report import make_page
 
 
 def add(commands: Any) -> None:
-    """Name the command of this module."""
+    """Register the command of this module in ``commands``."""
     parser = commands.add_parser(
         "report",
         help="make a page on what the store holds and saves",

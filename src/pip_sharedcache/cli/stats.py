@@ -1,4 +1,4 @@
-"""What a store does for those who pay for it: stats."""
+"""The command `stats`, which shows the savings of a store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pip_sharedcache.model import megabytes
 
 
 def add(commands: Any) -> None:
-    """Name the command of this module."""
+    """Register the command of this module in ``commands``."""
     parser = commands.add_parser(
         "stats",
         help="tell what the store saves, and whom",
@@ -68,7 +68,7 @@ def _stats(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _row(name: str, sums: Totals) -> list[str]:
-    """Those that are known of whole runs only come last."""
+    """Return the cells of a row: the sums that only whole runs have come last."""
     counts = map(str, (sums.installed, sums.found, sums.added, sums.by_pip))
     of_runs = [str(sums.runs), megabytes(sums.not_downloaded), megabytes(sums.not_copied)]
     return [name, *counts, megabytes(sums.apparent), *of_runs]

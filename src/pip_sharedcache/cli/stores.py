@@ -1,4 +1,4 @@
-"""Making a store, and saying which one is in use: init, path."""
+"""The commands `init` and `path`, and the store that other commands use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pip_sharedcache.store import Store, open_store
 
 
 def add(commands: Any) -> None:
-    """Name the commands of this module."""
+    """Register the commands of this module in ``commands``."""
     init = commands.add_parser("init", help="make a store, for a group or for yourself")
     init.add_argument("directory", metavar="DIR", type=Path)
     init.add_argument("--group", default="", help="the group whose members share the store")
@@ -34,8 +34,10 @@ def add(commands: Any) -> None:
 
 
 def settings_in_use(output: Output) -> config.Settings:
-    """The settings that pip's configuration and the environment give; odd ones are warned of.
-    Raises SettingError."""
+    """Return the settings from pip's configuration files and the environment variables.
+
+    Warns of unknown settings. Raises SettingError.
+    """
     settings = config.load(pip_adapter.configuration_files(), os.environ)
     for note in settings.notes:
         output.warn(note)
@@ -43,27 +45,32 @@ def settings_in_use(output: Output) -> config.Settings:
 
 
 def store_in_use(output: Output) -> Store:
-    """The store that a pip started here would publish to. Raises SettingError, StoreUnusable."""
+    """Return the store to which pip would publish here. Raises SettingError, StoreUnusable."""
     return main_store(settings_in_use(output), output)
 
 
 def store_to_change(output: Output) -> Store:
-    """The same, for what writes there. Raises StoreUnusable where its policy is only to read it."""
+    """Return the store in use, for a command that changes it.
+
+    Raises SettingError; StoreUnusable, also where this process may only read the store.
+    """
     store = store_in_use(output)
     require_writable(store)
     return store
 
 
 def store_to_fill(output: Output) -> Store:
-    """The same, for what publishes there; it is made if it is the user's own. Raises StoreUnusable
-    where this user may not publish."""
+    """Return the store in use, for a command that publishes; make a missing private store.
+
+    Raises SettingError; StoreUnusable, also where this user may not publish.
+    """
     store = main_store(settings_in_use(output), output, make=True)
     require_publishable(store)
     return store
 
 
 def main_store(settings: config.Settings, output: Output, *, make: bool = False) -> Store:
-    """As maintenance.stores.open_main; warns of those that cannot be used."""
+    """Return the store of maintenance.stores.open_main; warn of stores that cannot be used."""
     store, unusable = open_main(settings, make=make)
     for one in unusable:
         output.warn(f"Done without one of the shared stores: {one}")
@@ -77,7 +84,7 @@ def _init(chosen: argparse.Namespace, output: Output) -> int:
     made = make_store(chosen.directory, group, builds=chosen.builds)
     store = made.store
     whose = f"for the members of {group}" if group else f"for {trust.user_name(store.owner)}"
-    # Only root may write the configuration of all.
+    # Only root may write pip's configuration for all users.
     level = "--global" if trust.user_id() == 0 else "--user"
     command = f"pip config {level} set sharedcache.dir {shlex.quote(str(store.path))}"
     output.say(f"Store {store.path} is ready, {whose}.")

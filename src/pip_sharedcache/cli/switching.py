@@ -1,4 +1,4 @@
-"""Switching the store on where pip is run as ever, and off again: enable, disable, status."""
+"""The commands that make plain pip use the store: enable, disable, status, shell-init."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pip_sharedcache.errors import SharedCacheError, UsageError
 
 
 def add(commands: Any) -> None:
-    """Name the commands of this module."""
+    """Register the commands of this module in ``commands``."""
     for name, what, run in (
         ("enable", "make plain pip install through the store", _enable),
         ("disable", "remove the files that enable wrote", _disable),
@@ -63,7 +63,7 @@ def _told() -> dict[str, Any]:
 
 
 def _switches(chosen: argparse.Namespace, interpreter: Interpreter) -> list[Switch]:
-    """What is asked about, or all that there is for an environment."""
+    """Return the switch that the options name, or all switches of an environment."""
     if chosen.sitecustomize:
         return [Hook(interpreter, everywhere=True)]
     activation = Activation(interpreter)
@@ -94,7 +94,7 @@ def _enable(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _what_joins(interpreter: Interpreter) -> tuple[str, str, str, str]:
-    """As what_joins; a pip that is too old does not fit, whether or not it could be examined."""
+    """Return what_joins(interpreter); a pip that is too old is unfit, examined or not."""
     pip, ours, unfit, said = what_joins(interpreter)
     if pip and not unfit and pip_adapter.is_too_old(pip):
         unfit = str(pip_adapter.unfit(pip, interpreter.executable))

@@ -1,4 +1,4 @@
-"""Checking what the store holds, byte by byte, and healing it: verify."""
+"""The command `verify`, which checks every byte of the entries, and repairs damaged ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pip_sharedcache.store import BUILDS, BYTECODE, WHEELS
 
 
 def add(commands: Any) -> None:
-    """Name the commands of this module."""
+    """Register the command of this module in ``commands``."""
     parser = commands.add_parser(
         "verify",
         help="check every byte of what the store holds",
@@ -38,7 +38,7 @@ def _verify(chosen: argparse.Namespace, output: Output) -> int:
     found = check(store, contents.items, fix=chosen.fix)
     for one in output.progress(found, "Checked", len(contents.items)):
         if one is None:
-            continue  # it vanished meanwhile
+            continue  # the entry vanished or was replaced meanwhile
         checked += 1
         if one.verdict.damage:
             damaged.append(_tell(one, output))
@@ -61,7 +61,7 @@ def _verify(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _tell(one: Check, output: Output) -> dict[str, Any]:
-    """Say what is damaged in an entry and what was done about it; return the same for programs."""
+    """Print the damage of an entry and its repair; return both for the JSON result."""
     item, who = one.verdict.item, trust.user_name(one.verdict.item.publisher)
     for damage in one.verdict.damage:
         path = item.path / damage.path

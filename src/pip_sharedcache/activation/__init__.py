@@ -1,5 +1,7 @@
-"""Switching the store on where pip is run as ever: for one environment, for all of one interpreter,
-or in people's shells."""
+"""The activation of the store for plain pip.
+
+In one environment, in all environments of one interpreter, or in users' shells.
+"""
 
 from pip_sharedcache.activation.conda import Activation
 from pip_sharedcache.activation.interpreters import (

@@ -1,10 +1,9 @@
-"""Runs the pip that PATH leads to, through the shared store: what the shell's function `pip` does.
+"""The launcher of the shell function `pip`: it runs the pip of PATH through the shared store.
 
     python -I -S _launch.py TOLD NAME [ARGUMENT ...]
 
-TOLD is what the runner is told (pip_adapter.bootstrap), as JSON in base64. Whatever is found that
-is no script of pip's, a shim of some other tool, say, is run as it is. Imports nothing of the
-project.
+TOLD is the data for the runner (pip_adapter.bootstrap), as JSON in base64. A program that is not
+pip's own script, such as a shim of another tool, runs unchanged. Imports nothing of the project.
 """
 
 import base64
@@ -14,11 +13,11 @@ import sys
 
 _RUNNER = os.path.join("pip_adapter", "__runner__.py")
 _WINDOWS = os.pathsep == ";"
-_SHELL = b"#!/bin/sh\n'''exec' "  # how pip begins a script whose interpreter has a long path
+_SHELL = b"#!/bin/sh\n'''exec' "  # pip begins a script like this if its interpreter's path is long
 
 
 def found(name):  # type: ignore[no-untyped-def]
-    """The program that PATH leads to; None where there is none."""
+    """Return the path of the program ``name`` in PATH; None where PATH has no such program."""
     name += ".exe" if _WINDOWS else ""
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(directory or os.curdir, name)
@@ -28,8 +27,8 @@ def found(name):  # type: ignore[no-untyped-def]
 
 
 def interpreter_of(path):  # type: ignore[no-untyped-def]
-    """The interpreter of pip's script ``path``, and its options; [] where it is none."""
-    if _WINDOWS:  # pip is a program of its own there, near the interpreter that it starts
+    """Return the interpreter of pip's script ``path``, and its options; [] for another program."""
+    if _WINDOWS:  # pip is an .exe file on Windows, near the interpreter that it starts
         scripts = os.path.dirname(path)
         places = [os.path.join(scripts, "python.exe"), os.path.join(scripts, "..", "python.exe")]
         return [place for place in places if os.path.isfile(place)][:1]
@@ -50,7 +49,7 @@ def interpreter_of(path):  # type: ignore[no-untyped-def]
 
 
 def main():  # type: ignore[no-untyped-def]
-    """Become that pip."""
+    """Run the pip of PATH in place of this program."""
     told, name, *arguments = sys.argv[1:]
     path = found(name)  # type: ignore[no-untyped-call]
     if path is None:
@@ -58,7 +57,7 @@ def main():  # type: ignore[no-untyped-def]
         sys.exit(127)
     runner = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), _RUNNER)
     command = interpreter_of(path)  # type: ignore[no-untyped-call]
-    # What was cut off to nothing would do nothing, and say so to nobody.
+    # An empty runner would do nothing, and print nothing: then run pip itself.
     if command and os.path.isfile(runner) and os.path.getsize(runner):
         os.environ["_PIP_SHAREDCACHE_RUNNER"] = base64.b64decode(told).decode()
         become([*command, runner, *arguments])  # type: ignore[no-untyped-call]
@@ -67,14 +66,14 @@ def main():  # type: ignore[no-untyped-def]
 
 def become(command):  # type: ignore[no-untyped-def]
     """Run ``command`` instead of this program."""
-    if _WINDOWS:  # execv returns to the shell at once there
+    if _WINDOWS:  # on Windows, the shell does not wait for the program that execv starts
         import subprocess
 
         sys.exit(subprocess.call(command))
     try:
         os.execv(command[0], command)
     except OSError as error:
-        if error.errno == errno.ENOEXEC:  # a script without its first line, which is sh's
+        if error.errno == errno.ENOEXEC:  # a script without a #! line: shells give it to sh
             os.execv("/bin/sh", ["/bin/sh", *command])
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
         sys.exit(126)

@@ -1,5 +1,7 @@
-"""Has pip install through the shared store. Written by `pip-sharedcache store enable`, taken away
-by `pip-sharedcache store disable`. Imports nothing before pip is imported.
+"""The hook that makes pip install through the shared store.
+
+Written by `pip-sharedcache store enable`, removed by `pip-sharedcache store disable`. Imports
+nothing until pip is imported.
 """
 
 import sys
@@ -8,7 +10,7 @@ TOLD = {}  # type: ignore[var-annotated]
 
 
 class Waiting:
-    """Finds nothing: notices that pip is being imported."""
+    """A finder that finds no module, and notices the import of pip."""
 
     def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
         if fullname == "pip._internal" and self in sys.meta_path:
@@ -17,14 +19,17 @@ class Waiting:
 
 
 def start():  # type: ignore[no-untyped-def]
-    """Called when an interpreter starts: by site, for the .pth or .start file beside this one, or
-    by sitecustomize."""
+    """Wait for the import of pip.
+
+    When the interpreter starts, site calls this for the .pth or .start file beside this module, or
+    sitecustomize calls it.
+    """
     if not any(type(finder).__name__ == "Waiting" for finder in sys.meta_path):
         sys.meta_path.insert(0, Waiting())
 
 
 def step_in():  # type: ignore[no-untyped-def]
-    """Tell pip of the store; where the packages are gone that do it, pip goes on as ever."""
+    """Make pip install through the store; without the runner, pip installs as plain pip does."""
     import os
 
     here = os.path.dirname(os.path.abspath(__file__))
@@ -41,7 +46,7 @@ def step_in():  # type: ignore[no-untyped-def]
     try:
         exec(compile(text, runner, "exec"), names)
         names["join"](told)  # type: ignore[operator]
-    except Exception as error:  # whatever is damaged there must not stop everybody's pip
+    except Exception as error:  # damaged packages must not stop the pip of every user
         sys.meta_path[:] = finders
         if "install" in sys.argv:
             import logging

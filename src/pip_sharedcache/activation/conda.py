@@ -1,5 +1,8 @@
-"""What conda runs when an environment is activated and deactivated, in each kind of shell: `pip` is
-a function there meanwhile, in the shell itself; PATH stays as conda has it."""
+"""The scripts that conda runs when it activates or deactivates an environment.
+
+One pair for each kind of shell. While the environment is active, `pip` is a function of the shell
+itself; PATH stays as conda sets it.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,19 @@ _WHENS = ("activate", "deactivate")
 _KINDS = (*KINDS, "xsh")
 _EACH = re.compile(r"^ *# each\n(.*?)^ *# end\n", re.MULTILINE | re.DOTALL)
 
-#: For xonsh, which takes over an alias of bash's and never gives it up.
+#: The condition for xonsh, which takes over an alias from bash and keeps it after deactivation.
 _ACTIVE = 'test -n "${_PIP_SHAREDCACHE_IN-}" && '
 
 
 class Activation(managed_files.Switch):
-    """The scripts of ours that conda runs for the environment of ``interpreter``."""
+    """The switch that writes scripts for conda into the environment of ``interpreter``."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         self.prefix = interpreter.prefix
         self.directory = self.prefix / "etc" / "conda"
 
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
-        """Where that is no environment of conda's it is refused."""
+        """Write the scripts (see Switch). Raises UsageError where conda did not make ``prefix``."""
         if not (self.prefix / "conda-meta").is_dir():
             raise UsageError(f"{self.prefix} is no environment of conda's: it lacks conda-meta")
         files = {
@@ -46,7 +49,7 @@ class Activation(managed_files.Switch):
     def _remove(self, files: list[Path]) -> None:
         for path in files:
             path.unlink()
-        # Only those that something was removed from: others were there before.
+        # Only directories that held a removed file: others existed before enable.
         above = (self.directory, self.directory.parent) if files else ()
         for directory in (*{path.parent for path in files}, *above):
             managed_files.remove_if_empty(directory)
@@ -63,14 +66,16 @@ class Activation(managed_files.Switch):
         return self.directory / f"{when}.d" / f"pip-sharedcache.{kind}"
 
     def _text(self, when: str, kind: str, told: Mapping[str, Any]) -> str:
-        """The script for that ``kind`` of shell. What stands between "each" and "end" in its
-        template is for one name of pip's."""
+        """Return the script for shells of ``kind``.
+
+        The part of the template between "each" and "end" is repeated for each name of pip.
+        """
         template = (_TEMPLATES / f"{when}.{kind}").read_text(encoding="utf-8")
 
         def for_each_name(found: re.Match[str]) -> str:
             return "".join(_named(found[1], kind, name, told) for name in NAMES)
 
-        # Known to the shell by this: several environments may be active, one on top of the other.
+        # Identifies this environment: several can be active in a shell, one on top of another.
         token = hashlib.sha256(str(self.prefix).encode("utf-8", "surrogateescape")).hexdigest()
         text = _EACH.sub(for_each_name, template).replace("@TOKEN@", token[:16])
         aliases = {name: guarded(name, told) for name in NAMES}

@@ -1,4 +1,4 @@
-"""The interpreter of an environment, asked for its version and its directories."""
+"""The interpreter of an environment, with its version and its directories."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ logger = logging.getLogger(__name__)
 _OLDEST = (3, 9)
 _WAIT = 60  # seconds
 
-#: Where an environment has its interpreter: POSIX, Windows, conda on Windows.
+#: Paths of the interpreter in an environment: POSIX (two), Windows, conda on Windows.
 _PLACES = ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe")
 
-#: Others may print, too, when the interpreter starts or ends. The answer has no line break.
+#: Marks the answer: other code can print, too, when the interpreter starts or ends. The answer has
+#: no line break.
 _MARK = "\npip-sharedcache: "
 _TELL = f"import json; print({_MARK!r} + json.dumps(answer))"
 
-#: Paths go as bytes: the two may have different encodings for them.
+#: Paths are sent as bytes: the two interpreters can have different file system encodings.
 _QUESTION = """
 import os, sys, sysconfig
 paths = sys.prefix, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")
@@ -60,7 +61,8 @@ ours = getattr(ours, "__version__", "")
 answer = {"pip": version, "ours": ours, "unfit": str(unfit) if unfit else ""}
 """
 
-#: py_compile itself would write where its umask and its rights allow.
+#: Compiles into a temporary directory: beside the sources, the umask and the rights of the process
+#: would decide about the bytecode.
 _COMPILED = """
 import base64, importlib.util, os, py_compile, sys, tempfile
 answer = {}
@@ -78,8 +80,14 @@ with tempfile.TemporaryDirectory() as directory:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """``library``: its directory for pure Python packages (site-packages); ``standard``: the one
-    of its standard library, which all environments made from it share."""
+    """The interpreter of an environment.
+
+    ``executable``: the path of the program.
+    ``version``: major and minor.
+    ``prefix``: the directory of the environment.
+    ``library``: the directory for pure Python packages (site-packages).
+    ``standard``: the directory of the standard library, which all of its environments share.
+    """
 
     executable: Path
     version: tuple[int, int]
@@ -89,8 +97,10 @@ class Interpreter:
 
 
 def interpreter_of(prefix: Path | None) -> Interpreter:
-    """The interpreter of the environment at ``prefix``; without one, the running one. Raises
-    UsageError."""
+    """Return the interpreter of the environment at ``prefix``; None means this process's.
+
+    Raises FileError; UsageError, also where that interpreter reports another prefix.
+    """
     if prefix is None:
         paths = (sys.prefix, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))
         return Interpreter(Path(sys.executable), sys.version_info[:2], *map(Path, paths))
@@ -117,8 +127,10 @@ def _is_same(prefix: Path, other: Path) -> bool:
 
 
 def executable_of(prefix: Path) -> Path:
-    """The program that is the interpreter of the environment at ``prefix``. Raises UsageError or
-    FileError."""
+    """Return the path of the interpreter in the environment at ``prefix``.
+
+    Raises UsageError where no file is there, FileError where the system refuses to look.
+    """
     try:
         found = [prefix / place for place in _PLACES if _is_file(prefix / place)]
     except OSError as error:
@@ -129,8 +141,10 @@ def executable_of(prefix: Path) -> Path:
 
 
 def libraries_of(prefix: Path) -> list[Interpreter]:
-    """What was the interpreter of the environment at ``prefix``, which answers no more, as far as
-    the layout of its directories tells: one for each that there may have been."""
+    """Return the possible interpreters of an environment whose interpreter does not answer.
+
+    One for each site-packages directory below ``prefix``; ``executable`` is ``prefix``.
+    """
     found = []
     for library in [*prefix.glob("lib/python3.*/site-packages"), *prefix.glob("Lib/site-packages")]:
         minor = re.fullmatch(r"python3\.(\d+)t?", library.parent.name)
@@ -140,17 +154,22 @@ def libraries_of(prefix: Path) -> list[Interpreter]:
 
 
 def what_joins(interpreter: Interpreter) -> tuple[str, str, str, str]:
-    """The version of its pip ("" where it has none), that of ours which joins it as it is imported
-    there ("" where none does), why that pip does not fit ("" where it does, or where nothing of
-    ours is there to examine it), and what was said meanwhile. Raises UsageError."""
-    # It is said only where pip is to install.
+    """Return facts about the pip of ``interpreter`` and the hook that joins it. Raises UsageError.
+
+    Four texts: pip's version ("" without pip); the version of the pip_sharedcache that joins that
+    pip ("" for none); the reason why that pip does not fit ("" where it fits, or no pip_sharedcache
+    examined it); the standard error of the interpreter.
+    """
+    # The hook warns only where the arguments contain "install".
     told = _ask(interpreter.executable, _WITH_PIP, "install")
     return told["pip"], told["ours"], told["unfit"], told["said"]
 
 
 def bytecode_of(interpreter: Interpreter, sources: Sequence[Path]) -> dict[Path, bytes]:
-    """What ``interpreter`` compiles ``sources`` to, each under the path where it looks for that;
-    nothing where it cannot: it then compiles them whenever it starts."""
+    """Return the bytecode of ``sources``, by the path where ``interpreter`` looks for it.
+
+    Empty where it cannot compile them: it then compiles them at each start.
+    """
     try:
         told = _ask(interpreter.executable, _COMPILED, *map(str, sources))
     except UsageError as error:
@@ -165,7 +184,10 @@ def _path(told: str) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """As Path.is_file, which from Python 3.14 on takes no for an answer. Raises OSError."""
+    """Return whether ``path`` is a regular file. Raises OSError where that is unknown.
+
+    Path.is_file returns False for such errors from Python 3.14 on.
+    """
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -186,7 +208,7 @@ def _ask(executable: Path, question: str, *arguments: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(text.partition("\n")[0])
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         lines = done.stderr.splitlines() if isinstance(error, ValueError) else [str(error)]
-        why = lines[-1] if lines else "it says nothing"  # of a traceback, the error
+        why = lines[-1] if lines else "it says nothing"  # a traceback ends with the error
         raise UsageError(f"{executable} does not answer: {why}") from error
     answer["said"] = done.stderr.strip()
     return answer

@@ -1,5 +1,7 @@
-"""What switches the store on somewhere, and off again, and the files that it writes: nothing of
-anybody else is replaced, and nothing else is removed."""
+"""The base of the switches that enable and disable the store, and the files that they write.
+
+They replace no file of another program or user, and remove only files that they wrote.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from pip_sharedcache.errors import FileError, SharedCacheError, UsageError
 
 logger = logging.getLogger(__name__)
 
-#: In the text of every file that is written.
+#: A part of the text of each Python file and shell script that a switch writes as a whole.
 OURS = b"Written by `pip-sharedcache store enable"
 
 _FILE = 0o644
@@ -26,21 +28,28 @@ _LEFTOVER = re.compile(re.escape(fs.NEW) + "[0-9a-f]{16}")
 
 
 class Switch(ABC):
-    """``directory``: where it writes; ``prefix``: the installation that it belongs to, outside of
-    which nothing is changed."""
+    """A switch that enables the store for plain pip.
+
+    ``directory``: the directory to which it writes.
+    ``prefix``: the installation of that directory; the switch changes nothing outside of it.
+    """
 
     directory: Path
     prefix: Path
 
     @abstractmethod
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
-        """Write the files, and return which. ``told``: what they are to find, as
-        pip_adapter.bootstrap.carried has it, and ``runner``, the path of the runner. Raises
-        SharedCacheError, and nothing is written then."""
+        """Write the files, and return their paths.
+
+        ``told``: the data of pip_adapter.bootstrap.carried, and ``runner``, the path of the runner.
+        Raises SharedCacheError, and writes nothing then.
+        """
 
     def switch_off(self) -> list[Path]:
-        """Take away what ``switch_on`` has written, and return what that was. Raises
-        SharedCacheError."""
+        """Remove the files that ``switch_on`` wrote, and return their paths.
+
+        Raises SharedCacheError.
+        """
         try:
             gone = list(self._written())
             for path in gone:
@@ -51,7 +60,7 @@ class Switch(ABC):
         return gone
 
     def files(self) -> list[Path]:
-        """What of it is there. Raises FileError where that cannot be found out."""
+        """Return the files of this switch that exist. Raises FileError where that is unknown."""
         try:
             return list(self._written())
         except OSError as error:
@@ -59,20 +68,22 @@ class Switch(ABC):
 
     @abstractmethod
     def _written(self) -> Iterator[Path]:
-        """Each file that is there, in the order in which they are taken away. Raises OSError."""
+        """Yield each file of this switch that exists, in the order of removal. Raises OSError."""
 
     @abstractmethod
     def _remove(self, files: list[Path]) -> None:
-        """Take away ``files``, and what was made for them. Raises OSError."""
+        """Remove ``files``, and the directories that were made for them. Raises OSError."""
 
 
 def write(
     files: Mapping[Path, bytes], replaces: Callable[[Path, bytes], bool], prefix: Path
 ) -> None:
-    """Write ``files``, in that order. ``replaces``: whether such a text may take the place of what
-    lies at that path; ``prefix``: what no link may lead out of. Raises SharedCacheError; nothing is
-    written where one of them may not, and what was written is taken back where one of them
-    cannot."""
+    """Write all of ``files``, in their order, or none.
+
+    ``replaces``: whether a text may replace the file at a path; ``prefix``: the directory that no
+    link may lead out of. Raises SharedCacheError: before the first write where one file must not
+    be written; after it restored the earlier files where one cannot be written.
+    """
     for path, text in files.items():
         refuse_way_out(path, prefix)
         _refuse_foreign(path, text, replaces)
@@ -93,8 +104,10 @@ def _missing_above(path: Path) -> list[Path]:
 
 
 def _take_back(before: list[tuple[Path, bytes | None]], made: list[Path]) -> None:
-    """Give each file the text that it had ``before``, and remove the directories that were
-    ``made``. Never raises: what cannot be is named in a warning."""
+    """Restore the texts of ``before`` (None: no file), and remove the directories of ``made``.
+
+    Logs a warning for a file that cannot be restored, and does not raise its error.
+    """
     for path, text in reversed(before):
         try:
             if text is None:
@@ -104,12 +117,12 @@ def _take_back(before: list[tuple[Path, bytes | None]], made: list[Path]) -> Non
         except (OSError, SharedCacheError) as error:
             logger.warning("%s was written and is left over: %s", path, error)
     for directory in reversed(made):
-        with contextlib.suppress(OSError):  # never made, or with something else in it by now
+        with contextlib.suppress(OSError):  # never made, or not empty any more
             directory.rmdir()
 
 
 def replace(path: Path, text: bytes) -> None:
-    """Write one file. Raises FileError."""
+    """Replace one file, and make the directories above it. Raises FileError."""
     try:
         fs.make_parents(path.parent, _make)
         fs.replace_file(path, text, *_looks(path, text))
@@ -118,8 +131,11 @@ def replace(path: Path, text: bytes) -> None:
 
 
 def _looks(path: Path, text: bytes) -> tuple[int, int]:
-    """Mode and group for ``path``: where it is somebody's, and gets lines of ours or loses them
-    again, those that it has. A group of -1: as the system gives it."""
+    """Return the mode and the gid for ``path``; a gid of -1 leaves the choice to the system.
+
+    A user's own module, which gets or loses pip-sharedcache's lines, keeps its mode and group.
+    Other files have mode 0o644.
+    """
     if path.suffix != ".py" or OURS in text or not path.exists():
         return _FILE, -1
     status = path.stat()
@@ -127,21 +143,26 @@ def _looks(path: Path, text: bytes) -> tuple[int, int]:
 
 
 def _make(directory: Path) -> None:
-    """Open to all, whatever the umask says: so are the files."""
+    """Make ``directory`` with mode 0o755, whatever the umask: all users must read the files."""
     fs.make_directory(directory, 0o755, keep_access_lists=True)
 
 
 def leftovers(directory: Path) -> list[Path]:
-    """What a killed switch_on may have left in ``directory``: files with the names that
-    linker.replace_file gives. Raises OSError."""
+    """Return files that a killed switch_on may have left in ``directory``. Raises OSError.
+
+    Their names are the temporary names of fs.replace_file.
+    """
     if not directory.is_dir():
         return []
     return sorted(path for path in directory.iterdir() if _LEFTOVER.fullmatch(path.name))
 
 
 def make_as_above(directory: Path) -> None:
-    """Make ``directory`` where it is missing, in one of our own, and as open as that is: whoever
-    may install there is to compile there, too. Raises SharedCacheError."""
+    """Make ``directory`` if it is missing, with the mode of the directory above (& 0o2777).
+
+    Users who may install there must be able to compile there, too. Raises UsageError where another
+    user owns the directory above, FileError where the system refuses.
+    """
     try:
         above = directory.parent.stat()
         if directory.is_dir():
@@ -155,10 +176,12 @@ def make_as_above(directory: Path) -> None:
 
 
 def refuse_way_out(path: Path, prefix: Path) -> None:
-    """Raise UsageError where a directory above ``path`` is a link that leads out of ``prefix``:
-    what lies there may be another Python's."""
+    """Raise UsageError where a directory above ``path`` is a link out of ``prefix``.
+
+    The files behind such a link may belong to another Python.
+    """
     if not path.is_relative_to(prefix):
-        return  # the interpreter itself names such a directory; no link led there
+        return  # the interpreter itself names this directory: no link leads to it
     real = os.path.realpath(prefix)
     for above in reversed(path.relative_to(prefix).parents[:-1]):
         link = prefix / above
@@ -170,7 +193,7 @@ def refuse_way_out(path: Path, prefix: Path) -> None:
 
 
 def owned(path: str | Path) -> str:
-    """Whose file that is, for messages; "" where that cannot be found out."""
+    """Return " of USER" for messages, with the owner of ``path``; "" where that is unknown."""
     try:
         return f" of {trust.user_name(os.lstat(path).st_uid)}"
     except OSError:
@@ -178,12 +201,12 @@ def owned(path: str | Path) -> str:
 
 
 def read_own(path: Path) -> bytes | None:
-    """The text of the file; None where there is none, or a link to one. Raises OSError."""
+    """Return the content of the file; None for a missing file or a link. Raises OSError."""
     return None if path.is_symlink() else read(path)
 
 
 def read(path: Path) -> bytes | None:
-    """The text of the file; None where there is none. Raises OSError."""
+    """Return the content of the file; None for a missing file. Raises OSError."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -191,14 +214,17 @@ def read(path: Path) -> bytes | None:
 
 
 def remove_if_empty(directory: Path) -> None:
-    """Raises OSError."""
+    """Remove ``directory`` if it is an empty directory, and no link. Raises OSError."""
     if directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir()):
         directory.rmdir()
 
 
 def _refuse_foreign(path: Path, text: bytes, replaces: Callable[[Path, bytes], bool]) -> None:
-    """Raise UsageError where something else lies at ``path``: it is not ours to replace; FileError
-    where that cannot be found out."""
+    """Raise UsageError where ``path`` is a file that ``text`` must not replace.
+
+    That is: no regular file, a file that ``replaces`` refuses, or another user's file. Raises
+    FileError where the system refuses to look.
+    """
     try:
         status = path.lstat()
     except FileNotFoundError:

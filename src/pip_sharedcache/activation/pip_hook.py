@@ -1,6 +1,7 @@
-"""The hook: the files that have the pip of one environment, or of all that are made from one
-interpreter, install through the store. What is written is known by its text, and nothing else is
-touched.
+"""The hook: files that make pip install through the store.
+
+The pip of one environment, or of all environments of one interpreter. The hook recognises its
+files by their text, and changes no others.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from pip_sharedcache.errors import FileError, SharedCacheError, UsageError
 logger = logging.getLogger(__name__)
 
 _MODULE = "_pip_sharedcache"
-#: Its name in a standard library: an environment may have its own, which is found before this one.
+#: The module's name in a standard library. With the name of the module of an environment, one of
+#: the two would hide the other.
 _EVERYWHERE = "_pip_sharedcache_everywhere"
-#: Modules that would be found before our sitecustomize.py, or that it would hide.
+#: Modules that Python would find before the new sitecustomize.py, or that it would hide.
 _OTHERS = (
     "sitecustomize/__init__.*",
     "sitecustomize.pyc",
@@ -31,13 +33,13 @@ _OTHERS = (
 _UNTOLD = "TOLD = {}  # type: ignore[var-annotated]\n"
 _PTH_NAME, _START_NAME = "pip_sharedcache.pth", "pip_sharedcache.start"
 
-#: What site executes when the interpreter starts (site's .pth files): one line. Where the module is
-#: gone, or damaged, no Python is to notice; status tells.
+#: The line of the .pth file, which site executes when the interpreter starts. Where the module is
+#: missing or damaged, Python must start as before; `store status` reports it.
 _PTH = (
     f'import sys; exec("try:\\n    import {_MODULE} as hook\\n    hook.start()\\n'
     'except Exception:\\n    pass")\n'
 )
-#: The same for Python 3.15 and later, which will execute no such lines any more (PEP 829).
+#: The same for Python 3.15 and later, which will not execute such lines any more (PEP 829).
 _START = f"{_MODULE}:start\n"
 
 _BEGIN = "\n# >>> pip-sharedcache (taken out by: pip-sharedcache store disable --sitecustomize)\n"
@@ -49,8 +51,10 @@ _BLOCK = (
 
 
 class Hook(managed_files.Switch):
-    """The hook of the environment of ``interpreter``, or, with ``everywhere``, of all that share
-    its standard library."""
+    """The hook of the environment of ``interpreter``.
+
+    With ``everywhere``: of all environments that share its standard library.
+    """
 
     def __init__(self, interpreter: Interpreter, *, everywhere: bool) -> None:
         self._interpreter = interpreter
@@ -70,7 +74,7 @@ class Hook(managed_files.Switch):
         else:
             files[self.directory / _START_NAME] = _START.encode()
             files[self.directory / _PTH_NAME] = _PTH.encode()
-        # The module first: what imports it comes after.
+        # The module first: the files that import it must not exist without it.
         managed_files.write(
             files, lambda path, text: _is_ours(path) or _BEGIN.encode() in text, self.prefix
         )
@@ -78,15 +82,17 @@ class Hook(managed_files.Switch):
         return [*files, *self._compile(whole)]
 
     def _compile(self, sources: list[Path]) -> list[Path]:
-        """Write the bytecode of ``sources``, as most who start an interpreter may not; return
-        where."""
+        """Write the bytecode of ``sources``, and return its paths.
+
+        Most users of the interpreter may not write the bytecode themselves.
+        """
         compiled = []
         for path, text in bytecode_of(self._interpreter, sources).items():
             try:
                 managed_files.refuse_way_out(path, self.prefix)
                 managed_files.make_as_above(path.parent)
                 managed_files.replace(path, text)
-            except SharedCacheError as error:  # it is somebody else's: nothing depends on it
+            except SharedCacheError as error:  # another user's: the hook works without bytecode
                 logger.debug("Compiled whenever an interpreter starts: %s", error)
             else:
                 compiled.append(path)
@@ -102,7 +108,7 @@ class Hook(managed_files.Switch):
         managed_files.remove_if_empty(self.directory / "__pycache__")
 
     def _written(self) -> Iterator[Path]:
-        """Each file of the hook that is there: what starts it first, the module last."""
+        """Yield each file of the hook that exists: those that import the module come before it."""
         for name in ("sitecustomize.py",) if self._everywhere else (_PTH_NAME, _START_NAME):
             path = self.directory / name
             if _is_ours(path):
@@ -116,16 +122,18 @@ class Hook(managed_files.Switch):
                 yield from managed_files.leftovers(directory)
 
     def _bytecode_beside(self, path: Path) -> list[Path]:
-        """What interpreters have compiled of a file that is ours as a whole."""
+        """Return the bytecode of ``path``, where pip-sharedcache wrote the whole file."""
         directory = path.parent / "__pycache__"
         if not _is_source(path) or _BEGIN.encode() in path.read_bytes() or directory.is_symlink():
             return []
-        # Where it may not be removed it does no harm: without its source it is not found.
+        # Bytecode that may not be removed does no harm: Python ignores it without its source.
         return sorted(directory.glob(f"{path.stem}.*.pyc")) if os.access(directory, os.W_OK) else []
 
     def lines_elsewhere(self) -> str:
-        """A sentence where the sitecustomize is a link, and the file that it leads to has lines of
-        this package: they are not removed. Otherwise ""."""
+        """Return a sentence where sitecustomize.py links to a file with lines of this package.
+
+        switch_off does not remove those lines. Returns "" otherwise.
+        """
         link = self.directory / "sitecustomize.py"
         try:
             text = managed_files.read(link) if link.is_symlink() else None
@@ -140,8 +148,10 @@ class Hook(managed_files.Switch):
         )
 
     def _text(self, told: Mapping[str, Any]) -> bytes:
-        """The module, told where the packages are: from the environment's own place where they are
-        part of it, so that it may be moved."""
+        """Return the text of the module, with the paths of the packages.
+
+        Paths inside the environment are relative, so that the environment can be moved.
+        """
         roots = {name: self._as_seen(Path(root)) for name, root in told["roots"].items()}
         hook = {**told, "roots": roots, "runner": self._as_seen(Path(told["runner"]))}
         template = _template(_MODULE).decode()
@@ -154,7 +164,11 @@ class Hook(managed_files.Switch):
         return str(path)
 
     def _customized(self) -> tuple[Path, bytes]:
-        """The sitecustomize of the standard library: ours, or somebody's and our lines behind."""
+        """Return path and text of the standard library's sitecustomize.py.
+
+        The text is the template, or the present text with pip-sharedcache's lines at its end.
+        Raises UsageError or FileError.
+        """
         path = self.directory / "sitecustomize.py"
         if path.is_symlink():
             target = os.path.realpath(path)
@@ -193,8 +207,8 @@ def _is_ours(path: Path) -> bool:
     if _has_lines(text):
         return True
     if path.name in (_PTH_NAME, _START_NAME) and _MODULE.encode() in text:
-        return True  # as another version of ours may have written it
-    # Of names that nobody else uses, also what is left of a file.
+        return True  # another version of pip-sharedcache may have written it
+    # Names that only pip-sharedcache uses: also the beginning of a file that was cut off.
     whole = {_PTH_NAME: _PTH.encode(), _START_NAME: _START.encode()}
     whole[f"{_MODULE}.py"] = whole[f"{_EVERYWHERE}.py"] = _template(_MODULE)
     return path.name in whole and whole[path.name].startswith(text)

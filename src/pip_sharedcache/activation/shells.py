@@ -1,5 +1,7 @@
-"""The shell function `pip`: the pip that PATH leads to at that moment, run through the shared
-store; for people's profiles, and for what conda runs on activation."""
+"""The shell function `pip`, which runs the present pip of PATH through the shared store.
+
+For users' profiles, and for the scripts that conda runs on activation.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from typing import Any
 _LAUNCH = Path(__file__).with_name("_launch.py")
 NAMES = ("pip", "pip3")
 
-# Where pip-sharedcache is gone, a shell that is still running finds pip as before.
+# Test for both files: a shell that runs longer than pip-sharedcache exists must still find pip.
 _POSIX = (
     '{name}() {{ if [ -x {python} ] && [ -r {launch} ]; then {command} {name} "$@"; '
     'else command {name} "$@"; fi; }}'
@@ -29,24 +31,26 @@ def _csh_word(word: str) -> str:
     return "'" + word.replace("'", "'\\''").replace("!", "\\!") + "'"
 
 
-#: For each kind of shell: one line that defines the function.
+#: The line that defines the function, for each kind of shell.
 _FORMS = {"sh": _POSIX, "fish": _FISH}
 KINDS = (*_FORMS, "csh")
-#: The shells that `shell-init` is for, and of which kind each is.
+#: The shells of `shell-init`, and the kind of each.
 SHELLS = {**dict.fromkeys(("sh", "bash", "zsh"), "sh"), "fish": "fish", "csh": "csh", "tcsh": "csh"}
 
 
 def command(told: Mapping[str, Any]) -> list[str]:
-    """What runs a pip through the store: its name and its arguments come after that. ``told`` as
-    pip_adapter.bootstrap.carried has it."""
+    """Return the command that runs a pip through the store; pip's name and arguments follow it.
+
+    ``told``: the data of pip_adapter.bootstrap.carried, and ``runner``, the path of the runner.
+    """
     packed = base64.b64encode(json.dumps(told).encode()).decode()
     return [sys.executable, "-I", "-S", str(_LAUNCH), packed]
 
 
 def definition(kind: str, name: str, told: Mapping[str, Any]) -> str:
-    """What a shell of that ``kind`` is to evaluate so that ``name`` runs through the store."""
+    """Return the line with which shells of ``kind`` run ``name`` through the store."""
     if kind == "csh":
-        # Quoted for when the alias is read, and again for when it is run.
+        # Quoted twice: csh reads the words once with the alias, and again when the alias runs.
         *words, last = guarded(name, told)
         program = " ".join([*words[:2], _csh_word(words[2]), last])
         return f"alias {name} {_csh_word(program)[:-1]} \\!*'"
@@ -56,20 +60,24 @@ def definition(kind: str, name: str, told: Mapping[str, Any]) -> str:
 
 
 def guarded(name: str, told: Mapping[str, Any], condition: str = "") -> list[str]:
-    """The same as a program for shells that have aliases only; the arguments come after it.
-    ``condition``: what else is asked first, as the shell has it."""
+    """Return a command that does the same, for shells with aliases only; arguments follow it.
+
+    ``condition``: a shell test that comes first, with "&&" behind it; or "".
+    """
     python, *_, launch, _ = words = [shlex.quote(word) for word in command(told)]
-    # Not "[": Environment Modules do not quote it where they hand an alias on to a C shell.
+    # Not "[": Environment Modules do not quote it when they pass an alias to a C shell.
     asked = f"{condition}test -x {python} && test -r {launch}"
     ours = f'if {asked}; then exec {" ".join(words)} {name} "$@"; fi'
     return ["sh", "-c", f'{ours}; exec {name} "$@"', name]
 
 
 def function(shell: str, told: Mapping[str, Any]) -> str:
-    """What ``shell`` is to evaluate, a line for each command. Evaluated again it changes
-    nothing."""
+    """Return the lines that ``shell`` evaluates, one for each command.
+
+    A second evaluation changes nothing.
+    """
     kind = SHELLS[shell]
     lines = [definition(kind, name, told) for name in NAMES]
-    if kind == "sh":  # an alias would be read in place of the name that is defined
+    if kind == "sh":  # the shell would expand an alias in place of the name in the definition
         lines[:0] = [f"unalias {name} 2>/dev/null || :" for name in NAMES]
     return "".join(f"{line}\n" for line in lines)

@@ -1,18 +1,18 @@
-"""``python -m pip_sharedcache``: see :mod:`pip_sharedcache.cli`."""
+"""The entry of ``python -m pip_sharedcache``: see :mod:`pip_sharedcache.cli`."""
 
 import os
 import sys
 from typing import NoReturn
 
-if sys.version_info < (3, 9):  # noqa: UP036 - an archive is run by any
+if sys.version_info < (3, 9):  # noqa: UP036 - any Python can start an archive
     sys.exit("ERROR: pip-sharedcache needs Python 3.9 or later")
 
 try:
     here = os.getcwd()
-except OSError:  # somebody has removed it
+except OSError:  # another process has removed the directory
     here = ""
-# As pip's own __main__, the first entry only: a wrapt.py or packaging.py that lies in the current
-# directory is somebody else's code, and must not run in our place.
+# As pip's own __main__ does, remove the first entry only: code of others in the current directory,
+# such as a wrapt.py or packaging.py, must not run in place of the installed package.
 if sys.path[0] in ("", here):
     sys.path.pop(0)
 
@@ -20,8 +20,7 @@ from pip_sharedcache.cli import main, script
 
 
 def run() -> NoReturn:
-    """What an archive of Python's starts (zipapp --main pip_sharedcache.__main__:run): the same as
-    the script."""
+    """Run the script: the entry of an archive (zipapp --main pip_sharedcache.__main__:run)."""
     sys.exit(script())
 
 

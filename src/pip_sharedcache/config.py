@@ -1,7 +1,6 @@
-"""Settings: from pip's configuration files, the environment and the command line; later wins.
+"""The settings: from pip's configuration files, the environment and options; the last one wins.
 
-Every setting knows where it came from. Reading is plain configparser on the files that pip reads
-(the caller names them, in pip's own order), section ``[sharedcache]``.
+Section ``[sharedcache]`` of pip's files, in pip's order. Each setting has the place of its value.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from pip_sharedcache.trust.paths import is_replaceable, is_root
 
 SECTION = "sharedcache"
 ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
-#: Carries the options of our command line to the pips that pip starts.
+#: Begins the variables that carry pip-sharedcache's options to the pip processes that pip starts.
 OPTION_PREFIX = "_PIP_SHAREDCACHE_OPTION_"
 APPLICATION = "pip-sharedcache"
 
-#: What a record of a run tells: also the environment's path, all but that, nothing.
+#: The record of a run: with the path of the environment, without that path, no record.
 STATS = ("full", "anonymous", "off")
 
 _YES, _NO = {"1", "true", "yes", "y", "on"}, {"0", "false", "no", "n", "off"}
@@ -36,8 +35,7 @@ _MOST_PROCESSES = 64
 
 @dataclass(frozen=True)
 class Setting:
-    """A value as text, and where it was found, in words for messages; ``administered``: whether
-    only root could write it there, and no variable led there."""
+    """A value, its source for messages, and whether only root could write or choose the source."""
 
     value: str
     source: str
@@ -46,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class LayerSetting:
-    """One of the stores to use: the directory, and what is done there besides looking."""
+    """One of the stores to use: its directory, and the use besides the search in it."""
 
     path: Path
     policy: Policy
@@ -56,14 +54,13 @@ class LayerSetting:
 class Settings:
     """All settings of one run; ROWS has what each is for.
 
-    ``dir``: the store that commands use, the first of ``layers`` (nearest first) that is published
-    to; None for a user without a home directory.
-    ``private``: whether no place and no site names a store: it is the user's own, made if missing.
-    ``processes``: 0 for what the machine has; ``trust``: publishers must be in each of these.
-    ``dir_administered``, ``share_administered``: whether only root could have set them.
-    ``notes``: sentences on unknown settings; ``chosen``: all that is set, by name, as found.
-    ``searched``: the files without a ``dir``; ``unread``: files that cannot be read, and why: as
-    for pip, they say nothing.
+    ``dir``: the first of ``layers`` (nearest first) that shares, else the first; None if no home.
+    ``private``: whether ``dir`` is the user's own, as no place and no site names a store.
+    ``processes``: the number of processes; 0 for a number that depends on the machine.
+    ``trust``: lists of publishers; a trusted publisher is in each of them.
+    ``notes``: sentences on unknown settings; ``chosen``: the last value of each setting, by name.
+    ``dir_administered``, ``share_administered``: whether only root could have set the value.
+    ``searched``, ``unread``: files without a ``dir``; files that cannot be read, and why.
     """
 
     dir: Path | None
@@ -89,9 +86,9 @@ class Settings:
 def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
     """Read the settings.
 
-    ``files`` in the order in which later ones win; files that do not exist are skipped.
-    ``isolated`` is pip's --isolated: PIP_* variables are not looked at. Raises SettingError for a
-    value that cannot be used, naming its source; ConfigurationDamaged for such a file.
+    ``files``: later ones win; missing ones set nothing.
+    ``isolated``: pip's --isolated, which ignores PIP_* variables.
+    Raises SettingError for a wrong value, ConfigurationDamaged for a wrong file.
     """
     found: dict[str, Setting] = {}
     notes: list[str] = []
@@ -116,7 +113,7 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
 
 
 def option_variable(name: str) -> str:
-    """The environment variable that carries our option ``--sharedcache-<name>``."""
+    """Return the environment variable that carries the option ``--sharedcache-<name>``."""
     return OPTION_PREFIX + name.replace("-", "_").upper()
 
 
@@ -127,13 +124,12 @@ def _from_file(path: Path, unread: list[tuple[Path, str]]) -> dict[str, Setting]
             administered = _is_administered(path, os.fstat(file.fileno()))
             parser.read_file(file)
     except OSError as error:
-        # As pip: a file that cannot be opened says nothing. Whether there is one below a home
-        # that is not ours nobody can see.
+        # As in pip, the file sets nothing. A closed home can hide that the file exists.
         if os.path.lexists(path):
             unread.append((path, reason(error)))
         return {}
     except (configparser.Error, UnicodeDecodeError) as error:
-        # Of some errors, only the second line has the number of the line in the file.
+        # For some errors, only the second line names the line of the file.
         why = " ".join(line.strip() for line in str(error).splitlines())
         raise ConfigurationDamaged(f"Configuration file {path} cannot be read: {why}") from error
     if not parser.has_section(SECTION):
@@ -156,7 +152,7 @@ def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> di
 
 
 def _lines(text: str) -> list[str]:
-    """What ``text`` names, each on a line or behind a separator as in PATH."""
+    """Return the items of ``text``: one on a line, or with os.pathsep between them."""
     return [line.strip() for line in re.split(f"[\n{os.pathsep}]", text) if line.strip()]
 
 
@@ -171,7 +167,7 @@ def _layers(text: str) -> tuple[LayerSetting, ...]:
             name, policy = line, Policy.PUBLISH
         try:
             path = Path(os.path.expanduser(name.strip()))
-        except ValueError:  # no account has such a name, as with "~a\0b"
+        except ValueError:  # no account can have the name, as in "~a\0b"
             path = Path()
         if not path.is_absolute() or "\0" in name:
             raise ValueError(name)
@@ -180,9 +176,10 @@ def _layers(text: str) -> tuple[LayerSetting, ...]:
 
 
 def fixed_files() -> tuple[Path, ...]:
-    """Where pip's configuration lies that is for all, or for all who use this interpreter: as pip
-    finds it, but for the places that a variable could name (HOME, XDG_CONFIG_HOME,
-    XDG_CONFIG_DIRS, PIP_CONFIG_FILE)."""
+    """Return pip's configuration files for all users, or all users of this interpreter.
+
+    Not those of variables (HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS, PIP_CONFIG_FILE).
+    """
     return (
         *(Path("/etc/pip.conf"), Path("/etc/xdg/pip/pip.conf"), Path(sys.prefix, "pip.conf")),
         Path("/Library/Application Support/pip/pip.conf"),
@@ -190,9 +187,11 @@ def fixed_files() -> tuple[Path, ...]:
 
 
 def _is_administered(path: Path, status: os.stat_result) -> bool:
-    """Whether nobody but root could have written, or chosen, the open file ``path``. Root's own
-    mark on a file is not enough: through sudo a user's variables or links may lead to one of root's
-    that says what the user wants, as /proc/PID/cmdline does."""
+    """Return whether only root could have written, or chosen, the open file ``path``.
+
+    Root as owner is not enough: through sudo, a user's variables or links can lead to a file of
+    root's with the user's text, such as /proc/PID/cmdline.
+    """
     return path in fixed_files() and stat.S_ISREG(status.st_mode) and not is_replaceable(path)
 
 
@@ -230,7 +229,7 @@ def _last(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
 
 
 def _every(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
-    """No later place widens what an earlier one has narrowed."""
+    """Return all values: a later place cannot widen the value of an earlier one."""
     return {row.field: tuple(map(row.read, places))}
 
 
@@ -239,8 +238,10 @@ def _any(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
 
 
 def _unless_barred(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
-    """The last place counts; but where root's own configuration says no, nothing that root may have
-    been handed by sudo lets a group write what root installs."""
+    """Return the last value; for root, False if root's own configuration says so.
+
+    Variables that sudo passes to root must not let a group write the files that root installs.
+    """
     values = [row.read(one) for one in places]
     fixed = [value for one, value in zip(places, values) if one.administered]
     barred = fixed[-1:] == [False] and is_root()
@@ -250,7 +251,7 @@ def _unless_barred(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
 def _last_dir(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
     named = places[-1]
     layers: tuple[LayerSetting, ...] = row.read(named)
-    # "~" is what HOME says, which may be a user's through sudo.
+    # HOME gives "~"; through sudo, HOME may be a user's.
     by_home = any(line.partition("/")[0] == "~" for line in _lines(named.value))
     return {
         "dir": next((one.path for one in layers if one.policy.shares), layers[0].path),
@@ -264,10 +265,10 @@ def _last_dir(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
 class Row:
     """All about one setting.
 
-    ``parse``: makes a value from text, or raises ValueError;
-    ``default`` and ``help``: its cells in docs/reference.md;
-    ``takes``: what a value is, for the error about a wrong one, "" where every text is right;
-    ``merge``: makes fields of Settings from what the places say, later ones last.
+    ``parse``: makes a value from text, or raises ValueError.
+    ``default`` and ``help``: its cells in docs/reference.md.
+    ``takes``: the correct values, for the error about a wrong one; "" where every text is correct.
+    ``merge``: makes fields of Settings from the settings of all places, the last one last.
     """
 
     name: str
@@ -279,7 +280,7 @@ class Row:
 
     @property
     def field(self) -> str:
-        """The attribute of Settings that holds the value."""
+        """Return the name of the attribute of Settings that holds the value."""
         return self.name.replace("-", "_")
 
     def read(self, setting: Setting) -> Any:
@@ -366,16 +367,15 @@ NAMES = tuple(row.name for row in ROWS)
 
 
 def site_store() -> Path:
-    """Where a store is used if one is there, with nothing set."""
+    """Return the directory of the site's store, which counts if it exists and nothing is set."""
     import platformdirs
 
     return Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
 
 
 def _default_directory(searched: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the fields of Settings on the store that counts where no place names one: the site's
-    if an administrator made one, else the user's own, if there is a home."""
-    import platformdirs  # late: most commands of pip have no need of it
+    """Return the fields where no place sets ``dir``: the site's store, else the user's, if any."""
+    import platformdirs  # late: most commands of pip do not need it
 
     try:
         own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
@@ -395,6 +395,6 @@ def _default_directory(searched: tuple[Path, ...]) -> dict[str, Any]:
         "dir_source": source,
         "private": private,
         "layers": () if path is None else (LayerSetting(path, Policy.PUBLISH),),
-        # One's own is found by variables; root need not have set those.
+        # Variables name the user's own store; through sudo, a user may have set those of root.
         "dir_administered": path is not None and not private and not is_replaceable(path.parent),
     }

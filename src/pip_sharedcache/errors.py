@@ -1,6 +1,6 @@
-"""What can go wrong, as values: one class a kind, each a single line when shown.
+"""The errors of the package: one class for each kind, each with a text of one line.
 
-The flow decides what an error means (fall back to pip, skip, stop); the command line turns it
+The caller decides what an error causes (fall back to pip, skip, stop); the command line turns it
 into text and an exit status. Imports nothing of the project.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 
 class SharedCacheError(Exception):
-    """Base of every error raised on purpose here.
+    """The base of the errors that this package raises on purpose.
 
-    ``message`` says what happened and to which path; ``hint`` what the user can do, or "";
-    ``path``: the file or directory that is concerned, ``errno``: the system's number for the cause,
-    each None where there is none.
+    ``message``: what failed, and at which path.
+    ``hint``: what the user can do, or "".
+    ``path``: the file or directory of the failure, or None.
+    ``errno``: the system's number for the cause, or None.
     """
 
     code = "error"
@@ -31,25 +32,25 @@ class SharedCacheError(Exception):
 
 
 class SettingError(SharedCacheError):
-    """A setting of ours has a value that cannot be used. Exit status 2."""
+    """A setting of pip-sharedcache with an unusable value. Exit status 2."""
 
     code = "setting"
 
 
 class ConfigurationDamaged(SettingError):
-    """A configuration file is no configuration. pip stops at it too, with words of its own."""
+    """A file that is no valid configuration. Pip stops at it, too, with its own message."""
 
     code = "configuration-damaged"
 
 
 class UsageError(SharedCacheError):
-    """Our own command was given arguments it does not take. Exit status 2."""
+    """Arguments that a command of pip-sharedcache does not accept. Exit status 2."""
 
     code = "usage"
 
 
 class FileError(SharedCacheError):
-    """The system refused what a command of ours does with a file or directory. Exit status 2."""
+    """A file or directory that the system refused to a pip-sharedcache command. Exit status 2."""
 
     code = "io-error"
 
@@ -61,71 +62,71 @@ class FileError(SharedCacheError):
 
 
 class StoreUnusable(SharedCacheError):
-    """The store cannot be used at all: pip installs without it."""
+    """A store that cannot be used at all: pip installs without this store."""
 
     code = "store-unusable"
 
 
 class StoreNotMade(StoreUnusable):
-    """The private store is not there yet: the first installation makes it."""
+    """A private store that does not exist yet: the first installation makes it."""
 
     code = "store-not-made"
 
 
 class NotPublished(SharedCacheError):
-    """A wheel could not be added to the store: pip installs it without."""
+    """A wheel that could not be added to the store: pip installs it without the store."""
 
     code = "not-published"
 
 
 class NotWritable(NotPublished):
-    """The store is read-only for this user: nothing is wrong, it is just not added to."""
+    """A store that is read-only for this user: no fault, but the run adds nothing to it."""
 
     code = "not-writable"
 
 
 class DirectoryMissing(NotPublished):
-    """The store lacks directories that this user may not make, and would publish in."""
+    """A store without directories that this user needs to publish, and may not make."""
 
     code = "directory-missing"
 
 
 class NoRoom(NotPublished):
-    """The store's disk is full, or a quota on it used up."""
+    """A full disk of the store, or a used-up quota on that disk."""
 
     code = "no-room"
 
 
 class PipMissing(SharedCacheError):
-    """The interpreter has no pip to run. Exit status 2."""
+    """An interpreter without pip. Exit status 2."""
 
     code = "pip-missing"
 
 
 class UnusualWheel(SharedCacheError):
-    """A wheel that is left to pip's own installer, so that pip's own errors appear."""
+    """A wheel that is left to pip's own installer, so that the user sees pip's own errors."""
 
     code = "unusual-wheel"
 
 
 class DamagedEntry(SharedCacheError):
-    """An entry holds less, or something else, than its manifest says."""
+    """An entry without some of its files, or with files that differ from its manifest."""
 
     code = "damaged-entry"
 
 
 class DamagedFile(DamagedEntry):
-    """A file of an entry is not what the manifest says: whatever places it finds that, too."""
+    """A file that differs from its entry's manifest: the code that places it finds this, too."""
 
     code = "damaged-file"
 
 
 class SeamMissing(SharedCacheError):
-    """This pip is not built as expected at some point: plain pip runs."""
+    """A seam that this pip does not have in the expected form: plain pip runs."""
 
     code = "seam-missing"
 
 
 def reason(error: OSError) -> str:
-    """The system's own words for ``error``, without the path: callers name it themselves."""
+    """Return the system's message for ``error``, without the path: callers name the path."""
     return error.strerror or type(error).__name__

@@ -1,4 +1,4 @@
-"""The values that the other modules exchange. Nothing here touches a disk."""
+"""The values that the other modules exchange. Nothing here reads or writes files."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NewType
 
-#: sha256 of a whole wheel: 64 lower-case hexadecimal digits.
+#: The sha256 of a whole wheel: 64 lower-case hexadecimal digits.
 Digest = NewType("Digest", str)
 
-#: Version of the layout on disk, in store.json and in every entry.json.
+#: The version of the layout on disk, in store.json and in every entry.json.
 FORMAT = 1
 
-#: Bytes of an entry.json, as it is written and read: those of more than 100,000 files. Four times
-#: as many, of brackets only, took a minute and 1.7 GB to be read.
+#: The limit in bytes of an entry.json, written or read: enough for more than 100,000 files. Reading
+#: four times as many bytes, brackets only, took a minute and 1.7 GB of memory.
 MOST_MANIFEST = 1 << 24
-#: What a file takes in it beside its path, at most.
+#: The most bytes that a file takes in an entry.json, without its path.
 _ROW = 128
 
 _INFORMATION = ".dist-info"
 
-#: Device and inode of a directory, by which a later opening knows that it is still the same one.
+#: Device and inode of a directory: they show whether a directory opened later is the same one.
 Identity = tuple[int, int]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-#: Printable ASCII but for ":" and "\\", in components that are short enough.
+#: Printable ASCII without ":" and "\\", in components of at most 255 characters.
 _ORDINARY = re.compile(r"[ -.0-9;-\[\]-~]{1,255}(?:/[ -.0-9;-\[\]-~]{1,255})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NEVER_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # by unicodedata.category
 _NAME_LIMIT = 255  # bytes in one path component on every common Linux file system
-_PATH_LIMIT = 2048  # characters: with where it lies before it, less than Linux takes
+_PATH_LIMIT = 2048  # characters: with the directories above, less than the limit of Linux
 
 
 def as_digest(text: str) -> Digest | None:
-    """``text`` as a digest, or None where it is not a sha256 in hexadecimal."""
+    """Return ``text`` as a digest; None where it is not a sha256 in hexadecimal."""
     lowered = text.lower()
     return Digest(lowered) if _DIGEST.fullmatch(lowered) else None
 
 
 def path_problem(path: str) -> str:
-    """Why the path of a file in a wheel ("/" separated) is not one that can be stored, placed and
-    shown as it is, in words that follow it; "" if it is."""
+    """Return why ``path`` in a wheel cannot be stored, placed and shown unchanged; "" if it can.
+
+    ``path``: "/" separated. The reason is a text that follows the path in a message.
+    """
     if len(path) <= _PATH_LIMIT and "/." not in f"/{path}" and _ORDINARY.fullmatch(path):
-        return ""  # nearly all are; a manifest may have ten thousand
-    # Control characters, half characters, and what reorders a line: all would reach terminals.
+        return ""  # fast, for nearly all paths: a manifest can have ten thousand
+    # Control characters, surrogates and characters that reorder a line would reach terminals.
     categories = set() if path.isascii() else {unicodedata.category(one) for one in path}
     if {"\\", ":"} & set(path) or _CONTROL.search(path) or categories & _NEVER_SHOWN:
         return "has a character that no path in a wheel has"
@@ -62,20 +64,22 @@ def path_problem(path: str) -> str:
 
 
 def information_directories(paths: Iterable[str]) -> set[str]:
-    """The names at the top of a wheel with these ``paths`` that end in ``.dist-info``, as pip looks
-    for them: a sound wheel has one. Those of distributions that it vendors lie deeper."""
+    """Return the top names in ``paths`` of a wheel that end in ``.dist-info``, as pip finds them.
+
+    A sound wheel has one. Those of vendored distributions are in directories below.
+    """
     return {top for top in {path.partition("/")[0] for path in paths} if top.endswith(_INFORMATION)}
 
 
 def manifest_fits(paths: Sequence[str]) -> bool:
-    """Whether the entry.json of files of these ``paths``, or of their bytecode, can be read."""
-    quotes = sum(path.count('"') for path in paths)  # each with a backslash before it
+    """Return whether an entry.json with ``paths``, or with their bytecode, is within its limit."""
+    quotes = sum(path.count('"') for path in paths)  # JSON writes a backslash before each
     lengths = sum(len(path.encode("utf-8", "replace")) + _ROW for path in paths)
     return quotes + lengths < MOST_MANIFEST
 
 
 def _is_count(number: object) -> bool:
-    """Whether ``number`` is a size or a time that a file can have."""
+    """Return whether ``number`` is a size or a time that a file can have."""
     return isinstance(number, int) and 0 <= number < 1 << 62
 
 
@@ -84,7 +88,7 @@ def _is_hash(text: object) -> bool:
 
 
 class LinkMode(str, enum.Enum):
-    """How one file of the store appears in an environment."""
+    """The method that places one file of the store in an environment."""
 
     REFLINK = "reflink"
     HARDLINK = "hardlink"
@@ -93,9 +97,13 @@ class LinkMode(str, enum.Enum):
 
 
 class Policy(str, enum.Enum):
-    """What a run does with one of several stores, besides looking there: publish, if it is the
-    first that may be written; nothing; publish, and keep what was found farther away, too; keep
-    what may not be shared."""
+    """The use that a run makes of one of several stores, besides the search in it.
+
+    ``PUBLISH``: publish wheels, if it is the first store that may be written.
+    ``READ_ONLY``: none.
+    ``BACKFILL``: publish, and keep copies of entries from farther stores, too.
+    ``PRIVATE``: keep wheels that must not be shared.
+    """
 
     PUBLISH = "publish"
     READ_ONLY = "read-only"
@@ -104,7 +112,7 @@ class Policy(str, enum.Enum):
 
     @property
     def shares(self) -> bool:
-        """Whether what may be shared is published there."""
+        """Return whether a run publishes wheels there that it may share."""
         return self in (Policy.PUBLISH, Policy.BACKFILL)
 
 
@@ -112,8 +120,11 @@ class Policy(str, enum.Enum):
 class StoredFile:
     """One file of an unpacked wheel.
 
-    ``path`` is the name in the archive ("/" separated), ``size`` in bytes, ``sha256`` in
-    hexadecimal, ``mtime`` in whole seconds since the epoch (what a .pyc header can hold).
+    ``path``: the name in the archive, "/" separated.
+    ``size``: in bytes.
+    ``sha256``: in hexadecimal.
+    ``executable``: whether pip makes the file executable.
+    ``mtime``: in whole seconds since the epoch, as a .pyc header holds them.
     """
 
     path: str
@@ -125,10 +136,13 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What entry.json says of an entry and its files.
+    """The content of entry.json: an entry and its files.
 
-    Of a wheel: its file name, digest and size (bytes). Of bytecode: for which interpreter it is
-    (``filename``), of which wheel, and which sources have none here: pip tries them (``failed``).
+    ``filename``: the file name of the wheel; for bytecode, the interpreter.
+    ``digest``: the digest of the wheel, also for bytecode; for a build record, its key.
+    ``size``: bytes of the wheel file; 0 for bytecode and for a build record.
+    ``files``: the files of the entry.
+    ``failed``: for bytecode, the sources without bytecode here, which pip tries to compile.
     """
 
     filename: str
@@ -139,14 +153,13 @@ class Manifest:
 
     @property
     def metadata(self) -> StoredFile | None:
-        """METADATA of the distribution that the wheel is of; None where the manifest does not list
-        exactly one."""
+        """Return the METADATA of the distribution; None unless ``files`` list exactly one."""
         name = f"{_INFORMATION}/METADATA"
         found = [f for f in self.files if f.path.endswith(name) and f.path.count("/") == 1]
         return found[0] if len(found) == 1 else None
 
     def to_json(self) -> str:
-        """The text of entry.json."""
+        """Return the text of entry.json."""
         rows = [[f.path, f.size, f.sha256, int(f.executable), f.mtime] for f in self.files]
         head = {"format": FORMAT, "filename": self.filename, "sha256": self.digest}
         failed = {"failed": self.failed} if self.failed else {}
@@ -154,7 +167,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Read entry.json. Raises ValueError where it is not one of this format."""
+        """Return the manifest in ``text``. Raises ValueError where it is none of this format."""
         try:
             data: Any = json.loads(text)
             if data["format"] != FORMAT:
@@ -171,7 +184,7 @@ class Manifest:
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             why = f"{type(error).__name__} {error!s:.100}"
             raise ValueError(f"not an entry.json: {why}") from error
-        # Bytecode may be for an interpreter of no name.
+        # The filename of bytecode is "" for an interpreter without a name.
         named = filename == "" or (
             isinstance(filename, str) and not path_problem(filename) and "/" not in filename
         )
@@ -183,7 +196,7 @@ class Manifest:
             plain = isinstance(file.path, str) and not path_problem(file.path)
             counted = _is_count(file.size) and _is_count(file.mtime)
             if not plain or not counted or not _is_hash(file.sha256):
-                # What is no text may be nested too deeply to be shown.
+                # A path that is no text can be nested too deeply for repr().
                 row = file.path if isinstance(file.path, str) else type(file.path)
                 raise ValueError(f"not an entry.json: the row of {row!r:.300} is malformed")
         return cls(filename, digest, size, files, tuple(failed))
@@ -193,7 +206,10 @@ class Manifest:
 class Entry:
     """One unpacked wheel, or its bytecode for one interpreter, visible in a store.
 
-    ``publisher`` is the uid that owns it; ``identity`` that of its directory.
+    ``path``: the directory of the entry.
+    ``publisher``: the uid that owns the directory.
+    ``identity``: device and inode of the directory.
+    ``manifest``: the content of its entry.json.
     """
 
     path: Path
@@ -203,20 +219,23 @@ class Entry:
 
     @property
     def wheel(self) -> Path:
-        """The wheel file inside the entry."""
+        """Return the path of the wheel file in the entry."""
         return self.path / self.manifest.filename
 
     def metadata_digest(self) -> str:
-        """sha256 of the distribution's METADATA, in hexadecimal; "" where it has none."""
+        """Return the sha256 of the distribution's METADATA in hexadecimal; "" without one."""
         metadata = self.manifest.metadata
         return "" if metadata is None else metadata.sha256
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What compiling the sources of a wheel gave: the paths of the bytecode that was ``made``;
-    those of sources that are ``left`` to pip, since they do not compile, or not in every pip; and
-    of ``untried`` ones, which this process could not compile for a reason of its own, and why."""
+    """The result of compiling the sources of a wheel.
+
+    ``made``: paths of the new bytecode.
+    ``left``: paths of sources that pip must try: they do not compile, or not in every pip.
+    ``untried``: by path, why this process could not compile a source that may be sound.
+    """
 
     made: Sequence[str]
     left: Sequence[str] = ()
@@ -225,8 +244,11 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where pip took a wheel from: ``url`` without credentials, and why it is kept private ("" if
-    it may be shared)."""
+    """The place from which pip took a wheel.
+
+    ``url``: without credentials.
+    ``private_because``: why the wheel is kept private; "" if it may be shared.
+    """
 
     url: str
     private_because: str = ""
@@ -234,8 +256,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Installed:
-    """A distribution that a run installed: ``title``, the wheel's file name; ``size``, bytes of its
-    files; ``how``: "found" in the store, "added" to it, or by "pip" alone, and then ``why``."""
+    """A distribution that a run installed.
+
+    ``title``: the file name of the wheel.
+    ``size``: bytes of its files.
+    ``how``: "found" in the store, "added" to the store, or "pip" where pip installed it alone.
+    ``why``: why pip installed it alone; else "".
+    """
 
     title: str
     size: int
@@ -245,10 +272,10 @@ class Installed:
 
 @dataclass
 class RunReport:
-    """What one run did, for the line after "Successfully installed", and for its record.
+    """The actions of one run, for the line after "Successfully installed" and for its record.
 
-    ``compiled``: bytes of source that were compiled, in ``compile_seconds``; ``reused``: those
-    whose bytecode was there.
+    ``compiled``: bytes of the sources that the run compiled, in ``compile_seconds``.
+    ``reused``: bytes of the sources whose bytecode was in the store.
     """
 
     installed: int = 0
@@ -264,12 +291,12 @@ class RunReport:
     reused: int = 0
 
     def count(self, mode: LinkMode, size: int) -> None:
-        """Note one placed file of ``size`` bytes."""
+        """Count one placed file of ``size`` bytes."""
         self.placed[mode] += 1
         self.placed_bytes[mode] += size
 
     def add(self, other: RunReport) -> None:
-        """Count what ``other`` tells, too."""
+        """Add the counts of ``other``."""
         self.installed += other.installed
         self.found += other.found
         self.published += other.published
@@ -284,11 +311,11 @@ class RunReport:
 
     @property
     def not_copied(self) -> int:
-        """Bytes that were placed without being copied."""
+        """Return the number of bytes that were placed without a copy."""
         return sum(self.placed_bytes.values()) - self.placed_bytes[LinkMode.COPY]
 
     def sentence(self, stores: Sequence[Path]) -> str:
-        """One line: how many came from the ``stores``, how placed, what was saved."""
+        """Return one line: distributions from ``stores``, how files were placed, the savings."""
         named = ", ".join(map(str, stores))
         parts = [f"{self.found} of {self.installed} distributions from {named}"]
         there = "it" if len(stores) == 1 else "them"
@@ -315,12 +342,12 @@ _WAYS: Mapping[LinkMode, str] = {
 
 
 def megabytes(size: int) -> str:
-    """``size`` bytes for people, in the units pip uses (1 MB = 10**6 bytes)."""
+    """Return ``size`` bytes as text, in the units that pip uses (1 MB = 10**6 bytes)."""
     if size >= 10**6:
         return f"{size / 10**6:.1f} MB"
     return f"{size / 1000:.1f} kB" if size >= 1000 else f"{size} bytes"
 
 
 def total_size(files: Iterable[StoredFile]) -> int:
-    """Bytes of all ``files`` together."""
+    """Return the size in bytes of all ``files`` together."""
     return sum(file.size for file in files)

@@ -1,4 +1,4 @@
-"""Scripts of the package that other processes run: files, wherever the package lies."""
+"""Scripts of the package that other processes run, as files, also from an archive."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import atexit
 from contextlib import ExitStack
 from pathlib import Path
 
-#: Whether the package lies in an archive, where nothing is a file.
+#: Whether the package is in an archive: then its scripts are not files on the disk.
 IN_ARCHIVE = not Path(__file__).is_file()
 
 
 def path_of(package: str, name: str) -> Path:
-    """The script ``name`` of our ``package``; a copy, until this process ends, where it lies in an
-    archive. Raises OSError."""
+    """Return the path of the script ``name`` in ``package``, a package of pip_sharedcache.
+
+    From an archive: the path of a copy, which exists until this process ends. Raises OSError.
+    """
     if not IN_ARCHIVE:
         return Path(__file__).parent / package / name
     import importlib.resources

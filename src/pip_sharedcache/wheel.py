@@ -1,6 +1,6 @@
-"""Reading a wheel safely: which files it holds, and whether it is an ordinary one.
+"""The safe reader of wheels: their files, and whether a wheel is an ordinary one.
 
-What is not ordinary is left to pip's own installer, so nothing here explains at length.
+Pip's own installer installs the others and explains the fault, so messages here are short.
 Format: https://packaging.python.org/en/latest/specifications/binary-distribution-format/
 """
 
@@ -29,8 +29,8 @@ from pip_sharedcache.model import Digest, information_directories, manifest_fits
 #: pip's scheme keys (pip/_internal/models/scheme.py), the only ones valid below .data.
 SCHEME_KEYS = frozenset({"platlib", "purelib", "headers", "scripts", "data"})
 
-#: What zipfile and its decompressors raise for an archive that is not sound. ValueError covers
-#: names that are not UTF-8, RuntimeError a wrong password.
+#: Errors of zipfile and its decompressors for a damaged archive. ValueError is for names that are
+#: not UTF-8, RuntimeError for a wrong password.
 BROKEN: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
@@ -45,31 +45,35 @@ BROKEN: tuple[type[Exception], ...] = (
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, *BROKEN)
 
 _BLOCK = 1 << 20  # bytes
-_MOST_METADATA = 1 << 26  # bytes; more would be held in memory at once
+_MOST_METADATA = 1 << 26  # bytes; METADATA is read into memory at once
 _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file in the archive; ``executable`` as pip sees it."""
+    """One file in the archive.
+
+    ``info``: its row in the archive.
+    ``executable``: whether pip makes the file executable.
+    """
 
     info: zipfile.ZipInfo
     executable: bool
 
     @property
     def path(self) -> str:
-        """The name in the archive, "/" separated."""
+        """Return the name in the archive, "/" separated."""
         return self.info.filename
 
 
 def digest_of(path: Path) -> tuple[Digest, int]:
-    """sha256 and size in bytes of the file ``path``. Raises OSError."""
+    """Return the sha256 and the size in bytes of the file ``path``. Raises OSError."""
     with path.open("rb") as file:
         return digest_of_blocks(blocks(file))
 
 
 def digest_of_blocks(pieces: Iterable[bytes]) -> tuple[Digest, int]:
-    """sha256 and size in bytes of all ``pieces`` together. Raises what reading them raises."""
+    """Return the sha256 and the size in bytes of all ``pieces`` together."""
     hasher, size = hashlib.sha256(), 0
     for piece in pieces:
         hasher.update(piece)
@@ -78,13 +82,13 @@ def digest_of_blocks(pieces: Iterable[bytes]) -> tuple[Digest, int]:
 
 
 def blocks(file: IO[bytes]) -> Iterator[bytes]:
-    """The rest of ``file`` in pieces of at most 1 MiB."""
+    """Yield the rest of ``file`` in pieces of at most 1 MiB. Leaves ``file`` open."""
     while block := file.read(_BLOCK):
         yield block
 
 
 def outline(archive: zipfile.ZipFile) -> set[tuple[str, int, bool]]:
-    """Path, size in bytes and executable bit of every file in ``archive``."""
+    """Return the path, size in bytes and executable bit of every file in ``archive``."""
     return {
         (info.filename, info.file_size, _is_executable(info))
         for info in archive.infolist()
@@ -93,20 +97,24 @@ def outline(archive: zipfile.ZipFile) -> set[tuple[str, int, bool]]:
 
 
 def content(archive: zipfile.ZipFile, member: Member) -> Iterator[bytes]:
-    """The bytes of ``member``, in pieces. Raises UnusualWheel or one of BROKEN where the archive
-    is not sound, OSError where it cannot be read."""
+    """Yield the bytes of ``member`` in pieces of at most 1 MiB.
+
+    Raises UnusualWheel or one of BROKEN for a damaged archive, OSError for an unreadable one.
+    """
     try:
         with archive.open(member.info) as source:
             yield from blocks(source)
     except OSError as error:
-        if error.errno is None:  # bz2 says so of a broken stream; the disk's errors have numbers
+        if error.errno is None:  # bz2 raises it for a damaged stream; errors of the disk have one
             raise UnusualWheel(f"{archive.filename}: {error}") from error
         raise
 
 
 def digests(archive: zipfile.ZipFile) -> dict[str, str]:
-    """The sha256 in hexadecimal of every file in ``archive``, by its path. Raises UnusualWheel or
-    one of BROKEN where the archive is not sound, OSError where it cannot be read."""
+    """Return the sha256 in hexadecimal of every file in ``archive``, by its path.
+
+    Raises UnusualWheel or one of BROKEN for a damaged archive, OSError for an unreadable one.
+    """
     files = [info for info in archive.infolist() if not info.filename.endswith("/")]
     return {
         info.filename: digest_of_blocks(content(archive, Member(info, False)))[0] for info in files
@@ -114,7 +122,7 @@ def digests(archive: zipfile.ZipFile) -> dict[str, str]:
 
 
 def names_in(path: str) -> list[str] | None:
-    """The names in the wheel at ``path``; None where it cannot be read: pip says why."""
+    """Return the names in the wheel at ``path``; None for an unreadable one: pip reports why."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
@@ -123,9 +131,9 @@ def names_in(path: str) -> list[str] | None:
 
 
 def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:
-    """The files of the wheel ``archive`` called ``filename``.
+    """Return the files of the wheel ``archive`` called ``filename``.
 
-    Raises UnusualWheel for anything that pip refuses or that could not be stored as it is.
+    Raises UnusualWheel for a wheel that pip refuses, or that cannot be stored unchanged.
     """
     try:
         name, *_ = parse_wheel_filename(filename)
@@ -161,7 +169,7 @@ def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:
 
 
 def _is_executable(info: zipfile.ZipInfo) -> bool:
-    # As pip (utils/unpacking.py: zip_item_is_executable).
+    # As pip does (utils/unpacking.py: zip_item_is_executable).
     mode = info.external_attr >> 16
     return bool(mode and stat.S_ISREG(mode) and mode & 0o111)
 
@@ -180,8 +188,8 @@ def _problem(member: Member) -> str:
 def _check_collisions(filename: str, paths: list[str]) -> None:
     if len(set(paths)) != len(paths):
         raise UnusualWheel(f"{filename}: names a file twice")
-    # Sorted like this, what lies below a file follows it at once. A set of all directories of
-    # 8,000 deep paths takes 8 GB.
+    # In this order, a path below a file comes directly behind the file. A set of all directories
+    # would take 8 GB of memory for 8,000 deep paths.
     following = sorted(paths, key=lambda path: path.replace("/", "\0"))
     both = [path for path, after in zip(following, following[1:]) if after.startswith(f"{path}/")]
     if both:

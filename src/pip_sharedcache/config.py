@@ -124,7 +124,7 @@ def _from_file(path: Path, unread: list[tuple[Path, str]]) -> dict[str, Setting]
             administered = _is_administered(path, os.fstat(file.fileno()))
             parser.read_file(file)
     except OSError as error:
-        # As in pip, the file sets nothing. A closed home can hide that the file exists.
+        # As in pip, the file sets nothing. An unreadable home can hide that the file exists.
         if os.path.lexists(path):
             unread.append((path, reason(error)))
         return {}

@@ -105,7 +105,7 @@ def content(archive: zipfile.ZipFile, member: Member) -> Iterator[bytes]:
         with archive.open(member.info) as source:
             yield from blocks(source)
     except OSError as error:
-        if error.errno is None:  # bz2 raises it for a damaged stream; errors of the disk have one
+        if error.errno is None:  # a damaged stream, from bz2; an error of the disk has an errno
             raise UnusualWheel(f"{archive.filename}: {error}") from error
         raise
 

@@ -1,6 +1,6 @@
 """The base of the switches that enable and disable the store, and the files that they write.
 
-They replace no file of another program or user, and remove only files that they wrote.
+They replace no file of another program or user, and remove only files and lines that they wrote.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def write(
     """Write all of ``files``, in their order, or none.
 
     ``replaces``: whether a text may replace the file at a path; ``prefix``: the directory that no
-    link may lead out of. Raises SharedCacheError: before the first write where one file must not
-    be written; after it restored the earlier files where one cannot be written.
+    link may lead out of. Raises SharedCacheError: before the first write, where one file must not
+    be written; after this function restored the other files, where a write fails.
     """
     for path, text in files.items():
         refuse_way_out(path, prefix)

@@ -1,7 +1,7 @@
 """The hook: files that make pip install through the store.
 
-The pip of one environment, or of all environments of one interpreter. The hook recognises its
-files by their text, and changes no others.
+The pip of one environment, or of all environments of one interpreter. The hook recognises its files
+and lines by their text, and changes nothing else.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ _OURS = re.compile(r"-[qv]+|--quiet|--verbose|--json")
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are also a JSON result, before it prints them and exits."""
+    """A parser that prints its errors also as a JSON result, where ``asked`` has --json."""
 
     asked: Sequence[str] = ()
 

@@ -18,7 +18,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write to, which replaces ``path`` when it is complete and not before.
 
     Its mode: that of ``path`` & 0o666, else 0o666, less the umask. Where ``path`` is no regular
-    file (a link, /dev/stdout), yields ``path`` itself. Closes the file. Raises FileError.
+    file (a link, /dev/stdout), yields ``path`` itself, opened. Closes the file. Raises FileError.
     """
     try:
         mode = 0o666

@@ -119,7 +119,7 @@ class Output:
         self.result({"shell": shell, "text": text})
 
     def find(self, line: str) -> None:
-        """Print a finding for people, also with --quiet."""
+        """Print a finding for people, also with --quiet; nothing with --json."""
         if not self.as_json:
             self._clear()
             print(plain(line, sys.stdout.encoding))

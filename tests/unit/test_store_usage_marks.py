@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.store import Store, usage_marks
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.store import Store, symlink_registry, usage_marks
 from support.probes import linux, needs, root
 from support.process import as_user
 
@@ -232,3 +233,26 @@ def test_nobody_but_root_forgets_for_others(shared: Store) -> None:
     assert _latest(shared) == {NAMES[0]: ALICE}
     usage_marks.forget(shared, {}, later)
     assert _latest(shared) == {}
+
+
+@pytest.mark.parametrize("records", ["marks", "links"])
+def test_records_that_cannot_be_listed_are_left_to_the_next_collection(
+    records: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk fails for one user's directory: the others' collection goes on."""
+    usage_marks.mark_used(store, [NAMES[0]])
+
+    names = Directory.names
+
+    def fails(held: Directory) -> list[str]:
+        if held.path == _own(store):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(held.path))
+        return names(held)
+
+    monkeypatch.setattr(Directory, "names", fails)
+    if records == "marks":
+        usage_marks.forget(store, (), time.time() + 10)
+    else:
+        symlink_registry.forget(store)
+    monkeypatch.undo()
+    assert NAMES[0] in usage_marks.last_uses(store)

@@ -28,9 +28,10 @@ def add(commands: Any) -> None:
 def _report(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     page = make_page(store, track=lambda items: output.progress(items, "Looked at"))
+    text = page.text.encode("utf-8", "backslashreplace")
     with written(chosen.html) as file:
-        file.write(page.text.encode("utf-8", "backslashreplace"))
-    output.result({"file": str(chosen.html), "bytes": len(page.text), "entries": page.entries})
+        file.write(text)
+    output.result({"file": str(chosen.html), "bytes": len(text), "entries": page.entries})
     output.say(f"Wrote {chosen.html}, on {entries(page.entries)} of {store.path}.")
     for path, why in page.unread:
         output.find(f"{path} cannot be read, and is not on it: {why}")

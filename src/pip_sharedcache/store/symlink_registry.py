@@ -8,6 +8,7 @@ one.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -93,18 +94,17 @@ def linked(store: Store) -> dict[str, list[tuple[int, str]]]:
 def forget(store: Store) -> None:
     """Delete this user's records (as root: all records) that have no link left.
 
-    A file that cannot be read or deleted is left to the next run.
+    Never raises: what cannot be listed, read or deleted is left to the next run.
     """
     lead = _remembering(store)
     for user, held in users(store):
         if trust.user_id() not in (0, user):
             continue
-        for name in _files(held):
-            try:
-                if not any(map(lead, _read(user, held, name))):
-                    held.remove(name)
-            except OSError:
-                continue
+        with contextlib.suppress(OSError):
+            for name in _files(held):
+                with contextlib.suppress(OSError):
+                    if not any(map(lead, _read(user, held, name))):
+                        held.remove(name)
 
 
 def _remembering(store: Store) -> Callable[[Link], bool]:

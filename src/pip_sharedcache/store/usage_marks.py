@@ -122,22 +122,20 @@ def forget(store: Store, present: Collection[str], before: float) -> None:
     """Delete the obsolete usage marks of this user (as root: of all users).
 
     A mark is obsolete if it is older than ``before`` (seconds since the epoch) and its entry is not
-    in ``present``. An unfinished file counts as a mark. A mark that cannot be deleted is left to
-    the next run.
+    in ``present``. An unfinished file counts as a mark. Never raises: what cannot be listed or
+    deleted is left to the next run.
     """
     for user, held in users(store):
         if trust.user_id() not in (0, user):
             continue
-        stale = [
-            name
-            for name in held.names()
-            if name not in present
-            and (ENTRY_NAME.fullmatch(name) or name.startswith(NEW))
-            and (_when(user, held, name) or before) < before
-        ]
-        for name in stale:
-            with contextlib.suppress(OSError):
-                held.remove(name)
+        with contextlib.suppress(OSError):
+            for name in held.names():
+                obsolete = name not in present and (
+                    ENTRY_NAME.fullmatch(name) or name.startswith(NEW)
+                )
+                if obsolete and (_when(user, held, name) or before) < before:
+                    with contextlib.suppress(OSError):
+                        held.remove(name)
 
 
 def squatters(store: Store) -> list[tuple[Path, int, int]]:

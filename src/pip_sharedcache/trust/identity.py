@@ -38,13 +38,19 @@ _ANSWERS = frozenset(
 _DYNAMIC_SYMBOLS = 11  # elf(5), SHT_DYNSYM
 
 
-def overflow_uid() -> int:
-    """Return the uid that stands for owners whose uid is not mapped.
+def overflow_uids() -> frozenset[int]:
+    """Return the uids that stand for owners whose uid is not mapped.
 
-    The source is /proc/sys/fs/overflowuid (proc_sys_fs(5)); 65534 if it cannot be read.
+    The sources are /proc/sys/kernel/overflowuid (user namespaces, user_namespaces(7)) and
+    /proc/sys/fs/overflowuid (file systems with 16-bit uids, proc_sys_fs(5)); 65534 for one that
+    cannot be read.
     """
+    return frozenset(map(_overflow_uid, ("kernel", "fs")))
+
+
+def _overflow_uid(part: str) -> int:
     try:
-        return int(Path("/proc/sys/fs/overflowuid").read_text(encoding="ascii"))
+        return int(Path(f"/proc/sys/{part}/overflowuid").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 65534
 

@@ -30,9 +30,9 @@ try:
 except ImportError:  # Windows
     grp = pwd = None  # type: ignore[assignment]
 
-#: Owners that stand for "no such user here": nobody, (uid_t)-2, (uid_t)-1, and the uid that this
+#: Owners that stand for "no such user here": nobody, (uid_t)-2, (uid_t)-1, and the uids that this
 #: system shows for owners without a number.
-NOBODY = frozenset({65534, 4294967294, 4294967295, identity.overflow_uid()})
+NOBODY = frozenset({65534, 4294967294, 4294967295}) | identity.overflow_uids()
 
 OWNERS_MEAN_SOMETHING = hasattr(os, "geteuid")
 

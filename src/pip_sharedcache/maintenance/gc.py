@@ -132,18 +132,18 @@ def collect(
     done = Deleted()
     if not dry_run:
         retired, refused = _retire_all(store, retired, now)
-        gone = set(retired)
-        left = {item.digest for item in contents.items if item.area == WHEELS and item not in gone}
-        retire_build_records(store, left, now)
+    gone = set(retired)
+    left = [item for item in contents.items if item not in gone]
+    if not dry_run:
+        retire_build_records(store, {item.digest for item in left if item.area == WHEELS}, now)
         done = delete_retired(store, now)
         _record(store, retired, now)
         usage_marks.forget(store, {item.path.name for item in contents.items}, now - GRACE)
         symlink_registry.forget(store)
-    gone = set(retired)
     return Collection(
         dry_run=dry_run,
         retired=tuple(retired),
-        left=sum(item.size for item in contents.items if item not in gone),
+        left=sum(item.size for item in left),
         spared=spared(contents.items, linked, now),
         linked=tuple(
             (item, user, where)

@@ -27,6 +27,15 @@ def shared_tmp() -> Iterator[Path]:
 
 
 @pytest.fixture
+def own_environment() -> Iterator[None]:
+    """A test that changes environment variables changes them for itself alone."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
 def no_hanging() -> Iterator[None]:
     """A test that waits for a process which never answers fails, instead of stopping all."""
 

@@ -36,7 +36,7 @@ from support.probes import linux, needs, root
 from support.process import as_user
 from support.wheels import digest, make_wheel
 
-pytestmark = needs(linux)
+pytestmark = [needs(linux), pytest.mark.usefixtures("own_environment")]
 
 ALICE, GROUP = 54321, 54399
 OLD = 1_600_000_000  # 2020-09-13
@@ -54,14 +54,6 @@ class Kept:
     demo: Path
     other: Path
     bytecode: Path
-
-
-@pytest.fixture(autouse=True)
-def _own_environment() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

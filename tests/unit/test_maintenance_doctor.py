@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +29,10 @@ from support.process import as_user
 from support.trees import snapshot
 from support.wheels import digest, make_wheel
 
-pytestmark = needs(linux)
+pytestmark = [needs(linux), pytest.mark.usefixtures("own_environment")]
 
 ALICE, GROUP = 54321, 54399
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def _own_environment() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from support.process import as_user, file_size_limit
 from support.wheels import digest as sha256
 from support.wheels import make_wheel
 
-pytestmark = needs(linux)
+pytestmark = [needs(linux), pytest.mark.usefixtures("own_environment")]
 
 ALICE, BOB = 54321, 54322
 GROUP = 54399
@@ -80,14 +80,6 @@ Captured = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
-
-
-@pytest.fixture(autouse=True)
-def _own_environment() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -42,6 +43,11 @@ def as_digest(text: str) -> Digest | None:
     """Return ``text`` as a digest; None where it is not a sha256 in hexadecimal."""
     lowered = text.lower()
     return Digest(lowered) if _DIGEST.fullmatch(lowered) else None
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """Return the device and inode of ``status``."""
+    return status.st_dev, status.st_ino
 
 
 def path_problem(path: str) -> str:
@@ -216,6 +222,16 @@ class Entry:
     publisher: int
     identity: Identity
     manifest: Manifest
+
+    @classmethod
+    def without_files(
+        cls, path: Path, publisher: int, identity: Identity, filename: str, size: int = 0
+    ) -> Entry:
+        """Return the entry at ``path`` as far as it is known without its manifest.
+
+        ``filename``: the name of its wheel. ``size``: bytes of that, if known.
+        """
+        return cls(path, publisher, identity, Manifest(filename, Digest(path.name[:64]), size, ()))
 
     @property
     def wheel(self) -> Path:

@@ -45,7 +45,6 @@ NOT_YET = frozenset(
         "session/session.py",
         "session/usage.py",
         "store/layout.py",
-        "store/lookup.py",
         "store/open.py",
     }
 )

@@ -39,7 +39,6 @@ from pip_sharedcache.store import (
     copy_wheel,
     find,
     find_bytecode,
-    lookup,
     make_visible,
     open_entry,
     publish,
@@ -48,6 +47,7 @@ from pip_sharedcache.store import (
     stale_staging,
     survey,
     unpack,
+    wheel_copies,
 )
 from pip_sharedcache.store.staging import Compile
 from pip_sharedcache.trust import Trust
@@ -293,7 +293,7 @@ def test_a_wheel_that_grows_while_it_is_copied_fills_no_disk(
         written.append(os.write(descriptor, data))
 
     with monkeypatch.context() as patch:
-        patch.setattr(lookup.wheel, "blocks", growing)
+        patch.setattr(wheel_copies.wheel, "blocks", growing)
         patch.setattr(fs, "write_all", write_all)
         copy_wheel(entry, tmp_path / "copy.whl")
     assert sum(written) == size
@@ -308,7 +308,7 @@ def test_a_doubtful_wheel_does_not_fill_the_disk_before_it_is_checked(
     entry.wheel.chmod(0o644)
     entry.wheel.write_bytes(bytes(9 << 20))  # allocated, as a wheel is
     with mounted("tmpfs", shared_tmp, size_mb=16) as small:
-        with pytest.raises(DamagedEntry, match="half the room in"):
+        with pytest.raises(DamagedEntry, match="more than half of the free space in"):
             copy_wheel(entry, small / "copy.whl")
         assert list(small.iterdir()) == []
 
@@ -720,7 +720,11 @@ def test_a_damaged_entry_beside_a_sound_one_is_told_to_who_asks_for_more(
     assert found.entry is not None
     assert found.entry.path == sound.path
     assert found.distrust_reasons == (), "no line on every installation"
-    (said,) = [record for record in caplog.records if "Passed over" in record.getMessage()]
+    (said,) = [
+        record
+        for record in caplog.records
+        if "Not used from the shared store" in record.getMessage()
+    ]
     assert (said.levelname, str(damaged.path) in said.getMessage()) == ("DEBUG", True)
     assert f"published by uid {ALICE}" in said.getMessage()
 

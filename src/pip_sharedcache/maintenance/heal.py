@@ -24,13 +24,15 @@ from pip_sharedcache.errors import (
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.gc import retire_path
 from pip_sharedcache.maintenance.verify import Verdict, verify
-from pip_sharedcache.model import Digest, Entry, Manifest
+from pip_sharedcache.model import Digest, Entry, identity_of
 from pip_sharedcache.store import StoredEntry, symlink_registry
+from pip_sharedcache.store.entry_reading import wheel_name
 from pip_sharedcache.store.layout import WHEELS, Store
-from pip_sharedcache.store.lookup import copy_wheel, find, wheel_name
+from pip_sharedcache.store.lookup import find
 from pip_sharedcache.store.publish import discard, make_visible, replace_entry
 from pip_sharedcache.store.staging import stage_wheel
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
+from pip_sharedcache.store.wheel_copies import copy_wheel
 
 _LOWER_LAYER = (
     "it lies in a lower layer of an overlay (an image that a container runs on, say), which cannot "
@@ -125,7 +127,7 @@ def _take_away(verdict: Verdict) -> Healing:
 
 def _is_replaced(verdict: Verdict) -> bool:
     status = os.lstat(verdict.item.path)
-    return verdict.identity not in (None, (status.st_dev, status.st_ino))
+    return verdict.identity not in (None, identity_of(status))
 
 
 def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
@@ -182,9 +184,9 @@ def _whom(links: Links) -> str:
 
 
 def _own(verdict: Verdict) -> Entry:
+    item = verdict.item
     assert verdict.identity is not None
-    manifest = Manifest(verdict.wheel, Digest(verdict.item.digest), 0, ())
-    return Entry(verdict.item.path, verdict.item.publisher, verdict.identity, manifest)
+    return Entry.without_files(item.path, item.publisher, verdict.identity, verdict.wheel)
 
 
 def _sources(verdict: Verdict) -> Iterator[Entry]:
@@ -205,9 +207,8 @@ def _sources(verdict: Verdict) -> Iterator[Entry]:
             # Only the same name is useful: pip reads the build number from the file name.
             known = verdict.item.title if verdict.item.title.endswith(".whl") else filename
             if filename and filename == known:
-                manifest = Manifest(filename, digest, 0, ())
-                identity = status.st_dev, status.st_ino
-                yield Entry(shard.path / name, status.st_uid, identity, manifest)
+                path, identity = shard.path / name, identity_of(status)
+                yield Entry.without_files(path, status.st_uid, identity, filename)
 
 
 def _beside(store: Store, verdict: Verdict) -> str:

@@ -23,10 +23,11 @@ from pip_sharedcache.errors import DamagedEntry, UnusualWheel, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory
 from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
 from pip_sharedcache.store.entries import StoredEntry
+from pip_sharedcache.store.entry_reading import MANIFEST, read_manifest, wheel_name
 from pip_sharedcache.store.layout import WHEELS
-from pip_sharedcache.store.lookup import MANIFEST, is_sparse, read_manifest, wheel_name
 from pip_sharedcache.store.staging import DIRECTORY
 from pip_sharedcache.store.unpack import FILE, PROGRAM
+from pip_sharedcache.store.wheel_copies import is_sparse
 
 _FILES = "files"
 _UNKNOWN = -1  # a size or a time that is unknown

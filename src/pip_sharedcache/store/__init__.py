@@ -25,6 +25,14 @@ from pip_sharedcache.store.entries import (
 from pip_sharedcache.store.entry_checks import (
     copy_checked,
 )
+from pip_sharedcache.store.entry_reading import (
+    open_entry,
+    read_manifest,
+)
+from pip_sharedcache.store.entry_trust import (
+    distrust_reason,
+    replaceable_by,
+)
 from pip_sharedcache.store.homes import (
     TAG_NAME,
     refuse_foreign_home,
@@ -42,14 +50,9 @@ from pip_sharedcache.store.layout import (
 )
 from pip_sharedcache.store.lookup import (
     LookupResult,
-    copy_wheel,
-    distrust_reason,
     find,
     find_bytecode,
     find_retired,
-    open_entry,
-    read_manifest,
-    replaceable_by,
 )
 from pip_sharedcache.store.open import (
     ONLY,
@@ -69,6 +72,9 @@ from pip_sharedcache.store.staging import (
     Staged,
     stage_bytecode,
     stage_wheel,
+)
+from pip_sharedcache.store.wheel_copies import (
+    copy_wheel,
 )
 
 __all__ = [

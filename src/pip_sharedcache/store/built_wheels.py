@@ -18,8 +18,9 @@ from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, as_digest
+from pip_sharedcache.store.entry_reading import open_entry, read_manifest
 from pip_sharedcache.store.layout import BUILDS, Store
-from pip_sharedcache.store.lookup import find_build_record, open_entry, read_manifest
+from pip_sharedcache.store.lookup import find_build_record
 from pip_sharedcache.store.staging import Staged, stage_build_record
 
 _NOTE = "build.json"

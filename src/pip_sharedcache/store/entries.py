@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory
-from pip_sharedcache.model import Digest, Entry, Identity, Manifest, total_size
+from pip_sharedcache.model import Digest, Entry, Identity, identity_of, total_size
+from pip_sharedcache.store.entry_reading import read_entry, wheel_name
+from pip_sharedcache.store.entry_trust import distrust_reason
 from pip_sharedcache.store.layout import BYTECODE, SHARDS, WHEELS, Store
-from pip_sharedcache.store.lookup import distrust_reason, read_entry, wheel_name
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
 _DAY = 24 * 3600  # seconds; no maintained clock is ahead by more
@@ -56,8 +57,7 @@ class StoredEntry:
     @property
     def entry(self) -> Entry:
         """Return the entry without its files: only its path, name and owner are reliable."""
-        manifest = Manifest(self.title, Digest(self.digest), self.size, ())
-        return Entry(self.path, self.publisher, self.identity, manifest)
+        return Entry.without_files(self.path, self.publisher, self.identity, self.title, self.size)
 
     def uses(self, noted: Iterable[UsageMark], now: float) -> list[UsageMark]:
         """Return the uses of the entry that count, the latest first.
@@ -153,12 +153,12 @@ def _item(
 ) -> StoredEntry | None:
     """Return the entry ``name``; None if it was retired meanwhile. Raises OSError."""
     shard = chain[0]
-    title, files, size, damage, objection = "", 0, 0, "", ""
+    title, files, size, damage, why_not = "", 0, 0, "", ""
     try:
         status = shard.file_status(name)
         with shard.subdirectory(name) as held:
             status = held.status()
-            objection = distrust_reason(store, held, chain)
+            why_not = distrust_reason(store, held, chain)
             title = wheel_name(held)
             manifest = read_entry(held, status, Digest(name[:64]), area).manifest
             title, files = manifest.filename, len(manifest.files)
@@ -171,8 +171,8 @@ def _item(
         if error.errno in PROCESS_ERRORS:
             raise
         damage = f"{shard.path / name} cannot be read: {reason(error)}"
-    identity = (status.st_dev, status.st_ino)
+    identity = identity_of(status)
     return StoredEntry(
         *(shard.path / name, area, title or name, status.st_uid, identity, status.st_mtime, use),
-        *(files, size, objection, damage),
+        *(files, size, why_not, damage),
     )

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import NotPublished, reason
-from pip_sharedcache.model import Digest, Entry, Identity
+from pip_sharedcache.model import Digest, Entry, Identity, identity_of
+from pip_sharedcache.store.entry_reading import MANIFEST, is_damaged
 from pip_sharedcache.store.layout import DEAD, WHEELS, Store
-from pip_sharedcache.store.lookup import MANIFEST, is_damaged
 from pip_sharedcache.store.staging import Staged, stage_wheel
 from pip_sharedcache.store.stale_staging import clear
 
@@ -86,7 +86,7 @@ def _make_visible(store: Store, staged: Staged) -> Entry | NotPublished:
             target = staging.parent / name
             if _rename(staging, target, staged):
                 status = os.lstat(target)
-                if (status.st_dev, status.st_ino) != staged.entry.identity:
+                if identity_of(status) != staged.entry.identity:
                     break  # the shard's owner has exchanged it
                 return replace(staged.entry, path=target)
         return _winner(staged) or _taken(store, staged)
@@ -152,7 +152,7 @@ def _is_own_damage(target: Path, staged: Staged) -> bool:
     except OSError:
         return False
     own = status.st_uid == trust.user_id()
-    return own and (status.st_dev, status.st_ino) in staged.damaged
+    return own and identity_of(status) in staged.damaged
 
 
 def _is_ours_and_useless(target: Path, staged: Staged) -> bool:
@@ -199,7 +199,7 @@ def _put_in_place(staging: Path, target: Path) -> Path:
 
 def _is_useless(target: Path, staged: Staged) -> bool:
     status = os.lstat(target)
-    if (status.st_dev, status.st_ino) in staged.damaged:
+    if identity_of(status) in staged.damaged:
         return True
     if staged.area == WHEELS:
         return is_damaged(target, staged.entry.manifest.digest)

@@ -22,10 +22,19 @@ from pip_sharedcache.errors import (
 )
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.fs.workers import map_in_workers
-from pip_sharedcache.model import Compiled, Digest, Entry, Identity, Manifest, StoredFile
+from pip_sharedcache.model import (
+    Compiled,
+    Digest,
+    Entry,
+    Identity,
+    Manifest,
+    StoredFile,
+    identity_of,
+)
 from pip_sharedcache.store import bytecode_paths
+from pip_sharedcache.store.entry_reading import MANIFEST
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, MissingDirectory, Store
-from pip_sharedcache.store.lookup import BUILD_RECORD, MANIFEST, find, find_bytecode
+from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
 from pip_sharedcache.store.stale_staging import clear, in_use, sweep
 from pip_sharedcache.store.unpack import FILE, ProgressCallback, unpack_all, write
 
@@ -184,7 +193,7 @@ def _stage(
                     raise PermissionError(errno.EPERM, "Somebody replaced what was to be published")
                 manifest = fill(held.proc_path)
                 held.set_mode(DIRECTORY)
-                identity = status.st_dev, status.st_ino
+                identity = identity_of(status)
             entry = Entry(staging, status.st_uid, identity, manifest)
             return Staged(store, entry, area, name, what, find_usable, damaged)
         except OSError as error:

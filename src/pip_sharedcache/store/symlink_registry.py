@@ -25,8 +25,8 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory, DirIdentity
 from pip_sharedcache.model import Digest, information_directories
+from pip_sharedcache.store.entry_reading import read_manifest
 from pip_sharedcache.store.layout import WHEELS, Store
-from pip_sharedcache.store.lookup import read_manifest
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, OWNERS_FAULT, users
 
 _LINKS = "links-"

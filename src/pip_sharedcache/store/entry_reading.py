@@ -1,0 +1,101 @@
+"""Reading of one entry: its manifest, and the checks that its wheel is as it was published."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from pip_sharedcache import fs, trust, wheel
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.model import MOST_MANIFEST, Digest, Entry, Manifest, identity_of
+from pip_sharedcache.store.layout import WHEELS
+
+MANIFEST = "entry.json"
+
+
+def open_entry(entry: Entry) -> Directory:
+    """Open ``entry``; the caller closes it. Raises DamagedEntry if it was deleted or replaced."""
+    try:
+        held = Directory.open(entry.path)
+    except OSError as error:
+        raise DamagedEntry(f"{entry.path} cannot be opened: {reason(error)}") from error
+    status = held.status()
+    if identity_of(status) != entry.identity:
+        held.close()
+        raise DamagedEntry(f"{entry.path} was replaced while it was in use")
+    return held
+
+
+def read_manifest(held: Directory) -> tuple[Manifest, os.stat_result]:
+    """Return the manifest of a held entry and its file's status. Raises DamagedEntry, OSError."""
+    try:
+        text, status = held.read(MANIFEST, MOST_MANIFEST)
+        return Manifest.from_json(text), status
+    except FileNotFoundError as error:
+        raise DamagedEntry(f"{held.path} lacks its manifest") from error
+    except ValueError as error:
+        raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
+    except MemoryError as error:  # raised at the limit of a batch job (ulimit -v)
+        raise DamagedEntry(f"{held.path / MANIFEST} takes more memory than there is") from error
+
+
+def wheel_name(held: Directory) -> str:
+    """Return the name of the only ``.whl`` file in a held entry, or "". Raises OSError."""
+    names = [name for name in held.names() if name.endswith(".whl")]
+    return names[0] if len(names) == 1 else ""
+
+
+def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: str) -> Entry:
+    """Return the held entry after checks of manifest and wheel. Raises DamagedEntry, OSError."""
+    manifest, record = read_manifest(held)
+    if manifest.digest != digest:
+        raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
+    # All files of an entry have one time; another time shows a modification.
+    if manifest.files and not fs.has_time(record, manifest.files[0].mtime):
+        raise DamagedEntry(f"{held.path / MANIFEST} was changed after it was published")
+    _check_owner(held, MANIFEST, record, status)
+    entry = Entry(held.path, status.st_uid, identity_of(status), manifest)
+    if area == WHEELS:
+        _check_wheel(held, entry)
+    return entry
+
+
+def _check_wheel(held: Directory, entry: Entry) -> None:
+    """Raise DamagedEntry if the wheel in the entry does not match the manifest."""
+    name = entry.manifest.filename
+    try:
+        status = held.file_status(name)
+    except FileNotFoundError as error:
+        raise DamagedEntry(f"{held.path} lacks its wheel") from error
+    _check_owner(held, name, status, held.status())
+    metadata = entry.manifest.metadata
+    if metadata is None:
+        raise DamagedEntry(f"{held.path / MANIFEST} does not list the wheel's files")
+    if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
+        raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
+    if not fs.has_time(status, metadata.mtime):  # all files of an entry have one time
+        raise DamagedEntry(f"{held.path / name} was changed after it was published")
+
+
+def _check_owner(held: Directory, name: str, one: os.stat_result, entry: os.stat_result) -> None:
+    if trust.OWNERS_MEAN_SOMETHING and one.st_uid != entry.st_uid:
+        raise DamagedEntry(f"{held.path / name} belongs to {trust.user_name(one.st_uid)}")
+    if why := trust.mode_distrust_reason(one):
+        raise DamagedEntry(f"{held.path / name} {why}")
+
+
+def is_damaged(path: Path, digest: Digest) -> bool:
+    """Return whether ``path`` holds no complete entry of the wheel ``digest``, of any owner.
+
+    Reads the whole wheel, so callers ask only if a name is taken.
+    """
+    try:
+        with Directory.open(path) as held:
+            entry = read_entry(held, held.status(), digest, WHEELS)
+            return wheel.digest_of(entry.wheel)[0] != digest
+    except DamagedEntry:
+        return True
+    except OSError as error:
+        return error.errno not in fs.PROCESS_ERRORS

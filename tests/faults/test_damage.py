@@ -272,11 +272,11 @@ def test_store_verify_finds_all_of_it_and_heals_it(
     before = state_of(store)
     status, out = _verify(site, store, userb, "--fix")
     assert status == 1
-    assert out.count(f"{_name(site, owner)} can heal it with the same command") == len(names)
+    assert out.count(f"hint: {_name(site, owner)} or root can run the same command") == len(names)
     assert state_of(store) == before, "others than the publisher change nothing"
 
     status, out = _verify(site, store, publisher, "--fix")
-    assert f"{len(names)} damaged, {len(names)} of them healed." in out
+    assert f"{len(names)} damaged, {len(names)} of them repaired." in out
     assert _verify(site, store, usera)[0] == 0
     assert faults_of_store(store) == []
     assert _install(site, store, owner) == []

@@ -67,7 +67,7 @@ class Doctor:
         for finding in findings.values():
             assert finding["sentence"] and finding["command"], finding
             assert "\n" not in finding["sentence"] + finding["command"]
-        mended = [finding["name"] for finding in said["mended"]]
+        mended = [finding["name"] for finding in said["fixed"]]
         return Diagnosis(done.returncode, said["facts"], findings, mended)
 
     def shell(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -657,7 +657,8 @@ def test_directories_that_a_cleaner_deleted_are_named_by_what_needs_them(
     assert (f"install only, since {first} is missing" in told) is (gone != "use")
     if gone != "use":
         done = run_as(usera, site.template.command("store", "add", "alpha"), env=env)
-        assert done.stderr.startswith(f"ERROR: You may not publish in {store}: {first} is missing")
+        error = f"ERROR: Cannot publish in the store: {store}: {first} is missing"
+        assert done.stderr.startswith(error)
         assert command in done.stderr
     run_as(None, site.template.command("store", "init", "--group", "pkgshare", store), check=True)
     said = site.install(usera, site.environment(usera), store, "alpha")

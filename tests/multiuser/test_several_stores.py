@@ -252,7 +252,7 @@ def test_what_is_only_read_is_changed_by_no_command(site: Site, curated: Path) -
     for words in (["add", "beta"], ["gc"], ["verify", "--fix"], ["import", "/dev/null"]):
         done = run_as(None, site.template.command("store", *words), env=env)
         assert done.returncode == 2, done.stdout
-        assert f"{curated} is only read here" in done.stderr
+        assert f"Cannot change the store: {curated}: " in done.stderr
     for words in (["gc", "--dry-run"], ["list"], ["stats"], ["verify"]):
         run_as(None, site.template.command("store", *words), env=env, check=True)
     (curated / "wheels" / "00").chmod(0o777)
@@ -262,7 +262,7 @@ def test_what_is_only_read_is_changed_by_no_command(site: Site, curated: Path) -
         assert "not tried: the settings call the store read-only" in done.stdout
     assert "the settings call the store read-only; --sharedcache-dir" in done.stdout
     told = run_as(None, site.template.command("store", "info"), env=env, check=True)
-    assert "You may:   install only, since the settings call it read-only" in told.stdout
+    assert "You may:   install only, since the setting dir calls it read-only" in told.stdout
     assert inodes(curated) == before
 
 

@@ -72,7 +72,7 @@ def test_the_script_of_a_central_place_serves_the_active_environment(
 
     status = run(script, "store", "status")
     assert status.stdout.startswith(f"{work.prefix}: pip ")
-    assert "installs by itself" in status.stdout
+    assert "installs without the store" in status.stdout
     assert run(script, "store", "enable").returncode == 0
     assert run(script, "store", "status").returncode == 0
     assert str(work.prefix) in run(script, "store", "doctor", "-v").stdout
@@ -122,7 +122,7 @@ def test_a_variable_that_leads_to_no_interpreter_is_named(
     script = central.scripts / "pip-sharedcache"
     done = run(script, *arguments.split(), VIRTUAL_ENV=None, CONDA_PREFIX=str(tmp_path / "gone"))
     assert done.returncode == 2
-    assert done.stderr.startswith("ERROR: The active environment cannot be used: CONDA_PREFIX: ")
+    assert done.stderr.startswith("ERROR: Cannot use the active environment: CONDA_PREFIX: ")
     assert len(done.stderr.splitlines()) == 1
     assert differences(before, snapshot(central.prefix)) == []
 
@@ -142,7 +142,7 @@ def test_with_nothing_active_a_reserved_place_is_left_alone(
     for words in (["install", "demo"], ["uninstall", "-y", "wrapt"], ["store", "enable"]):
         done = run(script, *words, VIRTUAL_ENV=None)
         assert done.returncode == 2
-        assert done.stderr.startswith("ERROR: No environment is active, ")
+        assert done.stderr.startswith("ERROR: No environment is active: ")
         assert len(done.stderr.splitlines()) == 1
     for words in (["install", "--help"], ["list"], ["store", "doctor"]):
         assert run(script, *words, VIRTUAL_ENV=None).returncode == 0

@@ -147,5 +147,5 @@ def test_what_needs_files_says_so(
     before = snapshot(one.prefix)
     done = _run(archive, env, ["store", *command], one.python)
     assert done.returncode == 2
-    assert "ERROR: pip-sharedcache lies in an archive: install it in a directory" in done.stderr
+    assert "ERROR: pip-sharedcache runs from an archive; install it in a directory" in done.stderr
     assert snapshot(one.prefix) == before

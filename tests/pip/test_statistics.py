@@ -108,7 +108,7 @@ def test_why_something_fell_back_is_told(one: Environment, env: Variables, tmp_p
     assert told["left_to_pip"] == {"it came from a local path": 1}
 
 
-@pytest.mark.parametrize(("stats", "told"), [("off", None), ("anonymous", "(not told)")])
+@pytest.mark.parametrize(("stats", "told"), [("off", None), ("anonymous", "(not recorded)")])
 def test_who_does_not_want_that_is_not_recorded(
     stats: str, told: str | None, one: Environment, env: Variables, tmp_path: Path
 ) -> None:

@@ -128,8 +128,8 @@ def test_what_follows_two_dashes_is_pips(passed: list[list[str]]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["install", "--sharedcache-mode=copy"], "There is no option --sharedcache-mode"),
-        (["install", "--sharedcache-"], "There is no option --sharedcache-"),
+        (["install", "--sharedcache-mode=copy"], "Unknown option: --sharedcache-mode"),
+        (["install", "--sharedcache-"], "Unknown option: --sharedcache-"),
         (["install", "--sharedcache-dir"], "--sharedcache-dir needs a value"),
     ],
     ids=["unknown", "no name", "no value"],
@@ -188,8 +188,8 @@ def test_options_of_pips_before_our_commands_are_named(
     assert cli.main([*before, "store", "path"]) == 2
     assert passed == []
     assert capsys.readouterr().err == (
-        f"ERROR: {named} means nothing to pip-sharedcache store; "
-        "of options before it, it takes -q, -v and --json\n"
+        f"ERROR: Option that cannot stand before store: {named}; "
+        "only -q, -v and --json can stand there\n"
     )
 
 
@@ -203,8 +203,8 @@ def test_options_of_pips_before_our_commands_are_named(
         (["store", "verify", "--json", "x"], "store-unusable", "/nowhere does not exist"),
         (["store", "init", "--json", "/proc/x"], "io-error", "/proc/x cannot be made"),
         (["store", "doctor", "--json", "--environment", "/nil"], "usage", "/nil is not a direc"),
-        (["store", "path", "--json", "--sharedcache-x=1"], "usage", "There is no option"),
-        (["--isolated", "store", "path", "--json"], "usage", "--isolated means nothing"),
+        (["store", "path", "--json", "--sharedcache-x=1"], "usage", "Unknown option"),
+        (["--isolated", "store", "path", "--json"], "usage", "Option that cannot stand"),
         (["store", "path", "--json", "--sharedcache-dir=a"], "setting", "sharedcache.dir = 'a'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -317,7 +317,7 @@ def test_init_for_a_group_says_so(shared_tmp: Path, capsys: Captured) -> None:
     assert f"for the members of {GROUP}." in capsys.readouterr().out
     assert path.stat().st_gid == GROUP
     assert cli.main(["store", "init", "-v", "--group", str(GROUP), str(path)]) == 0
-    assert f"Trusted there: root, yourself, @{GROUP}" in capsys.readouterr().out
+    assert f"Trusted publishers: root, yourself, @{GROUP}" in capsys.readouterr().out
 
 
 @needs(root)
@@ -351,7 +351,7 @@ def test_init_says_who_could_put_another_store_there(
     options = ["--group", str(GROUP)] if group else []
     assert cli.main(["store", "init", *options, str(above / "store")]) == 0
     said = capsys.readouterr().err
-    assert (f"Others may rename in {above}" in said) is warns
+    assert (f"Others can replace the store: {above}: " in said) is warns
     assert (f"chmod +t {above}" in said) is warns
 
 
@@ -612,7 +612,7 @@ def test_list_as_json_has_apparent_bytes_and_the_last_use(kept: Kept, capsys: Ca
     assert wheel["path"] == str(kept.demo)
     assert (wheel["published"], wheel["used_by"]) == (OLD, kept.store.path.owner())
     assert wheel["used"] > OLD
-    assert (wheel["trusted"], wheel["objection"], wheel["damage"]) == (True, None, None)
+    assert (wheel["trusted"], wheel["distrust_reason"], wheel["damage"]) == (True, None, None)
     assert (bytecode["area"], bytecode["title"]) == ("bytecode", "cpython-313-key")
     assert (bytecode["used"], bytecode["used_by"]) == (OLD, kept.store.path.owner())
 
@@ -624,11 +624,11 @@ def test_a_distribution_that_is_not_there_is_a_finding(
     assert cli.main(["store", verb, "demo", "absent"]) == 1
     out = capsys.readouterr().out
     assert "demo-1.0" in out
-    assert out.endswith("The store has no wheel of absent\n")
+    assert out.endswith("Not in the store: absent\n")
     assert cli.main(["store", verb, "--json", "absent"]) == 1
     shown = capsys.readouterr()
     assert json.loads(shown.out) == []
-    assert shown.err == "WARNING: The store has no wheel of absent\n"
+    assert shown.err == "WARNING: Not in the store: absent\n"
 
 
 @pytest.mark.parametrize("verb", ["list", "info", "verify", "export"])
@@ -649,14 +649,14 @@ def test_names_in_any_spelling_mean_the_same_to_all_commands(
         arguments = [str(shared_tmp / "x.tar")] if verb == "export" else []
         assert cli.main(["store", verb, *arguments, name]) == 1, name
         shown = capsys.readouterr()
-        assert f"The store has no wheel of {name}\n" in shown.out + shown.err
+        assert f"Not in the store: {name}\n" in shown.out + shown.err
 
 
 def test_damage_is_a_finding_that_names_path_and_publisher(kept: Kept, capsys: Captured) -> None:
     (kept.other / "other_name-1.0-py3-none-any.whl").unlink()
     assert cli.main(["store", "list", "-q"]) == 1
     owner = kept.store.path.owner()
-    line = f"{kept.other} of {owner} is damaged: {kept.other} lacks its wheel\n"
+    line = f"Damaged entry of {owner}: {kept.other}: {kept.other} lacks its wheel\n"
     assert capsys.readouterr().out == line
     assert cli.main(["store", "list", "--json"]) == 1
     shown = capsys.readouterr()
@@ -672,7 +672,9 @@ def test_who_is_not_trusted_is_told_with_the_reason(kept: Kept, capsys: Captured
     for path in [kept.other, *kept.other.rglob("*")]:
         os.chown(path, ALICE, -1)
     assert cli.main(["store", "list", "--json"]) == 0
-    trusted = {fact["publisher"]: (fact["trusted"], fact["objection"]) for fact in _json(capsys)}
+    trusted = {
+        fact["publisher"]: (fact["trusted"], fact["distrust_reason"]) for fact in _json(capsys)
+    }
     assert trusted[f"uid {ALICE}"] == (False, OBJECTION)
     assert trusted[kept.store.path.owner()] == (True, None)
     assert cli.main(["store", "info", "other-name"]) == 0
@@ -723,10 +725,8 @@ def test_gc_takes_away_what_is_old_and_says_what(kept: Kept, capsys: Captured) -
     assert cli.main(["store", "gc", "--older-than", "30d", "-v"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f", {kept.other}")
-    assert lines[1].startswith("Took 1 entry of ")
-    assert lines[2] == (
-        "Deleted 0 entries that had been out of sight for 60 minutes; 1 is kept until then."
-    )
+    assert lines[1].startswith("Retired 1 entry of ")
+    assert lines[2] == ("Deleted 0 entries retired at least 60 minutes ago; 1 is kept until then.")
     assert not kept.other.exists()
     assert kept.demo.exists()
     assert kept.bytecode.exists()
@@ -754,12 +754,12 @@ def test_gc_tells_whose_entries_are_left_and_who_can_take_them(
         assert cli.main(["store", "gc", "--older-than", "30d"]) == 1
         out = capsys.readouterr().out
         assert cli.main(["store", "gc", "--older-than", "30d", "--json"]) == 1
-    owner = kept.store.path.owner()
+    owner, refused = kept.store.path.owner(), _json(capsys)["refused"]
     assert out.splitlines()[2] == (
-        f"3 entries of {owner} cannot be taken away by you (Permission denied): "
-        f"{owner} can, with the same command, and so can root"
+        f"Cannot retire or delete 3 entries of {owner}: {next(iter(refused))}: Permission denied; "
+        f"hint: {owner} or root can run the same command"
     )
-    assert set(_json(capsys)["refused"]) == {
+    assert set(refused) == {
         str(kept.demo),
         str(kept.other),
         str(kept.bytecode),
@@ -772,7 +772,8 @@ def test_gc_tells_of_a_squatted_place_for_marks(kept: Kept, capsys: Captured) ->
     place = kept.store.path / "use" / str(ALICE)
     place.mkdir()
     assert cli.main(["store", "gc", "-q"]) == 1
-    assert capsys.readouterr().out.startswith(f"{place} is for the marks of uid {ALICE}")
+    line = f"Usage marks of uid {ALICE} ignored: {place}: belongs to "
+    assert capsys.readouterr().out.startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -818,19 +819,19 @@ def test_age_in_any_spelling_is_seconds(text: str, hours: float) -> None:
 
 def test_gc_that_takes_nothing_says_why(kept: Kept, capsys: Captured) -> None:
     assert cli.main(["store", "gc"]) == 0
-    assert "Nothing was asked for: name an age with --older-than" in capsys.readouterr().out
+    assert "No limit is given; hint: add --older-than AGE or --max-size" in capsys.readouterr().out
     assert cli.main(["store", "gc", "--max-size=1G"]) == 0
-    assert "are left, no more than the size that was asked for." in capsys.readouterr().out
+    assert "are left, not more than --max-size." in capsys.readouterr().out
     assert cli.main(["store", "gc", "--older-than=5000w"]) == 0
-    assert "Nothing is unused for so long.\n" in capsys.readouterr().out
+    assert "No entry is unused for so long.\n" in capsys.readouterr().out
     usage_marks.mark_used(kept.store, [kept.demo.name, kept.bytecode.name])
     symlink_registry.register(kept.store, [_link_into(kept.other)])
     assert cli.main(["store", "gc", "--max-size=1"]) == 0
     out = capsys.readouterr().out
-    assert "Took 0 entries of 0 bytes out of sight." in out
-    assert "are left, more than the size that was asked for. Kept in any case: 2 entries of " in out
+    assert "Retired 0 entries of 0 bytes." in out
+    assert "are left, more than --max-size. Kept in any case: 2 entries of " in out
     assert " used or published within the last hour; 1 entry of " in out
-    assert " that symlinks in environments lead to.\n" in out
+    assert " to which symlinks in environments lead.\n" in out
     assert cli.main(["store", "gc", "--older-than=0h", "--json"]) == 0
     fact = _json(capsys)
     assert (fact["retired"], fact["used_within_the_hour"]["entries"]) == ([], 2)
@@ -872,7 +873,7 @@ def test_a_disk_that_fails_is_one_line_and_status_2(
     assert cli.main(["store", verb, *(["demo"] if verb == "info" else [])]) == 2
     shown = capsys.readouterr()
     path = kept.store.path
-    assert shown == ("", f"ERROR: The store cannot be used: {path}: Input/output error\n")
+    assert shown == ("", f"ERROR: Cannot use the store: {path}: Input/output error\n")
 
 
 def test_who_stops_reading_gets_no_traceback(kept: Kept) -> None:
@@ -891,7 +892,7 @@ def test_a_full_disk_behind_the_output_is_told(options: list[str], unbuffered: s
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
         process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env)
-    assert process.stderr == "ERROR: The store cannot be used: No space left on device\n"
+    assert process.stderr == "ERROR: Cannot use the store: No space left on device\n"
     assert process.returncode == 2
 
 

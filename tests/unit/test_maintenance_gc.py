@@ -395,7 +395,7 @@ def test_everybody_deletes_only_what_is_theirs(store: Store) -> None:
     (dead,) = _dead(store)
     with as_user(BOB, GROUP):
         assert _delete(store, 0) == Deleted()
-        assert _delete(store, 2) == Deleted(refused=[(dead, ALICE, "belongs to somebody else")])
+        assert _delete(store, 2) == Deleted(refused=[(dead, ALICE, "belongs to another user")])
     assert len(list(dead.rglob("*"))) > 5
     assert _delete(store, 2) == Deleted(deleted=1)
 
@@ -415,7 +415,7 @@ def test_nobody_retires_what_is_a_colleagues_but_the_owner_of_the_store(shared_t
     with as_user(ALICE, GROUP):
         assert _retire(store, entry)
         (dead,) = _dead(store)
-        assert _delete(store, 2).refused == [(dead, BOB, "belongs to somebody else")]
+        assert _delete(store, 2).refused == [(dead, BOB, "belongs to another user")]
     with as_user(BOB, GROUP):
         assert _delete(store, 2) == Deleted(deleted=1)
 

@@ -448,7 +448,7 @@ def test_what_has_no_sound_wheel_is_taken_out_of_sight(
     damage(_publish(store, wheel).path / WHEEL, kind, shared_tmp / "outside")
     done, how = _healed(store)
     assert done
-    assert how.startswith("taken out of sight")
+    assert how.startswith("retired; ")
     assert visible_entries(store.path) == []
 
 
@@ -512,7 +512,7 @@ def test_what_symlinks_lead_to_is_made_anew_in_its_place(
     monkeypatch.setattr(fs, "exchange", exchange)
     done, how = _healed(store)
     assert (done, asked) == (True, [True, True])
-    assert how.startswith("made anew from its own wheel, for symlinks of ")
+    assert how.startswith("made anew from its own wheel, also for symlinks of ")
     assert link.read_text() == "data\n" * 100
     assert visible_entries(store.path) == [entry.path]
     assert faults_of_store(store.path) == []
@@ -529,7 +529,7 @@ def test_what_symlinks_lead_to_is_left_where_nothing_can_heal_it(
     before = state_of(store.path)
     done, how = _healed(store)
     assert not done
-    assert how.startswith("left as it is, since symlinks of ")
+    assert how.startswith("kept, because symlinks of ")
     assert str(link.parent) in how
     assert state_of(store.path) == before
     assert link.exists()
@@ -603,7 +603,7 @@ def test_what_lies_in_a_lower_layer_is_told_and_a_sound_one_published_beside_it(
         assert "lower layer of an overlay" in how
         assert "cross-device" not in how
         sound = f"{entry.path.name}.{os.getuid()}"
-        assert how.endswith(f"until then the sound one beside it is used, {sound}")
+        assert how.endswith(f"until then, runs use the sound one beside it, {sound}")
         assert [one.name for one in visible_entries(place)] == [entry.path.name, sound]
 
 
@@ -616,7 +616,9 @@ def test_a_member_leaves_another_members_to_them(group_store: Store, wheel: Path
     with as_user(BOB, GROUP):
         done, how = _healed(group_store)
     assert not done
-    assert how == f"uid {ALICE} can heal it with the same command, as root can"
+    alice = f"uid {ALICE}"
+    hint = f"hint: {alice} or root can run the same command"
+    assert how == f"not repaired: belongs to {alice}; {hint}"
     assert state_of(group_store.path) == before
     with as_user(ALICE, GROUP):
         assert _healed(group_store) == (True, "made anew from its own wheel")
@@ -665,8 +667,8 @@ def test_what_somebody_else_has_replaced_is_left_alone(store: Store, wheel: Path
     assert heal(store, verdict)[0]
     before = entry.path.stat().st_ino
     assert heal(store, verdict) in (
-        (True, "somebody else has replaced it"),
-        (False, f"it cannot be healed: {entry.path} was replaced while it was in use"),
+        (True, "another process has replaced it"),
+        (False, f"cannot repair it: {entry.path} was replaced while it was in use"),
     )
     assert entry.path.stat().st_ino == before
     assert faults_of_store(store.path) == []
@@ -696,7 +698,7 @@ def test_no_room_for_a_new_one_is_told(store: Store, shared_tmp: Path) -> None:
     with file_size_limit(100_000):
         done, how = _healed(store)
     assert done
-    assert how.startswith("taken out of sight, but not made anew: ")
+    assert how.startswith("retired, but not made anew: ")
     assert "File too large" in how
     assert visible_entries(store.path) == []
     assert [left for left in leftovers(store.path) if left.name.startswith(".new-")] == []
@@ -753,7 +755,7 @@ def test_fixing_says_what_was_done(store: Store, wheel: Path, capsys: Captured) 
     assert status == 1
     assert out.splitlines()[1:] == [
         f"{entry.path} of {owner}: made anew from its own wheel",
-        f"Checked 1 entry of {store.path}: 1 damaged, 1 of them healed.",
+        f"Checked 1 entry of {store.path}: 1 damaged, 1 of them repaired.",
     ]
     assert _run(capsys)[0] == 0
 
@@ -775,8 +777,8 @@ def test_json_tells_all_of_it(store: Store, wheel: Path, capsys: Captured) -> No
                 "damage": [
                     {"path": FILES["source"], "kind": "size", "what": "has 0 bytes, not 240"}
                 ],
-                "healed": True,
-                "what_was_done": "made anew from its own wheel",
+                "fixed": True,
+                "action": "made anew from its own wheel",
             }
         ],
         "missing": [],
@@ -809,7 +811,7 @@ def test_a_name_that_nothing_has_is_a_finding(
     _publish(store, wheel)
     status, out, error = _run(capsys, "demo", name)
     assert (status, error) == (1, "")
-    assert out.startswith(f"The store has no wheel of {name}\nChecked 1 entry of ")
+    assert out.startswith(f"Not in the store: {name}\nChecked 1 entry of ")
 
 
 def test_names_that_are_no_text_do_not_reach_the_terminal(
@@ -822,8 +824,8 @@ def test_names_that_are_no_text_do_not_reach_the_terminal(
     status, out, _ = _run(capsys)
     assert status == 1
     assert out.count("\n") == 3
-    assert "/files/\\x1b[2Jcleared\\nWARNING is not of the wheel" in out
-    assert "/files/\\udcff is not of the wheel" in out
+    assert "/files/\\x1b[2Jcleared\\nWARNING is not in the wheel" in out
+    assert "/files/\\udcff is not in the wheel" in out
     assert out.replace("\n", "").isprintable()
     damaged = json.loads(_run(capsys, "--json")[1])["damaged"]
     assert {one["path"] for one in damaged[0]["damage"]} == {

@@ -98,8 +98,8 @@ def _store_command(options: list[str], arguments: list[str], for_active: bool) -
 
 def _unusable(error: ImportError) -> str:
     return (
-        f"What pip-sharedcache needs cannot be imported: {error}; PYTHONPATH may name another "
-        "version of it"
+        f"Cannot import a package that pip-sharedcache needs: {error}; hint: PYTHONPATH can name "
+        "another version of this package"
     )
 
 
@@ -163,7 +163,7 @@ def _take_options(arguments: list[str]) -> list[str]:
         name, equals, value = argument[len(_OPTION) :].partition("=")
         if name not in config.NAMES:
             known = ", ".join(_OPTION + known for known in config.NAMES)
-            raise UsageError(f"There is no option {_OPTION}{name}", f"there are {known}")
+            raise UsageError(f"Unknown option: {_OPTION}{name}", f"use one of {known}")
         if not equals:
             following = next(queue, None)
             if following is None:

@@ -19,18 +19,25 @@ def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
     adding = commands.add_parser(
         "add",
-        help="add what pip would install, without installing it",
-        description="Has pip resolve requirements, and adds the wheels and their bytecode to the "
-        "store. Arguments of pip install may follow after --.",
+        help="add wheels without installing them",
+        description="Let pip resolve the requirements, and add the wheels and their bytecode to "
+        "the store. Further arguments of pip install can follow --.",
     )
     adding.add_argument(
-        "requirements", metavar="REQUIREMENT", nargs="*", help="as pip install takes it"
+        "requirements",
+        metavar="REQUIREMENT",
+        nargs="*",
+        help="add this requirement, in the form of pip install",
     )
     adding.add_argument(
-        *("-r", "--requirement"), metavar="FILE", action="append", default=[], help="as pip's"
+        *("-r", "--requirement"),
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="add those of this file",
     )
     adding.add_argument(
-        "--from-env", metavar="ENV", type=Path, help="what is installed in that environment"
+        "--from-env", metavar="ENV", type=Path, help="add the distributions of this environment"
     )
     adding.add_argument(
         "--for",
@@ -39,12 +46,20 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         type=Path,
-        help="the interpreter to resolve and to compile for; several times (default: that of "
-        "the active environment)",
+        help="resolve and compile for this interpreter; can be repeated (default: that of the "
+        "active environment)",
     )
-    adding.add_argument("--python-version", metavar="VERSION", help="as pip's, without bytecode")
+    adding.add_argument(
+        "--python-version", metavar="VERSION", help="pass this to pip; adds no bytecode"
+    )
     for option in ("--platform", "--abi"):
-        adding.add_argument(option, metavar="TAG", action="append", default=[], help="as pip's")
+        adding.add_argument(
+            option,
+            metavar="TAG",
+            action="append",
+            default=[],
+            help="pass this to pip; adds no bytecode",
+        )
     adding.set_defaults(run=_add)
 
 
@@ -52,7 +67,7 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
     store = store_to_fill(output)
     cross = bool(chosen.python_version or chosen.platform or chosen.abi)
     if cross and (chosen.pythons or chosen.from_env):
-        raise UsageError("--python-version, --platform and --abi do without an interpreter")
+        raise UsageError("--python-version, --platform and --abi exclude --for and --from-env")
     wanted = [*chosen.requirements, *(f"--requirement={file}" for file in chosen.requirement)]
     wanted += chosen.beyond
     pythons, frozen = [*chosen.pythons], None
@@ -61,9 +76,9 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
         pythons = pythons or [executable]
         frozen = freeze(executable)
         for line in frozen.left_out:
-            output.warn(f"Not added, since no index has it: {line}")
+            output.warn(f"Not added: {line}: no index has it")
     if not wanted and frozen is None:
-        raise UsageError("store add needs to be told what: requirements, -r or --from-env")
+        raise UsageError("store add needs requirements, -r or --from-env")
     if cross:
         wanted += options_for(chosen.python_version, chosen.platform, chosen.abi)
     if not pythons and chosen.place.prefix is not None:
@@ -76,7 +91,7 @@ def _add(chosen: argparse.Namespace, output: Output) -> int:
     missing = [one for one in done.distributions if not one.stored]
     for one in missing:
         why = "built here, and not shared" if one.built else f"from {one.url}"
-        output.find(f"{one.name} {one.version} is not in {store.path}: {why}")
+        output.find(f"Not in {store.path}: {one.name} {one.version}: {why}")
     rows = [asdict(one) for one in done.distributions]
     output.result({"store": str(store.path), "new": done.new, "distributions": rows})
     there = counted(len(rows) - len(missing), "distribution is", "distributions are")

@@ -21,12 +21,10 @@ _STREAM = Path("-")
 
 def add(commands: Any) -> None:
     """Register the commands of this module in ``commands``."""
-    exporting = commands.add_parser(
-        "export", help="write wheels of the store into one file, for where no network is"
-    )
-    importing = commands.add_parser("import", help="add the wheels of such a file to the store")
+    exporting = commands.add_parser("export", help="write wheels of the store into one archive")
+    importing = commands.add_parser("import", help="add the wheels of such an archive to the store")
     for parser, what in ((exporting, "write"), (importing, "read")):
-        parser.add_argument("file", metavar="FILE", type=Path, help=f"the file to {what}; or -")
+        parser.add_argument("file", metavar="FILE", type=Path, help=f"{what} this file; or -")
     exporting.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
     for parser, run in ((exporting, _export), (importing, _import)):
         parser.set_defaults(run=run)
@@ -40,7 +38,10 @@ def _export(chosen: argparse.Namespace, output: Output) -> int:
         file = None  # write no file: an archive without a wheel has no use
     elif file == _STREAM:
         if output.as_json or sys.stdout.isatty():
-            raise UsageError("The archive needs a file where the result goes to the same place")
+            raise UsageError(
+                "Cannot write the archive to standard output: it is a terminal, or has the JSON",
+                "name a file",
+            )
         packed = [*output.progress(pack(entries, sys.stdout.buffer), "Written", len(entries))]
         output = Output(quiet=True)  # a message on standard output would damage the archive
     else:
@@ -67,9 +68,9 @@ def _import(chosen: argparse.Namespace, output: Output) -> int:
         for one in output.progress(unpack(store, file), "Read"):
             arrived.append(one)
             if one.problem:
-                output.find(f"{one.title} {one.problem}")
+                output.find(f"Not added: {one.title}: {one.problem}")
             else:
-                output.detail(f"{one.title} is {'new' if one.new else 'there already'}")
+                output.detail(f"{'Added' if one.new else 'Already there'}: {one.title}")
     new, bad = sum(one.new for one in arrived), sum(bool(one.problem) for one in arrived)
     output.result({"store": str(store.path), "wheels": [vars(one) for one in arrived]})
     wheels = counted(len(arrived), "wheel", "wheels")

@@ -73,8 +73,8 @@ class TargetEnvironment:
             return executable_of(self.prefix)
         except SharedCacheError as error:
             raise type(error)(
-                f"The active environment cannot be used: {self.variable}: {error.message}",
-                f"{option} names another one, `unset {self.variable}` takes it away",
+                f"Cannot use the active environment: {self.variable}: {error.message}",
+                f"name another one with {option}, or run `unset {self.variable}`",
                 path=error.path,
                 errno=error.errno,
             ) from error
@@ -104,10 +104,10 @@ class TargetEnvironment:
         """
         if self.reserved:
             raise UsageError(
-                f"No environment is active, and {sys.prefix} is there for pip-sharedcache alone: "
-                "nothing was changed in it",
+                f"No environment is active: {sys.prefix} is reserved for pip-sharedcache, which "
+                "changed nothing in it",
                 f"activate an environment, or name one with {option}; "
-                f"`{sys.executable} -m pip_sharedcache` is for that environment itself",
+                f"`{sys.executable} -m pip_sharedcache` works on the reserved environment",
             )
 
 

@@ -61,8 +61,8 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
     for option in before:
         if not _OURS.fullmatch(option):
             raise UsageError(
-                f"{option} means nothing to pip-sharedcache store",
-                "of options before it, it takes -q, -v and --json",
+                f"Option that cannot stand before store: {option}",
+                "only -q, -v and --json can stand there",
             )
     arguments, beyond = _options_last([*before, *arguments]), []
     if arguments[:1] == ["add"] and "--" in arguments:
@@ -85,7 +85,7 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
     except OSError as error:  # for example, a file system that became unreachable
         path = error.filename if isinstance(error.filename, str) else None
         where = f"{path}: " if path else ""
-        what = f"The store cannot be used: {where}{reason(error)}"
+        what = f"Cannot use the store: {where}{reason(error)}"
         return output.fail(StoreUnusable(what, path=path, errno=error.errno))
     except SharedCacheError as error:
         return output.fail(error)
@@ -93,9 +93,7 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
 
 def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
     """Return the parser of the whole line, and that of each command."""
-    parser = _Parser(
-        prog="pip-sharedcache store", description="Look after the shared store of wheels."
-    )
+    parser = _Parser(prog="pip-sharedcache store", description="Manage the shared store of wheels.")
     parser.add_argument("--version", action="version", version=f"pip-sharedcache {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _MODULES:

@@ -103,7 +103,7 @@ def _show(output: Output, outcome: Outcome) -> None:
         {
             "facts": {fact.name: fact.value for fact in report.facts},
             "findings": [_as_data(finding, left) for finding in report.findings],
-            "mended": [_as_data(finding, {}) for finding in fixed],
+            "fixed": [_as_data(finding, {}) for finding in fixed],
         }
     )
     width = max(len(fact.name) for fact in report.facts) + 1

@@ -20,19 +20,27 @@ def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
     gc = commands.add_parser(
         "gc",
-        help="take away what nobody uses",
-        description="Takes entries out of sight that were not used for long, and deletes what was "
-        "taken out of sight before. Without an age or a size: only the second, and bytecode of "
-        "wheels that are gone, a month after it was used last. Never what was used within the last "
-        "hour. Only one's own, unless one is root.",
+        help="retire and delete unused entries",
+        description="Retire entries that nobody has used for AGE, then the least recently used "
+        "entries until the others fit into SIZE. Retire bytecode without a wheel a month after its "
+        "last use. Delete entries that were retired an hour ago or earlier. Keep entries that were "
+        "used within the last hour, and entries of other users unless you are root.",
     )
     gc.add_argument(
-        "--older-than", metavar="AGE", type=age, help="not used for: 12h, 30d, 8w (30 is days)"
+        "--older-than",
+        metavar="AGE",
+        type=age,
+        help="retire entries not used for AGE: 12h, 30d, 8w (30: days)",
     )
     gc.add_argument(
-        "--max-size", metavar="SIZE", type=size, help="leave at most: 500M, 50GB, 200GiB"
+        "--max-size",
+        metavar="SIZE",
+        type=size,
+        help="leave at most SIZE: 500M, 50GB, 200GiB (500: bytes)",
     )
-    gc.add_argument("--dry-run", action="store_true", help="only say what would be taken away")
+    gc.add_argument(
+        "--dry-run", action="store_true", help="print what gc would retire, and change nothing"
+    )
     gc.set_defaults(run=_gc)
 
 
@@ -43,14 +51,14 @@ def _gc(chosen: argparse.Namespace, output: Output) -> int:
         older_than=chosen.older_than,
         max_size=chosen.max_size,
         dry_run=chosen.dry_run,
-        track=lambda items: output.progress(items, "Looked at"),
+        track=lambda items: output.progress(items, "Read"),
     )
     for item, user, where in done.linked:
-        output.detail(f"{item.title} is kept for symlinks of {trust.user_name(user)} in {where}")
+        output.detail(f"Kept for symlinks of {trust.user_name(user)} in {where}: {item.title}")
     _tell(chosen, output, done, store)
     squatters = [
-        f"{path} is for the marks of {trust.user_name(user)} and was put there by "
-        f"{trust.user_name(owner)}: what {trust.user_name(user)} uses counts as unused"
+        f"Usage marks of {trust.user_name(user)} ignored: {path}: belongs to "
+        f"{trust.user_name(owner)}; entries that only {trust.user_name(user)} uses count as unused"
         for path, user, owner in usage_marks.squatters(store)
     ]
     output.find_or_warn(squatters)
@@ -74,19 +82,20 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
     )
     for item in done.retired:
         output.detail(f"{item.title} of {trust.user_name(item.publisher)}, {item.path}")
-    would = "Would take" if done.dry_run else "Took"
-    output.say(f"{would} {_of(done.retired)} out of sight.")
+    output.say(f"{'Would retire' if done.dry_run else 'Retired'} {_of(done.retired)}.")
     if why := _why_no_more(chosen, done):
         output.say(why)
     if not done.dry_run:
         output.say(
-            f"Deleted {entries(done.deleted)} that had been out of sight for "
-            f"{GRACE // 60} minutes; {counted(done.kept, 'is', 'are')} kept until then."
+            f"Deleted {entries(done.deleted)} retired at least {GRACE // 60} minutes ago; "
+            f"{counted(done.kept, 'is', 'are')} kept until then."
         )
     elif others := [item for item in done.retired if _is_of_others(item, store)]:
-        output.say(f"{_of(others)} of that can only be taken by those who published it, or root.")
+        output.say(f"Only their publishers or root can retire {_of(others)} of these.")
     for path, why in done.unread.items():
-        output.find(f"{path} cannot be read, and nothing in it was collected: {why}")
+        output.find(
+            f"Cannot read a directory of the store: {path}: {why}; gc collected nothing in it"
+        )
     by_owner: dict[int, list[Refusal]] = defaultdict(list)
     for one in done.refused:
         by_owner[one.owner].append(one)
@@ -94,8 +103,8 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
         # The owner of a sticky shard may rename other publishers' entries, but not empty them.
         who = trust.user_name(owner)
         output.find(
-            f"{entries(len(refused))} of {who} cannot be taken away by you ({refused[0].reason}): "
-            f"{who} can, with the same command, and so can root"
+            f"Cannot retire or delete {entries(len(refused))} of {who}: {refused[0].path}: "
+            f"{refused[0].reason}; hint: {who} or root can run the same command"
         )
         for one in refused:
             output.detail(f"{one.path}: {one.reason}")
@@ -108,21 +117,21 @@ def _why_no_more(chosen: argparse.Namespace, done: Collection) -> str:
     if (done.retired or done.refused) and not too_much:
         return ""
     if not by_age and most is None:
-        return "Nothing was asked for: name an age with --older-than, or a size with --max-size."
+        return "No limit is given; hint: add --older-than AGE or --max-size SIZE."
     what = [
         f"{_of(some)} {why}"
         for some, why in (
             (done.spared.recent, "used or published within the last hour"),
-            (done.spared.linked, "that symlinks in environments lead to"),
+            (done.spared.linked, "to which symlinks in environments lead"),
         )
         if some
     ]
     kept = f" Kept in any case: {'; '.join(what)}." if what else ""
     if too_much:
-        return f"{megabytes(done.left)} are left, more than the size that was asked for.{kept}"
+        return f"{megabytes(done.left)} are left, more than --max-size.{kept}"
     if by_age:
-        return f"Nothing is unused for so long.{kept}"
-    return f"{megabytes(done.left)} are left, no more than the size that was asked for."
+        return f"No entry is unused for so long.{kept}"
+    return f"{megabytes(done.left)} are left, not more than --max-size."
 
 
 def _is_of_others(item: StoredEntry, store: Store) -> bool:

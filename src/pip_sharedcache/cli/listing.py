@@ -33,11 +33,9 @@ _user = functools.cache(trust.user_name)
 
 def add(commands: Any) -> None:
     """Register the commands of this module in ``commands``."""
-    info = commands.add_parser(
-        "info", help="say what the store in use is and holds, or all about distributions in it"
-    )
-    listing = commands.add_parser("list", help="list what the store in use holds")
-    listing.add_argument("--bytecode", action="store_true", help="list the bytecode, too")
+    info = commands.add_parser("info", help="show the store in use, or distributions in it")
+    listing = commands.add_parser("list", help="list the entries of the store in use")
+    listing.add_argument("--bytecode", action="store_true", help="also list the bytecode")
     for parser, run in ((info, _info), (listing, _list)):
         parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
         parser.set_defaults(run=run)
@@ -90,10 +88,10 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
 def _allowed(store: Store, *, writable: bool) -> str:
     """Return what this user's installations do with ``store``, and why not more."""
     if store.policy is Policy.READ_ONLY:
-        return "install only, since the settings call it read-only"
+        return "install only, since the setting dir calls it read-only"
     if writable:
         private = store.policy is Policy.PRIVATE
-        return "install, and keep what is not shared" if private else "install and publish"
+        return "install, and keep wheels that are not shared" if private else "install and publish"
     why, remedy = store.missing_directories()
     return f"install only, since {why}; {remedy}" if why else "install only"
 
@@ -180,7 +178,7 @@ def _sorted(contents: Contents, area: str) -> list[StoredEntry]:
 def _findings(output: Output, items: Iterable[StoredEntry], contents: Contents) -> int:
     """Report damaged entries and other problems, and return the exit status."""
     lines = [
-        f"{item.path} of {_user(item.publisher)} is damaged: {item.damage}"
+        f"Damaged entry of {_user(item.publisher)}: {item.path}: {item.damage}"
         for item in items
         if item.damage
     ]
@@ -198,7 +196,7 @@ def _facts(item: StoredEntry) -> dict[str, Any]:
         "sha256": item.digest,
         "publisher": _user(item.publisher),
         "trusted": not item.distrust_reason,
-        "objection": item.distrust_reason or None,
+        "distrust_reason": item.distrust_reason or None,
         "files": item.files,
         "bytes": item.size,
         "published": int(item.published),

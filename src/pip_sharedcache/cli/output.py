@@ -17,7 +17,7 @@ from pip_sharedcache.errors import SharedCacheError
 FINE, FINDINGS, CANNOT = 0, 1, 2
 
 #: The help of an argument that names entries of a store (maintenance.entries).
-NAMES = "a distribution (demo, demo==1.0), a wheel's file name, or the beginning of a digest"
+NAMES = "select by distribution (demo, demo==1.0), wheel file name, or beginning of a digest"
 
 _EVERY = 0.1  # seconds between two states of a progress line
 
@@ -54,16 +54,18 @@ class Output:
     def add_options(parser: argparse.ArgumentParser) -> None:
         """Add the options that every command takes."""
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
-        parser.add_argument("-q", "--quiet", action="store_true", help="print findings only")
+        parser.add_argument("-q", "--quiet", action="store_true", help="print only findings")
         parser.add_argument("-v", "--verbose", action="store_true", help="print more")
         parser.add_argument(
             "--progress-bar",
             choices=("on", "off", "raw"),
             default=os.environ.get("PIP_PROGRESS_BAR", "on"),
-            help="whether to show progress on a terminal (on, off, as pip's)",
+            help="show progress on a terminal: on or off, as in pip",
         )
         parser.add_argument(
-            "--no-color", action="store_true", help="as pip's: nothing has colours here"
+            "--no-color",
+            action="store_true",
+            help="accept pip's option: store commands print no colours",
         )
 
     @classmethod

@@ -17,22 +17,24 @@ def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
     parser = commands.add_parser(
         "report",
-        help="make a page on what the store holds and saves",
-        description="Writes one file that needs nothing else, for a browser. The same as numbers: "
-        "pip-sharedcache store stats.",
+        help="write a page about the content and the savings of the store",
+        description="Write one HTML file that needs no other file. The command stats prints the "
+        "same numbers.",
     )
-    parser.add_argument("--html", metavar="FILE", type=Path, required=True, help="the file")
+    parser.add_argument(
+        "--html", metavar="FILE", type=Path, required=True, help="write to this file"
+    )
     parser.set_defaults(run=_report)
 
 
 def _report(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
-    page = make_page(store, track=lambda items: output.progress(items, "Looked at"))
+    page = make_page(store, track=lambda items: output.progress(items, "Read"))
     text = page.text.encode("utf-8", "backslashreplace")
     with written(chosen.html) as file:
         file.write(text)
     output.result({"file": str(chosen.html), "bytes": len(text), "entries": page.entries})
-    output.say(f"Wrote {chosen.html}, on {entries(page.entries)} of {store.path}.")
+    output.say(f"Wrote {chosen.html} with {entries(page.entries)} of {store.path}.")
     for path, why in page.unread:
-        output.find(f"{path} cannot be read, and is not on it: {why}")
+        output.find(f"Cannot read a directory of the store: {path}: {why}; it is not on the page")
     return FINDINGS if page.unread else FINE

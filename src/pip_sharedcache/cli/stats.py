@@ -18,10 +18,12 @@ def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
     parser = commands.add_parser(
         "stats",
-        help="tell what the store saves, and whom",
-        description="Adds up what each installation has recorded of itself (setting stats).",
+        help="show what the store saves, and for which users",
+        description="Add up the records that installations leave (setting stats).",
     )
-    parser.add_argument("--by", choices=GROUPS, default="package", help="default: package")
+    parser.add_argument(
+        "--by", choices=GROUPS, default="package", help="group by (default: package)"
+    )
     parser.set_defaults(run=_stats)
 
 
@@ -63,7 +65,7 @@ def _stats(chosen: argparse.Namespace, output: Output) -> int:
     more = [] if chosen.by == "package" else ["runs", "not downloaded", "not copied"]
     output.table([*head, *more], (_row(name, sums)[: len(head + more)] for name, sums in biggest))
     for path, why in contents.unread:
-        output.find(f"{path} cannot be read, and is not counted: {why}")
+        output.find(f"Cannot read a directory of the store: {path}: {why}; it is not counted")
     return FINDINGS if contents.unread else FINE
 
 

@@ -25,10 +25,10 @@ from pip_sharedcache.store import Store, open_store
 def add(commands: Any) -> None:
     """Register the commands of this module in ``commands``."""
     init = commands.add_parser("init", help="make a store, for a group or for yourself")
-    init.add_argument("directory", metavar="DIR", type=Path)
-    init.add_argument("--group", default="", help="the group whose members share the store")
-    init.add_argument("--builds", action="store_true", help="share what its users build, too")
-    path = commands.add_parser("path", help="print where the store in use lies")
+    init.add_argument("directory", metavar="DIR", type=Path, help="make it in this directory")
+    init.add_argument("--group", default="", help="share the store with this group")
+    init.add_argument("--builds", action="store_true", help="also share wheels that users build")
+    path = commands.add_parser("path", help="print the path of the store in use")
     for parser, run in ((init, _init), (path, _path)):
         parser.set_defaults(run=run)
 
@@ -73,7 +73,7 @@ def main_store(settings: config.Settings, output: Output, *, make: bool = False)
     """Return the store of maintenance.stores.open_main; warn of stores that cannot be used."""
     store, unusable = open_main(settings, make=make)
     for one in unusable:
-        output.warn(f"Done without one of the shared stores: {one}")
+        output.warn(f"One of the shared stores is not used: {one}")
     return store
 
 
@@ -90,7 +90,7 @@ def _init(chosen: argparse.Namespace, output: Output) -> int:
     output.say(f"Store {store.path} is ready, {whose}.")
     output.say(f"To use it: {command}")
     _warn(made, output)
-    output.detail(f"Trusted there: {', '.join(trusted_names(store))}")
+    output.detail(f"Trusted publishers: {', '.join(trusted_names(store))}")
     output.result({"path": str(store.path), "group": group or None, "to_use": command})
     return FINE
 
@@ -100,21 +100,21 @@ def _warn(made: Made, output: Output) -> None:
     doctor = f"PIP_SHAREDCACHE_DIR={shlex.quote(str(store.path))} pip-sharedcache store doctor"
     if made.replaceable_in is not None:
         output.warn(
-            f"Others may rename in {made.replaceable_in}, and put another store in place of this "
-            "one: its owner is not believed for that, and wheels are copied before they are used; "
-            f"chmod +t {shlex.quote(str(made.replaceable_in))} prevents it"
+            f"Others can replace the store: {made.replaceable_in}: others can rename files in this "
+            "directory; pip-sharedcache does not trust the store's owner, and copies wheels before "
+            f"it uses them; hint: chmod +t {shlex.quote(str(made.replaceable_in))}"
         )
     if made.distrusted is not None:
         directory, why = made.distrusted
         output.warn(
             f"Members of {store.group} are not trusted in {store.path}: {directory} {why}; "
-            f"{doctor} names the commands that help"
+            f"hint: {doctor}"
         )
     if made.refused is not None:
         member, shard, why = made.refused
         output.warn(
             f"{trust.user_name(member)}, a member of {store.group}, cannot publish: "
-            f"{shard}: {why}; {doctor} names the commands that help"
+            f"{shard}: {why}; hint: {doctor}"
         )
 
 

@@ -30,23 +30,28 @@ def add(commands: Any) -> None:
     ):
         parser = commands.add_parser(name, help=what)
         parser.add_argument(
-            "--prefix", metavar="ENV", type=Path, help="the environment (default: the active one)"
+            "--prefix",
+            metavar="ENV",
+            type=Path,
+            help="use this environment (default: the active one)",
         )
         where = parser.add_mutually_exclusive_group()
         where.add_argument(
             "--sitecustomize",
             action="store_true",
-            help="all environments made from its interpreter",
+            help="apply to all environments of its interpreter",
         )
         where.add_argument(
-            "--conda", action="store_true", help="shells in which conda has activated it"
+            "--conda", action="store_true", help="apply to shells in which conda has activated it"
         )
         parser.set_defaults(run=run)
 
     shell = commands.add_parser(
-        "shell-init", help="print what has a shell's pip install through the store"
+        "shell-init", help="print a shell function that makes pip install through the store"
     )
-    shell.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+    shell.add_argument(
+        "shell", choices=SHELLS, metavar="SHELL", help=f"name the shell: {', '.join(SHELLS)}"
+    )
     shell.set_defaults(run=_shell_init)
 
 
@@ -58,7 +63,7 @@ def _shell_init(chosen: argparse.Namespace, output: Output) -> int:
 def _told() -> dict[str, Any]:
     told = pip_adapter.carried()
     if told is None or resources.IN_ARCHIVE:
-        raise UsageError("pip-sharedcache lies in an archive: install it in a directory")
+        raise UsageError("pip-sharedcache runs from an archive", "install it in a directory")
     return {**told, "runner": str(pip_adapter.RUNNER)}
 
 
@@ -81,14 +86,14 @@ def _enable(chosen: argparse.Namespace, output: Output) -> int:
     output.result({"prefix": str(interpreter.prefix), "written": list(map(str, written))})
     pip, ours, unfit, said = _what_joins(interpreter)
     if unfit:
-        output.warn(f"{interpreter.prefix}: pip installs by itself: {unfit}")
+        output.warn(f"{interpreter.prefix}: pip installs without the store: {unfit}")
         return FINDINGS
     if chosen.conda:
-        output.say("In use wherever that environment is activated from now on.")
+        output.say("Shells that activate this environment from now on install through the store.")
         return FINE
     if pip and not ours:
         why = f" ({said})" if said else ""
-        output.warn(f"pip {pip} of {interpreter.prefix} does not take notice of that{why}")
+        output.warn(f"{interpreter.prefix}: pip {pip} installs without the store{why}")
         return FINDINGS
     return FINE
 
@@ -109,7 +114,7 @@ def _disable(chosen: argparse.Namespace, output: Output) -> int:
         found = libraries_of(prefix) if prefix else []
         if not found:
             raise
-        output.warn(f"{error}: what was enabled is looked for where it was written")
+        output.warn(f"{error}; disable looks for files of enable in {prefix} itself")
     removed = []
     for interpreter in found:
         switches = _switches(chosen, interpreter)
@@ -123,9 +128,9 @@ def _disable(chosen: argparse.Namespace, output: Output) -> int:
         wider = not (chosen.sitecustomize or chosen.conda)
         if wider and Hook(interpreter, everywhere=True).files():
             output.say(
-                f"pip of {interpreter.prefix} goes on to install through the store: it is enabled "
-                f"in {interpreter.standard}, for all environments of that interpreter "
-                f"(store disable --sitecustomize)"
+                f"{interpreter.prefix}: pip still installs through the store, which is enabled in "
+                f"{interpreter.standard} for all environments of this interpreter; hint: "
+                "pip-sharedcache store disable --sitecustomize"
             )
         removed += gone
     output.result({"prefix": str(found[0].prefix), "removed": list(map(str, removed))})
@@ -142,18 +147,18 @@ def _status(chosen: argparse.Namespace, output: Output) -> int:
     if not pip:
         state = "has no pip"
     elif unfit:
-        state = f"pip installs by itself: {unfit}"
+        state = f"pip installs without the store: {unfit}"
     elif ours:
         state = f"pip {pip} installs through the store (pip-sharedcache {ours})"
     elif files:
-        state = f"pip {pip} installs by itself, although pip-sharedcache was enabled"
-        state += f" ({said})" if said else ": it is gone, or cannot be read"
+        state = f"pip {pip} installs without the store, although it is enabled"
+        state += f" ({said})" if said else ": pip-sharedcache is missing or cannot be read"
     elif activated:
         state = (
-            f"pip {pip} installs by itself, but for the command pip where conda has activated it"
+            f"pip {pip} installs without the store, except in shells where conda has activated it"
         )
     else:
-        state = f"pip {pip} installs by itself: pip-sharedcache store enable changes that"
+        state = f"pip {pip} installs without the store; hint: pip-sharedcache store enable"
     output.find(f"{interpreter.prefix}: {state}")
     files += activated
     for path in files:

@@ -18,13 +18,13 @@ def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
     parser = commands.add_parser(
         "verify",
-        help="check every byte of what the store holds",
-        description="Checks every file of every entry against the entry's own wheel, whose digest "
-        "is the entry's name. Exit status 1 where something is damaged, healed or not.",
+        help="check every byte of every entry",
+        description="Compare every file of every entry with the entry's own wheel, whose digest "
+        "is the entry's name. Exit status 1 means that an entry is damaged, repaired or not.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
     parser.add_argument(
-        "--fix", action="store_true", help="heal what is yours (as root: anybody's)"
+        "--fix", action="store_true", help="repair your entries (as root: all entries)"
     )
     parser.set_defaults(run=_verify)
 
@@ -44,7 +44,7 @@ def _verify(chosen: argparse.Namespace, output: Output) -> int:
             damaged.append(_tell(one, output))
         else:
             output.detail(f"{one.verdict.item.path}: {one.verdict.item.title} is sound")
-    healed = sum(bool(facts["healed"]) for facts in damaged)
+    fixed = sum(bool(facts["fixed"]) for facts in damaged)
     output.result(
         {
             "checked": checked,
@@ -56,7 +56,7 @@ def _verify(chosen: argparse.Namespace, output: Output) -> int:
     line = f"Checked {entries(checked)} of {store.path}"
     if checked:
         line += f": {len(damaged)} damaged" if damaged else ": all are sound"
-    output.say(line + (f", {healed} of them healed." if damaged and chosen.fix else "."))
+    output.say(line + (f", {fixed} of them repaired." if damaged and chosen.fix else "."))
     return FINDINGS if damaged or contents.problems() else FINE
 
 
@@ -66,7 +66,7 @@ def _tell(one: Check, output: Output) -> dict[str, Any]:
     for damage in one.verdict.damage:
         path = item.path / damage.path
         output.find(f"{path} {damage.what} ({item.title}, published by {who})")
-    healed, how = one.healing or (None, "")
+    fixed, how = one.healing or (None, "")
     if how:
         output.find(f"{item.path} of {who}: {how}")
     return {
@@ -76,6 +76,6 @@ def _tell(one: Check, output: Output) -> dict[str, Any]:
         "sha256": item.digest,
         "publisher": who,
         "damage": [vars(damage) for damage in one.verdict.damage],
-        "healed": healed,
-        "what_was_done": how or None,
+        "fixed": fixed,
+        "action": how or None,
     }

@@ -127,7 +127,9 @@ def freeze(executable: Path) -> Frozen:
     environ = {**_environ(), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(argv, stdout=subprocess.PIPE, encoding="utf-8", env=environ)
     if done.returncode:
-        raise UsageError(f"pip cannot tell what is installed beside {executable}")
+        raise UsageError(
+            f"Cannot list the distributions of an interpreter: {executable}: pip freeze failed"
+        )
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
     return Frozen(
         tuple(line for line in lines if _AGAIN.fullmatch(line)),
@@ -153,7 +155,9 @@ def _resolve(
     environ = {**_environ(), ONLY: str(store.path)}
     done = subprocess.run(argv, env=environ, stdout=subprocess.DEVNULL if silent else None)
     if done.returncode or not report.is_file():
-        raise UsageError("pip cannot resolve or install that, so that not all of it was added")
+        raise UsageError(
+            "pip cannot resolve or install the requirements: not all of them were added"
+        )
     told = json.loads(report.read_text(encoding="utf-8"))["install"]
     return [_distribution(store, one) for one in told]
 

@@ -74,16 +74,16 @@ def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:
                     descriptor = held.open_file(entry.manifest.filename)
                 wheel = _opened(descriptor)
             except (OSError, DamagedEntry) as error:
-                yield f"{entry.wheel} cannot be read: {error}"
+                yield f"Cannot read a wheel: {entry.wheel}: {error}"
                 continue
             with wheel:
                 try:
                     found, size = digest_of_blocks(blocks(wheel))
                 except OSError as error:
-                    yield f"{entry.wheel} cannot be read: {reason(error)}"
+                    yield f"Cannot read a wheel: {entry.wheel}: {reason(error)}"
                     continue
                 if found != digest:
-                    yield f"{entry.wheel} has other bytes than its digest says"
+                    yield f"Damaged wheel: {entry.wheel}: its bytes do not match its digest"
                     continue
                 wheel.seek(0)
                 member = tarfile.TarInfo(f"{digest}/{entry.manifest.filename}")
@@ -91,7 +91,7 @@ def pack(entries: Iterable[Entry], file: IO[bytes]) -> Iterator[str]:
                 reader = _Hashing(wheel, entry.wheel)
                 archive.addfile(member, reader)
                 if reader.digest() != digest:
-                    raise DamagedEntry(f"{entry.wheel} was changed while it was read")
+                    raise DamagedEntry(f"Damaged wheel: {entry.wheel}: changed while it was read")
             yield ""
 
 
@@ -114,9 +114,9 @@ def unpack(store: Store, file: IO[bytes]) -> Iterator[Arrival]:
             for member in archive:
                 yield _arrive(store, archive, member)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise UsageError(f"The archive cannot be read: {error}") from error
+        raise UsageError(f"Cannot read the archive: {error}") from error
     except MemoryError as error:  # for example, a member has a name of a gigabyte
-        raise UsageError("The archive takes more memory than there is") from error
+        raise UsageError("Cannot read the archive: not enough memory") from error
 
 
 def _arrive(store: Store, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Arrival:
@@ -124,7 +124,7 @@ def _arrive(store: Store, archive: tarfile.TarFile, member: tarfile.TarInfo) -> 
     whole = member.isreg() and not member.issparse()
     content = archive.extractfile(member) if named and whole else None
     if named is None or content is None or not _is_wheel(named[2]):
-        return Arrival(member.name, "", problem="is nothing that store export writes")
+        return Arrival(member.name, "", problem="not a wheel that store export writes")
     digest, filename = Digest(named[1]), named[2]
     if stores.find(store, digest, filename).entry is not None:
         return Arrival(filename, digest)
@@ -137,14 +137,14 @@ def _arrive(store: Store, archive: tarfile.TarFile, member: tarfile.TarInfo) -> 
                     hasher.update(block)
                     target.write(block)
         except OSError as error:
-            problem = f"cannot be copied to {directory} first: {reason(error)}"
+            problem = f"cannot copy it to {directory}: {reason(error)}"
             return Arrival(filename, digest, problem=problem)
         if hasher.hexdigest() != digest:
-            return Arrival(filename, digest, problem="has other bytes than its digest says")
+            return Arrival(filename, digest, problem="its bytes do not match its digest")
         try:
             stores.publish(store, copy, filename, digest)
         except (NotPublished, UnusualWheel) as error:
-            return Arrival(filename, digest, problem=f"is not published: {error}")
+            return Arrival(filename, digest, problem=f"not published: {error}")
     return Arrival(filename, digest, new=True)
 
 
@@ -169,7 +169,7 @@ class _Hashing:
         try:
             data = self._file.read(size)
         except OSError as error:  # an error of the wheel, not of the archive
-            raise DamagedEntry(f"{self._path} cannot be read: {reason(error)}") from error
+            raise DamagedEntry(f"Cannot read a wheel: {self._path}: {reason(error)}") from error
         self._hasher.update(data)
         return data
 

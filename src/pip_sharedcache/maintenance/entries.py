@@ -41,8 +41,8 @@ class Contents:
     def problems(self) -> list[str]:
         """Return a line for each shard that cannot be read and each name that selects no entry."""
         return [
-            *(f"{path} cannot be read: {why}" for path, why in self.unread),
-            *(f"The store has no wheel of {name}" for name in self.missing),
+            *(f"Cannot read a directory of the store: {path}: {why}" for path, why in self.unread),
+            *(f"Not in the store: {name}" for name in self.missing),
         ]
 
 

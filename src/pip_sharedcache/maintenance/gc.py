@@ -359,7 +359,7 @@ def _delete(shard: Directory, name: str, now: float) -> Refusal | bool | None:
     try:
         if trust.user_id() not in (0, status.st_uid):
             if retired < now - GRACE:
-                return Refusal(path, status.st_uid, "belongs to somebody else")
+                return Refusal(path, status.st_uid, "belongs to another user")
             return None
         if retired > now + GRACE:
             # The clock was wrong at the time: after another rename, the hour begins now.

@@ -35,8 +35,8 @@ from pip_sharedcache.store.usage_marks import ENTRY_NAME
 from pip_sharedcache.store.wheel_copies import copy_wheel
 
 _LOWER_LAYER = (
-    "it lies in a lower layer of an overlay (an image that a container runs on, say), which cannot "
-    "be changed from here: heal it where that layer is made"
+    "cannot change it from here: it is in a lower layer of an overlay (for example, the image of a "
+    "container); hint: repair it where that layer is made"
 )
 
 
@@ -71,8 +71,8 @@ def check(
             yield Check(verdict, healing)
     except OSError as error:
         raise StoreUnusable(
-            f"{store.path} cannot be verified: {reason(error)}",
-            f"{checked:,} {'entry' if checked == 1 else 'entries'} of it had been checked",
+            f"Cannot verify the store: {store.path}: {reason(error)}",
+            f"{checked:,} {'entry was' if checked == 1 else 'entries were'} checked before",
         ) from error
 
 
@@ -87,7 +87,7 @@ class Healing(NamedTuple):
     what: str
 
 
-_REPLACED = Healing(True, "somebody else has replaced it")
+_REPLACED = Healing(True, "another process has replaced it")
 
 #: The symlinks to an entry: the uid of the owner, and the place.
 Links = Sequence[tuple[int, str]]
@@ -104,7 +104,10 @@ def heal(store: Store, verdict: Verdict) -> Healing:
     try:
         above = os.lstat(item.path.parent).st_uid
         if trust.user_id() not in (0, item.publisher, above):
-            return Healing(False, f"{who} can heal it with the same command, as root can")
+            return Healing(
+                False,
+                f"not repaired: belongs to {who}; hint: {who} or root can run the same command",
+            )
         if item.area != WHEELS:
             # Bytecode needs no replacement: the interpreter ignores and replaces a broken symlink.
             return _take_away(verdict)
@@ -112,16 +115,16 @@ def heal(store: Store, verdict: Verdict) -> Healing:
     except OSError as error:
         if error.errno == errno.EXDEV:
             return Healing(False, _LOWER_LAYER + _beside(store, verdict))
-        return Healing(False, f"it cannot be healed: {reason(error)}")
+        return Healing(False, f"cannot repair it: {reason(error)}")
     except SharedCacheError as error:
-        return Healing(False, f"it cannot be healed: {error}")
+        return Healing(False, f"cannot repair it: {error}")
 
 
 def _take_away(verdict: Verdict) -> Healing:
     if _is_replaced(verdict):
         return _REPLACED
     retire_path(verdict.item.path)
-    what = "taken out of sight; the next installation that needs it publishes a sound one"
+    what = "retired; the next installation that needs it publishes a sound one"
     return Healing(True, what)
 
 
@@ -151,26 +154,26 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
                 staged = stage_wheel(store, copy, copy.name, digest)
             except (NotPublished, UnusualWheel) as error:
                 if links and isinstance(error, NotPublished):
-                    return Healing(False, f"left as it is, since {whom} lead to it: {error}")
+                    return Healing(False, f"kept, because {whom} lead to it: {error}")
                 if links or entry.path != item.path:
                     continue  # any user may put such a wheel beside an entry
                 _take_away(verdict)
-                return Healing(True, f"taken out of sight, but not made anew: {error}")
+                return Healing(True, f"retired, but not made anew: {error}")
             if _is_replaced(verdict):
                 discard([staged])
                 return _REPLACED
             new = replace_entry(store, staged, item.path)
-            source = _source(entry, verdict) + (f", for {whom}, too" if links else "")
+            source = _source(entry, verdict) + (f", also for {whom}" if links else "")
             return Healing(True, f"made anew from {source}{_whose(new, verdict)}")
     if links:
         return Healing(
             False,
-            f"left as it is, since {whom} lead to it, and its wheel is not sound; it goes once "
-            "they are reinstalled: pip install --force-reinstall "
-            "with PIP_SHAREDCACHE_LINK_MODE=copy",
+            f"kept, because {whom} lead to it, and its wheel is not sound; hint: reinstall there "
+            "(pip install --force-reinstall with PIP_SHAREDCACHE_LINK_MODE=copy), then run the "
+            "same command",
         )
     if verdict.wheel:
-        return Healing(False, "its wheel changes while it is read")
+        return Healing(False, "cannot repair it: its wheel changes while it is read")
     return _take_away(verdict)
 
 
@@ -222,7 +225,7 @@ def _beside(store: Store, verdict: Verdict) -> str:
         with fs.temporary_directory() as temporary:
             copy, digest = temporary / verdict.wheel, Digest(verdict.item.digest)
             if not copy_wheel(_own(verdict), copy):
-                return "; its wheel changes while it is read"
+                return "; no sound one was published beside it: its wheel changes while it is read"
             staged = stage_wheel(store, copy, verdict.wheel, digest, {verdict.identity})
             (new,) = make_visible(store, [staged])
     except (OSError, DamagedEntry, NotPublished, UnusualWheel) as error:
@@ -231,7 +234,7 @@ def _beside(store: Store, verdict: Verdict) -> str:
     if isinstance(new, NotPublished):
         return f"; no sound one was published beside it: {new}"
     assert new is not None  # None is only for bytecode
-    return f"; until then the sound one beside it is used, {new.path.name}"
+    return f"; until then, runs use the sound one beside it, {new.path.name}"
 
 
 def _source(entry: Entry, verdict: Verdict) -> str:

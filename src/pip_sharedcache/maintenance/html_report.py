@@ -94,7 +94,7 @@ class Inventory:
             else:
                 compiled[item.digest] += item.size
         for digest, size in compiled.items():
-            self.packages[titles.get(digest, "(bytecode of wheels that are gone)")] += size
+            self.packages[titles.get(digest, "(bytecode without its wheel)")] += size
         return self
 
     def growth(self, now: float) -> list[Point]:
@@ -130,7 +130,7 @@ def page(
         "entries": f"{holdings.entries:,}",
         "files": f"{holdings.files:,}",
         "runs of pip": f"{whole.runs:,}",
-        "found there": _share(whole.found, whole.installed),
+        "found in the store": _share(whole.found, whole.installed),
         "not downloaded": megabytes(whole.not_downloaded),
         "not copied": megabytes(whole.not_copied),
         "not compiled": "unknown" if seconds is None else f"{seconds:,.0f} s",
@@ -151,7 +151,7 @@ def page(
         _saved("user", savings),
         _counts("Link modes, runs", savings.modes),
         _counts("Why another link mode was used, runs", savings.refusals),
-        _counts("Why pip installed by itself, distributions", savings.reasons),
+        _counts("Why pip installed without the store, distributions", savings.reasons),
         f'<p class="soft">pip-sharedcache {clean(__version__)}</p>',
     ]
     body = "\n".join(part for part in parts if part)
@@ -215,7 +215,7 @@ def _by_package(holdings: Inventory, savings: Savings) -> str:
         for name in names
     ]
     if not rows:
-        return _section("Distributions", "<p>There is nothing yet.</p>")
+        return _section("Distributions", "<p>The store is empty.</p>")
     key = '<p class="soft"><span class="key one"></span>stored <span class="key other"></span>'
     return _section(
         "Distributions",
@@ -232,8 +232,8 @@ def _apparent(installed: Mapping[str, Totals], name: str) -> int:
 def _growth(points: Sequence[Point], collections: Sequence[Point]) -> str:
     if not points:
         return ""
-    key = '<p class="soft">What is there now, by the day on which it came'
-    key += "; dashed: when gc took something away</p>" if collections else "</p>"
+    key = '<p class="soft">Bytes stored now, by day of publication'
+    key += "; dashed: garbage collections</p>" if collections else "</p>"
     chart = over_time(points, collections, "Bytes stored, over time", _size, _date)
     rows = [[_date(point.at), _size(point.value)] for point in points[1::2]]
     return _section("Growth", key, chart, _table(["day", "stored"], rows))

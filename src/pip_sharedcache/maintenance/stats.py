@@ -17,7 +17,7 @@ from pip_sharedcache.store.run_log import Run
 
 #: The properties by which the numbers can be grouped.
 GROUPS = ("package", "user", "environment", "month")
-_UNTOLD = "(not told)"
+_UNTOLD = "(not recorded)"
 
 
 @dataclass

@@ -61,14 +61,14 @@ def require_writable(store: Store) -> None:
     """Raise StoreUnusable if this process may not change ``store``."""
     if store.trust.unknown:
         raise StoreUnusable(
-            f"{store.path} is only read here: file owners cannot be known, since "
+            f"Cannot change the store: {store.path}: file owners cannot be known, since "
             f"{store.trust.unknown}",
-            "run it without that",
+            "run the command without it",
         )
     if store.policy is Policy.READ_ONLY:
         raise StoreUnusable(
-            f"{store.path} is only read here, as dir has it, and no other store is published to",
-            f"--sharedcache-dir {shlex.quote(str(store.path))} speaks of it alone",
+            f"Cannot change the store: {store.path}: the setting dir calls it read-only",
+            f"name it alone with --sharedcache-dir {shlex.quote(str(store.path))}",
         )
 
 
@@ -78,8 +78,8 @@ def require_publishable(store: Store) -> None:
     if not store.may_publish():
         why, remedy = store.missing_directories()
         raise StoreUnusable(
-            f"You may not publish in {store.path}{why and f': {why}'}",
-            remedy or "PIP_SHAREDCACHE_DIR names another store",
+            f"Cannot publish in the store: {store.path}: {why or 'you may not write there'}",
+            remedy or "name another store with PIP_SHAREDCACHE_DIR",
         )
 
 

@@ -172,13 +172,13 @@ class _Examination:
         try:
             manifest, _ = read_manifest(self.held)
         except DamagedEntry as error:
-            self._note(MANIFEST, "content", f"is no manifest: {error.__cause__}")
+            self._note(MANIFEST, "content", f"is not a manifest: {error.__cause__}")
             return None
         except OSError as error:
             self._unreadable(MANIFEST, error)
             return None
         if manifest.digest != self.digest:
-            self._note(MANIFEST, "content", "speaks of another wheel")
+            self._note(MANIFEST, "content", "has the digest of another wheel")
             return None
         if "/" in manifest.filename or manifest.filename in ("", ".", ".."):
             self._note(MANIFEST, "content", "names no file as its wheel")
@@ -197,13 +197,13 @@ class _Examination:
             with _opened(self.held, name) as file:
                 hollow = is_sparse(os.fstat(file.fileno()))
                 if hollow or _digest(file) != self.digest:
-                    self._note(name, "content", "has other bytes than its digest says")
+                    self._note(name, "content", "does not match its digest")
                     return None
                 with zipfile.ZipFile(file) as archive:
                     members = wheel.members(archive, name)
                     told = [_told_by(archive, member, time) for member in members]
         except _NO_WHEEL as error:
-            self._note(name, "content", f"is no wheel that is shared: {error}")
+            self._note(name, "content", f"is not a wheel that can be shared: {error}")
             return None
         except OSError as error:
             self._unreadable(name, error)
@@ -278,7 +278,7 @@ class _Examination:
                 if not is_directory:
                     self._note(path, "type", f"is {_kind(status)}, not a directory")
                 elif path.count("/") >= _DEEPEST:
-                    self._note(path, "unreadable", "is too deep to be looked into")
+                    self._note(path, "unreadable", "is too deep to be examined")
                 else:
                     try:
                         with directory.subdirectory(name) as below:
@@ -286,7 +286,7 @@ class _Examination:
                     except OSError as error:
                         self._unreadable(path, error)
             elif path not in expected:
-                self._note(path, "extra", "is not of the wheel")
+                self._note(path, "extra", "is not in the wheel")
             elif not stat.S_ISREG(status.st_mode):
                 self._note(path, "type", f"is {_kind(status)}, not a file")
             else:

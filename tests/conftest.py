@@ -15,7 +15,7 @@ from support import INDEX_VARIABLES, environments, probes, slices
 from support.accounts import Accounts, ensure_accounts, stop_all
 from support.environments import Environment, EnvironmentFactory
 from support.filesystems import keep_mounts_apart, remove_tree
-from support.index import IndexFactory, LocalIndex
+from support.index import IndexFactory, LocalIndex, Public
 
 _KEPT_OF_PIP = {*INDEX_VARIABLES, "PIP_DISABLE_PIP_VERSION_CHECK"}
 
@@ -155,6 +155,7 @@ def index() -> Iterator[IndexFactory]:
             metadata: bool = True,
             credentials: tuple[str, str] | None = None,
             delay: float = 0,
+            public: Public | None = None,
         ) -> LocalIndex:
             return running.enter_context(
                 LocalIndex(
@@ -163,6 +164,7 @@ def index() -> Iterator[IndexFactory]:
                     metadata=metadata,
                     credentials=credentials,
                     delay=delay,
+                    public=public,
                 )
             )
 

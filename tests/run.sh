@@ -15,13 +15,13 @@ umask 022
 tier=quick
 case "${1:-}" in --all | --full) tier=${1#--} && shift ;; esac
 
-programs="setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc setcap patchelf"
+programs="openssl setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc setcap patchelf"
 if [ "$tier" != quick ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     for program in $programs; do
         command -v "$program" >/dev/null && continue
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-            acl strace xfsprogs btrfs-progs e2fsprogs util-linux sudo git passwd zsh fish tcsh \
+            acl openssl strace xfsprogs btrfs-progs e2fsprogs util-linux sudo git passwd zsh fish tcsh \
             environment-modules chromium groff-base fakeroot proot gcc libc6-dev libcap2-bin patchelf >/dev/null
         break
     done

@@ -1,22 +1,25 @@
-"""A package index of the tests' own: a directory of wheels and sdists, served over HTTP."""
+"""A package index of the tests' own: a directory of wheels and sdists, served over HTTP.
+
+By default it is as simple as an index can be. With ``Public`` it answers as the public index does.
+"""
 
 from __future__ import annotations
 
-import base64
-import email.parser
-import hashlib
-import html
-import re
-import socket
+import os
 import sys
 import threading
-import time
-import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
+
+from support.index_pages import JSON, Pages, as_html, as_json, html_page, normalised, project_of
+from support.index_server import Answer, Body, Certificate, Public, Server, make_certificate
+
+__all__ = ["Answer", "Certificate", "IndexFactory", "LocalIndex", "Public", "make_certificate"]
 
 Request = tuple[str, str, int]
 
@@ -24,9 +27,11 @@ Request = tuple[str, str, int]
 class LocalIndex:
     """Serves the *.whl and *.tar.gz of a directory as a PEP 503 index, while in a `with`.
 
-    hashes: links carry #sha256=. metadata: wheels' METADATA is served apart (PEP 658, 714).
+    hashes, metadata: as Pages has them; ``pages`` is where a test withdraws or yanks a file.
     credentials: (user, password) that every request must bring; without them the answer is 401.
-    delay: seconds before every answer. The directory is read anew for each request.
+    delay: seconds before every answer. public: answers like the public index; without, each
+    connection ends with its answer, and nothing can be cached.
+    The directory is read anew for each request: a wheel that is written there is a new release.
     """
 
     def __init__(
@@ -37,22 +42,26 @@ class LocalIndex:
         metadata: bool = True,
         credentials: tuple[str, str] | None = None,
         delay: float = 0,
+        public: Public | None = None,
     ) -> None:
-        self.directory = Path(directory)
-        self.hashes = hashes
-        self.metadata = metadata
+        self.pages = Pages(directory, hashes=hashes, metadata=metadata)
         self.credentials = credentials
         self.delay = delay
+        self.public = public
         self._lock = threading.Lock()
-        self._requests: list[Request] = []
-        self._facts: dict[tuple[str, int, int, int], tuple[str, bytes | None]] = {}
-        self._server: _Server | None = None
+        self._answers: list[Answer] = []
+        self._working = 0
+        self._rendered: dict[tuple[str, bool], tuple[object, Body]] = {}
+        self._tags: Counter[str] = Counter()
+        self._kept_tags: dict[tuple[str, bool], str] = {}
+        self._failures: dict[str, tuple[int, int]] = {}
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> LocalIndex:
         if self._server is not None:
             return self
-        self._server = _Server(self)
+        self._server = Server(self)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -71,6 +80,12 @@ class LocalIndex:
             server.shutdown()
             thread.join()
             server.server_close()
+            server.end_connections()
+
+    @property
+    def directory(self) -> Path:
+        """Where the wheels and sdists lie."""
+        return self.pages.directory
 
     @property
     def port(self) -> int:
@@ -80,9 +95,15 @@ class LocalIndex:
         return int(self._server.server_address[1])
 
     @property
+    def host(self) -> str:
+        """Host and port, for --trusted-host."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
         """The address for --index-url."""
-        return f"http://127.0.0.1:{self.port}/simple/"
+        secure = self.public is not None and self.public.certificate is not None
+        return f"{'https' if secure else 'http'}://{self.host}/simple/"
 
     @property
     def authenticated_url(self) -> str:
@@ -90,13 +111,41 @@ class LocalIndex:
         if self.credentials is None:
             return self.url
         user, password = (quote(part, safe="") for part in self.credentials)
-        return f"http://{user}:{password}@127.0.0.1:{self.port}/simple/"
+        return self.url.replace("://", f"://{user}:{password}@")
+
+    @property
+    def variables(self) -> dict[str, str | None]:
+        """Variables (None: unset) with which pip uses this index alone, and caches what comes from
+        it. REQUESTS_CA_BUNDLE is among them: it wins over --cert."""
+        authority = None
+        if self.public is not None and self.public.certificate is not None:
+            authority = str(self.public.certificate.authority)
+        return {
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_INDEX_URL": self.authenticated_url,
+            "PIP_TRUSTED_HOST": None if authority else self.host,
+            "PIP_CERT": authority,
+            "REQUESTS_CA_BUNDLE": authority,
+            **dict.fromkeys(["PIP_NO_INDEX", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"]),
+        }
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All answers so far; a copy."""
+        with self._lock:
+            return list(self._answers)
 
     @property
     def requests(self) -> list[Request]:
         """All requests so far as (method, decoded path, status); a copy."""
-        with self._lock:
-            return list(self._requests)
+        return [(answer.method, answer.path, answer.status) for answer in self.answers]
+
+    def count(self, kind: str, status: int | None = None) -> int:
+        """How many answers of a kind there were, of this status or of all: count("page", 304)."""
+        return sum(
+            answer.kind == kind and (status is None or answer.status == status)
+            for answer in self.answers
+        )
 
     def wheel_requests(self, name: str | None = None) -> list[str]:
         """Paths of the wheels that were given out, of one project or of all."""
@@ -107,9 +156,29 @@ class LocalIndex:
         return self._given_out(".metadata", name)
 
     def clear(self) -> None:
-        """Forget the requests so far."""
+        """Forget the answers so far."""
         with self._lock:
-            self._requests.clear()
+            self._answers.clear()
+
+    def new_etag(self, project: str) -> None:
+        """The page has another ETag from now on, and the same content."""
+        self._tags[normalised(project)] += 1
+
+    def keep_etag(self, project: str) -> None:
+        """The page keeps the ETag that it has now, and with it 304, whatever its content is."""
+        for in_json in (True, False):
+            page = self.project_page(normalised(project), in_json)
+            if page is not None:
+                self._kept_tags[normalised(project), in_json] = page.etag
+
+    def fail(self, path: str, status: int = 500, times: int = sys.maxsize) -> None:
+        """Answer the next requests for a path with this status; 0: close without an answer.
+
+        path: a project's name, or a path such as "/files/demo-1.0-py3-none-any.whl".
+        """
+        path = path if path.startswith("/") else f"/simple/{normalised(path)}/"
+        with self._lock:
+            self._failures[path] = (status, times)
 
     def _given_out(self, suffix: str, name: str | None) -> list[str]:
         return [
@@ -118,65 +187,60 @@ class LocalIndex:
             if method == "GET"
             and status in (200, 206)
             and path.endswith(suffix)
-            and (name is None or _project(path.rpartition("/")[2]) == _normalised(name))
+            and (name is None or project_of(path.rpartition("/")[2]) == normalised(name))
         ]
 
-    def _note(self, method: str, path: str, status: int) -> None:
+    @contextmanager
+    def at_work(self) -> Iterator[int]:
         with self._lock:
-            self._requests.append((method, path, status))
-
-    def _files(self) -> list[Path]:
-        return sorted(
-            path for path in self.directory.iterdir() if path.name.endswith((".whl", ".tar.gz"))
-        )
-
-    def _facts_of(self, path: Path) -> tuple[str, bytes | None]:
-        """The sha256 of a file, and its METADATA when it is a readable wheel."""
-        status = path.stat()
-        key = (path.name, status.st_ino, status.st_mtime_ns, status.st_size)
-        with self._lock:
-            known = self._facts.get(key)
-        if known is None:
-            data = path.read_bytes()
-            known = (hashlib.sha256(data).hexdigest(), _metadata_of(path))
+            self._working += 1
+            now = self._working
+        try:
+            yield now
+        finally:
             with self._lock:
-                self._facts[key] = known
-        return known
+                self._working -= 1
 
-    def _root_page(self) -> bytes:
-        names = sorted({_project(path.name) for path in self._files()})
-        return _page("".join(f'<a href="/simple/{name}/">{name}</a><br>\n' for name in names))
+    def note(self, answer: Answer) -> None:
+        with self._lock:
+            self._answers.append(answer)
 
-    def _project_page(self, project: str) -> bytes | None:
-        links = [self._link(path) for path in self._files() if _project(path.name) == project]
-        return _page("".join(links)) if links else None
+    def failure(self, path: str) -> int | None:
+        """The status that a path fails with now; None where it does not."""
+        with self._lock:
+            status, times = self._failures.get(path, (0, 0))
+            if not times:
+                return None
+            self._failures[path] = (status, times - 1)
+            return status
 
-    def _link(self, path: Path) -> str:
-        sha256, metadata = self._facts_of(path)
-        address = f"/files/{quote(path.name, safe='')}"
-        if self.hashes:
-            address += f"#sha256={sha256}"
-        attributes = [f'href="{html.escape(address)}"']
-        if metadata is not None:
-            parsed = email.parser.BytesHeaderParser().parsebytes(metadata)
-            requires_python = parsed["Requires-Python"]
-            if requires_python:
-                attributes.append(f'data-requires-python="{html.escape(str(requires_python))}"')
-            if self.metadata:
-                value = f"sha256={hashlib.sha256(metadata).hexdigest()}"
-                attributes.append(f'data-dist-info-metadata="{value}"')
-                attributes.append(f'data-core-metadata="{value}"')
-        return f"<a {' '.join(attributes)}>{html.escape(path.name)}</a><br>\n"
+    def root_page(self) -> Body:
+        names = self.pages.projects()
+        links = "".join(f'<a href="/simple/{name}/">{name}</a><br>\n' for name in names)
+        return Body(html_page(links), "text/html; charset=utf-8")
 
-    def _file(self, filename: str) -> bytes | None:
-        """The bytes of a file of the directory, or of a wheel's METADATA."""
-        served = {path.name: path for path in self._files()}
-        if filename in served:
-            return served[filename].read_bytes()
-        wheel = filename[: -len(".metadata")] if filename.endswith(".metadata") else ""
-        if self.metadata and wheel in served:
-            return self._facts_of(served[wheel])[1]
-        return None
+    def project_page(self, project: str, in_json: bool) -> Body | None:
+        """A page in JSON (True) or in HTML."""
+        state = self.pages.state_of(project)
+        with self._lock:
+            known = self._rendered.get((project, in_json))
+        if known is None or known[0] != state:
+            page = self.pages.page(project)
+            if page is None:
+                return None
+            if in_json:
+                body = Body(as_json(page), JSON)
+            else:
+                body = Body(as_html(page), "text/html; charset=utf-8")
+            known = (state, body)
+            with self._lock:
+                self._rendered[project, in_json] = known
+        body = known[1]
+        etag = self._kept_tags.get((project, in_json))
+        if etag is None:
+            again = self._tags[project]
+            etag = body.etag if not again else f'{body.etag[:-1]}-{again}"'
+        return body.tagged(etag)
 
 
 class IndexFactory(Protocol):
@@ -190,151 +254,5 @@ class IndexFactory(Protocol):
         metadata: bool = True,
         credentials: tuple[str, str] | None = None,
         delay: float = 0,
+        public: Public | None = None,
     ) -> LocalIndex: ...
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, index: LocalIndex) -> None:
-        self.index = index
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        # A client that was killed in the middle of a download is what some tests are about.
-        if not isinstance(sys.exc_info()[1], (ConnectionError, socket.timeout)):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    # HTTP/1.0: each connection ends with its answer, so that none outlives the server.
-    protocol_version = "HTTP/1.0"
-    timeout = 60
-    server: _Server
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Called before the answer goes out, so that no test reads the list too early."""
-        self.server.index._note(self.command, self._path(), int(code))
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: pytest's output is for the tests."""
-
-    def _path(self) -> str:
-        return unquote(urlsplit(self.path).path)
-
-    def _answer(self, *, with_body: bool) -> None:
-        index = self.server.index
-        if index.delay:
-            time.sleep(index.delay)
-        if not self._authorised():
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="tests"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        path = self._path()
-        if path.startswith("/files/"):
-            self._send_file(index._file(path[len("/files/") :]), with_body)
-        elif path == "/simple/":
-            self._send_page(index._root_page(), with_body)
-        elif path.startswith("/simple/"):
-            asked = path[len("/simple/") :].rstrip("/")
-            project = _normalised(asked)
-            if path != f"/simple/{project}/":
-                self.send_response(301)
-                self.send_header("Location", f"/simple/{quote(project, safe='')}/")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            else:
-                self._send_page(index._project_page(project), with_body)
-        else:
-            self._send_page(None, with_body)
-
-    def _authorised(self) -> bool:
-        credentials = self.server.index.credentials
-        if credentials is None:
-            return True
-        expected = base64.b64encode(":".join(credentials).encode("utf-8")).decode()
-        return self.headers.get("Authorization") == f"Basic {expected}"
-
-    def _send_page(self, page: bytes | None, with_body: bool) -> None:
-        body = page if page is not None else b"not here\n"
-        self.send_response(200 if page is not None else 404)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-    def _send_file(self, data: bytes | None, with_body: bool) -> None:
-        if data is None:
-            self._send_page(None, with_body)
-            return
-        part = _range(self.headers.get("Range"), len(data))
-        if part is None:
-            self.send_response(200)
-        elif part[0] >= part[1]:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(data)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        else:
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {part[0]}-{part[1] - 1}/{len(data)}")
-        body = data if part is None else data[part[0] : part[1]]
-        self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-
-def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    """The (start, stop) that a Range header asks for; None when the whole file is meant."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header or "")
-    if match is None or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
-    if not first:
-        return max(0, size - int(last)), size
-    return int(first), min(size, int(last) + 1) if last else size
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _project(filename: str) -> str:
-    """The normalised project name in a file's name (a wheel's, its metadata's, an sdist's)."""
-    if filename.endswith(".tar.gz"):
-        return _normalised(filename.rpartition("-")[0])
-    return _normalised(filename.split("-")[0])
-
-
-def _metadata_of(path: Path) -> bytes | None:
-    """METADATA of a wheel; None for anything else, a damaged wheel included."""
-    if path.suffix != ".whl":
-        return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                if re.fullmatch(r"[^/]+\.dist-info/METADATA", member):
-                    return archive.read(member)
-    except zipfile.BadZipFile:
-        return None
-    return None
-
-
-def _page(links: str) -> bytes:
-    return (
-        '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.0">'
-        f"<title>index</title></head><body>\n{links}</body></html>\n"
-    ).encode()

@@ -149,6 +149,11 @@ def groff() -> str | None:
     return _program("groff")
 
 
+def openssl() -> str | None:
+    """What makes certificates."""
+    return _program("openssl")
+
+
 def chromium() -> str | None:
     """A browser that can be run without a screen."""
     return _program("chromium")

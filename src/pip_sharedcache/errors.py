@@ -91,6 +91,12 @@ class DirectoryMissing(NotPublished):
     code = "directory-missing"
 
 
+class ResolutionNotPublished(NotPublished):
+    """A resolution that this user may not add to the store: the run needs none there."""
+
+    code = "resolution-not-published"
+
+
 class NoRoom(NotPublished):
     """A full disk of the store, or a used-up quota on that disk."""
 

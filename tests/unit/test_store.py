@@ -157,6 +157,7 @@ def test_a_store_for_one_user_has_all_shards_and_plain_modes(shared_tmp: Path) -
         "CACHEDIR.TAG",
         "builds",
         "bytecode",
+        "resolutions",
         "store.json",
         "use",
         "wheels",

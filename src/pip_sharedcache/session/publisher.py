@@ -13,6 +13,7 @@ from pip_sharedcache.errors import (
     NoRoom,
     NotPublished,
     NotWritable,
+    ResolutionNotPublished,
     UnusualWheel,
     reason,
 )
@@ -68,6 +69,8 @@ class Publisher:
             except NotWritable as error:
                 logger.debug("%s: %s", otherwise, error)
                 report.read_only = True
+            except ResolutionNotPublished as error:
+                logger.debug("%s: %s", otherwise, error)  # older stores have no place for them
             except NotPublished as error:
                 self._warn_of(store, otherwise, error)
                 if isinstance(error, NoRoom) and self._layers.leave(store):

@@ -40,6 +40,7 @@ from pip_sharedcache.store.homes import (
 from pip_sharedcache.store.layout import (
     BUILDS,
     BYTECODE,
+    RESOLUTIONS,
     SHARDS,
     STORE_JSON,
     USE,
@@ -67,6 +68,12 @@ from pip_sharedcache.store.publish import (
     make_visible,
     publish,
 )
+from pip_sharedcache.store.resolutions import (
+    RESOLUTION_FILE,
+    StoredResolution,
+    find_resolutions,
+    stage_resolution,
+)
 from pip_sharedcache.store.staging import (
     Compile,
     Staged,
@@ -83,6 +90,8 @@ __all__ = [
     "NONE_YET",
     "ONLY",
     "PATIENCE",
+    "RESOLUTIONS",
+    "RESOLUTION_FILE",
     "SHARDS",
     "STORE_JSON",
     "TAG_NAME",
@@ -95,6 +104,7 @@ __all__ = [
     "Staged",
     "Store",
     "StoredEntry",
+    "StoredResolution",
     "compiled_path",
     "copy_checked",
     "copy_wheel",
@@ -104,6 +114,7 @@ __all__ = [
     "find",
     "find_build",
     "find_bytecode",
+    "find_resolutions",
     "find_retired",
     "key_of",
     "list_entries",
@@ -120,6 +131,7 @@ __all__ = [
     "run_log",
     "stage_build",
     "stage_bytecode",
+    "stage_resolution",
     "stage_wheel",
     "store_replaceable_by",
     "survey",

@@ -18,12 +18,14 @@ from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, as_digest
-from pip_sharedcache.store.entry_reading import open_entry, read_manifest
+from pip_sharedcache.store.entry_reading import open_entry
 from pip_sharedcache.store.layout import BUILDS, Store
 from pip_sharedcache.store.lookup import find_build_record
-from pip_sharedcache.store.staging import Staged, stage_build_record
+from pip_sharedcache.store.records import read_record
+from pip_sharedcache.store.staging import Staged, stage_record
 
 _NOTE = "build.json"
+_LARGEST = 1 << 20  # bytes of a build.json
 NONE_YET: Identity = (0, 0)
 
 
@@ -90,13 +92,9 @@ def read_build(held: Directory, identity: Identity) -> Build | None:
     A build record that differs from its manifest is invalid. Raises OSError.
     """
     try:
-        text = held.read(f"files/{_NOTE}")[0]
-        told = {file.path: file.sha256 for file in read_manifest(held)[0].files}
-        if told.get(_NOTE) != hashlib.sha256(text).hexdigest():
-            return None
-        data: Any = json.loads(text)
+        data = read_record(held, _NOTE, _LARGEST)
         digest, filename, details = as_digest(data["sha256"]), data["filename"], data["details"]
-    except (DamagedEntry, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (DamagedEntry, KeyError, TypeError, AttributeError):
         return None
     plain = isinstance(filename, str) and filename.endswith(".whl") and "/" not in filename
     if digest is None or not plain or not isinstance(details, dict):
@@ -113,6 +111,6 @@ def stage_build(
     """
     data = {"sha256": build.digest, "filename": build.filename, "details": build.details}
     text = json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8")
-    return stage_build_record(
+    return stage_record(
         store, BUILDS, key, _NOTE, text, lambda: _find(store, key, damaged)[0], damaged
     )

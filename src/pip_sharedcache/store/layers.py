@@ -13,11 +13,12 @@ from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import Digest, Entry, Identity, Policy
-from pip_sharedcache.store import built_wheels, lookup
+from pip_sharedcache.store import built_wheels, lookup, resolutions
 from pip_sharedcache.store.built_wheels import Build
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.store.lookup import LookupResult
 from pip_sharedcache.store.open import open_layers
+from pip_sharedcache.store.resolutions import StoredResolution
 
 
 def widens(home: Store, other: Store) -> bool:
@@ -118,6 +119,20 @@ class Layers:
             if build is not None:
                 return build
         return None
+
+    def find_resolutions(
+        self, key: Digest, without: Collection[Identity] = ()
+    ) -> tuple[StoredResolution, ...]:
+        """Return the resolutions of trusted publishers for ``key``, the nearest layer first.
+
+        ``without``: as for resolutions.find_resolutions. The contents of the stores never cause an
+        error.
+        """
+        return tuple(
+            one
+            for store in self._layers
+            for one in resolutions.find_resolutions(store, key, without)
+        )
 
     # -- publishing
 

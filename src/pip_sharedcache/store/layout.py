@@ -25,6 +25,7 @@ STORE_JSON = "store.json"
 WHEELS = "wheels"
 BYTECODE = "bytecode"
 BUILDS = "builds"
+RESOLUTIONS = "resolutions"
 USE = "use"
 #: Prefix of the names of retired entries.
 DEAD = ".dead-"
@@ -269,13 +270,18 @@ class Store:
         """Return which directories that ``make`` made are missing, and the remedy.
 
         Both are text for a message; both are "" if no directory is missing, or if this user is not
-        in the group of the store.
+        in the group of the store. Older stores have no ``resolutions/``, and need none.
         """
         gid = trust.group_id(self.group) if self.group and trust.OWNERS_MEAN_SOMETHING else None
         if gid is None or gid not in {os.getegid(), *os.getgroups()}:
             return "", ""
         paths = (self.path / relative for relative, _ in expected_directories(shared=True))
-        missing = [path for path in paths if not os.path.lexists(path)]
+        optional = self.path / RESOLUTIONS
+        missing = [
+            path
+            for path in paths
+            if optional not in (path, path.parent) and not os.path.lexists(path)
+        ]
         if not missing:
             return "", ""
         more = f", and so are {len(missing) - 1} more directories" if len(missing) > 1 else ""
@@ -289,8 +295,8 @@ class Store:
     def shard(self, area: str, digest: Digest) -> Directory:
         """Open the shard for ``digest`` in ``area``; make it if it is missing.
 
-        ``area``: WHEELS, BYTECODE or BUILDS. The caller closes it. Raises OSError: EEXIST if
-        something else than a directory has its name.
+        ``area``: WHEELS, BYTECODE, BUILDS or RESOLUTIONS. The caller closes it. Raises OSError:
+        EEXIST if something else than a directory has its name.
         """
         return self._made(area, digest[:2])
 
@@ -372,7 +378,7 @@ def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
     """
     top, shard = (0o2755, _SHARED_SHARD) if shared else (0o755, _PRIVATE_SHARD)
     yield "", top
-    for area in (WHEELS, BYTECODE, BUILDS):
+    for area in (WHEELS, BYTECODE, BUILDS, RESOLUTIONS):
         yield area, top
         yield from ((f"{area}/{name}", shard) for name in SHARDS)
     yield USE, shard
@@ -380,7 +386,7 @@ def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
 
 def _not_of_a_store(names: Iterable[str]) -> str:
     """Return one of ``names`` that neither a store nor a file system makes; "" if none is."""
-    ours = {TAG_NAME, STORE_JSON, WHEELS, BYTECODE, BUILDS, USE, *_OF_FILE_SYSTEMS}
+    ours = {TAG_NAME, STORE_JSON, WHEELS, BYTECODE, BUILDS, RESOLUTIONS, USE, *_OF_FILE_SYSTEMS}
     begins = (fs.NEW, ".nfs")  # unfinished files, and deleted ones that NFS keeps open
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""

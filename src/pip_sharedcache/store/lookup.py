@@ -85,7 +85,7 @@ def find_bytecode(
 def find_build_record(
     store: Store, area: str, key: Digest, without: Container[Identity] = ()
 ) -> LookupResult:
-    """Look for an entry of ``stage_build_record`` in ``area``; only a usable one counts."""
+    """Look for an entry of ``stage_record`` in ``area``; only a usable one counts."""
     found = _search(store, area, key, key, BUILD_RECORD, without)
     return LookupResult(found.entry, own=found.own)
 

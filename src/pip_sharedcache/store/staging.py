@@ -55,7 +55,7 @@ class Staged:
 
     ``store``: the store that the entry is for.
     ``entry``: the entry, in its staging directory.
-    ``area``: WHEELS, BYTECODE or BUILDS.
+    ``area``: WHEELS, BYTECODE, BUILDS or RESOLUTIONS.
     ``name``: the name that the entry gets.
     ``what``: the name of the entry in messages.
     ``find_usable``: returns a visible entry that serves as well, or None.
@@ -146,7 +146,7 @@ def stage_bytecode(
     return replace(staged, source=entry.identity, partial=why)
 
 
-def stage_build_record(
+def stage_record(
     store: Store,
     area: str,
     key: Digest,

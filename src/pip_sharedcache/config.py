@@ -300,8 +300,8 @@ ROWS = (
         _layers,
         "the site's store, else your own",
         "the store, an absolute path; or [several](#several-stores)",
-        f"an absolute path, or several, nearest first, each on a line or behind a {os.pathsep!r}; "
-        f"behind a path may stand {', '.join(one.value for one in Policy)}",
+        f"an absolute path, or several, nearest first, each on a line or after a {os.pathsep!r}; "
+        f"a path may be followed by {', '.join(one.value for one in Policy)}",
         merge=_last_dir,
     ),
     Row(
@@ -332,25 +332,25 @@ ROWS = (
         "verify",
         _one_of({"always": True, "changed": False}),
         "`changed`",
-        "`always`: every wheel and every file is hashed before it is placed; `changed`: what size "
-        "and time tell",
-        "always, or changed (what size and time tell)",
+        "`always`: every wheel and every file is hashed before it is placed; `changed`: only a "
+        "file whose size or time has changed",
+        "always, or changed (only files whose size or time has changed)",
         merge=_any,
     ),
-    Row("build-salt", str, "none", "any text: keeps apart what is built with different tools"),
+    Row("build-salt", str, "none", "any text: separates builds with different tools"),
     Row(
         "stats",
         _one_of({one: one for one in STATS}),
         "`full`",
-        "what installations record of themselves for `store stats`: `full`, `anonymous` (not which "
+        "the record that each installation keeps for `store stats`: `full`, `anonymous` (not which "
         "environment), `off`",
         ", ".join(STATS),
     ),
     Row(
         "processes",
         _processes,
-        "one a processor, at most 8",
-        "how many processes install side by side where nothing is replaced, "
+        "one for each processor, at most 8",
+        "the number of processes that install in parallel if no file is replaced, "
         f"1 to {_MOST_PROCESSES}",
         f"a number from 1 to {_MOST_PROCESSES}",
     ),
@@ -382,7 +382,7 @@ def _default_directory(searched: tuple[Path, ...]) -> dict[str, Any]:
     except RuntimeError:
         own = Path()
     path = own if own.is_absolute() else None
-    source, private = "default: the user's own", True
+    source, private = "default: the private store", True
     site = site_store()
     try:
         if (site / "store.json").is_file():

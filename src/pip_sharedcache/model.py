@@ -197,7 +197,7 @@ class Manifest:
         if digest is None or not named or not _is_count(size):
             raise ValueError("not an entry.json: sha256, filename or size is of the wrong kind")
         if not all(isinstance(path, str) and not path_problem(path) for path in failed):
-            raise ValueError("not an entry.json: failed lists what is no path in a wheel")
+            raise ValueError("not an entry.json: failed lists a text that is no path in a wheel")
         for file in files:
             plain = isinstance(file.path, str) and not path_problem(file.path)
             counted = _is_count(file.size) and _is_count(file.mtime)

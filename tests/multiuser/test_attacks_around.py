@@ -476,7 +476,7 @@ def test_no_symlink_leads_where_somebody_may_exchange_the_entry(site: Site, vict
     for _ in range(2):  # what was just published, then what is found
         environment, said = install(site, account, store, **settings)
         assert "symlinked" not in said
-        assert "may exchange" in said
+        assert "may replace" in said
         assert_as_plain(site, environment)
     place = place_of(site, store)
     _exchange(site, place.with_name(f"{place.name}.{account.uid if account else 0}"))

@@ -40,7 +40,7 @@ class Diagnosis:
     status: int
     facts: dict[str, Any]
     findings: dict[str, dict[str, Any]]
-    mended: list[str]
+    fixed: list[str]
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Doctor:
         for finding in findings.values():
             assert finding["sentence"] and finding["command"], finding
             assert "\n" not in finding["sentence"] + finding["command"]
-        mended = [finding["name"] for finding in said["fixed"]]
-        return Diagnosis(done.returncode, said["facts"], findings, mended)
+        fixed = [finding["name"] for finding in said["fixed"]]
+        return Diagnosis(done.returncode, said["facts"], findings, fixed)
 
     def shell(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         path = f"{self.site.template.scripts}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -163,16 +163,16 @@ OWNERS_MEND = [
     (wrong_group, "group", "has the group userc, not pkgshare"),
     (wrong_group_of_shards, "group", "16 directories differ"),
     (no_setgid, "mode", "has mode 0755, not 2755"),
-    (no_sticky_bit, "mode", "members may take away what others published"),
+    (no_sticky_bit, "mode", "members may delete entries of other publishers"),
     (not_for_the_group, "mode", "members of the group cannot publish"),
-    (writable_by_everybody, "mode", "everybody may add to it, and rename in it"),
+    (writable_by_everybody, "mode", "all users may add files, and rename those of others"),
     (an_access_list, "access-list", "wheels has an access list"),
     (a_default_access_list, "access-list", "256 directories differ"),
     (no_shard, "missing", "wheels/1c is missing"),
     (no_bytecode, "missing", "257 directories differ"),
     (no_use, "missing", "use is missing"),
     (configuration_for_its_owner, "configuration", "others cannot read it"),
-    (configuration_for_everybody, "configuration", "it is not believed; it names @pkgshare"),
+    (configuration_for_everybody, "configuration", "the file is not trusted; it lists @pkgshare"),
     (configuration_empty, "configuration", "is empty: the store cannot be used"),
 ]
 
@@ -188,7 +188,7 @@ def test_a_sound_store_is_sound_for_everybody(site: Site) -> None:
     before = modes(store)
     for name in ("root", "usera", "userb", "userc"):
         said = doctor_of(site, name, store)()
-        assert (said.status, said.findings, said.mended) == (0, {}, [])
+        assert (said.status, said.findings, said.fixed) == (0, {}, [])
         assert said.facts["publishing"] is (name != "userc")
         assert said.facts["link-mode"]["gets"] == "copy", "tmpfs has no reflinks"
         allowed = name in ("root", "usera")
@@ -262,12 +262,12 @@ def test_fix_mends_it_for_its_owner_and_for_nobody_else(
     before = modes(store)
     for stranger in ("userb", "userc"):
         said = doctor_of(site, stranger, store)("--fix")
-        assert said.mended == []
+        assert said.fixed == []
         assert all(finding["left"] for finding in said.findings.values())
         assert name in said.findings or name == "access-list" or said.status == 0
     assert modes(store) == before
     said = doctor_of(site, owner, store)("--fix")
-    assert said.mended == [name]
+    assert said.fixed == [name]
     assert (said.status, said.findings) == (0, {})
     assert sorted(modes(store).values()) == sorted(sound.values())
 
@@ -331,8 +331,8 @@ def an_entry_that_all_may_write(store: Path, site: Site) -> None:
         (wheels_of_a_stranger, "owner", "wheels belongs to userc"),
         (configuration_damaged, "configuration", "is damaged"),
         (configuration_of_a_stranger, "configuration", "belongs to userc"),
-        (configuration_writable_and_naming_more, "configuration", "it names userc"),
-        (anybody_may_replace_it, "above", "anybody may put another store in that place"),
+        (configuration_writable_and_naming_more, "configuration", "it lists userc"),
+        (anybody_may_replace_it, "above", "all users may replace the store with another one"),
         (out_of_the_groups_reach, "out-of-reach", "members of pkgshare may not enter it"),
         (somebodys_use_of_a_stranger, "use", "use/0 belongs to userc"),
         (an_entry_of_nobody, "nobody", "1 entries belong to uid 65534"),
@@ -349,7 +349,7 @@ def test_what_might_be_wanted_is_left_by_fix_and_mended_by_the_command(
     doctor = doctor_of(site, "root", store)
     said = doctor("--fix")
     assert modes(store.parent) == before
-    assert said.mended == []
+    assert said.fixed == []
     assert list(said.findings) == [name]
     assert words in said.findings[name]["sentence"]
     assert said.findings[name]["left"]
@@ -366,7 +366,7 @@ def test_names_that_nobody_bears_are_named(site: Site) -> None:
     path.chmod(0o644)
     doctor = doctor_of(site, "usera", store)
     said = doctor()
-    assert "names @nowhere, gone, whom" in said.findings["unknown-names"]["sentence"]
+    assert "lists @nowhere, gone, whom" in said.findings["unknown-names"]["sentence"]
     editor = site.directory() / "editor"
     editor.write_text(f"#!/bin/sh\ncat > \"$1\" <<'END'\n{known}END\n")
     editor.chmod(0o755)
@@ -391,7 +391,7 @@ def test_a_store_made_by_hand_is_to_be_sticky(site: Site, mode: int, sticky: str
     assert doctors[0].shell(said.findings["mode"]["command"]).returncode == 0
     assert doctors[1]().findings == {}
     said = doctors[0]("--fix")
-    assert (said.mended, said.status) == (["mode"], 0)
+    assert (said.fixed, said.status) == (["mode"], 0)
 
 
 def test_mending_does_not_follow_what_was_planted(site: Site) -> None:
@@ -407,7 +407,7 @@ def test_mending_does_not_follow_what_was_planted(site: Site) -> None:
     before = modes(elsewhere)
     said = doctor_of(site, "root", store)("--fix")
     assert modes(elsewhere) == before
-    assert said.mended == ["mode"]
+    assert said.fixed == ["mode"]
     assert "is not a directory" in said.findings["no-directory"]["sentence"]
 
 
@@ -421,15 +421,15 @@ def test_a_full_file_system(site: Site) -> None:
         filler = point / "filler"
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 100 << 20)
-        assert "has no more than 6" in doctor().findings["room"]["sentence"]
+        assert "has no more than 6" in doctor().findings["free-space"]["sentence"]
         with filler.open("ab", buffering=0) as file, pytest.raises(OSError, match="No space"):
             while True:
                 file.write(bytes(4096))
         said = doctor("--fix")
-        assert "0 bytes" in said.findings["room"]["sentence"]
-        assert said.findings["room"]["left"]
+        assert "0 bytes" in said.findings["free-space"]["sentence"]
+        assert said.findings["free-space"]["left"]
         assert said.facts["publishing"] is False
-        assert doctor.shell(said.findings["room"]["command"]).returncode == 0
+        assert doctor.shell(said.findings["free-space"]["command"]).returncode == 0
         filler.unlink()
         assert doctor().findings == {}
 
@@ -444,7 +444,7 @@ def test_no_inodes_left(site: Site) -> None:
             for number in range(6000):
                 (filler / str(number)).touch()
         said = doctor()
-        assert ", 0 inodes free" in said.findings["room"]["sentence"]
+        assert ", 0 inodes free" in said.findings["free-space"]["sentence"]
         assert said.facts["publishing"] is False
         shutil.rmtree(filler)
         assert doctor().findings == {}
@@ -676,7 +676,7 @@ def test_a_deleted_configuration_is_named_where_publishers_are_not_trusted_for_i
     assert f"{store}/store.json, which names whom, is missing" in said
     env = site.settings(store)
     doctor = run_as(userb, site.template.command("store", "doctor"), env=env)
-    assert f"{store}/store.json is missing: only what root published is trusted" in doctor.stdout
+    assert f"{store}/store.json is missing: only entries of root are trusted" in doctor.stdout
     assert f"pip-sharedcache store init --group pkgshare {store}" in doctor.stdout
 
 

@@ -552,7 +552,7 @@ def test_commands_tell_of_all_layers(site: Site, group: Path, curated: Path) -> 
     doctor = run_as(userb, site.template.command("store", "doctor", "-v"), env=env)
     assert doctor.returncode == 1
     assert "/nowhere does not exist: pip installs without this layer" in doctor.stdout
-    assert f"what follows is about {group}" in doctor.stdout
+    assert f"all other lines are about {group}" in doctor.stdout
     one = [*site.template.command("--sharedcache-dir", f"{curated} read-only")]
     path = run_as(userb, [*one, "store", "path"], env=site.settings(), check=True)
     assert path.stdout.strip() == str(curated)

@@ -160,9 +160,9 @@ def test_where_nothing_names_a_store_doctor_says_so(machine: Machine) -> None:
     (machine.etc / "pip.conf").write_text(f"[sharedcache]\ndir = {store}\n")
     doctor = machine.doctor("no configuration")
     own = machine.place / "home" / ".cache" / "pip-sharedcache"
-    assert f"{own} (default: the user's own)" in doctor.stdout
-    assert "no configuration file is read, as PIP_CONFIG_FILE has it" in doctor.stdout
-    assert f"none of the site's lies at {SITE}" in doctor.stdout
+    assert f"{own} (default: the private store)" in doctor.stdout
+    assert "pip reads no configuration file, because of PIP_CONFIG_FILE" in doctor.stdout
+    assert f"the site has no store at {SITE}" in doctor.stdout
     assert (
         f"Shared store: 0 of 1 distributions from {own}"
         in machine.install("no configuration").stdout

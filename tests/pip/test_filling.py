@@ -153,7 +153,7 @@ def test_what_is_not_shared_is_told(
         ([], "needs requirements, -r or"),
         (["nowhere-to-be-found"], "pip cannot resolve or install the requirements"),
         (["demo", "--for", "/usr/bin/env", "--platform", "any"], "exclude --for and --from-env"),
-        (["--from-env", "/nonexistent"], "is no environment of Python's"),
+        (["--from-env", "/nonexistent"], "is not a Python environment"),
     ],
 )
 def test_what_cannot_be_added(

@@ -545,7 +545,7 @@ def test_a_file_of_somebody_elses_is_not_replaced(
     before = snapshot(one.prefix)
     done = _switch("enable", one)
     assert done.returncode == 2
-    assert f"{path} is root's, and not of pip-sharedcache; move it away" in done.stderr
+    assert f"{path} of root was not written by pip-sharedcache; move the file" in done.stderr
     assert differences(before, snapshot(one.prefix)) == []
     assert not (tmp_path / "elsewhere").exists()
 
@@ -568,7 +568,7 @@ def test_an_environment_that_has_ours_in_it_may_be_copied(
 def test_what_is_no_environment_for_it_is_refused(what: str, tmp_path: Path) -> None:
     target = tmp_path / "target"
     (target / "bin").mkdir(parents=True)
-    expected = "is no environment of Python's"
+    expected = "is not a Python environment"
     if what == "old Python":
         python = target / "bin" / "python"
         answer = '{"version": [3, 8], "prefix": "", "library": "", "standard": ""}'
@@ -785,7 +785,7 @@ def test_a_prefix_whose_python_is_that_of_another_prefix_is_refused(
     ours = [sys.executable, "-m", "pip_sharedcache", "store", "enable", "--prefix", named]
     done = run_as(None, ours)
     assert done.returncode == 2
-    assert f"--prefix {one.prefix} names that one" in done.stderr
+    assert f"name it with --prefix {one.prefix}" in done.stderr
     assert differences(before, snapshot(one.prefix)) == []
 
 

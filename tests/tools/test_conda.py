@@ -393,7 +393,7 @@ def _refused(central: Environment, argv: Sequence[str | Path]) -> subprocess.Com
 def test_what_is_no_environment_of_condas_is_refused(central: Environment, tmp_path: Path) -> None:
     plain = make_environment(tmp_path / "plain", ours=False)
     done = _refused(central, ["--prefix", plain.prefix])
-    assert f"{plain.prefix} is no environment of conda's" in done.stderr
+    assert f"{plain.prefix} is not a conda environment" in done.stderr
 
 
 def test_somebody_elses_script_is_not_replaced(bare: Environment, central: Environment) -> None:

@@ -21,7 +21,7 @@ def test_an_environment_that_may_not_be_looked_at_is_named(shared_tmp: Path) -> 
     program.symlink_to(shared_tmp / "secret" / "python")
     with as_user(54321), pytest.raises(FileError) as caught:
         interpreter_of(shared_tmp / "environment")
-    assert str(caught.value) == f"{program} cannot be looked at: Permission denied"
+    assert str(caught.value) == f"{program} cannot be read: Permission denied"
 
 
 def test_what_does_not_answer_is_named(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_with_nothing_set_it_is_the_users_own_store(site: Path) -> None:
     settings = load([], {})
     assert settings.dir == Path(platformdirs.user_cache_dir("pip-sharedcache", appauthor=False))
-    assert settings.dir_source == "default: the user's own"
+    assert settings.dir_source == "default: the private store"
     assert settings.private
     assert settings.link_mode is LinkMode.REFLINK
     assert settings.share == ()
@@ -62,9 +62,9 @@ def test_a_site_store_that_cannot_be_read_is_passed_over(
     with as_user(54321):
         settings = load([], {})
     assert settings.dir != closed
-    assert "own" in settings.dir_source
+    assert settings.dir_source.startswith("default: the private store")
     # From Python 3.14 on, is_file() says False where it is not allowed to look.
-    assert str(closed) in settings.dir_source or settings.dir_source == "default: the user's own"
+    assert str(closed) in settings.dir_source or settings.dir_source == "default: the private store"
 
 
 def test_later_files_win_over_earlier_ones(tmp_path: Path) -> None:

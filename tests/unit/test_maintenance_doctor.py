@@ -149,9 +149,10 @@ def test_quiet_says_findings_only_each_with_its_command(
     assert doctor(environment, "-q") == 1
     first, second = capsys.readouterr().out.splitlines()
     assert first == (
-        f"{store.path} has mode 0777, not 0755: everybody may add to it, and rename in it."
+        f"{store.path} has mode 0777, not 0755: all users may add files, and rename "
+        "those of others."
     )
-    assert second.startswith("    to mend it (as ")
+    assert second.startswith("    hint (as ")
     assert second.endswith(f": chmod 0755 {store.path}")
 
 
@@ -178,8 +179,8 @@ def test_what_is_not_mended_is_said_with_the_reason(
     os.chown(store.path / "wheels", ALICE, -1)
     assert doctor(environment, "--fix") == 1
     text = capsys.readouterr().out
-    assert "not mended: it is not what this store made" in text
-    assert f"to mend it (as root): chown root {store.path}/wheels" in text
+    assert "not fixed: store init did not make it" in text
+    assert f"hint (as root): chown root {store.path}/wheels" in text
 
 
 def test_mending_that_the_system_refuses_is_said(
@@ -191,7 +192,7 @@ def test_mending_that_the_system_refuses_is_said(
     store.path.chmod(0o700)
     monkeypatch.setattr(fs, "ensure_directory", refuse)
     assert doctor(environment, "--fix") == 1
-    assert "    not mended: Operation not permitted" in capsys.readouterr().out
+    assert "    not fixed: Operation not permitted" in capsys.readouterr().out
 
 
 def test_nothing_is_changed_and_nothing_left(

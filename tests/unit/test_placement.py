@@ -808,8 +808,8 @@ DAMAGES = {
     "shorter": "has 0 bytes, not 8",
     "touched": "was changed after it was published",
     "touched soon": "was changed after it was published",
-    "group writes": "may be written by others",
-    "others write": "may be written by others",
+    "group writes": "is writable by users other than",
+    "others write": "is writable by users other than",
     "another's": f"belongs to uid {ALICE}",
 }
 

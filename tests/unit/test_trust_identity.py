@@ -51,7 +51,10 @@ def test_owners_are_not_known_under_fakeroot() -> None:
 @needs(proot)
 @pytest.mark.parametrize("option", [(), ("-0",)], ids=["plain", "as root"])
 def test_owners_are_not_known_under_proot(option: tuple[str, ...]) -> None:
-    assert asked("proot", *option) == "proot traces this process, and may change what it sees"
+    assert (
+        asked("proot", *option)
+        == "proot traces this process, and can change the results of its calls"
+    )
 
 
 @needs(strace)
@@ -68,7 +71,10 @@ def test_owners_are_not_known_to_a_process_of_an_unknown_tracer(tmp_path: Path) 
 @needs(compiler)
 def test_a_preloaded_library_counts_for_what_it_answers(tmp_path: Path) -> None:
     fakes = library(tmp_path, "libmine.so", FAKES)
-    assert asked(preload=fakes) == "libmine.so is preloaded and answers for who owns them"
+    assert (
+        asked(preload=fakes)
+        == "libmine.so is preloaded and replaces the functions that report owners"
+    )
     allocates = library(tmp_path, "libpool.so", ALLOCATES)
     assert asked(preload=allocates) == "", "an allocator says nothing of owners"
     assert asked(preload=f"{allocates} {fakes}").startswith("libmine.so")

@@ -78,13 +78,13 @@ def test_who_may_exchange_what_lies_in_a_shard(tree: Tree) -> None:
     tree.own(tree.top, 0, GROUP, 0o755)
     assert exposure(BY_GROUP) == "", "sticky: only owners rename"
     tree.own(tree.shard, 0, GROUP, 0o2775)
-    assert exposure(BY_GROUP) == "others may exchange what is stored there"
+    assert exposure(BY_GROUP) == "others may replace the entries there"
     tree.own(tree.shard, BOB, GROUP, 0o3775)
-    assert exposure(BY_NAME) == f"uid {BOB} may exchange what is stored there"
+    assert exposure(BY_NAME) == f"uid {BOB} may replace the entries there"
     tree.own(tree.shard, ALICE, GROUP, 0o755)
     assert exposure(BY_NAME) == ""
     tree.own(tree.top, 0, GROUP, 0o757)
-    assert exposure(BY_NAME) == "others may exchange what is stored there"
+    assert exposure(BY_NAME) == "others may replace the entries there"
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o575, 0o1777], ids=oct)
@@ -92,14 +92,14 @@ def test_who_may_exchange_what_lies_in_a_shard(tree: Tree) -> None:
 def test_what_others_may_write_is_never_believed(tree: Tree, mode: int, uid: int) -> None:
     tree.own(tree.entry, uid, GROUP, mode)
     for who in (BY_NAME, BY_GROUP):
-        assert tree.objection(who) == "lets others write what they published"
+        assert tree.objection(who) == "lets others write the entry"
 
 
 @needs(acl)
 def test_a_writer_in_an_access_list_shows_in_the_group_bits(tree: Tree) -> None:
     tree.own(tree.entry, ALICE, GROUP, 0o755)
     subprocess.run(["setfacl", "-m", f"u:{BOB}:rwx", str(tree.entry)], check=True)
-    assert tree.objection(BY_NAME) == "lets others write what they published"
+    assert tree.objection(BY_NAME) == "lets others write the entry"
 
 
 def test_the_directory_above_does_not_matter_for_a_named_owner(tree: Tree) -> None:
@@ -121,7 +121,7 @@ def test_a_member_is_believed_in_a_shard_of_the_group(tree: Tree) -> None:
 @pytest.mark.parametrize("gid", [OTHER_GROUP, 0])
 def test_a_member_is_not_believed_in_a_shard_of_another_group(tree: Tree, gid: int) -> None:
     tree.own(tree.shard, 0, gid, 0o3775)
-    assert tree.objection(BY_GROUP) == "published where no trusted group may"
+    assert tree.objection(BY_GROUP) == "published in a shard of an untrusted group"
 
 
 def test_the_entrys_own_group_says_nothing(tree: Tree) -> None:
@@ -145,7 +145,7 @@ def test_group_trust_ends_where_a_stranger_owns_a_directory_above(tree: Tree, le
 @LEVEL
 def test_group_trust_ends_where_everybody_may_write_above(tree: Tree, level: str) -> None:
     tree.own(getattr(tree, level), 0, GROUP, 0o3777)
-    assert tree.objection(BY_GROUP) == "published where everybody may"
+    assert tree.objection(BY_GROUP) == "published in a directory that all users may write"
 
 
 @LEVEL
@@ -153,7 +153,7 @@ def test_group_trust_ends_where_members_may_rename_each_others_entries(
     tree: Tree, level: str
 ) -> None:
     tree.own(getattr(tree, level), 0, GROUP, 0o2775)
-    assert tree.objection(BY_GROUP) == "published where others may rename"
+    assert tree.objection(BY_GROUP) == "published in a directory where others may rename entries"
 
 
 @LEVEL

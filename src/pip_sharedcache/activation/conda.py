@@ -37,7 +37,7 @@ class Activation(managed_files.Switch):
     def switch_on(self, told: Mapping[str, Any]) -> list[Path]:
         """Write the scripts (see Switch). Raises UsageError where conda did not make ``prefix``."""
         if not (self.prefix / "conda-meta").is_dir():
-            raise UsageError(f"{self.prefix} is no environment of conda's: it lacks conda-meta")
+            raise UsageError(f"{self.prefix} is not a conda environment: conda-meta is missing")
         files = {
             self._path(when, kind): self._text(when, kind, told).encode()
             for when in _WHENS

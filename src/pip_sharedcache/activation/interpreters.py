@@ -54,7 +54,7 @@ if version and ours is not None:
     try:
         from pip_sharedcache.pip_adapter import examine_pip
     except ImportError:
-        pass  # an older version of ours, which cannot be asked
+        pass  # an older version has no such function
     else:
         _, unfit = examine_pip()
 ours = getattr(ours, "__version__", "")
@@ -113,8 +113,9 @@ def interpreter_of(prefix: Path | None) -> Interpreter:
     interpreter = Interpreter(executable, version, *map(_path, told["paths"]))
     if not _is_same(prefix, interpreter.prefix):
         raise UsageError(
-            f"{executable} is the Python of {interpreter.prefix}, and {prefix} is left alone",
-            f"--prefix {shlex.quote(str(interpreter.prefix))} names that one",
+            f"{executable} is the Python of {interpreter.prefix}, not of {prefix}: nothing was "
+            "changed",
+            f"name it with --prefix {shlex.quote(str(interpreter.prefix))}",
         )
     return interpreter
 
@@ -134,9 +135,9 @@ def executable_of(prefix: Path) -> Path:
     try:
         found = [prefix / place for place in _PLACES if _is_file(prefix / place)]
     except OSError as error:
-        raise FileError.of(error.filename, "looked at", error) from error
+        raise FileError.of(error.filename, "read", error) from error
     if not found:
-        raise UsageError(f"{prefix} is no environment of Python's: it lacks {_PLACES[0]}")
+        raise UsageError(f"{prefix} is not a Python environment: {_PLACES[0]} is missing")
     return found[0]
 
 
@@ -208,7 +209,7 @@ def _ask(executable: Path, question: str, *arguments: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(text.partition("\n")[0])
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         lines = done.stderr.splitlines() if isinstance(error, ValueError) else [str(error)]
-        why = lines[-1] if lines else "it says nothing"  # a traceback ends with the error
+        why = lines[-1] if lines else "it prints nothing"  # a traceback ends with the error
         raise UsageError(f"{executable} does not answer: {why}") from error
     answer["said"] = done.stderr.strip()
     return answer

@@ -115,7 +115,7 @@ def _take_back(before: list[tuple[Path, bytes | None]], made: list[Path]) -> Non
             elif read(path) != text:
                 replace(path, text)
         except (OSError, SharedCacheError) as error:
-            logger.warning("%s was written and is left over: %s", path, error)
+            logger.warning("%s cannot be restored: %s", path, error)
     for directory in reversed(made):
         with contextlib.suppress(OSError):  # never made, or not empty any more
             directory.rmdir()
@@ -168,7 +168,9 @@ def make_as_above(directory: Path) -> None:
         if directory.is_dir():
             return
         if trust.OWNERS_MEAN_SOMETHING and above.st_uid != trust.user_id():
-            raise UsageError(f"{directory} is for {trust.user_name(above.st_uid)} to make")
+            raise UsageError(
+                f"{directory} is missing: only {trust.user_name(above.st_uid)} may make it"
+            )
         mode = stat.S_IMODE(above.st_mode) & 0o2777
         fs.make_directory(directory, mode, keep_access_lists=True)
     except OSError as error:
@@ -230,9 +232,9 @@ def _refuse_foreign(path: Path, text: bytes, replaces: Callable[[Path, bytes], b
     except FileNotFoundError:
         return
     except OSError as error:
-        raise FileError.of(path, "looked at", error) from error
+        raise FileError.of(path, "read", error) from error
     whose = trust.user_name(status.st_uid)
     if not stat.S_ISREG(status.st_mode) or not replaces(path, text):
-        raise UsageError(f"{path} is {whose}'s, and not of pip-sharedcache", "move it away")
+        raise UsageError(f"{path} of {whose} was not written by pip-sharedcache", "move the file")
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, status.st_uid):
-        raise UsageError(f"{path} belongs to {whose}, who can do this")
+        raise UsageError(f"{path} belongs to {whose}: only root and this user may replace it")

@@ -76,7 +76,7 @@ def _examine(settings: Settings, environment: Path, here: Interpreter) -> Doctor
             "pip",
             f"{problem.message}: nothing can be installed through the store",
             command,
-            unmended="which pip is installed is yours to say",
+            unfixed="the version of pip is your choice",
         )
     report.add_fact("pip", pip or "none")
     report.add_fact("python", f"{sys.version.split()[0]} ({sys.executable})")
@@ -89,7 +89,7 @@ def _look_at_hook(report: DoctorReport, here: Interpreter) -> None:
     try:
         files = [*Hook(here, everywhere=False).files(), *Hook(here, everywhere=True).files()]
     except SharedCacheError as error:
-        report.add_fact("hooked", f"nobody knows: {error}", None)
+        report.add_fact("hooked", f"unknown: {error}", None)
         return
     text = "no command: call pip-sharedcache in place of pip, or see pip-sharedcache store enable"
     if files:
@@ -98,7 +98,7 @@ def _look_at_hook(report: DoctorReport, here: Interpreter) -> None:
 
 
 def _show(output: Output, outcome: Outcome) -> None:
-    report, fixed, left = outcome.report, outcome.mended, outcome.left
+    report, fixed, left = outcome.report, outcome.fixed, outcome.left
     output.result(
         {
             "facts": {fact.name: fact.value for fact in report.facts},
@@ -111,15 +111,17 @@ def _show(output: Output, outcome: Outcome) -> None:
         say = output.say if fact.name in _SHORT else output.detail
         say(f"{(fact.name + ':').ljust(width)} {fact.text}")
     for finding in fixed:
-        output.find(f"Mended: {finding.sentence}")
+        output.find(f"Fixed: {finding.sentence}")
     for finding in report.findings:
         output.find(f"{finding.sentence}.")
         who = f" (as {finding.whose})" if finding.whose else ""
-        output.find(f"    to mend it{who}: {finding.command}")
+        output.find(f"    hint{who}: {finding.command}")
         if why := left.get(finding.sentence):
-            output.find(f"    not mended: {why}")
+            output.find(f"    not fixed: {why}")
     if not report.findings:
-        output.say("Nothing is wrong. (pip-sharedcache store verify reads what the entries hold.)")
+        output.say(
+            "Nothing is wrong. (pip-sharedcache store verify checks the content of entries.)"
+        )
 
 
 def _as_data(finding: Finding, left: Mapping[str, str]) -> dict[str, Any]:

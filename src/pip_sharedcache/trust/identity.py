@@ -85,7 +85,7 @@ def _other_user() -> str:
     kernel, own = user_id_for_kernel(), os.geteuid()
     if kernel is None or kernel == own:
         return ""
-    return f"this process seems to be of uid {own}, and is of uid {kernel}"
+    return f"this process sees uid {own} as its own, and the kernel has uid {kernel}"
 
 
 def _traced() -> str:
@@ -96,7 +96,9 @@ def _traced() -> str:
         name = Path(f"/proc/{tracer}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         name = f"process {tracer}"
-    return "" if name in _WATCHERS else f"{name} traces this process, and may change what it sees"
+    if name in _WATCHERS:
+        return ""
+    return f"{name} traces this process, and can change the results of its calls"
 
 
 def _preloaded() -> str:
@@ -104,7 +106,7 @@ def _preloaded() -> str:
     names = {name.rpartition("/")[2]: name for name in _named()}
     for name, path in {**names, **mapped}.items():
         if _FAKES.match(name):
-            return f"{name} answers for who owns them"
+            return f"{name} replaces the functions that report owners"
         if name not in names or _HONEST.match(name):
             continue
         if mapped and name not in mapped:
@@ -114,7 +116,7 @@ def _preloaded() -> str:
         except (OSError, ValueError, struct.error, IndexError):
             return f"{name} is preloaded and cannot be read"
         if answers:
-            return f"{name} is preloaded and answers for who owns them"
+            return f"{name} is preloaded and replaces the functions that report owners"
     return ""
 
 

@@ -166,7 +166,7 @@ def mode_distrust_reason(status: os.stat_result) -> str:
     setuid program itself.
     """
     if writable_by_others(status):
-        return "may be written by others than its owner"
+        return "is writable by users other than its owner"
     if OWNERS_MEAN_SOMETHING and status.st_mode & (stat.S_ISUID | stat.S_ISGID):
         return "is setuid or setgid"
     return ""
@@ -288,9 +288,9 @@ class Trust:
         """
         for parent in parents if OWNERS_MEAN_SOMETHING else ():
             if parent.st_uid not in self.uids:
-                return f"{user_name(parent.st_uid)} may exchange what is stored there"
+                return f"{user_name(parent.st_uid)} may replace the entries there"
             if writable_by_others(parent) and not parent.st_mode & stat.S_ISVTX:
-                return "others may exchange what is stored there"
+                return "others may replace the entries there"
         return ""
 
     def distrust_reason(self, entry: os.stat_result, parents: tuple[os.stat_result, ...]) -> str:
@@ -304,7 +304,7 @@ class Trust:
         if not OWNERS_MEAN_SOMETHING:
             return ""
         if writable_by_others(entry):
-            return "lets others write what they published"
+            return "lets others write the entry"
         if entry.st_uid in NOBODY & self.uids:
             # Trust this uid only if no other user could put the entry here.
             alone = all(
@@ -320,12 +320,12 @@ class Trust:
             return self.otherwise
         shard = parents[0]
         if shard.st_gid not in self.gids:
-            return "published where no trusted group may"
+            return "published in a shard of an untrusted group"
         for parent in parents:
             if parent.st_uid not in self.uids:
                 return f"published in a directory of {user_name(parent.st_uid)}"
             if parent.st_mode & stat.S_IWOTH:
-                return "published where everybody may"
+                return "published in a directory that all users may write"
             if writable_by_others(parent) and not parent.st_mode & stat.S_ISVTX:
-                return "published where others may rename"
+                return "published in a directory where others may rename entries"
         return ""

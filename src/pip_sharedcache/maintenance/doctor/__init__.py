@@ -59,14 +59,14 @@ def examine(settings: Settings, environment: Path) -> DoctorReport:
             where = error.filename or store.path
             report.add_finding(
                 "unusable",
-                f"{where} cannot be looked at: {reason(error)}",
+                f"{where} cannot be read: {reason(error)}",
                 "pip-sharedcache store doctor",
-                unmended="it may have changed meanwhile",
+                unfixed="another process may have changed it meanwhile",
             )
         if store.policy is Policy.READ_ONLY:
             # With this path alone in --sharedcache-dir, the store is not read-only.
             alone = f"--sharedcache-dir {quoted(store.path)}"
-            left = f"the settings call the store read-only; {alone} store doctor --fix mends it"
+            left = f"the settings call the store read-only; {alone} store doctor --fix fixes it"
             report.findings[before:] = [
                 replace(one, fix=None, unfixed=one.unfixed or left)
                 for one in report.findings[before:]
@@ -115,12 +115,12 @@ class Outcome:
     """The result of fixing faults.
 
     ``report``: the last report.
-    ``mended``: the findings that were fixed.
+    ``fixed``: the findings that were fixed.
     ``left``: for each sentence of the last round, why the fault is left; "" if it was fixed.
     """
 
     report: DoctorReport
-    mended: tuple[Finding, ...] = ()
+    fixed: tuple[Finding, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -137,7 +137,7 @@ def fix_all(look: Callable[[], DoctorReport]) -> Outcome:
         done = [finding for finding in findings if not left[finding.sentence]]
         if not done:
             return replace(outcome, left=left)
-        outcome = Outcome(look(), (*outcome.mended, *done), left)
+        outcome = Outcome(look(), (*outcome.fixed, *done), left)
     return outcome
 
 

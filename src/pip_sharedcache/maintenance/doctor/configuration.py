@@ -33,11 +33,11 @@ def check_store_json(report: DoctorReport, top: Path) -> str | None:
         except FileNotFoundError:
             if TAG_NAME in held.names() and (group := _group_of(store)):
                 who = " and ".join(dict.fromkeys(["root", trust.user_name(store.st_uid)]))
-                sentence = f"{path} is missing: only what {who} published is trusted"
-                left = "which group shares the store is not known"
+                sentence = f"{path} is missing: only entries of {who} are trusted"
+                left = "pip-sharedcache does not know which group shares the store"
                 command = f"pip-sharedcache store init --group {quoted(group)} {quoted(top)}"
                 report.add_finding(
-                    "configuration", sentence, command, (0, store.st_uid), unmended=left
+                    "configuration", sentence, command, (0, store.st_uid), unfixed=left
                 )
             return None
         except OSError as error:
@@ -47,16 +47,16 @@ def check_store_json(report: DoctorReport, top: Path) -> str | None:
     owners = (0, store.st_uid)
     if status.st_uid not in owners:
         who = trust.user_name(status.st_uid)
-        sentence = f"{path} belongs to {who}, who may not name publishers: it is not believed"
-        left = "it is not yours, and is the store's only if you say so"
-        report.add_finding("configuration", sentence, _anew(top, store), owners, unmended=left)
+        sentence = f"{path} belongs to {who}, who may not list publishers: the file is not trusted"
+        left = f"{who} may have written anything into it: read the file first"
+        report.add_finding("configuration", sentence, _anew(top, store), owners, unfixed=left)
         return None
     if trust.writable_by_others(status):
         named = _named(text)
         expected = {f"@{trust.group_name(store.st_gid)}"}
         sentence = (
-            f"{path} has mode {mode:04o}: others may name publishers in it, so it is not believed; "
-            f"it names {', '.join(named) or 'nobody'}"
+            f"{path} has mode {mode:04o}: others may list publishers in it, so the file is not "
+            f"trusted; it lists {', '.join(named) or 'no publisher'}"
         )
         command = f"chmod {_MODE:04o} {quoted(path)}"
         report.add(
@@ -66,12 +66,12 @@ def check_store_json(report: DoctorReport, top: Path) -> str | None:
                 owners,
                 path,
                 text,
-                "" if set(named) <= expected else "see first whether it names whom you trust",
+                "" if set(named) <= expected else "check first that you trust the publishers in it",
             )
         )
         return None
     if store.st_mode & 0o005 == 0o005 and not mode & stat.S_IROTH:
-        sentence = f"{path} has mode {mode:04o}: others cannot read it, nor use the store"
+        sentence = f"{path} has mode {mode:04o}: others cannot read it, and cannot use the store"
         command = f"chmod {_MODE:04o} {quoted(path)}"
         report.add(_rewritten(sentence, command, owners, path, text, ""))
     return _look_at_text(report, top, store, text)
@@ -85,9 +85,9 @@ def _rewritten(
     A user who has the old file open for writing cannot change the new one.
     """
     if not may_act_for(owners[1]):
-        unfixed = "it is not yours"
-    mend = None if unfixed else functools.partial(fs.replace_file, path, text, _MODE)
-    return Finding("configuration", sentence, command, owners, mend, unfixed)
+        unfixed = "another user owns it"
+    fix = None if unfixed else functools.partial(fs.replace_file, path, text, _MODE)
+    return Finding("configuration", sentence, command, owners, fix, unfixed)
 
 
 def _unreadable(held: Directory, path: Path, why: str) -> Finding:
@@ -96,7 +96,7 @@ def _unreadable(held: Directory, path: Path, why: str) -> Finding:
     regular = stat.S_ISREG(status.st_mode)
     command = f"chmod {_MODE:04o} {quoted(path)}" if regular else _anew(held.path, held.status())
     sentence = f"{path} cannot be read ({why}): the store cannot be used"
-    left = "what it says cannot be read by you, either" if regular else "it is no file"
+    left = "you cannot read the file to copy it" if regular else "it is not a regular file"
     return Finding("configuration", sentence, command, owners, unfixed=left)
 
 
@@ -119,15 +119,15 @@ def _look_at_text(
             _anew(top, store),
             owners,
             functools.partial(_make_anew, top, store) if may else None,
-            "it may name publishers whom you want to keep" if not may else "",
+            "it may list publishers that you want to keep" if not may else "",
         )
         return None
     if version != FORMAT:
         report.add_finding(
             "configuration",
-            f"{top} is a store of format {version}, this is for format {FORMAT}",
+            f"{top} is a store of format {version}: this version reads format {FORMAT} only",
             "python -m pip install --upgrade pip-sharedcache",
-            unmended="which version is installed is yours to say",
+            unfixed="the version of pip-sharedcache is your choice",
         )
         return None
     unknown = [str(name) for name in names if trust.is_unknown(str(name))]
@@ -137,11 +137,11 @@ def _look_at_text(
     if unknown:
         report.add_finding(
             "unknown-names",
-            f"{path} names {', '.join(unknown)}, whom this machine does not know: "
-            "they are not trusted",
+            f"{path} lists {', '.join(unknown)}, whom this machine does not know: "
+            "these are not trusted",
             f"${{EDITOR:-vi}} {quoted(path)}",
             owners,
-            unmended="whether they are misspelt, gone, or only unknown here is yours to say",
+            unfixed="the names may be misspelt, deleted, or unknown on this machine only",
         )
     return group
 

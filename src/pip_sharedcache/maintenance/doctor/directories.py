@@ -97,18 +97,18 @@ def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
     try:
         status = path.lstat()
     except FileNotFoundError:
-        yield differs("missing", "is missing", "what belongs there cannot be published")
+        yield differs("missing", "is missing", "nothing can be published in it")
         return
     except OSError:
         return  # the directory above has a finding of its own
     if not stat.S_ISDIR(status.st_mode):
-        yield differs("no-directory", "is not a directory", "nothing in it is used")
+        yield differs("no-directory", "is not a directory", "pip-sharedcache does not use it")
         return
     seen_uid = not (made.mapped and status.st_uid in trust.NOBODY)
     seen_gid = not (made.mapped and status.st_gid in trust.NOBODY)
     if seen_uid and status.st_uid not in (0, made.owner):
         who = trust.user_name(status.st_uid)
-        yield differs("owner", f"belongs to {who}", f"{who} may rename everything in it")
+        yield differs("owner", f"belongs to {who}", f"{who} may rename all files in it")
         return
     owner = status.st_uid
     actual = stat.S_IMODE(status.st_mode)
@@ -116,13 +116,13 @@ def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
         is_ = f"has the group {trust.group_name(status.st_gid)}, not {made.group}"
         yield differs("group", is_, f"members of {made.group} cannot publish", owner)
     if access_lists.is_posix(path):
-        why = "it may let others in, or keep members out, whatever the mode says"
+        why = "the list can let others write, or keep members out, although the mode does not"
         yield differs("access-list", "has an access list", why, owner)
         return  # the group bits of the mode are the mask of the list
     if theirs := _other_lists(made, path, status):
         why = "others may publish in it" if made.gid is not None else "others may write in it"
         kind = "nfs4-access-list" if access_lists.is_nfs4(path) else "unknown-access-list"
-        yield differs(kind, theirs, f"{why}, so that members are not trusted there", owner)
+        yield differs(kind, theirs, f"{why}, so members are not trusted", owner)
     if actual != mode and not (made.gid is None and actual == mode | stat.S_ISGID):
         is_ = f"has mode {actual:04o}, not {mode:04o}"
         yield differs("mode", is_, _consequence(actual, mode), owner)
@@ -138,11 +138,13 @@ def _consequence(actual: int, wanted: int) -> str:
     """Return the worst consequence of the mode ``actual`` instead of ``wanted``, in words."""
     more, less = actual & ~wanted, wanted & ~actual
     if more & stat.S_IWOTH:
-        return "everybody may add to it" + ("" if actual & stat.S_ISVTX else ", and rename in it")
+        return "all users may add files" + (
+            "" if actual & stat.S_ISVTX else ", and rename those of others"
+        )
     if more & stat.S_IWGRP:
-        return "its group may rename what is in it"
+        return "members of its group may rename files of others"
     if less & stat.S_ISVTX:
-        return "members may take away what others published"
+        return "members may delete entries of other publishers"
     if less & 0o700:
         return "its owner cannot use it"
     if less & stat.S_IWGRP:
@@ -150,8 +152,8 @@ def _consequence(actual: int, wanted: int) -> str:
     if less & 0o055:
         return "others cannot read it"
     if less & stat.S_ISGID:
-        return "what is made in it gets another group"
-    return "it is not what was made"
+        return "new files in it get another group"
+    return "store init sets another mode"
 
 
 def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
@@ -161,8 +163,8 @@ def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
     if len(group) == 1:
         what = f"{first.path} {first.is_}: {first.why}"
     else:
-        what = f"{len(group)} directories differ: {first.path} {first.is_}: {first.why}; so do "
-        what += enumeration(paths[1:])
+        what = f"{len(group)} directories differ: {first.path} {first.is_}: {first.why}; the "
+        what += f"others are {enumeration(paths[1:])}"
     named = _names(made, paths)
     init = f"pip-sharedcache store init {_option(made.group)}{quoted(made.top)}"
     cleared = "0" if any(_special(path) & ~mode for path in paths) else ""
@@ -182,12 +184,12 @@ def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
     }[kind]
     owners = (0, *dict.fromkeys(found.owner for found in group)) if kind != "owner" else (0,)
     if kind in ("no-directory", "owner"):
-        return Finding(kind, what, command, owners, unfixed="it is not what this store made")
+        return Finding(kind, what, command, owners, unfixed="store init did not make it")
     if kind in ("nfs4-access-list", "unknown-access-list"):
         why = "pip-sharedcache does not change access lists of this kind"
         return Finding(kind, what, command, owners, unfixed=why)
     if not may_act_for(*(found.owner for found in group)):
-        return Finding(kind, what, command, owners, unfixed="it is not yours")
+        return Finding(kind, what, command, owners, unfixed="another user owns it")
     return Finding(kind, what, command, owners, functools.partial(_fix, made, group))
 
 
@@ -236,7 +238,7 @@ def _check_above(top: Path, owner: int, path: Path) -> None:
         status = above.lstat()
         ours = stat.S_ISDIR(status.st_mode) and status.st_uid in (0, owner)
         if not ours or _is_loose(status):
-            raise PermissionError(errno.EPERM, f"{above} is to be mended first", str(path))
+            raise PermissionError(errno.EPERM, f"fix {above} first", str(path))
 
 
 def look_at_handmade(report: DoctorReport, top: Path) -> None:
@@ -246,7 +248,9 @@ def look_at_handmade(report: DoctorReport, top: Path) -> None:
     user. The first user who publishes makes the directories sticky, too. Raise OSError.
     """
     report.add_fact(
-        "directories", "made by hand, or as if: each has the modes of the store's own", None
+        "directories",
+        "made by hand, or without a trusted store.json: checked for sticky bits only",
+        None,
     )
     owner = top.stat().st_uid
     for area in (area for area, _ in expected_directories(shared=True) if area and "/" not in area):
@@ -264,19 +268,19 @@ def look_at_handmade(report: DoctorReport, top: Path) -> None:
     if not loose:
         return
     mode = stat.S_IMODE(loose[0].stat().st_mode)
-    several = f", and so of {enumeration(loose[1:])}" if len(loose) > 1 else ""
+    several = f"; the same applies to {enumeration(loose[1:])}" if len(loose) > 1 else ""
     chmod = f"{mode | stat.S_ISVTX:04o}" if len(loose) == 1 else "+t"
-    mend = None
+    fix = None
     if may_act_for(*owners) and set(owners) <= {0, owner}:
-        mend = functools.partial(_make_sticky, top, owner, loose)
+        fix = functools.partial(_make_sticky, top, owner, loose)
     report.add_finding(
         "mode",
-        f"{loose[0]} has mode {mode:04o}, not {mode | stat.S_ISVTX:04o}: whoever may write it "
-        f"may take away what others published{several}",
+        f"{loose[0]} has mode {mode:04o}, not {mode | stat.S_ISVTX:04o}: users who "
+        f"may write it may delete entries of other publishers{several}",
         f"chmod {chmod} {words(loose)}",
         (0, *owners),
-        mend,
-        "" if mend else "it is not yours",
+        fix,
+        "" if fix else "another user owns it",
     )
 
 
@@ -287,9 +291,9 @@ def _look_for_no_directory(report: DoctorReport, path: Path, owner: int) -> None
         return
     if not stat.S_ISDIR(status.st_mode):
         who = trust.user_name(status.st_uid)
-        what = f"{path} of {who} is not a directory: nothing in it is used, or published"
-        owners, left = (0, owner, status.st_uid), "it is not what makes a store"
-        report.add_finding("no-directory", what, f"rm {quoted(path)}", owners, unmended=left)
+        what = f"{path} of {who} is not a directory: pip-sharedcache uses nothing in it"
+        owners, left = (0, owner, status.st_uid), "store init did not make it"
+        report.add_finding("no-directory", what, f"rm {quoted(path)}", owners, unfixed=left)
 
 
 def _is_loose(status: os.stat_result) -> bool:
@@ -313,18 +317,20 @@ def look_above(report: DoctorReport, top: Path, made: Made | None) -> None:
             continue  # this user may not see it
         mode = stat.S_IMODE(status.st_mode)
         owners = (0, status.st_uid)
-        theirs = "what is above the store is not the store's"
+        theirs = "the directory is not a part of the store"
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            sentence = f"{above} has mode {mode:04o}: anybody may put another store in that place"
+            sentence = (
+                f"{above} has mode {mode:04o}: all users may replace the store with another one"
+            )
             command = f"chmod +t {quoted(above)}"
-            report.add_finding("above", sentence, command, owners, unmended=theirs)
+            report.add_finding("above", sentence, command, owners, unfixed=theirs)
         reached = mode & stat.S_IXOTH
         if made is not None and made.gid is not None:
             reached = reached or (mode & stat.S_IXGRP and status.st_gid == made.gid)
             if not reached:
                 sentence = f"{above} has mode {mode:04o}: members of {made.group} may not enter it"
                 command = f"chmod a+x {quoted(above)}"
-                report.add_finding("out-of-reach", sentence, command, owners, unmended=theirs)
+                report.add_finding("out-of-reach", sentence, command, owners, unfixed=theirs)
 
 
 def find_blocked_directory(path: Path) -> Finding | None:
@@ -350,6 +356,6 @@ def find_blocked_directory(path: Path) -> Finding | None:
             f"{what}: the store {path} cannot be used",
             f"chmod a+{letters} {quoted(step)}",
             (0, owner),
-            unfixed="who may enter is its owner's choice",
+            unfixed="its owner decides who may enter",
         )
     return None

@@ -19,7 +19,7 @@ from pip_sharedcache.model import Policy
 from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
 from pip_sharedcache.store.layers import Layers
 
-_NO_FILES = "no configuration file is read, as PIP_CONFIG_FILE has it"
+_NO_FILES = "pip reads no configuration file, because of PIP_CONFIG_FILE"
 _NAME_ONE = "export PIP_SHAREDCACHE_DIR=/the/path/of/a/store"
 
 
@@ -36,20 +36,22 @@ def look_at_settings(report: DoctorReport, settings: Settings) -> None:
         source = chosen["trust"]["source"]
         report.add_finding(
             "unknown-names",
-            f"The setting trust names {unknown} ({source}): nobody is believed for that",
+            f"The setting trust names {unknown} ({source}): no user is trusted for these names",
             forget("trust", source),
-            unmended="what is set is yours to say",
+            unfixed="the setting is your choice",
         )
     for file, why in settings.unread:
         report.add_finding(
             "configuration-unread",
-            f"{file} cannot be read ({why}): what it sets counts for others, not for you",
+            f"{file} cannot be read ({why}): its settings apply to other users, and not to you",
             f"chmod a+r {quoted(file)}",
             (0, _owner(file)),
-            unmended="whom it is for is not known",
+            unfixed="it may be for other users only",
         )
     home = os.environ.get("HOME")
-    report.add_fact("home", home or "HOME is not set: the account's own is used", home or "")
+    report.add_fact(
+        "home", home or "HOME is not set: the home directory of the account is used", home or ""
+    )
 
 
 def _owner(file: Path) -> int:
@@ -69,16 +71,16 @@ def reach(report: DoctorReport, settings: Settings) -> Store | None:
     if path is None:
         report.add_finding(
             "home",
-            "No home directory is known to keep a store in, and no store is named",
+            "No setting names a store, and no home directory is known for a private one",
             _NAME_ONE,
-            unmended="where it is to be is yours to say",
+            unfixed="the directory is your choice",
         )
         return None
     report.add_fact("store", f"{path} ({settings.dir_source})", str(path))
     if settings.private:
         files = list(map(str, settings.searched))
         named = f"no store is named in {', '.join(files)}" if files else _NO_FILES
-        report.add_fact("searched", f"{named}; none of the site's lies at {site_store()}", files)
+        report.add_fact("searched", f"{named}; the site has no store at {site_store()}", files)
     if not is_responsive(path, PATIENCE):
         report.add(_hanging(path))
         return None
@@ -101,8 +103,8 @@ def reach(report: DoctorReport, settings: Settings) -> Store | None:
     if trust.user_id() == 0 and not settings.dir_administered and store.owner != 0:
         report.add_fact(
             "root",
-            f"root does not believe {trust.user_name(store.owner)}, the store's owner, since the "
-            f"store was named by {settings.dir_source}, which root need not have set",
+            f"root does not trust {trust.user_name(store.owner)}, the store's owner, since the "
+            f"store was named by {settings.dir_source}, which another user can have set",
             settings.dir_source,
         )
     return store
@@ -133,12 +135,12 @@ def look_at_layers(report: DoctorReport, settings: Settings) -> Settings:
                 "layer",
                 f"{one.message}: pip installs without this layer",
                 look,
-                unmended="it is looked at by itself",
+                unfixed="that command examines this layer alone",
             )
     others = [layer.path for layer in settings.layers if layer.path != settings.dir]
     report.add_fact(
         "others",
-        f"what follows is about {settings.dir}; with --sharedcache-dir about one of the others",
+        f"all other lines are about {settings.dir}; --sharedcache-dir names another store",
         list(map(str, others)),
     )
     return settings
@@ -150,29 +152,29 @@ def _hanging(path: Path) -> Finding:
     point = quoted(mount.point if mount else path)
     return Finding(
         "hanging",
-        f"{path} does not answer for {PATIENCE:g} seconds: its file system may be away, and is "
-        "installed without",
+        f"{path} does not answer for {PATIENCE:g} seconds: its file system may be unreachable; pip "
+        "installs without the store",
         f"umount -l {point} && mount {point}",
         (0,),
-        unfixed="others may be using that file system",
+        unfixed="other users may use that file system",
     )
 
 
 def _replaceable(store: Store, where: Path) -> Finding:
     owner = where.lstat().st_uid
     sentence = (
-        f"Others may exchange what lies below {where}: wheels are copied before they are used"
+        f"Others may replace files below {where}: pip-sharedcache copies wheels before it uses them"
     )
     if store.owner not in (0, trust.user_id()):
-        sentence += f", and {trust.user_name(store.owner)}, the store's owner, is not believed"
-    believed = owner in (0, store.owner, trust.user_id())
+        sentence += f", and {trust.user_name(store.owner)}, the store's owner, is not trusted"
+    trusted = owner in (0, store.owner, trust.user_id())
     return Finding(
-        "exchangeable",
+        "replaceable",
         sentence,
         # In a sticky directory, others can still add files.
-        f"chmod +t {quoted(where)}" if believed else _NAME_ONE,
-        (0, owner) if believed else (),
-        unfixed="others may be working in that directory",
+        f"chmod +t {quoted(where)}" if trusted else _NAME_ONE,
+        (0, owner) if trusted else (),
+        unfixed="other users may work in that directory",
     )
 
 
@@ -185,7 +187,7 @@ def _missing(report: DoctorReport, settings: Settings, path: Path) -> None:
             f"{path} does not exist ({settings.dir_source}): pip installs without the store",
             f"pip-sharedcache store init {quoted(path)}",
             (0, above.stat().st_uid),
-            unmended="where it is to be, and which group shares it (--group), is yours to say",
+            unfixed="the directory, and the group that shares it (--group), are your choice",
         )
     elif not os.access(above, os.W_OK | os.X_OK):
         report.add(_foreign_home(f"{path} cannot be made: you may not write {above}"))
@@ -210,7 +212,7 @@ def _explain(report: DoctorReport, settings: Settings, path: Path, error: StoreU
             f"mv {quoted(path)} {quoted(f'{path}.old')} && "
             f"pip-sharedcache store init {quoted(path)}",
             (0, path.lstat().st_uid),
-            unmended="what it is else is not known",
+            unfixed="it may be a file that somebody needs",
         )
     elif blocked := find_blocked_directory(path):
         report.add(blocked)
@@ -222,7 +224,7 @@ def _explain(report: DoctorReport, settings: Settings, path: Path, error: StoreU
 
 
 def _unusable(sentence: str) -> Finding:
-    return Finding("unusable", sentence, _NAME_ONE, unfixed="it is not known what is wrong")
+    return Finding("unusable", sentence, _NAME_ONE, unfixed="the cause is not known")
 
 
 def _foreign_home(sentence: str) -> Finding:
@@ -233,7 +235,9 @@ def _foreign_home(sentence: str) -> Finding:
     if account != os.environ.get("HOME") and _belongs_to(account, uid):
         unset = "unset XDG_CACHE_HOME; " if "XDG_CACHE_HOME" in os.environ else ""
         command = f"{unset}export HOME={quoted(account)}"
-    return Finding("home", sentence, command, (uid,), unfixed="it is set outside")
+    return Finding(
+        "home", sentence, command, (uid,), unfixed="the shell that starts pip-sharedcache sets it"
+    )
 
 
 def _belongs_to(directory: str, uid: int) -> bool:

@@ -63,10 +63,10 @@ def look_at_publishers(report: DoctorReport, store: Store, *, mapped: bool) -> P
         who = trust.user_name(uid)
         report.add_finding(
             "entry-writable",
-            f"Others may write {enumeration(paths)} of {who}: it is not believed",
+            f"Others may write {enumeration(paths)} of {who}: the content is not trusted",
             f"chmod -R go-w {words(paths)}",
             (0, uid),
-            unmended="entries are their publishers'; store verify tells what they are worth",
+            unfixed="others may have changed it: see store verify",
         )
     return found
 
@@ -78,10 +78,10 @@ def _find_nobody(report: DoctorReport, store: Store, nobody: dict[int, int]) -> 
     report.add_finding(
         "nobody",
         f"{number} entries belong to uid {', '.join(map(str, nobody))}, which may be anyone "
-        "(a squashed or unmapped owner): they are not believed",
+        "(a squashed or unmapped owner): they are not trusted",
         f"find {areas} -mindepth 2 -maxdepth 2 -type d \\( {owners} \\) -exec rm -r {{}} +",
         (0,),
-        unmended="entries of others are not taken away",
+        unfixed="doctor deletes no entries",
     )
 
 
@@ -157,11 +157,11 @@ def look_at_use(report: DoctorReport, store: Store) -> None:
     for uid, paths in squatted.items():
         report.add_finding(
             "use",
-            f"{enumeration(paths)} belongs to {trust.user_name(uid)}: what the user of that "
-            "number uses is not noted, and garbage collection may take it away",
+            f"{enumeration(paths)} belongs to {trust.user_name(uid)}: the user of that "
+            "number cannot keep usage marks, and store gc may delete entries that this user needs",
             f"rm -r {words(paths)}",
             (0, uid),
-            unmended=f"it belongs to {trust.user_name(uid)}",
+            unfixed=f"{trust.user_name(uid)} owns it",
         )
     own = above / str(trust.user_id())
     noted = f"in {quoted(own)}" if own.is_dir() else "from the first installation on"

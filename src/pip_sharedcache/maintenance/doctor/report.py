@@ -75,11 +75,11 @@ class DoctorReport:
         sentence: str,
         command: str,
         by: tuple[int, ...] = (),
-        mend: Callable[[], None] | None = None,
-        unmended: str = "",
+        fix: Callable[[], None] | None = None,
+        unfixed: str = "",
     ) -> None:
         """Add a finding with these fields."""
-        self.add(Finding(name, sentence, command, by, mend, unmended))
+        self.add(Finding(name, sentence, command, by, fix, unfixed))
 
 
 def may_act_for(*owners: int) -> bool:

@@ -12,7 +12,7 @@ from pip_sharedcache.maintenance.doctor.report import DoctorReport, Finding, quo
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.trust import identity
 
-_LITTLE_ROOM = 100 * 10**6  # bytes that a large wheel and its files take
+_LITTLE_SPACE = 100 * 10**6  # bytes that a large wheel and its files take
 _FEW_INODES = 5000  # the number of files in large distributions
 _SCARCE = "a large distribution cannot be published"
 _ALL_USERS = ["0", "0", "4294967295"]
@@ -78,14 +78,14 @@ def look_at_filesystem(report: DoctorReport, path: Path, owners: tuple[int, ...]
     blocks = status.f_bfree if trust.user_id() == 0 else status.f_bavail
     inodes = status.f_ffree if trust.user_id() == 0 else status.f_favail
     counted = status.f_files > 0  # btrfs has no fixed number of inodes
-    room = blocks * status.f_frsize
-    text = f"{megabytes(room)}, {f'{inodes} inodes' if counted else 'inodes as needed'}"
-    report.add_fact("free", text, {"bytes": room, "inodes": inodes if counted else None})
-    if not view and (room < _LITTLE_ROOM or (counted and inodes < _FEW_INODES)):
-        report.add(no_room(path, f"has no more than {text} free: {_SCARCE}", owners))
+    free = blocks * status.f_frsize
+    text = f"{megabytes(free)}, {f'{inodes} inodes' if counted else 'inodes as needed'}"
+    report.add_fact("free", text, {"bytes": free, "inodes": inodes if counted else None})
+    if not view and (free < _LITTLE_SPACE or (counted and inodes < _FEW_INODES)):
+        report.add(little_space(path, f"has no more than {text} free: {_SCARCE}", owners))
     quota = fs.quota(mount.source, trust.user_id()) if mount else None
     if quota is None:
-        report.add_fact("quota", "none that the system tells of", {})
+        report.add_fact("quota", "the system reports none", {})
     else:
         _look_at_quota(report, path, quota)
     return mount
@@ -99,23 +99,23 @@ def _look_at_quota(report: DoctorReport, path: Path, quota: fs.Quota) -> None:
         f"are used by {trust.user_name(trust.user_id())}"
     )
     report.add_fact("quota", text, quota._asdict())
-    little = quota.most_bytes and quota.most_bytes - quota.bytes < _LITTLE_ROOM
+    little = quota.most_bytes and quota.most_bytes - quota.bytes < _LITTLE_SPACE
     few = quota.most_inodes and quota.most_inodes - quota.inodes < _FEW_INODES
     if little or few:
-        report.add(no_room(path, f"leaves little of your quota, {text}: {_SCARCE}", ()))
+        report.add(little_space(path, f"leaves little of your quota, {text}: {_SCARCE}", ()))
 
 
-def no_room(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
+def little_space(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
     """Return the finding that the file system of ``path`` has little or no free space.
 
     ``what``: the problem, in words that follow the name of the file system.
     """
     return Finding(
-        "room",
+        "free-space",
         f"The file system of {path} {what}",
         "pip-sharedcache store gc --older-than 30d",
         owners,
-        unfixed="what is to be kept is yours to say",
+        unfixed="the entries to delete are your choice",
     )
 
 
@@ -130,7 +130,7 @@ def read_only_mount(mount: Mount, path: Path) -> Finding:
         f"{path} is mounted read-only at {mount.point}: nothing can be published",
         f"mount -o {how} {quoted(mount.point)}",
         (0,),
-        unfixed="how file systems are mounted is the administrator's choice",
+        unfixed="the administrator decides how file systems are mounted",
     )
 
 
@@ -139,7 +139,9 @@ def look_at_users(report: DoctorReport) -> None:
     uid = trust.user_id()
     report.add_fact("user", trust.user_name(uid), uid)
     umask = trust.current_umask()
-    report.add_fact("umask", f"{umask:04o} (for what you install; the store does not depend on it)")
+    report.add_fact(
+        "umask", f"{umask:04o} (for files that you install; the store does not depend on it)"
+    )
     mapped = users_are_mapped()
     text = "only some users (a user namespace)" if mapped else "all users"
     report.add_fact("id-mapping", text, mapped)
@@ -148,10 +150,14 @@ def look_at_users(report: DoctorReport) -> None:
             "owners",
             f"File owners cannot be known, since {hidden}: no publisher is trusted",
             "pip-sharedcache store doctor",
-            unmended="it is how this process was started: start it without that",
+            unfixed="start pip-sharedcache without that",
         )
     protected = protected_hardlinks()
-    meaning = {True: "1, only own files can be hard-linked", False: "0", None: "not on this system"}
+    meaning = {
+        True: "1, users can hard-link their own files only",
+        False: "0",
+        None: "not on this system",
+    }
     report.add_fact("protected-hardlinks", meaning[protected], protected is True)
 
 

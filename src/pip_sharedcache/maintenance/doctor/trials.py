@@ -14,7 +14,11 @@ from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.doctor.publishers import Publishers, sample_file
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, forget, quoted
-from pip_sharedcache.maintenance.doctor.surroundings import mount_of, no_room, protected_hardlinks
+from pip_sharedcache.maintenance.doctor.surroundings import (
+    little_space,
+    mount_of,
+    protected_hardlinks,
+)
 from pip_sharedcache.model import LinkMode, Policy, StoredFile
 from pip_sharedcache.placement import try_link_modes, try_writing
 from pip_sharedcache.store import SHARDS, WHEELS, Store
@@ -42,7 +46,9 @@ def try_store(
             publisher = publishers.sample_publisher
             left_out = {}
             if store.policy is Policy.READ_ONLY and settings.link_mode is not LinkMode.HARDLINK:
-                left_out = {LinkMode.HARDLINK: "not tried, since it changes the store's file"}
+                left_out = {
+                    LinkMode.HARDLINK: "not tried: it would change the link count in the store"
+                }
             _try_placing(report, settings, held, publisher, file, environment, left_out)
         placed = True
     where = _where_to_publish(store)
@@ -54,7 +60,9 @@ def try_store(
     else:
         try:
             with try_writing(where, _PROBE_TIME) as (held, file):
-                report.add_fact("publishing", "works: made, made durable, renamed, removed", True)
+                report.add_fact(
+                    "publishing", "works: a probe was written, synced, renamed and removed", True
+                )
                 if not placed:
                     uid = trust.user_id()
                     _try_placing(report, settings, held, uid, file, environment, {})
@@ -63,7 +71,7 @@ def try_store(
             report.add_fact("publishing", f"fails: {reason(error)}", False)
             _find_failure(report, store, error)
     if not placed:
-        report.add_fact("link-mode", "not tried: there is no file to try it with", None)
+        report.add_fact("link-mode", "not tried: no file is there for a trial", None)
 
 
 def _where_to_publish(store: Store) -> Path | None:
@@ -88,11 +96,11 @@ def _find_failure(report: DoctorReport, store: Store, error: OSError) -> None:
             f"A probe cannot be published in {store.path}: {reason(error)}",
             f"df {quoted(store.path)}; dmesg | tail",
             owners,
-            unmended="it is not known what is wrong",
+            unfixed="the cause is not known",
         )
-    elif not any(finding.name == "room" for finding in report.findings):
+    elif not any(finding.name == "free-space" for finding in report.findings):
         report.add(
-            no_room(
+            little_space(
                 store.path,
                 f"refuses a probe ({reason(error)}): nothing new can be published",
                 owners,
@@ -123,7 +131,7 @@ def _try_placing(
     environment: Path,
     left_out: Mapping[LinkMode, str],
 ) -> None:
-    with _room_in(environment) as directory:
+    with _directory_in(environment) as directory:
         if directory is None:
             report.add_fact("link-mode", f"not tried: you may not write {environment}", None)
             return
@@ -157,7 +165,7 @@ def _try_placing(
             f"link-mode = {asked.value} is asked for ({chosen.source}), but {whose} cannot be "
             f"{_DONE[asked]} into {environment} ({why}): {gets.value} is used",
             forget("link-mode", chosen.source),
-            unmended="what is set is yours to say",
+            unfixed="the setting is your choice",
         )
 
 
@@ -170,7 +178,7 @@ _DONE = {
 
 
 @contextmanager
-def _room_in(environment: Path) -> Iterator[Path | None]:
+def _directory_in(environment: Path) -> Iterator[Path | None]:
     """Yield a new directory in ``environment``, or else beside it, and remove it at the end.
 
     Yield None if this process may make a directory in neither place.

@@ -156,15 +156,15 @@ def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:
         raise UnusualWheel(f"{filename}: has {len(directories)} .dist-info directories")
     (directory,) = directories
     if not canonicalize_name(directory).startswith(name):
-        raise UnusualWheel(f"{filename}: holds {directory}")
+        raise UnusualWheel(f"{filename}: {directory} has another name than the wheel")
     for required in ("METADATA", "RECORD", "WHEEL"):
         if f"{directory}/{required}" not in paths:
             raise UnusualWheel(f"{filename}: has no {required}")
     if archive.getinfo(f"{directory}/METADATA").file_size > _MOST_METADATA:
-        raise UnusualWheel(f"{filename}: its METADATA is too large")
+        raise UnusualWheel(f"{filename}: METADATA is too large")
     metadata = email.message_from_bytes(archive.read(f"{directory}/METADATA"))
     if canonicalize_name(str(metadata["Name"])) != name:
-        raise UnusualWheel(f"{filename}: its METADATA is for {metadata['Name']!r}")
+        raise UnusualWheel(f"{filename}: METADATA names {metadata['Name']!r}")
     return found
 
 
@@ -181,13 +181,13 @@ def _problem(member: Member) -> str:
         return problem
     parts = member.path.split("/")
     if parts[0].endswith(".data") and (len(parts) < 3 or parts[1] not in SCHEME_KEYS):
-        return "is in no scheme that pip knows"
+        return "is in no scheme of pip"
     return ""
 
 
 def _check_collisions(filename: str, paths: list[str]) -> None:
     if len(set(paths)) != len(paths):
-        raise UnusualWheel(f"{filename}: names a file twice")
+        raise UnusualWheel(f"{filename}: lists a file twice")
     # In this order, a path below a file comes directly behind the file. A set of all directories
     # would take 8 GB of memory for 8,000 deep paths.
     following = sorted(paths, key=lambda path: path.replace("/", "\0"))

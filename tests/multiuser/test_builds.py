@@ -169,7 +169,7 @@ def test_what_makes_no_difference_makes_none(workshop: Workshop) -> None:
     }
     _, said, built = workshop.install(site.accounts.userb, store, "-vv", "built", **harmless)
     assert built == 0
-    assert "Builds are shared with whoever has the same of: BUILD_LOG" in said
+    assert "Shared builds depend on these environment variables: BUILD_LOG" in said
     (note,) = (store / "builds").glob("*/*/files/build.json")
     assert json.loads(note.read_text())["details"]["variables"] == ["BUILD_LOG"]
 

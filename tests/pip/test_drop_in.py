@@ -842,7 +842,10 @@ def test_an_interpreter_older_than_ours_gets_plain_pip(tmp_path: Path, served: L
     for run, environment in (cold, warm):
         assert run.status == 0, run.raw
         assert not run.line
-        assert "Installing without the shared store: it needs Python 3.9 or later" in run.stderr
+        assert (
+            "Installing without the shared store: pip-sharedcache needs Python 3.9 or later"
+            in run.stderr
+        )
         assert differences(_tree(plain[1].prefix), _tree(environment.prefix)) == []
 
 

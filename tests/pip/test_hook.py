@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -160,7 +161,7 @@ def test_an_interpreter_that_is_too_old_for_a_dependency_is_told(
     assert done.returncode == 1
     assert "installs without the store (WARNING: Installing without the" in done.stderr
     done = run_as(None, one.plain("install", "demo"), env=env, check=True)
-    assert "Installing without the shared store: it needs Python 3." in done.stderr
+    assert "Installing without the shared store: pip-sharedcache needs Python 3." in done.stderr
 
 
 def test_our_options_are_taken_out_of_pips_command_line(
@@ -263,7 +264,9 @@ def test_where_the_packages_are_gone_pip_installs_by_itself(
         assert done.stderr == ""
     else:
         (line,) = done.stderr.splitlines()
-        assert line.startswith("WARNING: Installing without the shared store: wrapt is gone from ")
+        assert line.startswith(
+            "WARNING: Installing without the shared store: package wrapt is missing in "
+        )
     assert not _is_enabled(one)
     assert run_as(None, [one.python, "-c", ""]).stderr == ""
 
@@ -291,7 +294,7 @@ def test_where_pip_sharedcache_is_damaged_pip_installs_by_itself_and_says_so(
     assert "Shared store" not in done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith("WARNING: Installing without the shared store: ")
-    assert "damaged (" in line
+    assert re.search(r"damaged(: | \()", line)
     done = run_as(None, one.plain("--version"), env=env, check=True)
     assert done.stderr == ""
 

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.pips, needs(linux)]
 
 NUMBER = 6
 PIPS = ("23.0.1", "23.2.1", "24.0", "24.3.1", "25.0.1", "25.1.1", "25.3", NEWEST_PIP)
-SIDE_BY_SIDE = "distributions are installed side by side"
+SIDE_BY_SIDE = "distributions are installed in parallel"
 
 
 def _package(name: str, more: Mapping[str, Content] | None = None) -> dict[str, Content]:
@@ -109,7 +109,8 @@ def test_distributions_side_by_side_give_pips_tree(place: Place) -> None:
         done = place.run(environment, "-vv", "all")
         assert done.returncode == 0, done.stderr
         assert f"{NUMBER + 1} {SIDE_BY_SIDE}" in done.stdout
-        assert f"{NUMBER + 1} of them were" in done.stdout  # and by no other
+        # No other process installed one.
+        assert f"Worker processes installed {NUMBER + 1} distributions" in done.stdout
         assert f"Shared store: {found} of {NUMBER + 1} distributions" in done.stdout
         assert "Successfully installed all-1.0 part0-1.0" in done.stdout
         _check(place, environment, expected)

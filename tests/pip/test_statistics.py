@@ -105,7 +105,7 @@ def test_why_something_fell_back_is_told(one: Environment, env: Variables, tmp_p
     run_as(None, one.command("install", local), env=env, check=True)
     told = _stats(one, env)
     assert told["by_pip"] == 1
-    assert told["left_to_pip"] == {"it came from a local path": 1}
+    assert told["left_to_pip"] == {"pip took it from a local path": 1}
 
 
 @pytest.mark.parametrize(("stats", "told"), [("off", None), ("anonymous", "(not recorded)")])

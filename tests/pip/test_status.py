@@ -40,13 +40,14 @@ def test_a_pip_that_is_too_old_is_named_with_the_oldest_that_fits(
     if python is None:
         pytest.skip("no Python on which pip 22.0.2 runs")
     one = environment(python=python, pip="22.0.2", ours=False)
-    upgrade = f"23.0 is the oldest that does; {one.python} -m pip install --upgrade pip"
+    upgrade = f"pip 23.0 is the oldest supported version; {one.python} -m pip install --upgrade pip"
 
     status = _switch("status", one)
     assert status.returncode == 1
-    assert f"pip installs without the store: pip 22.0.2 does not fit: {upgrade}" in status.stdout
+    unfit = "pip installs without the store: pip 22.0.2 is not supported"
+    assert f"{unfit}: {upgrade}" in status.stdout
 
-    unfit = "pip installs without the store: pip 22.0.2 does not fit (pip._internal."
+    unfit += " (pip._internal."
     enable = _switch("enable", one)
     assert enable.returncode == 1
     assert unfit in enable.stderr
@@ -63,7 +64,7 @@ def test_a_pip_that_is_too_old_is_named_with_the_oldest_that_fits(
     assert answer["files"]
 
     done = _install(one, shared_tmp)
-    assert "Installing without the shared store: pip 22.0.2 does not fit (" in done.stderr
+    assert "Installing without the shared store: pip 22.0.2 is not supported (" in done.stderr
     assert upgrade in done.stderr
     assert "Shared store:" not in done.stdout
 

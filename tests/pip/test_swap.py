@@ -589,7 +589,7 @@ def _flipped(directory: Path) -> None:
     wheel.write_bytes(wheel.read_bytes().replace(b"AAAA", b"AABA", 1))
 
 
-_LEFT = f"WARNING: Left to pip's own installer, and not shared: {WHEEL}: "
+_LEFT = f"WARNING: Not shared, and installed by pip itself: {WHEEL}: "
 
 _UNUSUAL: dict[str, Callable[[Path], None]] = {
     "file-outside": _with(files={**_FILES, "../evil.py": ""}),

@@ -400,7 +400,7 @@ def test_what_a_killed_process_left_is_compiled_here_where_that_is_right_for_eve
     if asked:
         assert len(done.made) == 2
         assert len(done.untried) == len(files) - 2
-        assert set(done.untried.values()) == {"its process ended early"}
+        assert set(done.untried.values()) == {"its process has ended"}
     else:
         assert {bytecode.compiled_path(path) for path in files if path not in BAD} == set(done.made)
         assert (set(done.left), done.untried) == (set(BAD), {})

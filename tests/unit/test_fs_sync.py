@@ -140,7 +140,7 @@ def test_a_lost_write_counts_for_its_own_file_and_for_no_other(
         _overwrite(disk / "own")
         assert not sync.flush_placed([*map(str, files), str(disk / "own")])
         (message,) = caplog.messages
-        assert message.startswith(f"{disk / 'own'} could not be written to its disk: ")
+        assert message.startswith(f"{disk / 'own'} cannot be made durable: ")
 
         _overwrite(disk / "own")
         with pytest.raises(OSError, match="own") as caught:

@@ -519,7 +519,7 @@ def test_an_odd_tree_is_deleted_or_told(store: Store, kind: str, no_hanging: Non
     if kind == "deep":
         subprocess.run(["rm", "-rf", dead], check=True)  # too deep for Python's own
         assert [(path, why) for path, _, why in done.refused] == [
-            (dead, "Too many directories inside each other")
+            (dead, "The directories are nested too deeply")
         ]
     else:
         assert done == Deleted(deleted=1)
@@ -533,7 +533,7 @@ def test_nothing_is_deleted_on_what_is_mounted_inside(store: Store) -> None:
         (inside / "file").touch()
         done = _delete(store, 2)
         assert (inside / "file").exists()
-    assert [why for _, _, why in done.refused] == ["Something is mounted there"]
+    assert [why for _, _, why in done.refused] == ["Another file system is mounted on it"]
 
 
 def test_grace_is_what_the_command_says() -> None:

@@ -99,13 +99,13 @@ def test_no_clock_breaks_the_page(published: float) -> None:
 def test_the_page_has_the_numbers_in_its_tables() -> None:
     held = Inventory().add([_item("demo", 2_000_000), _item("other", 5000, key=2)], NOW)
     found = Installed("demo-1.0-py3-none-any.whl", 2_000_000, "found")
-    pips = Installed("mine-1.0-py3-none-any.whl", 0, "pip", "it came from a local path")
+    pips = Installed("mine-1.0-py3-none-any.whl", 0, "pip", "pip took it from a local path")
     savings = _savings(_run(found, pips), _run(found, environment="/two", refused="EXDEV"))
     collected = [Point(19_995 * DAY, 1_000_000)]
     words = Reader(page("/store", held, savings, collected, {"free": "9 GB"}, NOW)).words
     for told in (
         *("/store", "2.0 MB", "4.0 MB", "66 % of 3", "8 s", "9 GB", "/env", "/two"),
-        *("it came from a local path", "no reflink: EXDEV"),
+        *("pip took it from a local path", "no reflink: EXDEV"),
     ):
         assert told in words
     row = words.index("demo", words.index("distribution"))

@@ -71,13 +71,13 @@ def _seam(attribute: str, *parameters: str, instead: str = "") -> Seam:
         (_seam("function", "name", "kind"), ""),
         (_seam("Thing.method", "path"), ""),
         (_seam("Thing.method", "self", "mode"), ""),
-        (_seam("Thing.method", "path", "dry_run"), "takes no 'dry_run'"),
+        (_seam("Thing.method", "path", "dry_run"), "has no parameter 'dry_run'"),
         (_seam("Thing.missing"), "is missing"),
         (_seam("Missing.method"), "is missing"),
         (_seam("number"), "is missing"),
         (_seam("Thing.missing", "x", instead="Thing.method"), ""),
         (_seam("Thing.missing", "x", instead="Thing.gone"), "is missing"),
-        (_seam("Thing.method", "x", instead="Thing.plain"), "takes no 'x'"),
+        (_seam("Thing.method", "x", instead="Thing.plain"), "has no parameter 'x'"),
         (Seam("no_such_module_here", "function", ()), "is missing"),
         (Seam("builtins", "type.__call__", ("no_such",)), "type.__call__"),
     ],
@@ -128,12 +128,12 @@ def _beside(*beside: str) -> Seam:
     [
         (_setting("link"), ""),
         (_setting("link", "original_link"), ""),
-        (_setting("link", "gone"), "made_for_seams.Thing.__init__ sets no 'gone'"),
-        (_setting("declared"), "made_for_seams.Thing.__init__ sets no 'declared'"),
+        (_setting("link", "gone"), "made_for_seams.Thing.__init__ sets no attribute 'gone'"),
+        (_setting("declared"), "made_for_seams.Thing.__init__ sets no attribute 'declared'"),
         (_beside("name"), ""),
         (_beside("name", "declared", "inherited", "__init__"), ""),
-        (_beside("name", "gone"), "made_for_seams.Thing has no 'gone'"),
-        (_beside("link"), "made_for_seams.Thing has no 'link'"),
+        (_beside("name", "gone"), "made_for_seams.Thing has no attribute 'gone'"),
+        (_beside("link"), "made_for_seams.Thing has no attribute 'link'"),
     ],
     ids=[
         "one",
@@ -155,7 +155,7 @@ def test_what_is_read_off_an_object_is_checked_too(
 def test_what_a_wrapped_function_sets_is_still_seen(things: ModuleType) -> None:
     seams.wrap(_setting("link"), lambda original, instance, args, kw: original(*args, **kw))
     assert _setting("link", "original_link").problem() == ""
-    assert "sets no 'gone'" in _setting("gone").problem()
+    assert "sets no attribute 'gone'" in _setting("gone").problem()
     assert things.Thing("x").link == "x"
 
 
@@ -166,7 +166,7 @@ def test_what_has_no_code_sets_nothing(things: ModuleType, monkeypatch: pytest.M
     monkeypatch.setattr(things, "function", Called(), raising=False)
     assert Seam("made_for_seams", "function", ("link",)).problem() == ""
     seam = Seam("made_for_seams", "function", ("link",), sets=("link",))
-    assert seam.problem() == "made_for_seams.function sets no 'link'"
+    assert seam.problem() == "made_for_seams.function sets no attribute 'link'"
 
 
 READ = [

@@ -1103,7 +1103,7 @@ def test_without_ioctl_there_is_no_reflink(shelf: Shelf, monkeypatch: pytest.Mon
     monkeypatch.setattr(dirfd, "fcntl", None)
     linker = _linker(LinkMode.REFLINK)
     assert shelf.place(linker, shelf.add("a")) is LinkMode.COPY
-    assert linker.refusals == {LinkMode.REFLINK: "this system has no reflinks"}
+    assert linker.refusals == {LinkMode.REFLINK: "This system has no reflinks"}
 
 
 # -- one wheel
@@ -1348,7 +1348,9 @@ def test_undo_says_what_it_cannot_take_back(
     with as_user(ALICE):
         begun.undo()
     messages = [record.getMessage() for record in caplog.records]
-    assert f"{site.library / 'demo' / '__init__.py'} is left over: Permission denied" in messages
+    assert (
+        f"{site.library / 'demo' / '__init__.py'} cannot be deleted: Permission denied" in messages
+    )
     assert all("\n" not in message for message in messages)
 
 

@@ -36,7 +36,7 @@ pytestmark = needs(linux)
 
 ALICE, GROUP = 54321, 54399
 SHARED = Origin("https://index/demo.whl")
-PRIVATE = Origin("https://index/private/demo.whl", "it came with credentials")
+PRIVATE = Origin("https://index/private/demo.whl", "pip downloaded it with credentials")
 
 
 @pytest.fixture(autouse=True)

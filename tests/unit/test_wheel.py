@@ -149,7 +149,7 @@ def test_a_file_named_twice_is_left_to_pip(tmp_path: Path) -> None:
     source = make_wheel(tmp_path)
     with zipfile.ZipFile(source, "a") as archive:
         archive.writestr("demo/__init__.py", "other")
-    assert "names a file twice" in _refused(source)
+    assert "lists a file twice" in _refused(source)
 
 
 @pytest.mark.parametrize("deep", ["demo/x/y.py", "demo/x/y/z.py"])

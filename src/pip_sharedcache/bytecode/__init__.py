@@ -82,11 +82,11 @@ def compile_all(entry: Entry, source: Path, target: Path) -> Compiled:
     if workers >= (1 if asked else 2):
         results = _compile_beside(workers, paths, source, target)
     if asked and paths and not results:  # bytecode of this process would not suit other users
-        raise OSError(errno.EAGAIN, "No process can be started to compile in", str(target))
+        raise OSError(errno.EAGAIN, "No process can be started to compile bytecode", str(target))
     if not asked:
         rest = [path for path in paths if path not in results]
         results.update(_compile_here(rest, source, target))
-    outcomes = {path: results.get(path, (UNTRIED, "its process ended early")) for path in paths}
+    outcomes = {path: results.get(path, (UNTRIED, "its process has ended")) for path in paths}
     return Compiled(
         [compiled_path(path) for path, (outcome, _) in outcomes.items() if outcome == COMPILED],
         [path for path, (outcome, _) in outcomes.items() if outcome == LEFT],
@@ -189,7 +189,7 @@ def _start(wanted: int, handed: Sequence[Directory]) -> list[subprocess.Popen[by
                 subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, pass_fds=numbers)
             )
     except OSError as error:  # EAGAIN, ENOMEM, EMFILE; or the interpreter was deleted
-        logger.debug("Only %s processes to compile in: %s", len(processes), error)
+        logger.debug("Only %s compilers can be started: %s", len(processes), error)
     except BaseException:  # Ctrl-C
         for process in processes:
             _end(process)

@@ -139,7 +139,7 @@ def work() -> None:
     source, target = (_inherited(*job[name]) for name in ("source", "target"))
     for path in job["paths"]:
         if not (source and target):
-            _tell([path, UNTRIED, "its directory cannot be reached"])
+            _tell([path, UNTRIED, "the directory of the source cannot be opened"])
             continue
         try:
             outcome, why = compile_source(source, target, path)

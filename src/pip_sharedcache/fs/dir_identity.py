@@ -68,7 +68,7 @@ def find_moved_directory(path: str, way: Sequence[DirIdentity], host: str) -> st
             return _below(path, way[number - 1], below, host) if below else path
         below.insert(0, os.path.basename(path))
         path = os.path.dirname(path)
-    raise FileNotFoundError(errno.ENOENT, "Its disk is not mounted here", path)
+    raise FileNotFoundError(errno.ENOENT, "The disk of this path is not mounted", path)
 
 
 def _is_same(found: DirIdentity, wanted: DirIdentity, host: str) -> bool:

@@ -306,7 +306,7 @@ def make_directory(
     descriptor = os.open(path, DIRECTORY)
     try:
         if os.fstat(descriptor).st_uid not in (os.geteuid(), *trust.NOBODY):
-            raise FileExistsError(errno.EEXIST, "Somebody else's lies there by now", str(path))
+            raise FileExistsError(errno.EEXIST, "Another user made this directory first", str(path))
         _set(descriptor, mode, group, drop=not keep_access_lists)
     finally:
         os.close(descriptor)
@@ -361,7 +361,7 @@ def clone(source: int, target: int) -> None:
     Raises OSError; many errors mean that these two files cannot share (``TRY_NEXT`` in linker).
     """
     if fcntl is None:
-        raise OSError(errno.ENOSYS, "this system has no reflinks")
+        raise OSError(errno.ENOSYS, "This system has no reflinks")
     fcntl.ioctl(target, _FICLONE, source)
 
 

@@ -116,7 +116,7 @@ def unloadable_because(path: Path | str) -> str:
     The reason is the mount option noexec (mount(8)). Raises OSError.
     """
     if hasattr(os, "statvfs") and os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0):
-        return "libraries cannot be loaded from there: it is mounted noexec"
+        return "libraries cannot be loaded from a file system that is mounted noexec"
     return ""
 
 

@@ -121,8 +121,8 @@ def flush_placed(paths: Iterable[str]) -> bool:
             synchronise(os.path.dirname(some[-1]), some, _MOST)
     except OSError as error:
         logger.warning(
-            "%s could not be written to its disk: %s; it is installed, and may not be whole after "
-            "a crash of this machine",
+            "%s cannot be made durable: %s; the file is installed, but may be incomplete after a "
+            "crash of this machine",
             error.filename,
             reason(error),
         )

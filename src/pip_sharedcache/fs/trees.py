@@ -54,11 +54,11 @@ def _opened(name: str, above: int, device: int, depth: int) -> Iterator[int]:
     Raises OSError: ELOOP where ``depth`` is 0, EXDEV where another file system is mounted.
     """
     if not depth:  # no wheel is so deep; a hostile tree would use up the descriptors
-        raise OSError(errno.ELOOP, "Too many directories inside each other", name)
+        raise OSError(errno.ELOOP, "The directories are nested too deeply", name)
     directory = os.open(name, DIRECTORY, dir_fd=above)
     try:
         if os.fstat(directory).st_dev != device:
-            raise OSError(errno.EXDEV, "Something is mounted there", name)
+            raise OSError(errno.EXDEV, "Another file system is mounted on it", name)
         yield directory
     finally:
         os.close(directory)

@@ -130,7 +130,7 @@ class WorkerPool:
         try:
             crew._queue, pieces = os.pipe()
         except OSError as error:
-            logger.debug("No processes beside this one: %s", error)
+            logger.debug("No worker process can be started: %s", error)
             return None
         try:
             crew._fill(size, pieces, work, reply)
@@ -161,9 +161,9 @@ class WorkerPool:
             for _ in range(size):
                 self._add(tasks, work, reply)
         except OSError as error:  # EAGAIN, ENOMEM, EMFILE: use those that started
-            logger.debug("Only %s processes beside this one: %s", len(self._workers), error)
+            logger.debug("Only %s worker processes can be started: %s", len(self._workers), error)
         while self._workers and not host.can_start_threads(_RESERVE):
-            logger.debug("A process is given up: pip may have to start one, or a thread")
+            logger.debug("One worker process ends: pip may have to start a process or a thread")
             member = self._workers.pop()  # it has not begun a task
             for end in member.ends():
                 os.close(end)
@@ -291,7 +291,7 @@ class WorkerPool:
 
     def _drop(self, worker: _Worker) -> None:
         if not worker.exited:
-            logger.debug("Process %s ended early", worker.process)
+            logger.debug("Worker process %s ended early", worker.process)
             # The pipe closes before the process ends: without the wait, other code could take the
             # files that the process left for those of a live process.
             host.wait_for(worker.process)
@@ -316,7 +316,7 @@ def map_in_workers(
         try:
             return work(tasks[number])
         except Exception:
-            logger.debug("Left to the first process", exc_info=True)
+            logger.debug("The parent process repeats this task", exc_info=True)
             return None
 
     size = min(available_workers(), len(tasks))

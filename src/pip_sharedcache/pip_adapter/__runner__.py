@@ -85,7 +85,7 @@ def ours(told):  # type: ignore[no-untyped-def]
         from pip_sharedcache.cli import main
     except Exception as error:  # a damaged pip-sharedcache must not stop the user's pip
         sys.meta_path[:] = finders
-        refuse("it is damaged: %s: %s", type(error).__name__, error)  # type: ignore[no-untyped-call]
+        refuse("pip-sharedcache is damaged: %s: %s", type(error).__name__, error)  # type: ignore[no-untyped-call]
         return None
     return main
 
@@ -113,7 +113,7 @@ def join(told):  # type: ignore[no-untyped-def]
         join_pip()
     except Exception as error:
         sys.meta_path[:] = finders
-        reason = "it cannot run here, or is damaged (%s: %s)"
+        reason = "pip-sharedcache cannot run here, or is damaged: %s: %s"
         refuse(reason, type(error).__name__, error)  # type: ignore[no-untyped-call]
 
 
@@ -135,11 +135,11 @@ def carry(told, pip):  # type: ignore[no-untyped-def]
         else:
             needed = max(needed, since)
     if version < needed:
-        refuse("it needs Python %s or later", ".".join(map(str, needed)))  # type: ignore[no-untyped-call]
+        refuse("pip-sharedcache needs Python %s or later", ".".join(map(str, needed)))  # type: ignore[no-untyped-call]
         return False
     for name, root in roots.items():
         if PathFinder.find_spec(name, [root]) is None:
-            refuse("%s is gone from %s", name, root)  # type: ignore[no-untyped-call]
+            refuse("package %s is missing in %s", name, root)  # type: ignore[no-untyped-call]
             return False
     sys.meta_path.insert(0, CarriedFinder(roots))  # type: ignore[no-untyped-call]
     return True

@@ -108,7 +108,7 @@ class Builds:
         if self._around is None:
             self._around = build_inputs.surroundings(self._environ)
             names = ", ".join(sorted(self._around["variables"]))
-            logger.debug("Builds are shared with whoever has the same of: %s", names or "nothing")
+            logger.debug("Shared builds depend on these environment variables: %s", names or "none")
         return stores.key_of(
             {
                 "source": source,
@@ -222,11 +222,11 @@ def _private(link: Any) -> str:
     if not link.is_vcs:
         return ""
     if "ssh" in link.scheme:
-        return "its source is fetched with somebody's key"
+        return "pip fetches its source with an SSH key"
     if link.scheme.endswith("file"):
         path = Path(url2pathname(urlsplit(link.url).path.rpartition("@")[0]))
         if not trust.readable_by_all(path):
-            return "its source lies where others may not read"
+            return "other users may not read its source"
     return ""
 
 

@@ -116,9 +116,9 @@ class Downloads:
         if requirement.original_link is not None:
             listed = (_local_path(link) for link in getattr(preparer.finder, "find_links", ()))
             if os.path.realpath(os.path.dirname(path)) not in set(listed):
-                reason = "it came from a local path"
+                reason = "pip took it from a local path"
         if not reason and session.shows_others() and not trust.readable_by_all(Path(path)):
-            reason = "it came from where others may not read"
+            reason = "other users may not read the file"
         session.wheels.note(path, Origin(without_credentials(requirement.link.url), reason))
 
     def _was_built(self, requirement: Any, path: str) -> bool:
@@ -200,9 +200,7 @@ class Downloads:
                     return None
                 copied = session.copy(entry, Path(location), told=True)
                 if copied is None:
-                    _pass_over(
-                        session, entry, f"{entry.wheel} has other bytes than its digest says"
-                    )
+                    _pass_over(session, entry, f"{entry.wheel}: its bytes do not match its digest")
                     continue
                 return session.wheels.note(str(copied), origin)
             if self.trust(session, entry, origin):
@@ -233,10 +231,10 @@ class Downloads:
             text = self._distribution(entry.wheel, entry.manifest.filename).read_text("METADATA")
         except (OSError, *wheel.BROKEN, exceptions.InstallationError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
-            _pass_over(session, entry, f"{entry.wheel} cannot be read: {why}")
+            _pass_over(session, entry, f"{entry.wheel}: cannot be read: {why}")
             return False
         if entry.metadata_digest() != hashlib.sha256(text.encode("utf-8")).hexdigest():
-            _pass_over(session, entry, f"{entry.wheel} has other metadata than was published")
+            _pass_over(session, entry, f"{entry.wheel}: METADATA differs from the manifest")
             return False
         found.digest, found.verified = entry.manifest.digest, True
         return True
@@ -254,10 +252,10 @@ class Downloads:
                 str(path_of_wheel)
             )
         except hashes_module.HashMismatch:
-            _pass_over(session, entry, f"{path} has other bytes than its digest says")
+            _pass_over(session, entry, f"{path}: its bytes do not match its digest")
             return False
         except OSError as error:
-            _pass_over(session, entry, f"{path} cannot be read: {reason(error)}")
+            _pass_over(session, entry, f"{path}: cannot be read: {reason(error)}")
             return False
         found.hashed = True
         return True
@@ -268,24 +266,26 @@ class Downloads:
         The wheel is from a sound entry, or pip downloads it. Raises pip's own errors and
         InstallationError."""
         if session.is_lost(entry):
-            return self._fetch(session, entry, "is gone")
+            return self._fetch(session, entry, "the entry was deleted")
         other = self.another(session, str(entry.wheel), entry)
         if other is not None:
             if other.entry is not None:
                 session.settle_damage(other.entry)
             return other.path
-        path = self._fetch(session, entry, "is damaged, its wheel too")
+        path = self._fetch(session, entry, "the entry and its wheel are damaged")
         session.repairs.heal(entry, Path(path))
         return path
 
     def _fetch(self, session: Session, entry: Entry, what: str) -> str:
         exceptions = importlib.import_module("pip._internal.exceptions")
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
-        whose = trust.user_name(entry.publisher)
-        useless = f"{entry.path}, published by {whose}, {what}"
         download = session.wheels.download_of(entry.manifest.digest)
         if download is None or self._downloader is None:
-            raise exceptions.InstallationError(f"{useless}; --sharedcache-dir names another store")
+            whose = trust.user_name(entry.publisher)
+            raise exceptions.InstallationError(
+                f"The shared store has no usable wheel: {entry.path} (published by {whose}): "
+                f"{what}; hint: name another store with --sharedcache-dir"
+            )
         link, location = download
         path, _ = self._downloader(link, location)
         session.note_download(entry)
@@ -305,9 +305,9 @@ class Downloads:
         page = page if isinstance(page, str) else getattr(page, "url", "") or ""
         for url in (link.url, page):
             if has_credentials(url) or without_credentials(url) in self._authorised:
-                return "it came with credentials"
+                return "pip downloaded it with credentials"
         if getattr(session, "cert", None):
-            return "it came with a client certificate"
+            return "pip downloaded it with a client certificate"
         return ""
 
     def _check_hashes(self, check: Original, hashes: Any, args: Arguments, kw: Keywords) -> Any:

@@ -43,10 +43,10 @@ class _Outcome(enum.Enum):
     """The outcome of the installation of one wheel."""
 
     DONE = "installed through the store"
-    AGAIN = "begun again, with the wheel of a sound entry"
-    REDOWNLOAD = "its entry is gone, or damaged with its wheel: pip downloads it, and installs it"
-    WITHOUT_STORE = "pip installs it"
-    LEAVE_TO_PARENT = "the first process installs it, since this is a worker"
+    AGAIN = "repeated with the wheel of a sound entry"
+    REDOWNLOAD = "deleted, or damaged with its wheel: pip downloads the wheel and installs it"
+    WITHOUT_STORE = "left to pip's own installer"
+    LEAVE_TO_PARENT = "left to the parent process of this worker process"
 
 
 class _Stopped(Exception):
@@ -117,7 +117,7 @@ class InstallWrappers:
             session = self._start()
         except Exception as error:  # for example a process limit, which pip may not reach
             why = " ".join(f"{type(error).__name__}: {error}".split())
-            logger.warning("Installing without the shared store: it cannot be used (%s)", why)
+            logger.warning("Installing without the shared store: the store cannot be used: %s", why)
             return run(*args, **kw)
         resolve_lazy_imports(CARRIED)
         self.session = self._downloads.session = session
@@ -134,7 +134,7 @@ class InstallWrappers:
             # A failed run installed nothing. pip sets its target options during the run.
             session.record_run(environment_of(bound["options"]))
             if unusual := "; ".join(session.unusual):
-                logger.warning("Left to pip's own installer, and not shared: %s", unusual)
+                logger.warning("Not shared, and installed by pip itself: %s", unusual)
             for line in filter(None, (session.untrusted_summary(), session.summary())):
                 logger.info(line)
         return status
@@ -150,7 +150,7 @@ class InstallWrappers:
             return install(*args, **kw)
         how = seams.handed_on(bound, seams.INSTALL_ONE)
         if how is None:
-            logger.debug("One after another: this pip's requirements need to be told more")
+            logger.debug("Not in parallel: %s has unknown parameters", seams.INSTALL_ONE.name)
             return install(*args, **kw)
         before, self._parallel = self._parallel, ParallelInstall(session, requirements, how)
         failed = True
@@ -248,7 +248,7 @@ class InstallWrappers:
             session.mark_vanished(entry)
             return _Outcome.REDOWNLOAD
         if served is not None and is_torn(error):  # its publisher changes it while pip reads it
-            session.mark_damaged(served, f"{served.wheel} is not sound any more")
+            session.mark_damaged(served, f"{served.wheel}: the archive is damaged")
             return _Outcome.REDOWNLOAD
         too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
         if too_long or (_is_full(error) and self._make_room(session, self._device)):
@@ -285,13 +285,13 @@ class InstallWrappers:
         manifest = placement.entry.manifest
         if not tells_of(manifest, archive, whole=self.session.settings.verify):
             where = placement.entry.path
-            self._doubt(self.session, placement, f"{where} does not list the files of its wheel")
+            self._doubt(self.session, placement, f"{where}: entry.json differs from the wheel")
             placement.take_nothing()
             return staged, metadata
         if self._compiles:
             self.session.provide_bytecode(placement)
             if self.session.takes_last_room(self._device):
-                raise _Stopped(_Outcome.WITHOUT_STORE, "no room")
+                raise _Stopped(_Outcome.WITHOUT_STORE, "no free space")
         self.session.before_placing()
         left = placement.take_over(archive.namelist(), compiles=self._compiles)
         archive.namelist = lambda: left  # the names in pip's loop
@@ -300,7 +300,7 @@ class InstallWrappers:
     def _restore(self, session: Session, placement: Placement) -> None:
         """Install with pip's own code the files that could not be placed."""
         if any(_is_full(error) for _, error in placement.undone):
-            raise _Stopped(_Outcome.WITHOUT_STORE, "no room")
+            raise _Stopped(_Outcome.WITHOUT_STORE, "no free space")
         module = sys.modules[seams.SAVE_FILE.module]
         self.placement = None  # else pip's own code would call the wrappers again
         damaged = [(job, error) for job, error in placement.undone if placement.is_of_wheel(job)]
@@ -332,7 +332,7 @@ class InstallWrappers:
             if self._own_wheel is None:
                 session.mark_vanished(entry)
                 raise _Stopped(_Outcome.REDOWNLOAD, what)
-            session.mark_vanished(entry, "taken from pip's own wheel")
+            session.mark_vanished(entry, "files are taken from pip's own wheel")
             return
         session.mark_damaged(entry, what)
         if (path := self._sound_elsewhere(session, placement)) is not None:
@@ -343,7 +343,7 @@ class InstallWrappers:
         elif self._downloads.is_sound(session, entry, placement.wheel):
             session.repairs.heal(entry, entry.wheel)
         else:
-            raise _Stopped(_Outcome.REDOWNLOAD, f"{entry.wheel} is damaged, too")
+            raise _Stopped(_Outcome.REDOWNLOAD, f"{entry.wheel}: the wheel is damaged, too")
 
     def _sound_elsewhere(self, session: Session, placement: Placement) -> str | None:
         """Return pip's wheel, or that of a sound entry, if a sound entry exists; else None."""

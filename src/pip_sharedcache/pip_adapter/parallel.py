@@ -114,7 +114,7 @@ class ParallelInstall:
                 scripts = list(entry_points(requirement))
             except Exception:
                 # An unusual wheel must not stop the others: pip reports it when it installs it.
-                logger.debug("Scripts of %s are not known", path, exc_info=True)
+                logger.debug("The scripts of %s cannot be read", path, exc_info=True)
                 whole = False
             claims.add(number, str(requirement.name), names, scripts)
             if whole and wheel.origin is not None:
@@ -126,7 +126,7 @@ class ParallelInstall:
             return
         self._pool = WorkerPool.start(min(size, len(order)), order, self._install, self._reply)
         if self._pool is not None:
-            logger.debug("%s distributions are installed side by side", len(order))
+            logger.debug("%s distributions are installed in parallel", len(order))
             self._numbers = {str(self._requirements[number].name): number for number in order}
 
     def _scheme_of(self, name: str) -> Scheme:
@@ -184,7 +184,8 @@ class ParallelInstall:
                     self._session.repairs.mark_reported(shown.told)
                     self._relay(shown.records)
                 lost = self._pool.lost() & self._accepted.keys()
-                logger.debug("%s of them were", len(self._accepted.keys() - lost))
+                installed = len(self._accepted.keys() - lost)
+                logger.debug("Worker processes installed %s distributions", installed)
             except BaseException:  # Ctrl-C during the wait for the worker processes
                 for placement in self._session.take_complete():
                     placement.undo()
@@ -222,7 +223,7 @@ class ParallelInstall:
                 self._requirements[number].install(**self._how)
             except Exception:
                 # Undone already. The parent process repeats it, and its user sees the error.
-                logger.debug("Left to the first process", exc_info=True)
+                logger.debug("The parent process repeats this installation", exc_info=True)
                 return None
         return WorkerInstall(tuple(records), session.report)
 

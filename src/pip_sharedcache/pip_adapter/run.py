@@ -51,7 +51,7 @@ def run_pip(arguments: Sequence[str]) -> None:
     SettingError for a wrong value of a pip-sharedcache setting.
     """
     if importlib.util.find_spec("pip") is None:
-        raise PipMissing(f"{sys.executable} has no pip", "python -m ensurepip installs it")
+        raise _pip_missing()
     leave_archive()
     consulted: list[ModuleType] = []
     settings = functools.cache(functools.partial(_settings, "--isolated" in arguments))
@@ -65,7 +65,7 @@ def run_pip(arguments: Sequence[str]) -> None:
         try:
             settings()  # a wrong setting must stop the run before pip starts
         except ConfigurationDamaged:
-            logger.debug("pip meets this file too, and reports it", exc_info=True)
+            logger.debug("pip reads this file, too, and reports the error", exc_info=True)
         except SettingError:
             raise
         except Exception:  # put_in gets the same error, and warns
@@ -174,9 +174,8 @@ def examine_pip() -> tuple[str, SharedCacheError | None]:
     The version is "" where there is no pip; the reason is None where pip fits. The hooks, which
     would change the examined functions, are removed: pip must not install in this process later.
     """
-    python = shlex.quote(sys.executable)
     if importlib.util.find_spec("pip") is None:
-        return "", PipMissing(f"{sys.executable} has no pip", f"{python} -m ensurepip")
+        return "", _pip_missing()
     import pip
     from pip_sharedcache.pip_adapter import seams
 
@@ -189,6 +188,10 @@ def examine_pip() -> tuple[str, SharedCacheError | None]:
         why = SeamMissing(" ".join(f"{type(error).__name__}: {error}".split()))
         return str(pip.__version__), _unfit(why)
     return str(pip.__version__), None
+
+
+def _pip_missing() -> PipMissing:
+    return PipMissing(f"{sys.executable} has no pip", f"{shlex.quote(sys.executable)} -m ensurepip")
 
 
 def is_too_old(version: str) -> bool:
@@ -206,11 +209,11 @@ def unfit(version: str, python: Path | str, problem: str = "") -> SeamMissing:
 
     ``problem`` names the seam. The hint for a pip that is too old is a command.
     """
-    message = f"pip {version} does not fit" + (f" ({problem})" if problem else "")
+    message = f"pip {version} is not supported" + (f" ({problem})" if problem else "")
     if is_too_old(version):
         command = f"{shlex.quote(str(python))} -m pip install --upgrade pip"
-        return SeamMissing(f"{message}: {_OLDEST_PIP} is the oldest that does", command)
-    return SeamMissing(message, "upgrade pip-sharedcache: a newer one may fit this pip")
+        return SeamMissing(f"{message}: pip {_OLDEST_PIP} is the oldest supported version", command)
+    return SeamMissing(message, "upgrade pip-sharedcache: a later version may support this pip")
 
 
 def _unfit(error: SeamMissing) -> SeamMissing:
@@ -250,7 +253,7 @@ def _warn_of_damage(error: Exception) -> None:
         label = "" if logging.getLogger().handlers else "WARNING: "
         logger.warning(
             "%sInstalling without the shared store: "
-            "pip-sharedcache cannot run here, or is damaged (%s: %s)",
+            "pip-sharedcache cannot run here, or is damaged: %s: %s",
             label,
             type(error).__name__,
             " ".join(str(error).split()),

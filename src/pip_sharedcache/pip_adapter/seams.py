@@ -74,17 +74,17 @@ class Seam:
             return f"{self.name} has no signature"
         for name in self.parameters:
             if name not in parameters:
-                return f"{self.name} takes no {name!r}"
+                return f"{self.name} has no parameter {name!r}"
         code = getattr(inspect.unwrap(function), "__code__", None)
         for name in self.sets:
             if code is None or name not in code.co_names:
-                return f"{self.name} sets no {name!r}"
+                return f"{self.name} sets no attribute {name!r}"
         owner = inspect.getattr_static(
             sys.modules[self.module], self.attribute.partition(".")[0], None
         )
         for name in self.beside:
             if inspect.getattr_static(owner, name, None) is None:
-                return f"{self.module}.{self.attribute.partition('.')[0]} has no {name!r}"
+                return f"{self.module}.{self.attribute.partition('.')[0]} has no attribute {name!r}"
         return ""
 
 

@@ -157,7 +157,7 @@ class DistInfo:
                 # The final name exists (--ignore-installed writes over it): move each file, as pip
                 # does; but not through a symlink, which can lead out of this environment.
                 if os.path.islink(final):
-                    raise FileExistsError(errno.EEXIST, "A symlink is in the way", final) from None
+                    raise FileExistsError(errno.EEXIST, "A symlink has this name", final) from None
                 if not os.path.isdir(final):
                     raise
                 self._identity = _identity(final)
@@ -188,7 +188,7 @@ class DistInfo:
         except FileNotFoundError:
             return  # the directory was not made yet
         except OSError as error:
-            logger.warning("%s is left over: %s", self.path, reason(error))
+            logger.warning("%s cannot be deleted: %s", self.path, reason(error))
 
     def sweep(self, unfinished: Iterable[str]) -> None:
         """Delete the directories that this user's killed installations of this distribution left.
@@ -206,7 +206,7 @@ class DistInfo:
                 if not alive(int(match["pid"])) and left.lstat().st_uid == os.geteuid():
                     remove_tree(left)
             except OSError as error:
-                logger.debug("%s is left over: %s", left, reason(error))
+                logger.debug("%s cannot be deleted: %s", left, reason(error))
 
 
 def unfinished_in(library: str) -> list[str]:

@@ -231,7 +231,7 @@ class Linker:
             raise damaged(entry, job.file, reason(error)) from error
         check(entry, publisher, job.file, status)
         if trust.OWNERS_MEAN_SOMETHING and bool(status.st_mode & 0o111) != job.file.executable:
-            raise damaged(entry, job.file, "has another mode than was published")
+            raise damaged(entry, job.file, "its executable bit differs from the manifest")
         if self.hashes:
             with opened(entry, job.file) as descriptor:
                 check_hash(entry, job.file, descriptor)

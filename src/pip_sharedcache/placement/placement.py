@@ -179,7 +179,7 @@ class Placement:
         for file in self._taken_bytecode:
             destination = path_in(library, file)
             if destination in stale:
-                why = OSError(errno.EOPNOTSUPP, "no time can be set here", destination)
+                why = OSError(errno.EOPNOTSUPP, "The time of the source cannot be set", destination)
                 self.undone.append((Job(file, destination, TargetDir(0, 0)), why))
             else:
                 fitting.append(file)
@@ -243,7 +243,7 @@ class Placement:
             file, path = self._bytecode.files.get(job.file.path), job.destination
             try:
                 if file is None:
-                    raise FileNotFoundError(errno.ENOENT, "no bytecode of it", path)
+                    raise FileNotFoundError(errno.ENOENT, "No bytecode in the store", path)
                 parent = self.target_dirs.make(os.path.dirname(path))
                 self._place(self._bytecode, [Job(file, path, parent)])
             except OSError as problem:  # pip compiles it

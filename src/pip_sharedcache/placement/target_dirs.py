@@ -116,7 +116,7 @@ def remove_if_empty(path: str) -> None:
         os.rmdir(path)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-            logger.warning("%s is left over: %s", path, reason(error))
+            logger.warning("%s cannot be deleted: %s", path, reason(error))
 
 
 def unlink_if_there(path: str) -> None:
@@ -126,7 +126,7 @@ def unlink_if_there(path: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        logger.warning("%s is left over: %s", path, reason(error))
+        logger.warning("%s cannot be deleted: %s", path, reason(error))
 
 
 def remove_placed(paths: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import re
 import stat
+import tarfile
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ def make_wheel(
     files: Mapping[str, Content] | None = None,
     executables: Collection[str] = (),
     requires: Sequence[str] = (),
+    metadata_lines: Sequence[str] = (),
     entry_points: str | None = None,
     dist_info_files: Mapping[str, Content] | None = None,
     tag: str = "py3-none-any",
@@ -52,6 +54,7 @@ def make_wheel(
     "demo-1.0.data/scripts/foo". Without it, one small package named like the project.
     executables: paths stored with mode 0755, all others with 0644.
     dist_info_files: more files of the .dist-info directory, or other METADATA, WHEEL, RECORD.
+    metadata_lines: further lines of METADATA, such as "Requires-Python: >=3.9".
     record: "auto" for a right one, None for none, any other text as it is.
     filename, metadata_name, dist_info: say so where they shall not fit name and version.
     """
@@ -67,6 +70,7 @@ def make_wheel(
         f"Version: {version}",
         "Summary: made by a test",
         *(f"Requires-Dist: {requirement}" for requirement in requires),
+        *metadata_lines,
     ]
     members[f"{info}/METADATA"] = _encode("\n".join(metadata) + "\n")
     members[f"{info}/WHEEL"] = _encode(_wheel_file(tag, root_is_purelib))
@@ -98,6 +102,75 @@ def make_wheel(
             entry.compress_type = method
             archive.writestr(entry, data)
     return wheel
+
+
+def make_sdist(
+    directory: Path, name: str, version: str = "1.0", *, requires: Sequence[str] = ()
+) -> Path:
+    """Write an sdist into directory and give its path: its metadata is static (PEP 643), and its
+    backend is in the sdist, so that building needs no index and gives the same bytes each time."""
+    escaped = re.sub(r"[-_.]+", "_", name)
+    metadata = "".join(
+        [
+            f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n",
+            *(f"Requires-Dist: {requirement}\n" for requirement in requires),
+        ]
+    )
+    members = {
+        "PKG-INFO": metadata,
+        "pyproject.toml": _SDIST_PROJECT + f'[project]\nname = "{name}"\nversion = "{version}"\n',
+        "backend.py": _SDIST_BACKEND,
+        f"{escaped}.py": f'VERSION = "{version}"\n',
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    sdist = directory / f"{escaped}-{version}.tar.gz"
+    with tarfile.open(sdist, "w:gz") as archive:
+        for path, content in members.items():
+            info = tarfile.TarInfo(f"{escaped}-{version}/{path}")
+            info.size = len(content)
+            info.mtime = 1_700_000_000
+            archive.addfile(info, io.BytesIO(content.encode()))
+    return sdist
+
+
+_SDIST_PROJECT = (
+    '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n\n'
+)
+_SDIST_BACKEND = """
+import os, re, zipfile
+
+WHEEL = "Wheel-Version: 1.0\\nGenerator: tests\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+
+
+def _distribution():
+    with open("PKG-INFO") as stream:
+        metadata = stream.read()
+    name = re.sub("[-_.]+", "_", re.search("^Name: (.*)", metadata, re.M)[1])
+    return name, name + "-" + re.search("^Version: (.*)", metadata, re.M)[1], metadata
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    name, stem, metadata = _distribution()
+    made = os.path.join(metadata_directory, stem + ".dist-info")
+    os.mkdir(made)
+    for path, content in (("METADATA", metadata), ("WHEEL", WHEEL)):
+        with open(os.path.join(made, path), "w") as stream:
+            stream.write(content)
+    return stem + ".dist-info"
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    name, stem, metadata = _distribution()
+    with open(name + ".py") as stream:
+        members = {name + ".py": stream.read()}
+    for path, content in (("METADATA", metadata), ("WHEEL", WHEEL), ("RECORD", "")):
+        members[stem + ".dist-info/" + path] = content
+    filename = stem + "-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(wheel_directory, filename), "w") as archive:
+        for path, content in members.items():
+            archive.writestr(zipfile.ZipInfo(path, (2024, 1, 2, 3, 4, 6)), content)
+    return filename
+"""
 
 
 def _encode(content: Content) -> bytes:

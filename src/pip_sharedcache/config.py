@@ -6,12 +6,13 @@ Section ``[sharedcache]`` of pip's files, in pip's order. Each setting has the p
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,8 +59,9 @@ class Settings:
     ``private``: whether ``dir`` is the user's own, as no place and no site names a store.
     ``processes``: the number of processes; 0 for a number that depends on the machine.
     ``trust``: lists of publishers; a trusted publisher is in each of them.
-    ``notes``: sentences on unknown settings; ``chosen``: the last value of each setting, by name.
-    ``dir_administered``, ``share_administered``: whether only root could have set the value.
+    ``notes``: sentences on unknown settings.
+    ``chosen``: by name, the places that decide a setting; without those that nobody set.
+    ``dir_administered``: whether only root could have set ``dir``.
     ``searched``, ``unread``: files without a ``dir``; files that cannot be read, and why.
     """
 
@@ -76,11 +78,19 @@ class Settings:
     stats: str = "full"
     notes: tuple[str, ...] = ()
     dir_administered: bool = False
-    share_administered: bool = False
-    chosen: tuple[tuple[str, Setting], ...] = ()
+    chosen: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
     searched: tuple[Path, ...] = ()
     unread: tuple[tuple[Path, str], ...] = ()
     layers: tuple[LayerSetting, ...] = ()
+
+    def in_force(self) -> dict[str, Setting]:
+        """Return the text in force of each of ROWS, by name, and the places that it comes from."""
+        found = {row.name: Setting(row.default.strip("`"), "default") for row in ROWS}
+        found["dir"] = Setting(str(self.dir or "none"), self.dir_source)
+        for name, places in self.chosen.items():
+            values, sources = zip(*((one.value, one.source) for one in places))
+            found[name] = Setting("; ".join(values), "; ".join(sources))
+        return found
 
 
 def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False) -> Settings:
@@ -90,26 +100,26 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     ``isolated``: pip's --isolated, which ignores PIP_* variables.
     Raises SettingError for a wrong value, ConfigurationDamaged for a wrong file.
     """
-    found: dict[str, Setting] = {}
-    notes: list[str] = []
     files = tuple(files)
     unread: list[tuple[Path, str]] = []
     layers = [_from_file(path, unread) for path in files]
     if not isolated:
-        layers.append(_from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {}"))
+        layers.append(_from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {1}"))
     layers.append(_from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}"))
-    for layer in layers:
-        for name, setting in layer.items():
-            if name in NAMES:
-                found[name] = setting
-            else:
-                notes.append(f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored")
-    values = {} if "dir" in found else _default_directory(files)
+    notes = tuple(
+        f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored"
+        for layer in layers
+        for name, setting in layer.items()
+        if name not in NAMES
+    )
+    chosen: dict[str, Sequence[Setting]] = {}
+    values: dict[str, Any] = {}
     for row in ROWS:
         if places := [layer[row.name] for layer in layers if row.name in layer]:
-            values.update(row.merge(row, places))
-    values["share_administered"] = "share" in found and found["share"].administered
-    return Settings(**values, notes=tuple(notes), chosen=tuple(found.items()), unread=tuple(unread))
+            chosen[row.name] = row.deciding(row, places)
+            values[row.field] = row.value(chosen[row.name])
+    values |= _directory(values["dir"], chosen["dir"][-1]) if "dir" in chosen else _default(files)
+    return Settings(**values, notes=notes, chosen=chosen, unread=tuple(unread))
 
 
 def option_variable(name: str) -> str:
@@ -132,11 +142,9 @@ def _from_file(path: Path, unread: list[tuple[Path, str]]) -> dict[str, Setting]
         # For some errors, only the second line names the line of the file.
         why = " ".join(line.strip() for line in str(error).splitlines())
         raise ConfigurationDamaged(f"Configuration file {path} cannot be read: {why}") from error
-    if not parser.has_section(SECTION):
-        return {}
     return {
         key.replace("_", "-").lower(): Setting(value.strip(), str(path), administered)
-        for key, value in parser.items(SECTION)
+        for key, value in (parser.items(SECTION) if parser.has_section(SECTION) else ())
         if value and value.strip()
     }
 
@@ -146,8 +154,7 @@ def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> di
     for variable, value in environ.items():
         if variable.startswith(prefix) and value.strip():
             name = variable[len(prefix) :].replace("_", "-").lower()
-            label = name if prefix == OPTION_PREFIX else variable
-            found[name] = Setting(value.strip(), words.format(label))
+            found[name] = Setting(value.strip(), words.format(name, variable))
     return found
 
 
@@ -165,25 +172,11 @@ def _layers(text: str) -> tuple[LayerSetting, ...]:
             policy = Policy(word)
         except ValueError:
             name, policy = line, Policy.PUBLISH
-        try:
-            path = Path(os.path.expanduser(name.strip()))
-        except ValueError:  # no account can have the name, as in "~a\0b"
-            path = Path()
+        path = Path(os.path.expanduser(name.strip()))  # ValueError for an account like "~a\0b"
         if not path.is_absolute() or "\0" in name:
             raise ValueError(name)
         layers.setdefault(path, LayerSetting(path, policy))
     return tuple(layers.values())
-
-
-def fixed_files() -> tuple[Path, ...]:
-    """Return pip's configuration files for all users, or all users of this interpreter.
-
-    Not those of variables (HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS, PIP_CONFIG_FILE).
-    """
-    return (
-        *(Path("/etc/pip.conf"), Path("/etc/xdg/pip/pip.conf"), Path(sys.prefix, "pip.conf")),
-        Path("/Library/Application Support/pip/pip.conf"),
-    )
 
 
 def _is_administered(path: Path, status: os.stat_result) -> bool:
@@ -192,7 +185,13 @@ def _is_administered(path: Path, status: os.stat_result) -> bool:
     Root as owner is not enough: through sudo, a user's variables or links can lead to a file of
     root's with the user's text, such as /proc/PID/cmdline.
     """
-    return path in fixed_files() and stat.S_ISREG(status.st_mode) and not is_replaceable(path)
+    # pip's files for all users, or all users of this interpreter. HOME, XDG_CONFIG_HOME,
+    # XDG_CONFIG_DIRS and PIP_CONFIG_FILE lead to other files.
+    fixed = {
+        *("/etc/pip.conf", "/etc/xdg/pip/pip.conf", str(Path(sys.prefix, "pip.conf"))),
+        "/Library/Application Support/pip/pip.conf",
+    }
+    return str(path) in fixed and stat.S_ISREG(status.st_mode) and not is_replaceable(path)
 
 
 def _prefixes(text: str) -> tuple[str, ...]:
@@ -215,42 +214,36 @@ def _trusted(text: str) -> tuple[str, ...]:
 
 def _one_of(values: Mapping[str, Any]) -> Callable[[str], Any]:
     """Return the parser of a setting that takes one word of ``values``, in any case."""
-
-    def parse(text: str) -> Any:
-        if text.lower() not in values:
-            raise ValueError(text)
-        return values[text.lower()]
-
-    return parse
+    return lambda text: values[text.lower()]
 
 
-def _last(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
-    return {row.field: row.read(places[-1])}
+def _last(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:
+    return places[-1:]
 
 
-def _every(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
-    """Return all values: a later place cannot widen the value of an earlier one."""
-    return {row.field: tuple(map(row.read, places))}
+def _every(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:
+    """Return all places: a later one cannot widen the value of an earlier one."""
+    return places
 
 
-def _any(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
-    return {row.field: True in [row.read(one) for one in places]}
+def _first_true(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:
+    """Return the first place with True, which no later one takes back; else the last place."""
+    values = [row.read(one) for one in places]
+    return [one for one, value in zip(places, values) if value][:1] or places[-1:]
 
 
-def _unless_barred(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
-    """Return the last value; for root, False if root's own configuration says so.
+def _unless_barred(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:
+    """Return the last place; for root, the one of root's own configuration that says False.
 
     Variables that sudo passes to root must not let a group write the files that root installs.
     """
     values = [row.read(one) for one in places]
-    fixed = [value for one, value in zip(places, values) if one.administered]
-    barred = fixed[-1:] == [False] and is_root()
-    return {row.field: values[-1] and not barred}
+    fixed = [(one, value) for one, value in zip(places, values) if one.administered][-1:]
+    return [one for one, value in fixed if not value and is_root()] or places[-1:]
 
 
-def _last_dir(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
-    named = places[-1]
-    layers: tuple[LayerSetting, ...] = row.read(named)
+def _directory(layers: Sequence[LayerSetting], named: Setting) -> dict[str, Any]:
+    """Return the fields of Settings that ``dir`` decides."""
     # HOME gives "~"; through sudo, HOME may be a user's.
     by_home = any(line.partition("/")[0] == "~" for line in _lines(named.value))
     return {
@@ -265,10 +258,10 @@ def _last_dir(row: Row, places: Sequence[Setting]) -> Mapping[str, Any]:
 class Row:
     """All about one setting.
 
-    ``parse``: makes a value from text, or raises ValueError.
+    ``parse``: makes a value from text, or raises ValueError or KeyError.
     ``default`` and ``help``: its cells in docs/reference.md.
     ``takes``: the correct values, for the error about a wrong one; "" where every text is correct.
-    ``merge``: makes fields of Settings from the settings of all places, the last one last.
+    ``deciding``: returns those of all places, the last one last, that decide the value.
     """
 
     name: str
@@ -276,18 +269,23 @@ class Row:
     default: str
     help: str
     takes: str = ""
-    merge: Callable[[Row, Sequence[Setting]], Mapping[str, Any]] = _last
+    deciding: Callable[[Row, Sequence[Setting]], Sequence[Setting]] = _last
 
     @property
     def field(self) -> str:
         """Return the name of the attribute of Settings that holds the value."""
         return self.name.replace("-", "_")
 
+    def value(self, deciding: Sequence[Setting]) -> Any:
+        """Return the value that these places give. Raises SettingError."""
+        values = tuple(map(self.read, deciding))
+        return values if self.deciding is _every else values[-1]
+
     def read(self, setting: Setting) -> Any:
         """Return the value of ``setting``. Raises SettingError."""
         try:
             return self.parse(setting.value)
-        except ValueError:
+        except (ValueError, KeyError):
             raise SettingError(
                 f"{SECTION}.{self.name} = {setting.value!r} ({setting.source}) cannot be used",
                 f"it takes {self.takes}",
@@ -302,7 +300,6 @@ ROWS = (
         "the store, an absolute path; or [several](#several-stores)",
         f"an absolute path, or several, nearest first, each on a line or after a {os.pathsep!r}; "
         f"a path may be followed by {', '.join(one.value for one in Policy)}",
-        merge=_last_dir,
     ),
     Row(
         "link-mode",
@@ -326,7 +323,7 @@ ROWS = (
         "`owner`, or accounts and `@groups`, with spaces between them: of the publishers that the "
         "store's owner trusts, only these are trusted; unknown names cause a warning; no later "
         "place widens what an earlier one narrowed",
-        merge=_every,
+        deciding=_every,
     ),
     Row(
         "verify",
@@ -335,7 +332,7 @@ ROWS = (
         "`always`: every wheel and every file is hashed before it is placed; `changed`: only a "
         "file whose size or time has changed",
         "always, or changed (only files whose size or time has changed)",
-        merge=_any,
+        deciding=_first_true,
     ),
     Row("build-salt", str, "none", "any text: separates builds with different tools"),
     Row(
@@ -360,7 +357,7 @@ ROWS = (
         "`yes`",
         "whether files made in a group-writable, setgid environment may be replaced by the group",
         "yes or no",
-        merge=_unless_barred,
+        deciding=_unless_barred,
     ),
 )
 NAMES = tuple(row.name for row in ROWS)
@@ -373,15 +370,14 @@ def site_store() -> Path:
     return Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
 
 
-def _default_directory(searched: tuple[Path, ...]) -> dict[str, Any]:
+def _default(searched: tuple[Path, ...]) -> dict[str, Any]:
     """Return the fields where no place sets ``dir``: the site's store, else the user's, if any."""
     import platformdirs  # late: most commands of pip do not need it
 
-    try:
+    path: Path | None = None
+    with contextlib.suppress(RuntimeError):  # no home directory
         own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
-    except RuntimeError:
-        own = Path()
-    path = own if own.is_absolute() else None
+        path = own if own.is_absolute() else None
     source, private = "default: the private store", True
     site = site_store()
     try:

@@ -445,6 +445,30 @@ def test_info_as_json_can_be_read_by_a_machine(
     assert facts["link_mode"] == "reflink"
 
 
+@pytest.mark.parametrize("command", ["info", "doctor"])
+def test_info_and_doctor_show_every_setting_with_its_source(
+    command: str, shared_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    _store_with_a_wheel(shared_tmp, monkeypatch)
+    monkeypatch.setenv("PIP_SHAREDCACHE_STATS", "off")
+    cli.main(["store", command, "--json"])
+    data = _json(capsys)
+    shown = (data["facts"] if command == "doctor" else data)["settings"]
+    assert tuple(shown) == config.NAMES
+    in_force = config.load([], os.environ).in_force()
+    assert shown["stats"] == {
+        "value": "off",
+        "source": "environment variable PIP_SHAREDCACHE_STATS",
+    }
+    assert shown == {
+        name: {"value": one.value, "source": one.source} for name, one in in_force.items()
+    }
+    cli.main(["store", command, "-v"])
+    out = capsys.readouterr().out
+    for row in config.ROWS:
+        assert f"{row.name} = {in_force[row.name].value} ({in_force[row.name].source})" in out
+
+
 def test_info_says_the_same_in_words(
     shared_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

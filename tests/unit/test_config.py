@@ -10,7 +10,7 @@ import platformdirs
 import pytest
 
 from pip_sharedcache import config
-from pip_sharedcache.config import LayerSetting, load, option_variable
+from pip_sharedcache.config import LayerSetting, Setting, load, option_variable
 from pip_sharedcache.errors import SettingError
 from pip_sharedcache.model import LinkMode, Policy
 from support.probes import needs, root
@@ -330,10 +330,11 @@ def test_who_could_have_chosen_the_store(
     file.chmod(mode)
     os.chown(file, owner, -1)
     assert load([file], {}).dir_administered is expected
-    assert load([file], {}).share_administered is expected
+    assert load([file], {}).chosen["share"][-1].administered is expected
     assert not load([file], {"PIP_SHAREDCACHE_DIR": "/y"}).dir_administered
     assert not load([file], {option_variable("dir"): "/y"}).dir_administered
-    assert not load([file], {"PIP_SHAREDCACHE_SHARE": "/"}).share_administered
+    shared = load([file], {"PIP_SHAREDCACHE_SHARE": "/"})
+    assert not shared.chosen["share"][-1].administered
 
 
 @needs(root)
@@ -423,3 +424,39 @@ def test_a_home_anywhere_in_it_makes_it_nobody_elses_word(
     settings = load([], {"PIP_SHAREDCACHE_DIR": os.pathsep.join(["/a read-only", "~/b"])})
     assert [layer.path for layer in settings.layers] == [Path("/a"), tmp_path / "b"]
     assert not settings.dir_administered
+
+
+#: A value of each setting that is not its default.
+OTHER = {
+    "dir": "/a/store",
+    "link-mode": "copy",
+    "share": "/srv/wheels",
+    "trust": "owner",
+    "verify": "always",
+    "build-salt": "gcc-14",
+    "stats": "off",
+    "processes": "3",
+    "group-environment": "no",
+}
+
+
+@pytest.mark.parametrize("row", config.ROWS, ids=lambda row: row.name)
+def test_row_in_force_has_its_value_and_the_place_that_set_it(
+    row: config.Row, tmp_path: Path, site: Path
+) -> None:
+    default = load([], {}).in_force()
+    assert tuple(default) == config.NAMES
+    file = _file(tmp_path, "pip.conf", f"[sharedcache]\n{row.name} = {OTHER[row.name]}\n")
+    found = load([file], {}).in_force()
+    assert found == {**default, row.name: Setting(OTHER[row.name], str(file))}
+    if row.name != "dir":
+        assert default[row.name] == Setting(row.default.strip("`"), "default")
+
+
+def test_setting_in_force_is_the_one_that_decides(tmp_path: Path, site: Path) -> None:
+    file = _file(tmp_path, "pip.conf", "[sharedcache]\nverify = always\ntrust = owner\n")
+    variables = {"PIP_SHAREDCACHE_VERIFY": "changed", "PIP_SHAREDCACHE_TRUST": "alice"}
+    found = load([file], variables).in_force()
+    assert found["verify"] == Setting("always", str(file)), "no later place takes it back"
+    both = f"{file}; environment variable PIP_SHAREDCACHE_TRUST"
+    assert found["trust"] == Setting("owner; alice", both), "each place narrows it"

@@ -513,8 +513,8 @@ def test_settings_of_any_variables_are_sound_or_a_setting_error(environ: dict[st
     if found is not None:
         # What was found, given again, is found again.
         again = {
-            config.ENVIRONMENT_PREFIX + name.replace("-", "_").upper(): setting.value
-            for name, setting in found.chosen
+            config.ENVIRONMENT_PREFIX + name.replace("-", "_").upper(): places[-1].value
+            for name, places in found.chosen.items()
         }
         assert replace(config.load([], again), notes=()) == replace(found, notes=())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache import config
-from pip_sharedcache.config import Settings
+from pip_sharedcache.config import Setting, Settings
 from pip_sharedcache.session import restrictions
 from pip_sharedcache.store import Store, open_store
 from support.filesystems import read_only
@@ -97,7 +97,7 @@ def test_root_shows_no_group_what_a_variable_named(
     store.group = "lab"
     assert restrictions.shared_although_private(settings, [store]) == ()
     assert "this is environment variable PIP_SHAREDCACHE_SHARE" in caplog.text
-    by_root = replace(settings, share_administered=True)
+    by_root = replace(settings, chosen={"share": [Setting("/", "/etc/pip.conf", True)]})
     assert restrictions.shared_although_private(by_root, [store]) == ("/",)
     with as_user(ALICE):
         assert restrictions.shared_although_private(settings, [store]) == ("/",)

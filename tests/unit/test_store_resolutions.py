@@ -184,9 +184,7 @@ def test_resolution_whose_publisher_wrote_nonsense_is_skipped(
     shared_tmp: Path, kind: str, no_hanging: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store.make(shared_tmp / "store")
-    staged = stage_record(
-        *(store, RESOLUTIONS, KEY, "resolution.json", BOMBS[kind], lambda: None)
-    )
+    staged = stage_record(*(store, RESOLUTIONS, KEY, "resolution.json", BOMBS[kind], lambda: None))
     make_visible(store, [staged])
     assert visible_entries(store.path, RESOLUTIONS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime

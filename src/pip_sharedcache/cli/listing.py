@@ -55,6 +55,7 @@ def _info(chosen: argparse.Namespace, output: Output) -> int:
 def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     entries, size = survey(store)
     writable = store.may_publish() and store.policy is not Policy.READ_ONLY
+    in_force = settings.in_force()
     facts: dict[str, Any] = {
         "path": str(store.path),
         "source": settings.dir_source,
@@ -66,6 +67,9 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
         "entries": entries,
         "bytes": size,
         "link_mode": settings.link_mode.value,
+        "settings": {
+            name: {"value": one.value, "source": one.source} for name, one in in_force.items()
+        },
         "layers": _layers(settings),
     }
     output.result(facts)
@@ -76,6 +80,8 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     wheels = counted(entries, "wheel", "wheels")
     output.say(f"Holds:     {wheels}, {megabytes(size)} as wheel files")
     output.say(f"Link mode: {settings.link_mode.value}")
+    for name, setting in in_force.items():
+        output.detail(f"Setting:   {name} = {setting.value} ({setting.source})")
     if len(settings.layers) > 1:
         for number, layer in enumerate(facts["layers"], 1):
             state = layer["unusable"] or (

@@ -27,9 +27,7 @@ def trust_in_nobody(settings: Settings) -> tuple[str, ...]:
     unknown = trust.unknown_names(name for names in settings.trust for name in names)
     if not unknown:
         return ()
-    places = dict(settings.chosen)["trust"].source
-    if len(settings.trust) > 1:
-        places += " or a place before that"
+    places = " or ".join(one.source for one in settings.chosen["trust"])
     return (f"Setting trust names {unknown} ({places}): nobody is believed for that",)
 
 
@@ -72,8 +70,8 @@ def shared_although_private(settings: Settings, stores: Iterable[Store]) -> tupl
             continue
         if not store.trust.trusts(store.owner):
             why = f"{store.path} belongs to {trust.user_name(store.owner)}"
-        elif trust.user_id() == 0 and store.group and not settings.share_administered:
-            source = dict(settings.chosen)["share"].source
+        elif trust.user_id() == 0 and store.group and not settings.chosen["share"][-1].administered:
+            source = settings.chosen["share"][-1].source
             why = f"for root it counts in the configuration for all only, and this is {source}"
         else:
             continue

@@ -25,21 +25,21 @@ _NAME_ONE = "export PIP_SHAREDCACHE_DIR=/the/path/of/a/store"
 
 def look_at_settings(report: DoctorReport, settings: Settings) -> None:
     """Report the settings and their sources."""
-    chosen = {
-        name: {"value": setting.value, "source": setting.source}
-        for name, setting in settings.chosen
-    }
-    text = "; ".join(f"{name} = {one['value']} ({one['source']})" for name, one in chosen.items())
-    report.add_fact("settings", text or "none: all is as by default", chosen)
-    named = settings.trust[-1] if settings.trust else ()  # the names whose source ``chosen`` has
-    if unknown := trust.unknown_names(named):
-        source = chosen["trust"]["source"]
-        report.add_finding(
-            "unknown-names",
-            f"The setting trust names {unknown} ({source}): no user is trusted for these names",
-            forget("trust", source),
-            unfixed="the setting is your choice",
-        )
+    in_force = settings.in_force()
+    text = "; ".join(f"{name} = {one.value} ({one.source})" for name, one in in_force.items())
+    report.add_fact(
+        "settings",
+        text,
+        {name: {"value": one.value, "source": one.source} for name, one in in_force.items()},
+    )
+    for names, place in zip(settings.trust, settings.chosen.get("trust", ())):
+        if unknown := trust.unknown_names(names):
+            report.add_finding(
+                "unknown-names",
+                f"The setting trust names {unknown} ({place.source}): no user is trusted for them",
+                forget("trust", place.source),
+                unfixed="the setting is your choice",
+            )
     for file, why in settings.unread:
         report.add_finding(
             "configuration-unread",

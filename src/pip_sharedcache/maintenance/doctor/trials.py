@@ -152,8 +152,8 @@ def _try_placing(
     report.add_fact(
         "link-mode", text, {"asked": asked.value, "gets": gets.value, "refusals": refusals_by_name}
     )
-    chosen = dict(settings.chosen).get("link-mode")
-    if refusals[asked] and chosen is not None:
+    chosen = settings.in_force()["link-mode"]
+    if refusals[asked] and "link-mode" in settings.chosen:
         why = refusals[asked]
         others = publisher != trust.user_id()
         if asked is LinkMode.HARDLINK and others and protected_hardlinks():

@@ -81,6 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Before the fixtures of modules, which make environments.
+    environments.keep_authorities(item.get_closest_marker("network") is not None)
     for mark in item.iter_markers("needs"):
         probes.require(*mark.args)
 

@@ -40,6 +40,9 @@ _PROBE = (
 )
 # What no run of the tests has used for so many seconds is removed from the cache.
 _UNUSED_FOR = 30 * 86400
+# The certificate authorities that pip reads whenever it starts: about 120, for some 45 ms.
+_AUTHORITIES = "pip/_vendor/certifi/cacert.pem"
+_LAST_LINE = b"-----END CERTIFICATE-----\n"
 # Linux reads a longer first line in part only, and pip then writes another kind of script.
 _LONGEST_SHEBANG_PREFIX = 100
 
@@ -247,6 +250,18 @@ def our_wheel() -> Path:
 def support_wheels(python_version: str | None = None) -> list[Path]:
     """The wheels that ours depends on, pip apart."""
     return download_wheels(SUPPORT_PROJECTS, python_version=python_version)
+
+
+_all_authorities = False
+
+
+def keep_authorities(every: bool) -> None:
+    """Set whether the pips of new environments know every certificate authority, or the first only.
+
+    Only the tests with the marker ``network`` need an authority: the tests' own index uses http.
+    """
+    global _all_authorities
+    _all_authorities = every
 
 
 def make_environment(
@@ -583,6 +598,12 @@ def _fill(environment: Environment, template: Path) -> None:
         data = script.read_bytes().replace(prefix, os.fsencode(environment.prefix))
         copy.write_bytes(data)
         changed[os.path.relpath(copy, environment.site_packages)] = data
+    authorities = environment.site_packages / _AUTHORITIES
+    if (template / "site-packages" / _AUTHORITIES).exists() and not _all_authorities:
+        data = authorities.read_bytes()
+        data = data[: data.index(_LAST_LINE) + len(_LAST_LINE)]
+        authorities.write_bytes(data)
+        changed[_AUTHORITIES] = data
     for record in (template / "site-packages").glob("*.dist-info/RECORD"):
         _correct_record(environment.site_packages / record.parent.name / record.name, changed)
 

@@ -11,6 +11,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 umask 022
+# Else each process that a test starts compiles anew what it imports.
+unset PYTHONDONTWRITEBYTECODE
 
 tier=quick
 case "${1:-}" in --all | --full) tier=${1#--} && shift ;; esac
@@ -32,7 +34,9 @@ venv=.cache/venv
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]'
 "$venv/bin/python" -m ruff check src tests examples benchmarks
 "$venv/bin/python" -m ruff format --check src tests examples benchmarks
-"$venv/bin/python" -m mypy
+# mypy uses one core: before the unit tests it would leave the others idle.
+"$venv/bin/python" -m mypy &
+checked=$!
 
 # All cores at work, and in memory where there is room: a disk takes twice the time; on the file
 # systems that a test is about it mounts images. Others than root use this directory, too.
@@ -46,6 +50,7 @@ if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ] && ! grep -q ' /dev/shm 
 fi
 
 "$venv/bin/python" -m pytest -n auto tests/unit "$@"
+wait "$checked"
 # The rest is about starting pips, some thousand of them, each in an environment of its own. Each
 # worker begins with a part of its own: what a module sets up is set up in few of them. A worker uses
 # nine tenths of a core, so there is one more of them than cores.

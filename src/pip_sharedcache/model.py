@@ -292,6 +292,8 @@ class RunReport:
 
     ``compiled``: bytes of the sources that the run compiled, in ``compile_seconds``.
     ``reused``: bytes of the sources whose bytecode was in the store.
+    ``resolution``: "recorded" or "reused" if the run did so with a resolution; else "".
+    ``requests_saved``, ``seconds_saved``: what the reused resolution saved.
     """
 
     installed: int = 0
@@ -305,6 +307,9 @@ class RunReport:
     compiled: int = 0
     compile_seconds: float = 0.0
     reused: int = 0
+    resolution: str = ""
+    requests_saved: int = 0
+    seconds_saved: float = 0.0
 
     def count(self, mode: LinkMode, size: int) -> None:
         """Count one placed file of ``size`` bytes."""
@@ -324,6 +329,9 @@ class RunReport:
         self.compiled += other.compiled
         self.compile_seconds += other.compile_seconds
         self.reused += other.reused
+        self.resolution = self.resolution or other.resolution
+        self.requests_saved += other.requests_saved
+        self.seconds_saved += other.seconds_saved
 
     @property
     def not_copied(self) -> int:

@@ -39,6 +39,7 @@ def test_with_nothing_set_it_is_the_users_own_store(site: Path) -> None:
     assert settings.link_mode is LinkMode.REFLINK
     assert settings.share == ()
     assert settings.group_environment
+    assert settings.resolutions
     assert settings.notes == ()
 
 
@@ -127,6 +128,15 @@ def test_group_environment_takes_pips_yes_and_no(text: str, expected: bool) -> N
     assert settings.group_environment is expected
 
 
+@pytest.mark.parametrize(("text", "expected"), [("on", True), ("YES", True), ("Off", False)])
+def test_resolutions_in_each_source_is_read(tmp_path: Path, text: str, expected: bool) -> None:
+    file = _file(tmp_path, "pip.conf", f"[sharedcache]\nresolutions = {text}\n")
+    assert load([file], {}).resolutions is expected
+    assert load([], {"PIP_SHAREDCACHE_RESOLUTIONS": text}).resolutions is expected
+    assert load([], {option_variable("resolutions"): text}).resolutions is expected
+    assert load([file], {"PIP_SHAREDCACHE_RESOLUTIONS": "no"}).resolutions is False
+
+
 def test_processes_is_left_to_the_machine_where_nobody_sets_it(site: Path) -> None:
     assert load([], {}).processes == 0
 
@@ -186,6 +196,7 @@ WRONG = [
     ("dir", "~nobody-has-this-name/store", "an absolute path"),
     ("link-mode", "hard", "reflink, hardlink, symlink, copy"),
     ("group-environment", "maybe", "yes or no"),
+    ("resolutions", "maybe", "on or off"),
     ("processes", "0", "a number from 1 to 64"),
     ("processes", "65", "a number from 1 to 64"),
     ("processes", "many", "a number from 1 to 64"),
@@ -272,6 +283,7 @@ def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> Non
         "verify": "always",
         "build-salt": "openmpi5",
         "stats": "off",
+        "resolutions": "off",
     }
     settings = load([], {option_variable(name): values[name]})
     assert settings != load([], {})
@@ -435,6 +447,7 @@ OTHER = {
     "verify": "always",
     "build-salt": "gcc-14",
     "stats": "off",
+    "resolutions": "off",
     "processes": "3",
     "group-environment": "no",
 }

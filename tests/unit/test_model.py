@@ -311,3 +311,9 @@ def test_what_another_process_did_is_added_and_stays_as_it_is() -> None:
     assert other.placed == {LinkMode.COPY: 1, LinkMode.REFLINK: 1}
     report.add(RunReport())
     assert (report.installed, report.read_only) == (5, True), "it was so, and is so"
+
+
+def test_what_a_resolution_saved_is_added_to_the_report() -> None:
+    report = RunReport(resolution="reused", requests_saved=3, seconds_saved=1.5)
+    report.add(RunReport(requests_saved=1, seconds_saved=0.5))
+    assert (report.resolution, report.requests_saved, report.seconds_saved) == ("reused", 4, 2.0)

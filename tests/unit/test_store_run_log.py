@@ -22,6 +22,7 @@ RUN = Run(
     *(1_800_000_000, "/home/me/environment", "reflink", "Operation not supported", 2.5),
     *(1000, 2000, 300, 0.5, 400),
     (Installed("demo-1.0-py3-none-any.whl", 5, "found"), Installed("x.whl", 0, "pip", "why")),
+    *("reused", 137, 6.25),
 )
 ALICE = 54321
 
@@ -157,3 +158,36 @@ def test_nobody_tells_of_anothers_collections(store: Store) -> None:
     (of_alice,) = (store.path / "use" / str(ALICE)).glob("collected-*")
     (of_alice.parent / "collected-of-root").write_bytes(of_alice.read_bytes())
     assert [user for user, _ in run_log.collections(store)] == [ALICE]
+
+
+def _rewritten(store: Store, change: dict[str, object], *, without: tuple[str, ...] = ()) -> None:
+    run_log.append_run(store, RUN)
+    (file,) = _own(store).glob("run-*")
+    told = {**json.loads(file.read_text()), **change}
+    file.write_text(json.dumps({name: one for name, one in told.items() if name not in without}))
+
+
+def test_record_of_an_older_version_is_read(store: Store) -> None:
+    _rewritten(store, {}, without=("resolution", "requests_saved", "seconds_saved"))
+    older = replace(RUN, resolution="", requests_saved=0, seconds_saved=0.0)
+    assert [run for _, run in run_log.runs(store)] == [older]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resolution": "\x1b[2J"},
+        {"resolution": ["reused"]},
+        {"resolution": None},
+        {"requests_saved": -1},
+        {"requests_saved": 1 << 60},
+        {"requests_saved": "5"},
+        {"seconds_saved": float("nan")},
+        {"seconds_saved": 1e300},
+        {"seconds_saved": "x"},
+    ],
+    ids=str,
+)
+def test_record_with_a_wrong_resolution_is_skipped(store: Store, change: dict[str, object]) -> None:
+    _rewritten(store, change)
+    assert list(run_log.runs(store)) == []

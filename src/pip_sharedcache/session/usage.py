@@ -79,6 +79,9 @@ class UsageRecorder:
             compile_seconds=round(report.compile_seconds, 3),
             reused=report.reused,
             distributions=tuple(report.distributions),
+            resolution=report.resolution,
+            requests_saved=report.requests_saved,
+            seconds_saved=round(report.seconds_saved, 3),
         )
         try:
             run_log.append_run(store, run)

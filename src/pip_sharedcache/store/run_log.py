@@ -28,6 +28,8 @@ _RECORDS = ("run-", "runs-")  # of any host
 _GATHERED = f"runs-{HOST}"
 _GATHERING = f"gathering-{HOST}"
 _COLLECTED = "collected-"
+#: What a run did with a resolution.
+RESOLUTIONS = ("", "recorded", "reused")
 _MANY = 64  # records; if there are more, they are gathered
 _MOST = 1 << 19  # bytes of a gathered file; the oldest runs are dropped
 _DAY = 24 * 3600  # seconds
@@ -51,6 +53,9 @@ class Run:
     ``compile_seconds``: the duration of that compilation.
     ``reused``: bytes of the source that had bytecode already.
     ``distributions``: what the run installed.
+    ``resolution``: "recorded" or "reused" if the run did so with a resolution; else "".
+    ``requests_saved``: requests that the reused resolution saved.
+    ``seconds_saved``: the time that it saved.
     """
 
     at: int
@@ -64,6 +69,9 @@ class Run:
     compile_seconds: float
     reused: int
     distributions: tuple[Installed, ...]
+    resolution: str = ""
+    requests_saved: int = 0
+    seconds_saved: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -218,8 +226,12 @@ def _run(line: bytes) -> Run | None:
             compile_seconds=_seconds(told["compile_seconds"]),
             reused=_count(told["reused"]),
             distributions=tuple(map(_installed, told["distributions"])),
+            # Records of older versions lack the rest.
+            resolution=_one_of(RESOLUTIONS, told.get("resolution", "")),
+            requests_saved=_count(told.get("requests_saved", 0)),
+            seconds_saved=_seconds(told.get("seconds_saved", 0.0)),
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
@@ -234,6 +246,12 @@ def _text(told: object) -> str:
     if not isinstance(told, str) or len(told) > _LONGEST:
         raise TypeError("no text")
     return told
+
+
+def _one_of(words: tuple[str, ...], told: object) -> str:
+    if told not in words:
+        raise TypeError(f"none of {words}")
+    return str(told)
 
 
 def _count(told: object) -> int:

@@ -8,15 +8,25 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
-import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from pip_sharedcache.config.values import (
+    MOST_PROCESSES,
+    SWITCH,
+    one_of,
+    to_layers,
+    to_lines,
+    to_prefixes,
+    to_processes,
+    to_publishers,
+)
+from pip_sharedcache.config.values import STATS as STATS
+from pip_sharedcache.config.values import LayerSetting as LayerSetting
 from pip_sharedcache.errors import ConfigurationDamaged, SettingError, reason
 from pip_sharedcache.model import LinkMode, Policy
 from pip_sharedcache.trust.paths import is_replaceable, is_root
@@ -27,12 +37,6 @@ ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
 OPTION_PREFIX = "_PIP_SHAREDCACHE_OPTION_"
 APPLICATION = "pip-sharedcache"
 
-#: The record of a run: with the path of the environment, without that path, no record.
-STATS = ("full", "anonymous", "off")
-
-_YES, _NO = {"1", "true", "yes", "y", "on"}, {"0", "false", "no", "n", "off"}
-_MOST_PROCESSES = 64
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -41,14 +45,6 @@ class Setting:
     value: str
     source: str
     administered: bool = False
-
-
-@dataclass(frozen=True)
-class LayerSetting:
-    """One of the stores to use: its directory, and the use besides the search in it."""
-
-    path: Path
-    policy: Policy
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,7 @@ class Settings:
     verify: bool = False
     build_salt: str = ""
     stats: str = "full"
+    resolutions: bool = True
     notes: tuple[str, ...] = ()
     dir_administered: bool = False
     chosen: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
@@ -158,27 +155,6 @@ def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> di
     return found
 
 
-def _lines(text: str) -> list[str]:
-    """Return the items of ``text``: one on a line, or with os.pathsep between them."""
-    return [line.strip() for line in re.split(f"[\n{os.pathsep}]", text) if line.strip()]
-
-
-def _layers(text: str) -> tuple[LayerSetting, ...]:
-    layers: dict[Path, LayerSetting] = {}
-    for line in _lines(text) or [""]:
-        name, word = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")
-        word = {"readonly": "read-only"}.get(word.lower(), word.lower())
-        try:
-            policy = Policy(word)
-        except ValueError:
-            name, policy = line, Policy.PUBLISH
-        path = Path(os.path.expanduser(name.strip()))  # ValueError for an account like "~a\0b"
-        if not path.is_absolute() or "\0" in name:
-            raise ValueError(name)
-        layers.setdefault(path, LayerSetting(path, policy))
-    return tuple(layers.values())
-
-
 def _is_administered(path: Path, status: os.stat_result) -> bool:
     """Return whether only root could have written, or chosen, the open file ``path``.
 
@@ -192,29 +168,6 @@ def _is_administered(path: Path, status: os.stat_result) -> bool:
         "/Library/Application Support/pip/pip.conf",
     }
     return str(path) in fixed and stat.S_ISREG(status.st_mode) and not is_replaceable(path)
-
-
-def _prefixes(text: str) -> tuple[str, ...]:
-    for prefix in text.split():
-        is_path = Path(prefix).is_absolute() and "\0" not in prefix
-        if not (urlsplit(prefix).scheme if "://" in prefix else is_path):
-            raise ValueError(prefix)
-    return tuple(text.split())
-
-
-def _processes(text: str) -> int:
-    if not text.isdecimal() or len(text) > 2 or not 1 <= int(text) <= _MOST_PROCESSES:
-        raise ValueError(text)
-    return int(text)
-
-
-def _trusted(text: str) -> tuple[str, ...]:
-    return () if text.lower() == "owner" else tuple(text.split())
-
-
-def _one_of(values: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Return the parser of a setting that takes one word of ``values``, in any case."""
-    return lambda text: values[text.lower()]
 
 
 def _last(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:
@@ -245,7 +198,7 @@ def _unless_barred(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:
 def _directory(layers: Sequence[LayerSetting], named: Setting) -> dict[str, Any]:
     """Return the fields of Settings that ``dir`` decides."""
     # HOME gives "~"; through sudo, HOME may be a user's.
-    by_home = any(line.partition("/")[0] == "~" for line in _lines(named.value))
+    by_home = any(line.partition("/")[0] == "~" for line in to_lines(named.value))
     return {
         "dir": next((one.path for one in layers if one.policy.shares), layers[0].path),
         "dir_source": named.source,
@@ -295,7 +248,7 @@ class Row:
 ROWS = (
     Row(
         "dir",
-        _layers,
+        to_layers,
         "the site's store, else your own",
         "the store, an absolute path; or [several](#several-stores)",
         f"an absolute path, or several, nearest first, each on a line or after a {os.pathsep!r}; "
@@ -303,14 +256,14 @@ ROWS = (
     ),
     Row(
         "link-mode",
-        _one_of({one.value: one for one in LinkMode}),
+        one_of({one.value: one for one in LinkMode}),
         "`reflink`",
         "`reflink`, `hardlink`, `symlink`, `copy`; each falls back to the next that works",
         ", ".join(one.value for one in LinkMode),
     ),
     Row(
         "share",
-        _prefixes,
+        to_prefixes,
         "none",
         "URL prefixes or absolute paths whose wheels are shared although they came with "
         "credentials or from a local path",
@@ -318,7 +271,7 @@ ROWS = (
     ),
     Row(
         "trust",
-        _trusted,
+        to_publishers,
         "all of them",
         "`owner`, or accounts and `@groups`, with spaces between them: of the publishers that the "
         "store's owner trusts, only these are trusted; unknown names cause a warning; no later "
@@ -327,7 +280,7 @@ ROWS = (
     ),
     Row(
         "verify",
-        _one_of({"always": True, "changed": False}),
+        one_of({"always": True, "changed": False}),
         "`changed`",
         "`always`: every wheel and every file is hashed before it is placed; `changed`: only a "
         "file whose size or time has changed",
@@ -337,23 +290,31 @@ ROWS = (
     Row("build-salt", str, "none", "any text: separates builds with different tools"),
     Row(
         "stats",
-        _one_of({one: one for one in STATS}),
+        one_of({one: one for one in STATS}),
         "`full`",
         "the record that each installation keeps for `store stats`: `full`, `anonymous` (not which "
         "environment), `off`",
         ", ".join(STATS),
     ),
     Row(
+        "resolutions",
+        one_of(SWITCH),
+        "`on`",
+        "`on`, `off`: whether the run records what pip's resolver chose, and gives it the same "
+        "candidates again for the same question",
+        "on or off",
+    ),
+    Row(
         "processes",
-        _processes,
+        to_processes,
         "one for each processor, at most 8",
         "the number of processes that install in parallel if no file is replaced, "
-        f"1 to {_MOST_PROCESSES}",
-        f"a number from 1 to {_MOST_PROCESSES}",
+        f"1 to {MOST_PROCESSES}",
+        f"a number from 1 to {MOST_PROCESSES}",
     ),
     Row(
         "group-environment",
-        _one_of({**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}),
+        one_of(SWITCH),
         "`yes`",
         "whether files made in a group-writable, setgid environment may be replaced by the group",
         "yes or no",

@@ -1,0 +1,79 @@
+"""The values of settings: a parser for each kind of text, which raises ValueError or KeyError."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pip_sharedcache.model import Policy
+
+#: The record of a run: with the path of the environment, without that path, no record.
+STATS = ("full", "anonymous", "off")
+
+#: The words of pip for yes and no.
+SWITCH: Mapping[str, bool] = {
+    **dict.fromkeys(("1", "true", "yes", "y", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "n", "off"), False),
+}
+MOST_PROCESSES = 64
+
+
+@dataclass(frozen=True)
+class LayerSetting:
+    """One of the stores to use: its directory, and the use besides the search in it."""
+
+    path: Path
+    policy: Policy
+
+
+def to_lines(text: str) -> list[str]:
+    """Return the items of ``text``: one on a line, or with os.pathsep between them."""
+    return [line.strip() for line in re.split(f"[\n{os.pathsep}]", text) if line.strip()]
+
+
+def to_layers(text: str) -> tuple[LayerSetting, ...]:
+    """Return the stores in ``text``, nearest first: absolute paths, each with a policy or none."""
+    layers: dict[Path, LayerSetting] = {}
+    for line in to_lines(text) or [""]:
+        name, word = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")
+        word = {"readonly": "read-only"}.get(word.lower(), word.lower())
+        try:
+            policy = Policy(word)
+        except ValueError:
+            name, policy = line, Policy.PUBLISH
+        path = Path(os.path.expanduser(name.strip()))  # ValueError for an account like "~a\0b"
+        if not path.is_absolute() or "\0" in name:
+            raise ValueError(name)
+        layers.setdefault(path, LayerSetting(path, policy))
+    return tuple(layers.values())
+
+
+def to_prefixes(text: str) -> tuple[str, ...]:
+    """Return the URL prefixes and absolute paths in ``text``."""
+    for prefix in text.split():
+        is_path = Path(prefix).is_absolute() and "\0" not in prefix
+        if not (urlsplit(prefix).scheme if "://" in prefix else is_path):
+            raise ValueError(prefix)
+    return tuple(text.split())
+
+
+def to_processes(text: str) -> int:
+    """Return ``text`` as a number of processes."""
+    if not text.isdecimal() or len(text) > 2 or not 1 <= int(text) <= MOST_PROCESSES:
+        raise ValueError(text)
+    return int(text)
+
+
+def to_publishers(text: str) -> tuple[str, ...]:
+    """Return the accounts and groups in ``text``; none for "owner"."""
+    return () if text.lower() == "owner" else tuple(text.split())
+
+
+def one_of(values: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Return the parser of a setting that takes one word of ``values``, in any case."""
+    return lambda text: values[text.lower()]

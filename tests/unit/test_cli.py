@@ -445,6 +445,30 @@ def test_info_as_json_can_be_read_by_a_machine(
     assert facts["link_mode"] == "reflink"
 
 
+@needs(root)
+def test_info_names_the_publishers_that_its_user_trusts(
+    shared_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    store = Store.make(shared_tmp / "store", str(GROUP))
+    monkeypatch.setenv("PIP_SHAREDCACHE_DIR", str(store.path))
+
+    def trusted() -> str:
+        assert cli.main(["store", "info"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return next(line for line in lines if line.startswith("Trusted:")).split(None, 1)[1]
+
+    assert trusted() == "root, yourself", "root trusts no member"
+    with as_user(ALICE):
+        assert trusted() == f"root, yourself, @{GROUP}"
+        monkeypatch.setenv("PIP_SHAREDCACHE_TRUST", "owner")
+        assert trusted() == "root, yourself"
+        monkeypatch.setenv("PIP_SHAREDCACHE_TRUST", "54322")
+        assert trusted() == "root, yourself, uid 54322", "of the group, only this member"
+    monkeypatch.delenv("PIP_SHAREDCACHE_TRUST")
+    os.chown(store.path, ALICE, -1)
+    assert trusted() == "root, yourself", "a variable named the store of this owner"
+
+
 @pytest.mark.parametrize("command", ["info", "doctor"])
 def test_info_and_doctor_show_every_setting_with_its_source(
     command: str, shared_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured

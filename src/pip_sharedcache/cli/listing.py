@@ -62,6 +62,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
         "owner": _user(store.owner),
         "group": store.group or None,
         "trusted": list(store.trusted),
+        "you_trust": trusted_names(store),
         "writable": writable,
         "policy": store.policy.value,
         "entries": entries,
@@ -75,7 +76,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     output.result(facts)
     output.say(f"Store:     {store.path} ({settings.dir_source})")
     output.say(f"Owner:     {facts['owner']}" + (f", group {store.group}" if store.group else ""))
-    output.say(f"Trusted:   {', '.join(trusted_names(store))}")
+    output.say(f"Trusted:   {', '.join(facts['you_trust'])}")
     output.say(f"You may:   {_allowed(store, writable=writable)}")
     wheels = counted(entries, "wheel", "wheels")
     output.say(f"Holds:     {wheels}, {megabytes(size)} as wheel files")

@@ -17,7 +17,6 @@ from pip_sharedcache.maintenance.stores import (
     open_main,
     require_publishable,
     require_writable,
-    trusted_names,
 )
 from pip_sharedcache.store import Store, open_store
 
@@ -90,7 +89,9 @@ def _init(chosen: argparse.Namespace, output: Output) -> int:
     output.say(f"Store {store.path} is ready, {whose}.")
     output.say(f"To use it: {command}")
     _warn(made, output)
-    output.detail(f"Trusted publishers: {', '.join(trusted_names(store))}")
+    owner = trust.user_name(store.owner)
+    trusted = dict.fromkeys(["root", owner, "yourself", *store.trusted])  # by its users
+    output.detail(f"Trusted publishers: {', '.join(trusted)}")
     output.result({"path": str(store.path), "group": group or None, "to_use": command})
     return FINE
 

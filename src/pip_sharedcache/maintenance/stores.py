@@ -139,6 +139,12 @@ def _replaceable_in(store: Store) -> Path | None:
 
 
 def trusted_names(store: Store) -> list[str]:
-    """Return the names of the publishers that the caller trusts in ``store``."""
-    owner = trust.user_name(store.owner)
-    return list(dict.fromkeys(["root", owner, "yourself", *store.trusted]))
+    """Return the names of the publishers that the caller trusts in ``store``.
+
+    root trusts none of those that the store lists, and not every owner.
+    """
+    if store.trust.unknown:
+        return ["no publisher, since file owners cannot be known"]
+    owner = [trust.user_name(store.owner)] if store.trust.trusts(store.owner) else []
+    listed = store.trust.trusted_of(store.trusted)
+    return list(dict.fromkeys(["root", *owner, "yourself", *listed]))

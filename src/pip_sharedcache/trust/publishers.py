@@ -276,6 +276,20 @@ class Trust:
         """Return whether entries that ``uid`` owns are trusted, in every directory."""
         return not OWNERS_MEAN_SOMETHING or uid in self.uids
 
+    def trusted_of(self, named: Iterable[str]) -> list[str]:
+        """Return those of the accounts and ``@group`` names ``named`` that are trusted.
+
+        A group of which only some users are trusted is left out; these users stand in its place.
+        """
+        found: list[str] = []
+        for name in named:
+            uids, gids = _resolve([name])
+            if uids & self.uids or (gids & self.gids and self.only is None):
+                found.append(name)
+            elif gids & self.gids:
+                found += map(user_name, sorted(self.only or ()))
+        return list(dict.fromkeys(found))
+
     def trusts_members(self, gids: frozenset[int]) -> bool:
         """Return whether all members of all ``gids`` are trusted."""
         return self.only is None and gids <= self.gids

@@ -81,7 +81,8 @@ def examine(settings: Settings, environment: Path) -> DoctorReport:
 def _look_into(report: DoctorReport, settings: Settings, store: Store, environment: Path) -> None:
     top = Path(os.path.realpath(store.path))
     report.add_fact("owner", trust.user_name(store.owner), store.owner)
-    report.add_fact("trusted", ", ".join(trusted_names(store)), list(store.trusted))
+    names = trusted_names(store)
+    report.add_fact("trusted", ", ".join(names), names)
     group = check_store_json(report, top)
     gid = trust.group_id(group) if group else None
     made, mapped = None, users_are_mapped()

@@ -450,6 +450,7 @@ OTHER = {
     "resolutions": "off",
     "processes": "3",
     "group-environment": "no",
+    "resolutions": "no",
 }
 
 

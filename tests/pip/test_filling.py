@@ -188,7 +188,7 @@ def test_nothing_behind_the_dashes_leads_elsewhere(
     assert not elsewhere.exists() and not (tmp_path / "told").exists()
     done = run_as(None, one.command("store", "add", "other", "--", "--help"), env=env)
     assert done.returncode == 2
-    assert "not all of it was added" in done.stderr
+    assert "not all of them were added" in done.stderr
 
 
 def test_what_was_built_is_not_said_to_be_there(

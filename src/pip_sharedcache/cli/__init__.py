@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) ->
     except ImportError as error:
         if place is None:  # pip's command: show the traceback that plain pip shows
             raise
-        print(f"ERROR: {_unusable(error)}", file=sys.stderr)
+        what = "Cannot import a package that pip-sharedcache needs"
+        hint = "hint: PYTHONPATH can name another version of this package"
+        print(f"ERROR: {what}: {error}; {hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # pip handles it, except while it waits for the pip of --python
         print("ERROR: Operation cancelled by user", file=sys.stderr)
@@ -88,19 +90,10 @@ def _store_command(options: list[str], arguments: list[str], for_active: bool) -
         from pip_sharedcache.cli.commands import store_command
     except Exception as error:
         raise ImportError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-    where = (
-        TargetEnvironment.of(os.environ, sys.prefix, sys.argv[0])
-        if for_active
-        else TargetEnvironment()
-    )
+    where = TargetEnvironment()
+    if for_active:
+        where = TargetEnvironment.of(os.environ, sys.prefix, sys.argv[0])
     return store_command(options, arguments, where)
-
-
-def _unusable(error: ImportError) -> str:
-    return (
-        f"Cannot import a package that pip-sharedcache needs: {error}; hint: PYTHONPATH can name "
-        "another version of this package"
-    )
 
 
 def join_pip() -> None:

@@ -17,50 +17,23 @@ from pip_sharedcache.maintenance.add import add_distributions, freeze, options_f
 
 def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
-    adding = commands.add_parser(
+    parser = commands.add_parser(
         "add",
         help="add wheels without installing them",
         description="Let pip resolve the requirements, and add the wheels and their bytecode to "
         "the store. Further arguments of pip install can follow --.",
     )
-    adding.add_argument(
-        "requirements",
-        metavar="REQUIREMENT",
-        nargs="*",
-        help="add this requirement, in the form of pip install",
-    )
-    adding.add_argument(
-        *("-r", "--requirement"),
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="add those of this file",
-    )
-    adding.add_argument(
-        "--from-env", metavar="ENV", type=Path, help="add the distributions of this environment"
-    )
-    adding.add_argument(
-        "--for",
-        metavar="PYTHON",
-        dest="pythons",
-        action="append",
-        default=[],
-        type=Path,
-        help="resolve and compile for this interpreter; can be repeated (default: that of the "
-        "active environment)",
-    )
-    adding.add_argument(
-        "--python-version", metavar="VERSION", help="pass this to pip; adds no bytecode"
-    )
-    for option in ("--platform", "--abi"):
-        adding.add_argument(
-            option,
-            metavar="TAG",
-            action="append",
-            default=[],
-            help="pass this to pip; adds no bytecode",
-        )
-    adding.set_defaults(run=_add)
+    option, repeated = parser.add_argument, {"action": "append", "default": []}
+    option("requirements", metavar="REQUIREMENT", nargs="*", help="add this, as for pip install")
+    option("-r", "--requirement", metavar="FILE", help="add those of this file", **repeated)
+    option("--from-env", metavar="ENV", type=Path, help="add the distributions of this environment")
+    what = "resolve and compile for this interpreter (default: that of the active environment)"
+    option("--for", metavar="PYTHON", dest="pythons", type=Path, help=what, **repeated)
+    what = "pass this to pip, and add no bytecode"
+    option("--python-version", metavar="VERSION", help=what)
+    option("--platform", metavar="TAG", help=what, **repeated)
+    option("--abi", metavar="TAG", help=what, **repeated)
+    parser.set_defaults(run=_add)
 
 
 def _add(chosen: argparse.Namespace, output: Output) -> int:

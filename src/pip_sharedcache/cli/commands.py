@@ -6,6 +6,7 @@ Exit status: 0 success, 1 findings, 2 failure, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,15 +15,21 @@ from typing import NoReturn
 from pip_sharedcache import __version__
 from pip_sharedcache.cli import (
     add,
-    archive,
     completion,
+    disable,
     doctor,
+    enable,
+    export,
     gc,
-    listing,
+    import_,
+    info,
+    init,
+    list_,
+    path,
     report,
+    shell_init,
     stats,
-    stores,
-    switching,
+    status,
     verify,
 )
 from pip_sharedcache.cli.choosing import TargetEnvironment
@@ -31,8 +38,8 @@ from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, 
 
 #: Each module has ``add(commands)``, which registers its commands and the functions that run them.
 _MODULES = (
-    *(stores, listing, stats, report, add, archive, gc, verify),
-    *(doctor, switching, completion),
+    *(init, path, info, list_, stats, report, add, export, import_, gc, verify),
+    *(doctor, enable, disable, status, shell_init, completion),
 )
 
 _INTERRUPTED = 130  # the status of shells after SIGINT: 128 + 2
@@ -83,10 +90,9 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
         output.give_up()
         return CANNOT
     except OSError as error:  # for example, a file system that became unreachable
-        path = error.filename if isinstance(error.filename, str) else None
-        where = f"{path}: " if path else ""
-        what = f"Cannot use the store: {where}{reason(error)}"
-        return output.fail(StoreUnusable(what, path=path, errno=error.errno))
+        name = error.filename if isinstance(error.filename, str) else None
+        what = f"Cannot use the store: {f'{name}: ' if name else ''}{reason(error)}"
+        return output.fail(StoreUnusable(what, path=name, errno=error.errno))
     except SharedCacheError as error:
         return output.fail(error)
 
@@ -119,7 +125,6 @@ def complete(words: Sequence[str], place: int | None, current: str) -> bool:
 
 def _options_last(arguments: list[str]) -> list[str]:
     """Move the options before the command behind it: pip takes its options in both places."""
-    place = 0
-    while place < len(arguments) and _OURS.fullmatch(arguments[place]):
-        place += 1
-    return [*arguments[place : place + 1], *arguments[:place], *arguments[place + 1 :]]
+    options = list(itertools.takewhile(_OURS.fullmatch, arguments))
+    rest = arguments[len(options) :]
+    return [*rest[:1], *options, *rest[1:]]

@@ -50,9 +50,8 @@ _NAMES = {"shell-init": tuple(SHELLS), "completion": tuple(_SCRIPTS)}
 def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
     parser = commands.add_parser("completion", help="print a completion script for a shell")
-    parser.add_argument(
-        "shell", choices=_SCRIPTS, metavar="SHELL", help=f"name the shell: {', '.join(_SCRIPTS)}"
-    )
+    names = f"name the shell: {', '.join(_SCRIPTS)}"
+    parser.add_argument("shell", choices=_SCRIPTS, metavar="SHELL", help=names)
     parser.set_defaults(run=_completion)
 
 

@@ -18,7 +18,7 @@ from pip_sharedcache.store import Store, StoredEntry, usage_marks
 
 def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
-    gc = commands.add_parser(
+    parser = commands.add_parser(
         "gc",
         help="retire and delete unused entries",
         description="Retire entries that nobody has used for AGE, then the least recently used "
@@ -26,22 +26,13 @@ def add(commands: Any) -> None:
         "last use. Delete entries that were retired an hour ago or earlier. Keep entries that were "
         "used within the last hour, and entries of other users unless you are root.",
     )
-    gc.add_argument(
-        "--older-than",
-        metavar="AGE",
-        type=age,
-        help="retire entries not used for AGE: 12h, 30d, 8w (30: days)",
-    )
-    gc.add_argument(
-        "--max-size",
-        metavar="SIZE",
-        type=size,
-        help="leave at most SIZE: 500M, 50GB, 200GiB (500: bytes)",
-    )
-    gc.add_argument(
-        "--dry-run", action="store_true", help="print what gc would retire, and change nothing"
-    )
-    gc.set_defaults(run=_gc)
+    what = "retire entries not used for AGE: 12h, 30d, 8w (30: days)"
+    parser.add_argument("--older-than", metavar="AGE", type=age, help=what)
+    what = "leave at most SIZE: 500M, 50GB, 200GiB (500: bytes)"
+    parser.add_argument("--max-size", metavar="SIZE", type=size, help=what)
+    what = "print what gc would retire, and change nothing"
+    parser.add_argument("--dry-run", action="store_true", help=what)
+    parser.set_defaults(run=_gc)
 
 
 def _gc(chosen: argparse.Namespace, output: Output) -> int:
@@ -90,12 +81,13 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
             f"Deleted {entries(done.deleted)} retired at least {GRACE // 60} minutes ago; "
             f"{counted(done.kept, 'is', 'are')} kept until then."
         )
-    elif others := [item for item in done.retired if _is_of_others(item, store)]:
+    elif others := [
+        item for item in done.retired if trust.user_id() not in (0, item.publisher, store.owner)
+    ]:
         output.say(f"Only their publishers or root can retire {_of(others)} of these.")
     for path, why in done.unread.items():
-        output.find(
-            f"Cannot read a directory of the store: {path}: {why}; gc collected nothing in it"
-        )
+        what = f"Cannot read a directory of the store: {path}: {why}"
+        output.find(f"{what}; gc collected nothing in it")
     by_owner: dict[int, list[Refusal]] = defaultdict(list)
     for one in done.refused:
         by_owner[one.owner].append(one)
@@ -118,24 +110,15 @@ def _why_no_more(chosen: argparse.Namespace, done: Collection) -> str:
         return ""
     if not by_age and most is None:
         return "No limit is given; hint: add --older-than AGE or --max-size SIZE."
-    what = [
-        f"{_of(some)} {why}"
-        for some, why in (
-            (done.spared.recent, "used or published within the last hour"),
-            (done.spared.linked, "to which symlinks in environments lead"),
-        )
-        if some
-    ]
+    recent, linked = done.spared.recent, done.spared.linked
+    what = [f"{_of(recent)} used or published within the last hour"] if recent else []
+    what += [f"{_of(linked)} to which symlinks in environments lead"] if linked else []
     kept = f" Kept in any case: {'; '.join(what)}." if what else ""
     if too_much:
         return f"{megabytes(done.left)} are left, more than --max-size.{kept}"
     if by_age:
         return f"No entry is unused for so long.{kept}"
     return f"{megabytes(done.left)} are left, not more than --max-size."
-
-
-def _is_of_others(item: StoredEntry, store: Store) -> bool:
-    return trust.user_id() not in (0, item.publisher, store.owner)
 
 
 def _of(items: Sequence[StoredEntry]) -> str:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pip_sharedcache.errors import SharedCacheError
@@ -32,23 +33,22 @@ def wants_json(arguments: Iterable[str]) -> bool:
     return any(len(one) > 2 and "--json".startswith(one) for one in arguments)
 
 
+@dataclass
 class Output:
-    """The output of one command: the result to standard output, all else to standard error."""
+    """The output of one command: the result to standard output, all else to standard error.
 
-    def __init__(
-        self,
-        *,
-        as_json: bool = False,
-        quiet: bool = False,
-        verbose: bool = False,
-        progress: bool = True,
-    ):
-        self._progress = progress and not quiet
-        self._drawn = False
-        self.as_json = as_json
-        self.quiet = quiet
-        self.verbose = verbose
-        self._told = False
+    ``as_json``: whether the result is JSON.
+    ``quiet``: whether to print only findings and warnings.
+    ``verbose``: whether to print details.
+    ``draws``: whether to show progress on a terminal.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    draws: bool = True
+    _drawn: bool = False
+    _told: bool = False
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +56,10 @@ class Output:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
         parser.add_argument("-q", "--quiet", action="store_true", help="print only findings")
         parser.add_argument("-v", "--verbose", action="store_true", help="print more")
+        default = os.environ.get("PIP_PROGRESS_BAR", "on")
+        what = "show progress on a terminal: on or off, as in pip"
         parser.add_argument(
-            "--progress-bar",
-            choices=("on", "off", "raw"),
-            default=os.environ.get("PIP_PROGRESS_BAR", "on"),
-            help="show progress on a terminal: on or off, as in pip",
+            "--progress-bar", choices=("on", "off", "raw"), default=default, help=what
         )
         parser.add_argument(
             "--no-color",
@@ -72,7 +71,7 @@ class Output:
     def of(cls, chosen: argparse.Namespace) -> Output:
         """Return the output that the options in ``chosen`` ask for."""
         drawn = chosen.progress_bar == "on" and os.environ.get("TERM") != "dumb"
-        return cls(as_json=chosen.json, quiet=chosen.quiet, verbose=chosen.verbose, progress=drawn)
+        return cls(chosen.json, chosen.quiet, chosen.verbose, drawn)
 
     def result(self, data: Any) -> None:
         """Print the whole result as JSON; nothing without --json."""
@@ -144,10 +143,8 @@ class Output:
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print columns for people; nothing where ``rows`` is empty."""
         lines = [head, *rows]
-        if len(lines) == 1:
-            return
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        for line in lines:
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        for line in lines if len(lines) > 1 else ():
             cells = (cell.ljust(width) for cell, width in zip(line, widths))
             self.say("  ".join(cells).rstrip())
 
@@ -158,7 +155,7 @@ class Output:
 
         ``what``: the text before the number; ``total``: the number of all, None where unknown.
         """
-        shown = self._progress and sys.stderr.isatty()
+        shown = self.draws and not self.quiet and sys.stderr.isatty()
         of_all = "" if total is None else f" of {total}"
         last = 0.0
         for number, piece in enumerate(pieces, 1):

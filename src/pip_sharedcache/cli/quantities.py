@@ -6,20 +6,15 @@ import argparse
 import re
 from collections.abc import Mapping
 
-_BINARY = {f"{unit}ib": 1 << 10 * power for power, unit in enumerate("kmgtp", 1)}
-_DECIMAL = {unit: 1000**power for power, unit in enumerate("kmgtp", 1)}
 #: The number of bytes in each unit of size.
-SIZES: Mapping[str, int] = {
-    **dict.fromkeys(("", "b", "byte", "bytes"), 1),
-    **_DECIMAL,
-    **{f"{unit}b": size for unit, size in _DECIMAL.items()},
-    **{unit[:-1]: size for unit, size in _BINARY.items()},
-    **_BINARY,
-}
+SIZES = dict.fromkeys(("", "b", "byte", "bytes"), 1)
+for _power, _unit in enumerate("kmgtp", 1):
+    SIZES |= dict.fromkeys((_unit, f"{_unit}b"), 1000**_power)
+    SIZES |= dict.fromkeys((f"{_unit}i", f"{_unit}ib"), 1024**_power)
 
 _HOUR = 3600
 #: The number of seconds in each unit of age.
-AGES: Mapping[str, int] = {
+AGES = {
     **dict.fromkeys(("min", "mins", "minute", "minutes"), 60),
     **dict.fromkeys(("h", "hour", "hours"), _HOUR),
     **dict.fromkeys(("", "d", "day", "days"), 24 * _HOUR),
@@ -36,9 +31,8 @@ def age(text: str) -> float:
 
 def size(text: str) -> float:
     """Return the size ``text`` in bytes. Raises argparse.ArgumentTypeError."""
-    return _quantity(
-        text, SIZES, "a size, like 500M, 50GB or 200GiB; a number alone is bytes (1 GB = 10**9)"
-    )
+    wanted = "a size, like 500M, 50GB or 200GiB; a number alone is bytes (1 GB = 10**9)"
+    return _quantity(text, SIZES, wanted)
 
 
 def _quantity(text: str, units: Mapping[str, int], wanted: str) -> float:

@@ -1,0 +1,46 @@
+"""The command `disable`, which removes the files that `enable` wrote."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pip_sharedcache.activation import Hook, libraries_of
+from pip_sharedcache.cli.enable import add_command, switches_of
+from pip_sharedcache.cli.output import FINE, Output
+from pip_sharedcache.errors import SharedCacheError
+
+
+def add(commands: Any) -> None:
+    """Register the command of this module in ``commands``."""
+    add_command(commands, "disable", "remove the files that enable wrote", _disable)
+
+
+def _disable(chosen: argparse.Namespace, output: Output) -> int:
+    try:
+        found = [chosen.place.interpreter(chosen.prefix, output.verbose)]
+    except SharedCacheError as error:
+        prefix = chosen.prefix or chosen.place.prefix
+        found = libraries_of(prefix) if prefix else []
+        if not found:
+            raise
+        output.warn(f"{error}; disable looks for files of enable in {prefix} itself")
+    removed: list[str] = []
+    for interpreter in found:
+        switches, everywhere = switches_of(chosen, interpreter), Hook(interpreter, everywhere=True)
+        gone = [path for switch in switches for path in switch.switch_off()]
+        for path in gone:
+            output.say(f"{'Cleared' if path.exists() else 'Removed'} {path}")
+        if not gone:
+            output.say(f"Nothing was enabled in {switches[0].directory}")
+        if chosen.sitecustomize and (left := everywhere.lines_elsewhere()):
+            output.warn(left)
+        if not (chosen.sitecustomize or chosen.conda) and everywhere.files():
+            output.say(
+                f"{interpreter.prefix}: pip still installs through the store, which is enabled in "
+                f"{interpreter.standard} for all environments of this interpreter; hint: "
+                "pip-sharedcache store disable --sitecustomize"
+            )
+        removed += map(str, gone)
+    output.result({"prefix": str(found[0].prefix), "removed": removed})
+    return FINE

@@ -1,0 +1,77 @@
+"""The command `enable`, which makes plain pip install through the store."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import pip_adapter, resources
+from pip_sharedcache.activation import Activation, Hook, Interpreter, Switch, what_joins
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.errors import UsageError
+
+
+def add(commands: Any) -> None:
+    """Register the command of this module in ``commands``."""
+    add_command(commands, "enable", "make plain pip install through the store", _enable)
+
+
+def add_command(commands: Any, name: str, what: str, run: Callable[..., int]) -> None:
+    """Register a command with the options of enable, disable and status."""
+    parser = commands.add_parser(name, help=what)
+    option = parser.add_argument
+    option("--prefix", metavar="ENV", type=Path, help="use this environment (default: the active)")
+    option = parser.add_mutually_exclusive_group().add_argument
+    everywhere = "apply to all environments of its interpreter"
+    option("--sitecustomize", action="store_true", help=everywhere)
+    activated = "apply to shells in which conda has activated it"
+    option("--conda", action="store_true", help=activated)
+    parser.set_defaults(run=run)
+
+
+def carried() -> dict[str, Any]:
+    """Return the data from which another pip finds pip-sharedcache; raise UsageError."""
+    told = pip_adapter.carried()
+    if told is None or resources.IN_ARCHIVE:
+        raise UsageError("pip-sharedcache runs from an archive", "install it in a directory")
+    return {**told, "runner": str(pip_adapter.RUNNER)}
+
+
+def switches_of(chosen: argparse.Namespace, interpreter: Interpreter) -> list[Switch]:
+    """Return the switch that the options name, or all switches of an environment."""
+    if chosen.sitecustomize:
+        return [Hook(interpreter, everywhere=True)]
+    activation = Activation(interpreter)
+    return [activation] if chosen.conda else [Hook(interpreter, everywhere=False), activation]
+
+
+def examine(interpreter: Interpreter) -> tuple[str, str, str, str]:
+    """Return what_joins(interpreter); a pip that is too old is unfit, examined or not."""
+    pip, ours, unfit, said = what_joins(interpreter)
+    if pip and not unfit and pip_adapter.is_too_old(pip):
+        unfit = str(pip_adapter.unfit(pip, interpreter.executable))
+    return pip, ours, unfit, said
+
+
+def _enable(chosen: argparse.Namespace, output: Output) -> int:
+    if chosen.prefix is None:
+        chosen.place.refuse("--prefix ENV")
+    interpreter = chosen.place.interpreter(chosen.prefix, output.verbose)
+    written = switches_of(chosen, interpreter)[0].switch_on(carried())
+    for path in written:
+        output.say(f"Wrote {path}")
+    output.result({"prefix": str(interpreter.prefix), "written": list(map(str, written))})
+    pip, ours, unfit, said = examine(interpreter)
+    if unfit:
+        output.warn(f"{interpreter.prefix}: pip installs without the store: {unfit}")
+    elif chosen.conda:
+        output.say("Shells that activate this environment from now on install through the store.")
+        return FINE
+    elif pip and not ours:
+        why = f" ({said})" if said else ""
+        output.warn(f"{interpreter.prefix}: pip {pip} installs without the store{why}")
+    else:
+        return FINE
+    return FINDINGS

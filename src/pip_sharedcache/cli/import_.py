@@ -1,0 +1,44 @@
+"""The command `import`, which adds the wheels of an archive to a store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.stores import store_to_fill
+from pip_sharedcache.errors import FileError
+from pip_sharedcache.maintenance.archive import unpack
+
+
+def add(commands: Any) -> None:
+    """Register the command of this module in ``commands``."""
+    parser = commands.add_parser("import", help="add the wheels of an exported archive")
+    what = "read this file; - is standard input"
+    parser.add_argument("file", metavar="FILE", type=Path, help=what)
+    parser.set_defaults(run=_import)
+
+
+def _import(chosen: argparse.Namespace, output: Output) -> int:
+    store = store_to_fill(output)
+    try:
+        file = sys.stdin.buffer if chosen.file == Path("-") else chosen.file.open("rb")
+    except OSError as error:
+        raise FileError.of(chosen.file, "read", error) from error
+    arrived = []
+    with file:
+        for one in output.progress(unpack(store, file), "Read"):
+            arrived.append(one)
+            if one.problem:
+                output.find(f"Not added: {one.title}: {one.problem}")
+            else:
+                output.detail(f"{'Added' if one.new else 'Already there'}: {one.title}")
+    new, bad = sum(one.new for one in arrived), sum(bool(one.problem) for one in arrived)
+    output.result({"store": str(store.path), "wheels": [vars(one) for one in arrived]})
+    wheels = counted(len(arrived), "wheel", "wheels")
+    are = "is" if len(arrived) == 1 else "are"
+    output.say(f"{new} of {wheels} {are} new in {store.path}, {bad} left out.")
+    return FINDINGS if bad else FINE

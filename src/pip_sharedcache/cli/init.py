@@ -1,0 +1,62 @@
+"""The command `init`, which makes a store."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import trust
+from pip_sharedcache.cli.output import FINE, Output
+from pip_sharedcache.errors import UsageError
+from pip_sharedcache.maintenance.stores import Made, make_store
+
+
+def add(commands: Any) -> None:
+    """Register the command of this module in ``commands``."""
+    parser = commands.add_parser("init", help="make a store, for a group or for yourself")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="make it in this directory")
+    parser.add_argument("--group", default="", help="share the store with this group")
+    parser.add_argument("--builds", action="store_true", help="also share wheels that users build")
+    parser.set_defaults(run=_init)
+
+
+def _init(chosen: argparse.Namespace, output: Output) -> int:
+    if chosen.directory == Path():
+        raise UsageError("store init needs a directory")
+    made = make_store(chosen.directory, chosen.group, builds=chosen.builds)
+    store, group = made.store, chosen.group
+    whose = f"the members of {group}" if group else trust.user_name(store.owner)
+    # Only root may write pip's configuration for all users.
+    level = "--global" if trust.user_id() == 0 else "--user"
+    command = f"pip config {level} set sharedcache.dir {shlex.quote(str(store.path))}"
+    output.say(f"Store {store.path} is ready, for {whose}.")
+    output.say(f"To use it: {command}")
+    for warning in _warnings(made):
+        output.warn(warning)
+    owner = trust.user_name(store.owner)
+    trusted = dict.fromkeys(["root", owner, "yourself", *store.trusted])  # by its users
+    output.detail(f"Trusted publishers: {', '.join(trusted)}")
+    output.result({"path": str(store.path), "group": group or None, "to_use": command})
+    return FINE
+
+
+def _warnings(made: Made) -> list[str]:
+    store, above, found = made.store, made.replaceable_in, []
+    hint = f"hint: PIP_SHAREDCACHE_DIR={shlex.quote(str(store.path))} pip-sharedcache store doctor"
+    if above is not None:
+        found.append(
+            f"Others can replace the store: {above}: others can rename files in this directory; "
+            "pip-sharedcache does not trust the store's owner, and copies wheels before it uses "
+            f"them; hint: chmod +t {shlex.quote(str(above))}"
+        )
+    if made.distrusted is not None:
+        directory, why = made.distrusted
+        members = f"Members of {store.group} are not trusted in {store.path}"
+        found.append(f"{members}: {directory} {why}; {hint}")
+    if made.refused is not None:
+        user, shard, why = made.refused
+        member = f"{trust.user_name(user)}, a member of {store.group}, cannot publish"
+        found.append(f"{member}: {shard}: {why}; {hint}")
+    return found

@@ -1,0 +1,104 @@
+"""The command `list`, which lists the entries of a store."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from pip_sharedcache import trust
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.maintenance.entries import Contents, read_entries
+from pip_sharedcache.model import megabytes
+from pip_sharedcache.store import BYTECODE, WHEELS, StoredEntry
+
+#: Cached: a name service can be slow, and a store has thousands of entries.
+user_name = functools.cache(trust.user_name)
+
+
+def add(commands: Any) -> None:
+    """Register the command of this module in ``commands``."""
+    parser = commands.add_parser("list", help="list the entries of the store in use")
+    parser.add_argument("--bytecode", action="store_true", help="also list the bytecode")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
+    parser.set_defaults(run=_list)
+
+
+def _list(chosen: argparse.Namespace, output: Output) -> int:
+    store = store_in_use(output)
+    contents = read_entries(store, chosen.names)
+    shown = sorted_items(contents, WHEELS)
+    if chosen.bytecode:
+        shown += sorted_items(contents, BYTECODE)
+    output.result([facts_of(item) for item in shown])
+    head = ["wheel", "files", "size", "publisher", "published", "last used", "trusted", "path"]
+    width = len(head) if output.verbose else len(head) - 2
+    now = time.time()
+    rows = [
+        [
+            *(item.title, str(item.files), megabytes(item.size), user_name(item.publisher)),
+            *(day(item.published), day(item.used(now)), trusted(item), str(item.path)),
+        ][:width]
+        for item in shown
+        if not item.damage
+    ]
+    output.table(head[:width], rows)
+    if not contents.whole and not contents.unread:
+        output.say(f"{store.path} holds no wheels yet.")
+    return report_problems(output, shown, contents)
+
+
+def sorted_items(contents: Contents, area: str) -> list[StoredEntry]:
+    """Return the entries of an area, sorted by title."""
+    items = contents.of_area(area)
+    return sorted(items, key=lambda item: (item.title.lower(), item.path.name))
+
+
+def report_problems(output: Output, items: Iterable[StoredEntry], contents: Contents) -> int:
+    """Print damaged entries and other problems, and return the exit status."""
+    lines = [
+        f"Damaged entry of {user_name(item.publisher)}: {item.path}: {item.damage}"
+        for item in items
+        if item.damage
+    ]
+    lines += contents.problems()
+    output.find_or_warn(lines)
+    return FINDINGS if lines else FINE
+
+
+def facts_of(item: StoredEntry) -> dict[str, Any]:
+    """Return the facts about an entry, for the JSON result."""
+    last = item.last(time.time())
+    return {
+        "path": str(item.path),
+        "area": item.area,
+        "title": item.title,
+        "sha256": item.digest,
+        "publisher": user_name(item.publisher),
+        "trusted": not item.distrust_reason,
+        "distrust_reason": item.distrust_reason or None,
+        "files": item.files,
+        "bytes": item.size,
+        "published": int(item.published),
+        "used": int(last.when),
+        "used_by": user_name(last.user),
+        "damage": item.damage or None,
+    }
+
+
+def trusted(item: StoredEntry) -> str:
+    """Return whether the publisher of ``item`` is trusted, in words."""
+    if not item.distrust_reason:
+        return "yes"
+    return f"no, since {user_name(item.publisher)} {item.distrust_reason}"
+
+
+def day(seconds: float) -> str:
+    """Return the local date of ``seconds`` since the epoch."""
+    try:
+        return time.strftime("%Y-%m-%d", time.localtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return "unknown"  # a file can have a timestamp that localtime refuses

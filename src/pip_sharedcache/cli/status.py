@@ -1,0 +1,55 @@
+"""The command `status`, which shows whether plain pip installs through the store."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pip_sharedcache.activation import Activation, Hook
+from pip_sharedcache.cli.enable import add_command, examine
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+
+
+def add(commands: Any) -> None:
+    """Register the command of this module in ``commands``."""
+    add_command(commands, "status", "show whether plain pip installs through the store", _status)
+
+
+def _status(chosen: argparse.Namespace, output: Output) -> int:
+    interpreter = chosen.place.interpreter(chosen.prefix, output.verbose)
+    everywhere = Hook(interpreter, everywhere=True)
+    hook, activated = everywhere.files(), []
+    if not chosen.sitecustomize:
+        hook = [*Hook(interpreter, everywhere=False).files(), *hook]
+        activated = Activation(interpreter).files()
+    pip, ours, unfit, said = examine(interpreter)
+    without = f"pip {pip} installs without the store"
+    if not pip:
+        state = "has no pip"
+    elif unfit:
+        state = f"pip installs without the store: {unfit}"
+    elif ours:
+        state = f"pip {pip} installs through the store (pip-sharedcache {ours})"
+    elif hook:
+        why = f" ({said})" if said else ": pip-sharedcache is missing or cannot be read"
+        state = f"{without}, although it is enabled{why}"
+    elif activated:
+        state = f"{without}, except in shells where conda has activated it"
+    else:
+        state = f"{without}; hint: pip-sharedcache store enable"
+    output.find(f"{interpreter.prefix}: {state}")
+    files = list(map(str, [*hook, *activated]))
+    for path in files:
+        output.say(f"  {path}")
+    if left := everywhere.lines_elsewhere():
+        output.warn(left)
+    output.result(
+        {
+            "prefix": str(interpreter.prefix),
+            "pip": pip or None,
+            "pip_sharedcache": None if unfit else ours or None,
+            "activation": bool(activated),
+            "files": files,
+        }
+    )
+    return FINE if (ours or activated) and not unfit else FINDINGS

@@ -111,11 +111,12 @@ def options_for(
     python_version: str | None, platforms: Sequence[str], abis: Sequence[str]
 ) -> list[str]:
     """Return pip's options for another Python or another machine than the present one."""
-    more = [f"--platform={tag}" for tag in platforms]
-    more += [f"--abi={tag}" for tag in abis]
-    if python_version:
-        more.append(f"--python-version={python_version}")
-    return [*more, "--only-binary=:all:", "--no-compile"]
+    return [
+        *(f"--platform={tag}" for tag in platforms),
+        *(f"--abi={tag}" for tag in abis),
+        *([f"--python-version={python_version}"] if python_version else ()),
+        *("--only-binary=:all:", "--no-compile"),
+    ]
 
 
 def freeze(executable: Path) -> Frozen:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,8 +38,7 @@ _ALONE = 30 * 24 * 3600
 _IN_USE = GRACE + usage_marks.FRESH
 
 
-@dataclass(frozen=True)
-class KeptEntries:
+class KeptEntries(NamedTuple):
     """Entries that are kept, whatever age or size the caller asks for.
 
     ``recent``: entries used within the last hour.
@@ -137,7 +136,10 @@ def collect(
     if not dry_run:
         retire_build_records(store, {item.digest for item in left if item.area == WHEELS}, now)
         done = delete_retired(store, now)
-        _record(store, retired, now)
+        if retired:
+            size = sum(item.size for item in retired)
+            with suppress(OSError):  # the disk may be full: gc must not fail for that
+                run_log.append_collection(store, run_log.Collection(int(now), len(retired), size))
         usage_marks.forget(store, {item.path.name for item in contents.items}, now - GRACE)
         symlink_registry.forget(store)
     return Collection(
@@ -168,14 +170,6 @@ def _retire_all(
         except OSError as error:
             refused.append(Refusal(item.path, item.publisher, reason(error)))
     return retired, refused
-
-
-def _record(store: Store, retired: Sequence[StoredEntry], now: float) -> None:
-    """Record the collection, for reports on the growth of the store."""
-    if retired:
-        size = sum(item.size for item in retired)
-        with suppress(OSError):  # the disk may be full: gc must not fail for that
-            run_log.append_collection(store, run_log.Collection(int(now), len(retired), size))
 
 
 def choose(
@@ -325,23 +319,20 @@ def delete_retired(store: Store, now: float) -> Deleted:
     done = Deleted()
     for area in (WHEELS, BYTECODE, BUILDS):
         for name in SHARDS:
-            path = store.path / area / name
             try:
                 with store.opened(area, name) as (shard, *_):
                     sweep(shard)
-                    for dead in shard.names():
-                        if not dead.startswith(DEAD):
-                            continue
-                        found = _delete(shard, dead, now)
+                    dead = [one for one in shard.names() if one.startswith(DEAD)]
+                    for found in (_delete(shard, one, now) for one in dead):
                         if isinstance(found, Refusal):
                             done.refused.append(found)
-                        elif found is not None:
-                            done.deleted += found
-                            done.kept += not found
+                        else:
+                            done.deleted += found is True
+                            done.kept += found is False
             except FileNotFoundError:
                 continue  # not made yet
             except OSError as error:
-                done.unread.append((path, reason(error)))
+                done.unread.append((store.path / area / name, reason(error)))
     return done
 
 
@@ -358,9 +349,8 @@ def _delete(shard: Directory, name: str, now: float) -> Refusal | bool | None:
     retired = status.st_ctime  # set by rename(2); no user can choose a ctime
     try:
         if trust.user_id() not in (0, status.st_uid):
-            if retired < now - GRACE:
-                return Refusal(path, status.st_uid, "belongs to another user")
-            return None
+            late = retired < now - GRACE
+            return Refusal(path, status.st_uid, "belongs to another user") if late else None
         if retired > now + GRACE:
             # The clock was wrong at the time: after another rename, the hour begins now.
             os.rename(path, path.with_name(_dead_name(name[len(DEAD) :].rpartition("-")[0])))

@@ -67,8 +67,7 @@ def check(
                 yield None
                 continue
             checked += 1
-            healing = heal(store, verdict) if fix and verdict.damage else None
-            yield Check(verdict, healing)
+            yield Check(verdict, heal(store, verdict) if fix and verdict.damage else None)
     except OSError as error:
         raise StoreUnusable(
             f"Cannot verify the store: {store.path}: {reason(error)}",
@@ -110,7 +109,7 @@ def heal(store: Store, verdict: Verdict) -> Healing:
             )
         if item.area != WHEELS:
             # Bytecode needs no replacement: the interpreter ignores and replaces a broken symlink.
-            return _take_away(verdict)
+            return _retire(verdict)
         return _make_anew(store, verdict, symlink_registry.linked(store).get(item.path.name, []))
     except OSError as error:
         if error.errno == errno.EXDEV:
@@ -120,12 +119,11 @@ def heal(store: Store, verdict: Verdict) -> Healing:
         return Healing(False, f"cannot repair it: {error}")
 
 
-def _take_away(verdict: Verdict) -> Healing:
+def _retire(verdict: Verdict) -> Healing:
     if _is_replaced(verdict):
         return _REPLACED
     retire_path(verdict.item.path)
-    what = "retired; the next installation that needs it publishes a sound one"
-    return Healing(True, what)
+    return Healing(True, "retired; the next installation that needs it publishes a sound one")
 
 
 def _is_replaced(verdict: Verdict) -> bool:
@@ -143,7 +141,7 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
     without = {verdict.identity} if verdict.identity is not None else set()
     plain = item.path.name == digest
     if not (links or plain) and find(store, digest, item.title, without).entry is not None:
-        return _take_away(verdict)  # not needed: runs find the sound entry beside it
+        return _retire(verdict)  # not needed: runs find the sound entry beside it
     whom = _whom(links)
     with fs.temporary_directory() as temporary:
         for entry in _sources(verdict):
@@ -157,14 +155,17 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
                     return Healing(False, f"kept, because {whom} lead to it: {error}")
                 if links or entry.path != item.path:
                     continue  # any user may put such a wheel beside an entry
-                _take_away(verdict)
+                _retire(verdict)
                 return Healing(True, f"retired, but not made anew: {error}")
             if _is_replaced(verdict):
                 discard([staged])
                 return _REPLACED
             new = replace_entry(store, staged, item.path)
-            source = _source(entry, verdict) + (f", also for {whom}" if links else "")
-            return Healing(True, f"made anew from {source}{_whose(new, verdict)}")
+            what = "its own wheel" if entry.path == item.path else f"the wheel in {entry.path}"
+            what += f", also for {whom}" if links else ""
+            if new.publisher != item.publisher:
+                what += f", now of {trust.user_name(new.publisher)}"
+            return Healing(True, f"made anew from {what}")
     if links:
         return Healing(
             False,
@@ -174,7 +175,7 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
         )
     if verdict.wheel:
         return Healing(False, "cannot repair it: its wheel changes while it is read")
-    return _take_away(verdict)
+    return _retire(verdict)
 
 
 def _whom(links: Links) -> str:
@@ -225,22 +226,13 @@ def _beside(store: Store, verdict: Verdict) -> str:
         with fs.temporary_directory() as temporary:
             copy, digest = temporary / verdict.wheel, Digest(verdict.item.digest)
             if not copy_wheel(_own(verdict), copy):
-                return "; no sound one was published beside it: its wheel changes while it is read"
+                raise DamagedEntry("its wheel changes while it is read")
             staged = stage_wheel(store, copy, verdict.wheel, digest, {verdict.identity})
             (new,) = make_visible(store, [staged])
+            if isinstance(new, NotPublished):
+                raise new
     except (OSError, DamagedEntry, NotPublished, UnusualWheel) as error:
         what = reason(error) if isinstance(error, OSError) else error
         return f"; no sound one was published beside it: {what}"
-    if isinstance(new, NotPublished):
-        return f"; no sound one was published beside it: {new}"
     assert new is not None  # None is only for bytecode
     return f"; until then, runs use the sound one beside it, {new.path.name}"
-
-
-def _source(entry: Entry, verdict: Verdict) -> str:
-    return "its own wheel" if entry.path == verdict.item.path else f"the wheel in {entry.path}"
-
-
-def _whose(new: Entry, verdict: Verdict) -> str:
-    same = new.publisher == verdict.item.publisher
-    return "" if same else f", now of {trust.user_name(new.publisher)}"

@@ -1,14 +1,16 @@
 """The HTML of the page with the content and the savings of a store.
 
-The page is one file that needs no other file and runs no script.
+The page is one file that needs no other file and runs no script. ``page.html`` is its template.
 """
 
 from __future__ import annotations
 
+import importlib.resources
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from string import Template
 
 from pip_sharedcache import __version__
 from pip_sharedcache.maintenance.stats import Savings, Totals, project_of
@@ -19,39 +21,6 @@ from pip_sharedcache.store import StoredEntry
 _MOST = 20  # rows of a chart; a table has up to _MOST_ROWS
 _MOST_ROWS = 500
 _DAY = 24 * 3600  # seconds
-
-_STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1d2329; --soft: #5b6670; --rule: #d9dee3;
-  --one: #1f6fb2; --other: #e0912f; --bad: #b3261e; --pale: #1f6fb222; }
-@media (prefers-color-scheme: dark) { :root { --paper: #14181c; --ink: #e6eaee; --soft: #9aa6b1;
-  --rule: #323a42; --one: #66aee8; --other: #f0b060; --bad: #ff8a80; --pale: #66aee833; } }
-body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
-p { margin: .3rem 0; } .soft, caption { color: var(--soft); }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 1rem; }
-dt { color: var(--soft); font-size: .85rem; } dd { margin: 0; font-size: 1.35rem; }
-svg { display: block; overflow: visible; } svg text { fill: var(--ink); font-size: 13px; }
-.bar { display: grid; grid-template-columns: 1fr auto; gap: 0 1rem; margin: .5rem 0;
-  font-size: 13px; break-inside: avoid; } .bar svg { grid-column: 1 / 3; }
-.bar .number { color: var(--soft); } svg text.number { text-anchor: end; fill: var(--soft); }
-.one { fill: var(--one); } .other { fill: var(--other); }
-.area { fill: var(--pale); } .line { fill: none; stroke: var(--one); stroke-width: 2;
-  vector-effect: non-scaling-stroke; }
-.mark { stroke: var(--other); stroke-width: 2; stroke-dasharray: 4 3; }
-.key { display: inline-block; width: .7rem; height: .7rem; margin: 0 .3rem 0 1rem; }
-.key.one { background: var(--one); margin-left: 0; } .key.other { background: var(--other); }
-.bad { color: var(--bad); } .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: right; padding: .25rem .5rem; border-bottom: 1px solid var(--rule); }
-th, td:not(:first-child) { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-summary { cursor: pointer; color: var(--soft); }
-@media print { :root { --paper: #fff; --ink: #000; --soft: #444; --rule: #bbb; --one: #1f6fb2;
-  --other: #e0912f; --bad: #b3261e; } body { max-width: none; padding: 0; font-size: 11pt; }
-  svg, tr { break-inside: avoid; } h2, h2 + p { break-after: avoid; } summary { display: none; }
-  details::details-content { content-visibility: visible; } }
-"""
 
 
 @dataclass
@@ -136,14 +105,7 @@ def page(
         "not compiled": "unknown" if seconds is None else f"{seconds:,.0f} s",
         **room,
     }
-    parts = [
-        f"<h1>Shared store of wheels</h1><p>{clean(store)}</p>",
-        f'<p class="soft">As of {_moment(now)}.</p><dl>',
-        *(
-            f"<div><dt>{clean(name)}</dt><dd>{clean(value)}</dd></div>"
-            for name, value in facts.items()
-        ),
-        "</dl>",
+    sections = [
         _damage(holdings.damage),
         _by_package(holdings, savings),
         _growth(holdings.growth(now), collections),
@@ -152,16 +114,17 @@ def page(
         _counts("Link modes, runs", savings.modes),
         _counts("Why another link mode was used, runs", savings.refusals),
         _counts("Why pip installed without the store, distributions", savings.reasons),
-        f'<p class="soft">pip-sharedcache {clean(__version__)}</p>',
     ]
-    body = "\n".join(part for part in parts if part)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>Shared store {clean(store)}</title><style>{_STYLE}</style></head>"
-        f"<body>\n{body}\n</body></html>\n"
+    template = importlib.resources.files(__package__).joinpath("page.html")
+    return Template(template.read_text(encoding="utf-8")).substitute(
+        store=clean(store),
+        moment=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)),
+        facts="\n".join(
+            f"<div><dt>{clean(name)}</dt><dd>{clean(value)}</dd></div>"
+            for name, value in facts.items()
+        ),
+        sections="\n".join(filter(None, sections)),
+        version=clean(__version__),
     )
 
 
@@ -176,116 +139,102 @@ def _section(title: str, *content: str) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table that the reader unfolds on a screen, and that is open on paper."""
     line = "".join(f'<th scope="col">{clean(one)}</th>' for one in head)
-    shown = (
-        "<tr>" + "".join(f"<td>{clean(cell)}</td>" for cell in row) + "</tr>"
+    shown = "".join(
+        f"<tr>{''.join(f'<td>{clean(cell)}</td>' for cell in row)}</tr>"
         for row in rows[:_MOST_ROWS]
     )
-    more = f"<p>… and {len(rows) - _MOST_ROWS} more</p>" if len(rows) > _MOST_ROWS else ""
     return (
         f'<details><summary>as a table</summary><div class="wide"><table><thead><tr>{line}</tr>'
-        f"</thead><tbody>{''.join(shown)}</tbody></table></div>{more}</details>"
+        f"</thead><tbody>{shown}</tbody></table></div>{_more(rows, _MOST_ROWS)}</details>"
     )
+
+
+def _more(rows: Sequence[object], most: int) -> str:
+    return f"<p>… and {len(rows) - most} more</p>" if len(rows) > most else ""
 
 
 def _damage(damage: Sequence[str]) -> str:
     if not damage:
         return ""
     lines = "".join(f'<p class="bad">{clean(one)}</p>' for one in damage[:_MOST])
-    more = f"<p>… and {len(damage) - _MOST} more</p>" if len(damage) > _MOST else ""
-    return _section(f"Damaged entries: {len(damage)}", lines, more)
+    return _section(f"Damaged entries: {len(damage)}", lines, _more(damage, _MOST))
+
+
+def _pairs(
+    title: str, chart: str, key: Sequence[str], rows: Sequence[tuple[str, int, int]], table: str
+) -> str:
+    """Return a section with two bars for each of ``rows``, and with ``table``.
+
+    ``key``: the meaning of the first and of the second number of a row.
+    """
+    one, other = key
+    words = f'<p class="soft"><span class="key one"></span>{one} <span class="key other"></span>'
+    pairs = [Bar(name, (("one", a), ("other", b))) for name, a, b in rows[:_MOST]]
+    return _section(title, f"{words}{other}</p>", bars(pairs, chart, _size), table)
 
 
 def _by_package(holdings: Inventory, savings: Savings) -> str:
-    installed = savings.groups["package"]
-    names = sorted(
-        holdings.packages.keys() | installed.keys(),
-        key=lambda name: (-_apparent(installed, name) - holdings.packages[name], name),
-    )
+    stored, installed = holdings.packages, savings.groups["package"]
     rows = [
-        Bar(name, (("one", holdings.packages[name]), ("other", _apparent(installed, name))))
-        for name in names[:_MOST]
-    ]
-    table = [
-        [
-            name,
-            megabytes(holdings.packages[name]),
-            megabytes(_apparent(installed, name)),
-            str(installed[name].from_store if name in installed else 0),
-        ]
-        for name in names
+        (name, stored[name], installed.get(name, Totals()).apparent)
+        for name in stored.keys() | installed.keys()
     ]
     if not rows:
         return _section("Distributions", "<p>The store is empty.</p>")
-    key = '<p class="soft"><span class="key one"></span>stored <span class="key other"></span>'
-    return _section(
-        "Distributions",
-        f"{key}installed from it</p>",
-        bars(rows, "Bytes stored and installed, by distribution", _size),
-        _table(["distribution", "stored", "installed from it", "times"], table),
+    rows.sort(key=lambda row: (-row[1] - row[2], row[0]))
+    table = _table(
+        ["distribution", "stored", "installed from it", "times"],
+        [
+            [name, megabytes(a), megabytes(b), str(installed.get(name, Totals()).from_store)]
+            for name, a, b in rows
+        ],
     )
-
-
-def _apparent(installed: Mapping[str, Totals], name: str) -> int:
-    return installed[name].apparent if name in installed else 0
+    chart = "Bytes stored and installed, by distribution"
+    return _pairs("Distributions", chart, ("stored", "installed from it"), rows, table)
 
 
 def _growth(points: Sequence[Point], collections: Sequence[Point]) -> str:
     if not points:
         return ""
-    key = '<p class="soft">Bytes stored now, by day of publication'
-    key += "; dashed: garbage collections</p>" if collections else "</p>"
+    dashed = "; dashed: garbage collections" if collections else ""
+    key = f'<p class="soft">Bytes stored now, by day of publication{dashed}</p>'
     chart = over_time(points, collections, "Bytes stored, over time", _size, _date)
     rows = [[_date(point.at), _size(point.value)] for point in points[1::2]]
     return _section("Growth", key, chart, _table(["day", "stored"], rows))
 
 
 def _saved(group: str, savings: Savings) -> str:
-    sums = savings.groups[group]
-    if not sums:
+    if not savings.groups[group]:
         return ""
-    names = sorted(sums, key=lambda name: (-_saving(sums[name]), name))
-    rows = [
-        Bar(name, (("one", sums[name].not_downloaded), ("other", sums[name].not_copied)))
-        for name in names[:_MOST]
-    ]
-    table = [
-        [
-            name,
-            str(sums[name].runs),
-            _share(sums[name].found, sums[name].installed),
-            megabytes(sums[name].not_downloaded),
-            megabytes(sums[name].not_copied),
-        ]
-        for name in names
-    ]
-    key = '<p class="soft"><span class="key one"></span>not downloaded '
-    key += '<span class="key other"></span>not copied</p>'
-    return _section(
-        f"Saved, by {group}",
-        key,
-        bars(rows, f"Bytes not downloaded and not copied, by {group}", _size),
-        _table([group, "runs", "found", "not downloaded", "not copied"], table),
+    named = sorted(
+        savings.groups[group].items(),
+        key=lambda one: (-one[1].not_downloaded - one[1].not_copied, one[0]),
     )
-
-
-def _saving(sums: Totals) -> int:
-    return sums.not_downloaded + sums.not_copied
+    table = _table(
+        [group, "runs", "found", "not downloaded", "not copied"],
+        [
+            [
+                *(name, str(sums.runs), _share(sums.found, sums.installed)),
+                *(megabytes(sums.not_downloaded), megabytes(sums.not_copied)),
+            ]
+            for name, sums in named
+        ],
+    )
+    rows = [(name, sums.not_downloaded, sums.not_copied) for name, sums in named]
+    chart = f"Bytes not downloaded and not copied, by {group}"
+    return _pairs(f"Saved, by {group}", chart, ("not downloaded", "not copied"), rows, table)
 
 
 def _counts(title: str, counts: Counter[str]) -> str:
     if not counts:
         return ""
     rows = [Bar(name, (("one", number),)) for name, number in counts.most_common(_MOST)]
-    return _section(title, bars(rows, title, _number))
+    return _section(title, bars(rows, title, "{:,.0f}".format))
 
 
-_size: Callable[[float], str] = lambda value: megabytes(int(value))  # noqa: E731
-_number: Callable[[float], str] = lambda value: f"{value:,.0f}"  # noqa: E731
+def _size(value: float) -> str:
+    return megabytes(int(value))
 
 
 def _date(at: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(at))
-
-
-def _moment(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))

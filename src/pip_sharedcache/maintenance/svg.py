@@ -7,17 +7,17 @@ each bar or line has a class, and the style of the page defines this class.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 _LINE = 18  # pixels of a line of text
 _BAR = 10
+_STEP = 12  # from one bar of a row to the next
 _HIGH = 180  # pixels of a chart over time
 _WIDE = 1000  # units of a chart over time, from left to right
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One row of a chart.
 
     ``label``: the name of the row.
@@ -38,25 +38,21 @@ def bars(rows: Sequence[Bar], title: str, tell: Callable[[float], str]) -> str:
     parts = []
     for row in rows:
         told = ", ".join(tell(value) for _, value in row.values)
-        y = 0
-        drawn = []
-        for kind, value in row.values:
+        drawn = ""
+        for number, (kind, value) in enumerate(row.values):
             width = f"{100 * value / longest:.2f}%"
-            if value:
-                width = f"max(2px, {width})"  # a small value stays visible
-            drawn.append(
-                f'<rect class="{kind}" x="0" y="{y}" height="{_BAR}" style="width: {width}"/>'
-            )
-            y += _BAR + 2
+            width = f"max(2px, {width})" if value else width  # a small value stays visible
+            place = f'x="0" y="{number * _STEP}" height="{_BAR}"'
+            drawn += f'<rect class="{kind}" {place} style="width: {width}"/>'
+        image = _image(f"{row.label}: {told}", len(row.values) * _STEP, drawn)
         parts.append(
             f'<div class="bar"><span>{clean(row.label)}</span> <span class="number">{clean(told)}'
-            f"</span>{_image(f'{row.label}: {told}', y, ''.join(drawn))}</div>"
+            f"</span>{image}</div>"
         )
     return f'<div role="group" aria-label="{clean(title)}">{"".join(parts)}</div>'
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A point of a chart over time.
 
     ``at``: seconds since the epoch.
@@ -88,24 +84,19 @@ def over_time(
     def x(at: float) -> float:
         return min(max(0.0, (at - first) / span), 1.0) * _WIDE
 
-    path = []
-    for point in points:
-        high = _HIGH * (1 - point.value / highest)
-        path.append(f"{x(point.at):.1f},{high:.1f}")
-    line = " ".join(path)
+    line = " ".join(f"{x(at):.1f},{_HIGH * (1 - value / highest):.1f}" for at, value in points)
     plot = (
         f'<svg x="0" y="{_LINE}" width="100%" height="{_HIGH}" '
         f'viewBox="0 0 {_WIDE} {_HIGH}" preserveAspectRatio="none">'
         f'<polygon class="area" points="0,{_HIGH} {line} {_WIDE},{_HIGH}"/>'
         f'<polyline class="line" points="{line}"/></svg>'
     )
-    ticks = "".join(
-        f'<line class="mark" x1="{x(mark.at) / _WIDE * 100:.2f}%" '
-        f'x2="{x(mark.at) / _WIDE * 100:.2f}%" y1="{_LINE}" y2="{_LINE + _HIGH}">'
-        f"<title>{clean(f'{when(mark.at)}: {tell(mark.value)} collected')}</title></line>"
-        for mark in marks
-        if first <= mark.at
-    )
+    ticks = ""
+    for at, value in marks:
+        if first <= at:
+            place, words = f"{x(at) / _WIDE * 100:.2f}%", f"{when(at)}: {tell(value)} collected"
+            ticks += f'<line class="mark" x1="{place}" x2="{place}" y1="{_LINE}" '
+            ticks += f'y2="{_LINE + _HIGH}"><title>{clean(words)}</title></line>'
     below = _LINE + _HIGH + 14
     texts = (
         f'<text x="0" y="13">{clean(tell(highest))}</text>'

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import zipfile
 from collections import deque
@@ -34,6 +35,8 @@ _UNKNOWN = -1  # a size or a time that is unknown
 _MOST_WORKERS = 16  # each holds a descriptor for each directory level of its entry
 _MOST = 1000  # damages that are noted of one entry: thousands of files may be missing
 _DEEPEST = 50  # levels of directories that are examined
+#: The first letter of stat.filemode, in words.
+_KINDS = {"l": "a symlink", "d": "a directory", "-": "a file", "p": "a FIFO", "s": "a socket"}
 _NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
 
 
@@ -133,6 +136,8 @@ class _Examination:
     ``digest``: the digest of the wheel.
     ``damage``: the faults that were found so far.
     ``sound_wheel``: the name of the entry's own wheel if it is sound; else "".
+    ``expected``, ``directories``: the files and directories that the entry must have, by path.
+    ``seen``: the paths that the entry has.
     """
 
     held: Directory
@@ -140,6 +145,9 @@ class _Examination:
     digest: Digest
     damage: list[Damage] = field(default_factory=list)
     sound_wheel: str = ""
+    expected: dict[str, StoredFile] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
 
     def wheel(self) -> None:
         """Check the entry as an unpacked wheel."""
@@ -159,10 +167,8 @@ class _Examination:
 
     def bytecode(self) -> None:
         """Check the entry as bytecode."""
-        manifest = self._manifest()
-        if manifest is None:
-            return
-        self._walk_all(manifest.files, _time_of(manifest))
+        if manifest := self._manifest():
+            self._walk_all(manifest.files, _time_of(manifest))
 
     # -- the expected files
 
@@ -173,17 +179,16 @@ class _Examination:
             manifest, _ = read_manifest(self.held)
         except DamagedEntry as error:
             self._note(MANIFEST, "content", f"is not a manifest: {error.__cause__}")
-            return None
         except OSError as error:
             self._unreadable(MANIFEST, error)
-            return None
-        if manifest.digest != self.digest:
-            self._note(MANIFEST, "content", "has the digest of another wheel")
-            return None
-        if "/" in manifest.filename or manifest.filename in ("", ".", ".."):
-            self._note(MANIFEST, "content", "names no file as its wheel")
-            return None
-        return manifest
+        else:
+            if manifest.digest != self.digest:
+                self._note(MANIFEST, "content", "has the digest of another wheel")
+            elif "/" in manifest.filename or manifest.filename in ("", ".", ".."):
+                self._note(MANIFEST, "content", "names no file as its wheel")
+            else:
+                return manifest
+        return None
 
     def _told_by_wheel(self, name: str, time: int) -> list[StoredFile] | None:
         """Return the files that the entry's own wheel lists, each with this ``time`` (seconds).
@@ -244,55 +249,45 @@ class _Examination:
         ``files``: the expected files. ``time``: the expected time of the manifest, in seconds.
         ``beside``: expected files outside the directory of ``files``.
         """
-        expected = {f"{_FILES}/{file.path}": file for file in files}
-        expected.update((file.path, file) for file in beside)
-        expected[MANIFEST] = StoredFile(MANIFEST, _UNKNOWN, "", False, time)
-        directories = {
-            path[:index]
-            for path in (f"{_FILES}/", *expected)
-            for index, letter in enumerate(path)
-            if letter == "/"
+        self.expected = {f"{_FILES}/{file.path}": file for file in files}
+        self.expected.update((file.path, file) for file in beside)
+        self.expected[MANIFEST] = StoredFile(MANIFEST, _UNKNOWN, "", False, time)
+        self.directories = {
+            path[: slash.start()]
+            for path in (f"{_FILES}/", *self.expected)
+            for slash in re.finditer("/", path)
         }
-        seen: set[str] = set()
-        self._walk(self.held, "", expected, directories, seen)
+        self._walk(self.held, "")
         said = {damage.path for damage in self.damage}
-        for path in sorted(expected.keys() - seen - said):
+        for path in sorted(self.expected.keys() - self.seen - said):
             self._note(path, "missing", "is missing")
 
-    def _walk(
-        self,
-        directory: Directory,
-        above: str,
-        expected: dict[str, StoredFile],
-        directories: set[str],
-        seen: set[str],
-    ) -> None:
-        status = directory.status()
-        self._check_rights(above.rstrip("/"), status, DIRECTORY)
+    def _walk(self, directory: Directory, above: str) -> None:
+        self._check_rights(above.rstrip("/"), directory.status(), DIRECTORY)
         for name in sorted(directory.names()):
             path = above + name
-            seen.add(path)
+            self.seen.add(path)
             status = directory.file_status(name)
-            is_directory = stat.S_ISDIR(status.st_mode)
-            if path in directories:
-                if not is_directory:
+            if path in self.directories:
+                if not stat.S_ISDIR(status.st_mode):
                     self._note(path, "type", f"is {_kind(status)}, not a directory")
                 elif path.count("/") >= _DEEPEST:
                     self._note(path, "unreadable", "is too deep to be examined")
                 else:
                     try:
                         with directory.subdirectory(name) as below:
-                            self._walk(below, f"{path}/", expected, directories, seen)
+                            self._walk(below, f"{path}/")
                     except OSError as error:
                         self._unreadable(path, error)
-            elif path not in expected:
+            elif path not in self.expected:
                 self._note(path, "extra", "is not in the wheel")
             elif not stat.S_ISREG(status.st_mode):
                 self._note(path, "type", f"is {_kind(status)}, not a file")
             else:
-                self._check_file(directory, name, path, expected[path])
+                self._check_file(directory, name, path)
 
-    def _check_file(self, directory: Directory, name: str, path: str, wanted: StoredFile) -> None:
+    def _check_file(self, directory: Directory, name: str, path: str) -> None:
+        wanted = self.expected[path]
         try:
             with _opened(directory, name) as file:
                 status = os.fstat(file.fileno())
@@ -300,8 +295,7 @@ class _Examination:
                 if wanted.mtime != _UNKNOWN and not fs.has_time(status, wanted.mtime):
                     self._note(path, "time", "was changed after it was published")
                 if wanted.size not in (_UNKNOWN, status.st_size):
-                    what = f"has {status.st_size} bytes, not {wanted.size}"
-                    self._note(path, "size", what)
+                    self._note(path, "size", f"has {status.st_size} bytes, not {wanted.size}")
                 elif wanted.sha256 and _digest(file) != wanted.sha256:
                     self._note(path, "content", "has other bytes than were published")
         except OSError as error:
@@ -313,8 +307,7 @@ class _Examination:
         if status.st_uid != self.owner:
             self._note(path, "owner", f"belongs to {trust.user_name(status.st_uid)}")
         if stat.S_IMODE(status.st_mode) != mode:
-            what = f"has mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}"
-            self._note(path, "mode", what)
+            self._note(path, "mode", f"has mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}")
 
     def _unreadable(self, path: str, error: OSError) -> None:
         if error.errno in PROCESS_ERRORS:
@@ -354,13 +347,4 @@ def _time_of(manifest: Manifest) -> int:
 
 
 def _kind(status: os.stat_result) -> str:
-    for is_kind, words in (
-        (stat.S_ISLNK, "a symlink"),
-        (stat.S_ISDIR, "a directory"),
-        (stat.S_ISREG, "a file"),
-        (stat.S_ISFIFO, "a FIFO"),
-        (stat.S_ISSOCK, "a socket"),
-    ):
-        if is_kind(status.st_mode):
-            return words
-    return "a device"
+    return _KINDS.get(stat.filemode(status.st_mode)[0], "a device")

@@ -447,7 +447,6 @@ OTHER = {
     "verify": "always",
     "build-salt": "gcc-14",
     "stats": "off",
-    "resolutions": "off",
     "processes": "3",
     "group-environment": "no",
     "resolutions": "no",

@@ -26,6 +26,7 @@ from pip_sharedcache.pip_adapter import (
     configuration_files,
     downloads,
     import_hooks,
+    links,
     run,
     run_pip,
     safety_wrappers,
@@ -490,7 +491,7 @@ def _link(url: str, **hashes: str) -> Any:
 
 def test_the_indexs_own_digest_comes_first() -> None:
     requirement = SimpleNamespace(hash_options={"sha256": [OTHER]})
-    assert downloads._digests(requirement, _link("u", sha256=DIGEST.upper())) == (DIGEST,)
+    assert links.digests_of(_link("u", sha256=DIGEST.upper()), requirement) == (DIGEST,)
 
 
 @pytest.mark.parametrize(
@@ -508,8 +509,8 @@ def test_else_it_is_that_of_the_requirement(
     hashes: dict[str, str], options: dict[str, list[str]], expected: tuple[str, ...]
 ) -> None:
     requirement = SimpleNamespace(hash_options=options)
-    assert downloads._digests(requirement, _link("u", **hashes)) == expected
-    assert downloads._digests(None, _link("u")) == ()
+    assert links.digests_of(_link("u", **hashes), requirement) == expected
+    assert links.digests_of(_link("u")) == ()
 
 
 def test_a_find_links_directory_is_known_as_path_and_as_url(
@@ -520,8 +521,8 @@ def test_a_find_links_directory_is_known_as_path_and_as_url(
     (tmp_path / "link").symlink_to(place)
     monkeypatch.chdir(tmp_path)
     for text in (str(place), str(place) + "/", "my wheels", "link", place.as_uri()):
-        assert downloads._local_path(text) == os.path.realpath(place), text
-    assert downloads._local_path("https://index/simple") == ""
+        assert links.local_directory(text) == os.path.realpath(place), text
+    assert links.local_directory("https://index/simple") == ""
 
 
 @pytest.fixture

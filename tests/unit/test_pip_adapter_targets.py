@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import site
 import sys
-from argparse import Namespace
+from optparse import Values
 
 import pytest
 
@@ -27,4 +27,4 @@ USER = site.getuserbase()
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_environment_is_where_the_options_lead(options: dict[str, object], wanted: str) -> None:
-    assert environment_of(Namespace(**options)) == wanted
+    assert environment_of(Values(options)) == wanted

@@ -16,10 +16,8 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from optparse import Values
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name
@@ -29,13 +27,13 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.model import Digest, Origin
 from pip_sharedcache.pip_adapter import build_inputs, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
-from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
+from pip_sharedcache.pip_adapter.links import private_source_because, source_of
+from pip_sharedcache.pip_adapter.protocols import Link, Requirement
+from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import has_credentials, without_credentials
 
 logger = logging.getLogger(__name__)
-
-_COMMIT_LENGTH = 40  # hexadecimal digits of a fixed commit in a URL
 
 
 class Builds:
@@ -47,16 +45,19 @@ class Builds:
         self._settings: dict[str, Any] = {}
         self._environ: dict[str, str] = {}
         self._around: dict[str, Any] | None = None
-        self._template: Any = None
+        self._template: Requirement | None = None
 
     def put_in(self) -> None:
         """Wrap the seams, if this pip has them all."""
         if not any(seam.problem() for seam in (seams.BUILT, seams.BUILD, seams.CANDIDATE)):
-            seams.wrap(seams.CANDIDATE, self._new_candidate)
-            seams.wrap(seams.BUILT, self._built)
-            seams.wrap(seams.BUILD, self._build)
+            for seam, handle in (
+                (seams.CANDIDATE, self._new_candidate),
+                (seams.BUILT, self._built),
+                (seams.BUILD, self._build),
+            ):
+                seams.wrap(seam, seams.during(lambda: self._downloads.session, handle))
 
-    def begin(self, options: Any) -> None:
+    def begin(self, options: Values) -> None:
         """Record the ``options`` of pip at the start of a run."""
         # Without isolation a build depends on all installed packages. A user who switches pip's
         # cache off (False; pip itself sets None) wants a new build.
@@ -97,9 +98,9 @@ class Builds:
             ),
         }
 
-    def _key(self, session: Session, link: Any, requirement: Any) -> Digest | None:
+    def _key(self, session: Session, link: Link, requirement: Requirement) -> Digest | None:
         """Return the key of a build of ``requirement`` from ``link``; None if it is not shared."""
-        source = _source(link)
+        source = source_of(link)
         shared = any(store.shares_builds for store in session.layers)
         if not shared or source is None or not self._shares:
             return None
@@ -122,25 +123,21 @@ class Builds:
             }
         )
 
-    def _new_candidate(self, init: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+    def _new_candidate(self, _: Session, call: Call) -> Any:
         """Record the requirement for which pip asks its cache of built wheels next."""
-        bound = seams.arguments(init, args, kw)
-        before, self._template = self._template, bound and bound["template"]
+        before, self._template = self._template, call.named["template"]
         try:
-            return init(*args, **kw)
+            return call.proceed()
         finally:
             self._template = before
 
-    def _built(self, get: Original, cache: Any, args: Arguments, kw: Keywords) -> Any:
-        found = get(*args, **kw)
-        bound, session = seams.arguments(get, args, kw), self._downloads.session
-        if found is not None or bound is None or session is None:
+    def _built(self, session: Session, call: Call) -> Any:
+        found = call.proceed()
+        link, name = call.named["link"], call.named["package_name"]
+        # pip's cache, too, ignores a URL without a name, which may lead to any project. Without a
+        # template, the settings of the build are unknown.
+        if found is not None or not name or self._template is None:
             return found
-        link, name = bound["link"], bound["package_name"]
-        if not name:
-            return None  # as pip's cache does: a URL without a name may lead to any project
-        if self._template is None:
-            return None  # the settings of the build are unknown
         key = self._key(session, link, self._template)
         if key is None:
             return None
@@ -158,7 +155,7 @@ class Builds:
             return None
         pip_wheel = importlib.import_module("pip._internal.models.wheel").Wheel(build.filename)
         fits = canonicalize_name(pip_wheel.name) == canonicalize_name(name)
-        if not fits or not pip_wheel.supported(bound["supported_tags"]):
+        if not fits or not pip_wheel.supported(call.named["supported_tags"]):
             return None
         logger.info(
             "Using %s from the shared store, built by %s",
@@ -177,16 +174,15 @@ class Builds:
             entry.origin = cache.DirectUrl.from_json(origin)
         return entry
 
-    def _build(self, build: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        bound, session = seams.arguments(build, args, kw), self._downloads.session
-        if bound is None or session is None or session.store is None:
-            return build(*args, **kw)
-        requirement = bound["req"]
-        link = requirement.link
-        shared = session.store.shares_builds and self._may_be_shared(session, requirement)
-        key = self._key(session, link, requirement) if shared else None
-        path = build(*args, **kw)
-        if path and key is not None:
+    def _build(self, session: Session, call: Call) -> Any:
+        if session.store is None or not session.store.shares_builds:
+            return call.proceed()
+        requirement: Requirement = call.named["req"]
+        link, key = requirement.link, None
+        if link is not None and self._may_be_shared(session, requirement, link):
+            key = self._key(session, link, requirement)
+        path = call.proceed()
+        if path and link is not None and key is not None:
             info = getattr(requirement, "download_info", None)
             session.record_build(
                 path,
@@ -203,39 +199,12 @@ class Builds:
             )
         return path
 
-    def _may_be_shared(self, session: Session, requirement: Any) -> bool:
+    def _may_be_shared(self, session: Session, requirement: Requirement, link: Link) -> bool:
         """Return whether pip itself would keep the wheel, and its source is not private."""
         builder = sys.modules[seams.BUILD.module]
         if not builder._should_cache(requirement):
             return False
         if getattr(requirement, "use_pep517", True) is False:
             return False  # setup.py runs without isolation from installed packages
-        reason = self._downloads.private(None, requirement.link) or _private(requirement.link)
-        return not reason or session.is_shared_anyway(requirement.link.url)
-
-
-def _private(link: Any) -> str:
-    """Return why the version-controlled source at ``link`` is private; "" if others may read it.
-
-    Only the URL is checked: a name and password that git keeps for a server are not visible here.
-    """
-    if not link.is_vcs:
-        return ""
-    if "ssh" in link.scheme:
-        return "pip fetches its source with an SSH key"
-    if link.scheme.endswith("file"):
-        path = Path(url2pathname(urlsplit(link.url).path.rpartition("@")[0]))
-        if not trust.readable_by_all(path):
-            return "other users may not read its source"
-    return ""
-
-
-def _source(link: Any) -> str | None:
-    """Return the source at ``link``, if that can never be another source; else None."""
-    if link.is_vcs:
-        url, _, revision = without_credentials(link.url).rpartition("@")
-        fixed = len(revision) == _COMMIT_LENGTH and not set(revision) - set("0123456789abcdef")
-        return f"{url}@{revision}" if fixed else None
-    if link.is_wheel or link.is_file or link.hash_name != "sha256":
-        return None
-    return f"sha256:{link.hash}"
+        reason = self._downloads.private(None, link) or private_source_because(link)
+        return not reason or session.is_shared_anyway(link.url)

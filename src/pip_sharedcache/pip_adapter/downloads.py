@@ -12,19 +12,27 @@ import logging
 import os
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from packaging.utils import parse_wheel_filename
 
 from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import reason
-from pip_sharedcache.model import Digest, Entry, Origin, as_digest
+from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.pip_adapter import seams
-from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
+from pip_sharedcache.pip_adapter.links import digests_of, local_directory
+from pip_sharedcache.pip_adapter.protocols import (
+    Distribution,
+    Downloader,
+    Hashes,
+    HttpResponse,
+    Link,
+    Preparer,
+    Requirement,
+)
+from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import RunWheel, has_credentials, without_credentials
 
@@ -42,15 +50,15 @@ class Downloads:
     def __init__(self) -> None:
         self.session: Session | None = None
         self.cache: str | None = None
-        self._downloaders: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._downloaders: weakref.WeakSet[Downloader] = weakref.WeakSet()
         self._acceptable: dict[str, tuple[Digest, ...]] = {}  # by URL
         self._authorised: set[str] = set()
         self._must_hash = False
-        self._downloader: Any = None
+        self._downloader: Downloader | None = None
 
     def put_in(self) -> None:
         """Wrap the seams, in the modules that look them up."""
-        for seam, wrapper in (
+        for seam, handle in (
             (seams.PREPARER, self._new_preparer),
             (seams.FETCH_METADATA, self._fetch_metadata),
             (seams.DOWNLOAD, self._download),
@@ -58,7 +66,7 @@ class Downloads:
             (seams.CHECK_HASHES, self._check_hashes),
             (seams.WHEEL_DISTRIBUTION, self._wheel_distribution),
         ):
-            seams.wrap(seam, wrapper)
+            seams.wrap(seam, seams.during(lambda: self.session, handle))
 
     def end(self) -> None:
         """Forget the session and the downloader at the end of a run."""
@@ -67,61 +75,62 @@ class Downloads:
 
     # -- before a download
 
-    def _new_preparer(self, init: Original, preparer: Any, args: Arguments, kw: Keywords) -> None:
-        init(*args, **kw)
-        if self.session is None or preparer.download_dir is not None:
+    def _new_preparer(self, session: Session, call: Call) -> None:
+        call.proceed()
+        preparer: Preparer = call.instance
+        if preparer.download_dir is not None:
             return  # pip download and pip wheel copy the files to a directory
         # With --require-hashes the user asks pip to check every byte.
         self._must_hash = bool(getattr(preparer, "require_hashes", True))
         if self._must_hash:
-            self.session.check_everybody()
-        self._must_hash |= self.session.settings.verify
+            session.check_everybody()
+        self._must_hash |= session.settings.verify
         self._downloader = getattr(preparer, "_download", None)
         for name in ("_download", "_batch_download"):
             downloader = getattr(preparer, name, None)
             if downloader is not None:
                 self._downloaders.add(downloader)
-        session = getattr(preparer, "_session", None)
-        if session is not None:
-            session.hooks.setdefault("response", []).append(self._note_authorisation)
+        pip_session = getattr(preparer, "_session", None)
+        if pip_session is not None:
+            pip_session.hooks.setdefault("response", []).append(self._note_authorisation)
 
-    def _note_authorisation(self, response: Any, **_: Any) -> None:
+    def _note_authorisation(self, response: HttpResponse, **_: Any) -> None:
         request = response.request  # None for a file: URL
         if request is not None and "Authorization" in request.headers:
             self._authorised.add(without_credentials(request.url))
 
-    def _fetch_metadata(self, fetch: Original, preparer: Any, args: Arguments, kw: Keywords) -> Any:
-        bound = seams.arguments(fetch, args, kw)
-        if self.session is None or bound is None or preparer.download_dir is not None:
-            return fetch(*args, **kw)
-        requirement = bound["req"]
+    def _fetch_metadata(self, session: Session, call: Call) -> Any:
+        preparer: Preparer = call.instance
+        requirement: Requirement = call.named["req"]
         link = requirement.link
-        if link is None or not link.is_wheel:
-            return fetch(*args, **kw)
+        if preparer.download_dir is not None or link is None or not link.is_wheel:
+            return call.proceed()
         if link.is_file:
-            self._note_local(self.session, preparer, requirement)
-            return fetch(*args, **kw)
-        digests = _digests(requirement, link)
+            self._note_local(session, preparer, requirement, link)
+            return call.proceed()
+        digests = digests_of(link, requirement)
         self._acceptable[link.url] = digests
-        if self.session.find(digests, link.filename) is not None:
+        if session.find(digests, link.filename) is not None:
             return None  # pip reads the metadata from the entry's wheel, without a request
-        return fetch(*args, **kw)
+        return call.proceed()
 
-    def _note_local(self, session: Session, preparer: Any, requirement: Any) -> None:
+    def _note_local(
+        self, session: Session, preparer: Preparer, requirement: Requirement, link: Link
+    ) -> None:
         """Record a local wheel: it may be shared if an index or a find-links directory lists it."""
-        path = requirement.link.file_path
+        path = link.file_path
         if self._was_built(requirement, path):
             return
         reason = ""
         if requirement.original_link is not None:
-            listed = (_local_path(link) for link in getattr(preparer.finder, "find_links", ()))
+            listed = (local_directory(link) for link in getattr(preparer.finder, "find_links", ()))
             if os.path.realpath(os.path.dirname(path)) not in set(listed):
                 reason = "pip took it from a local path"
         if not reason and session.shows_others() and not trust.readable_by_all(Path(path)):
             reason = "other users may not read the file"
-        session.wheels.note(path, Origin(without_credentials(requirement.link.url), reason))
+        session.wheels.note(path, Origin(without_credentials(link.url), reason))
 
-    def _was_built(self, requirement: Any, path: str) -> bool:
+    def _was_built(self, requirement: Requirement, path: str) -> bool:
         if getattr(requirement, "cached_wheel_source_link", None) is not None:
             return True
         if getattr(requirement, "original_link_is_in_wheel_cache", False):
@@ -131,45 +140,43 @@ class Downloads:
 
     # -- downloads
 
-    def _download(self, download: Original, downloader: Any, args: Arguments, kw: Keywords) -> Any:
-        bound = seams.arguments(download, args, kw)
-        if self.session is None or bound is None or downloader not in self._downloaders:
-            return download(*args, **kw)
-        link, location = bound["link"], bound["location"]
-        served = self._serve(self.session, downloader, link, location)
+    def _download(self, session: Session, call: Call) -> Any:
+        downloader, link = call.instance, call.named["link"]
+        if downloader not in self._downloaders:
+            return call.proceed()
+        served = self._serve(session, downloader, link, call.named["location"])
         if served is not None:
             return served, _OCTETS
-        path, content_type = download(*args, **kw)
-        self._note_download(self.session, downloader, link, path)
+        path, content_type = call.proceed()
+        self._note_download(session, downloader, link, path)
         return path, content_type
 
-    def _download_batch(
-        self, download: Original, downloader: Any, args: Arguments, kw: Keywords
-    ) -> Any:
-        bound = seams.arguments(download, args, kw)
-        if self.session is None or bound is None or downloader not in self._downloaders:
-            return download(*args, **kw)
-        return self._each(self.session, download, downloader, **bound)
+    def _download_batch(self, session: Session, call: Call) -> Any:
+        if call.instance not in self._downloaders:
+            return call.proceed()
+        return self._each(session, call, **call.named)
 
     def _each(
-        self, session: Session, download: Original, downloader: Any, links: Any, location: str
-    ) -> Iterator[Any]:
+        self, session: Session, call: Call, links: Iterable[Link], location: str
+    ) -> Iterator[tuple[Link, tuple[str, str]]]:
         for link in links:
-            served = self._serve(session, downloader, link, location)
+            served = self._serve(session, call.instance, link, location)
             if served is not None:
                 yield link, (served, _OCTETS)
                 continue
-            for one, (path, content_type) in download([link], location):
-                self._note_download(session, downloader, one, path)
+            for one, (path, content_type) in call.original([link], location):
+                self._note_download(session, call.instance, one, path)
                 yield one, (path, content_type)
 
-    def _serve(self, session: Session, downloader: Any, link: Any, location: str) -> str | None:
+    def _serve(
+        self, session: Session, downloader: Downloader, link: Link, location: str
+    ) -> str | None:
         """Return the path of a usable wheel for ``link`` from the store; None to download it.
 
         The wheel is an entry's own, or a checked copy in ``location``."""
         if not link.is_wheel:
             return None
-        digests = self._acceptable.get(link.url) or _digests(None, link)
+        digests = self._acceptable.get(link.url) or digests_of(link)
         origin = Origin(
             without_credentials(link.url), self.private(getattr(downloader, "_session", None), link)
         )
@@ -292,63 +299,64 @@ class Downloads:
         hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
         return str(path)
 
-    def _note_download(self, session: Session, downloader: Any, link: Any, path: str) -> None:
+    def _note_download(
+        self, session: Session, downloader: Downloader, link: Link, path: str
+    ) -> None:
         if link.is_wheel:
             private = self.private(getattr(downloader, "_session", None), link)
             got = session.wheels.note(path, Origin(without_credentials(link.url), private))
             if len(digests := self._acceptable.get(link.url, ())) == 1:
                 got.digest = digests[0]
 
-    def private(self, session: Any, link: Any) -> str:
+    def private(self, session: Any, link: Link) -> str:
         """Return why a downloaded wheel must not be shared; "" where all users can download it."""
         page = link.comes_from
-        page = page if isinstance(page, str) else getattr(page, "url", "") or ""
-        for url in (link.url, page):
+        url_of_page = str(page if isinstance(page, str) else getattr(page, "url", "") or "")
+        for url in (link.url, url_of_page):
             if has_credentials(url) or without_credentials(url) in self._authorised:
                 return "pip downloaded it with credentials"
         if getattr(session, "cert", None):
             return "pip downloaded it with a client certificate"
         return ""
 
-    def _check_hashes(self, check: Original, hashes: Any, args: Arguments, kw: Keywords) -> Any:
-        bound = seams.arguments(check, args, kw)
-        if bound is None or self.session is None:
-            return check(*args, **kw)
-        found = self.session.wheels.at(bound["path"])
+    def _check_hashes(self, session: Session, call: Call) -> Any:
+        hashes: Hashes = call.instance
+        found = session.wheels.at(call.named["path"])
         known = found.digest is not None and hashes.is_hash_allowed("sha256", found.digest)
         if known and found.verified and found.entry is not None:
             return None  # the wheel has that digest: pip checked it, or the publisher is trusted
-        result = check(*args, **kw)
+        result = call.proceed()
         # pip accepted the file: if only one digest is allowed, the file has that digest.
         found.verified |= known and getattr(hashes, "digest_count", 0) == 1
         return result
 
-    def _wheel_distribution(self, get: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
+    def _wheel_distribution(self, session: Session, call: Call) -> Any:
         """Return the same distribution for each request of pip for the metadata of a wheel.
 
         pip requests it to resolve, to look for conflicts and to install. Each time, the opening of
         the archive would cost more than the reading of the metadata."""
-        bound = seams.arguments(get, args, kw)
-        path = str(getattr(bound["wheel"], "location", "")) if bound else ""
-        found = self.session.wheels.at(path) if self.session is not None else None
-        if found is None or bound is None or found.origin is None:
-            return get(*args, **kw)
-        name = str(bound["canonical_name"])
+        found = session.wheels.at(str(getattr(call.named["wheel"], "location", "")))
+        if found.origin is None:
+            return call.proceed()
+        name = str(call.named["canonical_name"])
         if name not in found.distributions:
-            found.distributions[name] = get(*args, **kw)
+            found.distributions[name] = call.proceed()
         return found.distributions[name]
 
-    def _distribution(self, path: Path, filename: str) -> Any:
+    def _distribution(self, path: Path, filename: str) -> Distribution:
         """Return pip's own distribution of the wheel at ``path``, for which pip will ask again.
 
         Raises OSError, BadZipFile, pip's InstallationError."""
         module: Any = sys.modules[seams.WHEEL_DISTRIBUTION.module]
         archive = module.FilesystemWheel(str(path))
-        return module.get_wheel_distribution(archive, parse_wheel_filename(filename)[0])
+        found: Distribution = module.get_wheel_distribution(
+            archive, parse_wheel_filename(filename)[0]
+        )
+        return found
 
-    def scripts_of(self, requirement: Any) -> list[str]:
+    def scripts_of(self, requirement: Requirement) -> list[str]:
         """Return the names of the scripts that pip generates for ``requirement``."""
-        path = Path(requirement.local_file_path)
+        path = Path(requirement.local_file_path or "")
         entries = self._distribution(path, path.name).iter_entry_points()
         return [entry.name for entry in entries if entry.group.endswith("_scripts")]
 
@@ -361,28 +369,6 @@ def _is_to_be_verified(session: Session, entry: Entry) -> bool:
     store = session.layers.of(entry)
     owner = store.owner if store is not None else entry.publisher
     return session.settings.verify and not {entry.publisher, owner} <= {0, trust.user_id()}
-
-
-def _digests(requirement: Any, link: Any) -> tuple[Digest, ...]:
-    """Return the sha256 digests that pip accepts for ``link``.
-
-    This is the index's own digest, or else those of the requirement's --hash options."""
-    if link.hash_name == "sha256" and (own := as_digest(link.hash)):
-        return (own,)
-    if requirement is None:
-        return ()
-    allowed: Sequence[str] = requirement.hash_options.get("sha256", ())
-    return tuple(digest for text in allowed if (digest := as_digest(text)))
-
-
-def _local_path(link: str) -> str:
-    """Return the resolved directory of a --find-links value; "" for a URL of another machine."""
-    if "://" not in link:
-        return os.path.realpath(link)
-    parts = urlsplit(link)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        return ""
-    return os.path.realpath(url2pathname(parts.path))
 
 
 def _pass_over(session: Session, entry: Entry, what: str) -> None:

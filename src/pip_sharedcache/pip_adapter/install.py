@@ -14,6 +14,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Callable
+from optparse import Values
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.import_hooks import resolve_lazy_imports
 from pip_sharedcache.pip_adapter.parallel import LeftToOthers, ParallelInstall
 from pip_sharedcache.pip_adapter.progress import bars
-from pip_sharedcache.pip_adapter.seams import Arguments, Keywords, Original
+from pip_sharedcache.pip_adapter.protocols import Requirement, WheelFile
+from pip_sharedcache.pip_adapter.seams import Arguments, Call, Keywords, Original
 from pip_sharedcache.pip_adapter.targets import environment_of
 from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
 from pip_sharedcache.placement import Placement
@@ -70,7 +72,7 @@ class InstallWrappers:
     def __init__(
         self,
         start: Callable[[], Session],
-        declines: Callable[[Any], bool] = lambda options: False,
+        declines: Callable[[Values], bool] = lambda options: False,
     ) -> None:
         self._start = start
         self._declines = declines
@@ -89,16 +91,16 @@ class InstallWrappers:
         self._downloads.put_in()
         self._builds.put_in()
         for seam, wrapper in (
-            (seams.RUN_INSTALL, self._run_install),
-            (seams.INSTALL_ALL, self._install_all),
-            (seams.INSTALL_WHEEL, self._install_wheel),
-            (seams.PARSE_WHEEL, self._parse_wheel),
+            (seams.RUN_INSTALL, seams.during(lambda: self._start, self._run_install)),
+            (seams.INSTALL_ALL, seams.during(lambda: self.session, self._install_all)),
+            (seams.INSTALL_WHEEL, seams.during(lambda: self.session, self._install_wheel)),
+            (seams.PARSE_WHEEL, seams.during(lambda: self.placement, self._parse_wheel)),
             (seams.NEW_FILE, self._new_file),
             (seams.SAVE_FILE, self._save_file),
-            (seams.ENSURE_DIRECTORY, self._ensure_directory),
+            (seams.ENSURE_DIRECTORY, seams.during(lambda: self.placement, _ensure_directory)),
             (seams.COMPACT, safety_wrappers.information_first(lambda: self.session is not None)),
-            (seams.WRITE_SCRIPT, safety_wrappers.scripts(lambda: self.placement)),
-            (seams.WRITE_RECOVERY, safety_wrappers.recovery(lambda: self.placement)),
+            (seams.WRITE_SCRIPT, seams.during(lambda: self.placement, safety_wrappers.script)),
+            (seams.WRITE_RECOVERY, seams.during(lambda: self.placement, safety_wrappers.recovery)),
         ):
             seams.wrap(seam, wrapper)
         for seam in (seams.WHEEL_DISTRIBUTION, seams.INSTALL_ALL, seams.INSTALL_WHEEL):
@@ -109,55 +111,51 @@ class InstallWrappers:
 
     # -- the whole run
 
-    def _run_install(self, run: Original, command: Any, args: Arguments, kw: Keywords) -> Any:
-        bound = seams.arguments(run, args, kw)
-        if bound is None or self._declines(bound["options"]):
-            return run(*args, **kw)
+    def _run_install(self, start: Callable[[], Session], call: Call) -> Any:
+        options: Values = call.named["options"]
+        if self._declines(options):
+            return call.proceed()
         try:
-            session = self._start()
+            session = start()
         except Exception as error:  # for example a process limit, which pip may not reach
             why = " ".join(f"{type(error).__name__}: {error}".split())
             logger.warning("Installing without the shared store: the store cannot be used: %s", why)
-            return run(*args, **kw)
+            return call.proceed()
         resolve_lazy_imports(CARRIED)
         self.session = self._downloads.session = session
-        session.on_progress = bars(bound["options"])
-        self._builds.begin(bound["options"])
-        self._downloads.cache = getattr(bound["options"], "cache_dir", None)
+        session.on_progress = bars(options)
+        self._builds.begin(options)
+        self._downloads.cache = getattr(options, "cache_dir", None)
         try:
-            status = run(*args, **kw)
+            status = call.proceed()
         finally:
             self.session = None
             self._downloads.end()
             session.finish()
         if status == 0:
             # A failed run installed nothing. pip sets its target options during the run.
-            session.record_run(environment_of(bound["options"]))
+            session.record_run(environment_of(options))
             if unusual := "; ".join(session.unusual):
                 logger.warning("Not shared, and installed by pip itself: %s", unusual)
             for line in filter(None, (session.untrusted_summary(), session.summary())):
                 logger.info(line)
         return status
 
-    def _install_all(self, install: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        bound = seams.arguments(install, args, kw)
-        session = self.session
-        if session is None or bound is None:
-            return install(*args, **kw)
-        requirements = list(bound["requirements"])
+    def _install_all(self, session: Session, call: Call) -> Any:
+        requirements: list[Requirement] = list(call.named["requirements"])
         if any(getattr(requirement, "should_reinstall", True) for requirement in requirements):
             # A file that pip removes for one may be a new file of another: keep pip's order.
-            return install(*args, **kw)
-        how = seams.handed_on(bound, seams.INSTALL_ONE)
+            return call.proceed()
+        how = seams.handed_on(call.named, seams.INSTALL_ONE)
         if how is None:
             logger.debug("Not in parallel: %s has unknown parameters", seams.INSTALL_ONE.name)
-            return install(*args, **kw)
+            return call.proceed()
         before, self._parallel = self._parallel, ParallelInstall(session, requirements, how)
         failed = True
         try:
             size = session.settings.processes or min(_MOST_PROCESSES, fs.cpus())
             self._parallel.start(size, self._downloads.scripts_of)
-            result = install(*args, **kw)
+            result = call.proceed()
             failed = False
             return result
         finally:
@@ -166,11 +164,8 @@ class InstallWrappers:
 
     # -- one wheel
 
-    def _install_wheel(self, install: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        bound = seams.arguments(install, args, kw)
-        session = self.session
-        if session is None or bound is None:
-            return install(*args, **kw)
+    def _install_wheel(self, session: Session, call: Call) -> Any:
+        install, bound = call.original, call.named
         if self._parallel is not None and self._parallel.take(bound["name"]):
             return None
         outcome = _Outcome.AGAIN
@@ -274,14 +269,12 @@ class InstallWrappers:
             freed |= self._parallel.give_up_publishing(device)
         return freed
 
-    def _parse_wheel(self, parse: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        info_directory, metadata = parse(*args, **kw)
-        bound = seams.arguments(parse, args, kw)
-        placement = self.placement
-        if placement is None or self.session is None or bound is None:
+    def _parse_wheel(self, placement: Placement, call: Call) -> Any:
+        info_directory, metadata = call.proceed()
+        if self.session is None:
             return info_directory, metadata
         staged = placement.stage_dist_info(info_directory)
-        archive = bound["wheel_zip"]
+        archive = call.named["wheel_zip"]
         manifest = placement.entry.manifest
         if not tells_of(manifest, archive, whole=self.session.settings.verify):
             where = placement.entry.path
@@ -354,12 +347,12 @@ class InstallWrappers:
         beside = session.find([entry.manifest.digest], entry.manifest.filename)
         return str(self._own_wheel) if beside is not None else None
 
-    def _new_file(self, init: Original, file: Any, args: Arguments, kw: Keywords) -> None:
+    def _new_file(self, init: Original, file: WheelFile, args: Arguments, kw: Keywords) -> None:
         init(*args, **kw)
         if self.placement is not None:
             file.dest_path = self.placement.destination(file.src_record_path, file.dest_path)
 
-    def _save_file(self, save: Original, file: Any, args: Arguments, kw: Keywords) -> Any:
+    def _save_file(self, save: Original, file: WheelFile, args: Arguments, kw: Keywords) -> Any:
         placement = self.placement
         if placement is None or self.session is None:
             return save(*args, **kw)
@@ -371,13 +364,6 @@ class InstallWrappers:
         if not saved:
             return save(*args, **kw)
         file.written = True  # pip 26.3 reads this attribute; older pips ignore it
-        return None
-
-    def _ensure_directory(self, ensure: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
-        bound = seams.arguments(ensure, args, kw)
-        if self.placement is None or bound is None:
-            return ensure(*args, **kw)
-        self.placement.target_dirs.make(str(bound["path"]))
         return None
 
     def _compile_file(self, compile_file: Original, fullname: Any, *args: Any, **kw: Any) -> Any:
@@ -393,6 +379,10 @@ class InstallWrappers:
         """Skip pip's os.fsync in .dist-info, which the placement makes durable as a whole."""
         if self.placement is None:
             fsync(descriptor)
+
+
+def _ensure_directory(placement: Placement, call: Call) -> None:
+    placement.target_dirs.make(str(call.named["path"]))
 
 
 def _is_full(error: BaseException) -> bool:

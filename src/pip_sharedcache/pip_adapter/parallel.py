@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pip_sharedcache.fs.workers import WorkerPool
-from pip_sharedcache.model import RunReport
+from pip_sharedcache.model import LinkMode, RunReport
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.path_conflicts import PathClaims, Scheme
+from pip_sharedcache.pip_adapter.protocols import Requirement
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.session import Session
 
@@ -68,7 +69,7 @@ class WorkerSummary:
     error: OSError | None
     report: RunReport
     records: tuple[logging.LogRecord, ...]
-    refusals: Mapping[Any, str]
+    refusals: Mapping[LinkMode, str]
     told: frozenset[str]
 
 
@@ -85,7 +86,9 @@ class GiveUpRequest:
 class ParallelInstall:
     """One run of pip's installation loop. ``end`` must be called, however the loop ended."""
 
-    def __init__(self, session: Session, requirements: Sequence[Any], how: Mapping[str, Any]):
+    def __init__(
+        self, session: Session, requirements: Sequence[Requirement], how: Mapping[str, Any]
+    ):
         self._session = session
         self._requirements = requirements
         self._how = how
@@ -96,7 +99,7 @@ class ParallelInstall:
         self._pool: WorkerPool | None = None
         self.is_copy = False
 
-    def start(self, size: int, entry_points: Callable[[Any], Iterable[str]]) -> None:
+    def start(self, size: int, entry_points: Callable[[Requirement], Iterable[str]]) -> None:
         """Start up to ``size`` worker processes, if there is enough work.
 
         ``entry_points``: returns the names of the scripts that pip generates for a requirement.

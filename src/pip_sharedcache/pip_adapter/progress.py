@@ -6,12 +6,13 @@ import importlib
 import logging
 import os
 from collections.abc import Callable, Iterator
+from optparse import Values
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 
-def bars(options: Any) -> Callable[[str], Callable[[int, int], None]] | None:
+def bars(options: Values) -> Callable[[str], Callable[[int, int], None]] | None:
     """Return a function that returns the progress callback for a wheel's name, or None.
 
     ``options`` are pip's. None: stdout is no terminal, or pip is to show less.

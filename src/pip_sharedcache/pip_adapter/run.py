@@ -17,6 +17,7 @@ import runpy
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from optparse import Values
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,7 +134,7 @@ def _freeze() -> None:
         gc.freeze()
 
 
-def _wants_nothing_kept(settings: config.Settings, options: Any) -> bool:
+def _wants_nothing_kept(settings: config.Settings, options: Values) -> bool:
     """Return whether plain pip runs without its cache directory, and no store was named.
 
     The default store would be in this user's cache directory. pip runs so when an image is built,
@@ -225,7 +226,7 @@ def _settings(isolated: bool) -> config.Settings:
     return config.load(configuration_files(isolated=isolated), os.environ, isolated=isolated)
 
 
-def _put_in(settings: config.Settings, declines: Callable[[Any], bool]) -> None:
+def _put_in(settings: config.Settings, declines: Callable[[Values], bool]) -> None:
     """Wrap the seams of pip, if it has them, before pip installs.
 
     The imports are in this function, so that other commands do not wait for them. ``declines``

@@ -12,12 +12,12 @@ from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.pip_adapter import seams
+from pip_sharedcache.pip_adapter.protocols import RecoveryRecord
+from pip_sharedcache.pip_adapter.seams import Arguments, Call, Keywords, Original, Wrapper
 from pip_sharedcache.placement import Placement
 
 
-def spare_foreign_files(
-    force: Callable[..., Any], _: Any, args: tuple[Any, ...], kw: dict[str, Any]
-) -> Any:
+def spare_foreign_files(force: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
     """Make a file writable for its deletion only if the file is this user's alone.
 
     This wraps pip's rmtree_errorhandler, which makes writable the files that it cannot delete.
@@ -41,61 +41,49 @@ def spare_foreign_files(
     raise error
 
 
-def information_first(active: Callable[[], bool]) -> seams.Wrapper:
+def information_first(active: Callable[[], bool]) -> Wrapper:
     """Return a wrapper that makes pip move .dist-info aside before all other paths.
 
     pip moves paths aside, in sorted order, before an upgrade or to uninstall. If pip is killed
     during that, no distribution must stay listed without its scripts.
     """
 
-    def wrapper(compact: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
+    def wrapper(compact: Original, _: Any, args: Arguments, kw: Keywords) -> Any:
         paths = compact(*args, **kw)
         return {_InformationFirst(path) for path in paths} if active() else paths
 
     return wrapper
 
 
-def scripts(placement: Callable[[], Placement | None]) -> seams.Wrapper:
-    """Return a wrapper around the function with which pip's script maker writes a file.
+def script(placement: Placement, call: Call) -> Any:
+    """Let pip's script maker write a file, but not through a dangling symlink.
 
-    The function removes only a file that `exists`, so it would write through a dangling symlink.
-    New scripts are recorded, for their removal if the rest fails.
+    pip's function removes only a file that `exists`. New scripts are recorded, for their removal if
+    the rest fails.
     """
-
-    def wrapper(write: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
-        bound, active = seams.arguments(write, args, kw), placement()
-        if active is None or bound is None:
-            return write(*args, **kw)
-        path = bound["path"]
-        if os.path.islink(path):
-            os.unlink(path)
-        elif not os.path.lexists(path):
-            active.generated(path)
-        return write(*args, **kw)
-
-    return wrapper
+    path = call.named["path"]
+    if os.path.islink(path):
+        os.unlink(path)
+    elif not os.path.lexists(path):
+        placement.generated(path)
+    return call.proceed()
 
 
-def recovery(placement: Callable[[], Placement | None]) -> seams.Wrapper:
-    """Return a wrapper around pip 26.3's recovery from a blocked import.
+def recovery(placement: Placement, call: Call) -> Any:
+    """Let pip 26.3 record the files of a distribution after a blocked import.
 
     pip leaves a distribution that it can uninstall, which must be under its real name.
     """
-
-    def wrapper(write: Callable[..., Any], _: Any, args: Any, kw: Any) -> Any:
-        bound, active = seams.arguments(write, args, kw), placement()
-        if active is not None and bound is not None:
-            record, staged = bound["record"], active.staged
-            active.make_visible()
-            real = record.info_dir = active.info_directory
-            record.installed = {
-                source: path.replace(staged, real) for source, path in record.installed.items()
-            }
-            record.installed.update((path, path) for path in active.taken)
-            record.generated = [path.replace(staged, real) for path in record.generated]
-        return write(*args, **kw)
-
-    return wrapper
+    record: RecoveryRecord = call.named["record"]
+    staged = placement.staged
+    placement.make_visible()
+    real = record.info_dir = placement.info_directory
+    record.installed = {
+        source: path.replace(staged, real) for source, path in record.installed.items()
+    }
+    record.installed.update((path, path) for path in placement.taken)
+    record.generated = [path.replace(staged, real) for path in record.generated]
+    return call.proceed()
 
 
 class _InformationFirst(str):

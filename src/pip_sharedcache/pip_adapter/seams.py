@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from pip_sharedcache.errors import SeamMissing
 
@@ -21,6 +21,8 @@ Original = Callable[..., Any]
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
 Wrapper = Callable[[Original, Any, Arguments, Keywords], Any]
+
+State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,43 @@ def wrap(seam: Seam, wrapper: Wrapper) -> None:
 
     if seam.find() is not None:
         wrapt.wrap_function_wrapper(seam.module, seam.attribute, wrapper)
+
+
+class Call(NamedTuple):
+    """One call of a wrapped function of pip.
+
+    ``original``: pip's function.
+    ``instance``: the object whose method it is; else None.
+    ``args``: the positional arguments.
+    ``kw``: the keyword arguments.
+    ``named``: all arguments by name, with defaults.
+    """
+
+    original: Original
+    instance: Any
+    args: Arguments
+    kw: Keywords
+    named: Keywords
+
+    def proceed(self) -> Any:
+        """Call pip's function with the same arguments, and return its result."""
+        return self.original(*self.args, **self.kw)
+
+
+def during(state: Callable[[], State | None], handle: Callable[[State, Call], Any]) -> Wrapper:
+    """Return a wrapper that calls ``handle`` with the present state and the call.
+
+    While ``state`` returns None, or if the arguments do not fit, pip's function runs unchanged.
+    """
+
+    def wrapper(original: Original, instance: Any, args: Arguments, kw: Keywords) -> Any:
+        present = state()
+        named = None if present is None else arguments(original, args, kw)
+        if present is None or named is None:
+            return original(*args, **kw)
+        return handle(present, Call(original, instance, args, kw, named))
+
+    return wrapper
 
 
 def hand_on(seam: Seam, importer: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import site
 import sys
-from typing import Any
+from optparse import Values
 
 
-def environment_of(options: Any) -> str:
+def environment_of(options: Values) -> str:
     """Return the directory to which a run of pip with ``options`` has installed.
 
     It is the directory of --target or --prefix, the user's base directory for --user, or else this

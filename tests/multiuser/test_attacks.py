@@ -15,7 +15,7 @@ import socket
 import stat
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,9 +41,6 @@ from support.wheels import digest
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.acl, probes.tmpfs)]
 
-SOURCE = "alpha/__init__.py"
-PROGRAM = "alpha/bin/tool"
-
 Attack = Callable[[Path], None]
 
 
@@ -66,6 +63,20 @@ def published(site: Site) -> Path:
 @pytest.fixture
 def store(site: Site, published: Path) -> Path:
     """The same, for one test alone."""
+    return copy_of(site, published)
+
+
+@pytest.fixture(scope="module")
+def basket(site: Site) -> Path:
+    """A group's store made by root, in which usera has published a wheel for each attack."""
+    names = [attack.__name__ for attack in (*UNSEEN, *SEEN)]
+    for name in names:
+        rich_wheel(site.wheels, name)
+    return site.filled_store(*names)
+
+
+def copy_of(site: Site, published: Path) -> Path:
+    """A copy of a store, owners and times included."""
     copy = site.directory() / "store"
     subprocess.run(["cp", "-a", published, copy], check=True)
     return copy
@@ -73,13 +84,39 @@ def store(site: Site, published: Path) -> Path:
 
 def attack_as_usera(site: Site, attack: Attack, store: Path) -> None:
     """Run the attack with usera's rights; what only root could do says so and does it itself."""
+    _attack_entry(site, attack, entry_of(store, "alpha"))
+
+
+def attack_all_as_usera(site: Site, attacks: Sequence[Attack], store: Path) -> dict[Attack, Path]:
+    """Run each attack on the entry that has its name; gives these entries."""
+    entries = {attack: entry_of(store, attack.__name__) for attack in attacks}
+    for attack, entry in entries.items():
+        _attack_entry(site, attack, entry)
+    return entries
+
+
+def _attack_entry(site: Site, attack: Attack, entry: Path) -> None:
     usera = site.accounts.usera
-    entry = entry_of(store, "alpha")
     if attack in BY_ROOT:
         attack(entry)
         return
     with as_user(usera.uid, usera.gid, [site.accounts.group_gid]):
         attack(entry)
+
+
+def package_of(entry: Path) -> str:
+    """The package in an entry."""
+    return wheel_of(entry).name.partition("-")[0]
+
+
+def source_of(entry: Path) -> str:
+    """A source in an entry, relative to its files."""
+    return f"{package_of(entry)}/__init__.py"
+
+
+def program_of(entry: Path) -> str:
+    """A program in an entry, relative to its files."""
+    return f"{package_of(entry)}/bin/tool"
 
 
 def bytecode_of(entry: Path) -> Path:
@@ -90,7 +127,7 @@ def bytecode_of(entry: Path) -> Path:
 
 def beside(entry: Path, name: str) -> Path:
     """A place of usera's own, on the same file system."""
-    place = entry.parent / f".attack-{name}"
+    place = entry.parent / f".attack-{name}-{package_of(entry)}"
     place.mkdir()
     return place
 
@@ -99,7 +136,7 @@ def beside(entry: Path, name: str) -> Path:
 
 
 def edited_source(entry: Path) -> None:
-    source = entry / "files" / SOURCE
+    source = entry / "files" / source_of(entry)
     rewrite(source, evil_like(source))
 
 
@@ -111,18 +148,18 @@ def edited_bytecode(entry: Path) -> None:
 
 
 def source_with_matching_manifest(entry: Path) -> None:
-    rewrite(entry / "files" / SOURCE, EVIL)
-    describe(entry, SOURCE)
+    rewrite(entry / "files" / source_of(entry), EVIL)
+    describe(entry, source_of(entry))
 
 
 def swapped_wheel(entry: Path) -> None:
     wheel, new = wheel_of(entry), beside(entry, "wheel") / "new"
     with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(new, "w") as made:
         for info in old.infolist():
-            made.writestr(info, EVIL if info.filename == SOURCE else old.read(info))
+            made.writestr(info, EVIL if info.filename == source_of(entry) else old.read(info))
     rewrite(wheel, new.read_bytes())
-    rewrite(entry / "files" / SOURCE, EVIL)
-    describe(entry, SOURCE)
+    rewrite(entry / "files" / source_of(entry), EVIL)
+    describe(entry, source_of(entry))
     manifest = manifest_of(entry)
     manifest["size"] = wheel.stat().st_size
     write_manifest(entry, manifest)
@@ -142,7 +179,7 @@ def evil_wheel_under_the_digest(entry: Path) -> None:
 
 def symlink_for_a_source(entry: Path) -> None:
     evil = beside(entry, "file") / "evil.py"
-    source = entry / "files" / SOURCE
+    source = entry / "files" / source_of(entry)
     evil.write_bytes(evil_like(source))
     evil.chmod(0o444)
     os.utime(evil, ns=(0, source.stat().st_mtime_ns))
@@ -160,7 +197,7 @@ def _symlink_for_a_directory(directory: Path, place: Path) -> None:
 
 
 def symlink_for_a_directory(entry: Path) -> None:
-    _symlink_for_a_directory(entry / "files" / "alpha", beside(entry, "directory"))
+    _symlink_for_a_directory(entry / "files" / package_of(entry), beside(entry, "directory"))
 
 
 def symlink_for_files(entry: Path) -> None:
@@ -185,7 +222,7 @@ def symlink_for_the_wheel(entry: Path) -> None:
 def _hard_link(entry: Path, name: str, owner: int, mode: int) -> None:
     """usera may not make it where fs.protected_hardlinks is on: root does, as if it were off."""
     path = entry / "files" / name
-    theirs = entry.parents[3] / "theirs"
+    theirs = entry.parents[3] / f"theirs-{package_of(entry)}"
     theirs.write_bytes(evil_like(path))
     os.chown(theirs, owner, owner)
     theirs.chmod(mode)
@@ -195,15 +232,15 @@ def _hard_link(entry: Path, name: str, owner: int, mode: int) -> None:
 
 
 def hard_link_of_the_victims_file(entry: Path) -> None:
-    _hard_link(entry, SOURCE, _uid("userb"), 0o600)
+    _hard_link(entry, source_of(entry), _uid("userb"), 0o600)
 
 
 def hard_link_of_a_setuid_program_of_root(entry: Path) -> None:
-    _hard_link(entry, PROGRAM, 0, 0o4755)
+    _hard_link(entry, program_of(entry), 0, 0o4755)
 
 
 def fifo_for_a_source(entry: Path) -> None:
-    replace(entry / "files" / SOURCE, os.mkfifo)
+    replace(entry / "files" / source_of(entry), os.mkfifo)
 
 
 def fifo_for_the_manifest(entry: Path) -> None:
@@ -225,7 +262,7 @@ def _bind(path: Path) -> None:
 
 
 def socket_for_a_source(entry: Path) -> None:
-    replace(entry / "files" / SOURCE, _bind)
+    replace(entry / "files" / source_of(entry), _bind)
 
 
 def socket_for_the_manifest(entry: Path) -> None:
@@ -233,7 +270,7 @@ def socket_for_the_manifest(entry: Path) -> None:
 
 
 def directory_for_a_source(entry: Path) -> None:
-    replace(entry / "files" / SOURCE, Path.mkdir)
+    replace(entry / "files" / source_of(entry), Path.mkdir)
 
 
 def directory_for_the_manifest(entry: Path) -> None:
@@ -250,7 +287,7 @@ def _endless_device(path: Path) -> None:
 
 
 def device_for_a_source(entry: Path) -> None:
-    replace(entry / "files" / SOURCE, _endless_device)
+    replace(entry / "files" / source_of(entry), _endless_device)
 
 
 def device_for_the_manifest(entry: Path) -> None:
@@ -262,11 +299,11 @@ def device_for_the_wheel(entry: Path) -> None:
 
 
 def setuid_program(entry: Path) -> None:
-    (entry / "files" / PROGRAM).chmod(0o4555)
+    (entry / "files" / program_of(entry)).chmod(0o4555)
 
 
 def setgid_program(entry: Path) -> None:
-    (entry / "files" / PROGRAM).chmod(0o2555)
+    (entry / "files" / program_of(entry)).chmod(0o2555)
 
 
 def setuid_wheel(entry: Path) -> None:
@@ -274,11 +311,11 @@ def setuid_wheel(entry: Path) -> None:
 
 
 def source_writable_by_the_group(entry: Path) -> None:
-    (entry / "files" / SOURCE).chmod(0o464)
+    (entry / "files" / source_of(entry)).chmod(0o464)
 
 
 def directory_writable_by_all(entry: Path) -> None:
-    (entry / "files" / "alpha").chmod(0o777)
+    (entry / "files" / package_of(entry)).chmod(0o777)
 
 
 def files_writable_by_the_group(entry: Path) -> None:
@@ -302,11 +339,11 @@ def _let_userc_write(path: Path) -> None:
 
 
 def access_list_on_a_source(entry: Path) -> None:
-    _let_userc_write(entry / "files" / SOURCE)
+    _let_userc_write(entry / "files" / source_of(entry))
 
 
 def access_list_on_a_directory(entry: Path) -> None:
-    _let_userc_write(entry / "files" / "alpha")
+    _let_userc_write(entry / "files" / package_of(entry))
 
 
 def access_list_on_the_entry(entry: Path) -> None:
@@ -348,36 +385,36 @@ def file_by_absolute_path(entry: Path) -> None:
 
 
 def file_with_nul(entry: Path) -> None:
-    _with_a_row(entry, "alpha/nul\0.py")
+    _with_a_row(entry, f"{package_of(entry)}/nul\0.py")
 
 
 def file_with_half_a_character(entry: Path) -> None:
-    _with_a_row(entry, "alpha/\ud800.py")
+    _with_a_row(entry, f"{package_of(entry)}/\ud800.py")
 
 
 def file_with_a_very_long_name(entry: Path) -> None:
-    _with_a_row(entry, f"alpha/{'x' * 300}.py")
+    _with_a_row(entry, f"{package_of(entry)}/{'x' * 300}.py")
 
 
 def file_with_a_very_long_path(entry: Path) -> None:
-    _with_a_row(entry, "/".join(["alpha", *["x" * 200] * 30]))
+    _with_a_row(entry, "/".join([package_of(entry), *["x" * 200] * 30]))
 
 
 def file_of_astronomic_size(entry: Path) -> None:
-    _with_a_row(entry, "alpha/big.py", int("9" * 4000))
+    _with_a_row(entry, f"{package_of(entry)}/big.py", int("9" * 4000))
 
 
 def file_from_before_all_time(entry: Path) -> None:
-    _with_a_row(entry, "alpha/old.py", 0, "", 0, -int("9" * 4000))
+    _with_a_row(entry, f"{package_of(entry)}/old.py", 0, "", 0, -int("9" * 4000))
 
 
 def _named(entry: Path, name: str) -> None:
-    with unlocked(entry / "files" / "alpha"):
-        shutil.copy2(entry / "files" / SOURCE, entry / "files" / "alpha" / name)
-        rewrite(entry / "files" / "alpha" / name, EVIL)
-    describe(entry, f"alpha/{name}")
-    (entry / "files" / "alpha" / name).chmod(0o644)  # something is to be said of it
-    with (entry / "files" / "alpha" / name).open("ab") as file:
+    with unlocked(entry / "files" / package_of(entry)):
+        shutil.copy2(entry / "files" / source_of(entry), entry / "files" / package_of(entry) / name)
+        rewrite(entry / "files" / package_of(entry) / name, EVIL)
+    describe(entry, f"{package_of(entry)}/{name}")
+    (entry / "files" / package_of(entry) / name).chmod(0o644)  # something is to be said of it
+    with (entry / "files" / package_of(entry) / name).open("ab") as file:
         file.write(b"#")
 
 
@@ -391,7 +428,7 @@ def file_named_with_terminal_escapes(entry: Path) -> None:
 
 def wheel_named_with_terminal_escapes(entry: Path) -> None:
     manifest = manifest_of(entry)
-    manifest["filename"] = "\x1b[2Jalpha-1.0-py3-none-any.whl"
+    manifest["filename"] = f"\x1b[2J{wheel_of(entry).name}"
     write_manifest(entry, manifest)
 
 
@@ -461,6 +498,10 @@ SEEN: tuple[Attack, ...] = (
 )
 
 
+#: These show at the entry itself: one message names usera and the store, for all such entries.
+SEEN_AT_THE_ENTRY = (entry_writable_by_all, access_list_on_the_entry)
+
+
 def _words(attack: Attack) -> str:
     return attack.__name__.replace("_", "-")
 
@@ -485,50 +526,77 @@ def assert_fit_for_a_terminal(said: str) -> None:
     assert "\nWARNING: all is well" not in said
 
 
-def assert_as_plain(site: Site, environment: Environment) -> None:
-    assert differences(site.plain_tree(0o022, "alpha"), snapshot(environment.prefix)) == []
-    assert run_alpha(environment) == "1.0\n"
+def assert_as_plain(site: Site, environment: Environment, *names: str) -> None:
+    """The packages (without any: alpha) are those of plain pip, and run."""
+    names = names or ("alpha",)
+    assert differences(site.plain_tree(0o022, *names), snapshot(environment.prefix)) == []
+    assert run_packages(environment, *names) == "1.0\n" * len(names)
 
 
-def run_alpha(environment: Environment) -> str:
-    """What alpha says of its version, run by its own bytecode."""
-    code = "import alpha.deep.er; print(alpha.__version__)"
+def run_packages(environment: Environment, *names: str) -> str:
+    """What packages say of their versions, run by their own bytecode."""
+    code = "".join(f"import {name}.deep.er; print({name}.__version__)\n" for name in names)
     done = run_as(None, [environment.python, "-c", code])
     return done.stdout + done.stderr
 
 
-def pinned(site: Site) -> list[str]:
-    """Arguments that ask for alpha with its digest, and nothing without one."""
-    wheel = site.wheels / "alpha-1.0-py3-none-any.whl"
+def pinned(site: Site, *names: str) -> list[str]:
+    """Arguments that ask for these (without any: alpha) with their digests, and nothing without."""
     requirements = site.base / "requirements.txt"
-    requirements.write_text(f"alpha==1.0 --hash=sha256:{digest(wheel)}\n")
+    requirements.write_text(
+        "".join(
+            f"{name}==1.0 --hash=sha256:{digest(site.wheels / f'{name}-1.0-py3-none-any.whl')}\n"
+            for name in names or ("alpha",)
+        )
+    )
     requirements.chmod(0o644)
     return ["--require-hashes", "-r", str(requirements)]
 
 
-@pytest.mark.parametrize("attack", [*UNSEEN, *SEEN], ids=_words)
 @pytest.mark.parametrize("victim", ["userb-with-hashes", "root"])
-@pytest.mark.product("victim")
-def test_who_does_not_believe_the_publisher_gets_what_pip_makes(
-    site: Site, store: Path, attack: Attack, victim: str
+@pytest.mark.product
+def test_attacks_of_an_untrusted_publisher_change_nothing(
+    site: Site, basket: Path, victim: str
 ) -> None:
-    attack_as_usera(site, attack, store)
+    store = copy_of(site, basket)
+    names = [attack.__name__ for attack in attack_all_as_usera(site, (*UNSEEN, *SEEN), store)]
     if victim == "root":
-        environment, _ = install(site, None, store)
+        environment, _ = install(site, None, store, *names)
     else:
-        environment, _ = install(site, site.accounts.userb, store, *pinned(site))
-    assert_as_plain(site, environment)
+        environment, _ = install(site, site.accounts.userb, store, *pinned(site, *names))
+    assert_as_plain(site, environment, *names)
+
+
+def test_visible_attacks_of_a_trusted_publisher_change_nothing_and_are_reported(
+    site: Site, basket: Path
+) -> None:
+    store = copy_of(site, basket)
+    entries = attack_all_as_usera(site, SEEN, store)
+    names = [attack.__name__ for attack in entries]
+    environment, said = install(site, site.accounts.userb, store, *names)
+    assert_as_plain(site, environment, *names)
+    lines = [line for line in said.splitlines() if "usera" in line]
+    silent = {
+        attack for attack, entry in entries.items() if not any(entry.name in line for line in lines)
+    }
+    assert silent == set(SEEN_AT_THE_ENTRY)
+    assert any(f"usera in {store}" in line and "the entry" in line for line in lines), said
+    assert_list_is_fit_for_a_terminal(site, store)
 
 
 @seen
-@pytest.mark.product
-def test_who_believes_the_publisher_is_protected_from_what_can_be_seen(
+def test_visible_attack_of_a_trusted_publisher_changes_nothing_and_is_reported(
     site: Site, store: Path, attack: Attack
 ) -> None:
+    """Each by itself: no message of one is due to another."""
     attack_as_usera(site, attack, store)
     environment, said = install(site, site.accounts.userb, store)
     assert_as_plain(site, environment)
     assert "usera" in said, "whose entry it is"
+    assert_list_is_fit_for_a_terminal(site, store)
+
+
+def assert_list_is_fit_for_a_terminal(site: Site, store: Path) -> None:
     command = site.template.command("store", "list", "--bytecode", "-v")
     listed = run_as(site.accounts.userb, command, env=site.settings(store))
     assert listed.returncode in (0, 1), listed.stderr
@@ -599,7 +667,7 @@ def test_bytecode_made_of_a_members_sources_fits_no_other_entry(site: Site, stor
     with as_user(site.accounts.usera.uid, site.accounts.usera.gid, [site.accounts.group_gid]):
         edited_source_and_the_time_of(of_root)(entry)
     environment, said = install(site, userb, store)
-    assert "of the attacker" in run_alpha(environment), said
+    assert "of the attacker" in run_packages(environment, "alpha"), said
     environment, _ = install(site, userb, store, *pinned(site))
     assert_as_plain(site, environment)
 

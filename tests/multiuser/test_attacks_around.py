@@ -22,7 +22,7 @@ from multiuser.test_attacks import (
     beside,
     install,
     pinned,
-    run_alpha,
+    run_packages,
     source_with_matching_manifest,
     swapped_wheel,
 )
@@ -686,7 +686,7 @@ def test_variables_do_not_make_root_believe_their_author(site: Site, mode: str) 
     plain = site.plain_tree(0o022, "alpha")
     if mode != "hardlink":  # links of root's own files have the store's modes
         assert differences(plain, before) == []
-    assert run_alpha(environment) == "1.0\n"
+    assert run_packages(environment, "alpha") == "1.0\n"
     assert [path for path in environment.site_packages.rglob("*") if path.is_symlink()] == []
     with usera_acts(site):
         _rewrite_everything(entry)

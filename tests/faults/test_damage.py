@@ -164,7 +164,7 @@ def _assert_silent(site: Site, store: Path, owner: str, *more: str) -> None:
 
 @pytest.mark.parametrize("owner", OWNERS)
 @pytest.mark.parametrize("kind", SEEN)
-def test_damage_is_gone_around_told_and_healed(
+def test_damaged_entry_is_skipped_reported_and_healed(
     site: Site, store: Path, owner: str, kind: str
 ) -> None:
     _damage(site, store, kind)
@@ -174,7 +174,7 @@ def test_damage_is_gone_around_told_and_healed(
 
 
 @pytest.mark.parametrize("owner", OWNERS)
-def test_what_size_and_time_do_not_tell_is_told_where_all_is_hashed(
+def test_damage_with_the_same_size_and_time_is_reported_if_all_is_hashed(
     site: Site, store: Path, owner: str
 ) -> None:
     always = ("--sharedcache-verify", "always")
@@ -300,7 +300,7 @@ def test_no_link_is_made_to_a_program_that_cannot_be_run(
 
 @pytest.mark.parametrize("owner", OWNERS)
 @pytest.mark.parametrize(("column", "value"), [(0, "d_source/other.py"), (3, 1)])
-def test_a_manifest_that_is_wrong_about_its_wheel_is_not_believed(
+def test_manifest_that_contradicts_its_wheel_is_not_trusted(
     site: Site, store: Path, owner: str, column: int, value: object
 ) -> None:
     """A name and the executable bit are nothing that a look at the files could tell."""

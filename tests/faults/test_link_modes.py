@@ -358,7 +358,7 @@ def test_uninstall_of_a_directory_that_cannot_be_cleared_leaves_the_store_untouc
 @pytest.mark.multiuser
 @needs(protected_hardlinks)
 @pytest.mark.parametrize(("kind", "used"), [("ext4", "copy"), ("xfs", "reflink")])
-def test_hard_link_to_a_file_of_somebody_else_falls_to_the_next_mode(
+def test_hard_link_to_another_users_file_falls_to_the_next_mode(
     kind: Kind,
     used: str,
     mounts: Path,

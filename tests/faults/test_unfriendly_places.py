@@ -258,7 +258,7 @@ def _everything(place: Path | None) -> list[Path]:
 
 
 @pytest.mark.parametrize("ahead", [7 * HOURS, -7 * HOURS])
-def test_clocks_that_are_hours_apart_spoil_nothing(
+def test_clocks_that_are_hours_apart_damage_nothing(
     ahead: int, environment: EnvironmentFactory, wheels: Path, tmp_path: Path
 ) -> None:
     """Another host, whose clock is wrong, publishes; here it is installed, and the other way."""

@@ -673,7 +673,9 @@ def test_bytecode_made_of_a_members_sources_fits_no_other_entry(site: Site, stor
 
 
 @pytest.mark.parametrize("uid", [65534, 4294967294], ids=str)
-def test_nobody_is_believed_even_in_a_shard_of_the_group(site: Site, store: Path, uid: int) -> None:
+def test_overflow_uid_is_not_trusted_even_in_a_shard_of_the_group(
+    site: Site, store: Path, uid: int
+) -> None:
     attack_as_usera(site, source_with_matching_manifest, store)
     entry, userb = entry_of(store, "alpha"), site.accounts.userb
     subprocess.run(["chown", "-R", str(uid), entry, bytecode_of(entry)], check=True)
@@ -682,7 +684,7 @@ def test_nobody_is_believed_even_in_a_shard_of_the_group(site: Site, store: Path
     assert "may be anyone" in said
 
 
-def test_nobody_is_not_believed_by_nobody(site: Site, store: Path) -> None:
+def test_overflow_uid_does_not_trust_the_overflow_uid(site: Site, store: Path) -> None:
     """A squashed root or user shares its uid with everybody who is squashed."""
     attack_as_usera(site, source_with_matching_manifest, store)
     subprocess.run(["chown", "-R", "65534", entry_of(store, "alpha")], check=True)

@@ -126,7 +126,7 @@ OCCUPANTS: tuple[Callable[[Path], None], ...] = (
 
 @pytest.mark.parametrize("occupy", OCCUPANTS, ids=lambda one: one.__name__.replace("_", "-"))
 @pytest.mark.parametrize("victim", ["userb", "root"])
-def test_a_taken_name_is_gone_around(
+def test_taken_name_is_skipped(
     site: Site, store: Path, occupy: Callable[[Path], None], victim: str
 ) -> None:
     account, place = site.account(victim), place_of(site, store)
@@ -196,7 +196,7 @@ def test_squatted_staging_and_retired_names_are_left_alone(site: Site, store: Pa
     assert (home / "kept").read_text() == "userb's\n"
 
 
-def test_a_member_cannot_give_an_entry_to_somebody_who_is_believed(site: Site, store: Path) -> None:
+def test_member_cannot_give_an_entry_to_a_trusted_user(site: Site, store: Path) -> None:
     entry = publish(site, site.accounts.usera, store)
     python = site.template.python
     code = "import os, sys; os.chown(sys.argv[1], int(sys.argv[2]), -1)"
@@ -470,7 +470,7 @@ def _exchange(site: Site, own: Path) -> None:
 
 
 @pytest.mark.parametrize("victim", ["userb", "root"])
-def test_no_symlink_leads_where_somebody_may_exchange_the_entry(site: Site, victim: str) -> None:
+def test_no_symlink_leads_to_a_replaceable_entry(site: Site, victim: str) -> None:
     store, account = _handmade(site), site.account(victim)
     settings = {"PIP_SHAREDCACHE_LINK_MODE": "symlink"}
     for _ in range(2):  # what was just published, then what is found
@@ -533,7 +533,7 @@ def test_nothing_is_written_where_a_link_leads_that_replaces_staging(
     assert os.listdir(target) == []
 
 
-def test_a_member_cannot_touch_what_says_whom_to_believe(site: Site, store: Path) -> None:
+def test_member_cannot_change_the_list_of_trusted_publishers(site: Site, store: Path) -> None:
     usera, path = site.accounts.usera, store / "store.json"
     before = inodes(store)
     for command in (
@@ -549,7 +549,7 @@ def test_a_member_cannot_touch_what_says_whom_to_believe(site: Site, store: Path
     assert inodes(store) == before
 
 
-def test_store_json_of_a_member_names_nobody(site: Site) -> None:
+def test_store_json_of_a_member_names_no_publisher(site: Site) -> None:
     store = site.directory() / "store"
     store.mkdir()
     store.chmod(0o1777)
@@ -591,7 +591,7 @@ def _hostile_use(place: Path, home: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["symlink", "directory", "file"])
-def test_marks_are_not_written_where_somebody_else_wants_them(
+def test_marks_are_not_written_where_another_user_leads_them(
     site: Site, store: Path, kind: str
 ) -> None:
     userb = site.accounts.userb
@@ -670,7 +670,7 @@ def _as_root_with_the_callers_environment(
 
 
 @pytest.mark.parametrize("mode", ["copy", "symlink", "hardlink"])
-def test_variables_do_not_make_root_believe_their_author(site: Site, mode: str) -> None:
+def test_variables_do_not_make_root_trust_their_author(site: Site, mode: str) -> None:
     store, entry = _store_of_usera(site)
     environment = site.environment(None)
     _as_root_with_the_callers_environment(
@@ -756,7 +756,7 @@ def test_an_outsider_cannot_reach_anything(site: Site, store: Path) -> None:
     assert inodes(store) == before
 
 
-def test_a_store_of_an_outsider_gives_nobody_what_he_wants(site: Site) -> None:
+def test_store_of_an_outsider_changes_no_installation(site: Site) -> None:
     """Who names it believes its owner; --require-hashes shows what pip is not to take."""
     userb = site.accounts.userb
     store = site.make_store(site.accounts.userc, group="")

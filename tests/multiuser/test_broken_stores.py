@@ -199,7 +199,7 @@ def test_a_sound_store_is_sound_for_everybody(site: Site) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077], ids=oct)
-def test_a_store_of_ones_own_as_an_installation_makes_it(site: Site, umask: int) -> None:
+def test_private_store_that_an_installation_made_has_no_finding(site: Site, umask: int) -> None:
     usera = site.accounts.usera
     home = site.directory(usera)
     doctor = doctor_of(site, "usera", None, HOME=str(home))
@@ -233,7 +233,7 @@ def test_sound_stores_of_other_kinds(site: Site, kind: str) -> None:
 
 @broken
 @owned
-def test_its_command_mends_it(
+def test_command_of_a_finding_fixes_it(
     site: Site, owner: str, change: Change, name: str, words: str
 ) -> None:
     store = site.make_store(site.account(owner))
@@ -252,7 +252,7 @@ def test_its_command_mends_it(
 
 @broken
 @owned
-def test_fix_mends_it_for_its_owner_and_for_nobody_else(
+def test_fix_repairs_the_store_for_its_owner_only(
     site: Site, owner: str, change: Change, name: str, words: str
 ) -> None:
     maker = site.account(owner)
@@ -340,7 +340,7 @@ def an_entry_that_all_may_write(store: Path, site: Site) -> None:
     ],
     ids=lambda item: getattr(item, "__name__", ""),
 )
-def test_what_might_be_wanted_is_left_by_fix_and_mended_by_the_command(
+def test_finding_that_may_be_intended_is_kept_by_fix_and_fixed_by_the_command(
     site: Site, change: Change, name: str, words: str
 ) -> None:
     store = site.make_store(None)
@@ -358,7 +358,7 @@ def test_what_might_be_wanted_is_left_by_fix_and_mended_by_the_command(
     assert doctor().findings == {}
 
 
-def test_names_that_nobody_bears_are_named(site: Site) -> None:
+def test_unknown_names_are_reported(site: Site) -> None:
     store = site.make_store(None)
     path = store / "store.json"
     known = path.read_text()
@@ -394,7 +394,7 @@ def test_a_store_made_by_hand_is_to_be_sticky(site: Site, mode: int, sticky: str
     assert (said.fixed, said.status) == (["mode"], 0)
 
 
-def test_mending_does_not_follow_what_was_planted(site: Site) -> None:
+def test_fix_does_not_follow_planted_symlinks(site: Site) -> None:
     """In a top that all may write a member has put a link in place of wheels."""
     store = site.make_store(None)
     elsewhere = site.directory() / "elsewhere"
@@ -458,7 +458,7 @@ def _store_on(site: Site, point: Path, directory: str = "store") -> Path:
 
 
 @probes.needs(probes.bind_mounts)
-def test_a_read_only_mount_is_a_finding_for_who_could_write_there(site: Site) -> None:
+def test_read_only_mount_is_a_finding_for_users_with_write_permission(site: Site) -> None:
     store = site.make_store(None)
     with read_only(store, store.parent / "view") as view:
         assert doctor_of(site, "userc", view)().findings == {}, "may only read it anyway"
@@ -523,7 +523,7 @@ def test_reflinks_are_found_where_they_work(site: Site) -> None:
 # -- the way to a store
 
 
-def test_home_of_somebody_else(site: Site) -> None:
+def test_home_of_another_user(site: Site) -> None:
     own = home_of(site.accounts.usera, site.base)
     doctor = doctor_of(site, "root", None, HOME=str(own), XDG_CACHE_HOME=None)
     said = doctor("--fix")
@@ -539,7 +539,7 @@ def test_home_that_is_not_there(site: Site) -> None:
     assert said.findings["home"]["command"].startswith("export PIP_SHAREDCACHE_DIR=")
 
 
-def test_a_store_of_ones_own_that_is_not_made_yet_is_fine_and_not_made(site: Site) -> None:
+def test_private_store_that_does_not_exist_is_no_finding_and_not_made(site: Site) -> None:
     home = home_of(site.accounts.userb, site.base)
     said = doctor_of(site, "userb", None)("--fix")
     assert said.findings == {}
@@ -584,7 +584,7 @@ def test_a_store_that_one_may_not_enter(site: Site, which: str) -> None:
     assert doctor_of(site, "usera", store)().findings == {}
 
 
-def test_root_is_told_whom_it_does_not_believe_there(site: Site) -> None:
+def test_root_sees_the_untrusted_publishers_of_a_store(site: Site) -> None:
     store = site.make_store(site.accounts.usera)
     said = doctor_of(site, "root", store)()
     assert said.facts["root"] == "environment variable PIP_SHAREDCACHE_DIR"

@@ -275,7 +275,7 @@ def test_notes_of_builds_are_collected_after_their_wheels(workshop: Workshop) ->
     assert dead.stat().st_uid == site.accounts.usera.uid
 
 
-def test_who_is_not_trusted_has_built_for_nobody_else(workshop: Workshop) -> None:
+def test_build_of_an_untrusted_publisher_is_used_by_no_other_user(workshop: Workshop) -> None:
     site = workshop.site
     store = workshop.make_store(site.accounts.usera, "--builds")
     assert workshop.install(site.accounts.userb, store)[2] == 1

@@ -179,7 +179,7 @@ def test_a_reader_without_a_place_for_marks_installs_all_the_same(site: Site, st
     assert not (store / "use" / str(userc.uid)).exists()
 
 
-def test_a_squatted_place_for_marks_is_told_to_its_victim_and_by_gc(
+def test_squatted_mark_directory_is_reported_to_its_victim_and_by_gc(
     site: Site, store: Path
 ) -> None:
     usera, userb = site.accounts.usera, site.accounts.userb

@@ -167,7 +167,7 @@ def test_first_comer_lets_the_others_in(site: Site, kind: str, owner: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["3775", "1777"])
-def test_nobody_names_trusted_publishers_but_the_owner(site: Site, kind: str) -> None:
+def test_only_the_owner_names_trusted_publishers(site: Site, kind: str) -> None:
     store = make_by_hand(site, kind, None)
     named = json.dumps({"format": 1, "group": "pkgshare", "trusted": ["@pkgshare", "usera"]})
     own = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
@@ -255,7 +255,7 @@ def a_link_in_place_of_the_wheel(entry: Path) -> None:
     ],
     ids=lambda tamper: tamper.__name__.replace("_", "-"),
 )
-def test_what_an_untrusted_publisher_changed_reaches_nobody(
+def test_change_by_an_untrusted_publisher_reaches_no_environment(
     site: Site, kind: str, tamper: Tampering, who: str
 ) -> None:
     store = make_by_hand(site, kind, None)

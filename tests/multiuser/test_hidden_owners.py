@@ -55,7 +55,7 @@ def test_a_forged_entry_is_not_installed_where_owners_are_hidden(site: Site) -> 
     assert sorted(store.rglob("*")) == before, "nothing is published under a false number"
 
 
-def test_nobody_installs_from_a_store_of_its_own(site: Site) -> None:
+def test_overflow_uid_installs_from_its_private_store(site: Site) -> None:
     nobody = Account("nobody", 65534, 65534)
     store = site.directory(nobody)
     _, first = install(site, nobody, store)

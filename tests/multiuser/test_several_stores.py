@@ -161,7 +161,7 @@ def test_a_backfilled_edit_is_no_edit(site: Site, curated: Path, group: Path) ->
     _assert_as_plain(site, environment, "--no-compile", "alpha")
 
 
-def test_nobodys_bytecode_is_passed_on_under_another_name(site: Site) -> None:
+def test_bytecode_of_the_overflow_uid_is_not_published_by_another_user(site: Site) -> None:
     """Who is believed where it lies may not be where it would be kept, and nobody can check it."""
     usera, userb = site.accounts.usera, site.accounts.userb
     far = site.make_store(None)
@@ -180,7 +180,7 @@ def with_evil(site: Site, store: Path) -> None:
     attack_as_usera(site, edited_bytecode, store)
 
 
-def test_nobodys_edit_is_compiled_for_others_under_another_name(site: Site) -> None:
+def test_edit_by_the_overflow_uid_is_not_compiled_for_other_users(site: Site) -> None:
     """userb believes usera where the entry lies, and has compiled what usera has edited there."""
     usera, userb = site.accounts.usera, site.accounts.userb
     far = site.make_store(None)
@@ -208,7 +208,7 @@ def _evil_in(place: Path) -> int:
     return sum(b"of the attacker" in path.read_bytes() for path in found)
 
 
-def test_what_is_for_oneself_is_not_put_elsewhere_when_ones_own_store_is_full(
+def test_private_wheel_is_not_published_elsewhere_if_the_private_store_is_full(
     site: Site, group: Path
 ) -> None:
     """A wheel from where others may not read may be kept in one's own store, and nowhere else."""
@@ -315,9 +315,7 @@ def test_what_came_in_private_is_kept_nowhere_else(site: Site, group: Path, cura
     assert _names(group) == []
 
 
-def test_what_may_not_be_shared_is_fast_the_second_time_and_nobody_elses(
-    site: Site, group: Path
-) -> None:
+def test_private_wheel_is_a_hit_the_second_time_for_its_user_only(site: Site, group: Path) -> None:
     userb = site.accounts.userb
     ours = site.directory(None)
     ours.chmod(0o1777)
@@ -363,7 +361,7 @@ def test_a_private_layer_that_others_may_read_is_none(site: Site, group: Path) -
     assert (environment.site_packages / "mine").is_dir()
 
 
-def test_somebody_elses_private_layer_is_not_used(site: Site, group: Path) -> None:
+def test_private_layer_of_another_user_is_not_used(site: Site, group: Path) -> None:
     usera, userb = site.accounts.usera, site.accounts.userb
     own = site.directory(usera) / "own"
     run_as(usera, ["mkdir", own], check=True)
@@ -394,7 +392,7 @@ def _closed(path: Path) -> str:
 
 
 @pytest.mark.parametrize("break_it", [_no_store, _newer, _missing, _closed])
-def test_a_layer_that_cannot_be_used_is_told_of_in_one_line(
+def test_unusable_layer_is_reported_in_one_line(
     site: Site, group: Path, curated: Path, break_it: object
 ) -> None:
     assert callable(break_it)
@@ -423,9 +421,7 @@ def test_a_layer_that_hangs_is_waited_for_once(site: Site, group: Path) -> None:
 
 @pytest.mark.filesystem
 @needs(probes.tmpfs)
-def test_a_layer_that_is_full_is_told_of_once_and_the_next_one_published_to(
-    site: Site, group: Path
-) -> None:
+def test_full_layer_is_reported_once_and_the_next_one_published_to(site: Site, group: Path) -> None:
     userb = site.accounts.userb
     with mounted("tmpfs", site.directory(None), size_mb=1) as small:
         small.chmod(0o777)

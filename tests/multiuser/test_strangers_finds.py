@@ -52,9 +52,7 @@ def test_a_local_wheel_is_shared_only_if_others_may_read_it(site: Site, closed: 
     [{"PYTHONWARNINGS": "error"}, {"PYTHONNODEBUGRANGES": "1"}, {"PYTHONDEVMODE": "1"}],
     ids=lambda variables: next(iter(variables)),
 )
-def test_ones_own_environment_makes_no_other_bytecode(
-    site: Site, variables: dict[str, str]
-) -> None:
+def test_own_environment_makes_no_other_bytecode(site: Site, variables: dict[str, str]) -> None:
     usera, userb = site.accounts.usera, site.accounts.userb
     store = site.make_store(None)
     site.install(usera, site.environment(usera), store, "odd", **variables)
@@ -94,7 +92,7 @@ def test_a_container_does_not_take_what_is_made_outside_for_left_over(site: Site
         ("owner", ""),
     ],
 )
-def test_trust_in_somebody_unknown_is_told_once(site: Site, trusted: str, unknown: str) -> None:
+def test_trust_in_an_unknown_user_is_reported_once(site: Site, trusted: str, unknown: str) -> None:
     usera, userb = site.accounts.usera, site.accounts.userb
     names = {"usera": usera.name, "userb": userb.name}
     store = site.make_store(None)
@@ -111,7 +109,7 @@ def test_trust_in_somebody_unknown_is_told_once(site: Site, trusted: str, unknow
     assert ("by spaces" in line) is ("," in trusted)
 
 
-def test_an_unknown_name_is_told_wherever_it_narrows(site: Site) -> None:
+def test_unknown_name_is_reported_wherever_it_narrows_trust(site: Site) -> None:
     userb = site.accounts.userb
     store, environment = site.make_store(None), site.environment(userb)
     file = site.directory() / "pip.conf"

@@ -123,7 +123,7 @@ def _flipping(site: Site, link: Path, one: Path, other: Path) -> Iterator[None]:
         stop(racer)
 
 
-def test_a_cache_home_that_changes_hands_makes_root_believe_nobody(site: Site) -> None:
+def test_cache_home_with_another_owner_makes_root_trust_no_publisher(site: Site) -> None:
     usera = site.accounts.usera
     own, theirs, top = site.directory(), site.directory(usera), site.directory(usera)
     (own / "pip-sharedcache").mkdir()
@@ -185,7 +185,7 @@ def test_a_store_that_root_named_may_have_been_exchanged(site: Site, open_to: st
     assert_as_plain(site, environment)
 
 
-def test_a_store_in_a_directory_of_its_owner_is_believed(site: Site) -> None:
+def test_store_in_a_directory_of_its_owner_is_trusted(site: Site) -> None:
     """Who owns the store may own the way there, too: root believes them in any case."""
     usera = site.accounts.usera
     store = site.make_store(usera)

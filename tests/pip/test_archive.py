@@ -110,7 +110,7 @@ def test_an_interpreter_that_is_too_old_for_its_pip(
     assert "Traceback" not in done.stderr
 
 
-def test_a_python_that_is_too_old_for_it_is_told(archive: Path) -> None:
+def test_python_too_old_for_the_archive_is_reported(archive: Path) -> None:
     pythons = Path("~/.pyenv/versions").expanduser().glob("3.8.*/bin/python")
     for python in pythons:
         done = run_as(None, [python, archive, "--version"])
@@ -123,7 +123,7 @@ def test_our_own_commands(archive: Path, env: dict[str, str | None], shared_tmp:
     assert (done.stdout, done.stderr) == (f"{shared_tmp / 'store'}\n", "")
 
 
-def test_what_was_enabled_from_elsewhere_is_told_and_switched_off(
+def test_hook_enabled_from_elsewhere_is_reported_and_disabled(
     archive: Path, one: Environment, env: dict[str, str | None]
 ) -> None:
     before = snapshot(one.site_packages)

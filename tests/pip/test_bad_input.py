@@ -235,7 +235,7 @@ def test_other_commands_do_not_look_at_the_store(
 @pytest.mark.filesystem
 @needs(tmpfs)
 @pytest.mark.parametrize("options", ["", "nr_inodes=6"], ids=["blocks", "inodes"])
-def test_a_full_store_is_told_and_left_clean(
+def test_full_store_is_reported_and_left_clean(
     run: Runner, tmp_path: Path, shared_tmp: Path, options: str
 ) -> None:
     with mounted("tmpfs", shared_tmp, size_mb=2, options=options) as store:
@@ -433,7 +433,7 @@ def test_an_unknown_setting_of_the_environment_is_one_warning(run: Runner, tmp_p
     assert OURS in done.stdout
 
 
-def test_an_unknown_setting_is_told_once_with_another_interpreter(
+def test_unknown_setting_is_reported_once_with_another_interpreter(
     run: Runner, tmp_path: Path
 ) -> None:
     other = make_environment(tmp_path / "other", ours=False)

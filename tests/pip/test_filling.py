@@ -131,7 +131,7 @@ def test_what_is_installed_elsewhere_is_added(
     assert _titles(one, env) == ["demo-1.0-py3-none-any.whl"]
 
 
-def test_what_is_not_shared_is_told(
+def test_wheel_that_is_not_shared_is_reported(
     one: Environment, env: Variables, index: IndexFactory, wheels: Path
 ) -> None:
     server = index(wheels, credentials=("me", "secret"))
@@ -232,7 +232,7 @@ def test_what_a_nearer_store_has_is_added_all_the_same(
 
 @pytest.mark.multiuser
 @needs(root)
-def test_who_may_not_publish_is_told_before_pip_starts(
+def test_missing_permission_to_publish_is_reported_before_pip_starts(
     accounts: Accounts, public_python: Path, shared_tmp: Path
 ) -> None:
     one = make_environment(shared_tmp / "one", python=public_python)
@@ -362,7 +362,7 @@ def test_an_archive_of_holes_fills_no_disk(
 
 
 @pytest.mark.parametrize("size", [0, 100, 1500], ids=["empty", "in the head", "in a wheel"])
-def test_an_archive_that_was_cut_off_is_told(
+def test_truncated_archive_is_reported(
     size: int, one: Environment, env: Variables, tmp_path: Path
 ) -> None:
     file = tmp_path / "wheels.tar"

@@ -148,7 +148,7 @@ def test_pips_and_pythons_of_all_ages(
 
 
 @pytest.mark.network
-def test_an_interpreter_that_is_too_old_for_a_dependency_is_told(
+def test_interpreter_too_old_for_a_dependency_is_reported(
     environment: EnvironmentFactory, env: dict[str, str | None]
 ) -> None:
     """The packages are those of the newest Python; this pip brings none that would do."""
@@ -390,7 +390,7 @@ def test_a_wrong_setting_does_not_stop_everybodys_pip(
 # -- its files
 
 
-def test_what_is_written_is_told_and_disable_removes_just_that(
+def test_enable_reports_written_files_and_disable_removes_just_those(
     environment: EnvironmentFactory,
 ) -> None:
     one = environment(ours=False)
@@ -413,7 +413,9 @@ def test_what_is_written_is_told_and_disable_removes_just_that(
     assert json.loads(_switch("disable", one, "--json").stdout)["removed"] == []
 
 
-def test_what_is_written_is_compiled_for_those_who_may_not(environment: EnvironmentFactory) -> None:
+def test_written_modules_are_compiled_for_users_without_write_permission(
+    environment: EnvironmentFactory,
+) -> None:
     """At each start it would be, which takes longer than all that it does."""
     one = environment(ours=False)
     _enable(one)
@@ -459,7 +461,7 @@ def test_a_name_that_the_locale_cannot_tell(environment: EnvironmentFactory) -> 
 
 @pytest.mark.multiuser
 @needs(root)
-def test_a_pycache_of_somebody_elses_is_left_alone(
+def test_pycache_of_another_user_is_kept(
     accounts: Accounts, public_python: Path, shared_tmp: Path
 ) -> None:
     one = make_environment(shared_tmp / "one", python=public_python)
@@ -536,7 +538,7 @@ def test_an_environment_whose_interpreter_is_gone_can_be_switched_off(
 
 @pytest.mark.parametrize("name", ["_pip_sharedcache.py", "pip_sharedcache.pth"])
 @pytest.mark.parametrize("kind", ["file", "symlink"])
-def test_a_file_of_somebody_elses_is_not_replaced(
+def test_file_of_another_user_is_not_replaced(
     name: str, kind: str, environment: EnvironmentFactory, tmp_path: Path
 ) -> None:
     one = environment(ours=False)

@@ -230,7 +230,7 @@ def test_a_distribution_that_cannot_be_placed_fails_as_pip_does(place: Place) ->
     assert not [name for name in gone if (environment.site_packages / name).exists()]
 
 
-def test_a_damaged_file_is_mended_wherever_it_is_met(place: Place) -> None:
+def test_damaged_file_is_repaired_wherever_it_is_met(place: Place) -> None:
     expected = place.plain_tree("all")
     assert place.run(place.environment(), "all").returncode == 0
     for entry in visible_entries(place.store):

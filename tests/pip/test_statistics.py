@@ -100,7 +100,7 @@ def test_run_that_installs_nothing_is_not_counted(one: Environment, env: Variabl
     assert {name: told[name] for name in same} == {name: before[name] for name in same}
 
 
-def test_why_something_fell_back_is_told(one: Environment, env: Variables, tmp_path: Path) -> None:
+def test_reason_of_a_fallback_is_reported(one: Environment, env: Variables, tmp_path: Path) -> None:
     local = make_wheel(tmp_path / "mine")
     run_as(None, one.command("install", local), env=env, check=True)
     told = _stats(one, env)

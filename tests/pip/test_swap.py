@@ -681,7 +681,7 @@ def test_an_unusual_wheel_is_left_to_pip(
         ),
     ],
 )
-def test_an_odd_but_sound_wheel_gives_pips_tree(
+def test_unusual_but_sound_wheel_gives_pips_tree(
     world: World, wheelhouse: Path, options: dict[str, object]
 ) -> None:
     make_wheel(wheelhouse, **options)  # type: ignore[arg-type]

@@ -396,7 +396,7 @@ def test_what_is_no_environment_of_condas_is_refused(central: Environment, tmp_p
     assert f"{plain.prefix} is not a conda environment" in done.stderr
 
 
-def test_somebody_elses_script_is_not_replaced(bare: Environment, central: Environment) -> None:
+def test_script_of_another_user_is_not_replaced(bare: Environment, central: Environment) -> None:
     script = bare.prefix / "etc" / "conda" / "deactivate.d" / "pip-sharedcache.fish"
     script.parent.mkdir(parents=True)
     script.write_text("# mine\n")

@@ -134,7 +134,7 @@ def test_what_follows_two_dashes_is_pips(passed: list[list[str]]) -> None:
     ],
     ids=["unknown", "no name", "no value"],
 )
-def test_a_wrong_option_of_ours_is_one_line_and_status_2(
+def test_wrong_sharedcache_option_prints_one_line_and_exits_2(
     arguments: list[str], words: str, passed: list[list[str]], capsys: Captured
 ) -> None:
     assert cli.main(arguments) == 2
@@ -145,7 +145,7 @@ def test_a_wrong_option_of_ours_is_one_line_and_status_2(
     assert shown.err.count("\n") == 1
 
 
-def test_an_error_of_ours_before_pip_runs_is_status_2(
+def test_sharedcache_error_before_pip_runs_exits_2(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     def no_pip(arguments: Sequence[str]) -> None:
@@ -209,7 +209,7 @@ def test_options_of_pips_before_our_commands_are_named(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_done_is_told_to_programs(
+def test_json_of_a_failed_action_has_the_error(
     arguments: list[str], code: str, error: str, capsys: Captured
 ) -> None:
     os.environ["PIP_SHAREDCACHE_DIR"] = "/nowhere"
@@ -249,7 +249,7 @@ def test_file_that_cannot_be_used_is_no_wrong_usage(
     [["zoom", "--json"], ["--json"], ["info", "--json", "--xml"], ["gc", "--json", "--max-size=x"]],
     ids=" ".join,
 )
-def test_what_cannot_be_read_is_told_to_programs(arguments: list[str], capsys: Captured) -> None:
+def test_json_of_an_unreadable_store_has_the_error(arguments: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["store", *arguments])
     assert caught.value.code == 2
@@ -341,7 +341,7 @@ def test_init_by_a_user_names_a_configuration_that_they_may_write(
     ("mode", "group", "warns"),
     [(0o755, False, False), (0o777, True, True), (0o2775, True, False), (0o2775, False, True)],
 )
-def test_init_says_who_could_put_another_store_there(
+def test_init_names_users_that_can_replace_the_store(
     shared_tmp: Path, capsys: Captured, mode: int, group: bool, warns: bool
 ) -> None:
     above = shared_tmp / "above"
@@ -716,7 +716,7 @@ def test_damage_is_a_finding_that_names_path_and_publisher(kept: Kept, capsys: C
 
 
 @needs(root)
-def test_who_is_not_trusted_is_told_with_the_reason(kept: Kept, capsys: Captured) -> None:
+def test_untrusted_publisher_is_reported_with_the_reason(kept: Kept, capsys: Captured) -> None:
     for path in [kept.other, *kept.other.rglob("*")]:
         os.chown(path, ALICE, -1)
     assert cli.main(["store", "list", "--json"]) == 0
@@ -749,9 +749,7 @@ def test_info_of_a_distribution_tells_all_about_it(kept: Kept, capsys: Captured)
     assert [one["path"] for one in fact["bytecode"]] == [str(kept.bytecode)]
 
 
-def test_info_of_what_nobody_has_marked_names_the_last_use_that_list_names(
-    kept: Kept, capsys: Captured
-) -> None:
+def test_info_of_an_unmarked_entry_has_the_last_use_of_list(kept: Kept, capsys: Captured) -> None:
     assert cli.main(["store", "info", "demo"]) == 0
     assert f"  Used:      2020-09-13 by {kept.store.path.owner()}" in capsys.readouterr().out
     assert cli.main(["store", "list", "demo", "--json"]) == 0
@@ -795,7 +793,7 @@ def test_gc_deletes_after_the_hour(
 
 
 @needs(root)
-def test_gc_tells_whose_entries_are_left_and_who_can_take_them(
+def test_gc_names_owners_of_kept_entries_and_users_that_can_delete_them(
     kept: Kept, capsys: Captured
 ) -> None:
     with as_user(ALICE):
@@ -935,7 +933,7 @@ def test_who_stops_reading_gets_no_traceback(kept: Kept) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
-def test_a_full_disk_behind_the_output_is_told(options: list[str], unbuffered: str) -> None:
+def test_output_to_a_full_disk_reports_the_error(options: list[str], unbuffered: str) -> None:
     command = [sys.executable, "-m", "pip_sharedcache", "store", "path", *options]
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
@@ -957,7 +955,7 @@ def test_a_result_is_not_followed_by_another(
     assert "Input/output error" in shown.err
 
 
-def test_an_interrupt_is_told_without_a_traceback(
+def test_interrupt_is_reported_without_a_traceback(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -973,7 +971,7 @@ def test_an_interrupt_is_told_without_a_traceback(
     [[], ["zoom"], ["init"], ["path", "x"], ["info", "--xml"]],
     ids=["none", "unknown", "no directory", "too many", "unknown option"],
 )
-def test_wrong_verbs_are_told_with_the_usage(arguments: list[str], capsys: Captured) -> None:
+def test_wrong_verb_prints_the_usage(arguments: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["store", *arguments])
     assert caught.value.code == 2

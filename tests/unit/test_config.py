@@ -137,7 +137,7 @@ def test_resolutions_in_each_source_is_read(tmp_path: Path, text: str, expected:
     assert load([file], {"PIP_SHAREDCACHE_RESOLUTIONS": "no"}).resolutions is False
 
 
-def test_processes_is_left_to_the_machine_where_nobody_sets_it(site: Path) -> None:
+def test_processes_without_a_setting_follow_the_machine(site: Path) -> None:
     assert load([], {}).processes == 0
 
 
@@ -167,7 +167,7 @@ def test_files_that_do_not_exist_or_may_not_be_opened_say_nothing(tmp_path: Path
     assert load([tmp_path / "none", tmp_path], {}).link_mode is LinkMode.REFLINK
 
 
-def test_other_sections_are_none_of_ours(tmp_path: Path, site: Path) -> None:
+def test_other_configuration_sections_are_ignored(tmp_path: Path, site: Path) -> None:
     file = _file(tmp_path, "c", "[global]\ndir = /x\nindex-url = https://a/%(x)s\n")
     settings = load([file], {"PIP_INDEX_URL": "https://b", "PIP_SHAREDCACHED": "x"})
     assert settings.private
@@ -319,7 +319,7 @@ def test_when_files_are_hashed(value: str, expected: bool) -> None:
     assert not load([], {}).verify
 
 
-def test_a_wrong_time_to_hash_is_told() -> None:
+def test_wrong_verify_setting_is_reported() -> None:
     with pytest.raises(SettingError, match="always, or changed"):
         load([], {"PIP_SHAREDCACHE_VERIFY": "sometimes"})
 
@@ -350,7 +350,7 @@ def test_who_could_have_chosen_the_store(
 
 
 @needs(root)
-def test_a_file_elsewhere_was_found_by_what_somebody_set(prefix: Path) -> None:
+def test_configuration_in_the_directory_of_another_user_is_not_administered(prefix: Path) -> None:
     (prefix / "elsewhere").mkdir()
     file = _file(prefix / "elsewhere", "pip.conf", "[sharedcache]\ndir = /x\n")
     assert not load([file], {}).dir_administered
@@ -423,13 +423,13 @@ def test_one_store_is_one_layer(site: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["/a|b read-only", "read-only", "/a|read-only", "a b", "|"])
-def test_a_layer_without_a_path_is_told(text: str) -> None:
+def test_layer_without_a_path_is_reported(text: str) -> None:
     value = text.replace("|", os.pathsep)
     with pytest.raises(SettingError, match="read-only, backfill, private"):
         load([], {"PIP_SHAREDCACHE_DIR": value})
 
 
-def test_a_home_anywhere_in_it_makes_it_nobody_elses_word(
+def test_layers_with_a_home_directory_are_not_administered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

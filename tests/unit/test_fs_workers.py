@@ -158,7 +158,7 @@ def test_pieces_are_begun_in_the_order_that_was_given(start: Starter, log: Log) 
     assert [row[0] for row in log.rows()] == order
 
 
-def test_whoever_is_free_does_the_next_piece(
+def test_free_worker_takes_the_next_task(
     start: Starter, log: Log, gate: Callable[[], Gate]
 ) -> None:
     """A piece that takes long does not keep others waiting behind it."""
@@ -220,7 +220,7 @@ def test_a_piece_that_could_not_be_done_has_no_result(start: Starter) -> None:
 
 
 @pytest.mark.parametrize("number", [7, -1], ids=["unknown", "negative"])
-def test_a_piece_that_nobody_was_given_has_no_result(start: Starter, number: int) -> None:
+def test_task_that_no_worker_was_given_has_no_result(start: Starter, number: int) -> None:
     crew = start(2, range(3))
     assert crew.result(number) is None
     assert [crew.result(each) for each in range(3)] == [0, 1, 2]
@@ -547,7 +547,7 @@ def test_the_end_waits_for_what_was_begun_and_begins_nothing(
             os.waitpid(process, os.WNOHANG)
 
 
-def test_after_the_end_there_is_nobody(start: Starter) -> None:
+def test_stopped_pool_has_no_workers(start: Starter) -> None:
     crew = start(2, range(3))
     assert crew.result(1) == 1
     crew.end()
@@ -572,7 +572,7 @@ def test_the_end_leaves_no_descriptor_and_no_zombie(start: Starter, when: str) -
         assert not Path(f"/proc/{process}/stat").exists()
 
 
-def test_children_that_nobody_wants_to_wait_for_are_no_error() -> None:
+def test_unawaited_children_cause_no_error() -> None:
     """SIGCHLD is inherited ignored from some daemons: the kernel then leaves no zombies."""
     code = (
         "import signal\n"

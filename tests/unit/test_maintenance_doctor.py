@@ -68,7 +68,7 @@ def test_a_sound_store_gets_the_facts_and_one_word(
     assert not any(line.startswith("umask:") for line in lines)
 
 
-def test_a_store_that_was_half_made_is_told_and_finished(
+def test_half_made_store_is_reported_and_finished(
     shared_tmp: Path, environment: Path, capsys: Captured
 ) -> None:
     """init was killed: without store.json it would be a store that was made by hand."""
@@ -93,7 +93,7 @@ def test_a_store_that_was_half_made_is_told_and_finished(
 
 
 @needs(root)
-def test_a_configuration_that_cannot_be_read_is_told(
+def test_unreadable_configuration_is_reported(
     shared_tmp: Path, environment: Path, capsys: Captured
 ) -> None:
     """pip passes over it without a word: the group's store would be missed, and nobody know why."""
@@ -110,7 +110,7 @@ def test_a_configuration_that_cannot_be_read_is_told(
     assert finding["command"] == f"chmod a+r {file}"
 
 
-def test_a_link_in_place_of_the_wheels_is_told(
+def test_symlink_in_place_of_wheels_is_reported(
     shared_tmp: Path, environment: Path, capsys: Captured
 ) -> None:
     """Also of a store that was made by hand: installations do not follow it."""
@@ -173,7 +173,7 @@ def test_programs_get_the_same(store: Store, environment: Path, capsys: Captured
 
 
 @needs(root)
-def test_what_is_not_mended_is_said_with_the_reason(
+def test_finding_that_is_not_fixed_has_the_reason(
     store: Store, environment: Path, capsys: Captured
 ) -> None:
     os.chown(store.path / "wheels", ALICE, -1)
@@ -183,7 +183,7 @@ def test_what_is_not_mended_is_said_with_the_reason(
     assert f"hint (as root): chown root {store.path}/wheels" in text
 
 
-def test_mending_that_the_system_refuses_is_said(
+def test_fix_that_the_system_refuses_is_reported(
     store: Store, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -250,7 +250,7 @@ def test_what_a_killed_doctor_leaves_is_cleared_by_the_next_publisher(store: Sto
     assert list(shard.iterdir()) == []
 
 
-def test_a_store_reached_by_a_link_is_mended_where_it_is(
+def test_store_behind_a_symlink_is_fixed_at_its_real_path(
     store: Store, environment: Path, capsys: Captured
 ) -> None:
     link = store.path.with_name("link")
@@ -316,9 +316,7 @@ def test_a_setting_that_cannot_be_used_is_status_2(environment: Path, capsys: Ca
 
 
 @needs(root)
-def test_users_whom_a_namespace_does_not_know_are_no_finding(
-    shared_tmp: Path, environment: Path
-) -> None:
+def test_users_unknown_in_a_namespace_cause_no_finding(shared_tmp: Path, environment: Path) -> None:
     """In it the group and the publishers appear as 65534 (user_namespaces(7))."""
     store = Store.make(shared_tmp / "store", str(GROUP))
     entry = store.path / "wheels" / "00" / ("00" * 32)
@@ -363,7 +361,7 @@ def test_the_uppermost_of_two_mounts_in_one_place_counts(tmp_path: Path) -> None
         assert found.read_only
 
 
-def test_where_there_is_no_quota_none_is_told(tmp_path: Path) -> None:
+def test_file_system_without_a_quota_gives_none(tmp_path: Path) -> None:
     assert fs.quota("tmpfs", os.getuid()) is None
     assert fs.quota(str(tmp_path / "no-device"), os.getuid()) is None
 

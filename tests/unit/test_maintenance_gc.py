@@ -215,7 +215,7 @@ def test_bytecode_of_a_wheel_in_another_layer_stays_while_it_is_used(store: Stor
     assert _chosen(store) == [compiled.path]
 
 
-def test_bytecode_of_an_interpreter_that_nobody_uses_any_more_goes_alone(store: Store) -> None:
+def test_bytecode_of_an_unused_interpreter_is_deleted_without_its_entry(store: Store) -> None:
     entry = _publish(store)
     old, new = _compile(store, entry, "cpython-39"), _compile(store, entry, "cpython-313.opt-1")
     for one in (entry, old, new):
@@ -305,7 +305,7 @@ def test_what_was_published_anew_after_it_was_looked_at_is_brought_back(store: S
     assert find(store, new.manifest.digest, new.manifest.filename).entry == new
 
 
-def test_no_entry_is_lost_between_those_who_mark_and_those_who_collect(store: Store) -> None:
+def test_concurrent_marks_and_collections_lose_no_entry(store: Store) -> None:
     """An installation marks, then opens; here an entry that was opened after it was marked is
     always there in the end, however the two meet."""
     entry = _publish(store)
@@ -401,7 +401,7 @@ def test_everybody_deletes_only_what_is_theirs(store: Store) -> None:
 
 
 @needs(root)
-def test_nobody_retires_what_is_a_colleagues_but_the_owner_of_the_store(shared_tmp: Path) -> None:
+def test_only_the_owner_of_the_store_retires_entries_of_others(shared_tmp: Path) -> None:
     (shared_tmp / "site").mkdir()
     os.chown(shared_tmp / "site", ALICE, GROUP)
     with as_user(ALICE, GROUP):
@@ -492,7 +492,7 @@ def test_a_shard_swapped_for_a_link_while_it_is_gone_through_leads_nowhere(
 
 
 @pytest.mark.parametrize("kind", ["deep", "links", "fifo"])
-def test_an_odd_tree_is_deleted_or_told(store: Store, kind: str, no_hanging: None) -> None:
+def test_unusual_tree_is_deleted_or_reported(store: Store, kind: str, no_hanging: None) -> None:
     precious = store.path.parent / "precious"
     precious.mkdir()
     (precious / "file").touch()

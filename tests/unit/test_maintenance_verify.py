@@ -303,7 +303,7 @@ def test_modes_of_directories_are_looked_at(
 
 @needs(root)
 @pytest.mark.parametrize("where", ["files", FILES["source"], WHEEL, "entry.json"])
-def test_what_belongs_to_somebody_else_is_found(store: Store, wheel: Path, where: str) -> None:
+def test_damaged_entry_of_another_publisher_is_found(store: Store, wheel: Path, where: str) -> None:
     os.chown(_publish(store, wheel).path / where, ALICE, -1)
     assert _kinds(_verdict(store)) == {where: {"owner"}}
 
@@ -428,7 +428,7 @@ def _healed(store: Store) -> tuple[bool, str]:
 
 @pytest.mark.parametrize("file", ["source", "manifest", "record"])
 @pytest.mark.parametrize("kind", ["emptied", "deleted", "fifo", "directory"])
-def test_ones_own_is_made_anew_from_its_own_wheel(
+def test_own_entry_is_repaired_from_its_wheel(
     store: Store, wheel: Path, shared_tmp: Path, kind: str, file: str
 ) -> None:
     entry = _publish(store, wheel)
@@ -589,7 +589,7 @@ def test_without_room_what_symlinks_lead_to_stays(store: Store, shared_tmp: Path
 
 
 @needs(root, overlays)
-def test_what_lies_in_a_lower_layer_is_told_and_a_sound_one_published_beside_it(
+def test_damage_in_a_lower_layer_is_reported_and_a_sound_entry_published(
     shared_tmp: Path, wheel: Path
 ) -> None:
     image = shared_tmp / "image"
@@ -660,7 +660,7 @@ def test_beside_a_sound_one_the_damaged_one_only_goes(store: Store, wheel: Path)
     assert faults_of_store(store.path) == []
 
 
-def test_what_somebody_else_has_replaced_is_left_alone(store: Store, wheel: Path) -> None:
+def test_entry_that_another_process_replaced_is_kept(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
     rewrite(entry.path / FILES["source"], b"")
     verdict = _verdict(store)
@@ -675,7 +675,7 @@ def test_what_somebody_else_has_replaced_is_left_alone(store: Store, wheel: Path
 
 
 @needs(root)
-def test_a_store_that_became_read_only_is_told(shared_tmp: Path, wheel: Path) -> None:
+def test_store_that_became_read_only_is_reported(shared_tmp: Path, wheel: Path) -> None:
     path = shared_tmp / "store"
     path.mkdir()
     os.chown(path, ALICE, GROUP)
@@ -690,7 +690,7 @@ def test_a_store_that_became_read_only_is_told(shared_tmp: Path, wheel: Path) ->
     assert entry.path.exists()
 
 
-def test_no_room_for_a_new_one_is_told(store: Store, shared_tmp: Path) -> None:
+def test_repair_without_free_space_is_reported(store: Store, shared_tmp: Path) -> None:
     # Incompressible, so that the wheel is small enough to be copied and one of its files is not.
     files = {"demo/__init__.py": "", "demo/large.txt": "x" * 1_000_000}
     entry = _publish(store, make_wheel(shared_tmp / "wheels", files=files))

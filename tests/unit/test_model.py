@@ -265,7 +265,7 @@ def test_sizes_are_said_in_pips_units(size: int, words: str) -> None:
     assert megabytes(size) == words
 
 
-def test_a_run_that_found_all_is_told_in_one_line() -> None:
+def test_run_with_hits_only_is_summarised_in_one_line() -> None:
     report = RunReport(installed=3, found=3, not_downloaded=2_500_000)
     report.count(LinkMode.REFLINK, 1_000_000)
     report.count(LinkMode.REFLINK, 500_000)

@@ -265,7 +265,7 @@ def test_who_imported_by_name_gets_what_is_there_now(
     seams.hand_on(_seam("function"), "never_imported")
 
 
-def test_arguments_are_told_by_name_with_defaults(module: ModuleType) -> None:
+def test_arguments_are_found_by_name_with_defaults(module: ModuleType) -> None:
     assert seams.arguments(module.function, ("a",), {}) == {"name": "a", "kind": "x"}
     assert seams.arguments(module.Thing().method, ("a",), {"mode": 2}) == {"path": "a", "mode": 2}
 
@@ -359,7 +359,7 @@ def test_the_pip_of_these_tests_tells_its_files(
 # -- running
 
 
-def test_an_interpreter_without_pip_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interpreter_without_pip_is_reported_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "pip" else find(name)
@@ -585,7 +585,7 @@ def _spared(path: Path, onexc: Any = None) -> bool:
 
 
 @needs(linux)
-def test_ones_own_file_may_be_made_writable(tmp_path: Path) -> None:
+def test_own_file_may_be_made_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "directory").mkdir()
     assert not _spared(tmp_path / "file")
@@ -603,7 +603,7 @@ def test_what_is_linked_is_spared(tmp_path: Path) -> None:
 
 
 @needs(root)
-def test_what_is_somebody_elses_is_spared(tmp_path: Path) -> None:
+def test_files_of_other_users_are_spared(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     os.chown(tmp_path / "file", 54321, 54399)
     assert _spared(tmp_path / "file")

@@ -704,7 +704,9 @@ def test_where_pips_loop_failed_nothing_is_installed_anew(side: Side) -> None:
 
 @side_by_side
 @pytest.mark.parametrize("fails", ["flush", "reveal"])
-def test_one_that_cannot_appear_is_undone_where_it_is_and_told_here(side: Side, fails: str) -> None:
+def test_failed_commit_in_a_worker_is_undone_there_and_reported_in_the_parent(
+    side: Side, fails: str
+) -> None:
     side.add("one", "two", "three", "four")
     side.fails["three"] = fails
     begun = side.start()
@@ -831,7 +833,7 @@ def test_what_copies_publish_and_what_was_refused_there_is_known_here(
 
 
 @side_by_side
-def test_a_copy_knows_that_it_is_one_and_takes_from_nobody(side: Side) -> None:
+def test_worker_knows_that_it_is_one_and_takes_no_tasks(side: Side) -> None:
     side.add("one", "two")
     seen: list[parallel.ParallelInstall] = []
 
@@ -862,7 +864,7 @@ def test_without_copies_what_pips_loop_completed_appears_at_the_end(side: Side) 
 
 
 @pytest.mark.parametrize("failed", [False, True], ids=["all went well", "pip's loop failed"])
-def test_without_copies_what_cannot_appear_is_told(side: Side, failed: bool) -> None:
+def test_failed_commit_without_workers_is_reported(side: Side, failed: bool) -> None:
     begun = side.loop.together()
     begun.start(4, _scripts)
     for name, fails in (("one", "flush"), ("two", "")):

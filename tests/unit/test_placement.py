@@ -340,7 +340,7 @@ def test_what_is_put_in_the_place_of_a_new_directory_keeps_its_access_lists(
 
 
 @needs(root)
-def test_somebody_elses_directory_in_the_place_of_a_new_one_is_refused(
+def test_directory_of_another_user_in_place_of_a_new_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = tmp_path / "theirs"
@@ -396,7 +396,7 @@ def test_a_tree_that_is_a_link_is_not_removed(tree: Path) -> None:
     assert (tree / "below" / "file").exists()
 
 
-def test_living_and_dead_processes_are_told_apart() -> None:
+def test_living_and_dead_processes_differ() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     assert not alive(child.pid)
@@ -406,7 +406,7 @@ def test_living_and_dead_processes_are_told_apart() -> None:
 
 
 @needs(root)
-def test_a_process_of_somebody_else_is_alive() -> None:
+def test_process_of_another_user_is_alive() -> None:
     with as_user(ALICE):
         assert alive(1)
 
@@ -465,7 +465,7 @@ def test_bytes_are_copied_whatever_the_kernel_can(
 
 
 @pytest.mark.parametrize("kind", ["works", "missing"])
-def test_a_source_that_ends_early_is_told(
+def test_truncated_source_is_reported(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "copy_file_range", _in_kernel_that(kind), raising=False)
@@ -575,7 +575,7 @@ def test_a_link_is_not_shared_through(tmp_path: Path) -> None:
 
 
 @needs(root)
-def test_somebody_elses_file_is_not_shared(tmp_path: Path) -> None:
+def test_file_of_another_user_is_not_shared(tmp_path: Path) -> None:
     (tmp_path / "file").touch(mode=0o644)
     os.chown(tmp_path / "file", ALICE, GROUP)
     before = _status(tmp_path / "file")
@@ -817,7 +817,7 @@ DAMAGES = {
 @MODE
 @pytest.mark.parametrize(("kind", "words"), DAMAGES.items(), ids=DAMAGES.keys())
 @pytest.mark.parametrize("there", [False, True], ids=["nothing there", "something there"])
-def test_a_damaged_file_is_told_before_anything_is_touched(
+def test_damaged_file_is_reported_before_anything_is_touched(
     shelf: Shelf, mode: LinkMode, kind: str, words: str, there: bool
 ) -> None:
     if kind == "another's" and OWN != 0:
@@ -833,7 +833,7 @@ def test_a_damaged_file_is_told_before_anything_is_touched(
     assert not there or shelf.placed().read_text() == "old"
 
 
-def test_a_file_that_shrinks_while_it_is_copied_is_told(
+def test_file_that_shrinks_during_the_copy_is_reported(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = shelf.add("demo/a.py")
@@ -1354,7 +1354,7 @@ def test_undo_says_what_it_cannot_take_back(
     assert all("\n" not in message for message in messages)
 
 
-def test_a_damaged_file_is_told_and_pip_can_go_on(site: Site) -> None:
+def test_damaged_file_is_reported_and_pip_can_go_on(site: Site) -> None:
     stored = site.shelf.entry / "files" / "demo/__init__.py"
     stored.unlink()
     begun = site.begin()
@@ -1669,7 +1669,9 @@ def test_placed_bytecode_does_not_write_through_what_is_there(
     begun.commit()
 
 
-def test_damaged_bytecode_is_told_and_nothing_placed(with_source: tuple[Site, Placement]) -> None:
+def test_damaged_bytecode_is_reported_and_nothing_placed(
+    with_source: tuple[Site, Placement],
+) -> None:
     site, begun = with_source
     stored = _with_bytecode(site, begun)
     stored.unlink()
@@ -1817,7 +1819,7 @@ def test_a_link_planted_in_place_of_the_staging_directory_is_not_followed(site: 
 
 
 @needs(root)
-def test_what_somebody_else_left_is_theirs(site: Site) -> None:
+def test_leftovers_of_another_user_are_kept(site: Site) -> None:
     left = _left_over(site, INFO, _dead_pid())
     os.chown(left, ALICE, GROUP)
     begun = site.begin()
@@ -1863,7 +1865,7 @@ def test_many_files_are_placed_in_one_go(shelf: Shelf, mode: LinkMode) -> None:
 
 
 @MODE
-def test_damaged_ones_are_told_and_the_others_placed(shelf: Shelf, mode: LinkMode) -> None:
+def test_damaged_files_are_reported_and_the_others_placed(shelf: Shelf, mode: LinkMode) -> None:
     jobs, outcome = _numbered(shelf, shelf.environment, 50), PlacementResult()
     (shelf.entry / "files/demo/m7.py").unlink()
     longer = shelf.entry / "files/demo/m40.py"
@@ -2086,7 +2088,7 @@ def test_a_clone_that_is_refused_in_the_middle_leaves_the_rest_to_be_copied(
 
 
 @pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
-def test_damage_is_told_once_though_a_mode_is_refused(
+def test_damage_is_reported_once_although_a_mode_is_refused(
     shelf: Shelf, mode: LinkMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, outcome = _batch(shelf), PlacementResult()
@@ -2208,7 +2210,7 @@ def test_many_new_files_are_placed_as_one_after_another(shelf: Shelf, mode: Link
 
 
 @pytest.mark.usefixtures("pieces")
-def test_what_is_damaged_is_told_of_the_jobs_that_were_given(shelf: Shelf) -> None:
+def test_damage_is_reported_for_the_given_jobs_only(shelf: Shelf) -> None:
     jobs, outcome = _batch(shelf, 45), PlacementResult()
     stored = shelf.entry / "files" / jobs[33].file.path
     stored.chmod(0o644)
@@ -2580,7 +2582,7 @@ def test_undone_what_was_taken_and_replaced_something_stays(taken: Taken) -> Non
 
 
 @MODE
-def test_a_damaged_file_that_was_taken_is_told_and_the_others_placed(
+def test_damaged_file_in_a_claimed_job_is_reported_and_the_others_placed(
     taken: Taken, mode: LinkMode
 ) -> None:
     (taken.site.shelf.entry / "files" / SOURCES[1]).unlink()

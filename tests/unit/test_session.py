@@ -132,7 +132,7 @@ def test_a_store_that_cannot_be_used_is_said_once_with_its_source(
     assert message.endswith("(environment variable X)")
 
 
-def test_a_store_that_nobody_named_is_made(tmp_path: Path) -> None:
+def test_store_without_a_setting_is_made(tmp_path: Path) -> None:
     session = Session.start(Settings(tmp_path / "own", "default", True))
     assert session.store is not None
     assert (tmp_path / "own").is_dir()
@@ -267,7 +267,7 @@ def test_symlinks_name_the_visible_entry(session: Session, wheel: Path) -> None:
     begun.undo()
 
 
-def test_symlinks_name_the_entry_of_who_was_faster(session: Session, wheel: Path) -> None:
+def test_symlinks_name_the_entry_of_the_faster_publisher(session: Session, wheel: Path) -> None:
     linking = _again(session, link_mode=LinkMode.SYMLINK)
     linking.wheels.note(str(wheel), SHARED)
     assert linking.find([_digest(wheel)], wheel.name) is None
@@ -374,7 +374,7 @@ def test_a_store_that_may_not_be_written_is_no_warning(
 # -- damage
 
 
-def test_a_spoiled_entry_is_not_used_again_and_its_publisher_named(
+def test_damaged_entry_is_not_used_again_and_its_publisher_named(
     session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _run(session, wheel)
@@ -397,7 +397,7 @@ def test_a_spoiled_entry_is_not_used_again_and_its_publisher_named(
     assert message.endswith("; a sound one was published in its place")
 
 
-def test_a_spoiled_entry_is_not_used_for_symlinks(session: Session, wheel: Path) -> None:
+def test_damaged_entry_is_not_used_for_symlinks(session: Session, wheel: Path) -> None:
     _run(session, wheel)
     linking = _again(session, link_mode=LinkMode.SYMLINK)
     entry = linking.find([_digest(wheel)], wheel.name)
@@ -412,7 +412,7 @@ def test_a_spoiled_entry_is_not_used_for_symlinks(session: Session, wheel: Path)
         assert begun.entry.wheel.read_bytes() == wheel.read_bytes()
 
 
-def test_ones_own_spoiled_entry_is_replaced_at_the_end(session: Session, wheel: Path) -> None:
+def test_own_damaged_entry_is_replaced_at_the_end(session: Session, wheel: Path) -> None:
     """Else every later run would download the wheel again."""
     _run(session, wheel)
     later = _again(session)
@@ -665,7 +665,7 @@ def test_undone_bytecode_is_taken_back(session: Session, sources: Path, tmp_path
     assert os.listdir(tmp_path) == []
 
 
-def test_bytecode_is_compiled_from_what_was_believed(
+def test_bytecode_is_compiled_from_the_checked_sources(
     shared_tmp: Path, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The way to the store leads elsewhere a moment later (root through sudo): to a copy with other
@@ -1168,7 +1168,7 @@ def test_those_that_cannot_appear_are_undone_and_the_others_appear(
         assert several.left(several.names[number]) == []
 
 
-def test_one_that_cannot_be_durable_is_told_before_one_that_cannot_appear(
+def test_failed_sync_is_reported_before_a_failed_commit(
     several: Several,
 ) -> None:
     several.placements[0].make_visible = _full  # type: ignore[method-assign]

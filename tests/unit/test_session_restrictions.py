@@ -45,7 +45,7 @@ def test_nor_are_there_any_where_others_may_exchange_it(store: Store) -> None:
     assert _no_symlinks(store, administered=True) == why
 
 
-def test_root_places_none_where_somebody_else_named_a_store_that_may_move(store: Store) -> None:
+def test_root_places_no_link_to_a_replaceable_store_that_another_user_named(store: Store) -> None:
     assert _no_symlinks(store, administered=False) == ""
     os.chown(store.path.parent, ALICE, -1)
     assert "environment variable X, and others may move it" in _no_symlinks(
@@ -75,7 +75,7 @@ def test_none_where_links_cannot_be_noted(store: Store) -> None:
     assert "links cannot be noted" in _no_symlinks(store, administered=True)
 
 
-def test_what_is_private_is_shared_only_in_stores_of_who_is_believed(
+def test_private_data_is_shared_only_in_stores_of_trusted_owners(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = _settings(store, administered=False, share=("https://private/",))

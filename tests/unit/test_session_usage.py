@@ -65,7 +65,9 @@ def test_without_a_store_nothing_is_noted(store: Store, said: list[str]) -> None
 
 
 @needs(root)
-def test_who_may_not_write_is_told_nothing(store: Store, said: list[str]) -> None:
+def test_usage_marks_without_write_permission_cause_no_warning(
+    store: Store, said: list[str]
+) -> None:
     with as_user(ALICE):
         UsageRecorder(Layers([store])).record(_entry(store))
     assert said == []
@@ -73,7 +75,7 @@ def test_who_may_not_write_is_told_nothing(store: Store, said: list[str]) -> Non
 
 
 @needs(root)
-def test_whose_place_is_taken_is_told_by_whom(store: Store, said: list[str]) -> None:
+def test_squatted_usage_directory_warns_with_its_owner(store: Store, said: list[str]) -> None:
     with as_user(BOB, GROUP):
         (store.path / "use" / str(ALICE)).mkdir()
     with as_user(ALICE, GROUP):
@@ -84,7 +86,7 @@ def test_whose_place_is_taken_is_told_by_whom(store: Store, said: list[str]) -> 
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_a_disk_that_does_not_take_a_note_is_told(
+def test_usage_mark_that_cannot_be_written_causes_a_warning(
     store: Store, said: list[str], number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:

@@ -302,7 +302,7 @@ def test_a_wheel_that_grows_while_it_is_copied_fills_no_disk(
 
 
 @needs(root, tmpfs)
-def test_a_doubtful_wheel_does_not_fill_the_disk_before_it_is_checked(
+def test_untrusted_wheel_does_not_fill_the_disk_before_the_check(
     store: Store, wheel: Path, shared_tmp: Path
 ) -> None:
     entry = _publish(store, wheel)
@@ -314,7 +314,7 @@ def test_a_doubtful_wheel_does_not_fill_the_disk_before_it_is_checked(
         assert list(small.iterdir()) == []
 
 
-def test_a_group_that_does_not_exist_is_told_before_anything_is_made(tmp_path: Path) -> None:
+def test_missing_group_is_reported_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'no-such-group'"):
         Store.make(tmp_path / "store", "no-such-group")
     assert not (tmp_path / "store").exists()
@@ -379,7 +379,7 @@ def test_a_store_that_a_full_disk_cannot_hold_leaves_nothing(tmp_path: Path, ino
 
 
 @needs(root)
-def test_no_private_store_is_made_in_somebody_elses_home(shared_tmp: Path) -> None:
+def test_no_private_store_is_made_in_the_home_of_another_user(shared_tmp: Path) -> None:
     home = shared_tmp / "home"
     home.mkdir()
     os.chown(home, ALICE, GROUP)
@@ -391,7 +391,7 @@ def test_no_private_store_is_made_in_somebody_elses_home(shared_tmp: Path) -> No
 
 
 @needs(root)
-def test_a_private_store_of_somebody_else_is_refused(shared_tmp: Path) -> None:
+def test_private_store_of_another_user_is_refused(shared_tmp: Path) -> None:
     """Root with the HOME of a user would fill it with what the user cannot delete, and believe
     the user's bytecode."""
     own = shared_tmp / "store"
@@ -452,7 +452,7 @@ def test_a_link_to_a_store_is_one(store: Store, wheel: Path) -> None:
 
 @needs(root)
 @pytest.mark.parametrize("mode", [0o700, 0o711], ids=oct)
-def test_a_store_that_may_not_be_read_is_told_at_once(store: Store, mode: int) -> None:
+def test_unreadable_store_is_reported_at_once(store: Store, mode: int) -> None:
     store.path.chmod(mode)
     with as_user(ALICE):
         assert "Permission denied" in _unusable(store.path)
@@ -501,7 +501,7 @@ def test_a_format_that_is_a_text_stays_on_one_line(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["9" * 5000, f"@{'9' * 5000}", str(1 << 40)], ids=range(3))
-def test_a_number_without_end_names_nobody(store: Store, name: str) -> None:
+def test_endless_number_names_no_user(store: Store, name: str) -> None:
     """Python makes no number of so many digits."""
     (store.path / "store.json").write_text(json.dumps({"format": 1, "trusted": [name]}))
     assert trust.is_unknown(name)
@@ -551,7 +551,7 @@ def test_only_the_owner_names_publishers(store: Store, uid: int, mode: int, beli
 
 
 @needs(root)
-def test_a_configuration_swapped_while_it_is_read_is_not_believed(
+def test_configuration_swapped_during_the_read_is_not_trusted(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a directory that everybody may write, between the look at it and the reading of it."""
@@ -708,7 +708,7 @@ def test_a_published_entry_is_the_wheel_and_its_files(store: Store, wheel: Path)
 
 
 @needs(root)
-def test_a_damaged_entry_beside_a_sound_one_is_told_to_who_asks_for_more(
+def test_damaged_entry_beside_a_sound_one_is_reported_on_request(
     shared_tmp: Path, wheel: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store.make(shared_tmp / "shared", str(GROUP))
@@ -791,7 +791,7 @@ def test_modes_are_final_whatever_a_default_access_list_says(
 
 
 @needs(acl, root)
-def test_a_default_access_list_takes_nobodys_right_to_read(store: Store, wheel: Path) -> None:
+def test_default_access_list_keeps_the_right_to_read(store: Store, wheel: Path) -> None:
     """With an access list the group bits of the mode are its mask: g::--- stays shut behind it."""
     with store.shard("wheels", _digest(wheel)) as held:
         shard = held.path
@@ -902,7 +902,7 @@ def test_losing_the_race_to_another_member_is_not_an_error(
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.ENOENT, errno.ENOTEMPTY])
-def test_a_lost_race_is_told_by_what_is_there_not_by_the_error(
+def test_lost_race_is_recognised_by_the_entry_not_by_the_error(
     store: Store, wheel: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Network file systems answer with other errors than local ones do."""
@@ -916,7 +916,7 @@ def test_a_lost_race_is_told_by_what_is_there_not_by_the_error(
     assert _names(store, wheel) == [_digest(wheel)]
 
 
-def test_a_rename_that_fails_for_no_neighbour_is_told(
+def test_rename_that_fails_without_a_race_is_reported(
     store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(source: Path, target: Path) -> None:
@@ -957,7 +957,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_name_that_is_taken_is_gone_around(store: Store, wheel: Path, kind: str) -> None:
+def test_taken_entry_name_is_skipped(store: Store, wheel: Path, kind: str) -> None:
     taken = _shard(store, wheel) / _digest(wheel)
     _occupy(taken, kind)
     before = taken.lstat()
@@ -1354,7 +1354,7 @@ def test_an_interrupted_reveal_leaves_nothing_in_staging(
     assert _hidden(store) == []
 
 
-def test_a_staged_entry_that_vanished_is_told(store: Store, several: list[Path]) -> None:
+def test_vanished_staged_entry_is_reported(store: Store, several: list[Path]) -> None:
     staged = [_stage(store, wheel) for wheel in several]
     fs.remove_tree(staged[0].entry.path)
     outcomes = make_visible(store, staged)
@@ -1368,9 +1368,7 @@ def test_nothing_staged_is_nothing_revealed(store: Store) -> None:
 
 
 @needs(root)
-def test_a_race_lost_to_somebody_who_is_not_trusted_ends_beside_it(
-    store: Store, wheel: Path
-) -> None:
+def test_race_lost_to_an_untrusted_publisher_publishes_beside(store: Store, wheel: Path) -> None:
     store.path.chmod(0o1777)
     with as_user(BOB):
         staged = _stage(Store.open(store.path), wheel)
@@ -1482,7 +1480,7 @@ def test_bytecode_is_no_wheel(store: Store, wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["cpython-300-abcd-6", "cpython-300-abce-5", ""])
-def test_bytecode_for_anything_else_is_not_used_and_ones_own_replaced(
+def test_bytecode_for_another_source_is_not_used_and_own_is_replaced(
     store: Store, wheel: Path, key: str
 ) -> None:
     """Another mtime of the sources, another magic number."""
@@ -1496,7 +1494,7 @@ def test_bytecode_for_anything_else_is_not_used_and_ones_own_replaced(
     assert _bytecode_names(store, wheel) == [f"{_digest(wheel)}.{TAG}"]
 
 
-def test_bytecode_that_lost_its_manifest_is_told(store: Store, wheel: Path) -> None:
+def test_bytecode_without_its_manifest_is_reported(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
     made = _share_bytecode(store, entry)
     with _writable(made.path):
@@ -1524,7 +1522,7 @@ def test_usable_bytecode_is_not_replaced(store: Store, wheel: Path) -> None:
 
 
 @needs(root)
-def test_bytecode_of_who_is_not_trusted_is_not_used(store: Store, wheel: Path) -> None:
+def test_bytecode_of_an_untrusted_publisher_is_not_used(store: Store, wheel: Path) -> None:
     store.path.chmod(0o1777)
     with as_user(ALICE):
         opened = Store.open(store.path)
@@ -1542,7 +1540,7 @@ def test_bytecode_of_who_is_not_trusted_is_not_used(store: Store, wheel: Path) -
 
 
 @needs(root)
-def test_somebody_elses_outdated_bytecode_is_gone_around(group_store: Store, wheel: Path) -> None:
+def test_outdated_bytecode_of_another_publisher_is_skipped(group_store: Store, wheel: Path) -> None:
     with as_user(ALICE, groups=[GROUP]):
         opened = Store.open(group_store.path)
         old = _share_bytecode(opened, _publish(opened, wheel), "cpython-300-abcd-1")
@@ -1611,7 +1609,9 @@ def test_compiling_that_is_interrupted_leaves_nothing(store: Store, wheel: Path)
     assert _bytecode_names(store, wheel) == []
 
 
-def test_bytecode_that_does_not_fit_is_told_and_leaves_nothing(store: Store, wheel: Path) -> None:
+def test_bytecode_that_does_not_fit_is_reported_and_leaves_nothing(
+    store: Store, wheel: Path
+) -> None:
     entry = _publish(store, wheel)
 
     def full(files: Path) -> Any:
@@ -1828,7 +1828,7 @@ def _assert_not_used(store: Store, wheel: Path, entry: Entry) -> None:
 
 
 @DAMAGE
-def test_ones_own_damaged_entry_is_not_used_and_replaced_in_its_place(
+def test_own_damaged_entry_is_not_used_and_replaced_in_its_place(
     store: Store, wheel: Path, damage: Callable[[Path], object]
 ) -> None:
     first = _publish(store, wheel)
@@ -1845,7 +1845,7 @@ def test_ones_own_damaged_entry_is_not_used_and_replaced_in_its_place(
 
 @needs(root)
 @DAMAGE
-def test_somebody_elses_damaged_entry_is_left_alone_and_gone_around(
+def test_damaged_entry_of_another_publisher_is_kept_and_skipped(
     store: Store, wheel: Path, damage: Callable[[Path], object]
 ) -> None:
     first = _publish(store, wheel)
@@ -1953,7 +1953,7 @@ def test_an_entry_that_becomes_whole_meanwhile_is_not_retired(
 
 @needs(root)
 @pytest.mark.parametrize("which", ["entry.json", "wheel"])
-def test_an_entry_that_holds_somebody_elses_file_is_not_used(
+def test_entry_with_a_file_of_another_user_is_not_used(
     store: Store, wheel: Path, which: str
 ) -> None:
     entry = _publish(store, wheel)
@@ -2054,7 +2054,9 @@ def test_what_a_hostile_manifest_says_stays_on_one_line(
 
 
 @needs(root)
-def test_an_entry_of_a_stranger_is_told_and_can_be_copied(store: Store, wheel: Path) -> None:
+def test_entry_of_an_untrusted_publisher_is_reported_and_can_be_copied(
+    store: Store, wheel: Path
+) -> None:
     store.path.chmod(0o1777)
     with as_user(ALICE):
         theirs = _publish(Store.open(store.path), wheel)
@@ -2126,7 +2128,7 @@ def test_a_name_with_a_foreign_number_does_not_make_a_publisher(store: Store, wh
 
 
 @needs(root, acl)
-def test_a_shard_with_an_access_list_is_believed_for_named_owners_only(
+def test_shard_with_an_access_list_is_trusted_for_named_owners_only(
     group_store: Store, wheel: Path
 ) -> None:
     with as_user(ALICE, groups=[GROUP]):
@@ -2174,7 +2176,7 @@ def test_an_entry_that_an_nfs4_list_lets_others_write_is_not_trusted(
 
 @needs(root)
 @pytest.mark.parametrize("name", ["", "store.json"])
-def test_nobody_is_named_by_a_store_json_that_an_nfs4_list_lets_others_write(
+def test_store_json_that_an_nfs4_list_lets_others_write_names_no_publisher(
     group_store: Store, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with as_user(BOB):

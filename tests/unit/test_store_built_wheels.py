@@ -35,7 +35,7 @@ def _note(store: Store) -> Entry:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_note_of_ones_own_is_replaced_by_the_next_build(
+def test_own_damaged_build_record_is_replaced_by_the_next_build(
     shared_tmp: Path, kind: str, no_hanging: None
 ) -> None:
     store = Store.make(shared_tmp / "store", builds=True)

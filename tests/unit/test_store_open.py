@@ -59,7 +59,7 @@ def _opened(path: Path, *names: tuple[str, ...], uid: int = BOB) -> Store:
         (ALICE, PRIVATE, 0o777, False),
     ],
 )
-def test_an_owner_is_believed_where_no_stranger_could_have_put_the_store(
+def test_owner_of_a_store_that_no_stranger_can_replace_is_trusted(
     store: Path, owner: int, gid: int, mode: int, believed: bool
 ) -> None:
     """Whoever may is somebody who is believed in any case."""
@@ -75,7 +75,7 @@ def test_an_owner_is_believed_where_no_stranger_could_have_put_the_store(
 
 
 @pytest.mark.parametrize("narrowed", ["owner", "require-hashes", "member"])
-def test_who_believes_fewer_does_not_believe_whoever_could_be_the_owner(
+def test_narrowed_trust_excludes_users_that_can_replace_the_store(
     store: Path, narrowed: str
 ) -> None:
     os.chown(store.parent, 0, GROUP)
@@ -90,7 +90,7 @@ def test_who_believes_fewer_does_not_believe_whoever_could_be_the_owner(
     assert found.replaceable_by
 
 
-def test_a_store_of_roots_may_be_moved_and_root_stays_believed(store: Path) -> None:
+def test_root_stays_trusted_in_a_root_store_that_was_moved(store: Path) -> None:
     os.chown(store, 0, -1)
     os.chown(store.parent, 0, OTHERS)
     store.parent.chmod(0o2775)

@@ -252,7 +252,7 @@ def test_single_user_store_made_before_gets_the_directory(shared_tmp: Path) -> N
 
 
 @needs(root)
-def test_user_who_may_only_read_stages_none(shared_tmp: Path) -> None:
+def test_user_without_write_permission_stages_none(shared_tmp: Path) -> None:
     store = Store.make(shared_tmp / "store")
     publish(store, 1)
     with as_user(ALICE, GROUP):

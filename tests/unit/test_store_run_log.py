@@ -78,7 +78,7 @@ def test_what_is_gathered_is_bounded_and_the_latest_stay(
     assert told == list(range(told[0], 400))
 
 
-def test_one_who_was_killed_while_gathering_stops_the_others_for_a_while_only(
+def test_killed_gatherer_stops_the_others_for_a_while_only(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_log.append_run(store, RUN)
@@ -121,7 +121,7 @@ def test_a_line_that_is_not_so_is_passed_over(store: Store, change: dict[str, ob
 
 
 @needs(root)
-def test_nobody_speaks_for_another(store: Store) -> None:
+def test_run_log_of_another_user_is_not_counted(store: Store) -> None:
     store.path.chmod(0o1777)
     (store.path / "use").chmod(0o1777)
     with as_user(ALICE):
@@ -134,7 +134,7 @@ def test_nobody_speaks_for_another(store: Store) -> None:
     assert sorted(user for user, _ in run_log.runs(store)) == [0, ALICE]
 
 
-def test_the_latest_collections_are_told_of(store: Store) -> None:
+def test_latest_collections_are_reported(store: Store) -> None:
     for at in range(100):
         run_log.append_collection(store, Collection(at, 2, 300 + at))
     told = sorted((one for _, one in run_log.collections(store)), key=lambda one: one.at)
@@ -150,7 +150,7 @@ def test_what_is_no_collection_is_passed_over(store: Store, text: str) -> None:
 
 
 @needs(root)
-def test_nobody_tells_of_anothers_collections(store: Store) -> None:
+def test_collections_in_the_log_of_another_user_are_not_counted(store: Store) -> None:
     store.path.chmod(0o1777)
     (store.path / "use").chmod(0o1777)
     with as_user(ALICE):

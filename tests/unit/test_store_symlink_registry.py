@@ -158,7 +158,7 @@ def test_what_is_not_in_the_store_is_not_needed(store: Store, entry: Entry, tmp_
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", None])
-def test_while_nobody_knows_what_links_there_are_they_count(
+def test_unknown_links_count_as_links(
     store: Store, entry: Entry, tmp_path: Path, content: bytes | None
 ) -> None:
     library = _environment(tmp_path, entry)
@@ -303,7 +303,7 @@ def test_an_environment_of_another_host_counts_unless_the_place_is_surely_the_sa
     assert _linked(store) == set()
 
 
-def test_a_directory_is_told_by_when_it_was_made(tmp_path: Path) -> None:
+def test_directory_is_identified_by_its_creation_time(tmp_path: Path) -> None:
     path = str(tmp_path)
     (place, *_) = way = fs.directory_chain(path)
     assert place.inode == tmp_path.stat().st_ino
@@ -334,7 +334,7 @@ def test_a_link_that_cannot_be_looked_at_counts(shared: Store) -> None:
 
 
 @needs(root)
-def test_an_environment_that_was_moved_where_nobody_may_look_counts(
+def test_environment_moved_to_an_unreadable_directory_counts(
     store: Store, entry: Entry, shared_tmp: Path
 ) -> None:
     home = shared_tmp / "home"
@@ -398,7 +398,7 @@ def test_a_note_that_is_junk_notes_nothing(
     assert _linked(store) == set()
 
 
-def test_a_note_that_leads_to_an_entry_with_odd_names_is_read(
+def test_link_record_of_an_entry_with_unusual_names_is_read(
     store: Store, entry: Entry, tmp_path: Path
 ) -> None:
     """Whoever may publish may list a file that is called like a directory of data."""
@@ -431,7 +431,7 @@ def test_a_note_that_is_no_plain_file_notes_nothing(
     assert _linked(store) == {NAMES[0]}
 
 
-def test_a_note_that_the_disk_does_not_give_stops_the_one_who_asks(
+def test_unreadable_link_record_raises(
     store: Store, link: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     symlink_registry.register(store, [Link(NAMES[0], str(link))])

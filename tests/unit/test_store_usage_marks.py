@@ -125,7 +125,7 @@ def test_marks_of_many_runs_at_once_are_all_kept(store: Store) -> None:
 
 
 @needs(root)
-def test_the_latest_user_of_each_is_told(shared: Store) -> None:
+def test_latest_user_of_each_entry_is_reported(shared: Store) -> None:
     for user in (ALICE, BOB):
         with as_user(user, GROUP):
             usage_marks.mark_used(shared, [NAMES[0]])
@@ -157,7 +157,7 @@ def test_a_store_made_by_hand_gets_its_directory(shared_tmp: Path) -> None:
 
 @needs(root)
 @pytest.mark.parametrize("kind", ["directory", "file", "symlink", "fifo"])
-def test_a_squatted_place_is_not_written_to_and_told(shared: Store, kind: str) -> None:
+def test_squatted_mark_directory_is_not_written_and_reported(shared: Store, kind: str) -> None:
     place = shared.path / "use" / str(ALICE)
     elsewhere = shared.path.parent / "elsewhere"
     elsewhere.mkdir()
@@ -223,7 +223,7 @@ def test_what_says_nothing_any_more_is_forgotten(store: Store) -> None:
 
 
 @needs(root)
-def test_nobody_but_root_forgets_for_others(shared: Store) -> None:
+def test_only_root_deletes_marks_of_other_users(shared: Store) -> None:
     with as_user(ALICE, GROUP):
         usage_marks.mark_used(shared, [NAMES[0]])
     later = usage_marks.now(shared) + 1

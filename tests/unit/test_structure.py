@@ -152,7 +152,7 @@ def test_the_base_imports_nothing_above_it(module: str) -> None:
 
 
 @MODULE
-def test_nobody_imports_the_package_root_but_for_its_version(module: str) -> None:
+def test_package_root_is_imported_for_its_version_only(module: str) -> None:
     for source, name in imports(module):
         if source == PACKAGE:
             path = ROOT / name
@@ -161,7 +161,7 @@ def test_nobody_imports_the_package_root_but_for_its_version(module: str) -> Non
 
 
 @MODULE
-def test_nobody_imports_the_runner(module: str) -> None:
+def test_runner_is_imported_by_no_module(module: str) -> None:
     assert not [found for found in imports(module) if "__runner__" in ".".join(found)]
 
 

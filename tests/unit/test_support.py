@@ -167,7 +167,7 @@ def test_interpreters_run() -> None:
 
 @pytest.mark.multiuser
 @needs(probes.accounts)
-def test_commands_run_as_somebody_else(
+def test_commands_run_as_another_user(
     accounts: Accounts, shared_tmp: Path, public_python: Path
 ) -> None:
     home = home_of(accounts.usera, shared_tmp)
@@ -203,7 +203,7 @@ def test_started_processes_are_stopped(accounts: Accounts) -> None:
 
 @pytest.mark.filesystem
 @needs(probes.tmpfs)
-def test_mounts_kept_apart_are_seen_by_nobody_else(tmp_path: Path) -> None:
+def test_mounts_kept_apart_are_invisible_to_other_processes(tmp_path: Path) -> None:
     code = f"""
 import subprocess
 from pathlib import Path

@@ -92,7 +92,7 @@ def test_page_in_json_names_hash_and_metadata(
     ]
 
 
-def test_page_is_html_for_who_asks_for_that(
+def test_page_is_html_for_a_client_that_asks_for_html(
     index: IndexFactory, client: Client, wheelhouse: Path, wheel: Path
 ) -> None:
     for accept in ("text/html", "*/*", f"{JSON};q=0.1, text/html"):
@@ -110,7 +110,7 @@ def test_unknown_project_is_404(client: Client) -> None:
     assert (status, headers["Location"]) == (301, "/simple/my-demo/")
 
 
-def test_gzip_is_given_to_who_takes_it(client: Client, served: LocalIndex) -> None:
+def test_gzip_is_sent_to_a_client_that_accepts_it(client: Client, served: LocalIndex) -> None:
     plain = client.get("/simple/my-demo/", Accept=ACCEPT)[2]
     _, headers, packed = client.get("/simple/my-demo/", Accept=ACCEPT, Accept_Encoding="gzip, br")
     assert headers["Content-Encoding"] == "gzip"

@@ -82,7 +82,7 @@ def test_a_preloaded_library_counts_for_what_it_answers(tmp_path: Path) -> None:
 
 
 @needs(root)
-def test_where_owners_are_not_known_nobody_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_owners_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "hidden_because", lambda: "a test says so")
     found = Trust.in_store(0, ("daemon", "@daemon"))
     assert (found.uids, found.gids, found.unknown) == (frozenset(), frozenset(), "a test says so")
@@ -98,7 +98,7 @@ def test_the_number_of_owners_without_one_is_nobodys() -> None:
 
 
 @needs(setpriv)
-def test_nobody_is_oneself_in_a_store_of_ones_own_alone(tmp_path: Path) -> None:
+def test_overflow_uid_is_the_user_only_in_a_private_store(tmp_path: Path) -> None:
     os.chown(tmp_path, 65534, 65534)
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
@@ -114,7 +114,7 @@ def test_nobody_is_oneself_in_a_store_of_ones_own_alone(tmp_path: Path) -> None:
 
 
 @needs(root)
-def test_nobody_is_trusted_only_where_nobody_else_may_publish(tmp_path: Path) -> None:
+def test_overflow_uid_is_trusted_only_if_no_other_user_may_publish(tmp_path: Path) -> None:
     shard, entry = tmp_path / "shard", tmp_path / "shard" / "entry"
     entry.mkdir(parents=True)
     for path in (tmp_path, shard, entry):

@@ -104,7 +104,7 @@ def test_who_may_put_another_directory_in_its_place(
 
 
 @probes.needs(probes.root, probes.acl)
-def test_nobody_knows_whom_an_access_list_lets_in(shared_tmp: Path) -> None:
+def test_directory_with_an_access_list_is_replaceable_by_unknown_users(shared_tmp: Path) -> None:
     parent = shared_tmp.resolve() / "parent"
     (parent / "store").mkdir(parents=True)
     subprocess.run(["setfacl", "-m", f"u:{ALICE}:rwx", str(parent)], check=True)

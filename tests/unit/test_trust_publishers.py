@@ -55,16 +55,16 @@ def tree(tmp_path: Path) -> Tree:
 pytestmark = needs(root)
 
 
-def test_an_entry_of_a_trusted_owner_is_believed(tree: Tree) -> None:
+def test_entry_of_a_trusted_owner_is_trusted(tree: Tree) -> None:
     assert tree.objection(BY_NAME) == ""
 
 
-def test_an_entry_of_root_is_believed(tree: Tree) -> None:
+def test_entry_of_root_is_trusted(tree: Tree) -> None:
     tree.own(tree.entry, 0, 0, 0o555)
     assert tree.objection(ADMIN_ONLY) == ""
 
 
-def test_an_entry_of_somebody_else_is_not(tree: Tree) -> None:
+def test_entry_of_another_user_is_not_trusted(tree: Tree) -> None:
     assert tree.objection(ADMIN_ONLY) == "is not trusted there"
 
 
@@ -89,7 +89,7 @@ def test_who_may_exchange_what_lies_in_a_shard(tree: Tree) -> None:
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o575, 0o1777], ids=oct)
 @pytest.mark.parametrize("uid", [0, ALICE], ids=["root", "named"])
-def test_what_others_may_write_is_never_believed(tree: Tree, mode: int, uid: int) -> None:
+def test_entry_that_others_may_write_is_never_trusted(tree: Tree, mode: int, uid: int) -> None:
     tree.own(tree.entry, uid, GROUP, mode)
     for who in (BY_NAME, BY_GROUP):
         assert tree.objection(who) == "lets others write the entry"
@@ -108,18 +108,18 @@ def test_the_directory_above_does_not_matter_for_a_named_owner(tree: Tree) -> No
 
 
 @pytest.mark.parametrize("uid", sorted(NOBODY - {4294967295}))
-def test_nobody_is_never_believed(tree: Tree, uid: int) -> None:
+def test_overflow_uid_is_never_trusted(tree: Tree, uid: int) -> None:
     tree.own(tree.entry, uid, GROUP, 0o555)
     for who in (ADMIN_ONLY, BY_GROUP, Trust.in_store(uid, (str(uid), "@0"))):
         assert tree.objection(who) == "may be anyone"
 
 
-def test_a_member_is_believed_in_a_shard_of_the_group(tree: Tree) -> None:
+def test_member_is_trusted_in_a_shard_of_the_group(tree: Tree) -> None:
     assert tree.objection(BY_GROUP) == ""
 
 
 @pytest.mark.parametrize("gid", [OTHER_GROUP, 0])
-def test_a_member_is_not_believed_in_a_shard_of_another_group(tree: Tree, gid: int) -> None:
+def test_member_is_not_trusted_in_a_shard_of_another_group(tree: Tree, gid: int) -> None:
     tree.own(tree.shard, 0, gid, 0o3775)
     assert tree.objection(BY_GROUP) == "published in a shard of an untrusted group"
 
@@ -174,7 +174,7 @@ def test_named_accounts_and_groups_are_trusted_by_users() -> None:
     assert found.gids == {GROUP, grp.getgrnam("daemon").gr_gid}
 
 
-def test_names_that_mean_nobody_are_not_trusted() -> None:
+def test_names_of_the_overflow_uid_are_not_trusted() -> None:
     names = ("no-such-account", "@no-such-group", "", "@", "-1", "@-1", "1.5", "a\0b", "@a\0b")
     with as_user(ALICE):
         assert Trust.in_store(0, names) == Trust(frozenset({0, ALICE}))
@@ -186,12 +186,12 @@ def test_root_trusts_root_and_the_owner_only() -> None:
 
 
 @pytest.mark.parametrize("uid", sorted(NOBODY))
-def test_nobody_is_not_trusted_as_owner_or_by_name(uid: int) -> None:
+def test_overflow_uid_is_not_trusted_as_owner_or_by_name(uid: int) -> None:
     with as_user(ALICE):
         assert uid not in Trust.in_store(uid, (str(uid),)).uids
 
 
-def test_who_runs_as_nobody_does_not_trust_nobody(tree: Tree) -> None:
+def test_process_of_the_overflow_uid_does_not_trust_that_uid(tree: Tree) -> None:
     tree.own(tree.entry, 65534, GROUP, 0o555)
     with as_user(65534):
         found = Trust.in_store(0, ())
@@ -223,7 +223,7 @@ def test_writable_by_others_looks_at_two_bits(tmp_path: Path, mode: int, expecte
     assert trust.writable_by_others(path.stat()) is expected
 
 
-def test_ids_without_a_name_are_told_as_numbers() -> None:
+def test_ids_without_a_name_are_printed_as_numbers() -> None:
     assert trust.user_name(0) == "root"
     assert trust.user_name(ALICE) == f"uid {ALICE}"
     assert trust.user_name(1 << 70) == f"uid {1 << 70}"
@@ -326,7 +326,7 @@ def test_the_owner_of_a_store_that_anybody_chose_is_not_trusted(tree: Tree) -> N
     assert tree.objection(chosen) == "is not believed by root"
 
 
-def test_what_everybody_may_read_is_told_by_the_way_to_it(shared_tmp: Path) -> None:
+def test_public_file_is_recognised_by_the_directories_above(shared_tmp: Path) -> None:
     file = shared_tmp / "a" / "b" / "file"
     file.parent.mkdir(parents=True)
     file.touch()

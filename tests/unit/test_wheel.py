@@ -248,7 +248,7 @@ def test_a_wheel_of_more_files_than_a_manifest_can_tell_is_left_to_pip(
     assert "has 93 files, too many for a store" in _refused(path)
 
 
-def test_a_broken_stream_of_a_member_is_told(tmp_path: Path) -> None:
+def test_broken_stream_of_a_member_is_reported(tmp_path: Path) -> None:
     path = make_wheel(tmp_path, files={"demo/x": "x" * 1000}, compress=False)
     path.write_bytes(path.read_bytes().replace(b"x" * 1000, b"x" * 999 + b"y"))
     with zipfile.ZipFile(path) as archive:

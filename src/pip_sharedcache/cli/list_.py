@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import Contents, read_entries
+from pip_sharedcache.maintenance.resolutions import ListedResolution, list_resolutions
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import BYTECODE, WHEELS, StoredEntry
+from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry
+
+_SHORT_KEY = 12  # digits
+_MOST_NAMED = 3  # requirements
 
 #: Cached: a name service can be slow, and a store has thousands of entries.
 user_name = functools.cache(trust.user_name)
@@ -23,12 +27,17 @@ def add(commands: Any) -> None:
     """Register the command of this module in ``commands``."""
     parser = commands.add_parser("list", help="list the entries of the store in use")
     parser.add_argument("--bytecode", action="store_true", help="also list the bytecode")
+    parser.add_argument(
+        "--resolutions", action="store_true", help="list the resolutions instead of the wheels"
+    )
     parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
     parser.set_defaults(run=_list)
 
 
 def _list(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
+    if chosen.resolutions:
+        return _list_resolutions(store, chosen.names, output)
     contents = read_entries(store, chosen.names)
     shown = sorted_items(contents, WHEELS)
     if chosen.bytecode:
@@ -51,6 +60,56 @@ def _list(chosen: argparse.Namespace, output: Output) -> int:
     return report_problems(output, shown, contents)
 
 
+def _list_resolutions(store: Store, names: Sequence[str], output: Output) -> int:
+    listing = list_resolutions(store, names)
+    output.result([_facts_of_resolution(one) for one in listing.found])
+    head = ["key", "distributions", "requirements", "publisher", "recorded", "last used", "size"]
+    head += ["trusted", "path"]
+    width = len(head) if output.verbose else len(head) - 2
+    now = time.time()
+    rows = [
+        [
+            *(one.item.digest[:_SHORT_KEY], _known(one.distributions), _names(one.requirements)),
+            *(user_name(one.item.publisher), day(one.item.published if one.at is None else one.at)),
+            *(day(one.item.used(now)), megabytes(one.item.size)),
+            *(trusted(one.item), str(one.item.path)),
+        ][:width]
+        for one in listing.found
+        if not one.damage
+    ]
+    output.table(head[:width], rows)
+    if not listing.found and not listing.problems:
+        output.say(f"{store.path} holds no resolutions yet.")
+    lines = [_damage(one.item, one.damage) for one in listing.found if one.damage]
+    lines += listing.problems
+    output.find_or_warn(lines)
+    return FINDINGS if lines else FINE
+
+
+def _facts_of_resolution(one: ListedResolution) -> dict[str, Any]:
+    facts = facts_of(one.item)
+    for name in ("title", "files"):
+        del facts[name]
+    facts["key"] = facts.pop("sha256")
+    return {
+        **facts,
+        "recorded": one.at,
+        "distributions": one.distributions,
+        "requirements": list(one.requirements),
+        "damage": one.damage or None,
+    }
+
+
+def _known(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
+
+
+def _names(names: Sequence[str]) -> str:
+    """Return the first of ``names``, and the number of the others; "unknown" for none."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more if names else "unknown"
+
+
 def sorted_items(contents: Contents, area: str) -> list[StoredEntry]:
     """Return the entries of an area, sorted by title."""
     items = contents.of_area(area)
@@ -59,14 +118,14 @@ def sorted_items(contents: Contents, area: str) -> list[StoredEntry]:
 
 def report_problems(output: Output, items: Iterable[StoredEntry], contents: Contents) -> int:
     """Print damaged entries and other problems, and return the exit status."""
-    lines = [
-        f"Damaged entry of {user_name(item.publisher)}: {item.path}: {item.damage}"
-        for item in items
-        if item.damage
-    ]
+    lines = [_damage(item, item.damage) for item in items if item.damage]
     lines += contents.problems()
     output.find_or_warn(lines)
     return FINDINGS if lines else FINE
+
+
+def _damage(item: StoredEntry, damage: str) -> str:
+    return f"Damaged entry of {user_name(item.publisher)}: {item.path}: {damage}"
 
 
 def facts_of(item: StoredEntry) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
 from pip_sharedcache.model import megabytes
+from pip_sharedcache.store import BYTECODE, RESOLUTIONS, WHEELS
 
 
 def add(commands: Any) -> None:
@@ -29,8 +30,12 @@ def add(commands: Any) -> None:
 
 def _stats(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
-    contents = read_entries(store, uses=False)
-    entries, stored = contents.whole, sum(item.size for item in contents.items)
+    areas = (WHEELS, BYTECODE, RESOLUTIONS)
+    contents = read_entries(store, areas=areas, uses=False)
+    resolutions = contents.of_area(RESOLUTIONS)
+    entries = contents.whole - len(resolutions)
+    asked = sum(item.size for item in resolutions)
+    stored = sum(item.size for item in contents.items) - asked
     told = Savings.of(store, [chosen.by])
     whole, groups = told.whole, told.groups[chosen.by]
     output.result(
@@ -38,6 +43,8 @@ def _stats(chosen: argparse.Namespace, output: Output) -> int:
             "store": str(store.path),
             "entries": entries,
             "stored": stored,
+            "resolutions": len(resolutions),
+            "resolutions_stored": asked,
             **_facts(whole, whole),
             "refusals": dict(told.refusals),
             "left_to_pip": dict(told.reasons),
@@ -58,6 +65,15 @@ def _stats(chosen: argparse.Namespace, output: Output) -> int:
     seconds = whole.saved_seconds(whole)
     spared = "unknown" if seconds is None else counted(round(seconds), "second", "seconds")
     output.say(f"Not compiled:    {spared}")
+    output.say(
+        f"Resolutions:     {len(resolutions):,} of {megabytes(asked)}: "
+        f"{counted(whole.resolutions_recorded, 'run', 'runs')} recorded one, "
+        f"{whole.resolutions_reused:,} reused one"
+    )
+    output.say(
+        f"Not resolved:    {counted(round(whole.seconds_saved), 'second', 'seconds')}, "
+        f"{counted(whole.requests_saved, 'request', 'requests')}"
+    )
     for what, times in (told.refusals + told.reasons).most_common():
         output.say(f"Fell back:       {counted(times, 'time', 'times')}, {what}")
     biggest = sorted(groups.items(), key=lambda named: -named[1].apparent)

@@ -11,7 +11,7 @@ from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.heal import Check, check
-from pip_sharedcache.store import BUILDS, BYTECODE, WHEELS
+from pip_sharedcache.store import AREAS
 
 
 def add(commands: Any) -> None:
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
 
 def _verify(chosen: argparse.Namespace, output: Output) -> int:
     store = store_to_change(output) if chosen.fix else store_in_use(output)
-    contents = read_entries(store, chosen.names, (WHEELS, BYTECODE, BUILDS), uses=False)
+    contents = read_entries(store, chosen.names, AREAS, uses=False)
     output.find_or_warn(contents.problems())
     damaged: list[dict[str, Any]] = []
     checked = 0

@@ -23,7 +23,16 @@ from pip_sharedcache.maintenance.entries import Track, read_entries
 from pip_sharedcache.store import run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.built_wheels import read_build
 from pip_sharedcache.store.entries import StoredEntry
-from pip_sharedcache.store.layout import BUILDS, BYTECODE, DEAD, SHARDS, WHEELS, Store
+from pip_sharedcache.store.layout import (
+    AREAS,
+    BUILDS,
+    BYTECODE,
+    DEAD,
+    RESOLUTIONS,
+    SHARDS,
+    WHEELS,
+    Store,
+)
 from pip_sharedcache.store.stale_staging import sweep
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
 
@@ -124,7 +133,7 @@ def collect(
     steps that use them.
     """
     now = usage_marks.now(store)
-    contents = read_entries(store, track=track)
+    contents = read_entries(store, areas=(WHEELS, BYTECODE, RESOLUTIONS), track=track)
     linked = symlink_registry.linked(store)
     retired = choose(contents.items, linked, now, older_than=older_than, max_size=max_size)
     refused: list[Refusal] = []
@@ -183,7 +192,8 @@ def choose(
     """Return those of all ``items`` of a store that are to be retired.
 
     These are the entries not used for ``older_than`` seconds; then the least recently used, until
-    no more than ``max_size`` bytes are left; then the bytecode of these wheels. Bytecode without a
+    no more than ``max_size`` bytes are left; then the bytecode of these wheels. Resolutions need no
+    wheel in the store. Bytecode without a
     wheel in the store is retired if it was not used for 30 days. Entries used within the last hour,
     entries in ``linked`` and the bytecode of linked wheels are never chosen. ``now`` is as from
     usage_marks.now.
@@ -317,7 +327,7 @@ def delete_retired(store: Store, now: float) -> Deleted:
     deleted and the shards that cannot be read.
     """
     done = Deleted()
-    for area in (WHEELS, BYTECODE, BUILDS):
+    for area in AREAS:
         for name in SHARDS:
             try:
                 with store.opened(area, name) as (shard, *_):

@@ -36,6 +36,10 @@ class Totals:
     ``compiled``: bytes of source that were compiled.
     ``compile_seconds``: the duration of compiling.
     ``reused``: bytes of source whose bytecode was in the store.
+    ``resolutions_recorded``: the runs that recorded a resolution.
+    ``resolutions_reused``: the runs that reused one.
+    ``requests_saved``: the requests to indexes that these did not make.
+    ``seconds_saved``: the time that they saved.
     """
 
     runs: int = 0
@@ -50,6 +54,10 @@ class Totals:
     compiled: int = 0
     compile_seconds: float = 0.0
     reused: int = 0
+    resolutions_recorded: int = 0
+    resolutions_reused: int = 0
+    requests_saved: int = 0
+    seconds_saved: float = 0.0
 
     def count(self, one: Installed) -> None:
         """Count one distribution."""
@@ -70,6 +78,10 @@ class Totals:
         self.compiled += run.compiled
         self.compile_seconds += run.compile_seconds
         self.reused += run.reused
+        self.resolutions_recorded += run.resolution == "recorded"
+        self.resolutions_reused += run.resolution == "reused"
+        self.requests_saved += run.requests_saved
+        self.seconds_saved += run.seconds_saved
 
     @property
     def from_store(self) -> int:

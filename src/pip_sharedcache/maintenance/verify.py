@@ -25,7 +25,8 @@ from pip_sharedcache.fs import PROCESS_ERRORS, Directory
 from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
 from pip_sharedcache.store.entries import StoredEntry
 from pip_sharedcache.store.entry_reading import MANIFEST, read_manifest, wheel_name
-from pip_sharedcache.store.layout import WHEELS
+from pip_sharedcache.store.layout import RESOLUTIONS, WHEELS
+from pip_sharedcache.store.resolutions import RESOLUTION_FILE, read_resolution
 from pip_sharedcache.store.staging import DIRECTORY
 from pip_sharedcache.store.unpack import FILE, PROGRAM
 from pip_sharedcache.store.wheel_copies import is_sparse
@@ -111,6 +112,8 @@ def _verify_one(item: StoredEntry) -> Verdict | None:
             status = held.status()
             examination = _Examination(held, status.st_uid, Digest(item.digest))
             (examination.wheel if item.area == WHEELS else examination.bytecode)()
+            if item.area == RESOLUTIONS and not examination.damage:
+                examination.resolution()
             if examination.damage:  # an entry that is being deleted must not look damaged
                 now = shard.file_status(item.path.name)
                 if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
@@ -169,6 +172,13 @@ class _Examination:
         """Check the entry as bytecode."""
         if manifest := self._manifest():
             self._walk_all(manifest.files, _time_of(manifest))
+
+    def resolution(self) -> None:
+        """Check the content of the entry as a resolution."""
+        try:
+            read_resolution(self.held, self.digest)
+        except DamagedEntry as error:
+            self._note(f"{_FILES}/{RESOLUTION_FILE}", "content", f"is no resolution: {error}")
 
     # -- the expected files
 

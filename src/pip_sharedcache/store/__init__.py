@@ -38,6 +38,7 @@ from pip_sharedcache.store.homes import (
     refuse_foreign_home,
 )
 from pip_sharedcache.store.layout import (
+    AREAS,
     BUILDS,
     BYTECODE,
     RESOLUTIONS,
@@ -85,6 +86,7 @@ from pip_sharedcache.store.wheel_copies import (
 )
 
 __all__ = [
+    "AREAS",
     "BUILDS",
     "BYTECODE",
     "NONE_YET",

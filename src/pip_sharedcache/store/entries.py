@@ -25,8 +25,8 @@ class StoredEntry:
     """One visible entry of a store, of any publisher.
 
     ``path``: the directory of the entry.
-    ``area``: WHEELS or BYTECODE.
-    ``title``: the file name of the wheel, or the interpreter of the bytecode.
+    ``area``: one of layout.AREAS.
+    ``title``: the file name of the wheel, the interpreter of the bytecode, or the kind of record.
     ``publisher``: the uid that owns the entry.
     ``identity``: the device and inode of the directory.
     ``published``: seconds since the epoch.

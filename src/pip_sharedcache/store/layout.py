@@ -26,6 +26,7 @@ WHEELS = "wheels"
 BYTECODE = "bytecode"
 BUILDS = "builds"
 RESOLUTIONS = "resolutions"
+AREAS = (WHEELS, BYTECODE, BUILDS, RESOLUTIONS)
 USE = "use"
 #: Prefix of the names of retired entries.
 DEAD = ".dead-"
@@ -295,8 +296,8 @@ class Store:
     def shard(self, area: str, digest: Digest) -> Directory:
         """Open the shard for ``digest`` in ``area``; make it if it is missing.
 
-        ``area``: WHEELS, BYTECODE, BUILDS or RESOLUTIONS. The caller closes it. Raises OSError:
-        EEXIST if something else than a directory has its name.
+        ``area``: one of AREAS. The caller closes it. Raises OSError: EEXIST if something else than
+        a directory has its name.
         """
         return self._made(area, digest[:2])
 
@@ -378,7 +379,7 @@ def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
     """
     top, shard = (0o2755, _SHARED_SHARD) if shared else (0o755, _PRIVATE_SHARD)
     yield "", top
-    for area in (WHEELS, BYTECODE, BUILDS, RESOLUTIONS):
+    for area in AREAS:
         yield area, top
         yield from ((f"{area}/{name}", shard) for name in SHARDS)
     yield USE, shard
@@ -386,7 +387,7 @@ def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
 
 def _not_of_a_store(names: Iterable[str]) -> str:
     """Return one of ``names`` that neither a store nor a file system makes; "" if none is."""
-    ours = {TAG_NAME, STORE_JSON, WHEELS, BYTECODE, BUILDS, RESOLUTIONS, USE, *_OF_FILE_SYSTEMS}
+    ours = {TAG_NAME, STORE_JSON, *AREAS, USE, *_OF_FILE_SYSTEMS}
     begins = (fs.NEW, ".nfs")  # unfinished files, and deleted ones that NFS keeps open
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""

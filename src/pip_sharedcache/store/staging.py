@@ -33,7 +33,14 @@ from pip_sharedcache.model import (
 )
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.entry_reading import MANIFEST
-from pip_sharedcache.store.layout import BYTECODE, WHEELS, MissingDirectory, Store
+from pip_sharedcache.store.layout import (
+    BUILDS,
+    BYTECODE,
+    RESOLUTIONS,
+    WHEELS,
+    MissingDirectory,
+    Store,
+)
 from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
 from pip_sharedcache.store.stale_staging import clear, in_use, sweep
 from pip_sharedcache.store.unpack import FILE, ProgressCallback, unpack_all, write
@@ -41,6 +48,8 @@ from pip_sharedcache.store.unpack import FILE, ProgressCallback, unpack_all, wri
 #: Fills a directory with bytecode.
 Compile = Callable[[Path], Compiled]
 
+#: The file names that the manifests of records give.
+_KINDS = {BUILDS: BUILD_RECORD, RESOLUTIONS: "resolution"}
 #: The mode of all directories in an entry.
 DIRECTORY = 0o555
 _PIECE = 1000  # files for each task of a worker process
@@ -55,7 +64,7 @@ class Staged:
 
     ``store``: the store that the entry is for.
     ``entry``: the entry, in its staging directory.
-    ``area``: WHEELS, BYTECODE, BUILDS or RESOLUTIONS.
+    ``area``: one of layout.AREAS.
     ``name``: the name that the entry gets.
     ``what``: the name of the entry in messages.
     ``find_usable``: returns a visible entry that serves as well, or None.
@@ -160,13 +169,14 @@ def stage_record(
     If ``find_usable`` finds an entry later, that one is used instead. ``damaged`` is as for
     ``stage_wheel``. Raises NotPublished.
     """
+    kind = _KINDS[area]
     return _stage(
         store,
         area,
         key,
         key,
-        f"a note in {area}",
-        lambda staging: _write_down(staging, key, name, data),
+        f"a {kind} in {area}",
+        lambda staging: _write_down(staging, key, kind, name, data),
         find_usable,
         damaged,
     )
@@ -296,13 +306,13 @@ def _gather(
     return manifest, compiled.untried
 
 
-def _write_down(staging: Path, key: Digest, name: str, data: bytes) -> Manifest:
+def _write_down(staging: Path, key: Digest, kind: str, name: str, data: bytes) -> Manifest:
     now = _own_time()
     top = staging / "files"
     fs.make_directory(top, 0o700)
     with fs.create_file(top / name, FILE, now) as target:
         sha256, size = write([data], target)
-    manifest = Manifest(BUILD_RECORD, key, 0, (StoredFile(name, size, sha256, False, now),))
+    manifest = Manifest(kind, key, 0, (StoredFile(name, size, sha256, False, now),))
     _complete(staging, manifest, {top}, now)
     return manifest
 

@@ -7,7 +7,7 @@ import functools
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
@@ -19,7 +19,7 @@ from pip_sharedcache.maintenance.doctor.report import (
     quoted,
     words,
 )
-from pip_sharedcache.store import STORE_JSON, expected_directories
+from pip_sharedcache.store import RESOLUTIONS, STORE_JSON, expected_directories
 from pip_sharedcache.trust import access_lists
 
 #: For nfs4_setfacl(1): only the entries of the mode, which chmod(1) sets afterwards.
@@ -69,10 +69,16 @@ def look_at_made(report: DoctorReport, made: Made) -> None:
     """Compare all directories with those that Store.make makes, and report the differences."""
     by_kind: dict[tuple[str, int], list[_Difference]] = {}
     total = 0
+    older = not os.path.lexists(made.top / RESOLUTIONS)
     for relative, mode in expected_directories(shared=made.gid is not None):
+        of_later = older and relative.partition("/")[0] == RESOLUTIONS
+        if of_later and made.gid is None:
+            continue  # the first resolution makes them
         total += 1
         for found in _differences(made, made.top / relative, mode):
-            alike = 0 if found.kind == "missing" else mode
+            if of_later:
+                found = replace(found, kind="no-resolutions")
+            alike = 0 if found.kind in ("missing", "no-resolutions") else mode
             by_kind.setdefault((found.kind, alike), []).append(found)
     differing = {found.path for group in by_kind.values() for found in group}
     report.add_fact(
@@ -160,7 +166,9 @@ def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
     first = group[0]
     kind, mode = first.kind, first.wanted
     paths = [found.path for found in group]
-    if len(group) == 1:
+    if kind == "no-resolutions":
+        what = f"{first.path} is missing: users share no resolutions in this store"
+    elif len(group) == 1:
         what = f"{first.path} {first.is_}: {first.why}"
     else:
         what = f"{len(group)} directories differ: {first.path} {first.is_}: {first.why}; the "
@@ -171,6 +179,7 @@ def _finding(made: Made, group: Sequence[_Difference]) -> Finding:
     chmod = f"chmod {cleared}{mode:04o} {named}"
     command = {
         "missing": init,
+        "no-resolutions": init,
         "no-directory": f"rm {words(paths)} && {init}",
         "owner": f"chown {quoted(trust.user_name(made.owner))} {named}",
         "group": f"chgrp {quoted(made.group)} {named} && {chmod}",  # chgrp(1) may clear setgid

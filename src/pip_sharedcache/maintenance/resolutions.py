@@ -1,0 +1,107 @@
+"""The resolutions of a store, as `store list --resolutions` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.fs import PROCESS_ERRORS, Directory
+from pip_sharedcache.maintenance.entries import read_entries
+from pip_sharedcache.model import Digest
+from pip_sharedcache.store import RESOLUTIONS, Store, StoredEntry
+from pip_sharedcache.store.resolutions import read_resolution
+
+_FEWEST_DIGITS = 6  # of the start of a key; a shorter word is the name of a requirement
+_LONGEST = 100  # characters of a requirement without a name
+
+
+@dataclass(frozen=True)
+class ListedResolution:
+    """One resolution in a store, by any publisher.
+
+    ``item``: its entry; ``damage`` says why it cannot be read.
+    ``at``: when it was recorded, in seconds since the epoch; None if that is not known.
+    ``distributions``: the number of distributions in the result; None if that is not known.
+    ``requirements``: the names of the requirements in the question, in order.
+    """
+
+    item: StoredEntry
+    at: int | None = None
+    distributions: int | None = None
+    requirements: tuple[str, ...] = ()
+    damage: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The resolutions of a store that names select.
+
+    ``found``: the resolutions, those that were recorded last first.
+    ``problems``: a line for each shard that cannot be read and each name that selects none.
+    """
+
+    found: tuple[ListedResolution, ...]
+    problems: tuple[str, ...]
+
+
+def list_resolutions(store: Store, names: Sequence[str] = ()) -> Listing:
+    """Read the resolutions of ``store`` that ``names`` select; all of them if there are no names.
+
+    A name is that of a requirement, or the first characters of a key. What an untrusted publisher
+    wrote is not read. Raise OSError.
+    """
+    contents = read_entries(store, areas=(RESOLUTIONS,))
+    found = [_listed(item) for item in contents.items]
+    if names:
+        chosen = [one for one in found if any(_is_meant(one, name) for name in names)]
+    else:
+        chosen = found
+    chosen.sort(key=lambda one: (-(one.at or 0), one.item.path.name))
+    missing = [name for name in names if not any(_is_meant(one, name) for one in found)]
+    problems = replace(contents, missing=tuple(missing)).problems()
+    return Listing(tuple(chosen), tuple(problems))
+
+
+def _is_meant(one: ListedResolution, name: str) -> bool:
+    if len(name) >= _FEWEST_DIGITS and one.item.digest.startswith(name.lower()):
+        return True
+    return canonicalize_name(name) in map(canonicalize_name, one.requirements)
+
+
+def _listed(item: StoredEntry) -> ListedResolution:
+    if item.damage or item.distrust_reason:
+        return ListedResolution(item, damage=item.damage)
+    try:
+        with Directory.open(item.path) as held:
+            stored = read_resolution(held, Digest(item.digest))
+    except (DamagedEntry, MemoryError) as error:
+        return ListedResolution(item, damage=str(error))
+    except OSError as error:
+        if error.errno in PROCESS_ERRORS:
+            raise
+        return ListedResolution(item, damage=f"{item.path} cannot be read: {error.strerror}")
+    result = stored.data.get("result")
+    return ListedResolution(
+        item,
+        stored.at,
+        len(result) if isinstance(result, list) else None,
+        tuple(_requirements(stored.data)),
+    )
+
+
+def _requirements(data: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the name of each requirement of the question, or its beginning if it has no name."""
+    question = data.get("question")
+    listed = question.get("requirements") if isinstance(question, dict) else None
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, str):
+            name = one[:_LONGEST]
+            with suppress(InvalidRequirement):
+                name = Requirement(name).name
+            yield name

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support import slices
-from support.accounts import Argument, run_as
+from support.accounts import Argument, run_as, start_as, stop
 from support.environments import NEWEST_PIP, Environment, make_environment
 from support.faults import (
     Call,
@@ -23,12 +24,19 @@ from support.faults import (
 )
 from support.trees import snapshot
 
-#: What `pip list` asks, without its command line, which takes twice the time to start.
+#: What `pip list` asks, for each line of the input. Each answer comes from a new process, which has
+#: pip's modules from the first one and has seen nothing of the environment before.
 _LIST = """
-import json
+import json, os, sys
 from pip._internal.metadata import get_default_environment
-found = get_default_environment().iter_installed_distributions(local_only=False)
-print(json.dumps({one.canonical_name: str(one.version) for one in found}))
+import pip._internal.metadata.importlib
+for line in sys.stdin:
+    if os.fork() == 0:
+        found = get_default_environment().iter_installed_distributions(local_only=False)
+        print(json.dumps({one.canonical_name: str(one.version) for one in found}), flush=True)
+        os._exit(0)
+    if os.wait()[1]:
+        print("null", flush=True)
 """
 _KILLED = (-9, 128 + 9)
 
@@ -45,6 +53,7 @@ class Ground:
         self.store = directory / "store"
         self.mode = "copy"
         self.other_settings: dict[str, str | None] = {}
+        self._lister: subprocess.Popen[str] | None = None
         self._wheels = wheels
         self._saved = directory / "saved"
         self._places = {"library": environment.site_packages, "bin": environment.scripts}
@@ -139,10 +148,18 @@ class Ground:
 
     def listed(self) -> str | None:
         """The version that plain pip lists, if any."""
-        argv: list[Argument] = [self.environment.python, "-c", _LIST]
-        listed: dict[str, str] = json.loads(
-            run_as(None, argv, env=self.settings, check=True).stdout
-        )
+        if self._lister is None or self._lister.poll() is not None:
+            argv: list[Argument] = [self.environment.python, "-c", _LIST]
+            self._lister = start_as(None, argv, env=self.settings, pipe_input=True)
+        asked, answers = self._lister.stdin, self._lister.stdout
+        assert asked is not None and answers is not None
+        asked.write("list\n")
+        asked.flush()
+        line = answers.readline()
+        if not line or line == "null\n":
+            stop(self._lister)
+            raise AssertionError("pip cannot list what is installed")
+        listed: dict[str, str] = json.loads(line)
         return listed.get("demo")
 
     def calls(self, argv: Sequence[str], *others: Path) -> list[Call]:
@@ -167,9 +184,12 @@ class Ground:
 def make_grounds(
     base: Path, wheels: Path, pip: str = NEWEST_PIP, number: int | None = None
 ) -> list[Ground]:
-    """As many as there are processors, so that faults run beside each other."""
+    """As many as there are processors, so that faults run beside each other.
+
+    A run with a slice has few faults for each test, and other tests for the other processors: one.
+    """
     made = []
-    for one in range(number or min(4, os.cpu_count() or 1)):
+    for one in range(number or (1 if slices.current() else min(4, os.cpu_count() or 1))):
         place = base / f"ground{one}"
         place.mkdir(parents=True)
         made.append(Ground(place, make_environment(place / "environment", pip=pip), wheels))

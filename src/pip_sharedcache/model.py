@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NewType
 
@@ -315,6 +315,12 @@ class RunReport:
         """Count one placed file of ``size`` bytes."""
         self.placed[mode] += 1
         self.placed_bytes[mode] += size
+
+    def take(self) -> RunReport:
+        """Return the counts, and count again from 0."""
+        taken = replace(self)
+        vars(self).update(vars(RunReport()))
+        return taken
 
     def add(self, other: RunReport) -> None:
         """Add the counts of ``other``."""

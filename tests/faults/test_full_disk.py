@@ -318,7 +318,7 @@ def test_what_copies_have_staged_makes_room_for_the_environment(
     assert not faults_of_store(store)
     assert len(visible_entries(store)) == 1
     (said,) = _naming(store, result.stderr)
-    assert said.endswith(f"Installed without publishing: {store} has no room left")
+    assert said.endswith(f"Installed without publishing: {store}: no free space is left")
 
 
 @pytest.mark.filesystem

@@ -673,7 +673,7 @@ def test_a_deleted_configuration_is_named_where_publishers_are_not_trusted_for_i
     site.install(usera, site.environment(usera), store, "alpha")
     (store / "store.json").unlink()
     said = site.install(userb, site.environment(userb), store, "alpha")
-    assert f"{store}/store.json, which names whom, is missing" in said
+    assert f"{store}/store.json, which lists publishers, is missing" in said
     env = site.settings(store)
     doctor = run_as(userb, site.template.command("store", "doctor"), env=env)
     assert f"{store}/store.json is missing: only entries of root are trusted" in doctor.stdout

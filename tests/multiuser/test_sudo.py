@@ -196,5 +196,5 @@ def test_store_in_a_directory_of_its_owner_is_trusted(site: Site) -> None:
     with site.administered(environment, store) as env:
         done = run_as(None, environment.command("install", "alpha"), env=env, check=True)
     assert "1 of 1 distributions" in done.stdout
-    assert "not believed" not in done.stdout + done.stderr
+    assert "not trusted" not in done.stdout + done.stderr
     assert_as_plain(site, environment)

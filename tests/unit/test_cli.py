@@ -41,7 +41,7 @@ pytestmark = [needs(linux), pytest.mark.usefixtures("own_environment")]
 ALICE, GROUP = 54321, 54399
 OLD = 1_600_000_000  # 2020-09-13
 OBJECTION = (
-    "is not believed by root in a store that was named by environment variable PIP_SHAREDCACHE_DIR"
+    "is not trusted by root in a store that was named by environment variable PIP_SHAREDCACHE_DIR"
 )
 Captured = pytest.CaptureFixture[str]
 

@@ -22,20 +22,6 @@ DOCUMENTS = [
     REPOSITORY / "docs" / "pip-sharedcache.1",
 ]
 
-#: Modules whose docstrings and messages still have words of STYLE.md's list. The list only gets
-#: shorter: remove a module as soon as it is clean, and add none.
-NOT_YET = frozenset(
-    {
-        "session/lookup.py",
-        "session/publisher.py",
-        "session/restrictions.py",
-        "session/session.py",
-        "session/usage.py",
-        "store/layout.py",
-        "store/open.py",
-    }
-)
-
 #: Text that is not prose: blocks of code, hidden blocks, code inside a line.
 _NOT_PROSE = re.compile(r"^```.*?^```$|^<!-- .*?-->$|`[^`]*`", re.MULTILINE | re.DOTALL)
 
@@ -107,16 +93,8 @@ def test_document_has_no_listed_word(path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_module_has_no_listed_word_unless_not_yet_clean(module: str) -> None:
-    found = _in_module(module)
-    if module in NOT_YET:
-        assert found, f"{module} is clean: remove it from NOT_YET"
-    else:
-        assert not found, f"{module}: {found}"
-
-
-def test_not_yet_clean_modules_exist() -> None:
-    assert not NOT_YET - set(MODULES)
+def test_module_has_no_listed_word(module: str) -> None:
+    assert not _in_module(module)
 
 
 def test_readme_is_short_and_begins_with_the_installation() -> None:

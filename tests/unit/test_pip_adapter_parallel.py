@@ -572,7 +572,7 @@ def test_what_copies_did_is_taken_and_appears_at_the_end(
     names = ["one", "two", "three", "four"]
     side.add(*names)
     begun = side.start(root="/r")
-    assert not begun.is_copy
+    assert not begun.is_worker
     for name in reversed(names):
         assert begun.take(name)
     assert caplog.messages == [f"installing {name} as {{'root': '/r'}}" for name in reversed(names)]
@@ -813,7 +813,7 @@ def test_what_copies_publish_and_what_was_refused_there_is_known_here(
     def act() -> None:
         session.report.count(LinkMode.COPY, 10)
         session.report.not_downloaded += 1
-        session.linker.refusals[LinkMode.REFLINK] = "Operation not supported"
+        session.links.refusals[LinkMode.REFLINK] = "Operation not supported"
 
     def finish() -> None:
         session.report.published += 1
@@ -829,7 +829,7 @@ def test_what_copies_publish_and_what_was_refused_there_is_known_here(
     assert session.report.placed_bytes == {LinkMode.COPY: 40}
     assert (session.report.installed, session.report.not_downloaded) == (4, 4)
     assert session.report.published == 2, "each copy at its end"
-    assert session.linker.refusals == {LinkMode.REFLINK: "Operation not supported"}
+    assert session.links.refusals == {LinkMode.REFLINK: "Operation not supported"}
 
 
 @side_by_side
@@ -838,7 +838,7 @@ def test_worker_knows_that_it_is_one_and_takes_no_tasks(side: Side) -> None:
     seen: list[parallel.ParallelInstall] = []
 
     def act() -> None:
-        assert seen[0].is_copy
+        assert seen[0].is_worker
         assert not seen[0].take("two")
 
     side.acts = {"one": act, "two": lambda: None}
@@ -847,7 +847,7 @@ def test_worker_knows_that_it_is_one_and_takes_no_tasks(side: Side) -> None:
     begun.start(2, _scripts)
     assert begun.take("one")
     assert begun.take("two")
-    assert not begun.is_copy
+    assert not begun.is_worker
     begun.end(failed=False)
 
 

@@ -37,7 +37,7 @@ from pip_sharedcache.fs import (
 )
 from pip_sharedcache.fs.dirfd import close_all, copy_bytes
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, RunReport, StoredFile
-from pip_sharedcache.placement import Linker, Placement
+from pip_sharedcache.placement import LinkChoice, Linker, Placement
 from pip_sharedcache.placement import linker as link_module
 from pip_sharedcache.placement.dist_info import DistInfo, unfinished_in
 from pip_sharedcache.placement.group_modes import share_directory, share_file
@@ -659,7 +659,7 @@ def shelf(tmp_path: Path) -> Shelf:
 def _linker(mode: LinkMode, **how: Any) -> Linker:
     mask = os.umask(0o022)
     os.umask(mask)
-    return Linker(mode, mask, **how)
+    return Linker(LinkChoice(mode), mask, **how)
 
 
 @MODE
@@ -930,7 +930,7 @@ def test_a_refused_mode_falls_to_the_next_and_is_not_asked_again(
         assert shelf.place(linker, file, name) in (LinkMode.REFLINK, LinkMode.COPY)
         assert shelf.placed(name).read_bytes() == b"content\n"
     assert asked.calls == 1
-    assert linker.refusals[mode] == os.strerror(number)
+    assert linker.choice.refusals[mode] == os.strerror(number)
     assert sorted(os.listdir(shelf.environment)) == ["one", "two"]
 
 
@@ -967,7 +967,7 @@ def test_link_that_fails_for_one_file_is_tried_for_the_next(
         assert shelf.place(linker, file, placed) in (LinkMode.REFLINK, LinkMode.COPY)
         assert shelf.placed(placed).read_bytes() == b"content\n"
     assert asked.calls == 2
-    assert mode not in linker.refusals
+    assert mode not in linker.choice.refusals
 
 
 @pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
@@ -1038,7 +1038,7 @@ def test_the_kernel_refuses_links_to_others_files_and_a_copy_is_made(
             assert shelf.place(linker, file, name) in (LinkMode.REFLINK, LinkMode.COPY)
             assert shelf.placed(name).stat().st_uid == ALICE
             assert shelf.placed(name).read_bytes() == b"content\n"
-    assert linker.refusals[LinkMode.HARDLINK] == os.strerror(errno.EPERM)
+    assert linker.choice.refusals[LinkMode.HARDLINK] == os.strerror(errno.EPERM)
     assert sorted(os.listdir(shelf.environment)) == ["one", "two"]
     assert oct(_mode(shelf.entry / "files" / "a.py")) == oct(0o444)
 
@@ -1060,7 +1060,7 @@ def test_another_file_system_gets_a_copy(shelf: Shelf, tmp_path: Path) -> None:
         assert int(elsewhere.stat().st_mtime) == MTIME
     finally:
         elsewhere.unlink()
-    assert linker.refusals[LinkMode.HARDLINK] == os.strerror(errno.EXDEV)
+    assert linker.choice.refusals[LinkMode.HARDLINK] == os.strerror(errno.EXDEV)
 
 
 @MASK
@@ -1103,7 +1103,7 @@ def test_without_ioctl_there_is_no_reflink(shelf: Shelf, monkeypatch: pytest.Mon
     monkeypatch.setattr(dirfd, "fcntl", None)
     linker = _linker(LinkMode.REFLINK)
     assert shelf.place(linker, shelf.add("a")) is LinkMode.COPY
-    assert linker.refusals == {LinkMode.REFLINK: "This system has no reflinks"}
+    assert linker.choice.refusals == {LinkMode.REFLINK: "This system has no reflinks"}
 
 
 # -- one wheel
@@ -1943,7 +1943,7 @@ def test_a_link_that_is_refused_leaves_the_rest_to_the_next_mode(
     assert len(asked) == 6
     assert outcome.files[LinkMode.HARDLINK] == 5
     assert sum(outcome.files.values()) == 20
-    assert LinkMode.HARDLINK in linker.refusals
+    assert LinkMode.HARDLINK in linker.choice.refusals
 
 
 @needs(linux)
@@ -2080,7 +2080,7 @@ def test_a_clone_that_is_refused_in_the_middle_leaves_the_rest_to_be_copied(
     assert outcome.created == _destinations(jobs)
     for number in range(20):
         assert shelf.placed(f"f{number}").read_text() == f"file {number}"
-    assert linker.refusals == {LinkMode.REFLINK: os.strerror(errno.EXDEV)}
+    assert linker.choice.refusals == {LinkMode.REFLINK: os.strerror(errno.EXDEV)}
     more = PlacementResult()
     _place_all(shelf, linker, jobs, more)
     assert (len(asked), more.files) == (6, {LinkMode.COPY: 20}), "it is not asked again"
@@ -2135,7 +2135,7 @@ def test_what_is_refused_on_one_file_system_is_used_on_another(shelf: Shelf) -> 
             assert Path(job.destination).read_bytes().decode() == f"file {job.destination[-1]}"
     finally:
         remove_tree(elsewhere)
-    assert linker.refusals[LinkMode.HARDLINK] == os.strerror(errno.EXDEV)
+    assert linker.choice.refusals[LinkMode.HARDLINK] == os.strerror(errno.EXDEV)
 
 
 @COPYING
@@ -2206,7 +2206,7 @@ def test_many_new_files_are_placed_as_one_after_another(shelf: Shelf, mode: Link
     one = _linker(mode)
     _place_all(shelf, one, jobs, alone)
     assert outcome == alone
-    assert linker.refusals == one.refusals
+    assert linker.choice.refusals == one.choice.refusals
 
 
 @pytest.mark.usefixtures("pieces")
@@ -2280,13 +2280,13 @@ FEW_DESCRIPTORS = """if True:
     from pathlib import Path
     from pip_sharedcache.fs import Directory
     from pip_sharedcache.model import LinkMode, StoredFile
-    from pip_sharedcache.placement import Linker
+    from pip_sharedcache.placement import LinkChoice, Linker
     from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
     mode, spare, entry, target = LinkMode(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
     parent = TargetDir.of(os.stat(target), True)
     files = [StoredFile(f"lot/f{n}", len(f"file {n}"), "", False, 1_600_000_000) for n in range(90)]
     jobs = [Job(file, f"{target}/{file.path[4:]}", parent) for file in files]
-    outcome, error, linker = PlacementResult(), None, Linker(mode, 0o022)
+    outcome, error, linker = PlacementResult(), None, Linker(LinkChoice(mode), 0o022)
     with Directory.open(Path(entry)) as held:
         # The limit is one for numbers, of which the lowest free one is taken each time.
         free = [n for n in range(200) if not os.path.exists(f"/dev/fd/{n}")]

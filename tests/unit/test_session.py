@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pip_sharedcache import bytecode, fs
+from pip_sharedcache import wheel as wheel_module
 from pip_sharedcache.config import Settings
 from pip_sharedcache.model import Digest, LinkMode, Origin, RunReport
 from pip_sharedcache.placement import Placement, commit, make_visible
@@ -93,8 +94,8 @@ def _again(session: Session, **changes: object) -> Session:
 
 
 def _entries(session: Session, area: str = "wheels") -> int:
-    assert session.store is not None
-    return len(list((session.store.path / area).glob("??/[0-9a-f]*")))
+    assert session.layers.main is not None
+    return len(list((session.layers.main.path / area).glob("??/[0-9a-f]*")))
 
 
 def _hidden(session: Session) -> list[str]:
@@ -120,9 +121,9 @@ def test_a_store_that_cannot_be_used_is_said_once_with_its_source(
     tmp_path: Path, wheel: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = Session.start(_settings(tmp_path / "none"))
-    assert session.store is None
-    assert session.find([_digest(wheel)], wheel.name) is None
-    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.layers.main is None
+    assert session.lookup.find([_digest(wheel)], wheel.name) is None
+    assert session.lookup.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert not _install(session, wheel)
     assert session.report.installed == 1
     assert session.summary() == ""
@@ -134,7 +135,7 @@ def test_a_store_that_cannot_be_used_is_said_once_with_its_source(
 
 def test_store_without_a_setting_is_made(tmp_path: Path) -> None:
     session = Session.start(Settings(tmp_path / "own", "default", True))
-    assert session.store is not None
+    assert session.layers.main is not None
     assert (tmp_path / "own").is_dir()
 
 
@@ -146,8 +147,12 @@ def test_notes_on_settings_are_said(session: Session, caplog: pytest.LogCaptureF
 def test_the_linker_gets_the_settings(tmp_path: Path) -> None:
     os.umask(0o027)
     settings = _settings(tmp_path, link_mode=LinkMode.HARDLINK, group_environment=False)
-    made = Session.start(settings).linker
-    assert (made.mode, made.umask, made.group_environment) == (LinkMode.HARDLINK, 0o027, False)
+    made = Session.start(settings)._linker
+    assert (made.choice.asked, made.umask, made.group_environment) == (
+        LinkMode.HARDLINK,
+        0o027,
+        False,
+    )
 
 
 # -- installing
@@ -156,7 +161,7 @@ def test_the_linker_gets_the_settings(tmp_path: Path) -> None:
 def test_a_wheel_is_published_at_the_end_and_then_found(session: Session, wheel: Path) -> None:
     assert _install(session, wheel)
     assert (session.report.published, _entries(session)) == (0, 0)
-    assert _again(session).find([_digest(wheel)], wheel.name) is None, "not visible yet"
+    assert _again(session).lookup.find([_digest(wheel)], wheel.name) is None, "not visible yet"
     session.finish()
     assert (session.report.published, session.report.found) == (1, 0)
     assert (_entries(session), _hidden(session)) == (1, [])
@@ -177,7 +182,7 @@ def test_the_same_wheel_twice_in_a_run_is_found(session: Session, wheel: Path) -
 def test_what_is_staged_is_used_before_it_is_visible(session: Session, wheel: Path) -> None:
     """The same wheel for another distribution of the run, or for its bytecode."""
     assert _install(session, wheel)
-    found = session.find([_digest(wheel)], wheel.name)
+    found = session.lookup.find([_digest(wheel)], wheel.name)
     assert found is not None
     assert found.path.name.startswith(".new-")
     assert found.wheel.read_bytes() == wheel.read_bytes()
@@ -270,7 +275,7 @@ def test_symlinks_name_the_visible_entry(session: Session, wheel: Path) -> None:
 def test_symlinks_name_the_entry_of_the_faster_publisher(session: Session, wheel: Path) -> None:
     linking = _again(session, link_mode=LinkMode.SYMLINK)
     linking.wheels.note(str(wheel), SHARED)
-    assert linking.find([_digest(wheel)], wheel.name) is None
+    assert linking.lookup.find([_digest(wheel)], wheel.name) is None
     find, won = lookup.find, []
 
     def beaten(*args: Any) -> Any:
@@ -314,10 +319,10 @@ def test_a_private_wheel_below_a_shared_prefix_is_published(session: Session, wh
 def test_a_wheel_that_was_served_is_found_without_reading_it(session: Session, wheel: Path) -> None:
     _run(session, wheel)
     later = Session.start(session.settings)
-    entry = later.find([_digest(wheel)], wheel.name)
+    entry = later.lookup.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    later.serve(entry)
-    later.serve(entry)
+    later.lookup.serve(entry)
+    later.lookup.serve(entry)
     assert later.report.not_downloaded == wheel.stat().st_size, "counted once"
     assert _install(later, entry.wheel)
     assert later.report.found == 1
@@ -327,9 +332,9 @@ def test_any_of_several_digests_will_do(session: Session, wheel: Path) -> None:
     _run(session, wheel)
     session = _again(session)
     other = Digest("ab" * 32)
-    assert session.find([other, _digest(wheel)], wheel.name) is not None
-    assert session.find([other], wheel.name) is None
-    assert session.find([], wheel.name) is None
+    assert session.lookup.find([other, _digest(wheel)], wheel.name) is not None
+    assert session.lookup.find([other], wheel.name) is None
+    assert session.lookup.find([], wheel.name) is None
 
 
 def test_an_unusual_wheel_is_left_to_pip_without_a_word(
@@ -379,11 +384,11 @@ def test_damaged_entry_is_not_used_again_and_its_publisher_named(
 ) -> None:
     _run(session, wheel)
     later = _again(session)
-    entry = later.find([_digest(wheel)], wheel.name)
+    entry = later.lookup.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    later.mark_damaged(entry, "a file is missing")
-    later.mark_damaged(entry, "another file is missing too")
-    assert later.find([_digest(wheel)], wheel.name) is None
+    later.lookup.mark_damaged(entry, "a file is missing")
+    later.lookup.mark_damaged(entry, "another file is missing too")
+    assert later.lookup.find([_digest(wheel)], wheel.name) is None
     later.wheels.note(str(wheel), SHARED)
     begun = later.begin(str(wheel))
     assert begun is not None
@@ -400,10 +405,10 @@ def test_damaged_entry_is_not_used_again_and_its_publisher_named(
 def test_damaged_entry_is_not_used_for_symlinks(session: Session, wheel: Path) -> None:
     _run(session, wheel)
     linking = _again(session, link_mode=LinkMode.SYMLINK)
-    entry = linking.find([_digest(wheel)], wheel.name)
+    entry = linking.lookup.find([_digest(wheel)], wheel.name)
     assert entry is not None
     _spoil_bytes(entry.wheel)
-    linking.mark_damaged(entry, "other bytes")
+    linking.lookup.mark_damaged(entry, "other bytes")
     linking.wheels.note(str(wheel), SHARED)
     begun = linking.begin(str(wheel))
     if begun is not None:
@@ -416,12 +421,12 @@ def test_own_damaged_entry_is_replaced_at_the_end(session: Session, wheel: Path)
     """Else every later run would download the wheel again."""
     _run(session, wheel)
     later = _again(session)
-    entry = later.find([_digest(wheel)], wheel.name)
+    entry = later.lookup.find([_digest(wheel)], wheel.name)
     assert entry is not None
     _spoil_bytes(entry.wheel)
-    later.mark_damaged(entry, "other bytes")
+    later.lookup.mark_damaged(entry, "other bytes")
     assert _run(later, wheel)
-    found = _again(session).find([_digest(wheel)], wheel.name)
+    found = _again(session).lookup.find([_digest(wheel)], wheel.name)
     assert found is not None
     assert found.wheel.read_bytes() == wheel.read_bytes()
     assert _hidden(session) == []
@@ -432,7 +437,7 @@ def test_an_entry_that_vanished_meanwhile_is_left_to_pip(
 ) -> None:
     _run(session, wheel)
     later = _again(session)
-    entry = later.find([_digest(wheel)], wheel.name)
+    entry = later.lookup.find([_digest(wheel)], wheel.name)
     assert entry is not None
     entry.path.rename(entry.path.with_name(".dead-x"))
     assert not _install(later, wheel)
@@ -445,7 +450,7 @@ def test_a_staged_entry_that_vanished_is_left_to_pip_and_not_published(
     session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert _install(session, wheel)
-    entry = session.find([_digest(wheel)], wheel.name)
+    entry = session.lookup.find([_digest(wheel)], wheel.name)
     assert entry is not None
     fs.remove_tree(entry.path)
     assert not _install(session, wheel)
@@ -459,12 +464,12 @@ def test_what_is_wrong_with_an_entry_is_said_once(
     session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _run(session, wheel)
-    assert session.store is not None
-    entry = session.store.path / "wheels" / _digest(wheel)[:2] / _digest(wheel)
+    assert session.layers.main is not None
+    entry = session.layers.main.path / "wheels" / _digest(wheel)[:2] / _digest(wheel)
     (entry / "entry.json").chmod(0o666)
     later = Session.start(session.settings)
     for _ in range(3):
-        assert later.find([_digest(wheel)], wheel.name) is None
+        assert later.lookup.find([_digest(wheel)], wheel.name) is None
     for _ in range(2):
         later.finish()
     (message,) = caplog.messages
@@ -492,7 +497,7 @@ def _placed(session: Session, wheel: Path, library: Path) -> Iterator[Placement]
     session.wheels.note(str(wheel), SHARED)
     begun = session.begin(str(wheel))
     assert begun is not None
-    session.provide_bytecode(begun)
+    session.bytecode.provide(begun)
     for path in SOURCES:
         assert begun.save(path, str(library / path))
     yield begun
@@ -505,10 +510,10 @@ def _compiled(library: Path, path: str = "demo/__init__.py") -> Path:
 
 def test_bytecode_is_placed_or_left_to_pip(session: Session, sources: Path, tmp_path: Path) -> None:
     with _placed(session, sources, tmp_path) as begun:
-        assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py"))
-        assert not session.save_bytecode(begun, str(tmp_path / "demo/bad.py"))
-        assert not session.save_bytecode(begun, str(tmp_path / "demo/codec.py"))
-        assert not session.save_bytecode(begun, str(tmp_path / "elsewhere.py"))
+        assert session.bytecode.save(begun, str(tmp_path / "demo/__init__.py"))
+        assert not session.bytecode.save(begun, str(tmp_path / "demo/bad.py"))
+        assert not session.bytecode.save(begun, str(tmp_path / "demo/codec.py"))
+        assert not session.bytecode.save(begun, str(tmp_path / "elsewhere.py"))
     assert os.listdir(tmp_path / "demo" / "__pycache__") == [_compiled(tmp_path).name]
     header = _compiled(tmp_path).read_bytes()[:16]
     status = (tmp_path / "demo/__init__.py").stat()
@@ -520,7 +525,7 @@ def test_bytecode_is_compiled_once_and_shared_at_the_end(
     session: Session, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _placed(session, sources, tmp_path / "one") as begun:
-        session.save_bytecode(begun, str(tmp_path / "one" / "demo/__init__.py"))
+        session.bytecode.save(begun, str(tmp_path / "one" / "demo/__init__.py"))
     assert _entries(session, "bytecode") == 0
     session.finish()
     assert (_entries(session, "bytecode"), _hidden(session)) == (1, [])
@@ -528,8 +533,8 @@ def test_bytecode_is_compiled_once_and_shared_at_the_end(
     monkeypatch.delattr(bytecode, "compile_all")
     again = _again(session)
     with _placed(again, sources, tmp_path / "two") as begun:
-        assert again.save_bytecode(begun, str(tmp_path / "two" / "demo/__init__.py"))
-        assert not again.save_bytecode(begun, str(tmp_path / "two" / "demo/bad.py"))
+        assert again.bytecode.save(begun, str(tmp_path / "two" / "demo/__init__.py"))
+        assert not again.bytecode.save(begun, str(tmp_path / "two" / "demo/bad.py"))
     assert _compiled(tmp_path / "two").read_bytes() == _compiled(tmp_path / "one").read_bytes()
 
 
@@ -538,7 +543,7 @@ def test_bytecode_of_sources_of_another_time_is_not_used(
 ) -> None:
     """The wheel was published anew: a .pyc that names the old time would never be used."""
     with _placed(session, sources, tmp_path / "one") as begun:
-        session.save_bytecode(begun, str(tmp_path / "one" / "demo/__init__.py"))
+        session.bytecode.save(begun, str(tmp_path / "one" / "demo/__init__.py"))
     session.finish()
     entry = begun.entry.path.with_name(_digest(sources))
     fs.remove_tree(entry)
@@ -547,7 +552,7 @@ def test_bytecode_of_sources_of_another_time_is_not_used(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: in_a_minute)
         with _placed(later, sources, tmp_path / "two") as begun:
-            assert later.save_bytecode(begun, str(tmp_path / "two" / "demo/__init__.py"))
+            assert later.bytecode.save(begun, str(tmp_path / "two" / "demo/__init__.py"))
     later.finish()
     status = (tmp_path / "two" / "demo/__init__.py").stat()
     (named,) = struct.unpack("<I", _compiled(tmp_path / "two").read_bytes()[8:12])
@@ -565,7 +570,7 @@ def test_where_bytecode_cannot_be_shared_pip_compiles(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     with _placed(session, sources, tmp_path) as begun:
         for path in SOURCES:
-            assert not session.save_bytecode(begun, str(tmp_path / path))
+            assert not session.bytecode.save(begun, str(tmp_path / path))
     session.finish()
     assert _entries(session, "bytecode") == 0
     assert not (tmp_path / "demo" / "__pycache__").exists()
@@ -575,7 +580,7 @@ def test_damaged_bytecode_is_said_once_and_pip_compiles(
     session: Session, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with _placed(session, sources, tmp_path / "one") as begun:
-        session.save_bytecode(begun, str(tmp_path / "one" / "demo/__init__.py"))
+        session.bytecode.save(begun, str(tmp_path / "one" / "demo/__init__.py"))
     session.finish()
     (stored,) = session.settings.dir.glob("bytecode/*/*/files/demo/__pycache__/*.pyc")
     stored.chmod(0o644)
@@ -583,7 +588,7 @@ def test_damaged_bytecode_is_said_once_and_pip_compiles(
     later = _again(session)
     with _placed(later, sources, tmp_path / "two") as begun:
         for _ in range(2):
-            assert not later.save_bytecode(begun, str(tmp_path / "two" / "demo/__init__.py"))
+            assert not later.bytecode.save(begun, str(tmp_path / "two" / "demo/__init__.py"))
     assert not _compiled(tmp_path / "two").exists()
     (message,) = caplog.messages
     assert message.startswith("Damaged bytecode of ")
@@ -605,7 +610,7 @@ def test_bytecode_that_does_not_fit_the_store_is_said_and_pip_compiles(
     monkeypatch.setattr(bytecode, "compile_all", full)
     with _placed(session, sources, tmp_path) as begun:
         for _ in range(2):
-            assert not session.save_bytecode(begun, str(tmp_path / "demo/__init__.py"))
+            assert not session.bytecode.save(begun, str(tmp_path / "demo/__init__.py"))
     (message,) = caplog.messages
     assert message.startswith("Installed without publishing: ")
     session.finish()
@@ -626,14 +631,14 @@ def test_bytecode_of_a_stranger_is_not_placed(
     with as_user(ALICE):
         session = Session.start(_settings(store))
         with _placed(session, sources, theirs) as begun:
-            session.save_bytecode(begun, str(theirs / "demo/__init__.py"))
+            session.bytecode.save(begun, str(theirs / "demo/__init__.py"))
         session.finish()
     (stored,) = store.glob("bytecode/*/*/files/demo/__pycache__/*.pyc")
     stored.chmod(0o644)
     stored.write_bytes(stored.read_bytes()[:16] + b"poison")
     own = Session.start(_settings(store))
     with _placed(own, sources, tmp_path) as begun:
-        assert own.save_bytecode(begun, str(tmp_path / "demo/__init__.py"))
+        assert own.bytecode.save(begun, str(tmp_path / "demo/__init__.py"))
     assert b"poison" not in _compiled(tmp_path).read_bytes()
     own.finish()
     assert _entries(own, "bytecode") == 2
@@ -650,7 +655,7 @@ def test_in_a_store_that_may_not_be_written_pip_compiles_without_a_word(
     with as_user(ALICE):
         reading = _again(session)
         with _placed(reading, sources, theirs) as begun:
-            assert not reading.save_bytecode(begun, str(theirs / "demo/__init__.py"))
+            assert not reading.bytecode.save(begun, str(theirs / "demo/__init__.py"))
     assert caplog.messages == []
 
 
@@ -658,9 +663,9 @@ def test_undone_bytecode_is_taken_back(session: Session, sources: Path, tmp_path
     session.wheels.note(str(sources), SHARED)
     begun = session.begin(str(sources))
     assert begun is not None
-    session.provide_bytecode(begun)
+    session.bytecode.provide(begun)
     begun.save("demo/__init__.py", str(tmp_path / "demo/__init__.py"))
-    assert session.save_bytecode(begun, str(tmp_path / "demo/__init__.py"))
+    assert session.bytecode.save(begun, str(tmp_path / "demo/__init__.py"))
     begun.undo()
     assert os.listdir(tmp_path) == []
 
@@ -683,9 +688,9 @@ def test_bytecode_is_compiled_from_the_checked_sources(
     assert begun is not None
     link.unlink()
     link.symlink_to(evil)
-    session.provide_bytecode(begun)
+    session.bytecode.provide(begun)
     begun.save("demo/__init__.py", str(tmp_path / "demo/__init__.py"))
-    assert not session.save_bytecode(begun, str(tmp_path / "demo/__init__.py"))
+    assert not session.bytecode.save(begun, str(tmp_path / "demo/__init__.py"))
     begun.commit()
     session.finish()
     assert (message := caplog.messages[0]).startswith("Bytecode in the shared store is not used: ")
@@ -705,7 +710,7 @@ def test_bytecode_is_not_compiled_from_what_was_put_in_place_of_what_we_stage(
     staged.rename(staged.with_name("away"))
     shutil.copytree(staged.with_name("away"), staged)
     _spoil_bytes(staged / "files" / "demo" / "__init__.py")
-    session.provide_bytecode(begun)
+    session.bytecode.provide(begun)
     assert begun.bytecode is None
     assert "was replaced while it was in use" in caplog.messages[0]
     begun.undo()
@@ -734,7 +739,7 @@ def test_many_fresh_files_are_made_durable_together_before_they_are_cloned(
         session.before_placing()
     assert len(synced) == (1 if files > 100 else 0), "once is enough"
     begun.undo()
-    session.linker.refusals[LinkMode.REFLINK] = "not here"
+    session.links.refusals[LinkMode.REFLINK] = "not here"
     other = make_wheel(shared_tmp / "many", "other", files={f"o/{n}.txt": "" for n in range(files)})
     session.wheels.note(str(other), SHARED)
     more = session.begin(str(other))
@@ -790,7 +795,9 @@ def test_a_strangers_wheel_is_copied_and_checked(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     os.umask(0o077)
-    copied = strangers.copy_untrusted([Digest("ab" * 32), _digest(wheel)], wheel.name, tmp_path)
+    copied = strangers.lookup.copy_untrusted(
+        [Digest("ab" * 32), _digest(wheel)], wheel.name, tmp_path
+    )
     assert copied == tmp_path / wheel.name
     assert copied.read_bytes() == wheel.read_bytes()
     assert copied.stat().st_uid == 0
@@ -812,7 +819,7 @@ def test_a_strangers_wheel_with_other_bytes_is_not_taken(
     stored.write_bytes(bytes(data))
     os.utime(stored, ns=(published, published))
     stored.chmod(0o444)
-    assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert strangers.lookup.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
     assert strangers.report.not_downloaded == 0
     assert any(f"published by uid {ALICE}" in message for message in caplog.messages)
@@ -823,7 +830,7 @@ def test_a_copy_that_does_not_fit_is_no_error(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     with file_size_limit(100):
-        assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+        assert strangers.lookup.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
 
 
@@ -832,16 +839,16 @@ def test_a_copy_does_not_touch_what_is_there(
     strangers: Session, wheel: Path, tmp_path: Path
 ) -> None:
     (tmp_path / wheel.name).write_text("pip's own")
-    assert strangers.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert strangers.lookup.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert (tmp_path / wheel.name).read_text() == "pip's own"
 
 
 def test_nothing_is_copied_where_there_is_nothing(
     session: Session, wheel: Path, tmp_path: Path
 ) -> None:
-    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.lookup.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     _run(session, wheel)
-    assert session.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
+    assert session.lookup.copy_untrusted([_digest(wheel)], wheel.name, tmp_path) is None
     assert os.listdir(tmp_path) == []
 
 
@@ -868,7 +875,7 @@ def test_the_summary_says_why_the_mode_that_was_asked_for_was_not_used(
     session = Session(_settings(session.settings.dir, link_mode=mode), session.layers, 0o022)
     session.report.installed = 1
     assert "(" not in session.summary()
-    session.linker.refusals[mode] = "Operation not permitted"
+    session.links.refusals[mode] = "Operation not permitted"
     if mode is not LinkMode.COPY:
         assert session.summary().endswith(f" (no {mode.value} here: Operation not permitted)")
 
@@ -910,11 +917,12 @@ def test_a_prefix_ends_where_a_name_ends(
     tmp_path: Path, url: str, prefix: str, expected: bool
 ) -> None:
     session = Session(_settings(tmp_path, share=("https://elsewhere", prefix)), Layers([]), 0o022)
-    assert session.is_shared_anyway(url) is expected
+    assert session.sharing.is_shared_anyway(url) is expected
 
 
 def test_without_prefixes_nothing_is_shared_anyway(tmp_path: Path) -> None:
-    assert not Session(_settings(tmp_path), Layers([]), 0o022).is_shared_anyway("https://a/b")
+    session = Session(_settings(tmp_path), Layers([]), 0o022)
+    assert not session.sharing.is_shared_anyway("https://a/b")
 
 
 @pytest.mark.parametrize(
@@ -934,7 +942,7 @@ def test_credentials_are_seen_and_never_shown(url: str, shown: str, carries: boo
 
 
 def test_a_store_is_opened_as_it_is(session: Session) -> None:
-    assert isinstance(session.store, Store)
+    assert isinstance(session.layers.main, Store)
 
 
 # -- what pip tells of a wheel's file
@@ -947,7 +955,7 @@ def test_a_digest_that_pip_has_checked_is_not_computed_again(
     later = _again(session)
     checked = later.wheels.at(os.path.relpath(wheel))
     checked.digest, checked.verified = _digest(wheel), True
-    monkeypatch.delattr(session_module.wheel, "digest_of")
+    monkeypatch.delattr(wheel_module, "digest_of")
     assert _install(later, wheel)
     assert later.report.found == 1
 
@@ -958,7 +966,7 @@ def test_a_wheel_is_published_under_the_digest_that_it_has(session: Session, whe
     said.digest, said.verified = Digest("ab" * 32), True
     _run(session, wheel)
     again = _again(session)
-    assert again.find([Digest("ab" * 32)], wheel.name) is None
+    assert again.lookup.find([Digest("ab" * 32)], wheel.name) is None
 
 
 def test_a_known_wheel_is_one_that_came_from_somewhere(
@@ -975,10 +983,10 @@ def test_a_known_wheel_is_one_that_came_from_somewhere(
 def test_only_the_stores_own_wheel_is_served(session: Session, wheel: Path) -> None:
     _run(session, wheel)
     later = _again(session)
-    entry = later.find([_digest(wheel)], wheel.name)
+    entry = later.lookup.find([_digest(wheel)], wheel.name)
     assert entry is not None
     assert later.wheels.at(str(entry.wheel)).entry is None
-    later.serve(entry)
+    later.lookup.serve(entry)
     assert later.wheels.at(str(entry.wheel)).entry == entry
     assert later.wheels.at(str(wheel)).entry is None
 
@@ -991,9 +999,9 @@ def test_the_names_in_a_wheel_are_those_of_its_archive_or_of_its_manifest(
     assert session.wheels.at(str(wheel)).names() == expected
     _run(session, wheel)
     later = _again(session)
-    entry = later.find([_digest(wheel)], wheel.name)
+    entry = later.lookup.find([_digest(wheel)], wheel.name)
     assert entry is not None
-    later.serve(entry)
+    later.lookup.serve(entry)
     entry.wheel.chmod(0o644)
     entry.wheel.write_bytes(b"not looked into again")
     assert sorted(later.wheels.at(str(entry.wheel)).names() or ()) == sorted(expected)
@@ -1049,7 +1057,7 @@ def _complete(
     begun = session.begin(str(wheel))
     assert begun is not None
     staged = begun.stage_dist_info(info)
-    session.provide_bytecode(begun)
+    session.bytecode.provide(begun)
     names = [file.path for file in begun.entry.manifest.files]
     for path in begun.take_over(names, compiles=True):
         assert begun.save(path, begun.destination(path, str(library / path)))

@@ -72,7 +72,7 @@ def test_a_directory_that_others_may_write_is_one_of_those(
 
 def test_none_where_links_cannot_be_noted(store: Store) -> None:
     (store.path / "use" / "0").write_text("not a directory")
-    assert "links cannot be noted" in _no_symlinks(store, administered=True)
+    assert "links cannot be registered" in _no_symlinks(store, administered=True)
 
 
 def test_private_data_is_shared_only_in_stores_of_trusted_owners(
@@ -83,7 +83,7 @@ def test_private_data_is_shared_only_in_stores_of_trusted_owners(
     assert restrictions.shared_although_private(settings, []) == ("https://private/",)
     os.chown(store.path, ALICE, -1)
     theirs = Store.open(store.path)
-    theirs.trust = theirs.trust.without_owner("is not believed")
+    theirs = replace(theirs, trust=theirs.trust.without_owner("is not trusted"))
     assert restrictions.shared_although_private(settings, [theirs]) == ()
     assert f"Setting share is ignored: {store.path} belongs to uid {ALICE}" in caplog.text
 
@@ -94,7 +94,7 @@ def test_root_shows_no_group_what_a_variable_named(
     environ = {"PIP_SHAREDCACHE_DIR": str(store.path), "PIP_SHAREDCACHE_SHARE": "/"}
     settings = config.load([], environ)
     assert restrictions.shared_although_private(settings, [store]) == ("/",), "a store of its own"
-    store.group = "lab"
+    store = replace(store, group="lab")
     assert restrictions.shared_although_private(settings, [store]) == ()
     assert "this is environment variable PIP_SHAREDCACHE_SHARE" in caplog.text
     by_root = replace(settings, chosen={"share": [Setting("/", "/etc/pip.conf", True)]})

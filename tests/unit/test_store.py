@@ -720,7 +720,7 @@ def test_damaged_entry_beside_a_sound_one_is_reported_on_request(
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
     assert found.entry is not None
     assert found.entry.path == sound.path
-    assert found.distrust_reasons == (), "no line on every installation"
+    assert found.distrust_reasons == [], "no line on every installation"
     (said,) = [
         record
         for record in caplog.records
@@ -803,7 +803,7 @@ def test_default_access_list_keeps_the_right_to_read(store: Store, wheel: Path) 
     with as_user(ALICE, gid=GROUP):
         for file in entry.manifest.files:
             (entry.path / "files" / file.path).read_bytes()
-        assert find(store, _digest(wheel), wheel.name).distrust_reasons == ()
+        assert find(store, _digest(wheel), wheel.name).distrust_reasons == []
         assert entry.wheel.read_bytes()
 
 
@@ -1991,7 +1991,7 @@ def test_nothing_that_a_stranger_wrote_is_read_but_the_wheel(store: Store, wheel
         found = find(Store.open(store.path), _digest(wheel), wheel.name)
     assert (found.entry, found.untrusted) == (None, _alone(theirs))
     assert len(found.distrust_reasons) == 1
-    assert found.damages == ()
+    assert found.damages == []
 
 
 def test_a_manifest_without_end_is_not_read(store: Store, wheel: Path) -> None:
@@ -2205,7 +2205,7 @@ def test_shards_are_not_reached_through_links(store: Store, wheel: Path, level: 
 def test_for_a_miss_the_shard_is_not_listed(
     group_store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group_store.trust = Trust(frozenset({OWN}), frozenset({GROUP}))
+    group_store = replace(group_store, trust=Trust(frozenset({OWN}), frozenset({GROUP})))
     listed: list[Path] = []
     names = fs.Directory.names
 

@@ -89,6 +89,6 @@ def test_verify_looks_at_notes_too(
     damage(note.path / "files" / "build.json", kind, shared_tmp / "outside")
     assert cli.main(["store", "verify", "--fix", "--json"]) == 1
     (told,) = json.loads(capsys.readouterr().out)["damaged"]
-    assert (told["path"], told["healed"]) == (str(note.path), True)
+    assert (told["path"], told["fixed"]) == (str(note.path), True)
     assert visible_entries(store.path, "builds") == []
     assert cli.main(["store", "verify"]) == 0

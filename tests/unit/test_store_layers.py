@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,15 @@ from support.wheels import make_wheel
 
 
 def _store(place: Path, name: str, policy: str = "publish", *, writable: bool = True) -> Store:
-    store = Store.make(place / name)
-    store.policy = Policy(policy)
-    if not writable:
-        store.may_publish = lambda: False  # type: ignore[method-assign]
-    return store
+    store = replace(Store.make(place / name), policy=Policy(policy))
+    return store if writable else ReadOnlyStore(**vars(store))
+
+
+class ReadOnlyStore(Store):
+    """A store that this user may not write."""
+
+    def may_publish(self) -> bool:
+        return False
 
 
 @pytest.fixture
@@ -86,10 +91,12 @@ def test_what_is_farther_away_is_kept_in_the_first_that_wants_it(
     assert layers.to_backfill(_publish(far, wheel)) is near
     assert layers.to_backfill(_publish(near, wheel)) is None
     assert layers.to_backfill(_publish(first, wheel)) is None
-    far.policy = Policy.PRIVATE
-    assert layers.to_backfill(_publish(far, wheel)) is None
-    far.policy, near.policy = Policy.READ_ONLY, Policy.PUBLISH
-    assert layers.to_backfill(_publish(far, wheel)) is None
+    entry = _publish(far, wheel)
+    layers = Layers([first, near, replace(far, policy=Policy.PRIVATE)])
+    assert layers.to_backfill(entry) is None
+    near = replace(near, policy=Policy.PUBLISH)
+    layers = Layers([first, near, replace(far, policy=Policy.READ_ONLY)])
+    assert layers.to_backfill(entry) is None
 
 
 def test_what_belongs_to_an_entry_is_put_beside_it_if_that_may_be(
@@ -98,9 +105,9 @@ def test_what_belongs_to_an_entry_is_put_beside_it_if_that_may_be(
     near, far = _store(shared_tmp, "near"), _store(shared_tmp, "far")
     entry = _publish(far, wheel)
     assert Layers([near, far]).to_complete(entry) is far
-    far.policy = Policy.READ_ONLY
+    far = replace(far, policy=Policy.READ_ONLY)
     assert Layers([near, far]).to_complete(entry) is near
-    far.policy = Policy.PRIVATE
+    far = replace(far, policy=Policy.PRIVATE)
     assert Layers([near, far]).to_complete(entry) is far
 
 

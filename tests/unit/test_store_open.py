@@ -85,7 +85,7 @@ def test_narrowed_trust_excludes_users_that_can_replace_the_store(
     if narrowed == "require-hashes":
         assert found.trust.trusts(ALICE)
         with as_user(BOB, groups=[GROUP]):
-            found.restrict_trust((), "is not believed with --require-hashes")
+            found = found.narrowed((), "is not trusted with --require-hashes")
     assert not found.trust.trusts(ALICE)
     assert found.replaceable_by
 

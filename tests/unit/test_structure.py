@@ -129,6 +129,23 @@ def test_the_names_in_the_walks_exist() -> None:
         pkgutil.resolve_name(f"{PACKAGE}.{name}")
 
 
+@pytest.mark.parametrize("module", [one for one in MODULES if one.startswith("pip_adapter/")])
+def test_adapter_uses_documented_parts_of_a_session_only(module: str) -> None:
+    (session,) = (
+        node
+        for node in tree("session/session.py").body
+        if isinstance(node, ast.ClassDef) and node.name == "Session"
+    )
+    parts = set(re.findall(r"^``(\w+)``:", ast.get_docstring(session) or "", re.MULTILINE))
+    assert {"lookup", "wheels"} <= parts
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
+            owner = node.value.value
+            if getattr(owner, "id", getattr(owner, "attr", "")) in ("session", "_session"):
+                assert node.value.attr in parts, f"line {node.lineno}"
+                assert not node.attr.startswith("_"), f"line {node.lineno}"
+
+
 @MODULE
 def test_imports_go_in_one_direction(module: str) -> None:
     if module == "__init__.py":

@@ -101,8 +101,7 @@ class Builds:
     def _key(self, session: Session, link: Link, requirement: Requirement) -> Digest | None:
         """Return the key of a build of ``requirement`` from ``link``; None if it is not shared."""
         source = source_of(link)
-        shared = any(store.shares_builds for store in session.layers)
-        if not shared or source is None or not self._shares:
+        if not session.builds.are_used or source is None or not self._shares:
             return None
         if has_credentials(link.url):
             return None  # other users may lack access to the source
@@ -142,15 +141,15 @@ class Builds:
         if key is None:
             return None
         origin = Origin(without_credentials(link.url))
-        while (build := session.layers.find_build(key, session.repairs.damaged)) is not None:
-            entry = session.find([build.digest], build.filename)
-            if entry is not None and session.replaceable_by(entry):
+        while (build := session.builds.find(key)) is not None:
+            entry = session.lookup.find([build.digest], build.filename)
+            if entry is not None and session.lookup.replaceable_by(entry):
                 return None  # another file may be at the path, and no digest exists to check it
             if entry is not None and self._downloads.trust(session, entry, origin):
                 break
             # A build record without its wheel must not block another build: the next build record
             # is published beside it, or replaces it.
-            session.repairs.skip_build_record(build.record)
+            session.builds.skip(build)
         else:
             return None
         pip_wheel = importlib.import_module("pip._internal.models.wheel").Wheel(build.filename)
@@ -162,9 +161,8 @@ class Builds:
             build.filename,
             trust.user_name(entry.publisher),
         )
-        if build.damaged != stores.NONE_YET:
-            session.heal_build_record(key, build)
-        return self._as_pips(session.serve(entry).path, build.details)
+        session.builds.heal(key, build)
+        return self._as_pips(session.lookup.serve(entry).path, build.details)
 
     def _as_pips(self, path: str, details: Mapping[str, Any]) -> Any:
         cache = importlib.import_module("pip._internal.cache")
@@ -175,7 +173,7 @@ class Builds:
         return entry
 
     def _build(self, session: Session, call: Call) -> Any:
-        if session.store is None or not session.store.shares_builds:
+        if not session.builds.are_published:
             return call.proceed()
         requirement: Requirement = call.named["req"]
         link, key = requirement.link, None
@@ -184,7 +182,7 @@ class Builds:
         path = call.proceed()
         if path and link is not None and key is not None:
             info = getattr(requirement, "download_info", None)
-            session.record_build(
+            session.builds.record(
                 path,
                 key,
                 {
@@ -207,4 +205,4 @@ class Builds:
         if getattr(requirement, "use_pep517", True) is False:
             return False  # setup.py runs without isolation from installed packages
         reason = self._downloads.private(None, link) or private_source_because(link)
-        return not reason or session.is_shared_anyway(link.url)
+        return not reason or session.sharing.is_shared_anyway(link.url)

@@ -83,7 +83,7 @@ class Downloads:
         # With --require-hashes the user asks pip to check every byte.
         self._must_hash = bool(getattr(preparer, "require_hashes", True))
         if self._must_hash:
-            session.check_everybody()
+            session.lookup.distrust_publishers()
         self._must_hash |= session.settings.verify
         self._downloader = getattr(preparer, "_download", None)
         for name in ("_download", "_batch_download"):
@@ -110,7 +110,7 @@ class Downloads:
             return call.proceed()
         digests = digests_of(link, requirement)
         self._acceptable[link.url] = digests
-        if session.find(digests, link.filename) is not None:
+        if session.lookup.find(digests, link.filename) is not None:
             return None  # pip reads the metadata from the entry's wheel, without a request
         return call.proceed()
 
@@ -126,7 +126,7 @@ class Downloads:
             listed = (local_directory(link) for link in getattr(preparer.finder, "find_links", ()))
             if os.path.realpath(os.path.dirname(path)) not in set(listed):
                 reason = "pip took it from a local path"
-        if not reason and session.shows_others() and not trust.readable_by_all(Path(path)):
+        if not reason and session.sharing.shows_others() and not trust.readable_by_all(Path(path)):
             reason = "other users may not read the file"
         session.wheels.note(path, Origin(without_credentials(link.url), reason))
 
@@ -186,7 +186,7 @@ class Downloads:
             if found.entry is not None:
                 found.download = link, location
             return found.path
-        copied = session.copy_untrusted(digests, link.filename, Path(location))
+        copied = session.lookup.copy_untrusted(digests, link.filename, Path(location))
         if copied is None:
             return None
         logger.info("Using a checked copy of %s from the shared store", link.filename)
@@ -201,17 +201,17 @@ class Downloads:
         If an entry is damaged, the next one follows. pip gets the entry's own wheel, or a copy in
         ``location`` where another file may be at the path by the time that pip opens it."""
         digests = tuple(digests)
-        while (entry := session.find(digests, name)) is not None:
-            if session.replaceable_by(entry) or _is_to_be_verified(session, entry):
+        while (entry := session.lookup.find(digests, name)) is not None:
+            if session.lookup.replaceable_by(entry) or _is_to_be_verified(session, entry):
                 if not location:
                     return None
-                copied = session.copy(entry, Path(location), told=True)
+                copied = session.lookup.copy(entry, Path(location), told=True)
                 if copied is None:
                     _pass_over(session, entry, f"{entry.wheel}: its bytes do not match its digest")
                     continue
                 return session.wheels.note(str(copied), origin)
             if self.trust(session, entry, origin):
-                return session.serve(entry)
+                return session.lookup.serve(entry)
         return None
 
     def another(self, session: Session, path: str, entry: Entry) -> RunWheel | None:
@@ -272,15 +272,15 @@ class Downloads:
 
         The wheel is from a sound entry, or pip downloads it. Raises pip's own errors and
         InstallationError."""
-        if session.is_lost(entry):
+        if session.lookup.is_vanished(entry):
             return self._fetch(session, entry, "the entry was deleted")
         other = self.another(session, str(entry.wheel), entry)
         if other is not None:
             if other.entry is not None:
-                session.settle_damage(other.entry)
+                session.lookup.settle_damage(other.entry)
             return other.path
         path = self._fetch(session, entry, "the entry and its wheel are damaged")
-        session.repairs.heal(entry, Path(path))
+        session.heal(entry, Path(path))
         return path
 
     def _fetch(self, session: Session, entry: Entry, what: str) -> str:
@@ -295,7 +295,7 @@ class Downloads:
             )
         link, location = download
         path, _ = self._downloader(link, location)
-        session.note_download(entry)
+        session.lookup.record_download(entry)
         hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
         return str(path)
 
@@ -366,9 +366,7 @@ def _is_to_be_verified(session: Session, entry: Entry) -> bool:
 
     The setting verify asks for the check. The copy is necessary if the publisher of ``entry`` or
     the store's owner, as another user, could change the entry after the check."""
-    store = session.layers.of(entry)
-    owner = store.owner if store is not None else entry.publisher
-    return session.settings.verify and not {entry.publisher, owner} <= {0, trust.user_id()}
+    return session.settings.verify and session.lookup.is_of_others(entry)
 
 
 def _pass_over(session: Session, entry: Entry, what: str) -> None:
@@ -376,6 +374,6 @@ def _pass_over(session: Session, entry: Entry, what: str) -> None:
 
     Garbage collection may have deleted it since the lookup: that is no damage."""
     if os.path.lexists(entry.path):
-        session.mark_damaged(entry, what)
+        session.lookup.mark_damaged(entry, what)
     else:
-        session.mark_vanished(entry)
+        session.lookup.mark_vanished(entry)

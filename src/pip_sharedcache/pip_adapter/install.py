@@ -34,6 +34,7 @@ from pip_sharedcache.pip_adapter.targets import environment_of
 from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.state import Progress
 from pip_sharedcache.session.wheels import RunWheel
 
 logger = logging.getLogger(__name__)
@@ -66,12 +67,12 @@ class _Stopped(Exception):
 class InstallWrappers:
     """The wrappers and the state of the one installation in progress.
 
-    ``start``: opens the session of a run.
+    ``start``: opens the session of a run, with the callback for its progress bars.
     ``declines``: returns whether plain pip makes the run with these options of pip."""
 
     def __init__(
         self,
-        start: Callable[[], Session],
+        start: Callable[[Progress | None], Session],
         declines: Callable[[Values], bool] = lambda options: False,
     ) -> None:
         self._start = start
@@ -111,19 +112,18 @@ class InstallWrappers:
 
     # -- the whole run
 
-    def _run_install(self, start: Callable[[], Session], call: Call) -> Any:
+    def _run_install(self, start: Callable[[Progress | None], Session], call: Call) -> Any:
         options: Values = call.named["options"]
         if self._declines(options):
             return call.proceed()
         try:
-            session = start()
+            session = start(bars(options))
         except Exception as error:  # for example a process limit, which pip may not reach
             why = " ".join(f"{type(error).__name__}: {error}".split())
             logger.warning("Installing without the shared store: the store cannot be used: %s", why)
             return call.proceed()
         resolve_lazy_imports(CARRIED)
         self.session = self._downloads.session = session
-        session.on_progress = bars(options)
         self._builds.begin(options)
         self._downloads.cache = getattr(options, "cache_dir", None)
         try:
@@ -137,7 +137,7 @@ class InstallWrappers:
             session.record_run(environment_of(options))
             if unusual := "; ".join(session.unusual):
                 logger.warning("Not shared, and installed by pip itself: %s", unusual)
-            for line in filter(None, (session.untrusted_summary(), session.summary())):
+            for line in filter(None, (session.lookup.untrusted_summary(), session.summary())):
                 logger.info(line)
         return status
 
@@ -184,12 +184,12 @@ class InstallWrappers:
         """Install the wheel ``bound["wheel_path"]``, and replace that path by the next one to use.
 
         Raises the errors that pip is to handle. Undoes the installation unless it returns DONE."""
-        is_worker = self._parallel is not None and self._parallel.is_copy
-        wheel = session.relocate(bound["wheel_path"])
+        is_worker = self._parallel is not None and self._parallel.is_worker
+        wheel = session.lookup.relocate(bound["wheel_path"])
         if wheel.entry is not None and wheel.is_gone:
             if is_worker:
                 return _Outcome.LEAVE_TO_PARENT
-            session.mark_vanished(wheel.entry)
+            session.lookup.mark_vanished(wheel.entry)
             wheel = session.wheels.at(self._downloads.replace(session, wheel.entry))
         bound["wheel_path"] = wheel.path
         self._entry = wheel.entry
@@ -224,7 +224,7 @@ class InstallWrappers:
             return outcome
         if is_worker:
             return _Outcome.LEAVE_TO_PARENT
-        session.fall_back(placement)
+        session.fall_back(placement.entry)
         return outcome
 
     def _outcome_of(
@@ -240,10 +240,10 @@ class InstallWrappers:
             if served is None or entry is None:
                 return _Outcome.WITHOUT_STORE
             # Garbage collection retired the entry after our check, before pip opened it.
-            session.mark_vanished(entry)
+            session.lookup.mark_vanished(entry)
             return _Outcome.REDOWNLOAD
         if served is not None and is_torn(error):  # its publisher changes it while pip reads it
-            session.mark_damaged(served, f"{served.wheel}: the archive is damaged")
+            session.lookup.mark_damaged(served, f"{served.wheel}: the archive is damaged")
             return _Outcome.REDOWNLOAD
         too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
         if too_long or (_is_full(error) and self._make_room(session, self._device)):
@@ -253,7 +253,7 @@ class InstallWrappers:
     def _install_by_pip(self, session: Session, install: Original, bound: Keywords) -> Any:
         """Let pip alone install the wheel, without staged entries if these fill the disk."""
         device = fs.device_of(bound["scheme"].purelib)
-        if session.takes_last_room(device):
+        if session.takes_last_space(device):
             self._make_room(session, device)
         try:
             return install(**bound)
@@ -282,8 +282,8 @@ class InstallWrappers:
             placement.take_nothing()
             return staged, metadata
         if self._compiles:
-            self.session.provide_bytecode(placement)
-            if self.session.takes_last_room(self._device):
+            self.session.bytecode.provide(placement)
+            if self.session.takes_last_space(self._device):
                 raise _Stopped(_Outcome.WITHOUT_STORE, "no free space")
         self.session.before_placing()
         left = placement.take_over(archive.namelist(), compiles=self._compiles)
@@ -302,7 +302,7 @@ class InstallWrappers:
             with zipfile.ZipFile(self._own_wheel or placement.wheel) as archive:
                 module.ZipBackedFile(job.file.path, job.destination, archive).save()
             placement.restored(job)
-        while (what := placement.bytecode_damage()) and session.replace_bytecode(placement, what):
+        while (what := placement.bytecode_damage()) and session.bytecode.replace(placement, what):
             placement.place_bytecode_again()
         for job, _ in placement.undone:
             source = job.destination
@@ -323,18 +323,18 @@ class InstallWrappers:
         entry = placement.entry
         if not os.path.lexists(entry.path):
             if self._own_wheel is None:
-                session.mark_vanished(entry)
+                session.lookup.mark_vanished(entry)
                 raise _Stopped(_Outcome.REDOWNLOAD, what)
-            session.mark_vanished(entry, "files are taken from pip's own wheel")
+            session.lookup.mark_vanished(entry, "files are taken from pip's own wheel")
             return
-        session.mark_damaged(entry, what)
+        session.lookup.mark_damaged(entry, what)
         if (path := self._sound_elsewhere(session, placement)) is not None:
             session.begins_again(entry)
             raise _Stopped(_Outcome.AGAIN, what, path)
         if self._own_wheel is not None:
-            session.repairs.heal(entry, self._own_wheel)
+            session.heal(entry, self._own_wheel)
         elif self._downloads.is_sound(session, entry, placement.wheel):
-            session.repairs.heal(entry, entry.wheel)
+            session.heal(entry, entry.wheel)
         else:
             raise _Stopped(_Outcome.REDOWNLOAD, f"{entry.wheel}: the wheel is damaged, too")
 
@@ -344,7 +344,7 @@ class InstallWrappers:
         if self._own_wheel is None:
             other = self._downloads.another(session, str(entry.wheel), entry)
             return None if other is None else other.path
-        beside = session.find([entry.manifest.digest], entry.manifest.filename)
+        beside = session.lookup.find([entry.manifest.digest], entry.manifest.filename)
         return str(self._own_wheel) if beside is not None else None
 
     def _new_file(self, init: Original, file: WheelFile, args: Arguments, kw: Keywords) -> None:
@@ -370,7 +370,7 @@ class InstallWrappers:
         """Place the store's bytecode, or else call compileall.compile_file."""
         placement, session = self.placement, self.session
         if placement is not None and session is not None:
-            done = session.save_bytecode(placement, str(fullname))
+            done = session.bytecode.save(placement, str(fullname))
             if done:
                 return True
         return compile_file(fullname, *args, **kw)

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pip_sharedcache.fs.workers import WorkerPool
-from pip_sharedcache.model import LinkMode, RunReport
+from pip_sharedcache.model import RunReport
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.path_conflicts import PathClaims, Scheme
 from pip_sharedcache.pip_adapter.protocols import Requirement
 from pip_sharedcache.placement import Placement
-from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.session import Session, WorkerPart
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +59,14 @@ class WorkerInstall:
 class WorkerSummary:
     """The result of a worker process at its end.
 
+    ``part``: the part of the worker process in the run.
     ``error``: the error on making its distributions visible, or None.
-    ``report``: the counts of its published entries.
     ``records``: the log records of this last step.
-    ``refusals``: the link modes that failed, with reasons.
-    ``told``: the damage that the worker process reported.
     """
 
+    part: WorkerPart
     error: OSError | None
-    report: RunReport
     records: tuple[logging.LogRecord, ...]
-    refusals: Mapping[LinkMode, str]
-    told: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class ParallelInstall:
         self._placements: dict[int, list[Placement]] = {}
         self._log = _Log()
         self._pool: WorkerPool | None = None
-        self.is_copy = False
+        self.is_worker = False
 
     def start(self, size: int, entry_points: Callable[[Requirement], Iterable[str]]) -> None:
         """Start up to ``size`` worker processes, if there is enough work.
@@ -182,9 +178,7 @@ class ParallelInstall:
                     self._pool.abandon()
                 for shown in self._pool.ask(frozenset(self._accepted)):
                     first = first or shown.error
-                    self._session.report.add(shown.report)
-                    self._session.linker.refusals.update(shown.refusals)
-                    self._session.repairs.mark_reported(shown.told)
+                    self._session.add_worker(shown.part)
                     self._relay(shown.records)
                 lost = self._pool.lost() & self._accepted.keys()
                 installed = len(self._accepted.keys() - lost)
@@ -213,14 +207,9 @@ class ParallelInstall:
     # -- in the worker processes
 
     def _install(self, number: int) -> WorkerInstall | None:
-        session = self._session
-        if not self.is_copy:
-            session.repairs.leave_to_others()
-        self._pool, self.is_copy = None, True
-        session.report = RunReport()
-        session.on_progress = None  # bars of several processes would overwrite each other
+        self._enter()
         # Recorded first: else work that is interrupted at its very end would not be undone.
-        self._placements[number] = session.begin_complete()
+        self._placements[number] = self._session.begin_task()
         with self._log as records:
             try:
                 self._requirements[number].install(**self._how)
@@ -228,30 +217,29 @@ class ParallelInstall:
                 # Undone already. The parent process repeats it, and its user sees the error.
                 logger.debug("The parent process repeats this installation", exc_info=True)
                 return None
-        return WorkerInstall(tuple(records), session.report)
+        return WorkerInstall(tuple(records), self._session.report.take())
+
+    def _enter(self) -> None:
+        """Record once that this is a worker process."""
+        if not self.is_worker:
+            self._pool, self.is_worker = None, True
+            self._session.enter_worker()
 
     def _reply(self, question: frozenset[int] | GiveUpRequest) -> WorkerSummary | bool:
+        self._enter()
         if isinstance(question, GiveUpRequest):
             with self._log:  # the parent process logs the same, which would appear twice
                 return self._session.give_up_publishing(question.device)
         return self._end(question)
 
     def _end(self, accepted: frozenset[int]) -> WorkerSummary:
-        session, error = self._session, None
-        session.report = RunReport()
-        session.on_progress = None  # bars of several processes would overwrite each other
         with self._log as records:
             for number in self._placements.keys() - accepted:
                 for placement in self._placements.pop(number):
                     placement.undo()
-            try:
-                placements = self._placements.values()
-                session.make_visible([one for complete in placements for one in complete])
-            except OSError as problem:
-                error = problem
-            session.finish()
-        told = frozenset(session.repairs.reported)
-        return WorkerSummary(error, session.report, tuple(records), session.linker.refusals, told)
+            placements = self._placements.values()
+            part, error = self._session.end_worker([one for some in placements for one in some])
+        return WorkerSummary(part, error, tuple(records))
 
 
 class _Log(logging.Handler):

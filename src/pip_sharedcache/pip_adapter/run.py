@@ -238,7 +238,7 @@ def _put_in(settings: config.Settings, declines: Callable[[Values], bool]) -> No
         from pip_sharedcache.session.session import Session
 
         seams.check()
-        InstallWrappers(lambda: Session.start(settings), declines).put_in()
+        InstallWrappers(functools.partial(Session.start, settings), declines).put_in()
     except SeamMissing as error:
         _warn(_unfit(error))
 

@@ -3,6 +3,9 @@
 from pip_sharedcache.placement.commit import (
     make_visible,
 )
+from pip_sharedcache.placement.link_choice import (
+    LinkChoice,
+)
 from pip_sharedcache.placement.linker import (
     Linker,
 )
@@ -16,6 +19,7 @@ from pip_sharedcache.placement.probe import (
 )
 
 __all__ = [
+    "LinkChoice",
     "Linker",
     "Placement",
     "make_visible",

@@ -28,6 +28,7 @@ from pip_sharedcache.fs.dirfd import (
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.dist_info import unfinished_in
 from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
+from pip_sharedcache.placement.link_choice import LinkChoice
 from pip_sharedcache.store.entry_checks import (
     check,
     check_hash,
@@ -71,23 +72,23 @@ class _Way(NamedTuple):
     publisher: int
 
 
-#: The result of one task, and the Linker.refusals and Linker._failed of its process.
+#: The result of one task, and the LinkChoice.refusals and Linker._failed of its process.
 _Placed = tuple[PlacementResult, dict[LinkMode, str], set[tuple[LinkMode, _Way]]]
 _Place = Callable[[Sequence[Job]], _Placed]
 Divide = Callable[[Sequence[Sequence[Job]], _Place, _Place], list[_Placed]]
 
 
 class Linker:
-    """Placement of files with one link mode, for a whole run.
+    """Placement of files with the link mode of ``choice``, for a whole run.
 
     ``hashes``: whether to read and hash each file. ``divide``: the function that runs tasks in
     worker processes (``workers.map_in_workers``). The linker remembers which mode failed between
-    which devices for which publisher, and does not try again; ``refusals`` has the reasons.
+    which devices for which publisher, and does not try again.
     """
 
     def __init__(
         self,
-        mode: LinkMode,
+        choice: LinkChoice,
         umask: int,
         *,
         group_environment: bool = True,
@@ -95,12 +96,11 @@ class Linker:
         divide: Divide | None = None,
     ) -> None:
         self.divide = divide
-        self.mode = mode
+        self.choice = choice
         self.umask = umask
         self.group_environment = group_environment
         self.hashes = hashes
         self._create_flags = CREATE & ~os.O_WRONLY | os.O_RDWR if hashes else CREATE
-        self.refusals: dict[LinkMode, str] = {}
         self._failed: set[tuple[LinkMode, _Way]] = set()
         self._ahead = _AHEAD
         self._unfinished: dict[str, list[str]] = {}
@@ -110,11 +110,6 @@ class Linker:
         if library not in self._unfinished:
             self._unfinished[library] = unfinished_in(library)
         return self._unfinished[library]
-
-    def give_up(self, mode: LinkMode, why: str) -> None:
-        """Use reflinks instead of ``mode``, the requested mode; ``why``: the reason to report."""
-        self.mode = LinkMode.REFLINK
-        self.refusals[mode] = why
 
     def place(
         self,
@@ -158,7 +153,7 @@ class Linker:
             except BaseException:
                 _clear(piece)
                 raise
-            return done, self.refusals, self._failed
+            return done, self.choice.refusals, self._failed
 
         def again(piece: Sequence[Job]) -> _Placed:
             _clear(piece)
@@ -174,7 +169,7 @@ class Linker:
             # A worker process returns pickled copies; callers compare jobs by identity.
             done.damaged = [(asked[job.destination], error) for job, error in done.damaged]
             outcome.add(done)
-            self.refusals.update(refusals)
+            self.choice.refusals.update(refusals)
             self._failed |= failed
 
     def place_all(
@@ -188,7 +183,7 @@ class Linker:
             way = _Way(entry.device, device, publisher)
             rest: Sequence[Job] = list(group)
             try:
-                if not private and self.mode in (LinkMode.HARDLINK, LinkMode.SYMLINK):
+                if not private and self.choice.in_force in (LinkMode.HARDLINK, LinkMode.SYMLINK):
                     rest = self._link_all(way, entry, rest, outcome)
                 self._copy_all(way, entry, rest, outcome)
             except OSError as error:
@@ -198,13 +193,13 @@ class Linker:
 
     def _refuse(self, mode: LinkMode, way: _Way, why: str) -> None:
         self._failed.add((mode, way))
-        self.refusals.setdefault(mode, why)
+        self.choice.refusals.setdefault(mode, why)
 
     def _link_all(
         self, way: _Way, entry: Directory, jobs: Sequence[Job], outcome: PlacementResult
     ) -> Sequence[Job]:
         """Link as many files as possible; return the jobs that remain to be copied."""
-        mode = self.mode
+        mode = self.choice.in_force
         if (mode, way) in self._failed:
             return jobs
         for number, job in enumerate(jobs):
@@ -331,7 +326,8 @@ class Linker:
         """
         if not file.size:
             return LinkMode.COPY  # an empty file has no extents to share
-        if self.mode is not LinkMode.COPY and (LinkMode.REFLINK, way) not in self._failed:
+        copies = self.choice.in_force is LinkMode.COPY
+        if not copies and (LinkMode.REFLINK, way) not in self._failed:
             try:
                 clone(source, target)
                 return LinkMode.REFLINK

@@ -14,6 +14,7 @@ from pip_sharedcache.fs.sync import synchronise
 from pip_sharedcache.fs.trees import remove_tree
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.jobs import TargetDir
+from pip_sharedcache.placement.link_choice import LinkChoice
 from pip_sharedcache.placement.linker import Linker
 
 _CONTENT = b"of pip-sharedcache store doctor\n" * 256  # too much to be kept in an inode
@@ -41,11 +42,11 @@ def try_link_modes(
         if mode in left_out:
             refusals[mode] = left_out[mode]
             continue
-        linker = Linker(mode, 0o022)
+        linker = Linker(LinkChoice(mode), 0o022)
         destination = directory / f"{mode.value}-{os.getpid()}"
         try:
             placed = linker.place(entry, publisher, file, str(destination), parent, private=False)
-            refusals[mode] = "" if placed is mode else linker.refusals[mode]
+            refusals[mode] = "" if placed is mode else linker.choice.refused
         finally:
             destination.unlink(missing_ok=True)
     return refusals

@@ -3,59 +3,87 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from pathlib import Path
 
 from pip_sharedcache import bytecode
 from pip_sharedcache import store as stores
-from pip_sharedcache.errors import DamagedEntry
-from pip_sharedcache.model import Compiled, Entry, Identity, RunReport, total_size
+from pip_sharedcache.errors import DamagedEntry, DamagedFile
+from pip_sharedcache.model import Compiled, Entry, Identity, total_size
+from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
-from pip_sharedcache.session.repairs import Repairs
-from pip_sharedcache.session.usage import UsageRecorder
+from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store.entry_checks import copy_checked
-from pip_sharedcache.store.layers import Layers
+
+logger = logging.getLogger(__name__)
 
 
 class SharedBytecode:
-    """The bytecode of entries, found in ``layers`` or compiled for them.
+    """The bytecode of entries, found in the stores of ``run`` or compiled for them."""
 
-    ``verify``: check the sha256 of each source before its compilation.
-    """
-
-    def __init__(
-        self,
-        layers: Layers,
-        publishing: Publisher,
-        repairs: Repairs,
-        uses: UsageRecorder,
-        *,
-        verify: bool,
-    ) -> None:
-        self._layers = layers
-        self._farther: dict[Identity, Entry] = {}
+    def __init__(self, run: RunState, publishing: Publisher) -> None:
+        self._run = run
+        self._layers, self._repairs, self._report = run.layers, run.repairs, run.report
         self._publishing = publishing
-        self._repairs = repairs
-        self._uses = uses
-        self._verify = verify
+        self._verify = run.settings.verify  # the sha256 of each source before its compilation
+        self._farther: dict[Identity, Entry] = {}
+
+    def provide(self, placement: Placement) -> None:
+        """Give ``placement`` the bytecode for this interpreter, if it can be shared."""
+        try:
+            self._use(placement, self._bytecode_of(placement.entry))
+        except DamagedFile as error:
+            logger.debug("No bytecode, the source will not be placed either: %s", error)
+        except DamagedEntry as error:
+            warn(f"Bytecode in the shared store is not used: {error}")
+
+    def _use(self, placement: Placement, entry: Entry | None) -> bool:
+        if entry is None:
+            return False
+        self._run.symlinks.check(entry)
+        try:
+            placement.use_bytecode(entry, stores.open_entry(entry))
+        except DamagedEntry as error:
+            warn(f"Bytecode in the shared store is not used: {error}")
+            return False
+        return True
+
+    def replace(self, placement: Placement, what: str) -> bool:
+        """Return whether sound bytecode replaces that of ``placement``, damaged by ``what``."""
+        damaged = placement.bytecode
+        if damaged is None or damaged.identity in self._repairs.damaged:
+            return False
+        return self._use(placement, self._replacement(damaged, placement.entry, what))
+
+    def save(self, placement: Placement, source: str) -> bool:
+        """Place the shared bytecode of the placed ``source``; return False to let pip compile."""
+        try:
+            return placement.save_bytecode(source)
+        except DamagedEntry as error:
+            if self.replace(placement, str(error)):
+                return self.save(placement, source)
+        except OSError as error:
+            # Another user's __pycache__ or a full disk does not stop pip, and must not here.
+            logger.debug("No bytecode for %s: %s", source, error)
+        return False
 
     def is_as(self, entry: Entry, farther: Entry) -> None:
         """Record that ``entry`` has the times of ``farther``: bytecode of one fits the other."""
         self._farther[entry.identity] = farther
 
-    def bytecode_of(self, entry: Entry, report: RunReport) -> Entry | None:
+    def _bytecode_of(self, entry: Entry) -> Entry | None:
         """Return the bytecode of ``entry`` for this interpreter; None where none can be shared.
 
         Without usable bytecode in the layers, the method copies or compiles it and publishes it.
-        ``report`` counts. Raises DamagedEntry where a source is damaged.
+        Raises DamagedEntry where a source is damaged.
         """
         tag, key = bytecode.tag(), bytecode.fits(entry)
         if not tag:
             return None
         sources = total_size(file for file in entry.manifest.files if file.path.endswith(".py"))
-        spoiled = self._repairs.damaged
-        found = self._layers.find_bytecode(entry, tag, key, spoiled)
+        found = self._layers.find_bytecode(entry, tag, key, self._repairs.damaged)
         for what in found.damages:
             warn(f"Damaged bytecode in the shared store is compiled anew: {what}")
         if found.entry is not None and found.own is not None:
@@ -63,8 +91,8 @@ class SharedBytecode:
             self._repairs.mark_bytecode_damaged(own, entry, what, told=not self._layers.heals(own))
         there, near = found.entry, self._layers.of(entry)
         if there is not None and (near is None or self._layers.to_backfill(there) is not near):
-            self._uses.record(there)
-            report.reused += sources
+            self._run.uses.record(there)
+            self._report.reused += sources
             return there
         compile_it = functools.partial(_compile, entry, self._verify)
         farther = self._to_relay(entry, there, tag)
@@ -72,22 +100,22 @@ class SharedBytecode:
         made = None
         if farther is not None:
             try:
-                made = self._add(entry, tag, key, functools.partial(_copy, farther), report)
+                made = self._add(entry, tag, key, functools.partial(_copy, farther))
             except DamagedEntry as error:
                 self._repairs.mark_bytecode_damaged(farther, entry, str(error), told=False)
                 there = farther = None
         if farther is None:
-            made = self._add(entry, tag, key, compile_it, report)
+            made = self._add(entry, tag, key, compile_it)
         if there is not None and made is None:
-            self._uses.record(there)
+            self._run.uses.record(there)
         if farther is not None:
-            report.reused += sources
+            self._report.reused += sources
         elif made is not None:
-            report.compiled += sources
-            report.compile_seconds += time.monotonic() - began
+            self._report.compiled += sources
+            self._report.compile_seconds += time.monotonic() - began
         return made or there
 
-    def replacement(self, damaged: Entry, entry: Entry, what: str) -> Entry | None:
+    def _replacement(self, damaged: Entry, entry: Entry, what: str) -> Entry | None:
         """Return bytecode of ``entry`` other than ``damaged``; None for pip to compile it.
 
         ``what`` describes the damage. If no other bytecode exists, or if this user may replace
@@ -99,32 +127,29 @@ class SharedBytecode:
         told = there is not None and not self._layers.heals(damaged)
         self._repairs.mark_bytecode_damaged(damaged, entry, what, told=told)
         if there is not None:
-            self._uses.record(there)
+            self._run.uses.record(there)
         return there
 
-    def renew(self, entry: Entry, report: RunReport) -> None:
+    def renew(self, entry: Entry) -> None:
         """Publish the bytecode of ``entry`` anew, because the present one is damaged.
 
         The new one is a copy of sound bytecode, if all users of the layer trust its publisher; else
         it is compiled. Raises DamagedEntry.
         """
-        tag, key, spoiled = bytecode.tag(), bytecode.fits(entry), self._repairs.damaged
-        there = self._layers.find_bytecode(entry, tag, key, spoiled).entry
+        tag, key = bytecode.tag(), bytecode.fits(entry)
+        there = self._layers.find_bytecode(entry, tag, key, self._repairs.damaged).entry
         home = self._layers.of(entry)
+        fill = functools.partial(_compile, entry, self._verify)
         if there is not None and home is not None and self._layers.may_relay((there, entry), home):
-            self._add(entry, tag, key, functools.partial(_copy, there), report)
-        else:
-            self._add(entry, tag, key, functools.partial(_compile, entry, self._verify), report)
+            fill = functools.partial(_copy, there)
+        self._add(entry, tag, key, fill)
 
-    def _add(
-        self, entry: Entry, tag: str, key: str, fill: stores.Compile, report: RunReport
-    ) -> Entry | None:
-        spoiled = self._repairs.damaged
+    def _add(self, entry: Entry, tag: str, key: str, fill: stores.Compile) -> Entry | None:
+        damaged = self._repairs.damaged
         return self._publishing.add(
             lambda: self._layers.to_complete(entry),
-            lambda store: stores.stage_bytecode(store, entry, tag, key, fill, spoiled),
+            lambda store: stores.stage_bytecode(store, entry, tag, key, fill, damaged),
             "Installed without sharing bytecode",
-            report,
         )
 
     def _to_relay(self, entry: Entry, there: Entry | None, tag: str) -> Entry | None:
@@ -135,8 +160,8 @@ class SharedBytecode:
         """
         near, source = self._layers.of(entry), self._farther.get(entry.identity)
         if there is None and source is not None:
-            key, spoiled = bytecode.fits(source), self._repairs.damaged
-            there = self._layers.find_bytecode(source, tag, key, spoiled).entry
+            key, damaged = bytecode.fits(source), self._repairs.damaged
+            there = self._layers.find_bytecode(source, tag, key, damaged).entry
         if there is None or near is None:
             return None
         return there if self._layers.may_relay((there, source or entry), near) else None

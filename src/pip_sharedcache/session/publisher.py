@@ -17,11 +17,10 @@ from pip_sharedcache.errors import (
     UnusualWheel,
     reason,
 )
-from pip_sharedcache.model import Entry, Identity, RunReport
+from pip_sharedcache.model import Entry, Identity, LinkMode
 from pip_sharedcache.session.notices import warn
-from pip_sharedcache.session.repairs import Repairs
+from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store import Staged, Store
-from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +28,16 @@ _MANY = 300  # files: to flush so many one by one takes about as long as one syn
 
 
 class Publisher:
-    """The entries that one run publishes in ``layers``.
+    """The entries that one run publishes.
 
-    ``at_once``: make each entry visible as soon as it is staged.
     ``unusual``: the reasons why wheels are left to pip's own installer.
     """
 
-    def __init__(self, layers: Layers, repairs: Repairs, *, at_once: bool) -> None:
-        self._layers = layers
-        self._repairs = repairs
-        self._at_once = at_once
+    def __init__(self, run: RunState) -> None:
+        self._run = run
+        self._layers = run.layers
+        # A symlink contains the path of the entry: a staged entry's link would dangle later.
+        self._at_once = run.links.asked is LinkMode.SYMLINK
         self._staged: list[Staged] = []
         self._given_up: set[int] = set()  # st_dev
         self._full: set[Path] = set()
@@ -51,13 +50,11 @@ class Publisher:
         where: Callable[[], Store | None],
         stage: Callable[[Store], Staged],
         otherwise: str,
-        report: RunReport,
     ) -> Entry | None:
         """Stage an entry in the layer that ``where`` returns, and return it; None on failure.
 
         If that layer is full, ``where`` is called again for the next layer. Most failures cause a
-        warning, which begins with ``otherwise``: what pip-sharedcache does instead. ``report``
-        counts, and records that the store is not writable.
+        warning, which begins with ``otherwise``: what pip-sharedcache does instead.
         """
         while (store := where()) is not None and not self._has_given_up(store):
             try:
@@ -68,7 +65,7 @@ class Publisher:
                 warn(f"Installed without publishing: {error}")  # the same line for all wheels
             except NotWritable as error:
                 logger.debug("%s: %s", otherwise, error)
-                report.read_only = True
+                self._run.report.read_only = True
             except ResolutionNotPublished as error:
                 logger.debug("%s: %s", otherwise, error)  # older stores have no place for them
             except NotPublished as error:
@@ -82,18 +79,18 @@ class Publisher:
                         f"{staged.what.rpartition(' ')[2]}: {staged.partial}"
                     )
                 self._staged.append(staged)
-                return self.make_visible(report)[-1] if self._at_once else staged.entry
+                return self.make_visible()[-1] if self._at_once else staged.entry
             break
         return None
 
-    def make_visible(self, report: RunReport) -> list[Entry | None]:
+    def make_visible(self) -> list[Entry | None]:
         """Make the staged entries visible and return them in order; None for each failure.
 
-        pip-sharedcache warns of each failure. ``report`` counts.
+        pip-sharedcache warns of each failure.
         """
         staged, self._staged = self._staged, []
         durable, self._durable = self._durable, set()
-        revealed: dict[Identity, Entry | None] = {}
+        visible: dict[Identity, Entry | None] = {}
         stores.discard(one for one in staged if one.partial)
         for store, some in _by_store(one for one in staged if not one.partial).items():
             failure = self._failures.pop(store.path, None)
@@ -103,19 +100,17 @@ class Publisher:
                 warn(f"Installed without publishing: {failure}")
                 continue
             for one, outcome in zip(some, stores.make_visible(store, some, durable)):
-                revealed[one.entry.identity] = self._outcome(one, outcome, report)
-        return [revealed.get(one.entry.identity) for one in staged]
+                visible[one.entry.identity] = self._outcome(one, outcome)
+        return [visible.get(one.entry.identity) for one in staged]
 
-    def _outcome(
-        self, one: Staged, outcome: Entry | NotPublished | None, report: RunReport
-    ) -> Entry | None:
+    def _outcome(self, one: Staged, outcome: Entry | NotPublished | None) -> Entry | None:
         if not isinstance(outcome, Entry):
             if outcome is not None:
                 self._warn_of(one.store, "Installed without publishing", outcome)
             return None
         if outcome.identity == one.entry.identity and outcome.manifest.size:
-            report.published += 1
-            self._repairs.done(outcome)
+            self._run.report.published += 1
+            self._run.repairs.done(outcome)
         return outcome
 
     def _warn_of(self, store: Store, otherwise: str, error: NotPublished) -> None:
@@ -127,7 +122,7 @@ class Publisher:
         self._full.add(store.path)
         logger.debug("%s: %s", otherwise, error)
         # Every worker process uses the same words: else the user would see one line for each.
-        warn(f"Installed without publishing: {store.path} has no room: {reason(cause)}")
+        warn(f"Installed without publishing: {store.path}: {reason(cause)}")
 
     def make_durable(self) -> None:
         """Sync many staged files together, before they are cloned.
@@ -148,7 +143,11 @@ class Publisher:
                 self._failures[store.path] = error
         self._durable.update(one.entry.identity for one in fresh)
 
-    def takes_last_room(self, device: int) -> bool:
+    def leave_to_parent(self) -> None:
+        """Leave the staged entries to the parent process, in a new worker process."""
+        self._staged = []
+
+    def takes_last_space(self, device: int) -> bool:
         """Return whether staged entries use the last free space of the file system ``device``.
 
         ``device``: st_dev. True once the file system was too full for an entry, until ``give_up``.
@@ -166,13 +165,13 @@ class Publisher:
         if device in self._given_up or not there:
             return False
         self._given_up.add(device)
-        doomed = [one for one in self._staged if one.store in there]
-        self._staged = [one for one in self._staged if one.store not in there]
+        doomed = [one for one in self._staged if _device(one.store) == device]
+        self._staged = [one for one in self._staged if one not in doomed]
         stores.discard(doomed)
         for store in there:
             self._layers.leave(store)
         for store in _by_store(doomed):
-            warn(f"Installed without publishing: {store.path} has no room left")
+            warn(f"Installed without publishing: {store.path}: no free space is left")
         return bool(doomed)
 
     def _has_given_up(self, store: Store) -> bool:

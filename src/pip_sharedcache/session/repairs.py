@@ -41,8 +41,7 @@ class Repairs:
         """Record damage to the entry of ``digest``; ``what`` names the damage and the publisher.
 
         ``lasting``: warn even if a later attempt finds a sound entry, because a disk or a file
-            server
-        that fails at times will fail again.
+        server that fails at times will fail again.
         """
         if lasting:
             self._lasting.add(what)
@@ -141,8 +140,8 @@ class Repairs:
                     self._report(line, "")
         self._to_report.clear()
 
-    def leave_to_others(self) -> None:
-        """Leave the damage found before now to the parent process, in a worker process.
+    def leave_to_parent(self) -> None:
+        """Leave the damage found before now to the parent process, in a new worker process.
 
         The worker process still reports damage for which it publishes a sound entry.
         """

@@ -9,17 +9,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
-from pip_sharedcache.model import Policy
+from pip_sharedcache.model import Entry, LinkMode, Origin, Policy
+from pip_sharedcache.placement import LinkChoice
+from pip_sharedcache.session.wheels import is_below
 from pip_sharedcache.store import Store
+from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
 
 
-def trust_in_nobody(settings: Settings) -> tuple[str, ...]:
+def unknown_names_in_trust(settings: Settings) -> tuple[str, ...]:
     """Return messages on names in the setting ``trust`` that this machine does not know.
 
     Without them, a user who misspells a name would wait in vain for that publisher's wheels.
@@ -28,7 +32,7 @@ def trust_in_nobody(settings: Settings) -> tuple[str, ...]:
     if not unknown:
         return ()
     places = " or ".join(one.source for one in settings.chosen["trust"])
-    return (f"Setting trust names {unknown} ({places}): nobody is believed for that",)
+    return (f"Setting trust names {unknown} ({places}): such a name has no effect",)
 
 
 def owners_unknown(store: Store) -> str:
@@ -44,7 +48,7 @@ def no_symlinks_because(store: Store) -> str:
     if store.replaceable_by:  # under sudo, also by the user who named the store
         return store.replaceable_by
     if store.policy is Policy.READ_ONLY:
-        return "links are not noted in a store that is only read"
+        return "links are not registered in a read-only store"
     if store.policy is Policy.PRIVATE:  # the links would break the environment for others
         return "others may not follow links into a private store"
     try:
@@ -52,9 +56,9 @@ def no_symlinks_because(store: Store) -> str:
             return unloadable
         with store.own_usage_marks() as own:
             if not os.access(own.path, os.W_OK | os.X_OK):  # for example on a read-only mount
-                return f"links cannot be noted: {own.path} may not be written"
+                return f"links cannot be registered: {own.path} may not be written"
     except OSError as error:  # garbage collection would delete the targets of links in use
-        return f"links cannot be noted: {reason(error)}"
+        return f"links cannot be registered: {reason(error)}"
     return ""
 
 
@@ -78,3 +82,47 @@ def shared_although_private(settings: Settings, stores: Iterable[Store]) -> tupl
         logger.warning("Setting share is ignored: %s", why)
         return ()
     return settings.share
+
+
+class SymlinkCheck:
+    """The check that symlinks into entries are safe, or else the change of ``links``."""
+
+    def __init__(self, links: LinkChoice, layers: Layers) -> None:
+        self._links = links
+        self._layers = layers
+        self._reasons: dict[Path, str] = {}
+        if links.asked is LinkMode.SYMLINK:
+            self._reasons = {store.path: no_symlinks_because(store) for store in layers}
+            if all(self._reasons.values()):
+                links.give_up_symlinks(next(iter(self._reasons.values()), ""))
+
+    def check(self, entry: Entry) -> None:
+        """Give up symlinks for the rest of the run if they are not safe into ``entry``."""
+        if self._links.places_symlinks:
+            store = self._layers.of(entry)
+            why = self._reasons.get(store.path, "") if store else ""
+            self._links.give_up_symlinks(why or self._layers.replaceable_by(entry))
+
+
+class Sharing:
+    """The wheels that a run with ``settings`` may share through ``layers``."""
+
+    def __init__(self, settings: Settings, layers: Layers) -> None:
+        self._layers = layers
+        self._prefixes = shared_although_private(settings, layers)
+
+    def is_private(self, origin: Origin) -> bool:
+        """Return whether a wheel from ``origin`` must not be shared."""
+        return bool(origin.private_because) and not self.is_shared_anyway(origin.url)
+
+    def is_shared_anyway(self, url: str) -> bool:
+        """Return whether ``url`` (or an absolute path) is below a prefix in the setting share."""
+        return any(is_below(url, prefix) for prefix in self._prefixes)
+
+    def shows_others(self) -> bool:
+        """Return whether a store that takes shared wheels has a group or another user as owner."""
+        return any(
+            bool(store.group) or store.owner != trust.user_id()
+            for store in self._layers
+            if store.policy.shares
+        )

@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Entry, Policy, RunReport
-from pip_sharedcache.placement import Placement
+from pip_sharedcache.placement import LinkChoice, Placement
 from pip_sharedcache.session.notices import warn
-from pip_sharedcache.store import MissingDirectory, Store, run_log, symlink_registry, usage_marks
+from pip_sharedcache.store import Store, run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
@@ -42,36 +41,31 @@ class UsageRecorder:
         try:
             usage_marks.mark_used(store, [entry.path.name])
         except OSError as error:
-            why, remedy = (
-                store.missing_directories() if isinstance(error, MissingDirectory) else ("", "")
-            )
+            why, remedy = store.missing_directories(error)
             if error.errno in _READ_ONLY and not why:
-                logger.debug("Not noted as used in %s: %s", store.path, error)
+                logger.debug("Usage marks are not written: %s: %s", store.path, error)
                 return
             warn(
-                f"What you use is not noted in {store.path}, and store gc may take it away "
-                f"early: {f'{why}; {remedy}' if why else reason(error)}"
+                f"Usage marks are not written: {store.path}: "
+                f"{f'{why}; {remedy}' if why else reason(error)}; store gc may delete early what "
+                "you use"
             )
 
     def record_run(
-        self,
-        report: RunReport,
-        settings: Settings,
-        refused: str,
-        seconds: float,
-        environment: str,
+        self, report: RunReport, links: LinkChoice, seconds: float, environment: str
     ) -> None:
-        """Record this run in the store, unless the setting ``stats`` is off. Never raises."""
+        """Record this run, of ``seconds``, in the store. Never raises.
+
+        ``environment``: the directory to which the run installed; "" to leave that out.
+        """
         store = self._layers.main
         if store is None or store.policy is Policy.READ_ONLY or not report.installed:
             return
-        if settings.stats == "off":
-            return
         run = run_log.Run(
             at=int(time.time()),
-            environment=environment if settings.stats == "full" else "",
-            mode=settings.link_mode.value,
-            refused=refused,
+            environment=environment,
+            mode=links.asked.value,
+            refused=links.refused,
             seconds=round(seconds, 3),
             not_downloaded=report.not_downloaded,
             not_copied=report.not_copied,
@@ -102,8 +96,8 @@ class UsageRecorder:
                 symlink_registry.register(store, some)
             except OSError as error:
                 warn(
-                    f"Symlinks are not registered in {store.path}: {reason(error)}; "
-                    "store gc may take away what they lead to"
+                    f"Symlinks are not registered: {store.path}: {reason(error)}; "
+                    "store gc may delete their targets"
                 )
 
     def _layer_of(self, entry: Entry) -> Store | None:

@@ -1,42 +1,12 @@
 """The store on disk: its layout, and the lookup, publication and retirement of its entries."""
 
-from pip_sharedcache.store import (
-    run_log,
-    symlink_registry,
-    usage_marks,
-)
-from pip_sharedcache.store.built_wheels import (
-    NONE_YET,
-    Build,
-    find_build,
-    key_of,
-    stage_build,
-)
-from pip_sharedcache.store.bytecode_paths import (
-    compiled_path,
-    without_bytecode,
-)
-from pip_sharedcache.store.entries import (
-    StoredEntry,
-    list_entries,
-    names,
-    survey,
-)
-from pip_sharedcache.store.entry_checks import (
-    copy_checked,
-)
-from pip_sharedcache.store.entry_reading import (
-    open_entry,
-    read_manifest,
-)
-from pip_sharedcache.store.entry_trust import (
-    distrust_reason,
-    replaceable_by,
-)
-from pip_sharedcache.store.homes import (
-    TAG_NAME,
-    refuse_foreign_home,
-)
+from pip_sharedcache.store import run_log, symlink_registry, usage_marks
+from pip_sharedcache.store.built_wheels import NONE_YET, Build, find_build, key_of, stage_build
+from pip_sharedcache.store.bytecode_paths import compiled_path
+from pip_sharedcache.store.entries import StoredEntry, list_entries, names, survey
+from pip_sharedcache.store.entry_reading import open_entry, read_manifest
+from pip_sharedcache.store.entry_trust import distrust_reason, replaceable_by
+from pip_sharedcache.store.homes import TAG_NAME, refuse_foreign_home
 from pip_sharedcache.store.layout import (
     AREAS,
     BUILDS,
@@ -46,44 +16,20 @@ from pip_sharedcache.store.layout import (
     STORE_JSON,
     USE,
     WHEELS,
-    MissingDirectory,
     Store,
     expected_directories,
 )
-from pip_sharedcache.store.lookup import (
-    LookupResult,
-    find,
-    find_bytecode,
-    find_retired,
-)
-from pip_sharedcache.store.open import (
-    ONLY,
-    PATIENCE,
-    open_layers,
-    open_store,
-    store_replaceable_by,
-)
-from pip_sharedcache.store.publish import (
-    discard,
-    make_durable,
-    make_visible,
-    publish,
-)
+from pip_sharedcache.store.lookup import find, find_bytecode, find_retired
+from pip_sharedcache.store.open import ONLY, PATIENCE, open_layers, open_store, store_replaceable_by
+from pip_sharedcache.store.publish import discard, make_durable, make_visible, publish
 from pip_sharedcache.store.resolutions import (
     RESOLUTION_FILE,
     StoredResolution,
     find_resolutions,
     stage_resolution,
 )
-from pip_sharedcache.store.staging import (
-    Compile,
-    Staged,
-    stage_bytecode,
-    stage_wheel,
-)
-from pip_sharedcache.store.wheel_copies import (
-    copy_wheel,
-)
+from pip_sharedcache.store.staging import Compile, Staged, stage_bytecode, stage_wheel
+from pip_sharedcache.store.wheel_copies import copy_wheel
 
 __all__ = [
     "AREAS",
@@ -101,14 +47,11 @@ __all__ = [
     "WHEELS",
     "Build",
     "Compile",
-    "LookupResult",
-    "MissingDirectory",
     "Staged",
     "Store",
     "StoredEntry",
     "StoredResolution",
     "compiled_path",
-    "copy_checked",
     "copy_wheel",
     "discard",
     "distrust_reason",
@@ -139,5 +82,4 @@ __all__ = [
     "survey",
     "symlink_registry",
     "usage_marks",
-    "without_bytecode",
 ]

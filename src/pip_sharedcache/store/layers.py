@@ -15,6 +15,7 @@ from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import Digest, Entry, Identity, Policy
 from pip_sharedcache.store import built_wheels, lookup, resolutions
 from pip_sharedcache.store.built_wheels import Build
+from pip_sharedcache.store.entry_trust import replaceable_by
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.store.lookup import LookupResult
 from pip_sharedcache.store.open import open_layers
@@ -63,6 +64,10 @@ class Layers:
     def __len__(self) -> int:
         return len(self._layers)
 
+    def narrow(self, named: tuple[str, ...], why: str) -> None:
+        """Restrict the trust in each store, as Store.narrowed does."""
+        self._layers = tuple(store.narrowed(named, why) for store in self._layers)
+
     @property
     def main(self) -> Store | None:
         """Return the store that messages name: where this run publishes, else the nearest."""
@@ -74,6 +79,11 @@ class Layers:
         """Return the layer that contains ``entry``, or None."""
         top = entry.path.parents[2]  # <store>/<area>/<shard>/<name>
         return next((store for store in self._layers if store.path == top), None)
+
+    def replaceable_by(self, entry: Entry) -> str:
+        """Return which users can replace ``entry`` with something else; "" where none can."""
+        store = self.of(entry)
+        return "" if store is None else replaceable_by(store, entry)
 
     def find(
         self, digest: Digest, filename: str, without: Collection[Identity] = ()
@@ -107,7 +117,7 @@ class Layers:
             if found.entry is not None:
                 return LookupResult(found.entry, own=own)
             damages += found.damages
-        return LookupResult(damages=tuple(damages), own=own)
+        return LookupResult(damages=damages, own=own)
 
     def find_build(self, key: Digest, without: Collection[Identity] = ()) -> Build | None:
         """Return the wheel that a trusted publisher built for ``key``, or None.
@@ -199,8 +209,8 @@ class Layers:
         digest exists to check bytecode, and a member of another group may have edited the compiled
         source.
         """
-        believed = {0, to.owner, trust.user_id()}
-        return all(entry.publisher in believed for entry in entries)
+        trusted = {0, to.owner, trust.user_id()}
+        return all(entry.publisher in trusted for entry in entries)
 
     def leave(self, store: Store) -> bool:
         """Stop publishing in the full ``store``; return whether another layer takes its place.

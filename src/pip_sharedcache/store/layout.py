@@ -9,7 +9,8 @@ import json
 import os
 import shlex
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,68 +43,68 @@ class MissingDirectory(OSError):
     """A missing directory of the store that the system does not let this process make."""
 
 
+@dataclass(frozen=True, eq=False)
 class Store:
-    """One store, opened for reading; a later write can still fail.
+    """One store, opened for reading: what is on disk, and what this user may do and trust there.
 
-    Holds no descriptor between calls.
+    A later write can still fail. Holds no descriptor between calls. Every lookup and publication
+    needs both halves, so they are one value. It does not change: ``narrowed`` and
+    ``with_replaceable_path`` return another value, with less trust.
+
+    ``path``: the directory of the store.
+    ``owner``: the uid that owns it.
+    ``group``: the name of the group that shares it, or "".
+    ``trusted``: the publishers that its owner lists.
+    ``shares_builds``: whether its owner shares the wheels that users build.
+    ``trust``: the publishers that this process trusts there.
+    ``policy``: the use that a run makes of it.
+    ``replaceable_by``: why the path may lead to another store later; "" if it cannot.
+    ``replaceable_at``: the directory above it where others can replace the path, or None.
+    ``replacing_groups``: the gids whose members can do so; None if others can too.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        owner: int,
-        group: str,
-        trusted: tuple[str, ...],
-        *,
-        builds: bool = False,
-        own: Callable[[], bool] | None = None,
-    ) -> None:
-        """Set the attributes; ``own`` is as for Trust.in_store."""
-        self.shares_builds = builds
-        self.path = path
-        self.owner = owner
-        self.group = group
-        self.trusted = trusted
-        self.trust = Trust.in_store(owner, trusted, own=own)
-        self.policy = Policy.PUBLISH
-        #: Why the path may lead to another store later; "" if it cannot.
-        self.replaceable_by = ""
-        #: The directory above the store where others can replace the path; None if none can.
-        self.replaceable_at: Path | None = None
-        self._replacing_groups: frozenset[int] | None = None
-        #: What usage_marks.used_beside has read; None before its first call.
-        self.used_beside: dict[str, tuple[str, ...]] | None = None
+    path: Path
+    owner: int
+    group: str
+    trusted: tuple[str, ...]
+    trust: Trust
+    shares_builds: bool = False
+    policy: Policy = Policy.PUBLISH
+    replaceable_by: str = ""
+    replaceable_at: Path | None = None
+    replacing_groups: frozenset[int] | None = None
 
-    def restrict_trust(self, named: tuple[str, ...], why: str) -> None:
-        """Trust only root, this user, the owner, and those of ``named`` that the owner trusts.
+    def narrowed(self, named: tuple[str, ...], why: str) -> Store:
+        """Return this store, with trust only in root, this user, the owner and some of ``named``.
 
-        ``why``: as in Trust.narrowed.
+        These are the ones that the owner trusts. ``why``: as in Trust.narrowed.
         """
-        self.trust = self.trust.narrowed(self.owner, named, why)
-        self._distrust_replaceable()
+        narrowed = replace(self, trust=self.trust.narrowed(self.owner, named, why))
+        return narrowed._distrusting_replacers()
 
-    def distrust_replaceable(self, where: Path, groups: frozenset[int] | None) -> None:
-        """Record that others can put another store at this path, by a change of ``where``.
+    def with_replaceable_path(self, where: Path, groups: frozenset[int] | None) -> Store:
+        """Return this store, where others can put another one by a change of ``where``.
 
         ``where``: a directory above the store. ``groups``: the gids whose members can do so; None
-        if others can too. If all these users are trusted, nothing changes. Otherwise
+        if others can too. If all these users are trusted, nothing else changes. Otherwise
         ``replaceable_by`` says why, and an owner other than root and this user loses the trust that
         ownership gives.
         """
-        self._replacing_groups = groups
-        self.replaceable_at = where
-        self._distrust_replaceable()
+        store = replace(self, replaceable_at=where, replacing_groups=groups)
+        return store._distrusting_replacers()
 
-    def _distrust_replaceable(self) -> None:
-        groups = self._replacing_groups
+    def _distrusting_replacers(self) -> Store:
+        groups = self.replacing_groups
         if self.replaceable_at is None:
-            return
+            return self
         if groups is not None and self.trust.trusts_members(groups):
-            return
-        self.replaceable_by = why = f"others may exchange what lies below {self.replaceable_at}"
+            return self
+        why = f"others may exchange what lies below {self.replaceable_at}"
+        less = self.trust
         if self.owner not in (0, trust.user_id()):
             by = " by root" if trust.user_id() == 0 else ""
-            self.trust = self.trust.without_owner(f"is not believed{by} where {why}")
+            less = less.without_owner(f"is not trusted{by} where {why}")
+        return replace(self, replaceable_by=why, trust=less)
 
     @classmethod
     def open(cls, path: Path, *, private: bool = False, hidden: bool = False) -> Store:
@@ -140,25 +141,24 @@ class Store:
             return trust.is_really_ours(directory.descriptor)
 
         try:
-            text, believed = directory.read(STORE_JSON)
+            text, read = directory.read(STORE_JSON)
         except FileNotFoundError:
             # A store made by hand; but a wrong variable must not make root use /etc as a store.
             if WHEELS not in names and (other := _not_of_a_store(names)):
                 raise StoreUnusable(
                     f"{path} is no store: it holds {other}", "name an empty or new directory"
                 ) from None
-            store = cls(path, owner, group, trusted, own=own)  # no trusted names
-            if TAG_NAME in names:  # pip-sharedcache made it
-                store.trust = store.trust.explained(
-                    f"is not trusted there: {path / STORE_JSON}, which names whom, is missing"
-                )
-            return store
+            store = cls(path, owner, group, trusted, Trust.in_store(owner, trusted, own=own))
+            if TAG_NAME not in names:
+                return store
+            why = f"is not trusted there: {path / STORE_JSON}, which lists publishers, is missing"
+            return replace(store, trust=store.trust.explained(why))
         except OSError as error:
             why = f"{path / STORE_JSON} cannot be read: {reason(error)}"
             raise StoreUnusable(why) from error
-        changeable = trust.writable_by_others(believed) or _lists_let_change(directory, status)
-        if believed.st_uid not in (0, owner) or changeable:
-            return cls(path, owner, group, trusted)
+        changeable = trust.writable_by_others(read) or _lists_let_change(directory, status)
+        if read.st_uid not in (0, owner) or changeable:
+            return cls(path, owner, group, trusted, Trust.in_store(owner, trusted))
         try:
             data: Any = json.loads(text)
             version, group = data["format"], data.get("group") or ""
@@ -173,15 +173,8 @@ class Store:
                 f"{path} is a store of format {version!r:.40}, this is for format {FORMAT}",
                 "a newer pip-sharedcache reads it",
             )
-        shared = bool(group or trusted)
-        return cls(
-            path,
-            owner,
-            str(group),
-            trusted,
-            builds=data.get("builds") is True,
-            own=None if shared else own,
-        )
+        publishers = Trust.in_store(owner, trusted, own=None if group or trusted else own)
+        return cls(path, owner, str(group), trusted, publishers, data.get("builds") is True)
 
     @classmethod
     def make(cls, path: Path, group: str = "", *, builds: bool = False) -> Store:
@@ -267,12 +260,15 @@ class Store:
         above = next(filter(os.path.exists, places), self.path)
         return os.access(above, os.W_OK | os.X_OK)
 
-    def missing_directories(self) -> tuple[str, str]:
+    def missing_directories(self, error: OSError | None = None) -> tuple[str, str]:
         """Return which directories that ``make`` made are missing, and the remedy.
 
-        Both are text for a message; both are "" if no directory is missing, or if this user is not
-        in the group of the store. Older stores have no ``resolutions/``, and need none.
+        Both are text for a message; both are "" if no directory is missing, if this user is not in
+        the group of the store, or if ``error`` has another cause. Older stores have no
+        ``resolutions/``, and need none.
         """
+        if error is not None and not isinstance(error, MissingDirectory):
+            return "", ""
         gid = trust.group_id(self.group) if self.group and trust.OWNERS_MEAN_SOMETHING else None
         if gid is None or gid not in {os.getegid(), *os.getgroups()}:
             return "", ""

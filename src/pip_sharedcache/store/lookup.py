@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,9 +33,9 @@ BUILD_RECORD = "note"
 _MOST_BESIDE = 16
 
 
-@dataclass(frozen=True)
+@dataclass
 class LookupResult:
-    """The result of a lookup.
+    """The result of a lookup; the lookup alone changes it.
 
     ``entry``: the usable entry, or None.
     ``untrusted``: an entry whose wheel may be copied and checked: untrusted or damaged.
@@ -47,9 +47,9 @@ class LookupResult:
 
     entry: Entry | None = None
     untrusted: Entry | None = None
-    distrust_reasons: tuple[str, ...] = ()
-    damages: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
+    distrust_reasons: list[str] = field(default_factory=list)
+    damages: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     own: tuple[Entry, str] | None = None
 
 
@@ -61,7 +61,7 @@ def find(
     ``without``: identities of entries known to be damaged. The same bytes under another file name
     do not count: pip reads tags and the build number from the name.
     """
-    return _search(store, WHEELS, digest, digest, filename, without)
+    return _Search(store, WHEELS, digest, filename, without).run(digest)
 
 
 def find_bytecode(
@@ -78,7 +78,8 @@ def find_bytecode(
         for path in bytecode_paths.without_bytecode(wheel.manifest, bytecode.manifest):
             raise DamagedEntry(f"{bytecode.path} has no bytecode of {path}")
 
-    found = _search(store, BYTECODE, digest, f"{digest}.{tag}", interpreter, without, check)
+    search = _Search(store, BYTECODE, digest, interpreter, without, check)
+    found = search.run(f"{digest}.{tag}")
     return LookupResult(found.entry, damages=found.damages + found.unreadable, own=found.own)
 
 
@@ -86,62 +87,44 @@ def find_build_record(
     store: Store, area: str, key: Digest, without: Container[Identity] = ()
 ) -> LookupResult:
     """Look for an entry of ``stage_record`` in ``area``; only a usable one counts."""
-    found = _search(store, area, key, key, BUILD_RECORD, without)
+    found = _Search(store, area, key, BUILD_RECORD, without).run(key)
     return LookupResult(found.entry, own=found.own)
-
-
-def _search(
-    store: Store,
-    area: str,
-    digest: Digest,
-    plain: str,
-    filename: str,
-    without: Container[Identity],
-    check: Callable[[Entry], None] = lambda entry: None,
-) -> LookupResult:
-    with ExitStack() as stack:
-        try:
-            chain = stack.enter_context(store.opened(area, digest[:2]))
-        except OSError:
-            return LookupResult()
-        search = _Search(store, area, digest, filename, chain, without, check)
-        for name in _candidates(store, plain, chain[0]):
-            if (entry := search.usable(name)) is not None:
-                # A debug line, since a warning at every installation would be noise.
-                for other in (*search.reasons, *search.damages, *search.unreadable):
-                    logger.debug("Not used from the shared store: %s", other)
-                return LookupResult(entry, own=search.own)
-    return LookupResult(
-        None,
-        search.untrusted,
-        tuple(search.reasons),
-        tuple(search.damages),
-        tuple(search.unreadable),
-        search.own,
-    )
 
 
 @dataclass
 class _Search:
     """The search for one entry in one shard.
 
-    ``chain``: the open directories, from the shard to the store.
     ``check``: raises DamagedEntry if the entry is incomplete.
-    The other fields are as for LookupResult, or the arguments of ``find``.
+    ``chain``: the open directories, from the shard to the store.
+    ``result``: the entries that are not usable. The other fields are the arguments of ``find``.
     """
 
     store: Store
     area: str
     digest: Digest
     filename: str
-    chain: Sequence[Directory]
     without: Container[Identity]
-    check: Callable[[Entry], None]
-    reasons: list[str] = field(default_factory=list)
-    damages: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    untrusted: Entry | None = None
-    own: tuple[Entry, str] | None = None
+    check: Callable[[Entry], None] = lambda entry: None
+    chain: tuple[Directory, ...] = ()
+    result: LookupResult = field(default_factory=LookupResult)
+
+    def run(self, plain: str) -> LookupResult:
+        """Return the usable entry ``plain`` or one beside it; or else the unusable ones."""
+        found = self.result
+        with ExitStack() as stack:
+            try:
+                opened = self.store.opened(self.area, self.digest[:2])
+                self.chain = stack.enter_context(opened)
+            except OSError:
+                return found
+            for name in _candidates(self.store, plain, self.chain[0]):
+                if (entry := self.usable(name)) is not None:
+                    # A debug line, since a warning at every installation would be noise.
+                    for other in (*found.distrust_reasons, *found.damages, *found.unreadable):
+                        logger.debug("Not used from the shared store: %s", other)
+                    return LookupResult(entry, own=found.own)
+        return found
 
     def usable(self, name: str) -> Entry | None:
         """Return the entry ``name`` if it is usable; else record the reason and return None."""
@@ -153,12 +136,12 @@ class _Search:
         except FileNotFoundError:
             return None
         except DamagedEntry as error:
-            lines, what = self.damages, _what(error, path)
+            lines, what = self.result.damages, _what(error, path)
         except OSError as error:
             if error.errno in fs.PROCESS_ERRORS:
                 logger.debug("Not looked at: %s: %s", path, reason(error))
                 return None
-            lines = self.unreadable if error.errno in fs.DISK_ERRORS else self.damages
+            lines = self.result.unreadable if error.errno in fs.DISK_ERRORS else self.result.damages
             what = _what(error, path)
         lines.append(f"{what} (published by {_publisher(shard, name)})")
         return None
@@ -173,7 +156,7 @@ class _Search:
             if self.area == WHEELS and self._keep_wheel(held, status):
                 who = trust.user_name(status.st_uid)
                 if not self.store.trust.unknown:  # the run itself warns of this once
-                    self.reasons.append(
+                    self.result.distrust_reasons.append(
                         f"wheels of {who} in {self.store.path} are checked in a copy, "
                         f"since {who} {why}"
                     )
@@ -187,8 +170,8 @@ class _Search:
         except (DamagedEntry, OSError) as error:
             self._keep_wheel(held, status)
             of_entry = isinstance(error, DamagedEntry) or error.errno in OWNERS_FAULT
-            if status.st_uid == trust.user_id() and of_entry and self.own is None:
-                self.own = self._without_files(held, status), _what(error, held.path)
+            if status.st_uid == trust.user_id() and of_entry and self.result.own is None:
+                self.result.own = self._without_files(held, status), _what(error, held.path)
             raise
 
     def _keep_wheel(self, held: Directory, status: os.stat_result) -> bool:
@@ -199,7 +182,8 @@ class _Search:
             return False
         if not stat.S_ISREG(wheel.st_mode):
             return False
-        self.untrusted = self.untrusted or self._without_files(held, status, wheel.st_size)
+        if self.result.untrusted is None:
+            self.result.untrusted = self._without_files(held, status, wheel.st_size)
         return True
 
     def _without_files(self, held: Directory, status: os.stat_result, size: int = 0) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import trust
@@ -18,7 +19,7 @@ from pip_sharedcache.trust.paths import is_replaceable, replaceable_steps
 PATIENCE = 10.0
 
 #: Lists the unresponsive stores, one a line, for the pips that pip starts.
-_AWAY = "_PIP_SHAREDCACHE_AWAY"
+_UNRESPONSIVE = "_PIP_SHAREDCACHE_UNRESPONSIVE"
 
 #: Selects one of the configured stores; trust still depends on the source of the setting.
 ONLY = "_PIP_SHAREDCACHE_ONLY"
@@ -63,46 +64,36 @@ def _no_home() -> StoreUnusable:
 
 
 def _open(layer: LayerSetting, settings: Settings, *, make: bool = True) -> Store:
-    away = os.environ.get(_AWAY, "").split("\n")
-    if str(layer.path) in away or not is_responsive(layer.path, PATIENCE):
-        if str(layer.path) not in away:  # else each pip that this one starts waits too
-            os.environ[_AWAY] = "\n".join([*filter(None, away), str(layer.path)])
+    known = os.environ.get(_UNRESPONSIVE, "").split("\n")
+    if str(layer.path) in known or not is_responsive(layer.path, PATIENCE):
+        if str(layer.path) not in known:  # else each pip that this one starts waits too
+            os.environ[_UNRESPONSIVE] = "\n".join([*filter(None, known), str(layer.path)])
         raise StoreUnusable(
             f"{layer.path} does not answer for {PATIENCE:g} seconds",
-            "its file system may be away",
+            "its file system may be unreachable",
         )
     hidden = layer.policy is Policy.PRIVATE
     if hidden and not make and not os.path.lexists(layer.path):
         raise StoreNotMade(f"{layer.path} is not made yet", "the first installation makes it")
     store = Store.open(layer.path, private=settings.private, hidden=hidden)
     # Without a reliable uid, entries and usage marks would name a wrong user.
-    store.policy = Policy.READ_ONLY if store.trust.unknown else layer.policy
+    policy = Policy.READ_ONLY if store.trust.unknown else layer.policy
+    store = replace(store, policy=policy)
     if trust.user_id() == 0 and not settings.dir_administered:
         # Under sudo, any user may have chosen the store, and may own it.
-        store.trust = store.trust.without_owner(
-            f"is not believed by root in a store that was named by {settings.dir_source}"
-        )
+        named = f"named by {settings.dir_source}"
+        why = f"is not trusted by root in a store that was {named}"
+        store = replace(store, trust=store.trust.without_owner(why))
         if is_replaceable(store.path):
-            store.replaceable_by = (
-                f"the store was named by {settings.dir_source}, and others may move it"
-            )
-    else:
-        check_replaceable(store)
+            moved = f"the store was {named}, and others may move it"
+            store = replace(store, replaceable_by=moved)
+    # The owner of a store chose its path.
+    elif store.owner != trust.user_id() or store.owner == 0:
+        found = store_replaceable_by(store)
+        store = store if found is None else store.with_replaceable_path(*found)
     for names in settings.trust:
-        store.restrict_trust(names, "is not named in the setting trust")
+        store = store.narrowed(names, "is not named in the setting trust")
     return store
-
-
-def check_replaceable(store: Store) -> None:
-    """Record on ``store`` who else may put another store at its path.
-
-    Such a user decides the contents of the other store, and its owner.
-    """
-    if store.owner == trust.user_id() != 0:
-        return  # this user chose the path
-    found = store_replaceable_by(store)
-    if found is not None:
-        store.distrust_replaceable(*found)
 
 
 def store_replaceable_by(store: Store) -> tuple[Path, frozenset[int] | None] | None:

@@ -33,14 +33,7 @@ from pip_sharedcache.model import (
 )
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.entry_reading import MANIFEST
-from pip_sharedcache.store.layout import (
-    BUILDS,
-    BYTECODE,
-    RESOLUTIONS,
-    WHEELS,
-    MissingDirectory,
-    Store,
-)
+from pip_sharedcache.store.layout import BUILDS, BYTECODE, RESOLUTIONS, WHEELS, Store
 from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
 from pip_sharedcache.store.stale_staging import clear, in_use, sweep
 from pip_sharedcache.store.unpack import FILE, ProgressCallback, unpack_all, write
@@ -229,9 +222,7 @@ def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
             shard.close()
             raise
     except OSError as error:
-        what, remedy = (
-            store.missing_directories() if isinstance(error, MissingDirectory) else ("", "")
-        )
+        what, remedy = store.missing_directories(error)
         if what:
             raise DirectoryMissing(what, remedy) from error
         kind = NotWritable if error.errno in _READ_ONLY else _kind(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import stat
@@ -94,18 +95,21 @@ def used_beside(store: Store, plain: str) -> tuple[str, ...]:
     At that time, the entry ``plain`` was damaged or untrusted. The usage marks are read once per
     run. Never raises.
     """
-    if store.used_beside is None:
-        found: dict[str, list[str]] = {}
-        try:
-            with store.opened(USE, str(trust.user_id())) as (held, *_):
-                for name in filter(ENTRY_NAME.fullmatch, held.names()):
-                    head, _, tail = name.rpartition(".")
-                    if tail.isdigit():
-                        found.setdefault(head, []).append(name)
-        except OSError:
-            found = {}  # this user has marked nothing yet
-        store.used_beside = {head: tuple(sorted(names)) for head, names in found.items()}
-    return store.used_beside.get(plain, ())
+    return _all_used_beside(store).get(plain, ())
+
+
+@functools.lru_cache(maxsize=16)
+def _all_used_beside(store: Store) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    try:
+        with store.opened(USE, str(trust.user_id())) as (held, *_):
+            for name in filter(ENTRY_NAME.fullmatch, held.names()):
+                head, _, tail = name.rpartition(".")
+                if tail.isdigit():
+                    found.setdefault(head, []).append(name)
+    except OSError:
+        return {}  # this user has marked nothing yet
+    return {head: tuple(sorted(names)) for head, names in found.items()}
 
 
 def uses(store: Store, name: str) -> list[UsageMark]:

@@ -1,0 +1,66 @@
+"""The wheels that pip builds in one run, found in the stores or shared through them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import store as stores
+from pip_sharedcache import wheel
+from pip_sharedcache.model import Digest, Origin
+from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.state import RunState
+from pip_sharedcache.store import Build, Store
+
+
+class SharedBuilds:
+    """The build records that one run finds in its stores, and those that it makes."""
+
+    def __init__(self, run: RunState, publishing: Publisher) -> None:
+        self._run = run
+        self._layers, self._repairs = run.layers, run.repairs
+        self._publishing = publishing
+
+    @property
+    def are_used(self) -> bool:
+        """Return whether the owner of one of the stores shares builds."""
+        return any(store.shares_builds for store in self._layers)
+
+    @property
+    def are_published(self) -> bool:
+        """Return whether the owner of the store that the run publishes to shares builds."""
+        return self._layers.main is not None and self._layers.main.shares_builds
+
+    def find(self, key: Digest) -> Build | None:
+        """Return the wheel that a trusted publisher built for ``key``, or None."""
+        return self._layers.find_build(key, self._repairs.damaged)
+
+    def skip(self, build: Build) -> None:
+        """Do not find ``build`` again, because its wheel is not usable."""
+        self._repairs.skip_build_record(build.record)
+
+    def record(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
+        """Record that pip built the wheel at ``path``, which may be shared as ``key``."""
+        built = self._run.wheels.note(path, Origin(""))
+        built.digest, built.verified = wheel.digest_of(Path(path))[0], True
+        built.build = key, Build(built.digest, os.path.basename(path), details)
+
+    def heal(self, key: Digest, build: Build) -> None:
+        """Replace this user's damaged build record for ``key``, if any, by a copy of ``build``."""
+        if build.damaged != stores.NONE_YET:
+            self._repairs.skip_build_record(build.damaged)
+            self.publish(key, build)
+
+    def publish(self, key: Digest, build: Build) -> None:
+        """Publish ``build`` for ``key`` at the end of the run, if the store's owner shares it."""
+        self._publishing.add(
+            self._where,
+            lambda store: stores.stage_build(store, key, build, self._repairs.damaged),
+            "Installed without sharing",
+        )
+
+    def _where(self) -> Store | None:
+        store = self._layers.to_publish()
+        return store if store is not None and store.shares_builds else None

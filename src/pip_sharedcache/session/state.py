@@ -1,0 +1,52 @@
+"""The state that the parts of one run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pip_sharedcache.config import Settings
+from pip_sharedcache.model import RunReport
+from pip_sharedcache.placement import LinkChoice
+from pip_sharedcache.session.repairs import Repairs
+from pip_sharedcache.session.restrictions import Sharing, SymlinkCheck
+from pip_sharedcache.session.usage import UsageRecorder
+from pip_sharedcache.session.wheels import RunWheels
+from pip_sharedcache.store.layers import Layers
+
+#: Returns the callback for the wheel of this name: bytes ready, bytes in total.
+Progress = Callable[[str], Callable[[int, int], None]]
+
+
+@dataclass
+class RunState:
+    """The state that the parts of one run share.
+
+    ``settings``: the settings of the run.
+    ``layers``: its stores.
+    ``on_progress``: draws the progress of the unpacking of a wheel; None for no drawing.
+    ``report``: its counts.
+    ``wheels``: the wheels that pip has.
+    ``repairs``: the damage that it found.
+    ``uses``: its usage marks.
+    ``links``: its link mode.
+    ``symlinks``: the check that symlinks are safe.
+    ``sharing``: which wheels may be shared.
+    """
+
+    settings: Settings
+    layers: Layers
+    on_progress: Progress | None = None
+    report: RunReport = field(default_factory=RunReport)
+    wheels: RunWheels = field(default_factory=RunWheels)
+    repairs: Repairs = field(default_factory=Repairs)
+    uses: UsageRecorder = field(init=False)
+    links: LinkChoice = field(init=False)
+    symlinks: SymlinkCheck = field(init=False)
+    sharing: Sharing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uses = UsageRecorder(self.layers)
+        self.links = LinkChoice(self.settings.link_mode)
+        self.symlinks = SymlinkCheck(self.links, self.layers)
+        self.sharing = Sharing(self.settings, self.layers)

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from multiuser.test_attacks import (
-    SOURCE,
     assert_as_plain,
     assert_fit_for_a_terminal,
     beside,
@@ -37,6 +36,8 @@ from support.trees import differences, snapshot
 from support.wheels import digest
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.acl, probes.tmpfs)]
+
+SOURCE = "alpha/__init__.py"
 
 
 @pytest.fixture(scope="module")

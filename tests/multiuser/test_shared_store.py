@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support import INDEX_VARIABLES, environments, probes
+from support import INDEX_VARIABLES, environments, plain, probes
 from support.accounts import Account, Accounts, home_of, run_as, stop_all
 from support.environments import Environment
 from support.filesystems import mounted, read_only, remove_tree
@@ -105,6 +105,7 @@ class Site:
     index: LocalIndex
     template: Environment
     _plain: dict[tuple[int, tuple[str, ...]], dict[str, Node]] = field(default_factory=dict)
+    _bare: dict[str, Node] = field(default_factory=dict)
     _environments: list[Path] = field(default_factory=list)
     _number: int = 0
 
@@ -221,12 +222,26 @@ class Site:
         """What plain pip makes of an environment of userb's, run by him at this umask."""
         key = (umask, arguments)
         if key not in self._plain:
-            userb = self.accounts.userb
+            self._plain[key] = self._kept_plain_tree(umask, arguments)
+        return self._plain[key]
+
+    def _kept_plain_tree(self, umask: int, arguments: tuple[str, ...]) -> dict[str, Node]:
+        userb = self.accounts.userb
+
+        def install() -> dict[str, Node]:
             environment = self.environment(userb)
             command = environment.plain("install", *arguments)
             run_as(userb, command, umask=umask, env=self.settings(), check=True)
-            self._plain[key] = snapshot(environment.prefix)
-        return self._plain[key]
+            return snapshot(environment.prefix)
+
+        if any("/" in argument for argument in arguments):
+            return install()
+        if not self._bare:
+            self._bare.update(snapshot(self.environment(userb).prefix))
+        inputs = [umask, *arguments]
+        return plain.tree_after(
+            self._bare, self.template.python, self.wheels, inputs, __file__, install
+        )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +190,22 @@ def python_version(python: Path) -> str:
     interpreter = _inspect(python)
     assert interpreter is not None
     return interpreter.version
+
+
+def full_version(python: Path) -> str:
+    """The version of an interpreter, as in "3.11.7"."""
+    interpreter = _inspect(python)
+    assert interpreter is not None
+    return interpreter.full_version
+
+
+def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
+    """A directory in the cache; where it is missing, ``make`` fills a new one."""
+    target = cache_directory() / kind / key
+    if not _in_use(target):
+        with _publishing(target) as new:
+            make(new)
+    return target
 
 
 def pip_wheel(version: str) -> Path:

@@ -202,6 +202,23 @@ def test_one_synchronisation_serves_a_whole_run(
     assert (session.report.published, _entries(session)) == (3, 3)
 
 
+def test_worker_leaves_the_staged_entries_of_its_parent(session: Session, wheel: Path) -> None:
+    assert _install(session, wheel)
+    session.enter_worker()
+    part, error = session.end_worker([])
+    assert (error, part.report.published) == (None, 0)
+    assert (_entries(session), len(_hidden(session))) == (0, 1)
+
+
+def test_task_of_a_worker_counts_from_0(session: Session, wheel: Path) -> None:
+    assert _install(session, wheel)
+    session.enter_worker()
+    assert session.begin_task() == []
+    assert session.report == RunReport()
+    assert _install(session, wheel)
+    assert (session.report.installed, session.report.found) == (1, 1)
+
+
 def test_a_run_that_published_nothing_does_not_wait_for_the_disk(
     session: Session, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,9 @@ def test_narrowed_trust_excludes_users_that_can_replace_the_store(
     if narrowed == "require-hashes":
         assert found.trust.trusts(ALICE)
         with as_user(BOB, groups=[GROUP]):
-            found = found.narrowed((), "is not trusted with --require-hashes")
+            narrowed_store = found.narrowed((), "is not trusted with --require-hashes")
+        assert found.trust.trusts(ALICE), "a store does not change"
+        found = narrowed_store
     assert not found.trust.trusts(ALICE)
     assert found.replaceable_by
 

@@ -547,10 +547,10 @@ def test_what_came_with_credentials_is_private(
     swapped: downloads.Downloads, url: str, page: str | None, private: bool
 ) -> None:
     request = SimpleNamespace(url="https://asked/demo.whl", headers={"Authorization": "x"})
-    swapped._note_authorisation(SimpleNamespace(request=request))
+    swapped._note_response(SimpleNamespace(request=request))
     anonymous = SimpleNamespace(url="https://files/demo.whl", headers={})
-    swapped._note_authorisation(SimpleNamespace(request=anonymous))
-    swapped._note_authorisation(SimpleNamespace(request=None))
+    swapped._note_response(SimpleNamespace(request=anonymous))
+    swapped._note_response(SimpleNamespace(request=None))
     for comes_from in (page, SimpleNamespace(url=page)):
         link = SimpleNamespace(url=url, comes_from=comes_from)
         assert bool(swapped.private(None, link)) is private

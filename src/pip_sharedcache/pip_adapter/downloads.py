@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,23 @@ logger = logging.getLogger(__name__)
 _OCTETS = "application/octet-stream"
 
 
+def do_nothing() -> None:
+    """Do nothing: the value of ``Downloads.before_download`` outside of replays."""
+
+
 class Downloads:
     """The wrappers around pip's preparation of requirements.
 
     ``session``: the run in progress; None between runs.
+    ``requests``: the number of responses that pip got from servers, not from its HTTP cache.
+    ``before_download``: called before each download that pip itself makes.
     """
 
     def __init__(self) -> None:
         self.session: Session | None = None
         self.cache: str | None = None
+        self.requests = 0
+        self.before_download: Callable[[], None] = do_nothing
         self._downloaders: weakref.WeakSet[Downloader] = weakref.WeakSet()
         self._acceptable: dict[str, tuple[Digest, ...]] = {}  # by URL
         self._authorised: set[str] = set()
@@ -92,9 +100,12 @@ class Downloads:
                 self._downloaders.add(downloader)
         pip_session = getattr(preparer, "_session", None)
         if pip_session is not None:
-            pip_session.hooks.setdefault("response", []).append(self._note_authorisation)
+            hooks = pip_session.hooks.setdefault("response", [])
+            if self._note_response not in hooks:
+                hooks.append(self._note_response)
 
-    def _note_authorisation(self, response: HttpResponse, **_: Any) -> None:
+    def _note_response(self, response: HttpResponse, **_: Any) -> None:
+        self.requests += not getattr(response, "from_cache", False)
         request = response.request  # None for a file: URL
         if request is not None and "Authorization" in request.headers:
             self._authorised.add(without_credentials(request.url))
@@ -147,6 +158,7 @@ class Downloads:
         served = self._serve(session, downloader, link, call.named["location"])
         if served is not None:
             return served, _OCTETS
+        self.before_download()
         path, content_type = call.proceed()
         self._note_download(session, downloader, link, path)
         return path, content_type
@@ -164,6 +176,7 @@ class Downloads:
             if served is not None:
                 yield link, (served, _OCTETS)
                 continue
+            self.before_download()
             for one, (path, content_type) in call.original([link], location):
                 self._note_download(session, call.instance, one, path)
                 yield one, (path, content_type)

@@ -29,6 +29,7 @@ from pip_sharedcache.pip_adapter.import_hooks import resolve_lazy_imports
 from pip_sharedcache.pip_adapter.parallel import LeftToOthers, ParallelInstall
 from pip_sharedcache.pip_adapter.progress import bars
 from pip_sharedcache.pip_adapter.protocols import Requirement, WheelFile
+from pip_sharedcache.pip_adapter.resolution import Resolutions
 from pip_sharedcache.pip_adapter.seams import Arguments, Call, Keywords, Original
 from pip_sharedcache.pip_adapter.targets import environment_of
 from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
@@ -81,6 +82,7 @@ class InstallWrappers:
         self.placement: Placement | None = None
         self._downloads = Downloads()
         self._builds = Builds(self._downloads)
+        self._resolutions = Resolutions(self._downloads)
         self._parallel: ParallelInstall | None = None
         self._compiles = True
         self._device = 0
@@ -91,6 +93,7 @@ class InstallWrappers:
         """Wrap every seam, in the module that looks it up when pip installs."""
         self._downloads.put_in()
         self._builds.put_in()
+        self._resolutions.put_in()
         for seam, wrapper in (
             (seams.RUN_INSTALL, seams.during(lambda: self._start, self._run_install)),
             (seams.INSTALL_ALL, seams.during(lambda: self.session, self._install_all)),
@@ -125,6 +128,7 @@ class InstallWrappers:
         resolve_lazy_imports(CARRIED)
         self.session = self._downloads.session = session
         self._builds.begin(options)
+        self._resolutions.begin(options)
         self._downloads.cache = getattr(options, "cache_dir", None)
         try:
             status = call.proceed()

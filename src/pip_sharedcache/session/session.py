@@ -35,6 +35,7 @@ from pip_sharedcache.session.entries import RunEntries
 from pip_sharedcache.session.lookup import WheelLookup
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.resolutions import SharedResolutions
 from pip_sharedcache.session.state import Progress, RunState
 from pip_sharedcache.store.layers import Layers
 
@@ -73,6 +74,7 @@ class Session:
     ``lookup``: the wheels in the stores.
     ``builds``: the wheels that pip builds.
     ``bytecode``: the bytecode of the wheels.
+    ``resolutions``: what pip's resolver was asked before, and answered.
     ``unusual``: why wheels are left to pip's own installer. A warning only if pip installs them.
     """
 
@@ -91,6 +93,7 @@ class Session:
         self.lookup = WheelLookup(run)
         self.builds = SharedBuilds(run, self._publishing)
         self.bytecode = SharedBytecode(run, self._publishing)
+        self.resolutions = SharedResolutions(run, self._publishing)
         self._entries = RunEntries(run, self.lookup, self._publishing, self.builds, self.bytecode)
         self._linker = Linker(
             run.links,

@@ -1,0 +1,239 @@
+"""Index pages: asked for side by side, compared with recorded ones, and reduced to some links.
+
+pip's own functions make each request, with pip's session: its authentication, proxies, certificates
+and HTTP cache apply as always.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import html
+import importlib
+import inspect
+import json
+import posixpath
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import canonicalize_name
+
+from pip_sharedcache.pip_adapter.fresh_pages import FreshPages, lifetime
+from pip_sharedcache.session.resolutions import Page
+from pip_sharedcache.session.wheels import has_credentials, without_credentials
+
+#: pip's sessions keep ten connections to a host.
+_AT_ONCE = 8
+
+_JSON = "application/vnd.pypi.simple.v1+json"
+
+#: The answer to a conditional request (RFC 9110, 304): the page is the recorded one.
+UNCHANGED = object()
+
+
+class _NotModified(Exception):
+    """The index answered 304, and pip's HTTP cache has no copy."""
+
+
+class _Asking:
+    """pip's session during one request for a page.
+
+    ``etag``: of the recorded page, which the index need not send again; "" to get it in any case.
+    Afterwards the ETag of the response.
+    ``lifetime``: for how many seconds the response is fresh.
+    """
+
+    def __init__(self, session: Any, etag: str) -> None:
+        self._session = session
+        self.etag = etag
+        self.lifetime = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def get(self, url: str, **kw: Any) -> Any:
+        """Get ``url``. Raise _NotModified for status 304, and requests' own errors."""
+        if self.etag:
+            kw["headers"] = {**(kw.get("headers") or {}), "If-None-Match": self.etag}
+        response = self._session.get(url, **kw)
+        self.lifetime = lifetime(response.headers)
+        if response.status_code == 304:
+            raise _NotModified
+        self.etag = response.headers.get("ETag", "")
+        return response
+
+
+class IndexPages:
+    """The pages that one run has got from its indexes.
+
+    ``collector``: pip's LinkCollector.
+    ``fresh``: the pages that need no request.
+    ``etags``: of recorded pages that have the same content under another ETag, by URL.
+    """
+
+    def __init__(self, collector: Any, fresh: FreshPages) -> None:
+        # The function below our wrapper, to which each request would come back.
+        self._fetch: Callable[..., Any] = inspect.unwrap(type(collector).fetch_response)
+        self._collector = collector
+        self._fresh = fresh
+        self.etags: dict[str, str] = {}
+        self._named = "package_name" in inspect.signature(self._fetch).parameters
+        self._answers: dict[str, tuple[Any, str]] = {}
+        indexes = collector.search_scope.index_urls
+        self._indexes: dict[str, str] = {
+            without_credentials(url).rstrip("/"): url.rstrip("/") for url in indexes
+        }
+
+    def get(self, location: Any) -> tuple[Any, str]:
+        """Return pip's content of the page at ``location``, or None, and its ETag."""
+        url = without_credentials(location.url)
+        if url not in self._answers:
+            self._answers[url] = self._ask(location, None)
+        return self._answers[url]
+
+    def changed(self, pages: Iterable[Page]) -> str:
+        """Ask for all ``pages`` side by side; return the URL of one that has changed, or "".
+
+        If one has changed, the contents of all are kept for ``get``.
+        """
+        pages = tuple(pages)
+        answers = self._each(pages, conditional=True)
+        changed = next((page.url for page in pages if not _is_same(page, answers[page.url][0])), "")
+        if changed:
+            # pip's resolver is going to read them all.
+            missing = [page for page in pages if answers[page.url][0] is UNCHANGED]
+            self._answers = answers | self._each(missing, conditional=False)
+        self.etags = {
+            page.url: etag for page in pages if (etag := answers[page.url][1]) and etag != page.etag
+        }
+        self._fresh.save()
+        return changed
+
+    def _each(self, pages: Iterable[Page], *, conditional: bool) -> dict[str, tuple[Any, str]]:
+        link = importlib.import_module("pip._internal.models.link").Link
+
+        def ask(page: Page) -> tuple[Any, str]:
+            if conditional and self._is_fresh(page):
+                return UNCHANGED, page.etag
+            location = link(self._with_credentials(page.url))
+            return self._ask(location, page if conditional else None)
+
+        pages = list(pages)
+        # One at first: pip asks the user for a password only once if nothing else runs.
+        answers = [ask(page) for page in pages[:1]]
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            answers += threads.map(ask, pages[1:])
+        return dict(zip((page.url for page in pages), answers))
+
+    def _is_fresh(self, page: Page) -> bool:
+        """Return whether pip, with a copy of the page in its HTTP cache, would make no request."""
+        if not self._named or not page.digest or not self._fresh.has(page.url, page.digest):
+            return False  # up to pip 26.1, pip asks for each page in each run
+        session = self._collector.session
+        refresh = getattr(session, "refresh_package", ())
+        if ":all:" in refresh or project_of(page.url) in refresh:
+            return False
+        return hasattr(session.get_adapter(page.location), "cache")
+
+    def _ask(self, location: Any, known: Page | None) -> tuple[Any, str]:
+        """Return pip's content of a page, or UNCHANGED, and its ETag.
+
+        ``known``: the recorded page, where the content is not needed if it is the same.
+        """
+        collector = copy.copy(self._collector)
+        collector.session = asking = _Asking(collector.session, known.etag if known else "")
+        named = {"package_name": project_of(location.url)} if self._named else {}
+        url = without_credentials(location.url)
+        try:
+            content = self._fetch(collector, location, **named)
+        except _NotModified:
+            if known is not None:
+                self._fresh.record(url, known.digest, asking.lifetime)
+            return UNCHANGED, asking.etag
+        if content is not None and asking.lifetime:
+            self._fresh.record(url, digest_of(content), asking.lifetime)
+        return content, asking.etag
+
+    def _with_credentials(self, url: str) -> str:
+        """Return ``url`` with the user info of the index below which it is."""
+        for index, live in self._indexes.items():
+            if url.startswith(index + "/"):
+                return live + url[len(index) :]
+        return url
+
+
+def project_of(url: str) -> str:
+    """Return the normalized project name at the end of the URL of an index page."""
+    name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
+    return str(canonicalize_name(name))
+
+
+def _is_same(page: Page, content: Any) -> bool:
+    if content is UNCHANGED:
+        return True
+    return page.digest == (digest_of(content) if content is not None else "")
+
+
+def digest_of(content: Any) -> str:
+    """Return the sha256 of the bytes of a page."""
+    return hashlib.sha256(content.content).hexdigest()
+
+
+def reduced(url: str, content: Any, etag: str, links: Collection[str]) -> Page | None:
+    """Return a page with only the ``links`` (URLs) of ``content``; None if that is impossible.
+
+    Entries stay as the index wrote them: pip parses and judges them again.
+    """
+    if content is None:
+        return Page(url, "", "", "", "", "", "")
+    if has_credentials(content.url):
+        return None
+    names = {_file_of(link) for link in links}
+    is_json = content.content_type.lower().startswith(_JSON)
+    encoding = content.encoding or ""
+    try:
+        if is_json:
+            data = json.loads(content.content)
+            files = [
+                one for one in data.get("files", []) if _file_of(one.get("url") or "") in names
+            ]
+            text = json.dumps({**data, "files": files, "versions": []})
+        else:
+            text, encoding = _reduced_html(content, names), "utf-8"
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        return None  # pip reports what is wrong with the page
+    return Page(url, digest_of(content), etag, content.url, content.content_type, encoding, text)
+
+
+def _reduced_html(content: Any, names: Collection[str]) -> str:
+    collector = importlib.import_module("pip._internal.index.collector")
+    parser = collector.HTMLLinkParser(content.url)
+    parser.feed(content.content.decode(content.encoding or "utf-8"))
+    lines = [f'<base href="{html.escape(parser.base_url)}">'] if parser.base_url else []
+    for anchor in parser.anchors:
+        if _file_of(anchor.get("href") or "") in names:
+            parts = (
+                name if value is None else f'{name}="{html.escape(value)}"'
+                for name, value in anchor.items()
+            )
+            lines.append(f"<a {' '.join(parts)}></a>")
+    return "\n".join(lines)
+
+
+def _file_of(url: str) -> str:
+    return unquote(posixpath.basename(urlsplit(url).path))
+
+
+def as_content(page: Page) -> Any:
+    """Return the page as pip's IndexContent; None where the index has no such page."""
+    if not page.digest:
+        return None
+    return importlib.import_module("pip._internal.index.collector").IndexContent(
+        page.links.encode("utf-8"),
+        page.content_type,
+        encoding=page.encoding or None,
+        url=page.location,
+        cache_link_parsing=False,
+    )

@@ -1,0 +1,218 @@
+"""Runs of pip's resolver: one that is recorded, and one on the candidates of an earlier record."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from pip_sharedcache.pip_adapter import index_pages
+from pip_sharedcache.pip_adapter.index_pages import IndexPages, project_of
+from pip_sharedcache.pip_adapter.protocols import Distribution, Link
+from pip_sharedcache.session.resolutions import Resolution
+from pip_sharedcache.session.wheels import without_credentials
+
+_DISCARDED = ""  # in place of the metadata of a candidate that pip discarded
+
+
+class Abandoned(Exception):
+    """A replay has met something that the recorded run did not."""
+
+
+class HeldLog(logging.Handler):
+    """The log of a replay, held back until its answer counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pip: Any = importlib.import_module("pip._internal.utils.logging")
+        self._root = logging.getLogger()
+        self._before: list[logging.Handler] | None = None
+        self._records: list[tuple[logging.LogRecord, int]] = []
+
+    def hold(self) -> None:
+        """Hold all records from now on."""
+        self._before = self._root.handlers[:]
+        self._root.handlers[:] = [self]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep ``record`` with pip's indentation."""
+        self._records.append((record, self._pip.get_indentation()))
+
+    def drop(self) -> None:
+        """Forget the records, and log as before."""
+        if self._before is not None:
+            self._root.handlers[:], self._before = self._before, None
+        self._records.clear()
+
+    def release(self) -> None:
+        """Log all held records, and then as before."""
+        records = self._records[:]
+        self.drop()
+        for record, indentation in records:
+            with self._pip.indent_log(indentation - self._pip.get_indentation()):
+                logging.getLogger(record.name).callHandlers(record)
+
+
+class Recording:
+    """One run of pip's resolver, and what it reads.
+
+    ``resolver``: pip's Resolver.
+    ``pages``: the index pages of the run.
+    """
+
+    def __init__(self, resolver: Any, pages: IndexPages) -> None:
+        self.resolver = resolver
+        self.pages = pages
+        self.began = time.monotonic()
+        self.candidates: dict[str, str] = {}
+        self.origins: list[Link] = []  # of all pages and candidates
+        self._read: dict[str, tuple[Any, str]] = {}
+
+    def is_read_by(self, collector: object) -> bool:
+        """Return whether pip's LinkCollector ``collector`` is that of this run."""
+        return collector is self.resolver.factory._finder._link_collector
+
+    def page(self, location: Link) -> Any:
+        """Return pip's content of the index page at ``location``, or None."""
+        self.origins.append(location)
+        content, etag = self.pages.get(location)
+        self._read[without_credentials(location.url)] = content, etag
+        return content
+
+    def before(self, link: Link) -> None:
+        """Record that pip is going to look at the candidate ``link``."""
+        self.origins.append(link)
+        self.candidates[url_of(link)] = _DISCARDED
+
+    def after(self, link: Link, distribution: Distribution) -> None:
+        """Record the metadata of the candidate ``link``."""
+        self.candidates[url_of(link)] = _metadata_digest(distribution)
+
+    def resolution(
+        self,
+        question: Mapping[str, Any],
+        installed: Mapping[str, str],
+        requests: int,
+        requirements: Iterable[Any],
+    ) -> Resolution | None:
+        """Return what the run has read and answered; None if there is nothing to reuse in it."""
+        if not self._read or not self.candidates:
+            return None
+        pages = {}
+        for url, (content, etag) in self._read.items():
+            page = index_pages.reduced(url, content, etag, self.candidates)
+            if page is None:
+                return None
+            pages[url] = page
+        return Resolution(
+            question,
+            pages,
+            self.candidates,
+            {name: installed.get(name, "") for name in map(project_of, pages)},
+            _result(requirements),
+            requests,
+            time.monotonic() - self.began,
+        )
+
+
+class Replay(Recording):
+    """One run of a copy of pip's resolver on the candidates of ``recorded``.
+
+    ``counts``: whether its answer was seen to be the recorded one.
+    """
+
+    def __init__(
+        self, resolver: Any, pages: IndexPages, recorded: Resolution, log: HeldLog
+    ) -> None:
+        super().__init__(_twin(resolver), pages)
+        self.recorded = recorded
+        self.counts = False
+        self._log = log
+        self._confirmed = False
+
+    def page(self, location: Link) -> Any:
+        """Return the recorded links of the page, once all recorded pages are seen to be the same.
+
+        Raises Abandoned.
+        """
+        if not self._confirmed:
+            if changed := self.pages.changed(self.recorded.pages.values()):
+                raise Abandoned(f"{changed} has changed")
+            self._confirmed = True
+        url = without_credentials(location.url)
+        if url not in self.recorded.pages:
+            raise Abandoned(f"{url} was not read")
+        self.origins.append(location)
+        return index_pages.as_content(self.recorded.pages[url])
+
+    def before(self, link: Link) -> None:
+        """Raise Abandoned unless the recorded run looked at the candidate ``link``."""
+        if url_of(link) not in self.recorded.candidates:
+            raise Abandoned(f"{url_of(link)} was no candidate")
+        if not link.is_wheel:
+            self._log.release()  # pip may build it, and shows that at once
+        super().before(link)
+
+    def after(self, link: Link, distribution: Distribution) -> None:
+        """Raise Abandoned unless the metadata of the candidate ``link`` is the recorded one."""
+        super().after(link, distribution)
+        url = url_of(link)
+        if self.candidates[url] != self.recorded.candidates[url]:
+            raise Abandoned(f"{url} has other metadata")
+
+    def answer(self, requirements: Iterable[Any]) -> None:
+        """Let the answer count, and log what was held. Raises Abandoned for another answer."""
+        if self.counts:
+            return
+        result = _result(requirements)
+        if result != self.recorded.result:
+            different = set(result) ^ set(self.recorded.result)
+            raise Abandoned(f"{min(different)} is in one of the two answers only")
+        for url, digest in self.candidates.items():
+            if digest != self.recorded.candidates[url]:
+                raise Abandoned(f"{url} was not discarded")
+        self.counts = True
+        self._log.release()
+
+
+def url_of(link: Link) -> str:
+    """Return the URL of ``link`` without its fragment."""
+    return link.url.partition("#")[0]
+
+
+def _result(requirements: Iterable[Any]) -> tuple[str, ...]:
+    """Return each requirement that pip is to install, as ``name url``."""
+    links = ((one.name, getattr(one, "source_link", None) or one.link) for one in requirements)
+    return tuple(sorted(f"{canonicalize_name(name)} {url_of(link)}" for name, link in links))
+
+
+def _metadata_digest(distribution: Any) -> str:
+    """Return the sha256 of the METADATA of pip's ``distribution``, with one kind of line ends."""
+    try:
+        text = distribution.read_text("METADATA")
+    except Exception:  # none, or not in UTF-8: pip parses what there is, and reports that
+        text = str(distribution.metadata)
+    return hashlib.sha256(text.replace("\r\n", "\n").encode("utf-8", "replace")).hexdigest()
+
+
+def _twin(resolver: Any) -> Any:
+    """Return a copy of pip's resolver whose caches are its own."""
+    twin = _copy(resolver)
+    twin.factory = _copy(resolver.factory)
+    twin.factory._finder = _copy(resolver.factory._finder)
+    twin.factory._finder._link_collector = _copy(resolver.factory._finder._link_collector)
+    return twin
+
+
+def _copy(original: Any) -> Any:
+    twin = copy.copy(original)
+    for name, value in vars(twin).items():
+        if type(value) in (dict, set, list):
+            setattr(twin, name, copy.copy(value))
+    return twin

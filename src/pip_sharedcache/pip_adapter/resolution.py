@@ -1,0 +1,153 @@
+"""The reuse of resolutions: pip's own resolver runs on the candidates that it looked at last time.
+
+A replay's answer counts only if the index pages, the metadata of every candidate and the result are
+the recorded ones. Otherwise pip's resolver runs again on everything, as if nothing had been tried.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from optparse import Values
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import trust
+from pip_sharedcache.pip_adapter import resolver_seams, seams
+from pip_sharedcache.pip_adapter.downloads import Downloads, do_nothing
+from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
+from pip_sharedcache.pip_adapter.index_pages import IndexPages
+from pip_sharedcache.pip_adapter.questions import question_of
+from pip_sharedcache.pip_adapter.replay import HeldLog, Recording, Replay
+from pip_sharedcache.pip_adapter.seams import Call
+from pip_sharedcache.session.resolutions import Resolution
+from pip_sharedcache.session.session import Session
+
+logger = logging.getLogger(__name__)
+
+
+class Resolutions:
+    """The wrappers around what pip's resolver reads, and around its runs."""
+
+    def __init__(self, downloads: Downloads) -> None:
+        self._downloads = downloads
+        self._run: Recording | None = None
+        self._options = Values()
+
+    def put_in(self) -> None:
+        """Wrap the seams, if this pip has them all."""
+        if any(seam.problem() for seam in resolver_seams.ALL):
+            return
+        seams.wrap(
+            resolver_seams.RESOLVE, seams.during(lambda: self._downloads.session, self._resolve)
+        )
+        for seam, handle in (
+            (resolver_seams.FETCH_PAGE, self._fetch_page),
+            (resolver_seams.NEW_CANDIDATE, self._new_candidate),
+            (resolver_seams.PREPARE_MORE, self._prepare_more),
+        ):
+            seams.wrap(seam, seams.during(lambda: self._run, handle))
+
+    def begin(self, options: Values) -> None:
+        """Take the ``options`` of pip at the start of a run."""
+        self._options = options
+
+    def _resolve(self, session: Session, call: Call) -> Any:
+        # Within a resolution, pip resolves the requirements of builds.
+        if self._run is not None or not session.settings.resolutions:
+            return call.proceed()
+        question = question_of(call.instance, call.named["root_reqs"], self._options)
+        if isinstance(question, str):
+            logger.debug("The resolution is not recorded: %s", question)
+            return call.proceed()
+        factory = call.instance.factory
+        installed = {
+            name: str(distribution.version)
+            for name, distribution in factory._installed_dists.items()
+        }
+        fresh = FreshPages(self._downloads.cache)
+        pages = IndexPages(factory._finder._link_collector, fresh)
+        try:
+            known = session.resolutions.find(question, installed)
+            if known is not None:
+                answer = self._replay(session, call, pages, known)
+                if answer is not None:
+                    return answer
+            self._run = recording = Recording(call.instance, pages)
+            requests = self._downloads.requests
+            answer = call.proceed()
+            requests = self._downloads.requests - requests
+            resolution = recording.resolution(
+                question, installed, requests, answer.all_requirements
+            )
+            if resolution is not None:
+                self._share(session, resolution, recording)
+            return answer
+        finally:
+            self._run = None
+            fresh.save()
+
+    def _replay(self, session: Session, call: Call, pages: IndexPages, known: Resolution) -> Any:
+        """Return pip's answer on the candidates of ``known``; None if it does not count."""
+        resolver, log = call.instance, HeldLog()
+        preparer = vars(resolver.factory.preparer)
+        header = {name: preparer[name] for name in preparer if name.endswith("requirement_header")}
+        requests = self._downloads.requests
+        self._run = replay = Replay(resolver, pages, known, log)
+        self._downloads.before_download = log.release
+        log.hold()
+        try:
+            answer = call.original.__func__(replay.resolver, **call.named)  # type: ignore[attr-defined]
+            replay.answer(answer.all_requirements)
+        except Exception as error:
+            if replay.counts:
+                raise  # of a download after the resolution, in pips up to 25.2
+            log.drop()
+            logger.debug("The resolution is not reused: %s: %s", type(error).__name__, error)
+            preparer.update(header)  # else pip would not say again what it collects
+            return None
+        finally:
+            log.drop()
+            self._run = None
+            self._downloads.before_download = do_nothing
+        vars(resolver).update(vars(replay.resolver))
+        logger.debug("The resolution is reused: %s candidates", len(known.candidates))
+        if pages.etags:
+            # The same pages have other ETags: with these, later runs get no content.
+            self._share(session, known.with_etags(pages.etags), replay)
+        session.resolutions.record_reuse(
+            requests=known.requests - (self._downloads.requests - requests),
+            seconds=known.seconds - (time.monotonic() - replay.began),
+        )
+        return answer
+
+    def _share(self, session: Session, resolution: Resolution, run: Recording) -> None:
+        session.resolutions.share(resolution, private_because=self._private_because(session, run))
+
+    def _private_because(self, session: Session, run: Recording) -> str:
+        """Return why the resolution must not be shared; "" where all users can get the same."""
+        pip_session = run.resolver.factory._finder._link_collector.session
+        for link in run.origins:
+            reason = self._downloads.private(pip_session, link)
+            if link.is_file and not reason and session.sharing.shows_others():
+                readable = trust.readable_by_all(Path(link.file_path))
+                reason = "" if readable else "it came from where others may not read"
+            if reason and not session.sharing.is_shared_anyway(link.url):
+                return reason
+        return ""
+
+    def _fetch_page(self, run: Recording, call: Call) -> Any:
+        return run.page(call.named["location"]) if run.is_read_by(call.instance) else call.proceed()
+
+    def _new_candidate(self, run: Recording, call: Call) -> None:
+        if call.named["factory"] is not run.resolver.factory:
+            call.proceed()
+            return
+        run.before(call.named["link"])
+        call.proceed()
+        run.after(call.named["link"], call.instance.dist)
+
+    def _prepare_more(self, run: Recording, call: Call) -> Any:
+        if isinstance(run, Replay):
+            run.answer(call.named["reqs"])
+        return call.proceed()

@@ -1,0 +1,62 @@
+"""The seams around pip's resolver: its run, the pages that it reads, the candidates that it makes.
+
+Without one of them no resolution is recorded or reused.
+"""
+
+from __future__ import annotations
+
+from pip_sharedcache.pip_adapter.seams import CANDIDATE, PREPARER, Seam
+
+RESOLVE = Seam(
+    "pip._internal.resolution.resolvelib.resolver",
+    "Resolver.resolve",
+    ("root_reqs", "check_supported_wheels"),
+)
+RESOLVER_STATE = Seam(
+    RESOLVE.module, "Resolver.__init__", ("finder", "preparer"), sets=("factory",)
+)
+FACTORY_STATE = Seam(
+    "pip._internal.resolution.resolvelib.factory",
+    "Factory.__init__",
+    ("finder", "preparer", "ignore_installed"),
+    sets=("_finder", "preparer", "_installed_dists"),
+)
+FINDER_STATE = Seam(
+    "pip._internal.index.package_finder",
+    "PackageFinder.__init__",
+    ("link_collector",),
+    sets=("_link_collector", "_candidate_prefs", "format_control"),
+    beside=("search_scope", "target_python"),
+)
+FETCH_PAGE = Seam("pip._internal.index.collector", "LinkCollector.fetch_response", ("location",))
+COLLECTOR_STATE = Seam(
+    FETCH_PAGE.module,
+    "LinkCollector.__init__",
+    ("session", "search_scope"),
+    sets=("session", "search_scope"),
+)
+NEW_CANDIDATE = Seam(CANDIDATE.module, CANDIDATE.attribute, ("link", "template", "factory"))
+INDEX_CONTENT = Seam(
+    FETCH_PAGE.module,
+    "IndexContent.__init__",
+    ("content", "content_type", "encoding", "url", "cache_link_parsing"),
+)
+PAGE_PARSER = Seam(
+    FETCH_PAGE.module, "HTMLLinkParser.__init__", ("url",), sets=("anchors", "base_url")
+)
+#: The end of the resolution in pips up to 25.2.
+PREPARE_MORE = Seam(
+    PREPARER.module, "RequirementPreparer.prepare_linked_requirements_more", ("reqs",)
+)
+ALL = (
+    RESOLVE,
+    RESOLVER_STATE,
+    FACTORY_STATE,
+    FINDER_STATE,
+    FETCH_PAGE,
+    COLLECTOR_STATE,
+    INDEX_CONTENT,
+    PAGE_PARSER,
+    NEW_CANDIDATE,
+    PREPARE_MORE,
+)

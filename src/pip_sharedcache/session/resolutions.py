@@ -1,0 +1,196 @@
+"""Resolutions: what one run of pip's resolver was asked, what it read, and what it answered.
+
+A resolution leads a later run with the same question to the few candidates that matter. It decides
+nothing: pip's own resolver runs on these candidates, and its answer counts only if everything that
+the recorded answer rested on is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pip_sharedcache import store as stores
+from pip_sharedcache.model import Digest
+from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.state import RunState
+from pip_sharedcache.store import NONE_YET, StoredResolution
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """One index page that the resolver read.
+
+    ``url``: its URL without credentials, query and fragment.
+    ``digest``: the sha256 of its content; "" where the index has no such page.
+    ``etag``: the ETag of the response; "" without one.
+    ``location``: the URL that pip read it from, after redirects.
+    ``content_type``: the media type of the content.
+    ``encoding``: the character encoding that the response gave; "" if none.
+    ``links``: the content, reduced to the links of candidates that the resolver looked at.
+    """
+
+    url: str
+    digest: str
+    etag: str
+    location: str
+    content_type: str
+    encoding: str
+    links: str
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """One run of pip's resolver.
+
+    ``question``: JSON values: everything that pip was asked.
+    ``pages``: the index pages that it read, by URL.
+    ``candidates``: the URL of each candidate that it looked at, and the sha256 of its metadata; ""
+        for a candidate that pip discarded.
+    ``installed``: the version of each project with a page in the environment; "" if not installed.
+    ``result``: the distributions that pip was to install, as ``name url``.
+    ``requests``: the number of requests that the run made.
+    ``seconds``: the duration of the run of the resolver.
+    """
+
+    question: Mapping[str, Any]
+    pages: Mapping[str, Page]
+    candidates: Mapping[str, str]
+    installed: Mapping[str, str]
+    result: tuple[str, ...]
+    requests: int
+    seconds: float
+
+    def count_installed(self) -> int:
+        """Return how many distributions in the environment the resolver took into account."""
+        return sum(map(bool, self.installed.values()))
+
+    def with_etags(self, etags: Mapping[str, str]) -> Resolution:
+        """Return the resolution with other ETags of its pages, by URL."""
+        pages = {
+            url: replace(page, etag=etags.get(url, page.etag)) for url, page in self.pages.items()
+        }
+        return replace(self, pages=pages)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the resolution as JSON values."""
+        return {
+            "format": _FORMAT,
+            "question": self.question,
+            "pages": [asdict(page) for page in self.pages.values()],
+            "candidates": dict(self.candidates),
+            "installed": dict(self.installed),
+            "result": list(self.result),
+            "requests": self.requests,
+            "seconds": round(self.seconds, 3),
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Resolution | None:
+        """Return the resolution in ``data``; None if a value is missing or has a wrong type."""
+        try:
+            if data["format"] != _FORMAT:
+                return None
+            pages = [Page(**_texts(page)) for page in data["pages"]]
+            return cls(
+                dict(data["question"]),
+                {page.url: page for page in pages},
+                _texts(data["candidates"]),
+                _texts(data["installed"]),
+                tuple(map(_text, data["result"])),
+                int(data["requests"]),
+                float(data["seconds"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            return None
+
+
+def key_of(question: Mapping[str, Any]) -> Digest:
+    """Return the key of a question: the sha256 of its JSON text."""
+    text = json.dumps(question, sort_keys=True)
+    return Digest(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+
+
+def _texts(values: Any) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no string")
+    return value
+
+
+class SharedResolutions:
+    """The resolutions of one run: those in its stores, and the one that it adds."""
+
+    def __init__(self, run: RunState, publishing: Publisher) -> None:
+        self._layers, self._report, self._uses = run.layers, run.report, run.uses
+        self._publishing = publishing
+        self._found: StoredResolution | None = None
+        self._fewest: int | None = None
+
+    def find(self, question: Mapping[str, Any], installed: Mapping[str, str]) -> Resolution | None:
+        """Return the newest resolution of ``question`` by a trusted publisher, or None.
+
+        ``installed``: the versions in the environment, by project. A resolution counts only if the
+        same versions of the projects that it is about were installed.
+        """
+        for stored in self._layers.find_resolutions(key_of(question)):
+            resolution = Resolution.from_data(stored.data)
+            if resolution is None or resolution.question != question:
+                continue
+            differs = [
+                name
+                for name, version in resolution.installed.items()
+                if installed.get(name, "") != version
+            ]
+            if not differs:
+                self._found = stored
+                return resolution
+            logger.debug("The resolution is not reused: %s is installed otherwise", differs[0])
+            count = resolution.count_installed()
+            self._fewest = min(count, self._fewest) if self._fewest is not None else count
+        return None
+
+    def record_reuse(self, *, requests: int, seconds: float) -> None:
+        """Record that pip gave the answer that ``find`` returned.
+
+        ``requests``, ``seconds``: what the run of the resolver took less than the recorded one.
+        """
+        if self._found is not None:
+            self._uses.record(self._found.entry)
+        self._report.resolution = "reused"
+        self._report.requests_saved = max(0, requests)
+        self._report.seconds_saved = max(0.0, seconds)
+
+    def share(self, resolution: Resolution, *, private_because: str) -> None:
+        """Stage ``resolution``: in a private store if there is a reason ``private_because``.
+
+        Most environments are new: a resolution that rests on more installed distributions than one
+        that is there does not take its place.
+        """
+        if self._fewest is not None and resolution.count_installed() >= self._fewest:
+            return
+        where = self._layers.to_publish
+        if private_because:
+            logger.debug("The resolution is not shared: %s", private_because)
+            where = self._layers.to_keep
+        key, replaces = key_of(resolution.question), self._found
+        staged = self._publishing.add(
+            where,
+            lambda store: stores.stage_resolution(
+                store, key, resolution.to_data(), replaces=replaces.record if replaces else NONE_YET
+            ),
+            "Installed without sharing the resolution",
+        )
+        if staged is not None:
+            self._report.resolution = "recorded"

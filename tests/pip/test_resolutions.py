@@ -1,0 +1,292 @@
+"""Resolutions: the answer of a replay is plain pip's, and nothing outdated is answered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.accounts import run_as
+from support.environments import NEWEST_PIP, Environment, EnvironmentFactory
+from support.index import IndexFactory, LocalIndex, Public
+from support.probes import linux, needs
+from support.questions import QUESTIONS, Indexes
+from support.wheels import make_wheel
+
+pytestmark = [pytest.mark.pips, needs(linux)]
+
+#: Before and after each change of what is stepped into: PEP 658 for JSON pages (23.1), the end of
+#: the resolution (25.3), fresh pages (26.2).
+PIPS = ("23.0.1", "25.0.1", NEWEST_PIP)
+
+#: Nothing to record in them: pip fails, asks no index, or what it asks changes by itself.
+NEVER = {
+    "lock-file",  # pip reads no page
+    "local-wheel",
+    "installed-all",
+    "no-index",
+    "find-links-alone",
+}
+
+
+class Runs:
+    """Runs of pip that resolve and install nothing, each with a cache of its own."""
+
+    def __init__(self, environment: Environment, tmp_path: Path, env: Mapping[str, str | None]):
+        self.environment = environment
+        self._base = tmp_path
+        self._count = 0
+        self._env = {**env, "PIP_SHAREDCACHE_DIR": str(tmp_path / "store")}
+        (tmp_path / "store").mkdir(exist_ok=True)
+
+    def __call__(
+        self,
+        words: Sequence[str],
+        *,
+        plain: bool = False,
+        cache: str = "",
+        env: Mapping[str, str] = {},
+    ) -> tuple[int, list[str], list[dict[str, Any]]]:
+        """Return the exit status, the lines of output, and what is to be installed."""
+        self._count += 1
+        report = self._base / f"report{self._count}.json"
+        make = self.environment.plain if plain else self.environment.command
+        done = run_as(
+            None,
+            make("install", "--dry-run", "--report", report, *words),
+            env={
+                **self._env,
+                "PIP_CACHE_DIR": str(self._base / (cache or f"cache{self._count}")),
+                **env,
+            },
+        )
+        answer = json.loads(report.read_text())["install"] if report.exists() else []
+        lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+        return done.returncode, list(map(_stable, lines)), answer
+
+
+def _stable(line: str) -> str:
+    """Return a line of output without what differs in each run."""
+    return re.sub(r"/tmp/\S+|report\d+\.json|\d+\.\d [kM]B/s|[\d.]+ seconds?|eta \S+", "*", line)
+
+
+def _names(answer: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {f"{one['metadata']['name']} {one['metadata']['version']}" for one in answer}
+
+
+@pytest.fixture
+def wheels(wheelhouse: Path) -> Path:
+    make_wheel(wheelhouse, "demo", "1.0", requires=["part"])
+    make_wheel(wheelhouse, "part", "1.0")
+    make_wheel(wheelhouse, "part", "1.1")
+    return wheelhouse
+
+
+@pytest.fixture
+def served(index: IndexFactory, wheels: Path) -> LocalIndex:
+    return index(wheels, public=Public())
+
+
+@pytest.fixture
+def runs(environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex) -> Runs:
+    return Runs(environment(), tmp_path, served.variables)
+
+
+@pytest.mark.product("pip")
+@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("pip", PIPS)
+def test_replayed_answer_is_plain_pips(
+    environment: EnvironmentFactory, tmp_path: Path, index: IndexFactory, name: str, pip: str
+) -> None:
+    question = QUESTIONS[name]
+    if tuple(map(int, pip.split(".")[:2])) < question.since:
+        pytest.skip(f"pip {pip} does not know this")
+    indexes = Indexes(index, tmp_path)
+    runs = Runs(environment(pip=pip), tmp_path, indexes.variables)
+    if question.installed:
+        words = indexes.words(question, question.installed)
+        run_as(
+            None,
+            runs.environment.plain("install", *words),
+            env={**indexes.variables, "PIP_NO_CACHE_DIR": "1"},
+            check=True,
+        )
+    words = indexes.words(question, question.arguments)
+    plain = runs(words, plain=True)
+    assert (plain[0] == 0) != bool(question.error), plain[1]
+    assert question.error in "\n".join(plain[1])
+    recorded = runs(words)
+    indexes.main.clear()
+    replayed = runs(words)
+    assert recorded == plain
+    assert replayed == plain
+    assert plain[0] or _names(plain[2]) == set(question.answer)
+    if not question.error and name not in NEVER:
+        assert not indexes.main.count("page", 200), "pages are confirmed, not sent again"
+        assert indexes.main.count("page", 304)
+
+
+@pytest.mark.parametrize("pip", PIPS)
+def test_same_user_makes_only_the_requests_that_pip_would_make(
+    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, pip: str
+) -> None:
+    """pip 26.2 and later do not ask for a page that the index called fresh."""
+    runs = Runs(environment(pip=pip), tmp_path, served.variables)
+    runs(["demo"])
+    for fresh in (False, True):
+        served.clear()
+        runs(["demo"], cache="second")  # confirmed first, then known to be fresh
+        expected = 0 if fresh and pip == NEWEST_PIP else 2
+        assert (served.count("page"), served.count("page", 304)) == (expected, expected)
+    runs(["demo", "--no-cache-dir"])
+    assert served.count("page") == expected + 2
+
+
+def _new_release(served: LocalIndex, wheels: Path) -> None:
+    make_wheel(wheels, "part", "1.2")
+
+
+def _withdrawn(served: LocalIndex, wheels: Path) -> None:
+    served.pages.withdraw("part-1.1-py3-none-any.whl")
+
+
+def _yanked(served: LocalIndex, wheels: Path) -> None:
+    served.pages.yank("part-1.1-py3-none-any.whl", "broken")
+
+
+def _other_dependencies(served: LocalIndex, wheels: Path) -> None:
+    make_wheel(wheels, "demo", "1.0", requires=["part<1.1"])
+
+
+def _other_etag(served: LocalIndex, wheels: Path) -> None:
+    served.new_etag("part")
+
+
+CHANGES: dict[str, tuple[Callable[[LocalIndex, Path], None], str]] = {
+    "new-release": (_new_release, "part 1.2"),
+    "withdrawn": (_withdrawn, "part 1.0"),
+    "yanked": (_yanked, "part 1.0"),
+    "other-dependencies": (_other_dependencies, "part 1.0"),
+    "other-etag": (_other_etag, "part 1.1"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("pip", [PIPS[0], NEWEST_PIP])
+def test_changed_index_gives_the_new_answer(
+    environment: EnvironmentFactory,
+    tmp_path: Path,
+    served: LocalIndex,
+    wheels: Path,
+    change: str,
+    pip: str,
+) -> None:
+    runs = Runs(environment(pip=pip), tmp_path, served.variables)
+    runs(["demo"])
+    make, answer = CHANGES[change]
+    make(served, wheels)
+    served.clear()
+    now = runs(["demo"])
+    pages = served.count("page")
+    assert now == runs(["demo"], plain=True)
+    assert _names(now[2]) == {"demo 1.0", answer}
+    assert pages <= 4, "each page once with a condition, and once for its content"
+    served.clear()
+    again = runs(["demo"])
+    assert again == now
+    assert not served.count("page", 200), "the new answer is recorded"
+
+
+def test_confirmed_etag_counts_as_in_pips_cache(
+    runs: Runs, served: LocalIndex, wheels: Path
+) -> None:
+    """An index that confirms the ETag of a page that it changed misleads plain pip, too."""
+    runs(["demo"])
+    served.keep_etag("part")
+    make_wheel(wheels, "part", "1.2")
+    assert "part 1.1" in _names(runs(["demo"])[2])
+
+
+@pytest.mark.parametrize("status", [404, 500, 0])
+def test_page_that_cannot_be_had_gives_pips_own_error(
+    runs: Runs, served: LocalIndex, status: int
+) -> None:
+    runs(["demo"])
+    served.fail("part", status)
+    words = ["demo", "--retries", "0"]
+    replayed = runs(words)
+    assert replayed == runs(words, plain=True)
+    assert replayed[0] == 1
+    assert "No matching distribution found for part" in "\n".join(replayed[1])
+
+
+def test_other_question_is_not_replayed(runs: Runs, served: LocalIndex) -> None:
+    runs(["demo"])
+    for words in (["demo", "part"], ["demo", "--pre"], ["demo", "--no-deps"], ["demo>=1"]):
+        served.clear()
+        runs(words)
+        assert served.count("page", 200), words
+
+
+def test_other_installed_version_is_not_replayed(runs: Runs, served: LocalIndex) -> None:
+    runs(["demo"])
+    install = runs.environment.plain("install", "part==1.0")
+    run_as(None, install, env=served.variables, check=True)
+    served.clear()
+    now = runs(["demo"])
+    assert now == runs(["demo"], plain=True)
+    assert _names(now[2]) == {"demo 1.0"}
+    uninstall = runs.environment.plain("uninstall", "--yes", "part")
+    run_as(None, uninstall, env=served.variables, check=True)
+    served.clear()
+    assert _names(runs(["demo"])[2]) == {"demo 1.0", "part 1.1"}
+    assert not served.count("page", 200), "the one with less installed stays"
+
+
+def test_resolutions_off_records_and_replays_nothing(
+    runs: Runs, served: LocalIndex, tmp_path: Path
+) -> None:
+    off = {"PIP_SHAREDCACHE_RESOLUTIONS": "off"}
+    runs(["demo"], env=off)
+    assert not list((tmp_path / "store").glob("resolutions/*/*"))
+    runs(["demo"])
+    served.clear()
+    runs(["demo"], env=off)
+    assert served.count("page", 200) == 2
+
+
+def test_abandoned_replay_leaves_no_output(runs: Runs, served: LocalIndex, tmp_path: Path) -> None:
+    """A resolution by a trusted publisher with the wrong answer costs time, and nothing else."""
+    plain = runs(["demo"], plain=True)
+    runs(["demo"])
+    (file,) = (tmp_path / "store").glob("resolutions/*/*/files/resolution.json")
+    changed = file.read_text().replace("part-1.1-py3", "part-1.0-py3")
+    assert changed != file.read_text()
+    _overwrite(file, changed)
+    assert runs(["demo"]) == plain
+
+
+def test_question_of_another_key_is_ignored(runs: Runs, served: LocalIndex, tmp_path: Path) -> None:
+    runs(["demo"])
+    (file,) = (tmp_path / "store").glob("resolutions/*/*/files/resolution.json")
+    _overwrite(file, file.read_text().replace('"demo"', '"part"'))
+    served.clear()
+    assert runs(["demo"]) == runs(["demo"], plain=True)
+    assert served.count("page", 200) >= 2
+
+
+def _overwrite(file: Path, text: str) -> None:
+    """Change a resolution as its publisher can, with a manifest that fits."""
+    manifest = file.parents[1] / "entry.json"
+    data = json.loads(manifest.read_text())
+    content = text.encode()
+    data["files"][0][1:3] = len(content), hashlib.sha256(content).hexdigest()
+    for path, changed in ((file, content), (manifest, json.dumps(data).encode())):
+        path.chmod(0o644)
+        path.write_bytes(changed)
+        path.chmod(0o444)

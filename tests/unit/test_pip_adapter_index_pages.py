@@ -1,0 +1,165 @@
+"""Index pages: conditional requests, comparison with recorded ones, reduction to some links."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pip._internal.index.collector import IndexContent, parse_links
+
+from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
+from pip_sharedcache.pip_adapter.index_pages import IndexPages, as_content, project_of, reduced
+from pip_sharedcache.session.resolutions import Page
+
+INDEX = "https://index.test/simple/"
+
+
+def _html(body: str, encoding: str | None = None) -> Any:
+    data = body.encode(encoding or "utf-8")
+    return IndexContent(data, "text/html", encoding, f"{INDEX}demo/", cache_link_parsing=False)
+
+
+def _json(files: Sequence[dict[str, Any]]) -> Any:
+    text = json.dumps({"meta": {"api-version": "1.1"}, "name": "demo", "files": list(files)})
+    return IndexContent(
+        text.encode(), "application/vnd.pypi.simple.v1+json", None, f"{INDEX}demo/", False
+    )
+
+
+def _facts(content: Any) -> list[tuple[object, ...]]:
+    return [
+        (link.url, link.requires_python, link.yanked_reason, link.hash, link.comes_from)
+        for link in parse_links(content)
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _html(
+            '<base href="https://files.test/x/"><a href="demo-1.0.tar.gz#sha256=00">a</a>'
+            '<a href="demo-2.0%2Blocal-py3-none-any.whl#sha256=11" data-yanked'
+            ' data-requires-python="&gt;=3.9" data-dist-info-metadata="sha256=22">b</a>'
+        ),
+        _html('<a href="../demo-2.0%2Blocal-py3-none-any.whl" data-yanked="&quot;no&quot;">é</a>'),
+        _html('<a href="/f/demo-2.0%2Blocal-py3-none-any.whl">é</a>', "latin-1"),
+        _json(
+            [
+                {"filename": "demo-1.0.tar.gz", "url": "f/demo-1.0.tar.gz", "hashes": {}},
+                {
+                    "filename": "demo-2.0+local-py3-none-any.whl",
+                    "url": "https://files.test/demo-2.0%2Blocal-py3-none-any.whl",
+                    "hashes": {"sha256": "11" * 32},
+                    "yanked": "bad",
+                    "requires-python": ">=3.9",
+                    "core-metadata": {"sha256": "22" * 32},
+                },
+            ]
+        ),
+    ],
+    ids=["html", "relative", "latin-1", "json"],
+)
+def test_reduced_page_gives_pip_the_same_links(content: Any) -> None:
+    wanted = [fact for fact in _facts(content) if "demo-2.0" in str(fact[0])]
+    page = reduced(f"{INDEX}demo/", content, '"tag"', [str(fact[0]) for fact in wanted])
+    assert page is not None
+    assert page.digest == hashlib.sha256(content.content).hexdigest()
+    assert len(wanted) == 1
+    assert _facts(as_content(page)) == wanted
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'{"files": 3}', b"[" * 100_000])
+def test_reduced_page_that_pip_cannot_read_is_none(content: bytes) -> None:
+    kind = "application/vnd.pypi.simple.v1+json"
+    assert reduced(INDEX, IndexContent(content, kind, None, INDEX), "", ["x"]) is None
+
+
+def test_reduced_page_with_credentials_is_none() -> None:
+    content = IndexContent(b"", "text/html", None, "https://me:secret@index.test/simple/demo/")
+    assert reduced(INDEX, content, "", ["x"]) is None
+
+
+def test_missing_page_stays_missing() -> None:
+    page = reduced(INDEX, None, "", [])
+    assert page is not None
+    assert as_content(page) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [(f"{INDEX}demo/", "demo"), (f"{INDEX}A_b.C", "a-b-c"), ("file:///x/y%2Bz/", "y+z")],
+)
+def test_project_of_reads_the_end_of_the_url(url: str, name: str) -> None:
+    assert project_of(url) == name
+
+
+class _Index:
+    """pip's collector and its session, in front of pages with ETags."""
+
+    def __init__(self, contents: dict[str, str]) -> None:
+        self.contents = contents
+        self.search_scope = SimpleNamespace(index_urls=["https://me:secret@index.test/simple/"])
+        self.session: Any = self
+        self.asked: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+
+    def get(self, url: str, headers: dict[str, str]) -> Any:
+        with self._lock:
+            self.asked.append((url, headers.get("If-None-Match", "")))
+        content = self.contents.get(project_of(url))
+        if content is not None and headers.get("If-None-Match") == f'"{content}"':
+            return SimpleNamespace(status_code=304, headers={})
+        return SimpleNamespace(status_code=200, headers={"ETag": f'"{content}"'}, text=content)
+
+    @staticmethod
+    def fetch_response(collector: Any, location: Any) -> Any:
+        text = collector.session.get(location.url, headers={"Accept": "x"}).text
+        return None if text is None else _html(text)
+
+
+def _page(name: str, content: str) -> Page:
+    page = reduced(f"{INDEX}{name}/", _html(content), f'"{content}"', [])
+    assert page is not None
+    return page
+
+
+def test_unchanged_pages_cost_one_conditional_request_each() -> None:
+    index = _Index({"a": "one", "b": "two"})
+    pages = IndexPages(index, FreshPages())
+    assert pages.changed([_page("a", "one"), _page("b", "two")]) == ""
+    assert sorted(index.asked) == [
+        ("https://me:secret@index.test/simple/a/", '"one"'),
+        ("https://me:secret@index.test/simple/b/", '"two"'),
+    ]
+
+
+def test_changed_page_is_named_and_no_page_is_asked_for_twice() -> None:
+    index = _Index({"a": "one", "b": "other"})
+    pages = IndexPages(index, FreshPages())
+    assert pages.changed([_page("a", "one"), _page("b", "two")]) == f"{INDEX}b/"
+    before = len(index.asked)
+    for name, content in (("a", b"one"), ("b", b"other")):
+        link = SimpleNamespace(url=f"https://me:secret@index.test/simple/{name}/")
+        assert pages.get(link)[0].content == content
+    assert len(index.asked) == before
+
+
+@pytest.mark.parametrize("now", [None, "new"])
+def test_page_that_appears_or_disappears_is_a_change(now: str | None) -> None:
+    index = _Index({} if now is None else {"a": now})
+    recorded = _page("a", "one") if now is None else reduced(f"{INDEX}a/", None, "", [])
+    assert recorded is not None
+    assert IndexPages(index, FreshPages()).changed([recorded]) == f"{INDEX}a/"
+
+
+def test_same_content_without_etag_is_no_change() -> None:
+    index = _Index({"a": "one"})
+    page = _page("a", "one")
+    without = Page(**{**vars(page), "etag": ""})
+    assert IndexPages(index, FreshPages()).changed([without]) == ""
+    assert index.asked == [("https://me:secret@index.test/simple/a/", "")]

@@ -77,6 +77,12 @@ def place(tmp_path: Path, wheelhouse: Path, index: IndexFactory) -> Place:
     return Place(tmp_path, index(wheelhouse))
 
 
+def _run_at_start(environment: Environment, code: str) -> None:
+    """Let each Python of an environment begin with this. Debian has a sitecustomize already."""
+    (environment.site_packages / "started.py").write_text(code)
+    (environment.site_packages / "started.pth").write_text("import started\n")
+
+
 def _calls(place: Place, *arguments: str, **more: str) -> Mapping[str, int]:
     """How often which system call was made by an installation."""
     log = place.base / "summary"
@@ -140,13 +146,14 @@ def test_nothing_is_requested_or_compiled_or_started_twice(place: Place, wheelho
     place.server.clear()
     before = _times_of_entries(place.store)
     environment = place.environment()
-    (environment.site_packages / "sitecustomize.py").write_text(
+    _run_at_start(
+        environment,
         "import os, sys\n"
         f"log = os.open({str(place.base / 'compiled')!r}, os.O_CREAT | os.O_APPEND | os.O_WRONLY)\n"
         "def note(event, args):\n"
         "    if event == 'compile' and 'part' in str(args[1]):\n"
         "        os.write(log, (str(args[1]) + '\\n').encode())\n"
-        "sys.addaudithook(note)\n"
+        "sys.addaudithook(note)\n",
     )
     log = place.base / "started"
     tool = ("strace", "-f", "-qq", "-e", "trace=execve", "-e", "signal=none", "-o", str(log))
@@ -214,10 +221,11 @@ def test_memory_is_not_searched_when_the_process_ends(place: Place, wheelhouse: 
     make_wheel(wheelhouse, "demo")
     environment = place.environment()
     said = place.base / "said"
-    (environment.site_packages / "sitecustomize.py").write_text(
+    _run_at_start(
+        environment,
         "import atexit, gc\n"
         f"atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000,"
-        f" file=open({str(said)!r}, 'w')))\n"
+        f" file=open({str(said)!r}, 'w')))\n",
     )
     place.install(environment, "demo")
     assert said.read_text() == "False True\n"

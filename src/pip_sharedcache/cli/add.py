@@ -14,29 +14,30 @@ from pip_sharedcache.cli.stores import store_to_fill
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.add import add_distributions, freeze, options_for
 
+HELP = "add wheels without installing them"
+DESCRIPTION = (
+    "Let pip resolve the requirements, and add the wheels and their bytecode to "
+    "the store. Further arguments of pip install can follow --."
+)
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser(
-        "add",
-        help="add wheels without installing them",
-        description="Let pip resolve the requirements, and add the wheels and their bytecode to "
-        "the store. Further arguments of pip install can follow --.",
-    )
-    option, repeated = parser.add_argument, {"action": "append", "default": []}
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
+    option = parser.add_argument
+    repeated: dict[str, Any] = {"action": "append", "default": []}
     option("requirements", metavar="REQUIREMENT", nargs="*", help="add this, as for pip install")
     option("-r", "--requirement", metavar="FILE", help="add those of this file", **repeated)
     option("--from-env", metavar="ENV", type=Path, help="add the distributions of this environment")
-    what = "resolve and compile for this interpreter (default: that of the active environment)"
+    what = "resolve and compile for this interpreter; repeatable (default: active environment's)"
     option("--for", metavar="PYTHON", dest="pythons", type=Path, help=what, **repeated)
     what = "pass this to pip, and add no bytecode"
     option("--python-version", metavar="VERSION", help=what)
     option("--platform", metavar="TAG", help=what, **repeated)
     option("--abi", metavar="TAG", help=what, **repeated)
-    parser.set_defaults(run=_add)
 
 
-def _add(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     store = store_to_fill(output)
     cross = bool(chosen.python_version or chosen.platform or chosen.abi)
     if cross and (chosen.pythons or chosen.from_env):

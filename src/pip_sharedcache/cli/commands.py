@@ -36,7 +36,8 @@ from pip_sharedcache.cli.choosing import TargetEnvironment
 from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
-#: Each module has ``add(commands)``, which registers its commands and the functions that run them.
+#: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
+#: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
 _MODULES = (
     *(init, path, info, list_, stats, report, add, export, import_, gc, verify),
     *(doctor, enable, disable, status, shell_init, completion),
@@ -103,8 +104,11 @@ def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
     parser.add_argument("--version", action="version", version=f"pip-sharedcache {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _MODULES:
-        module.add(commands)
-    for command in commands.choices.values():
+        name = module.__name__.rpartition(".")[2].rstrip("_").replace("_", "-")
+        description = getattr(module, "DESCRIPTION", None)
+        command = commands.add_parser(name, help=module.HELP, description=description)
+        command.set_defaults(run=module.run)
+        module.add_arguments(command)
         Output.add_options(command)
     return parser, commands.choices
 

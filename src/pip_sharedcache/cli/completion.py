@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from pip_sharedcache import config
 from pip_sharedcache.activation import SHELLS
 from pip_sharedcache.cli.output import FINE, Output
+
+HELP = "print a completion script for a shell"
 
 _SCRIPTS = {
     "bash": """\
@@ -47,15 +48,14 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _NAMES = {"shell-init": tuple(SHELLS), "completion": tuple(_SCRIPTS)}
 
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser("completion", help="print a completion script for a shell")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     names = f"name the shell: {', '.join(_SCRIPTS)}"
     parser.add_argument("shell", choices=_SCRIPTS, metavar="SHELL", help=names)
-    parser.set_defaults(run=_completion)
 
 
-def _completion(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     output.script(chosen.shell, _SCRIPTS[chosen.shell])
     return FINE
 

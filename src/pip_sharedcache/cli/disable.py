@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from pip_sharedcache.activation import Hook, libraries_of
-from pip_sharedcache.cli.enable import add_command, switches_of
+from pip_sharedcache.cli import enable
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import SharedCacheError
 
-
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    add_command(commands, "disable", "remove the files that enable wrote", _disable)
+HELP = "remove the files that enable wrote"
+add_arguments = enable.add_arguments
 
 
-def _disable(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     try:
         found = [chosen.place.interpreter(chosen.prefix, output.verbose)]
     except SharedCacheError as error:
@@ -27,7 +25,10 @@ def _disable(chosen: argparse.Namespace, output: Output) -> int:
         output.warn(f"{error}; disable looks for files of enable in {prefix} itself")
     removed: list[str] = []
     for interpreter in found:
-        switches, everywhere = switches_of(chosen, interpreter), Hook(interpreter, everywhere=True)
+        switches, everywhere = (
+            enable.switches_of(chosen, interpreter),
+            Hook(interpreter, everywhere=True),
+        )
         gone = [path for switch in switches for path in switch.switch_off()]
         for path in gone:
             output.say(f"{'Cleared' if path.exists() else 'Removed'} {path}")

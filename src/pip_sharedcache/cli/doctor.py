@@ -18,6 +18,12 @@ from pip_sharedcache.errors import SharedCacheError, UsageError
 from pip_sharedcache.maintenance.doctor import DoctorReport, Finding, Outcome, examine, fix_all
 from pip_sharedcache.maintenance.doctor.report import quoted
 
+HELP = "find faults, and name the commands that fix them"
+DESCRIPTION = (
+    "Try every function of the store, and name the command that fixes each fault. "
+    "Change nothing without --fix."
+)
+
 #: The facts that doctor prints without -v.
 _SHORT = (
     "store",
@@ -32,28 +38,22 @@ _SHORT = (
 )
 
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    doctor = commands.add_parser(
-        "doctor",
-        help="find faults, and name the commands that fix them",
-        description="Tries every function of the store, and names the command that fixes each "
-        "fault. Changes nothing without --fix.",
-    )
-    doctor.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
+    parser.add_argument(
         "--environment",
         metavar="DIR",
         type=Path,
         help="try what can be linked into this directory (default: where the active environment "
         "has its packages)",
     )
-    doctor.add_argument(
+    parser.add_argument(
         "--fix", action="store_true", help="fix the faults that you may fix without loss of data"
     )
-    doctor.set_defaults(run=_doctor)
 
 
-def _doctor(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     here = chosen.place.interpreter(None, output.verbose)
     environment = (chosen.environment or here.library).absolute()
     if not environment.is_dir():

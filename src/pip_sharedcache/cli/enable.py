@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,18 @@ from pip_sharedcache.activation import Activation, Hook, Interpreter, Switch, wh
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.errors import UsageError
 
-
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    add_command(commands, "enable", "make plain pip install through the store", _enable)
+HELP = "make plain pip install through the store"
 
 
-def add_command(commands: Any, name: str, what: str, run: Callable[..., int]) -> None:
-    """Register a command with the options of enable, disable and status."""
-    parser = commands.add_parser(name, help=what)
-    option = parser.add_argument
-    option("--prefix", metavar="ENV", type=Path, help="use this environment (default: the active)")
-    option = parser.add_mutually_exclusive_group().add_argument
-    everywhere = "apply to all environments of its interpreter"
-    option("--sitecustomize", action="store_true", help=everywhere)
-    activated = "apply to shells in which conda has activated it"
-    option("--conda", action="store_true", help=activated)
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of enable, disable and status to ``parser``."""
+    what = "use this environment (default: the active one)"
+    parser.add_argument("--prefix", metavar="ENV", type=Path, help=what)
+    where = parser.add_mutually_exclusive_group()
+    what = "apply to all environments of its interpreter"
+    where.add_argument("--sitecustomize", action="store_true", help=what)
+    what = "apply to shells in which conda has activated it"
+    where.add_argument("--conda", action="store_true", help=what)
 
 
 def carried() -> dict[str, Any]:
@@ -55,7 +49,8 @@ def examine(interpreter: Interpreter) -> tuple[str, str, str, str]:
     return pip, ours, unfit, said
 
 
-def _enable(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     if chosen.prefix is None:
         chosen.place.refuse("--prefix ENV")
     interpreter = chosen.place.interpreter(chosen.prefix, output.verbose)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
@@ -16,17 +15,18 @@ from pip_sharedcache.maintenance.archive import pack, select
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.store import WHEELS
 
+HELP = "write wheels of the store into one archive"
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser("export", help="write wheels of the store into one archive")
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     what = "write this file; - is standard output"
     parser.add_argument("file", metavar="FILE", type=Path, help=what)
     parser.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
-    parser.set_defaults(run=_export)
 
 
-def _export(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     contents = read_entries(store_in_use(output), chosen.names, (WHEELS,), uses=False)
     entries, file = select(contents), chosen.file
     packed: list[str] = []

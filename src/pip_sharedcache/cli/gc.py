@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
@@ -15,27 +14,27 @@ from pip_sharedcache.maintenance.gc import GRACE, Collection, Refusal, collect
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import Store, StoredEntry, usage_marks
 
+HELP = "retire and delete unused entries"
+DESCRIPTION = (
+    "Retire entries that nobody has used for AGE, then the least recently used "
+    "entries until the others fit into SIZE. Retire bytecode without a wheel a month after its "
+    "last use. Delete entries that were retired an hour ago or earlier. Keep entries that were "
+    "used within the last hour, and entries of other users unless you are root."
+)
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser(
-        "gc",
-        help="retire and delete unused entries",
-        description="Retire entries that nobody has used for AGE, then the least recently used "
-        "entries until the others fit into SIZE. Retire bytecode without a wheel a month after its "
-        "last use. Delete entries that were retired an hour ago or earlier. Keep entries that were "
-        "used within the last hour, and entries of other users unless you are root.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     what = "retire entries not used for AGE: 12h, 30d, 8w (30: days)"
     parser.add_argument("--older-than", metavar="AGE", type=age, help=what)
     what = "leave at most SIZE: 500M, 50GB, 200GiB (500: bytes)"
     parser.add_argument("--max-size", metavar="SIZE", type=size, help=what)
     what = "print what gc would retire, and change nothing"
     parser.add_argument("--dry-run", action="store_true", help=what)
-    parser.set_defaults(run=_gc)
 
 
-def _gc(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     store = store_in_use(output) if chosen.dry_run else store_to_change(output)
     done = collect(
         store,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
@@ -13,16 +12,17 @@ from pip_sharedcache.cli.stores import store_to_fill
 from pip_sharedcache.errors import FileError
 from pip_sharedcache.maintenance.archive import unpack
 
+HELP = "add the wheels of an exported archive"
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser("import", help="add the wheels of an exported archive")
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     what = "read this file; - is standard input"
     parser.add_argument("file", metavar="FILE", type=Path, help=what)
-    parser.set_defaults(run=_import)
 
 
-def _import(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     store = store_to_fill(output)
     try:
         file = sys.stdin.buffer if chosen.file == Path("-") else chosen.file.open("rb")

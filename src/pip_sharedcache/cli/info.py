@@ -33,15 +33,16 @@ from pip_sharedcache.store import (
     usage_marks,
 )
 
+HELP = "show the store in use, or distributions in it"
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser("info", help="show the store in use, or distributions in it")
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
-    parser.set_defaults(run=_info)
 
 
-def _info(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     settings = settings_in_use(output)
     store = main_store(settings, output)
     if chosen.names:

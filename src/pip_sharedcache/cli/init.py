@@ -5,24 +5,24 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.stores import Made, make_store
 
+HELP = "make a store, for a group or for yourself"
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser("init", help="make a store, for a group or for yourself")
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     parser.add_argument("directory", metavar="DIR", type=Path, help="make it in this directory")
     parser.add_argument("--group", default="", help="share the store with this group")
     parser.add_argument("--builds", action="store_true", help="also share wheels that users build")
-    parser.set_defaults(run=_init)
 
 
-def _init(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     if chosen.directory == Path():
         raise UsageError("store init needs a directory")
     made = make_store(chosen.directory, chosen.group, builds=chosen.builds)

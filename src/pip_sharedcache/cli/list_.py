@@ -19,22 +19,23 @@ from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry
 _SHORT_KEY = 12  # digits
 _MOST_NAMED = 3  # requirements
 
+HELP = "list the entries of the store in use"
+
 #: Cached: a name service can be slow, and a store has thousands of entries.
 user_name = functools.cache(trust.user_name)
 
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser("list", help="list the entries of the store in use")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     parser.add_argument("--bytecode", action="store_true", help="also list the bytecode")
     parser.add_argument(
         "--resolutions", action="store_true", help="list the resolutions instead of the wheels"
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
-    parser.set_defaults(run=_list)
 
 
-def _list(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     store = store_in_use(output)
     if chosen.resolutions:
         return _list_resolutions(store, chosen.names, output)

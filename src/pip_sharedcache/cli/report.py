@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
@@ -12,22 +11,21 @@ from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.report import make_page
 
+HELP = "write a page about the content and the savings of the store"
+DESCRIPTION = (
+    "Write one HTML file that needs no other file. The command stats prints the same numbers."
+)
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser(
-        "report",
-        help="write a page about the content and the savings of the store",
-        description="Write one HTML file that needs no other file. The command stats prints the "
-        "same numbers.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     parser.add_argument(
         "--html", metavar="FILE", type=Path, required=True, help="write to this file"
     )
-    parser.set_defaults(run=_report)
 
 
-def _report(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     store = store_in_use(output)
     page = make_page(store, track=lambda items: output.progress(items, "Read"))
     text = page.text.encode("utf-8", "backslashreplace")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from pip_sharedcache.activation import SHELLS, function
 from pip_sharedcache.cli.enable import carried
 from pip_sharedcache.cli.output import FINE, Output
 
+HELP = "print a shell function that makes pip install through the store"
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    what = "print a shell function that makes pip install through the store"
-    parser = commands.add_parser("shell-init", help=what)
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     names = f"name the shell: {', '.join(SHELLS)}"
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=names)
-    parser.set_defaults(run=_shell_init)
 
 
-def _shell_init(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     output.script(chosen.shell, function(chosen.shell, carried()))
     return FINE

@@ -14,21 +14,19 @@ from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import BYTECODE, RESOLUTIONS, WHEELS
 
+HELP = "show what the store saves, and for which users"
+DESCRIPTION = "Add up the records that installations leave (setting stats)."
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser(
-        "stats",
-        help="show what the store saves, and for which users",
-        description="Add up the records that installations leave (setting stats).",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     parser.add_argument(
         "--by", choices=GROUPS, default="package", help="group by (default: package)"
     )
-    parser.set_defaults(run=_stats)
 
 
-def _stats(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     store = store_in_use(output)
     areas = (WHEELS, BYTECODE, RESOLUTIONS)
     contents = read_entries(store, areas=areas, uses=False)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from pip_sharedcache.activation import Activation, Hook
-from pip_sharedcache.cli.enable import add_command, examine
+from pip_sharedcache.cli import enable
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 
-
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    add_command(commands, "status", "show whether plain pip installs through the store", _status)
+HELP = "show whether plain pip installs through the store"
+add_arguments = enable.add_arguments
 
 
-def _status(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     interpreter = chosen.place.interpreter(chosen.prefix, output.verbose)
     everywhere = Hook(interpreter, everywhere=True)
     hook, activated = everywhere.files(), []
     if not chosen.sitecustomize:
         hook = [*Hook(interpreter, everywhere=False).files(), *hook]
         activated = Activation(interpreter).files()
-    pip, ours, unfit, said = examine(interpreter)
+    pip, ours, unfit, said = enable.examine(interpreter)
     without = f"pip {pip} installs without the store"
     if not pip:
         state = "has no pip"

@@ -13,23 +13,23 @@ from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.heal import Check, check
 from pip_sharedcache.store import AREAS
 
+HELP = "check every byte of every entry"
+DESCRIPTION = (
+    "Compare every file of every entry with the entry's own wheel, whose digest "
+    "is the entry's name. Exit status 1 means that an entry is damaged, repaired or not."
+)
 
-def add(commands: Any) -> None:
-    """Register the command of this module in ``commands``."""
-    parser = commands.add_parser(
-        "verify",
-        help="check every byte of every entry",
-        description="Compare every file of every entry with the entry's own wheel, whose digest "
-        "is the entry's name. Exit status 1 means that an entry is damaged, repaired or not.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
     parser.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
     parser.add_argument(
         "--fix", action="store_true", help="repair your entries (as root: all entries)"
     )
-    parser.set_defaults(run=_verify)
 
 
-def _verify(chosen: argparse.Namespace, output: Output) -> int:
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
     store = store_to_change(output) if chosen.fix else store_in_use(output)
     contents = read_entries(store, chosen.names, AREAS, uses=False)
     output.find_or_warn(contents.problems())

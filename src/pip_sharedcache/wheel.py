@@ -87,13 +87,13 @@ def blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
+def _files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [info for info in archive.infolist() if not info.filename.endswith("/")]
+
+
 def outline(archive: zipfile.ZipFile) -> set[tuple[str, int, bool]]:
     """Return the path, size in bytes and executable bit of every file in ``archive``."""
-    return {
-        (info.filename, info.file_size, _is_executable(info))
-        for info in archive.infolist()
-        if not info.filename.endswith("/")
-    }
+    return {(info.filename, info.file_size, _is_executable(info)) for info in _files(archive)}
 
 
 def content(archive: zipfile.ZipFile, member: Member) -> Iterator[bytes]:
@@ -115,9 +115,9 @@ def digests(archive: zipfile.ZipFile) -> dict[str, str]:
 
     Raises UnusualWheel or one of BROKEN for a damaged archive, OSError for an unreadable one.
     """
-    files = [info for info in archive.infolist() if not info.filename.endswith("/")]
     return {
-        info.filename: digest_of_blocks(content(archive, Member(info, False)))[0] for info in files
+        info.filename: digest_of_blocks(content(archive, Member(info, False)))[0]
+        for info in _files(archive)
     }
 
 
@@ -139,11 +139,7 @@ def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:
         name, *_ = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
         raise UnusualWheel(f"{filename}: {error}") from error
-    found = [
-        Member(info, _is_executable(info))
-        for info in archive.infolist()
-        if not info.filename.endswith("/")
-    ]
+    found = [Member(info, _is_executable(info)) for info in _files(archive)]
     paths = [member.path for member in found]
     for member in found:
         if problem := _problem(member):

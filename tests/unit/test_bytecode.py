@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -119,6 +120,30 @@ def test_the_tag_tells_the_optimisation_level(flag: str, ending: str) -> None:
     assert output.strip() == f"{sys.implementation.cache_tag}{ending}"
     name = importlib.util.cache_from_source("x.py", optimization=ending[-1:] or "")
     assert f".{output.strip()}.pyc" in name, "as in the names of the files"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "reason"),
+    [
+        (sys, "implementation", SimpleNamespace(cache_tag=None), "this interpreter has no tag"),
+        (sys, "pycache_prefix", "/elsewhere", "PYTHONPYCACHEPREFIX is set"),
+        (os, "environ", {"SOURCE_DATE_EPOCH": "0"}, "SOURCE_DATE_EPOCH is set"),
+        (bytecode, "_WORKER", Path("/none.py"), "pip-sharedcache runs from an archive"),
+    ],
+    ids=["no tag", "prefix", "epoch", "archive"],
+)
+def test_reason_names_why_no_bytecode_is_shared(
+    module: object, name: str, value: object, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, name, value)
+    assert bytecode.not_shared_because().startswith(reason)
+    assert bytecode.tag() == ""
+
+
+def test_pypy_shares_its_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "implementation", SimpleNamespace(name="pypy", cache_tag="pypy310"))
+    assert bytecode.not_shared_because() == ""
+    assert bytecode.tag() == "pypy310"
 
 
 @pytest.mark.parametrize("value", ["1700000000", "0", ""])

@@ -1147,13 +1147,13 @@ class Site:
 
     def save(self, begun: Placement, *paths: str) -> None:
         """What pip does with every file, the script and RECORD included."""
-        assert begun.stage_dist_info(INFO) == begun.staged
+        assert begun.stage_dist_info(INFO) == begun.dist_info.staged
         for path in paths or FILES:
             destination = begun.destination(path, self.target(path))
             assert begun.save(path, destination)
         if not paths:
-            record = self.library / begun.staged / "RECORD"
-            rows = [(f"{begun.staged}/{name}", "", "") for name in ("RECORD", "METADATA")]
+            record = self.library / begun.dist_info.staged / "RECORD"
+            rows = [(f"{begun.dist_info.staged}/{name}", "", "") for name in ("RECORD", "METADATA")]
             rows += [("demo/__init__.py", "sha256=x", "6"), ("../bin/run,x", "", "")]
             with record.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows(rows)
@@ -1170,11 +1170,11 @@ def site(tmp_path: Path) -> Site:
 def test_information_is_filled_under_another_name(site: Site) -> None:
     begun = site.begin()
     site.save(begun)
-    assert site.names() == [begun.staged, "demo"]
-    assert begun.staged.startswith(f".{INFO}.")
-    assert re.search(rf"\.{os.getpid()}-[0-9a-f]+\.installing$", begun.staged)
-    assert not begun.staged.endswith(".dist-info")
-    assert (site.library / begun.staged / "licenses" / "LICENSE").read_bytes() == b"free"
+    assert site.names() == [begun.dist_info.staged, "demo"]
+    assert begun.dist_info.staged.startswith(f".{INFO}.")
+    assert re.search(rf"\.{os.getpid()}-[0-9a-f]+\.installing$", begun.dist_info.staged)
+    assert not begun.dist_info.staged.endswith(".dist-info")
+    assert (site.library / begun.dist_info.staged / "licenses" / "LICENSE").read_bytes() == b"free"
     begun.undo()
 
 
@@ -1212,14 +1212,14 @@ def test_committed_it_appears_under_its_own_name(site: Site) -> None:
     for path, data in FILES.items():
         if not path.endswith("RECORD"):
             assert Path(site.target(path)).read_bytes() == data
-    assert begun.made_visible
+    assert begun.dist_info.made_visible
     begun.make_visible()
 
 
 def test_its_record_speaks_of_its_own_name(site: Site) -> None:
     begun = site.begin()
     site.save(begun)
-    record = site.library / begun.staged / "RECORD"
+    record = site.library / begun.dist_info.staged / "RECORD"
     record.chmod(0o640)
     begun.commit()
     final = site.library / INFO / "RECORD"
@@ -1238,9 +1238,9 @@ def test_its_record_speaks_of_its_own_name(site: Site) -> None:
 def test_paths_that_look_like_the_staging_name_elsewhere_stay(site: Site) -> None:
     begun = site.begin()
     site.save(begun)
-    record = site.library / begun.staged / "RECORD"
-    odd = f"demo/{begun.staged}/x"
-    record.write_text(f"{odd},,\n\n{begun.staged}/RECORD,,\n")
+    record = site.library / begun.dist_info.staged / "RECORD"
+    odd = f"demo/{begun.dist_info.staged}/x"
+    record.write_text(f"{odd},,\n\n{begun.dist_info.staged}/RECORD,,\n")
     begun.commit()
     lines = (site.library / INFO / "RECORD").read_text().splitlines()
     assert f"{odd},," in lines
@@ -1252,7 +1252,7 @@ def test_destinations_keep_what_lies_below_the_information(site: Site, nested: s
     begun = site.begin()
     begun.stage_dist_info(INFO)
     inside = os.path.normpath(nested[len(INFO) + 1 :])
-    expected = site.library / begun.staged / inside
+    expected = site.library / begun.dist_info.staged / inside
     assert begun.destination(nested, str(site.library / INFO / inside)) == str(expected)
     begun.undo()
 
@@ -1436,7 +1436,7 @@ def test_a_wheel_without_information_is_committed_all_the_same(site: Site) -> No
 def test_information_that_pip_has_removed_is_not_missed(site: Site) -> None:
     begun = site.begin()
     site.save(begun)
-    remove_tree(site.library / begun.staged)
+    remove_tree(site.library / begun.dist_info.staged)
     begun.commit()
     assert site.names() == ["demo"]
 
@@ -1487,13 +1487,13 @@ def _pip_writes(site: Site, begun: Placement, *paths: str, record: tuple[str, ..
     """Files that pip writes itself, by the umask; RECORD lists them and what else is said."""
 
     def now(path: str) -> str:
-        return path.replace(INFO, begun.staged)
+        return path.replace(INFO, begun.dist_info.staged)
 
     for path in paths:
         with (site.library / now(path)).open("x") as file:
             file.write("by pip")
     wheels = [path for path in FILES if "scripts" not in path]
-    with (site.library / begun.staged / "RECORD").open("w", newline="") as file:
+    with (site.library / begun.dist_info.staged / "RECORD").open("w", newline="") as file:
         csv.writer(file).writerows((now(path), "", "") for path in (*wheels, *paths, *record))
 
 
@@ -1811,7 +1811,7 @@ def test_a_link_planted_in_place_of_the_staging_directory_is_not_followed(site: 
     begun = site.begin()
     begun.stage_dist_info(INFO)
     site.library.mkdir(exist_ok=True)
-    (site.library / begun.staged).symlink_to(victim)
+    (site.library / begun.dist_info.staged).symlink_to(victim)
     with pytest.raises(FileExistsError):
         site.save(begun)
     begun.undo()
@@ -1833,7 +1833,7 @@ def test_what_this_very_number_left_is_not_taken_over(site: Site) -> None:
     left = _left_over(site, INFO, os.getpid())
     begun = site.begin()
     site.save(begun)
-    assert left.name != begun.staged
+    assert left.name != begun.dist_info.staged
     assert not left.exists()
     begun.commit()
 
@@ -2418,8 +2418,11 @@ class Taken:
         """What pip does with the files that are left to it, RECORD included."""
         for path in self.left:
             assert begun.save(path, begun.destination(path, self.site.target(path)))
-        record = self.library / begun.staged / "RECORD"
-        rows = [(path.replace(INFO, begun.staged), "", "") for path in (*self.left, SOURCES[0])]
+        record = self.library / begun.dist_info.staged / "RECORD"
+        rows = [
+            (path.replace(INFO, begun.dist_info.staged), "", "")
+            for path in (*self.left, SOURCES[0])
+        ]
         with record.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
 
@@ -2452,7 +2455,7 @@ def test_sources_are_taken_with_their_bytecode_and_those_that_do_not_compile_lef
     assert taken.left == [*(path for path in FILES if path not in PLACED), BAD]
     assert not taken.library.exists(), "where to is not known yet"
     taken.save_rest(begun)
-    inside = {path.replace(INFO, begun.staged) for path in FILES if path.startswith(INFO)}
+    inside = {path.replace(INFO, begun.dist_info.staged) for path in FILES if path.startswith(INFO)}
     assert taken.tree() == PLACED | COMPILED | inside
     assert sorted(begun.taken) == sorted((PLACED | COMPILED) - {BAD})
     begun.commit()
@@ -2704,12 +2707,12 @@ def test_what_is_complete_and_closed_can_be_shown_later(taken: Taken) -> None:
     begun.record()
     begun.close()
     assert _open_descriptors() == before
-    assert taken.site.names() == [begun.staged, "demo"]
-    assert not begun.made_visible
+    assert taken.site.names() == [begun.dist_info.staged, "demo"]
+    assert not begun.dist_info.made_visible
     begun.flush(False)
     begun.make_visible()
     assert taken.site.names() == ["demo", INFO]
-    assert begun.made_visible
+    assert begun.dist_info.made_visible
     assert len(taken.recorded()) == len(set(taken.recorded()))
     begun.undo()
     assert taken.tree() >= PLACED, "what pip sees stays"
@@ -2743,7 +2746,7 @@ def test_written_files_are_those_that_may_not_be_on_the_disk(taken: Taken, mode:
     taken.save_rest(begun)
     begun.record()
     *written, last = begun.written()
-    assert last == str(taken.library / begun.staged / "RECORD")
+    assert last == str(taken.library / begun.dist_info.staged / "RECORD")
     sized = {path for path in PLACED | COMPILED if (taken.library / path).stat().st_size}
     assert len(sized) > 3
     inside = {os.path.relpath(path, taken.library) for path in written}
@@ -2756,7 +2759,7 @@ def test_what_pip_makes_durable_is_made_durable_with_its_last_content(
 ) -> None:
     begun = taken.take()
     taken.save_rest(begun)
-    staged = taken.library / begun.staged
+    staged = taken.library / begun.dist_info.staged
     for name in ("INSTALLER", "direct_url.json", "REQUESTED"):
         (staged / name).write_text(name)
     begun.record()
@@ -2797,7 +2800,7 @@ def test_an_error_where_pip_syncs_its_own_files_is_raised(
         begun.flush(False)
     assert caught.value.errno == errno.EDQUOT
     begun.flush(True)
-    assert not begun.made_visible
+    assert not begun.dist_info.made_visible
     begun.undo()
     assert os.listdir(taken.site.shelf.environment) == []
 

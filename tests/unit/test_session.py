@@ -1115,7 +1115,7 @@ def test_settled_now_a_distribution_is_visible_at_once(
 ) -> None:
     begun = _complete(session, wheel, tmp_path, later=False)
     assert sorted(os.listdir(tmp_path)) == ["demo", INFO]
-    assert begun.made_visible
+    assert begun.dist_info.made_visible
     assert session.take_complete() == []
 
 
@@ -1125,8 +1125,8 @@ def test_settled_for_later_it_is_complete_and_not_visible(
     before = os.listdir("/proc/self/fd")
     begun = _complete(session, wheel, tmp_path)
     assert len(os.listdir("/proc/self/fd")) == len(before), "thousands may wait at once"
-    assert sorted(os.listdir(tmp_path)) == [begun.staged, "demo"]
-    record = (tmp_path / begun.staged / "RECORD").read_text()
+    assert sorted(os.listdir(tmp_path)) == [begun.dist_info.staged, "demo"]
+    record = (tmp_path / begun.dist_info.staged / "RECORD").read_text()
     assert "installing" not in record
     assert "demo/part/__init__.py" in record
     assert session.take_complete() == [begun]

@@ -38,18 +38,31 @@ _SMALL = 100_000  # bytes of source that compile in the time in which an interpr
 _EACH = 3_000  # bytes of source that compile in the time of one open, write and rename
 
 
+def not_shared_because() -> str:
+    """Return why this process shares no bytecode; "" if it shares some.
+
+    Interpreters other than CPython share their bytecode, too, each under its own tag.
+    """
+    if not sys.implementation.cache_tag:
+        return "this interpreter has no tag for its bytecode files"
+    # pip compiles with compileall: shared bytecode would differ from pip's.
+    if "SOURCE_DATE_EPOCH" in os.environ:
+        return "SOURCE_DATE_EPOCH is set, so that bytecode files contain hashes of their sources"
+    if sys.pycache_prefix:
+        return "PYTHONPYCACHEPREFIX is set, so that bytecode files are in another directory"
+    if not _WORKER.is_file():
+        return "pip-sharedcache runs from an archive"
+    return ""
+
+
 def tag() -> str:
     """Return the name of this interpreter's bytecode; "" if bytecode cannot be shared.
 
     The name is the cache tag, with the optimisation level if there is one.
     """
-    name = sys.implementation.cache_tag
-    # pip compiles with compileall, which writes hash-based files if SOURCE_DATE_EPOCH is set, and
-    # to another directory if PYTHONPYCACHEPREFIX is set: shared bytecode would differ from pip's.
-    elsewhere = sys.pycache_prefix or "SOURCE_DATE_EPOCH" in os.environ
-    if not name or elsewhere or not _WORKER.is_file():
+    if not_shared_because():
         return ""
-    level = sys.flags.optimize
+    name, level = str(sys.implementation.cache_tag), sys.flags.optimize
     return f"{name}.opt-{level}" if level else name
 
 
@@ -131,28 +144,17 @@ def _compile_beside(wanted: int, paths: Sequence[str], source: Path, target: Pat
     A path has no result if its process did not start, or was killed before. Raise OSError if the
     disk is full.
     """
-    with Directory.open(source) as held_source, Directory.open(target) as held_target:
-        return _compile_in(
-            _start(wanted, (held_source, held_target)), paths, held_source, held_target
-        )
-
-
-def _compile_in(
-    processes: Sequence[subprocess.Popen[bytes]],
-    paths: Sequence[str],
-    source: Directory,
-    target: Directory,
-) -> _Results:
     results: _Results = {}
     full = 0
-    try:
+    with contextlib.ExitStack() as ends:
+        directories = [ends.enter_context(Directory.open(path)) for path in (source, target)]
+        processes = _start(wanted, directories)
+        for process in processes:
+            ends.callback(_end, process)
+        names = [(str(one.path), one.descriptor) for one in directories]
         for number, process in enumerate(processes):
-            job = {
-                "source": (str(source.path), source.descriptor),
-                "target": (str(target.path), target.descriptor),
-                "paths": list(paths[number :: len(processes)]),
-            }
-            _order(process, job)
+            share = list(paths[number :: len(processes)])
+            _order(process, {"source": names[0], "target": names[1], "paths": share})
         for process in processes:
             output, _ = process.communicate()
             for line in output.splitlines(keepends=True):
@@ -163,9 +165,6 @@ def _compile_in(
                     full = outcome
                 else:
                     results[path] = outcome, why
-    finally:
-        for process in processes:
-            _end(process)
     if full:
         raise OSError(full, os.strerror(full), str(target))
     return results

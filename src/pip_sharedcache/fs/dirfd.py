@@ -89,10 +89,9 @@ class Directory:
 
     def make(self, name: str, mode: int) -> Directory:
         """Make directory ``name`` (``mode`` minus umask) if missing; open it. Raises OSError."""
+        path, above = self._at(name)
         with contextlib.suppress(FileExistsError):  # another run made it
-            os.mkdir(
-                self.path / name if self.descriptor is None else name, mode, dir_fd=self.descriptor
-            )
+            os.mkdir(path, mode, dir_fd=above)
         return self.subdirectory(name)
 
     @property
@@ -120,6 +119,10 @@ class Directory:
         """Return the argument for a system call: the descriptor, or the path without one."""
         return self.path if self.descriptor is None else self.descriptor
 
+    def _at(self, name: str) -> tuple[str | Path, int | None]:
+        """Return the path of ``name`` for a system call, and the call's dir_fd."""
+        return (self.path / name, None) if self.descriptor is None else (name, self.descriptor)
+
     def status(self) -> os.stat_result:
         """Return the status of the directory itself (fstat). Raises OSError."""
         return os.stat(self.where)
@@ -129,16 +132,13 @@ class Directory:
 
         Raises OSError, ELOOP where the last component is a symlink. A FIFO does not block.
         """
-        flags = os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _CLOEXEC | BINARY
-        if self.descriptor is None:
-            return os.open(self.path / name, flags)
-        return os.open(name, flags, dir_fd=self.descriptor)
+        path, above = self._at(name)
+        return os.open(path, os.O_RDONLY | NOT_A_LINK | BINARY, dir_fd=above)
 
     def file_status(self, name: str) -> os.stat_result:
         """Return the status of ``name`` in this directory (lstat). Raises OSError."""
-        if self.descriptor is None:
-            return os.lstat(self.path / name)
-        return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        path, above = self._at(name)
+        return os.stat(path, dir_fd=above, follow_symlinks=False)
 
     def read(self, name: str, limit: int = 1 << 20) -> tuple[bytes, os.stat_result]:
         """Return the content of the regular file ``name``, and the status of the file just read.
@@ -161,11 +161,11 @@ class Directory:
 
     def replace(self, name: str, content: bytes = b"") -> None:
         """Replace the file ``name`` by a new one with mode 0644, in one rename. Raises OSError."""
-        new, at = f"{NEW}{secrets.token_hex(8)}", self.descriptor
-        with create_file(self.path / new, 0o644, above=at) as descriptor:
+        new = f"{NEW}{secrets.token_hex(8)}"
+        with create_file(self.path / new, 0o644, above=self.descriptor) as descriptor:
             write_all(descriptor, content)
-        names = (new, name) if at is not None else (self.path / new, self.path / name)
-        os.replace(*names, src_dir_fd=at, dst_dir_fd=at)
+        (source, above), (target, _) = self._at(new), self._at(name)
+        os.replace(source, target, src_dir_fd=above, dst_dir_fd=above)
 
     def remove(self, name: str) -> None:
         """Delete the file ``name`` if ``name`` exists. Raises OSError."""

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -136,7 +136,7 @@ def _write_out(paths: Sequence[str]) -> bool:
     Their metadata is not durable yet. Return False where the system cannot do this. Raises OSError
     for one of the files.
     """
-    start = _sync_file_range()
+    start = libc.c_function("sync_file_range", "i", "q", "q", "I")
     begun: deque[tuple[int, str]] = deque()
 
     def finish() -> None:
@@ -211,12 +211,6 @@ def _has_journal(device: int) -> bool:
         task = Path(f"/sys/fs/ext4/{name}/journal_task").read_text(encoding="ascii")
         return re.fullmatch(r"\d+\s*", task) is not None
     return False
-
-
-@functools.cache
-def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    """Return sync_file_range(2), which Python does not offer; None where it cannot be called."""
-    return libc.c_function("sync_file_range", "i", "q", "q", "I")
 
 
 def _sync_in_child(directory: str | Path) -> bool:

@@ -53,18 +53,16 @@ def sweep_temporary(above: Path) -> None:
         return
     _swept.add(above)
     with contextlib.suppress(OSError), Directory.open(above) as held:
-        for name in filter(_NAME.fullmatch, held.names()):
+        for named in filter(None, map(_NAME.fullmatch, held.names())):
             with contextlib.suppress(OSError):
-                _remove(held, name)
+                _remove(held, named[0], named[1], int(named[2]))
 
 
-def _remove(held: Directory, name: str) -> None:
+def _remove(held: Directory, name: str, host: str, pid: int) -> None:
     status = held.file_status(name)
-    named = _NAME.fullmatch(name)
     # Other users can write to the directory under any name: delete only files of this user.
-    if named is None or not trust.OWNERS_MEAN_SOMETHING or status.st_uid != trust.user_id():
+    if not trust.OWNERS_MEAN_SOMETHING or status.st_uid != trust.user_id():
         return
-    host, pid = named[1], int(named[2])
     if host == HOST:
         if pid == os.getpid() or alive(pid):
             return

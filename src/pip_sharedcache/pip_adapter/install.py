@@ -18,7 +18,7 @@ from optparse import Values
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import fs
+from pip_sharedcache import bytecode, fs
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Entry
 from pip_sharedcache.pip_adapter import safety_wrappers, seams
@@ -125,6 +125,8 @@ class InstallWrappers:
             why = " ".join(f"{type(error).__name__}: {error}".split())
             logger.warning("Installing without the shared store: the store cannot be used: %s", why)
             return call.proceed()
+        if why := bytecode.not_shared_because():
+            logger.debug("Bytecode is not shared, pip compiles it: %s", why)
         resolve_lazy_imports(CARRIED)
         self.session = self._downloads.session = session
         self._builds.begin(options)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from optparse import Values
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pip_sharedcache import config
 from pip_sharedcache.errors import (
@@ -33,6 +33,9 @@ from pip_sharedcache.errors import (
 from pip_sharedcache.pip_adapter.bootstrap import RUNNER, RUNNER_VARIABLE, carried, leave_archive
 from pip_sharedcache.pip_adapter.config_files import configuration_files
 from pip_sharedcache.pip_adapter.import_hooks import Hook, forget, when_imported
+
+if TYPE_CHECKING:
+    from pip_sharedcache.pip_adapter.seams import Seam
 
 logger = logging.getLogger(__name__)
 
@@ -265,10 +268,11 @@ def _warn(error: SeamMissing) -> None:
     logger.warning("WARNING: Installing without the shared store: %s", error)
 
 
-def _spare_foreign_files(module: ModuleType) -> None:
+def _spare_foreign_files(_: ModuleType) -> None:
     from pip_sharedcache.pip_adapter.safety_wrappers import spare_foreign_files
+    from pip_sharedcache.pip_adapter.seams import FORCE_REMOVE
 
-    _guard(module, "rmtree_errorhandler", spare_foreign_files)
+    _guard(FORCE_REMOVE, spare_foreign_files)
 
 
 def _information_first(_: ModuleType) -> None:
@@ -276,16 +280,15 @@ def _information_first(_: ModuleType) -> None:
     from pip_sharedcache.pip_adapter.safety_wrappers import information_first
     from pip_sharedcache.pip_adapter.seams import COMPACT
 
-    if COMPACT.find() is not None:
-        _guard(sys.modules[COMPACT.module], COMPACT.attribute, information_first(lambda: True))
+    _guard(COMPACT, information_first(lambda: True))
 
 
-def _guard(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
-    """Put ``wrapper`` around the function ``name`` of ``module``, if it exists.
+def _guard(seam: Seam, wrapper: Callable[..., Any]) -> None:
+    """Put ``wrapper`` around ``seam``, a function of a module; do nothing where this pip lacks it.
 
     The function does not use wrapt, whose import takes longer than a short command of pip.
     """
-    original = getattr(module, name, None)
+    original = seam.find()
     if original is None:
         return
 
@@ -293,7 +296,7 @@ def _guard(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
     def guarded(*args: Any, **kw: Any) -> Any:
         return wrapper(original, None, args, kw)
 
-    setattr(module, name, guarded)
+    setattr(sys.modules[seam.module], seam.attribute, guarded)
 
 
 def _answer_with_our_runner(module: ModuleType) -> None:

@@ -75,9 +75,9 @@ def recovery(placement: Placement, call: Call) -> Any:
     pip leaves a distribution that it can uninstall, which must be under its real name.
     """
     record: RecoveryRecord = call.named["record"]
-    staged = placement.staged
+    staged = placement.dist_info.staged
     placement.make_visible()
-    real = record.info_dir = placement.info_directory
+    real = record.info_dir = placement.dist_info.name
     record.installed = {
         source: path.replace(staged, real) for source, path in record.installed.items()
     }

@@ -80,21 +80,6 @@ class Placement:
         """Return the entry whose bytecode is placed; None without one."""
         return None if self._bytecode is None else self._bytecode.entry
 
-    @property
-    def info_directory(self) -> str:
-        """Return the final name of .dist-info; "" before ``stage_dist_info``."""
-        return self.dist_info.name
-
-    @property
-    def staged(self) -> str:
-        """Return the temporary name that ``stage_dist_info`` returned."""
-        return self.dist_info.staged
-
-    @property
-    def made_visible(self) -> bool:
-        """Return whether pip sees the distribution."""
-        return self.dist_info.made_visible
-
     def destination(self, record_path: str, path: str) -> str:
         """Return the destination of the wheel's file ``record_path``, for pip's own ``path``."""
         information = self.dist_info
@@ -134,7 +119,7 @@ class Placement:
         for name in names:
             file = self._wheel.files.get(name)
             top = name.partition("/")[0]
-            special = top.endswith(".data") or top == self.info_directory or name in self._meeting
+            special = top.endswith(".data") or top == self.dist_info.name or name in self._meeting
             if file is None or special or (compiles and not self._take_bytecode(name)):
                 left.append(name)
             else:
@@ -287,7 +272,7 @@ class Placement:
         # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
         scripts = top.endswith(".data") and rest.startswith("scripts/")
         described = destination.startswith(f"{self.dist_info.path}{os.sep}")
-        private = scripts or described or top == self.info_directory
+        private = scripts or described or top == self.dist_info.name
         self._sources.pop(destination, None)
         self._place_one(self._wheel, file, destination, private=private)
         if not private and file.path.endswith(".py") and record_path not in self._meeting:
@@ -337,7 +322,8 @@ class Placement:
             compiled = [file.path for file in self._taken_bytecode]
             written = self.dist_info.complete(self._taken, compiled)
             generated = self._generated(library, [*written, *self._compiled])
-            self._share(generated)
+            if self.target_dirs.make(library).grant:  # a member must read RECORD to uninstall
+                self.target_dirs.share(generated, self._since)
             self._written += filter(is_file, generated)
             for directory in self._for_bytecode:
                 remove_if_empty(directory)  # no source there compiled
@@ -356,7 +342,7 @@ class Placement:
 
     def written(self) -> list[str]:
         """Return the files placed or written for this wheel, RECORD last; [] once visible."""
-        if self.made_visible or not self.library:
+        if self.dist_info.made_visible or not self.library:
             return []
         return [*self._written, os.path.join(self.dist_info.path, "RECORD")]
 
@@ -392,8 +378,3 @@ class Placement:
         """
         own = (path for path in paths if path not in self._taken or path in self._restored)
         return [os.path.normpath(os.path.join(library, path)) for path in own]
-
-    def _share(self, paths: list[str]) -> None:
-        """Add a group's bits to pip's own files: a member must read RECORD to uninstall."""
-        if (library := self.dist_info.library) and self.target_dirs.make(library).grant:
-            self.target_dirs.share(paths, self._since)

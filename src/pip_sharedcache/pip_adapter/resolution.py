@@ -54,7 +54,7 @@ class Resolutions:
 
     def _resolve(self, session: Session, call: Call) -> Any:
         # Within a resolution, pip resolves the requirements of builds.
-        if self._run is not None or not session.settings.resolutions:
+        if self._run is not None or not session.layers or not session.settings.resolutions:
             return call.proceed()
         question = question_of(call.instance, call.named["root_reqs"], self._options)
         if isinstance(question, str):
@@ -77,11 +77,12 @@ class Resolutions:
             requests = self._downloads.requests
             answer = call.proceed()
             requests = self._downloads.requests - requests
-            resolution = recording.resolution(
-                question, installed, requests, answer.all_requirements
-            )
-            if resolution is not None:
-                self._share(session, resolution, recording)
+            if session.resolutions.are_recorded:
+                resolution = recording.resolution(
+                    question, installed, requests, answer.all_requirements
+                )
+                if resolution is not None:
+                    self._share(session, resolution, recording)
             return answer
         finally:
             self._run = None

@@ -97,11 +97,13 @@ class Resolution:
     def from_data(cls, data: Mapping[str, Any]) -> Resolution | None:
         """Return the resolution in ``data``; None if a value is missing or has a wrong type."""
         try:
-            if data["format"] != _FORMAT:
+            if data["format"] != _FORMAT or not isinstance(data["question"], dict):
+                return None
+            if not isinstance(data["pages"], list):
                 return None
             pages = [Page(**_texts(page)) for page in data["pages"]]
             return cls(
-                dict(data["question"]),
+                data["question"],
                 {page.url: page for page in pages},
                 _texts(data["candidates"]),
                 _texts(data["installed"]),
@@ -171,6 +173,12 @@ class SharedResolutions:
         self._report.resolution = "reused"
         self._report.requests_saved = max(0, requests)
         self._report.seconds_saved = max(0.0, seconds)
+
+    @property
+    def are_recorded(self) -> bool:
+        """Whether this user can add a resolution to one of the stores."""
+        stores_for_new = (self._layers.to_publish(), self._layers.to_keep())
+        return any(store is not None and store.may_publish() for store in stores_for_new)
 
     def share(self, resolution: Resolution, *, private_because: str) -> None:
         """Stage ``resolution``: in a private store if there is a reason ``private_because``.

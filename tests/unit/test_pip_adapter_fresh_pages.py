@@ -1,0 +1,86 @@
+"""Index pages that need no request for a while."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache.pip_adapter.fresh_pages import FreshPages, lifetime
+
+URL = "https://index.test/simple/demo/"
+NAME = "pip-sharedcache-pages.json"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0),
+        ({"Cache-Control": "max-age=600"}, 600),
+        ({"Cache-Control": "Public, Max-Age=600, stale-if-error=9"}, 600),
+        ({"Cache-Control": "max-age=600", "Age": "200"}, 400),
+        ({"Cache-Control": "max-age=600", "Age": "900"}, 0),
+        ({"Cache-Control": "max-age=600", "Age": "soon"}, 600),
+        ({"Cache-Control": "no-cache, max-age=600"}, 0),
+        ({"Cache-Control": "no-store, max-age=600"}, 0),
+        ({"Cache-Control": "max-age=many"}, 0),
+        ({"Cache-Control": "max-age=999999999"}, 24 * 3600),
+        ({"Cache-Control": "s-maxage=600"}, 0),
+    ],
+)
+def test_lifetime_follows_the_headers(headers: dict[str, str], seconds: int) -> None:
+    assert lifetime(headers) == seconds
+
+
+def test_fresh_page_is_known_to_the_next_run(tmp_path: Path) -> None:
+    pages = FreshPages(str(tmp_path / "cache"))
+    pages.record(URL, "ab", 600)
+    pages.record("https://index.test/simple/other/", "cd", 0)
+    pages.save()
+    assert (tmp_path / "cache" / NAME).stat().st_mode & 0o777 == 0o600
+    again = FreshPages(str(tmp_path / "cache"))
+    assert again.has(URL, "ab")
+    assert not again.has(URL, "cd")
+    assert not again.has("https://index.test/simple/other/", "cd")
+
+
+def test_page_is_not_fresh_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = FreshPages(str(tmp_path))
+    pages.record(URL, "ab", 600)
+    pages.save()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 601)
+    assert not pages.has(URL, "ab")
+    assert not FreshPages(str(tmp_path)).has(URL, "ab")
+    monkeypatch.setattr(time, "time", lambda: now - 2 * 24 * 3600)
+    assert not FreshPages(str(tmp_path)).has(URL, "ab"), "the clock was set back"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b'{"a": 1}', b'{"a": ["b"]}', b'{"a": ["b", "c"]}', b"\xff" * 9]
+)
+def test_damaged_file_is_ignored_and_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / NAME).write_bytes(content)
+    pages = FreshPages(str(tmp_path))
+    pages.record(URL, "ab", 600)
+    pages.save()
+    assert list(json.loads((tmp_path / NAME).read_text())) == [URL]
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("cache", [None, ""])
+def test_nothing_is_kept_without_a_cache_directory(cache: str | None) -> None:
+    pages = FreshPages(cache)
+    pages.record(URL, "ab", 600)
+    pages.save()
+    assert pages.has(URL, "ab")
+
+
+def test_full_disk_or_missing_rights_cost_requests_only(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    pages = FreshPages(str(tmp_path / "file"))
+    pages.record(URL, "ab", 600)
+    pages.save()
+    assert pages.has(URL, "ab")

@@ -6,6 +6,9 @@ into text and an exit status. Imports nothing of the project.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class SharedCacheError(Exception):
     """The base of the errors that this package raises on purpose.
@@ -59,6 +62,15 @@ class FileError(SharedCacheError):
         """Return the error for ``path``, which cannot be ``done`` ("read", "written")."""
         message = f"{path} cannot be {done}: {reason(error)}"
         return cls(message, path=str(path), errno=error.errno)
+
+    @classmethod
+    @contextlib.contextmanager
+    def where_not(cls, done: str, path: object = None) -> Iterator[None]:
+        """Raise this error in place of an OSError of the block; ``path``: None for the error's."""
+        try:
+            yield
+        except OSError as error:
+            raise cls.of(error.filename if path is None else path, done, error) from error
 
 
 class StoreUnusable(SharedCacheError):

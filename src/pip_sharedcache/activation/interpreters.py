@@ -132,10 +132,8 @@ def executable_of(prefix: Path) -> Path:
 
     Raises UsageError where no file is there, FileError where the system refuses to look.
     """
-    try:
+    with FileError.where_not("read"):
         found = [prefix / place for place in _PLACES if _is_file(prefix / place)]
-    except OSError as error:
-        raise FileError.of(error.filename, "read", error) from error
     if not found:
         raise UsageError(f"{prefix} is not a Python environment: {_PLACES[0]} is missing")
     return found[0]

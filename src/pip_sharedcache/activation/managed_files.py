@@ -50,21 +50,17 @@ class Switch(ABC):
 
         Raises SharedCacheError.
         """
-        try:
+        with FileError.where_not("removed"):
             gone = list(self._written())
             for path in gone:
                 refuse_way_out(path, self.prefix)
             self._remove(gone)
-        except OSError as error:
-            raise FileError.of(error.filename, "removed", error) from error
         return gone
 
     def files(self) -> list[Path]:
         """Return the files of this switch that exist. Raises FileError where that is unknown."""
-        try:
+        with FileError.where_not("read"):
             return list(self._written())
-        except OSError as error:
-            raise FileError.of(error.filename, "read", error) from error
 
     @abstractmethod
     def _written(self) -> Iterator[Path]:
@@ -123,11 +119,9 @@ def _take_back(before: list[tuple[Path, bytes | None]], made: list[Path]) -> Non
 
 def replace(path: Path, text: bytes) -> None:
     """Replace one file, and make the directories above it. Raises FileError."""
-    try:
+    with FileError.where_not("written", path):
         fs.make_parents(path.parent, _make)
         fs.replace_file(path, text, *_looks(path, text))
-    except OSError as error:
-        raise FileError.of(path, "written", error) from error
 
 
 def _looks(path: Path, text: bytes) -> tuple[int, int]:
@@ -163,18 +157,15 @@ def make_as_above(directory: Path) -> None:
     Users who may install there must be able to compile there, too. Raises UsageError where another
     user owns the directory above, FileError where the system refuses.
     """
-    try:
+    with FileError.where_not("made", directory):
         above = directory.parent.stat()
         if directory.is_dir():
             return
         if trust.OWNERS_MEAN_SOMETHING and above.st_uid != trust.user_id():
-            raise UsageError(
-                f"{directory} is missing: only {trust.user_name(above.st_uid)} may make it"
-            )
+            who = trust.user_name(above.st_uid)
+            raise UsageError(f"{directory} is missing: only {who} may make it")
         mode = stat.S_IMODE(above.st_mode) & 0o2777
         fs.make_directory(directory, mode, keep_access_lists=True)
-    except OSError as error:
-        raise FileError.of(directory, "made", error) from error
 
 
 def refuse_way_out(path: Path, prefix: Path) -> None:
@@ -227,12 +218,11 @@ def _refuse_foreign(path: Path, text: bytes, replaces: Callable[[Path, bytes], b
     That is: no regular file, a file that ``replaces`` refuses, or another user's file. Raises
     FileError where the system refuses to look.
     """
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise FileError.of(path, "read", error) from error
+    with FileError.where_not("read", path):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return
     whose = trust.user_name(status.st_uid)
     if not stat.S_ISREG(status.st_mode) or not replaces(path, text):
         raise UsageError(f"{path} of {whose} was not written by pip-sharedcache", "move the file")

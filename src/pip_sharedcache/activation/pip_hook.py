@@ -183,10 +183,8 @@ class Hook(managed_files.Switch):
                     f"{found[0]} is a sitecustomize, to which no lines can be added",
                     "enable the store in each environment",
                 )
-        try:
+        with FileError.where_not("read", path):
             text = managed_files.read(path)
-        except OSError as error:
-            raise FileError.of(path, "read", error) from error
         if text is None or managed_files.OURS in text:
             return path, _template("_sitecustomize")
         return path, _without_block(text) + _BLOCK.encode()

@@ -435,13 +435,13 @@ def test_a_full_file_system(site: Site) -> None:
 
 
 def test_no_inodes_left(site: Site) -> None:
-    with mounted("tmpfs", site.directory(), options="nr_inodes=6000") as point:
+    with mounted("tmpfs", site.directory(), options="nr_inodes=7000") as point:
         doctor = doctor_of(site, "root", _store_on(site, point))
         assert doctor().findings == {}
         filler = point / "filler"
         filler.mkdir()
         with pytest.raises(OSError, match="No space"):
-            for number in range(6000):
+            for number in range(7000):
                 (filler / str(number)).touch()
         said = doctor()
         assert ", 0 inodes free" in said.findings["free-space"]["sentence"]

@@ -355,7 +355,7 @@ class RunReport:
             parts.append(f"others not added, since you may not write {there}")
         if self.placed:
             ways = [
-                f"{number} {_WAYS[mode]}" for mode, number in sorted(self.placed.items()) if number
+                f"{number} {PLACED[mode]}" for mode, number in sorted(self.placed.items()) if number
             ]
             parts.append("files " + ", ".join(ways))
         parts.append(f"{megabytes(self.not_downloaded)} not downloaded")
@@ -363,7 +363,8 @@ class RunReport:
         return "Shared store: " + "; ".join(parts)
 
 
-_WAYS: Mapping[LinkMode, str] = {
+#: How a link mode has placed files, as a word of a sentence.
+PLACED: Mapping[LinkMode, str] = {
     LinkMode.REFLINK: "reflinked",
     LinkMode.HARDLINK: "hard-linked",
     LinkMode.SYMLINK: "symlinked",

@@ -18,7 +18,7 @@ import pytest
 
 from pip_sharedcache import cli, fs
 from pip_sharedcache.fs import Directory, Quota
-from pip_sharedcache.maintenance.doctor.surroundings import Mount, mount_of
+from pip_sharedcache.maintenance.doctor.surroundings import mount_of
 from pip_sharedcache.placement import try_writing
 from pip_sharedcache.store import Store, publish
 from pip_sharedcache.store.stale_staging import sweep
@@ -350,7 +350,10 @@ def test_the_file_system_of_a_path_is_found(kind: Any, tmp_path: Path) -> None:
         assert beside is not None
         assert beside.point != str(point)
         with read_only(point, base / "view") as view:
-            assert mount_of(view) == Mount(str(view), kind, found.source, True, True)
+            seen = mount_of(view)
+            assert seen is not None
+            assert (seen.point, seen.kind, seen.source) == (str(view), kind, found.source)
+            assert (seen.read_only, seen.view_is_read_only) == (True, True)
 
 
 def test_the_uppermost_of_two_mounts_in_one_place_counts(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _examine(settings: Settings, environment: Path, here: Interpreter) -> Doctor
             "pip",
             f"{problem.message}: nothing can be installed through the store",
             command,
-            unfixed="the version of pip is your choice",
+            "the version of pip is your choice",
         )
     report.add_fact("pip", pip or "none")
     report.add_fact("python", f"{sys.version.split()[0]} ({sys.executable})")

@@ -116,14 +116,12 @@ def foreign_writers(where: int | str | Path, mode: int, *, inherited: bool = Fal
 
 def is_posix(path: Path) -> bool:
     """Return whether the directory ``path`` has a POSIX list, or a default list for new files."""
-    if not hasattr(os, "getxattr"):
-        return False
     return any(isinstance(_read(path, name), bytes) for name in (POSIX, POSIX_DEFAULT))
 
 
 def is_nfs4(path: Path) -> bool:
     """Return whether ``path`` has the access list of an NFSv4 server."""
-    return hasattr(os, "getxattr") and isinstance(_read(path, NFS4), bytes)
+    return isinstance(_read(path, NFS4), bytes)
 
 
 def _foreign_writers(
@@ -174,9 +172,9 @@ def _of_rules(value: bytes, shown: Mapping[str, int], *, inherited: bool) -> str
 
 def _read(where: int | str | Path, name: str) -> bytes | OSError:
     """Return the value of an access list, or the error of getxattr(2)."""
+    if not hasattr(os, "getxattr"):
+        return OSError(errno.EOPNOTSUPP, "Python cannot read access lists on this system")
     try:
-        if isinstance(where, int):
-            return os.getxattr(where, name)
-        return os.getxattr(where, name, follow_symlinks=False)
+        return os.getxattr(where, name, follow_symlinks=isinstance(where, int))
     except OSError as error:
         return error

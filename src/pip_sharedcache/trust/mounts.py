@@ -1,9 +1,11 @@
-"""Types of the mounted file systems, as proc_pid_mountinfo(5) lists them."""
+"""The mounted file systems, as proc_pid_mountinfo(5) lists them."""
 
 from __future__ import annotations
 
 import functools
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -16,6 +18,59 @@ _LOCAL = frozenset(
         *("jfs", "reiserfs", "ramfs"),
     }
 )
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mounted file system.
+
+    ``number``: the id of the mount.
+    ``device``: the device, as in st_dev.
+    ``point``: the mount point.
+    ``kind``: the type of the file system.
+    ``source``: the device or another source.
+    ``options``: those of this mount.
+    ``all_options``: those of the file system.
+    """
+
+    number: str
+    device: int
+    point: str
+    kind: str
+    source: str
+    options: str
+    all_options: str
+
+    @property
+    def read_only(self) -> bool:
+        """Return whether the file system is read-only here."""
+        return "ro" in f"{self.options},{self.all_options}".split(",")
+
+    @property
+    def view_is_read_only(self) -> bool:
+        """Return whether only this mount is read-only, not the file system."""
+        return self.read_only and "ro" not in self.all_options.split(",")
+
+
+def mounted() -> list[Mount]:
+    """Return the mounted file systems, the last one above the others; [] if none are listed."""
+    try:
+        lines = _MOUNTS.read_bytes().split(b"\n")
+    except OSError:  # not Linux, or no procfs
+        return []
+    return [_mount(os.fsdecode(line).split(" ")) for line in lines if line]
+
+
+def _mount(fields: list[str]) -> Mount:
+    # A dash ends the optional fields, whose number varies.
+    kind, source, *_, all_options = fields[fields.index("-", 6) + 1 :]
+    major, _, minor = fields[2].partition(":")
+    point, source = (
+        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+        for text in (fields[4], source)
+    )
+    device = os.makedev(int(major), int(minor))
+    return Mount(fields[0], device, point, kind, source, fields[5], all_options)
 
 
 def kind_of(where: int | str | Path) -> str:
@@ -51,13 +106,5 @@ def _kind_of_open(descriptor: int) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _kind(mount: str) -> str:
-    try:
-        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        if before.split()[0] == mount:
-            return after.partition(" ")[0]
-    return ""
+def _kind(number: str) -> str:
+    return next((mount.kind for mount in mounted() if mount.number == number), "")

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pip_sharedcache.trust import access_lists
+from pip_sharedcache.trust.mounts import mounted
 
 _MOST_LINKS = 40  # the limit of the kernel (path_resolution(7))
-_MOUNTS = Path("/proc/self/mountinfo")
 
 #: File systems with files that belong to root although another user chooses the content: for
 #: example the command line of a process whose program file is not readable.
@@ -140,17 +140,9 @@ def _of_others(owners: frozenset[int]) -> set[int]:
     systems that a user other than ``owners`` serves (fuse(4)). Both can show root as the owner of
     content that root did not write.
     """
-    try:
-        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux, or no procfs: no path leads into such a file system
-        return set()
     devices = set()
-    for line in lines:
-        # proc_pid_mountinfo(5): a dash ends the optional fields, whose number varies.
-        before, _, after = line.partition(" - ")
-        kind, _, options = after.partition(" ")
-        served_by = _USER.search(options.rpartition(" ")[2])
-        if kind in _PSEUDO or (served_by is not None and int(served_by[1]) not in owners):
-            major, _, minor = before.split()[2].partition(":")
-            devices.add(os.makedev(int(major), int(minor)))
+    for mount in mounted():
+        served_by = _USER.search(mount.all_options)
+        if mount.kind in _PSEUDO or (served_by is not None and int(served_by[1]) not in owners):
+            devices.add(mount.device)
     return devices

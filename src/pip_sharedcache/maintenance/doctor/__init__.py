@@ -28,10 +28,8 @@ from pip_sharedcache.maintenance.doctor.surroundings import (
     look_at_filesystem,
     look_at_users,
     mount_of,
-    read_only_mount,
-    users_are_mapped,
 )
-from pip_sharedcache.maintenance.doctor.trials import try_store
+from pip_sharedcache.maintenance.doctor.trials import Trials
 from pip_sharedcache.maintenance.stores import trusted_names
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store import SHARDS, WHEELS, Store
@@ -61,7 +59,7 @@ def examine(settings: Settings, environment: Path) -> DoctorReport:
                 "unusable",
                 f"{where} cannot be read: {reason(error)}",
                 "pip-sharedcache store doctor",
-                unfixed="another process may have changed it meanwhile",
+                "another process may have changed it meanwhile",
             )
         if store.policy is Policy.READ_ONLY:
             # With this path alone in --sharedcache-dir, the store is not read-only.
@@ -85,9 +83,9 @@ def _look_into(report: DoctorReport, settings: Settings, store: Store, environme
     report.add_fact("trusted", ", ".join(names), names)
     group = check_store_json(report, top)
     gid = trust.group_id(group) if group else None
-    made, mapped = None, users_are_mapped()
+    made = None
     if group is not None and (gid is not None or not group):
-        made = Made(top, store.owner, group, gid, mapped)
+        made = Made(top, store.owner, group, gid)
     look_above(report, top, made)
     if made is not None:
         look_at_made(report, made)
@@ -95,10 +93,17 @@ def _look_into(report: DoctorReport, settings: Settings, store: Store, environme
         look_at_handmade(report, top)
     mount = look_at_filesystem(report, top, (0, store.owner))
     if mount is not None and mount.read_only and _could_write(top):
-        report.add(read_only_mount(mount, store.path))
-    publishers = look_at_publishers(report, store, mapped=mapped)
+        how = "remount,bind,rw" if mount.view_is_read_only else "remount,rw"
+        report.add_finding(
+            "read-only",
+            f"{store.path} is mounted read-only at {mount.point}: nothing can be published",
+            f"mount -o {how} {quoted(mount.point)}",
+            "the administrator decides how file systems are mounted",
+            (0,),
+        )
+    sample = look_at_publishers(report, store)
     look_at_use(report, store)
-    try_store(report, store, settings, publishers, environment)
+    Trials(report, store, settings, environment).run(sample)
 
 
 def _could_write(top: Path) -> bool:

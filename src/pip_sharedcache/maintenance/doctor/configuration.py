@@ -11,7 +11,7 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.maintenance.doctor.report import DoctorReport, Finding, may_act_for, quoted
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, not_owner_of, quoted
 from pip_sharedcache.model import FORMAT
 from pip_sharedcache.store import STORE_JSON, TAG_NAME, Store
 
@@ -26,78 +26,53 @@ def check_store_json(report: DoctorReport, top: Path) -> str | None:
     traces: a store made by hand has none. Raise OSError.
     """
     path = top / STORE_JSON
+    chmod = f"chmod {_MODE:04o} {quoted(path)}"
     with Directory.open(top) as held:
         store = held.status()
+        find = functools.partial(report.add_finding, "configuration", by=(0, store.st_uid))
         try:
             text, status = held.read(STORE_JSON)
         except FileNotFoundError:
             if TAG_NAME in held.names() and (group := _group_of(store)):
                 who = " and ".join(dict.fromkeys(["root", trust.user_name(store.st_uid)]))
-                sentence = f"{path} is missing: only entries of {who} are trusted"
-                left = "pip-sharedcache does not know which group shares the store"
-                command = f"pip-sharedcache store init --group {quoted(group)} {quoted(top)}"
-                report.add_finding(
-                    "configuration", sentence, command, (0, store.st_uid), unfixed=left
+                find(
+                    f"{path} is missing: only entries of {who} are trusted",
+                    f"pip-sharedcache store init --group {quoted(group, top)}",
+                    "pip-sharedcache does not know which group shares the store",
                 )
             return None
         except OSError as error:
-            report.add(_unreadable(held, path, reason(error)))
+            regular = stat.S_ISREG(held.file_status(STORE_JSON).st_mode)
+            find(
+                f"{path} cannot be read ({reason(error)}): the store cannot be used",
+                chmod if regular else _anew(top, store),
+                "you cannot read the file to copy it" if regular else "it is not a regular file",
+            )
             return None
     mode = stat.S_IMODE(status.st_mode)
-    owners = (0, store.st_uid)
-    if status.st_uid not in owners:
+    # A new file: a user who has the old one open for writing cannot change it.
+    rewrite = functools.partial(fs.replace_file, path, text, _MODE)
+    if status.st_uid not in (0, store.st_uid):
         who = trust.user_name(status.st_uid)
         sentence = f"{path} belongs to {who}, who may not list publishers: the file is not trusted"
         left = f"{who} may have written anything into it: read the file first"
-        report.add_finding("configuration", sentence, _anew(top, store), owners, unfixed=left)
+        find(sentence, _anew(top, store), left)
         return None
+    left = not_owner_of(store.st_uid)
     if trust.writable_by_others(status):
         named = _named(text)
-        expected = {f"@{trust.group_name(store.st_gid)}"}
+        if set(named) - {f"@{trust.group_name(store.st_gid)}"}:
+            left = left or "check first that you trust the publishers in it"
         sentence = (
             f"{path} has mode {mode:04o}: others may list publishers in it, so the file is not "
             f"trusted; it lists {', '.join(named) or 'no publisher'}"
         )
-        command = f"chmod {_MODE:04o} {quoted(path)}"
-        report.add(
-            _rewritten(
-                sentence,
-                command,
-                owners,
-                path,
-                text,
-                "" if set(named) <= expected else "check first that you trust the publishers in it",
-            )
-        )
+        find(sentence, chmod, left, fix=rewrite)
         return None
     if store.st_mode & 0o005 == 0o005 and not mode & stat.S_IROTH:
         sentence = f"{path} has mode {mode:04o}: others cannot read it, and cannot use the store"
-        command = f"chmod {_MODE:04o} {quoted(path)}"
-        report.add(_rewritten(sentence, command, owners, path, text, ""))
+        find(sentence, chmod, left, fix=rewrite)
     return _look_at_text(report, top, store, text)
-
-
-def _rewritten(
-    sentence: str, command: str, owners: tuple[int, ...], path: Path, text: bytes, unfixed: str
-) -> Finding:
-    """Return a finding whose fix writes a new file with the same content.
-
-    A user who has the old file open for writing cannot change the new one.
-    """
-    if not may_act_for(owners[1]):
-        unfixed = "another user owns it"
-    fix = None if unfixed else functools.partial(fs.replace_file, path, text, _MODE)
-    return Finding("configuration", sentence, command, owners, fix, unfixed)
-
-
-def _unreadable(held: Directory, path: Path, why: str) -> Finding:
-    status = held.file_status(STORE_JSON)
-    owners = (0, held.status().st_uid)
-    regular = stat.S_ISREG(status.st_mode)
-    command = f"chmod {_MODE:04o} {quoted(path)}" if regular else _anew(held.path, held.status())
-    sentence = f"{path} cannot be read ({why}): the store cannot be used"
-    left = "you cannot read the file to copy it" if regular else "it is not a regular file"
-    return Finding("configuration", sentence, command, owners, unfixed=left)
 
 
 def _look_at_text(
@@ -112,14 +87,13 @@ def _look_at_text(
             raise TypeError("trusted is no list")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         empty = not text.strip(b"\0\n ")
-        may = empty and may_act_for(store.st_uid)
         report.add_finding(
             "configuration",
             f"{path} is {'empty' if empty else f'damaged ({error})'}: the store cannot be used",
             _anew(top, store),
+            not_owner_of(store.st_uid) if empty else "it may list publishers that you want to keep",
             owners,
-            functools.partial(_make_anew, top, store) if may else None,
-            "it may list publishers that you want to keep" if not may else "",
+            functools.partial(_make_anew, top, store),
         )
         return None
     if version != FORMAT:
@@ -127,21 +101,20 @@ def _look_at_text(
             "configuration",
             f"{top} is a store of format {version}: this version reads format {FORMAT} only",
             "python -m pip install --upgrade pip-sharedcache",
-            unfixed="the version of pip-sharedcache is your choice",
+            "the version of pip-sharedcache is your choice",
         )
         return None
-    unknown = [str(name) for name in names if trust.is_unknown(str(name))]
     group = str(data.get("group") or "")
-    if group and trust.is_unknown(f"@{group}") and f"@{group}" not in unknown:
-        unknown.append(f"@{group}")
+    listed = [*map(str, names), *([f"@{group}"] if group else [])]
+    unknown = list(dict.fromkeys(filter(trust.is_unknown, listed)))
     if unknown:
         report.add_finding(
             "unknown-names",
             f"{path} lists {', '.join(unknown)}, whom this machine does not know: "
             "these are not trusted",
             f"${{EDITOR:-vi}} {quoted(path)}",
+            "the names may be misspelt, deleted, or unknown on this machine only",
             owners,
-            unfixed="the names may be misspelt, deleted, or unknown on this machine only",
         )
     return group
 
@@ -169,8 +142,8 @@ def _anew(top: Path, store: os.stat_result) -> str:
     if trust.writable_by_others(store):
         return remove
     group = _group_of(store)
-    option = f"--group {quoted(group)} " if group else ""
-    return f"{remove} && pip-sharedcache store init {option}{quoted(top)}"
+    option = ["--group", group] if group else []
+    return f"{remove} && pip-sharedcache store init {quoted(*option, top)}"
 
 
 def _make_anew(top: Path, store: os.stat_result) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
 from pip_sharedcache.fs.responsiveness import is_responsive
 from pip_sharedcache.maintenance.doctor.configuration import check_store_json
 from pip_sharedcache.maintenance.doctor.directories import find_blocked_directory
-from pip_sharedcache.maintenance.doctor.report import DoctorReport, Finding, forget, quoted
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, forget, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import mount_of
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
@@ -27,38 +26,34 @@ def look_at_settings(report: DoctorReport, settings: Settings) -> None:
     """Report the settings and their sources."""
     in_force = settings.in_force()
     text = "; ".join(f"{name} = {one.value} ({one.source})" for name, one in in_force.items())
-    report.add_fact(
-        "settings",
-        text,
-        {name: {"value": one.value, "source": one.source} for name, one in in_force.items()},
-    )
+    data = {name: {"value": one.value, "source": one.source} for name, one in in_force.items()}
+    report.add_fact("settings", text, data)
     for names, place in zip(settings.trust, settings.chosen.get("trust", ())):
         if unknown := trust.unknown_names(names):
             report.add_finding(
                 "unknown-names",
                 f"The setting trust names {unknown} ({place.source}): no user is trusted for them",
                 forget("trust", place.source),
-                unfixed="the setting is your choice",
+                "the setting is your choice",
             )
     for file, why in settings.unread:
         report.add_finding(
             "configuration-unread",
             f"{file} cannot be read ({why}): its settings apply to other users, and not to you",
             f"chmod a+r {quoted(file)}",
-            (0, _owner(file)),
-            unfixed="it may be for other users only",
+            "it may be for other users only",
+            (0, _owner(file) or 0),
         )
     home = os.environ.get("HOME")
-    report.add_fact(
-        "home", home or "HOME is not set: the home directory of the account is used", home or ""
-    )
+    text = home or "HOME is not set: the home directory of the account is used"
+    report.add_fact("home", text, home or "")
 
 
-def _owner(file: Path) -> int:
+def _owner(path: Path) -> int | None:
     try:
-        return file.stat().st_uid
+        return path.stat().st_uid
     except OSError:
-        return 0
+        return None
 
 
 def reach(report: DoctorReport, settings: Settings) -> Store | None:
@@ -69,12 +64,8 @@ def reach(report: DoctorReport, settings: Settings) -> Store | None:
     """
     path = settings.dir
     if path is None:
-        report.add_finding(
-            "home",
-            "No setting names a store, and no home directory is known for a private one",
-            _NAME_ONE,
-            unfixed="the directory is your choice",
-        )
+        sentence = "No setting names a store, and no home directory is known for a private one"
+        report.add_finding("home", sentence, _NAME_ONE, "the directory is your choice")
         return None
     report.add_fact("store", f"{path} ({settings.dir_source})", str(path))
     if settings.private:
@@ -82,7 +73,7 @@ def reach(report: DoctorReport, settings: Settings) -> Store | None:
         named = f"no store is named in {', '.join(files)}" if files else _NO_FILES
         report.add_fact("searched", f"{named}; the site has no store at {site_store()}", files)
     if not is_responsive(path, PATIENCE):
-        report.add(_hanging(path))
+        _find_hanging(report, path)
         return None
     try:
         path.lstat()
@@ -91,15 +82,14 @@ def reach(report: DoctorReport, settings: Settings) -> Store | None:
         _missing(report, settings, path)
         return None
     except OSError as error:
-        report.add(
-            find_blocked_directory(path) or _unusable(f"{path} cannot be used: {reason(error)}")
-        )
+        if not find_blocked_directory(report, path):
+            _find_unusable(report, f"{path} cannot be used: {reason(error)}")
         return None
     except StoreUnusable as error:
         _explain(report, settings, path, error)
         return None
     if store.replaceable_by and store.replaceable_at is not None:
-        report.add(_replaceable(store, store.replaceable_at))
+        _find_replaceable(report, store, store.replaceable_at)
     if trust.user_id() == 0 and not settings.dir_administered and store.owner != 0:
         report.add_fact(
             "root",
@@ -127,40 +117,32 @@ def look_at_layers(report: DoctorReport, settings: Settings) -> Settings:
         named = f"{layer.path} ({layer.policy.value})"
         facts = {"path": str(layer.path), "policy": layer.policy.value}
         report.add_fact(f"layer {number}", named, facts)
+        if isinstance(one, (Store, StoreNotMade)) or layer.path == settings.dir:
+            continue  # the first installation makes a missing private store
+        sentence = f"{one.message}: pip installs without this layer"
         look = f"pip-sharedcache --sharedcache-dir {quoted(layer.path)} store doctor"
-        if isinstance(one, StoreNotMade):
-            continue  # the first installation makes this store
-        if isinstance(one, StoreUnusable) and layer.path != settings.dir:
-            report.add_finding(
-                "layer",
-                f"{one.message}: pip installs without this layer",
-                look,
-                unfixed="that command examines this layer alone",
-            )
+        report.add_finding("layer", sentence, look, "that command examines this layer alone")
     others = [layer.path for layer in settings.layers if layer.path != settings.dir]
-    report.add_fact(
-        "others",
-        f"all other lines are about {settings.dir}; --sharedcache-dir names another store",
-        list(map(str, others)),
-    )
+    text = f"all other lines are about {settings.dir}; --sharedcache-dir names another store"
+    report.add_fact("others", text, list(map(str, others)))
     return settings
 
 
-def _hanging(path: Path) -> Finding:
+def _find_hanging(report: DoctorReport, path: Path) -> None:
     # Do not resolve the path: this would hang, too.
     mount = mount_of(Path(os.path.abspath(path)))
     point = quoted(mount.point if mount else path)
-    return Finding(
+    report.add_finding(
         "hanging",
         f"{path} does not answer for {PATIENCE:g} seconds: its file system may be unreachable; pip "
         "installs without the store",
         f"umount -l {point} && mount {point}",
+        "other users may use that file system",
         (0,),
-        unfixed="other users may use that file system",
     )
 
 
-def _replaceable(store: Store, where: Path) -> Finding:
+def _find_replaceable(report: DoctorReport, store: Store, where: Path) -> None:
     owner = where.lstat().st_uid
     sentence = (
         f"Others may replace files below {where}: pip-sharedcache copies wheels before it uses them"
@@ -168,14 +150,10 @@ def _replaceable(store: Store, where: Path) -> Finding:
     if store.owner not in (0, trust.user_id()):
         sentence += f", and {trust.user_name(store.owner)}, the store's owner, is not trusted"
     trusted = owner in (0, store.owner, trust.user_id())
-    return Finding(
-        "replaceable",
-        sentence,
-        # In a sticky directory, others can still add files.
-        f"chmod +t {quoted(where)}" if trusted else _NAME_ONE,
-        (0, owner) if trusted else (),
-        unfixed="other users may work in that directory",
-    )
+    # In a sticky directory, others can still add files.
+    command = f"chmod +t {quoted(where)}" if trusted else _NAME_ONE
+    left = "other users may work in that directory"
+    report.add_finding("replaceable", sentence, command, left, (0, owner) if trusted else ())
 
 
 def _missing(report: DoctorReport, settings: Settings, path: Path) -> None:
@@ -186,16 +164,16 @@ def _missing(report: DoctorReport, settings: Settings, path: Path) -> None:
             "missing",
             f"{path} does not exist ({settings.dir_source}): pip installs without the store",
             f"pip-sharedcache store init {quoted(path)}",
+            "the directory, and the group that shares it (--group), are your choice",
             (0, above.stat().st_uid),
-            unfixed="the directory, and the group that shares it (--group), are your choice",
         )
     elif not os.access(above, os.W_OK | os.X_OK):
-        report.add(_foreign_home(f"{path} cannot be made: you may not write {above}"))
+        _find_home(report, f"{path} cannot be made: you may not write {above}")
     else:
         try:
             refuse_foreign_home(path)
         except StoreUnusable as error:
-            report.add(_foreign_home(error.message))
+            _find_home(report, error.message)
         else:
             report.add_fact("state", "not made yet: the first installation makes it", None)
 
@@ -203,46 +181,33 @@ def _missing(report: DoctorReport, settings: Settings, path: Path) -> None:
 def _explain(report: DoctorReport, settings: Settings, path: Path, error: StoreUnusable) -> None:
     """Report why an existing store cannot be opened; ``error`` is the one that was raised."""
     if settings.private and error.hint:
-        report.add(_foreign_home(error.message))
-        return
-    if not path.is_dir():
+        _find_home(report, error.message)
+    elif not path.is_dir():
         report.add_finding(
             "no-directory",
             f"{path} is not a directory ({settings.dir_source})",
-            f"mv {quoted(path)} {quoted(f'{path}.old')} && "
-            f"pip-sharedcache store init {quoted(path)}",
+            f"mv {quoted(path, f'{path}.old')} && pip-sharedcache store init {quoted(path)}",
+            "it may be a file that somebody needs",
             (0, path.lstat().st_uid),
-            unfixed="it may be a file that somebody needs",
         )
-    elif blocked := find_blocked_directory(path):
-        report.add(blocked)
-    else:
+    elif not find_blocked_directory(report, path):
         before = len(report.findings)
         check_store_json(report, path)
         if len(report.findings) == before:
-            report.add(_unusable(str(error)))
+            _find_unusable(report, str(error))
 
 
-def _unusable(sentence: str) -> Finding:
-    return Finding("unusable", sentence, _NAME_ONE, unfixed="the cause is not known")
+def _find_unusable(report: DoctorReport, sentence: str) -> None:
+    report.add_finding("unusable", sentence, _NAME_ONE, "the cause is not known")
 
 
-def _foreign_home(sentence: str) -> Finding:
-    """Return the finding that the home directory in use is not suitable for a private store."""
+def _find_home(report: DoctorReport, sentence: str) -> None:
+    """Report that the home directory in use is not suitable for a private store."""
     uid = trust.user_id()
-    account = os.path.expanduser(f"~{trust.user_name(uid)}")
+    account = Path(os.path.expanduser(f"~{trust.user_name(uid)}"))
     command = _NAME_ONE
-    if account != os.environ.get("HOME") and _belongs_to(account, uid):
+    if str(account) != os.environ.get("HOME") and account.is_dir() and _owner(account) == uid:
         unset = "unset XDG_CACHE_HOME; " if "XDG_CACHE_HOME" in os.environ else ""
         command = f"{unset}export HOME={quoted(account)}"
-    return Finding(
-        "home", sentence, command, (uid,), unfixed="the shell that starts pip-sharedcache sets it"
-    )
-
-
-def _belongs_to(directory: str, uid: int) -> bool:
-    try:
-        status = os.stat(directory)
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid
+    left = "the shell that starts pip-sharedcache sets it"
+    report.add_finding("home", sentence, command, left, (uid,))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.config import OPTION_PREFIX
-
-_ITS_TEXT = object()
 
 
 @dataclass(frozen=True)
@@ -35,18 +33,18 @@ class Finding:
     ``name``: the kind, for programs.
     ``sentence``: the fault and its consequence.
     ``command``: a line for a shell that fixes the fault.
+    ``unfixed``: if ``fix`` is None, why the fault is left to people.
     ``by``: the uids that may run the command; empty if every user may.
     ``fix``: fixes the fault and raises OSError; None if this process may not, or other users could
     lose something.
-    ``unfixed``: if ``fix`` is None, why the fault is left to people.
     """
 
     name: str
     sentence: str
     command: str
-    by: tuple[int, ...] = ()
-    fix: Callable[[], None] | None = None
     unfixed: str = ""
+    by: Sequence[int] = ()
+    fix: Callable[[], None] | None = None
 
     @property
     def whose(self) -> str:
@@ -61,35 +59,34 @@ class DoctorReport:
     facts: list[Fact] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
-    def add_fact(self, name: str, text: str, value: Any = _ITS_TEXT) -> None:
+    def add_fact(self, name: str, text: str, value: Any = ...) -> None:
         """Add a fact; its value is its text if no value is given."""
-        self.facts.append(Fact(name, text, text if value is _ITS_TEXT else value))
-
-    def add(self, finding: Finding) -> None:
-        """Add a finding."""
-        self.findings.append(finding)
+        self.facts.append(Fact(name, text, text if value is ... else value))
 
     def add_finding(
         self,
         name: str,
         sentence: str,
         command: str,
-        by: tuple[int, ...] = (),
-        fix: Callable[[], None] | None = None,
         unfixed: str = "",
+        by: Sequence[int] = (),
+        fix: Callable[[], None] | None = None,
     ) -> None:
-        """Add a finding with these fields."""
-        self.add(Finding(name, sentence, command, by, fix, unfixed))
+        """Add a finding with these fields; ``fix`` does not count if ``unfixed`` is given."""
+        self.findings.append(
+            Finding(name, sentence, command, unfixed, by, None if unfixed else fix)
+        )
 
 
-def may_act_for(*owners: int) -> bool:
-    """Return whether this process is root, or the only one of ``owners`` is its user."""
-    return trust.user_id() == 0 or set(owners) == {trust.user_id()}
+def not_owner_of(*owners: int) -> str:
+    """Return why this process may not act for ``owners``; "" for root and for the only owner."""
+    may = trust.user_id() == 0 or set(owners) == {trust.user_id()}
+    return "" if may else "another user owns it"
 
 
-def quoted(path: Path | str) -> str:
-    """Return ``path`` as one word of a shell command."""
-    return shlex.quote(str(path))
+def quoted(*paths: Path | str) -> str:
+    """Return ``paths`` as words of a shell command."""
+    return shlex.join(map(str, paths))
 
 
 def enumeration(paths: Sequence[Path], most: int = 3) -> str:
@@ -97,11 +94,6 @@ def enumeration(paths: Sequence[Path], most: int = 3) -> str:
     named = ", ".join(map(str, paths[:most]))
     more = len(paths) - most
     return f"{named} and {more} more" if more > 0 else named
-
-
-def words(paths: Iterable[Path | str]) -> str:
-    """Return ``paths`` as words of a shell command."""
-    return " ".join(map(quoted, paths))
 
 
 def forget(name: str, source: str) -> str:

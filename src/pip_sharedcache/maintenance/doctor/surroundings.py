@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
-from pip_sharedcache.maintenance.doctor.report import DoctorReport, Finding, quoted
+from pip_sharedcache.maintenance.doctor.report import DoctorReport
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.trust import identity
+from pip_sharedcache.trust.mounts import Mount, mounted
 
 _LITTLE_SPACE = 100 * 10**6  # bytes that a large wheel and its files take
 _FEW_INODES = 5000  # the number of files in large distributions
@@ -19,50 +19,15 @@ _ALL_USERS = ["0", "0", "4294967295"]
 _PROTECTED_HARDLINKS = Path("/proc/sys/fs/protected_hardlinks")
 
 
-@dataclass(frozen=True)
-class Mount:
-    """A mounted file system, as proc_pid_mountinfo(5) lists it.
-
-    ``point``: the mount point.
-    ``kind``: the type of the file system.
-    ``source``: the device or another source.
-    ``read_only``: whether it is read-only here.
-    ``view_is_read_only``: whether only this mount is read-only, not the file system.
-    """
-
-    point: str
-    kind: str
-    source: str
-    read_only: bool
-    view_is_read_only: bool
-
-
 def mount_of(path: Path) -> Mount | None:
     """Return the file system of ``path``; None if the system does not list mounts.
 
     ``path`` must have no symlink: this function does not resolve it, because a file system can
     hang.
     """
-    try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return None
-    found: Mount | None = None
-    for line in lines:
-        fields = os.fsdecode(line).split(" ")
-        point = _unescaped(fields[4])
-        if not f"{path}/".startswith(point.rstrip("/") + "/"):
-            continue
-        if found is not None and len(point) < len(found.point):
-            continue
-        rest = fields[fields.index("-") + 1 :]
-        view, whole = ("ro" in options.split(",") for options in (fields[5], rest[2]))
-        found = Mount(point, rest[0], _unescaped(rest[1]), view or whole, view and not whole)
-    return found
-
-
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+    above = [one for one in mounted() if f"{path}/".startswith(one.point.rstrip("/") + "/")]
+    # The last of several at one place hides the others.
+    return max(reversed(above), key=lambda one: len(one.point), default=None)
 
 
 def look_at_filesystem(report: DoctorReport, path: Path, owners: tuple[int, ...]) -> Mount | None:
@@ -72,17 +37,18 @@ def look_at_filesystem(report: DoctorReport, path: Path, owners: tuple[int, ...]
     """
     mount = mount_of(path)
     kind = mount.kind if mount else "unknown"
-    view = ", read-only" if mount and mount.read_only else ""
-    report.add_fact("filesystem", f"{kind}{view}", {"kind": kind, "read_only": bool(view)})
+    read_only = mount is not None and mount.read_only
+    text = f"{kind}{', read-only' if read_only else ''}"
+    report.add_fact("filesystem", text, {"kind": kind, "read_only": read_only})
     status = os.statvfs(path)
-    blocks = status.f_bfree if trust.user_id() == 0 else status.f_bavail
-    inodes = status.f_ffree if trust.user_id() == 0 else status.f_favail
-    counted = status.f_files > 0  # btrfs has no fixed number of inodes
-    free = blocks * status.f_frsize
-    text = f"{megabytes(free)}, {f'{inodes} inodes' if counted else 'inodes as needed'}"
-    report.add_fact("free", text, {"bytes": free, "inodes": inodes if counted else None})
-    if not view and (free < _LITTLE_SPACE or (counted and inodes < _FEW_INODES)):
-        report.add(little_space(path, f"has no more than {text} free: {_SCARCE}", owners))
+    root = trust.user_id() == 0
+    free = (status.f_bfree if root else status.f_bavail) * status.f_frsize
+    # btrfs has no fixed number of inodes.
+    inodes = (status.f_ffree if root else status.f_favail) if status.f_files else None
+    text = f"{megabytes(free)}, {'inodes as needed' if inodes is None else f'{inodes} inodes'}"
+    report.add_fact("free", text, {"bytes": free, "inodes": inodes})
+    if not read_only and (free < _LITTLE_SPACE or (inodes is not None and inodes < _FEW_INODES)):
+        add_little_space(report, path, f"has no more than {text} free: {_SCARCE}", owners)
     quota = fs.quota(mount.source, trust.user_id()) if mount else None
     if quota is None:
         report.add_fact("quota", "the system reports none", {})
@@ -102,65 +68,40 @@ def _look_at_quota(report: DoctorReport, path: Path, quota: fs.Quota) -> None:
     little = quota.most_bytes and quota.most_bytes - quota.bytes < _LITTLE_SPACE
     few = quota.most_inodes and quota.most_inodes - quota.inodes < _FEW_INODES
     if little or few:
-        report.add(little_space(path, f"leaves little of your quota, {text}: {_SCARCE}", ()))
+        add_little_space(report, path, f"leaves little of your quota, {text}: {_SCARCE}", ())
 
 
-def little_space(path: Path, what: str, owners: tuple[int, ...]) -> Finding:
-    """Return the finding that the file system of ``path`` has little or no free space.
+def add_little_space(report: DoctorReport, path: Path, what: str, owners: tuple[int, ...]) -> None:
+    """Report that the file system of ``path`` has little or no free space.
 
     ``what``: the problem, in words that follow the name of the file system.
     """
-    return Finding(
-        "free-space",
-        f"The file system of {path} {what}",
-        "pip-sharedcache store gc --older-than 30d",
-        owners,
-        unfixed="the entries to delete are your choice",
-    )
-
-
-def read_only_mount(mount: Mount, path: Path) -> Finding:
-    """Return the finding that a read-only mount prevents writing to the store at ``path``.
-
-    The modes of the store let this user write.
-    """
-    how = "remount,bind,rw" if mount.view_is_read_only else "remount,rw"
-    return Finding(
-        "read-only",
-        f"{path} is mounted read-only at {mount.point}: nothing can be published",
-        f"mount -o {how} {quoted(mount.point)}",
-        (0,),
-        unfixed="the administrator decides how file systems are mounted",
-    )
+    sentence = f"The file system of {path} {what}"
+    command = "pip-sharedcache store gc --older-than 30d"
+    left = "the entries to delete are your choice"
+    report.add_finding("free-space", sentence, command, left, owners)
 
 
 def look_at_users(report: DoctorReport) -> None:
     """Report the user of this process, the mapping of users, the umask and protected hard links."""
     uid = trust.user_id()
     report.add_fact("user", trust.user_name(uid), uid)
-    umask = trust.current_umask()
-    report.add_fact(
-        "umask", f"{umask:04o} (for files that you install; the store does not depend on it)"
-    )
+    note = "for files that you install; the store does not depend on it"
+    report.add_fact("umask", f"{trust.current_umask():04o} ({note})")
     mapped = users_are_mapped()
     text = "only some users (a user namespace)" if mapped else "all users"
     report.add_fact("id-mapping", text, mapped)
     if hidden := identity.hidden_because():
-        report.add_finding(
-            "owners",
-            f"File owners cannot be known, since {hidden}: no publisher is trusted",
-            "pip-sharedcache store doctor",
-            unfixed="start pip-sharedcache without that",
-        )
+        sentence = f"File owners cannot be known, since {hidden}: no publisher is trusted"
+        left = "start pip-sharedcache without that"
+        report.add_finding("owners", sentence, "pip-sharedcache store doctor", left)
     protected = protected_hardlinks()
-    meaning = {
-        True: "1, users can hard-link their own files only",
-        False: "0",
-        None: "not on this system",
-    }
-    report.add_fact("protected-hardlinks", meaning[protected], protected is True)
+    text = "1, users can hard-link their own files only" if protected else "0"
+    text = "not on this system" if protected is None else text
+    report.add_fact("protected-hardlinks", text, protected is True)
 
 
+@functools.cache
 def users_are_mapped() -> bool:
     """Return whether this process is in a user namespace that hides some users.
 

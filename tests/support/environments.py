@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -203,8 +204,11 @@ def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """A directory in the cache; where it is missing, ``make`` fills a new one."""
     target = cache_directory() / kind / key
     if not _in_use(target):
-        with _publishing(target) as new:
-            make(new)
+        # One of the workers makes it: the others need it to go on.
+        with _locked(target):
+            if not _in_use(target):
+                with _publishing(target) as new:
+                    make(new)
     return target
 
 
@@ -238,12 +242,13 @@ def download_wheels(
         [sorted(requirements), version, no_deps, sys.platform, platform.machine()]
     )
     name = hashlib.sha256(question.encode()).hexdigest()[:20]
-    target = cache_directory() / "downloads" / name
-    if not _in_use(target):
-        with _publishing(target) as new:
-            options = ["--python-version", python_version] if python_version else []
-            options += ["--no-deps"] if no_deps else []
-            _pip("download", "--only-binary", ":all:", *options, "-d", str(new), *requirements)
+
+    def download(new: Path) -> None:
+        options = ["--python-version", python_version] if python_version else []
+        options += ["--no-deps"] if no_deps else []
+        _pip("download", "--only-binary", ":all:", *options, "-d", str(new), *requirements)
+
+    target = kept("downloads", name, download)
     wheels = sorted(target.glob("*.whl"))
     if not wheels:
         raise LookupError(f"no wheels in {target}: remove it")
@@ -253,14 +258,14 @@ def download_wheels(
 @functools.cache
 def our_wheel() -> Path:
     """The project's wheel, built once for each state of the sources."""
-    target = cache_directory() / "ours" / _state_of_sources()
-    if not _in_use(target):
-        with _publishing(target) as new:
-            options = []
-            if importlib.util.find_spec("hatchling") is not None:
-                options = ["--no-build-isolation"]
-            _pip("wheel", "--no-deps", *options, "-w", str(new), str(REPOSITORY))
-    return next(target.glob("*.whl"))
+
+    def build(new: Path) -> None:
+        options = []
+        if importlib.util.find_spec("hatchling") is not None:
+            options = ["--no-build-isolation"]
+        _pip("wheel", "--no-deps", *options, "-w", str(new), str(REPOSITORY))
+
+    return next(kept("ours", _state_of_sources(), build).glob("*.whl"))
 
 
 def support_wheels(python_version: str | None = None) -> list[Path]:
@@ -438,6 +443,15 @@ def _remove_unused(directory: Path) -> None:
 
 
 @contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Be the only process that makes this part of the cache."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".lock-{target.name}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def _publishing(target: Path) -> Iterator[Path]:
     """A new directory that becomes target when all went well; a parallel run's may win."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -578,8 +592,8 @@ def _template(
     key += [f"{wheel.name} {digest(wheel)}" for wheel in (installer, *wheels)]
     key += [template.name for template in below]
     name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:20]
-    target = cache_directory() / "templates" / name
-    if not _in_use(target):
+
+    def fill(new: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="template-") as temporary:
             environment = _bare_environment(Path(temporary, "e"), interpreter)
             for template in below:
@@ -587,13 +601,13 @@ def _template(
             places = {"site-packages": environment.site_packages, "bin": environment.scripts}
             before = {place: set(place.iterdir()) for place in places.values()}
             _install(environment, installer, wheels)
-            with _publishing(target) as new:
-                for part, place in places.items():
-                    (new / part).mkdir()
-                    for added in set(place.iterdir()) - before[place]:
-                        _copy(added, new / part / added.name)
-                (new / "prefix").write_text(str(environment.prefix), encoding="utf-8")
-    return target
+            for part, place in places.items():
+                (new / part).mkdir()
+                for added in set(place.iterdir()) - before[place]:
+                    _copy(added, new / part / added.name)
+            (new / "prefix").write_text(str(environment.prefix), encoding="utf-8")
+
+    return kept("templates", name, fill)
 
 
 def _copy(source: Path, target: Path) -> None:

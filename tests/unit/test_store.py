@@ -1469,7 +1469,7 @@ def test_bytecode_is_an_entry_of_its_own(store: Store, wheel: Path, mask: int) -
     for directory in (made.path, made.path / "files", *list(stored.parents)[:2]):
         assert oct(_mode(directory)) == oct(0o555)
     found = find_bytecode(store, entry, TAG, KEY)
-    assert (found.entry, found.distrust_reasons) == (made, ())
+    assert (found.entry, found.distrust_reasons) == (made, [])
 
 
 def test_bytecode_is_no_wheel(store: Store, wheel: Path) -> None:
@@ -1594,7 +1594,7 @@ def test_bytecode_that_lacks_a_source_is_damaged_until_a_complete_one_is_there(
         assert find_bytecode(opened, entry, TAG, KEY).entry == new
     with as_user(ALICE, groups=[GROUP]):
         found = find_bytecode(Store.open(group_store.path), entry, TAG, KEY)
-        assert (found.entry, found.damages) == (new, ())
+        assert (found.entry, found.damages) == (new, [])
 
 
 def test_compiling_that_is_interrupted_leaves_nothing(store: Store, wheel: Path) -> None:
@@ -1709,7 +1709,7 @@ def test_staging_that_is_a_link_is_not_followed(store: Store, wheel: Path) -> No
 def test_nothing_is_found_where_nothing_is(store: Store, wheel: Path) -> None:
     for _ in range(2):
         found = find(store, _digest(wheel), wheel.name)
-        assert (found.entry, found.untrusted, found.distrust_reasons) == (None, None, ())
+        assert (found.entry, found.untrusted, found.distrust_reasons) == (None, None, [])
         assert os.listdir(store.path) in ([], ["wheels"])
         (store.path / "wheels").mkdir(exist_ok=True)
 
@@ -1717,7 +1717,7 @@ def test_nothing_is_found_where_nothing_is(store: Store, wheel: Path) -> None:
 def test_what_was_published_is_found(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
     found = find(store, _digest(wheel), wheel.name)
-    assert (found.entry, found.untrusted, found.distrust_reasons) == (entry, None, ())
+    assert (found.entry, found.untrusted, found.distrust_reasons) == (entry, None, [])
 
 
 def test_a_store_that_went_away_is_a_miss(store: Store, wheel: Path) -> None:
@@ -1738,7 +1738,7 @@ def test_looking_up_writes_nothing(store: Store, wheel: Path) -> None:
 def test_the_same_bytes_under_another_name_are_another_wheel(store: Store, wheel: Path) -> None:
     _publish(store, wheel)
     found = find(store, _digest(wheel), "demo-1.0-1-py3-none-any.whl")
-    assert (found.entry, found.untrusted, found.distrust_reasons) == (None, None, ())
+    assert (found.entry, found.untrusted, found.distrust_reasons) == (None, None, [])
 
 
 def test_the_same_bytes_under_another_name_can_be_published_beside(
@@ -1838,7 +1838,7 @@ def test_own_damaged_entry_is_not_used_and_replaced_in_its_place(
     assert second.path == first.path
     assert second.identity != first.identity
     found = find(store, _digest(wheel), wheel.name)
-    assert (found.entry, found.distrust_reasons) == (second, ())
+    assert (found.entry, found.distrust_reasons) == (second, [])
     assert _held_content(second) == wheel.read_bytes()
     assert _names(store, wheel) == [_digest(wheel)], "nothing retired is left"
 

@@ -13,7 +13,6 @@ from pip_sharedcache.store.layout import (
     BYTECODE,
     RESOLUTIONS,
     SHARDS,
-    STORE_JSON,
     USE,
     WHEELS,
     Store,
@@ -29,6 +28,7 @@ from pip_sharedcache.store.resolutions import (
     stage_resolution,
 )
 from pip_sharedcache.store.staging import Compile, Staged, stage_bytecode, stage_wheel
+from pip_sharedcache.store.store_json import STORE_JSON
 from pip_sharedcache.store.wheel_copies import copy_wheel
 
 __all__ = [

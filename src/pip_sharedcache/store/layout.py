@@ -5,24 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.model import FORMAT, Digest, Policy
+from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own
-from pip_sharedcache.trust import Trust, access_lists
+from pip_sharedcache.store.store_json import STORE_JSON, StoreJson
+from pip_sharedcache.trust import Trust
 
-STORE_JSON = "store.json"
 WHEELS = "wheels"
 BYTECODE = "bytecode"
 BUILDS = "builds"
@@ -34,8 +32,6 @@ DEAD = ".dead-"
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 _OF_FILE_SYSTEMS = ("lost+found", ".snapshot", ".snapshots", ".zfs")
-_MOST_NAMES = 1000  # in store.json: each opening of the store looks up every name
-
 _PRIVATE_SHARD, _SHARED_SHARD = 0o755, 0o3775
 
 
@@ -132,49 +128,30 @@ class Store:
 
     @classmethod
     def _read(cls, path: Path, directory: Directory) -> Store:
-        status = directory.status()
         names = directory.names()  # fails at once for a store with x but no r permission
-        owner, group = status.st_uid, ""
-        trusted: tuple[str, ...] = ()
+        owner = directory.status().st_uid
 
         def own() -> bool:
             return trust.is_really_ours(directory.descriptor)
 
         try:
-            text, read = directory.read(STORE_JSON)
+            found = StoreJson.read(path, directory)
         except FileNotFoundError:
             # A store made by hand; but a wrong variable must not make root use /etc as a store.
             if WHEELS not in names and (other := _not_of_a_store(names)):
                 raise StoreUnusable(
                     f"{path} is no store: it holds {other}", "name an empty or new directory"
                 ) from None
-            store = cls(path, owner, group, trusted, Trust.in_store(owner, trusted, own=own))
-            if TAG_NAME not in names:
-                return store
-            why = f"is not trusted there: {path / STORE_JSON}, which lists publishers, is missing"
-            return replace(store, trust=store.trust.explained(why))
-        except OSError as error:
-            why = f"{path / STORE_JSON} cannot be read: {reason(error)}"
-            raise StoreUnusable(why) from error
-        changeable = trust.writable_by_others(read) or _lists_let_change(directory, status)
-        if read.st_uid not in (0, owner) or changeable:
-            return cls(path, owner, group, trusted, Trust.in_store(owner, trusted))
-        try:
-            data: Any = json.loads(text)
-            version, group = data["format"], data.get("group") or ""
-            names = data.get("trusted", [])
-            if not isinstance(names, list) or len(names) > _MOST_NAMES:
-                raise TypeError(f"trusted is no list of up to {_MOST_NAMES} names")
-            trusted = tuple(str(name) for name in names)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise StoreUnusable(f"{path / STORE_JSON} is damaged: {error}") from error
-        if version != FORMAT:
-            raise StoreUnusable(
-                f"{path} is a store of format {version!r:.40}, this is for format {FORMAT}",
-                "a newer pip-sharedcache reads it",
-            )
-        publishers = Trust.in_store(owner, trusted, own=None if group or trusted else own)
-        return cls(path, owner, str(group), trusted, publishers, data.get("builds") is True)
+            publishers = Trust.in_store(owner, (), own=own)
+            if TAG_NAME in names:  # pip-sharedcache made it
+                missing = f"{path / STORE_JSON}, which lists publishers, is missing"
+                publishers = publishers.explained(f"is not trusted there: {missing}")
+            return cls(path, owner, "", (), publishers)
+        if found is None:
+            return cls(path, owner, "", (), Trust.in_store(owner, ()))
+        shared = found.group or found.trusted
+        publishers = Trust.in_store(owner, found.trusted, own=None if shared else own)
+        return cls(path, owner, found.group, found.trusted, publishers, found.builds)
 
     @classmethod
     def make(cls, path: Path, group: str = "", *, builds: bool = False) -> Store:
@@ -223,19 +200,13 @@ class Store:
     def _make(made: Creation, path: Path, group: str, gid: int | None, *, builds: bool) -> None:
         # 0o755 whatever the umask: users who can write there could replace the store.
         fs.make_parents(path.parent, lambda missing: made.directory(missing, 0o755))
-        trusted = [f"@{group}"] if group else []
-        configuration = {
-            "format": FORMAT,
-            "group": group or None,
-            "trusted": trusted,
-            "builds": builds,
-        }
+        configuration = StoreJson(group, (f"@{group}",) if group else (), builds)
         for relative, mode in expected_directories(shared=bool(group)):
             made.directory(path / relative, mode, gid)
             if not relative:
                 # First: doctor needs it to report what a half-made store lacks.
                 made.file(path / TAG_NAME, TAG)
-                made.file(path / STORE_JSON, json.dumps(configuration, indent=2) + "\n")
+                made.file(path / STORE_JSON, configuration.to_json())
 
     @contextlib.contextmanager
     def opened(self, *names: str) -> Iterator[tuple[Directory, ...]]:
@@ -331,20 +302,6 @@ class Store:
                     what = f"{path} is missing and cannot be made: {reason(error)}"
                     raise MissingDirectory(error.errno, what, str(path)) from error
         return held
-
-
-def _lists_let_change(top: Directory, status: os.stat_result) -> bool:
-    """Return whether an access list lets others change or replace store.json in ``top``.
-
-    Raises OSError.
-    """
-    if access_lists.foreign_writers(top.where, status.st_mode):
-        return True
-    descriptor = top.open_file(STORE_JSON)
-    try:
-        return bool(access_lists.foreign_writers(descriptor, os.fstat(descriptor).st_mode))
-    finally:
-        os.close(descriptor)
 
 
 def _open_or_make(

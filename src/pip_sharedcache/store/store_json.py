@@ -1,0 +1,85 @@
+"""store.json: the group that shares a store, and the publishers that its owner lists."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pip_sharedcache import trust
+from pip_sharedcache.errors import StoreUnusable, reason
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.model import FORMAT
+from pip_sharedcache.trust import access_lists
+
+STORE_JSON = "store.json"
+
+_MOST_NAMES = 1000  # each opening of the store looks up every name
+
+
+@dataclass(frozen=True)
+class StoreJson:
+    """The content of store.json.
+
+    ``group``: the name of the group that shares the store, or "".
+    ``trusted``: the publishers that the store's owner lists.
+    ``builds``: whether the owner shares the wheels that users build.
+    """
+
+    group: str = ""
+    trusted: tuple[str, ...] = ()
+    builds: bool = False
+
+    def to_json(self) -> str:
+        """Return the text of store.json."""
+        head = {"format": FORMAT, "group": self.group or None, "trusted": self.trusted}
+        return json.dumps({**head, "builds": self.builds}, indent=2) + "\n"
+
+    @classmethod
+    def read(cls, path: Path, top: Directory) -> StoreJson | None:
+        """Return the content for the store ``path``, which is open as ``top``.
+
+        None if others than root and the store's owner could have changed it. Raises
+        FileNotFoundError, StoreUnusable, and OSError if an access list cannot be read.
+        """
+        try:
+            text, status = top.read(STORE_JSON)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            why = f"{path / STORE_JSON} cannot be read: {reason(error)}"
+            raise StoreUnusable(why) from error
+        whole = top.status()
+        changeable = trust.writable_by_others(status) or _lists_let_change(top, whole)
+        if status.st_uid not in (0, whole.st_uid) or changeable:
+            return None
+        try:
+            data: Any = json.loads(text)
+            version, group = data["format"], data.get("group") or ""
+            names = data.get("trusted", [])
+            if not isinstance(names, list) or len(names) > _MOST_NAMES:
+                raise TypeError(f"trusted is no list of up to {_MOST_NAMES} names")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise StoreUnusable(f"{path / STORE_JSON} is damaged: {error}") from error
+        if version != FORMAT:
+            raise StoreUnusable(
+                f"{path} is a store of format {version!r:.40}, this is for format {FORMAT}",
+                "a newer pip-sharedcache reads it",
+            )
+        return cls(str(group), tuple(map(str, names)), data.get("builds") is True)
+
+
+def _lists_let_change(top: Directory, status: os.stat_result) -> bool:
+    """Return whether an access list lets others change or replace store.json in ``top``.
+
+    Raises OSError.
+    """
+    if access_lists.foreign_writers(top.where, status.st_mode):
+        return True
+    descriptor = top.open_file(STORE_JSON)
+    try:
+        return bool(access_lists.foreign_writers(descriptor, os.fstat(descriptor).st_mode))
+    finally:
+        os.close(descriptor)

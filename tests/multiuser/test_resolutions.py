@@ -30,7 +30,8 @@ store = open_store(load([], os.environ))
 KEY = Digest("{KEY}")
 """
 _PUBLISH = """
-data = {"at": int(sys.argv[1]), "question": {"requirements": ["demo"]}, "result": [["demo", "1"]]}
+question = {"requirements": [{"requirement": "demo>=1"}]}
+data = {"at": int(sys.argv[1]), "question": question, "result": ["demo https://h/demo.whl"]}
 (outcome,) = make_visible(store, [stage_resolution(store, KEY, data)])
 assert isinstance(outcome, Entry), outcome
 print(outcome.path)

@@ -57,7 +57,14 @@ def store(shared_tmp: Path) -> Store:
 def resolution(at: int = 1_700_000_000, *requirements: Any) -> dict[str, Any]:
     return {
         "at": at,
-        "question": {"requirements": list(requirements)},
+        "question": {
+            "requirements": [
+                {"requirement": one, "url": "", "constraint": False}
+                if isinstance(one, str)
+                else one
+                for one in requirements
+            ]
+        },
         "result": [["demo", "1.0"], ["other", "2.0"]],
     }
 
@@ -152,7 +159,13 @@ def test_verify_finds_a_resolution_that_is_none(store: Store, capsys: Captured) 
 def test_list_shows_resolutions(store: Store, capsys: Captured) -> None:
     assert cli.main(["store", "list", "--resolutions"]) == 0
     assert capsys.readouterr().out == f"{store.path} holds no resolutions yet.\n"
-    requirements = ("Demo>=1", "numpy[x]==2 ; python_version > '3'", "a @ https://h/a.whl", "./x")
+    requirements: tuple[Any, ...] = (
+        "Demo>=1",
+        "numpy[x]==2 ; python_version > '3'",
+        "a @ https://h/a.whl",
+    )
+    requirements += ({"requirement": "other<2", "url": "", "constraint": True},)
+    requirements += ({"requirement": "", "url": "https://h/x.zip", "constraint": False},)
     old = put(store, data=(1_600_000_000, *requirements))
     new = put(store, OTHER, data=(1_700_000_000, "\x1b[2J", 7))
     assert cli.main(["store", "list", "--resolutions", "--json"]) == 0
@@ -160,7 +173,7 @@ def test_list_shows_resolutions(store: Store, capsys: Captured) -> None:
     assert (first["key"], first["requirements"], first["recorded"]) == (
         *(OTHER, ["\x1b[2J"], 1_700_000_000),
     )
-    assert second["requirements"] == ["Demo", "numpy", "a", "./x"]
+    assert second["requirements"] == ["Demo", "numpy", "a", "https://h/x.zip"]
     assert (second["path"], second["distributions"]) == (str(old.path), 2)
     assert second["publisher"] == first["used_by"]
     assert second["bytes"] == old.manifest.files[0].size

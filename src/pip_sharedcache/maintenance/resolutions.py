@@ -18,7 +18,7 @@ from pip_sharedcache.store import RESOLUTIONS, Store, StoredEntry
 from pip_sharedcache.store.resolutions import read_resolution
 
 _FEWEST_DIGITS = 6  # of the start of a key; a shorter word is the name of a requirement
-_LONGEST = 100  # characters of a requirement without a name
+_LONGEST = 200  # characters of a requirement
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,14 @@ def _listed(item: StoredEntry) -> ListedResolution:
 
 
 def _requirements(data: Mapping[str, Any]) -> Iterable[str]:
-    """Yield the name of each requirement of the question, or its beginning if it has no name."""
+    """Yield the name of each requirement of the question, or its URL; constraints are left out."""
     question = data.get("question")
     listed = question.get("requirements") if isinstance(question, dict) else None
     for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, str):
-            name = one[:_LONGEST]
-            with suppress(InvalidRequirement):
-                name = Requirement(name).name
-            yield name
+        if not isinstance(one, dict) or one.get("constraint"):
+            continue
+        words = (one.get("requirement"), one.get("url"))
+        text = next((word for word in words if word and isinstance(word, str)), "")[:_LONGEST]
+        with suppress(InvalidRequirement):
+            text = Requirement(text).name
+        yield text

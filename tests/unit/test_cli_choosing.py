@@ -59,7 +59,7 @@ def test_the_active_environment_is_the_one_that_comes_first_in_path(
 
 
 def test_an_active_environment_without_an_interpreter_is_an_error(top: Path) -> None:
-    with pytest.raises(UsageError, match=r"VIRTUAL_ENV: .*/gone is no environment"):
+    with pytest.raises(UsageError, match=r"VIRTUAL_ENV: .*/gone is not a Python environment"):
         _place(top, VIRTUAL_ENV="gone").executable()
 
 

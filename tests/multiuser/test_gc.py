@@ -59,6 +59,8 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         rich_wheel(found.wheels, "gamma")
         sources = {f"many/m{number}.py": f"N = {number}\n" for number in range(3000)}
         make_wheel(found.wheels, "many", files={"many/__init__.py": "", **sources})
+        # The tests count wheels and their bytecode; test_resolutions.py collects resolutions.
+        found.more_settings["PIP_SHAREDCACHE_RESOLUTIONS"] = "off"
         yield found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from multiuser.test_gc import DAY, LATER
 from multiuser.test_shared_store import Site, running_site
 from support.accounts import Account, Accounts, run_as
 from support.probes import needs, tmpfs
@@ -187,3 +188,17 @@ def test_older_store_of_a_group_takes_resolutions_after_init(site: Site) -> None
     run_as(None, command, env=site.settings(), check=True)
     _publish(site, usera, store, 1)
     assert _found(site, site.accounts.userb, store) == [[1, usera.uid]]
+
+
+def test_collection_by_a_member_retires_their_own_resolutions_only(site: Site) -> None:
+    usera, userb, store = site.accounts.usera, site.accounts.userb, site.make_store(None)
+    of_usera, of_userb = _publish(site, usera, store, 5), _publish(site, userb, store, 7)
+    command = [str(site.template.python), "-c", LATER, str(100 * DAY), "0"]
+    command += ["store", "gc", "--older-than", "30d", "--json"]
+    for user, left in ((usera, {of_userb}), (None, set())):
+        done = run_as(user, command, env=site.settings(store))
+        assert done.returncode in (0, 1), done.stderr
+        assert {path for path in (of_usera, of_userb) if path.exists()} == left
+    assert _found(site, usera, store) == []
+    run_as(None, [*command[:3], str(100 * DAY), str(DAY), "store", "gc"], env=site.settings(store))
+    assert [path for path in store.glob("resolutions/*/*") if path.name[0] == "."] == []

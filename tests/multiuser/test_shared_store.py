@@ -104,6 +104,7 @@ class Site:
     accounts: Accounts
     index: LocalIndex
     template: Environment
+    more_settings: dict[str, str | None] = field(default_factory=dict)
     _plain: dict[tuple[int, tuple[str, ...]], dict[str, Node]] = field(default_factory=dict)
     _bare: dict[str, Node] = field(default_factory=dict)
     _environments: list[Path] = field(default_factory=list)
@@ -136,6 +137,7 @@ class Site:
             "PIP_INDEX_URL": self.index.url,
             "PIP_NO_CACHE_DIR": "1",
             "PIP_SHAREDCACHE_DIR": str(store) if store else None,
+            **self.more_settings,
             **changes,
         }
 

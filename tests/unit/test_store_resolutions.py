@@ -315,3 +315,12 @@ def test_lookup_opens_sixteen_names_of_a_thousand(
         with _calls(monkeypatch) as made:
             assert times(opened) == [1]
     assert made.count("open") < 3 + 3 * 16
+
+
+def test_resolutions_of_the_nearest_layer_come_first(shared_tmp: Path) -> None:
+    near, far = Store.make(shared_tmp / "near"), Store.make(shared_tmp / "far")
+    publish(far, 9)
+    entry = publish(near, 5)
+    assert [one.at for one in Layers([near, far]).find_resolutions(KEY)] == [5, 9]
+    assert [one.at for one in Layers([far, near]).find_resolutions(KEY)] == [9, 5]
+    assert [one.at for one in Layers([near, far]).find_resolutions(KEY, {entry.identity})] == [9]

@@ -169,14 +169,16 @@ class Measurement:
                     self.run(row, "first", None, [*self.requirements, *case.further], **switch)
             for _ in range(2 if row.name == OURS else 0):
                 self.run(row, "first", None, self.requirements)
-            for changed in self.changed(row):
+            for changed, kept in self.changed(row).items():
                 if changed.exists():
-                    quietly("cp", "-a", "--reflink=auto", str(changed), f"{changed}-kept")
+                    quietly("cp", "-a", "--reflink=auto", str(changed), str(kept))
 
-    def changed(self, row: Row) -> list[Path]:
-        """What a run of the first user changes: the user's caches, and resolutions in the store."""
+    def changed(self, row: Row) -> dict[Path, Path]:
+        """What a run of the first user changes, the user's caches and the store's resolutions; and
+        where a copy of each is kept."""
         place = self.bench.work / row.slug
-        return [place / "first", place / "store" / "resolutions"]
+        changed = (place / "first", place / "store" / "resolutions")
+        return {path: place / f"kept-{path.name}" for path in changed}
 
     def measure(self, case: Case) -> str:
         """Run a case; return its table."""
@@ -209,8 +211,7 @@ class Measurement:
             remove(place / "cold-store")
             self.bench.make_store(place / "cold-store")
         elif not case.second:
-            for changed in self.changed(row):
-                kept = Path(f"{changed}-kept")
+            for changed, kept in self.changed(row).items():
                 remove(changed)
                 if kept.exists():
                     quietly("cp", "-a", "--reflink=auto", str(kept), str(changed))

@@ -13,6 +13,7 @@ Everything is imported here, at start: pip 26.3 lets nothing be imported once it
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -58,6 +59,7 @@ class _Finder:
 def _note_the_end(module: Any) -> None:
     original = module.Resolver.resolve
 
+    @functools.wraps(original)  # who looks at its arguments sees pip's
     def resolve(self: Any, *args: Any, **kw: Any) -> Any:
         result = original(self, *args, **kw)
         _stamp()
@@ -81,6 +83,7 @@ def _stamp() -> None:
 def _keep_pages(module: Any) -> None:
     original = module._get_simple_response
 
+    @functools.wraps(original)
     def get(url: str, *args: Any, **kw: Any) -> Any:
         response = original(url, *args, **kw)
         kind = "json" if "json" in response.headers.get("Content-Type", "") else "html"

@@ -112,15 +112,15 @@ def visible(store: Path) -> list[Path]:
 DELETED_ONCE_FOUND = """
 import shutil, subprocess, sys
 from pip_sharedcache.cli import main
-from pip_sharedcache.session.session import Session
-find = Session.find
-def find_and_delete(session, digests, filename):
-    found = find(session, digests, filename)
+from pip_sharedcache.session.lookup import WheelLookup
+find = WheelLookup.find
+def find_and_delete(lookup, digests, filename):
+    found = find(lookup, digests, filename)
     if found is not None and found.path.exists():
         subprocess.run(["chmod", "-R", "u+w", found.path], check=True)
         shutil.rmtree(found.path)
     return found
-Session.find = find_and_delete
+WheelLookup.find = find_and_delete
 sys.exit(main())
 """
 

@@ -88,12 +88,12 @@ class _Run:
         )
 
     def find(self, question: Any, installed: dict[str, str]) -> Resolution | None:
-        return self._shared()[1].find(question, installed)
+        return self._shared()[1].find(question, lambda name: installed.get(name, ""))
 
     def share(self, resolution: Resolution) -> None:
         """Share a resolution as a run does that has looked for it before."""
         publishing, shared = self._shared()
-        shared.find(resolution.question, dict(resolution.installed))
+        shared.find(resolution.question, lambda name: resolution.installed[name])
         shared.share(resolution, private_because="")
         publishing.make_visible()
 

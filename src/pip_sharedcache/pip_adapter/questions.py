@@ -25,7 +25,14 @@ _IRRELEVANT = frozenset(
         *("json_report_file", "progress_bar", "no_clean", "python", "cache_dir", "refresh_package"),
         *("help", "debug_mode", "isolated_mode", "require_venv", "verbose", "version", "quiet"),
         *("log", "no_input", "no_color", "keyring_provider", "proxy", "retries", "timeout"),
-        *("resume_retries", "exists_action", "trusted_hosts", "cert", "client_cert"),
+        *(
+            "resume_retries",
+            "exists_action",
+            "no_proxy_env",
+            "trusted_hosts",
+            "cert",
+            "client_cert",
+        ),
         *("disable_pip_version_check", "no_python_version_warning", "root_user_action"),
     }
 )

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -97,11 +97,15 @@ class Recording:
     def resolution(
         self,
         question: Mapping[str, Any],
-        installed: Mapping[str, str],
+        installed: Callable[[str], str],
         requests: int,
         requirements: Iterable[Any],
     ) -> Resolution | None:
-        """Return what the run has read and answered; None if there is nothing to reuse in it."""
+        """Return what the run has read and answered; None if there is nothing to reuse in it.
+
+        ``installed``: as for SharedResolutions.find. ``requests``: the number of requests.
+        ``requirements``: pip's answer.
+        """
         if not self._read or not self.candidates:
             return None
         pages = {}
@@ -114,7 +118,7 @@ class Recording:
             question,
             pages,
             self.candidates,
-            {name: installed.get(name, "") for name in map(project_of, pages)},
+            {name: installed(name) for name in map(project_of, pages)},
             _result(requirements),
             requests,
             time.monotonic() - self.began,

@@ -6,8 +6,10 @@ the recorded ones. Otherwise pip's resolver runs again on everything, as if noth
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
+from collections.abc import Callable
 from optparse import Values
 from pathlib import Path
 from typing import Any
@@ -56,17 +58,12 @@ class Resolutions:
         # Within a resolution, pip resolves the requirements of builds.
         if self._run is not None or not session.layers or not session.settings.resolutions:
             return call.proceed()
-        question = question_of(call.instance, call.named["root_reqs"], self._options)
-        if isinstance(question, str):
-            logger.debug("The resolution is not recorded: %s", question)
+        question = self._question(call)
+        if question is None:
             return call.proceed()
-        factory = call.instance.factory
-        installed = {
-            name: str(distribution.version)
-            for name, distribution in factory._installed_dists.items()
-        }
+        installed = functools.partial(_installed_version, call.instance.factory)
         fresh = FreshPages(self._downloads.cache)
-        pages = IndexPages(factory._finder._link_collector, fresh)
+        pages = IndexPages(call.instance.factory._finder._link_collector, fresh)
         try:
             known = session.resolutions.find(question, installed)
             if known is not None:
@@ -76,17 +73,40 @@ class Resolutions:
             self._run = recording = Recording(call.instance, pages)
             requests = self._downloads.requests
             answer = call.proceed()
-            requests = self._downloads.requests - requests
             if session.resolutions.are_recorded:
-                resolution = recording.resolution(
-                    question, installed, requests, answer.all_requirements
-                )
-                if resolution is not None:
-                    self._share(session, resolution, recording)
+                requests = self._downloads.requests - requests
+                try:
+                    self._record(session, recording, question, installed, requests, answer)
+                except Exception as error:  # pip has its answer: nothing of ours may end its run
+                    why = " ".join(f"{type(error).__name__}: {error}".split())
+                    logger.warning("The resolution is not recorded: %s", why)
             return answer
         finally:
             self._run = None
             fresh.save()
+
+    def _question(self, call: Call) -> dict[str, Any] | None:
+        try:
+            question = question_of(call.instance, call.named["root_reqs"], self._options)
+        except Exception as error:  # a pip with other insides: its resolver runs as always
+            question = f"{type(error).__name__}: {error}"
+        if isinstance(question, str):
+            logger.debug("The resolution is not recorded: %s", question)
+            return None
+        return question
+
+    def _record(
+        self,
+        session: Session,
+        recording: Recording,
+        question: dict[str, Any],
+        installed: Callable[[str], str],
+        requests: int,
+        answer: Any,
+    ) -> None:
+        resolution = recording.resolution(question, installed, requests, answer.all_requirements)
+        if resolution is not None:
+            self._share(session, resolution, recording)
 
     def _replay(self, session: Session, call: Call, pages: IndexPages, known: Resolution) -> Any:
         """Return pip's answer on the candidates of ``known``; None if it does not count."""
@@ -152,3 +172,14 @@ class Resolutions:
         if isinstance(run, Replay):
             run.answer(call.named["reqs"])
         return call.proceed()
+
+
+def _installed_version(factory: Any, name: str) -> str:
+    """Return the version of a project that pip's ``factory`` sees installed; "" if it sees none."""
+    distribution = factory._installed_dists.get(name)
+    if distribution is None:
+        return ""
+    try:
+        return str(distribution.version)
+    except Exception as error:  # no metadata, or no valid version: pip reports it if it matters
+        return f"{type(error).__name__}: {error}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -140,20 +140,20 @@ class SharedResolutions:
         self._found: StoredResolution | None = None
         self._fewest: int | None = None
 
-    def find(self, question: Mapping[str, Any], installed: Mapping[str, str]) -> Resolution | None:
+    def find(
+        self, question: Mapping[str, Any], installed: Callable[[str], str]
+    ) -> Resolution | None:
         """Return the newest resolution of ``question`` by a trusted publisher, or None.
 
-        ``installed``: the versions in the environment, by project. A resolution counts only if the
-        same versions of the projects that it is about were installed.
+        ``installed`` returns the version of a project in the environment; "" without it. A
+        resolution counts only if the same versions of its projects were installed.
         """
         for stored in self._layers.find_resolutions(key_of(question)):
             resolution = Resolution.from_data(stored.data)
             if resolution is None or resolution.question != question:
                 continue
             differs = [
-                name
-                for name, version in resolution.installed.items()
-                if installed.get(name, "") != version
+                name for name, version in resolution.installed.items() if installed(name) != version
             ]
             if not differs:
                 self._found = stored

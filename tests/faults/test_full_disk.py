@@ -225,9 +225,11 @@ def test_store_that_cannot_be_read_is_said_and_the_install_is_right(
     wheels: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # From an index pip is handed the store's own wheel.
+    # From an index pip is handed the store's own wheel. Each run makes the same calls: none replays
+    # what the run before recorded.
     server = index(wheels)
     other = {"PIP_NO_INDEX": None, "PIP_FIND_LINKS": None, "PIP_INDEX_URL": server.url}
+    other["PIP_SHAREDCACHE_RESOLUTIONS"] = "off"
     monkeypatch.setattr(ground, "other_settings", other)
     ground.restore()
     ground.fresh_store()

@@ -118,4 +118,4 @@ def test_unknown_name_is_reported_wherever_it_narrows_trust(site: Site) -> None:
     said = site.install(userb, environment, store, "odd", **changes)
     (line,) = [line for line in said.splitlines() if "trust names" in line]
     assert "trust names zoe, whom this machine does not know" in line
-    assert "or a place before that" in line
+    assert f"({file} or environment variable PIP_SHAREDCACHE_TRUST)" in line

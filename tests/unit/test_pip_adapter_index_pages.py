@@ -145,7 +145,7 @@ def test_changed_page_is_named_and_no_page_is_asked_for_twice() -> None:
     before = len(index.asked)
     for name, content in (("a", b"one"), ("b", b"other")):
         link = SimpleNamespace(url=f"https://me:secret@index.test/simple/{name}/")
-        assert pages.get(link)[0].content == content
+        assert pages.take(link)[0].content == content
     assert len(index.asked) == before
 
 

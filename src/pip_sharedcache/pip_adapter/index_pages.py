@@ -86,17 +86,18 @@ class IndexPages:
             without_credentials(url).rstrip("/"): url.rstrip("/") for url in indexes
         }
 
-    def get(self, location: Any) -> tuple[Any, str]:
-        """Return pip's content of the page at ``location``, or None, and its ETag."""
-        url = without_credentials(location.url)
-        if url not in self._answers:
-            self._answers[url] = self._ask(location, None)
-        return self._answers[url]
+    def take(self, location: Any) -> tuple[Any, str]:
+        """Return pip's content of the page at ``location``, or None, and its ETag.
+
+        The answer of ``changed`` is used once. pip asks for each page once.
+        """
+        known = self._answers.pop(without_credentials(location.url), None)
+        return self._ask(location, None) if known is None else known
 
     def changed(self, pages: Iterable[Page]) -> str:
         """Ask for all ``pages`` side by side; return the URL of one that has changed, or "".
 
-        If one has changed, the contents of all are kept for ``get``.
+        If one has changed, the contents of all are kept for ``take``.
         """
         pages = tuple(pages)
         answers = self._each(pages, conditional=True)
@@ -230,10 +231,17 @@ def as_content(page: Page) -> Any:
     """Return the page as pip's IndexContent; None where the index has no such page."""
     if not page.digest:
         return None
+    links = page.links.encode("utf-8")
+    return content_of(links, page.content_type, page.encoding or None, page.location)
+
+
+def facts_of(content: Any) -> tuple[str, str | None, str]:
+    """Return the media type, the encoding and the URL of pip's ``content`` of a page."""
+    return content.content_type, content.encoding, content.url
+
+
+def content_of(data: bytes, content_type: str, encoding: str | None, url: str) -> Any:
+    """Return pip's IndexContent with these values, from which pip parses links each time."""
     return importlib.import_module("pip._internal.index.collector").IndexContent(
-        page.links.encode("utf-8"),
-        page.content_type,
-        encoding=page.encoding or None,
-        url=page.location,
-        cache_link_parsing=False,
+        data, content_type, encoding=encoding, url=url, cache_link_parsing=False
     )

@@ -6,6 +6,8 @@ import copy
 import hashlib
 import importlib
 import logging
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -59,6 +61,31 @@ class HeldLog(logging.Handler):
                 logging.getLogger(record.name).callHandlers(record)
 
 
+class _PageFile:
+    """The contents of index pages, kept on disk: in memory they would double what pip needs.
+
+    Methods raise OSError."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="pip-sharedcache-")  # noqa: SIM115
+
+    def add(self, content: Any) -> Callable[[], Any]:
+        """Keep pip's ``content`` of a page; return a function that returns it again."""
+        start = self._file.seek(0, os.SEEK_END)
+        self._file.write(content.content)
+        size, kind, encoding, url = self._file.tell() - start, *index_pages.facts_of(content)
+
+        def read() -> Any:
+            self._file.seek(start)
+            return index_pages.content_of(self._file.read(size), kind, encoding, url)
+
+        return read
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._file.close()
+
+
 class Recording:
     """One run of pip's resolver, and what it reads.
 
@@ -72,7 +99,13 @@ class Recording:
         self.began = time.monotonic()
         self.candidates: dict[str, str] = {}
         self.origins: list[Link] = []  # of all pages and candidates
-        self._read: dict[str, tuple[Any, str]] = {}
+        self._read: dict[str, tuple[Callable[[], Any], str]] = {}
+        self._file: _PageFile | None = None
+
+    def close(self) -> None:
+        """Delete what the run keeps on disk."""
+        if self._file is not None:
+            self._file.close()
 
     def is_read_by(self, collector: object) -> bool:
         """Return whether pip's LinkCollector ``collector`` is that of this run."""
@@ -81,8 +114,12 @@ class Recording:
     def page(self, location: Link) -> Any:
         """Return pip's content of the index page at ``location``, or None."""
         self.origins.append(location)
-        content, etag = self.pages.get(location)
-        self._read[without_credentials(location.url)] = content, etag
+        content, etag = self.pages.take(location)
+        read = _no_page
+        if content is not None:
+            self._file = self._file or _PageFile()
+            read = self._file.add(content)
+        self._read[without_credentials(location.url)] = read, etag
         return content
 
     def before(self, link: Link) -> None:
@@ -109,8 +146,8 @@ class Recording:
         if not self._read or not self.candidates:
             return None
         pages = {}
-        for url, (content, etag) in self._read.items():
-            page = index_pages.reduced(url, content, etag, self.candidates)
+        for url, (read, etag) in self._read.items():
+            page = index_pages.reduced(url, read(), etag, self.candidates)
             if page is None:
                 return None
             pages[url] = page
@@ -183,6 +220,10 @@ class Replay(Recording):
                 raise Abandoned(f"{url} was not discarded")
         self.counts = True
         self._log.release()
+
+
+def _no_page() -> None:
+    """Return None: the content of a page that the index does not have."""
 
 
 def url_of(link: Link) -> str:

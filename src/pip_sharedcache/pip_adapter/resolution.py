@@ -6,6 +6,7 @@ the recorded ones. Otherwise pip's resolver runs again on everything, as if noth
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -38,7 +39,9 @@ class Resolutions:
 
     def put_in(self) -> None:
         """Wrap the seams, if this pip has them all."""
-        if any(seam.problem() for seam in resolver_seams.ALL):
+        problem = next(filter(None, (seam.problem() for seam in resolver_seams.ALL)), "")
+        if problem:
+            logger.debug("No resolution is recorded or reused with this pip: %s", problem)
             return
         seams.wrap(
             resolver_seams.RESOLVE, seams.during(lambda: self._downloads.session, self._resolve)
@@ -64,13 +67,15 @@ class Resolutions:
         installed = functools.partial(_installed_version, call.instance.factory)
         fresh = FreshPages(self._downloads.cache)
         pages = IndexPages(call.instance.factory._finder._link_collector, fresh)
-        try:
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._end, fresh)
             known = session.resolutions.find(question, installed)
             if known is not None:
                 answer = self._replay(session, call, pages, known)
                 if answer is not None:
                     return answer
             self._run = recording = Recording(call.instance, pages)
+            ending.callback(recording.close)
             requests = self._downloads.requests
             answer = call.proceed()
             if session.resolutions.are_recorded:
@@ -81,9 +86,10 @@ class Resolutions:
                     why = " ".join(f"{type(error).__name__}: {error}".split())
                     logger.warning("The resolution is not recorded: %s", why)
             return answer
-        finally:
-            self._run = None
-            fresh.save()
+
+    def _end(self, fresh: FreshPages) -> None:
+        self._run = None
+        fresh.save()
 
     def _question(self, call: Call) -> dict[str, Any] | None:
         try:

@@ -72,7 +72,7 @@ def test_dependency_that_cannot_be_imported_leaves_plain_pip_and_one_line(
         assert done.returncode == 0, done.stderr
         (line,) = done.stderr.splitlines()
         assert line.startswith("WARNING: Installing without the shared store:")
-        assert line.endswith("RuntimeError: broken)")
+        assert line.endswith("RuntimeError: broken")
         assert not faults_of_distribution(one.site_packages, INFO)
         run_as(None, one.plain("uninstall", "-y", "demo"), env=env, check=True)
 

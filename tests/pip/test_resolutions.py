@@ -248,6 +248,53 @@ def test_other_installed_version_is_not_replayed(runs: Runs, served: LocalIndex)
     assert not served.count("page", 200), "the one with less installed stays"
 
 
+@pytest.mark.parametrize("pip", [PIPS[0], NEWEST_PIP])
+def test_installed_distribution_without_a_page_is_compared(
+    environment: EnvironmentFactory, tmp_path: Path, index: IndexFactory, wheelhouse: Path, pip: str
+) -> None:
+    """pip reads no page for a requirement that is satisfied, but its dependencies count."""
+    for version in ("2.0", "3.0"):
+        make_wheel(wheelhouse, "base", version)
+    make_wheel(wheelhouse, "user", "1.0", requires=["base"])
+    make_wheel(wheelhouse, "there", "1.0", requires=["base<3"])
+    make_wheel(wheelhouse, "there", "1.1")
+    served = index(wheelhouse, public=Public())
+    runs = Runs(environment(pip=pip), tmp_path, served.variables)
+    for version, base in (("1.0", "2.0"), ("1.1", "3.0")):
+        install = runs.environment.plain("install", "--no-deps", f"there=={version}")
+        run_as(None, install, env=served.variables, check=True)
+        answer = runs(["there", "user"])
+        assert answer == runs(["there", "user"], plain=True)
+        assert _names(answer[2]) == {"user 1.0", f"base {base}"}
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_index_that_limits_requests_gives_the_answer_after_all(
+    runs: Runs, served: LocalIndex, status: int
+) -> None:
+    runs(["demo"])
+    served.fail("part", status, times=1)
+    assert _names(runs(["demo"])[2]) == {"demo 1.0", "part 1.1"}
+
+
+def test_secrets_are_in_no_store(
+    runs: Runs, served: LocalIndex, wheels: Path, tmp_path: Path
+) -> None:
+    wheel = next(wheels.glob("demo-*.whl"))
+    links = tmp_path / "links.html"
+    links.write_text(f'<a href="{wheel.as_uri()}?token=secret">demo</a>')
+    address = served.url.replace("simple", "files") + wheel.name
+    for words in (
+        [f"demo @ {address}?token=secret"],
+        ["--find-links", links.as_uri(), "demo"],
+        ["--find-links", f"{served.url}demo/?token=secret", "demo"],
+        ["--index-url", f"{served.url}?token=secret", "demo"],
+    ):
+        runs(words)
+    recorded = (tmp_path / "store").glob("resolutions/*/*/files/*")
+    assert not [path for path in recorded if b"secret" in path.read_bytes()]
+
+
 def test_resolutions_off_records_and_replays_nothing(
     runs: Runs, served: LocalIndex, tmp_path: Path
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
+import os
 import time
 from pathlib import Path
 
@@ -68,6 +70,20 @@ def test_damaged_file_is_ignored_and_replaced(tmp_path: Path, content: bytes) ->
     pages.save()
     assert list(json.loads((tmp_path / NAME).read_text())) == [URL]
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize(("ago", "seconds"), [(0, 600), (400, 200), (900, 0)])
+def test_lifetime_counts_from_the_date_of_the_origin(ago: int, seconds: int) -> None:
+    """pip's HTTP cache answers with the headers of the first response."""
+    date = email.utils.formatdate(time.time() - ago, usegmt=True)
+    found = lifetime({"Cache-Control": "max-age=600", "Date": date})
+    assert found in range(seconds - 2, seconds + 1) if seconds else found == 0
+
+
+def test_fifo_in_the_cache_directory_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / NAME)
+    pages = FreshPages(str(tmp_path))
+    assert not pages.has(URL, "ab")
 
 
 @pytest.mark.parametrize("cache", [None, ""])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,7 +104,9 @@ def test_project_of_reads_the_end_of_the_url(url: str, name: str) -> None:
 class _Index:
     """pip's collector and its session, in front of pages with ETags."""
 
-    def __init__(self, contents: dict[str, str]) -> None:
+    def __init__(self, contents: dict[str, str], mirror: str = INDEX) -> None:
+        self.mirror = mirror
+        self.confirms_all = False
         self.contents = contents
         self.search_scope = SimpleNamespace(index_urls=["https://me:secret@index.test/simple/"])
         self.session: Any = self
@@ -111,19 +116,24 @@ class _Index:
     def get(self, url: str, headers: dict[str, str]) -> Any:
         with self._lock:
             self.asked.append((url, headers.get("If-None-Match", "")))
-        content = self.contents.get(project_of(url))
-        if content is not None and headers.get("If-None-Match") == f'"{content}"':
-            return SimpleNamespace(status_code=304, headers={})
-        return SimpleNamespace(status_code=200, headers={"ETag": f'"{content}"'}, text=content)
+        name = project_of(url)
+        content, url = self.contents.get(name), f"{self.mirror}{name}/"
+        tag = f'"{content}"'
+        if self.confirms_all or (content is not None and headers.get("If-None-Match") == tag):
+            return SimpleNamespace(status_code=304, headers={}, url=url, text=None)
+        return SimpleNamespace(status_code=200, headers={"ETag": tag}, url=url, text=content)
 
     @staticmethod
     def fetch_response(collector: Any, location: Any) -> Any:
-        text = collector.session.get(location.url, headers={"Accept": "x"}).text
-        return None if text is None else _html(text)
+        response = collector.session.get(location.url, headers={"Accept": "x"})
+        if response.text is None:
+            return None
+        return IndexContent(response.text.encode(), "text/html", None, response.url, False)
 
 
 def _page(name: str, content: str) -> Page:
-    page = reduced(f"{INDEX}{name}/", _html(content), f'"{content}"', [])
+    url = f"{INDEX}{name}/"
+    page = reduced(url, IndexContent(content.encode(), "text/html", None, url), f'"{content}"', [])
     assert page is not None
     return page
 
@@ -163,3 +173,58 @@ def test_same_content_without_etag_is_no_change() -> None:
     without = Page(**{**vars(page), "etag": ""})
     assert IndexPages(index, FreshPages()).changed([without]) == ""
     assert index.asked == [("https://me:secret@index.test/simple/a/", "")]
+
+
+@pytest.mark.parametrize("etag", ['"one"', ""])
+def test_same_content_from_another_mirror_is_a_change(etag: str) -> None:
+    """Relative links lead to other files there."""
+    index = _Index({"a": "one"}, mirror="https://mirror.test/simple/")
+    page = Page(**{**vars(_page("a", "one")), "etag": etag})
+    assert IndexPages(index, FreshPages()).changed([page]) == f"{INDEX}a/"
+
+
+def test_status_304_that_nobody_asked_for_is_left_to_pip() -> None:
+    index = _Index({"a": "one"})
+    index.confirms_all = True
+    link = SimpleNamespace(url=f"{INDEX}a/")
+    assert IndexPages(index, FreshPages()).take(link) == (None, "")
+
+
+def test_page_that_could_not_be_had_is_asked_for_again() -> None:
+    """An index may limit how many requests it answers at once."""
+    index = _Index({"a": "one"})
+    pages = IndexPages(index, FreshPages())
+    assert pages.changed([_page("a", "one"), _page("b", "two")]) == f"{INDEX}b/"
+    index.contents["b"] = "two"
+    assert pages.take(SimpleNamespace(url=f"{INDEX}b/"))[0].content == b"two"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _html('<a href="demo-1.0.tar.gz?token=secret">a</a>'),
+        _json([{"url": "https://files.test/demo-1.0.tar.gz?token=secret"}]),
+        _json([{"url": "https://me:secret@files.test/demo-1.0.tar.gz"}]),
+        IndexContent(b"", "text/html", None, f"{INDEX}demo/?signature=secret"),
+    ],
+)
+def test_page_with_a_query_is_not_recorded(content: Any) -> None:
+    assert reduced(f"{INDEX}demo/", content, "", ["https://files.test/demo-1.0.tar.gz"]) is None
+
+
+def test_interrupt_does_not_wait_for_an_index(tmp_path: Path) -> None:
+    program = """
+import os, signal, threading, time
+from types import SimpleNamespace
+from pip_sharedcache.pip_adapter import index_pages
+
+def ask(page):
+    if page.url == "2":
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    time.sleep(3600)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+index_pages._side_by_side(ask, [SimpleNamespace(url=str(number)) for number in range(3)])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert b"KeyboardInterrupt" in done.stderr

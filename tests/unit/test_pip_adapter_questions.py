@@ -113,12 +113,25 @@ def test_credentials_are_no_part(ask: Ask) -> None:
     ("arguments", "why"),
     [
         (["demo @ https://me:secret@index.test/demo-1-py3-none-any.whl"], "contains credentials"),
+        (["demo @ https://index.test/demo-1-py3-none-any.whl?sig=secret"], "or a query"),
+        (["demo", "--index-url=https://index.test/simple?token=secret"], "or a query"),
+        (["demo", "--find-links=https://index.test/links?token=secret"], "or a query"),
+        (["demo", "--find-links=https://me:secret@index.test/links"], "has credentials"),
+        (
+            [
+                "demo",
+                "--index-url=https://me:secret@index.test/simple",
+                "--extra-index-url=https://you:secret@index.test/simple/",
+            ],
+            "as different users",
+        ),
         (["demo @ git+https://index.test/demo@main"], "not a fixed commit"),
         (["demo @ file:///demo-1-py3-none-any.whl"], "local file"),
     ],
 )
 def test_what_nobody_else_can_ask_has_a_reason(ask: Ask, arguments: list[str], why: str) -> None:
     assert why in ask(*arguments)
+    assert "secret" not in ask(*arguments)
 
 
 def test_fixed_commit_is_a_question(ask: Ask) -> None:

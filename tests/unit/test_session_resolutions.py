@@ -25,6 +25,7 @@ RESOLUTION = Resolution(
     {PAGE.url: PAGE},
     {"https://i.test/demo-1.whl": "cd" * 32},
     {"demo": ""},
+    "",
     ("demo https://i.test/demo-1.whl",),
     7,
     1.25,
@@ -50,6 +51,7 @@ def test_resolution_survives_json() -> None:
         ("candidates", {"x": 1}),
         ("candidates", ["x"]),
         ("installed", {"x": None}),
+        ("host", None),
         ("result", [1]),
         ("result", None),
         ("requests", "many"),
@@ -87,13 +89,15 @@ class _Run:
             dir=path, dir_source="a test", layers=(LayerSetting(path, Policy.PUBLISH),)
         )
 
-    def find(self, question: Any, installed: dict[str, str]) -> Resolution | None:
-        return self._shared()[1].find(question, lambda name: installed.get(name, ""))
+    def find(
+        self, question: Any, installed: dict[str, str], host: str = "this"
+    ) -> Resolution | None:
+        return self._shared()[1].find(question, lambda name: installed.get(name, ""), host)
 
     def share(self, resolution: Resolution) -> None:
         """Share a resolution as a run does that has looked for it before."""
         publishing, shared = self._shared()
-        shared.find(resolution.question, lambda name: resolution.installed[name])
+        shared.find(resolution.question, lambda name: resolution.installed[name], "")
         shared.share(resolution, private_because="")
         publishing.make_visible()
 
@@ -141,3 +145,9 @@ def test_resolution_with_less_installed_takes_the_place(run: _Run) -> None:
     assert run.find(QUESTION, {"demo": "1.0"}) == more
     run.share(RESOLUTION)
     assert run.find(QUESTION, {}) == RESOLUTION
+
+
+def test_resolution_with_a_marker_of_the_host_is_for_that_host(run: _Run) -> None:
+    run.share(Resolution(**{**vars(RESOLUTION), "host": "this"}))
+    assert run.find(QUESTION, {}) is not None
+    assert run.find(QUESTION, {}, host="another") is None

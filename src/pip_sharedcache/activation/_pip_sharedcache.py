@@ -51,6 +51,6 @@ def step_in():  # type: ignore[no-untyped-def]
         if "install" in sys.argv:
             import logging
 
-            what = f"the package of {runner} is damaged ({type(error).__name__}: {error})"
+            what = f"the package of {runner} is damaged: {type(error).__name__}: {error}"
             line = "WARNING: Installing without the shared store: " + " ".join(what.split())
             logging.getLogger("pip_sharedcache").warning(line)

@@ -8,10 +8,12 @@ own, says which digest the page has, and until when that holds (RFC 9111: max-ag
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import json
 import logging
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +36,12 @@ def lifetime(headers: Mapping[str, str]) -> int:
     if found is None or "no-cache" in control or "no-store" in control:
         return 0
     age = headers.get("Age", "0")
-    return max(0, min(int(found[1]), _LONGEST) - (int(age) if age.isdecimal() else 0))
+    ages = [int(age) if age.isdecimal() else 0]
+    # A response from pip's cache, or from a server in between, has the Date of its origin.
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        date = email.utils.parsedate_to_datetime(headers.get("Date", ""))
+        ages.append(int(time.time() - date.timestamp()))
+    return max(0, min(int(found[1]), _LONGEST) - max(ages))
 
 
 class FreshPages:
@@ -50,7 +57,10 @@ class FreshPages:
         if path is None:
             return
         try:
-            with path.open("rb") as file:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # no FIFO
+            with open(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise ValueError("it is no regular file")
                 data: Any = json.loads(file.read(_LARGEST))
             now = time.time()
             for url, (digest, until) in data.items():

@@ -13,8 +13,9 @@ import importlib
 import inspect
 import json
 import posixpath
+import queue
+import threading
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -34,20 +35,25 @@ UNCHANGED = object()
 
 
 class _NotModified(Exception):
-    """The index answered 304, and pip's HTTP cache has no copy."""
+    """The index answered 304: the page is the recorded one, with the sha256 ``digest``."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self.digest = digest
 
 
 class _Asking:
     """pip's session during one request for a page.
 
-    ``etag``: of the recorded page, which the index need not send again; "" to get it in any case.
-    Afterwards the ETag of the response.
+    ``known``: the recorded page, which the index need not send again; None to get it in any case.
+    ``etag``: afterwards the ETag of the response.
     ``lifetime``: for how many seconds the response is fresh.
     """
 
-    def __init__(self, session: Any, etag: str) -> None:
+    def __init__(self, session: Any, known: Page | None) -> None:
         self._session = session
-        self.etag = etag
+        self._known = known
+        self.etag = ""
         self.lifetime = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -55,13 +61,20 @@ class _Asking:
 
     def get(self, url: str, **kw: Any) -> Any:
         """Get ``url``. Raise _NotModified for status 304, and requests' own errors."""
-        if self.etag:
-            kw["headers"] = {**(kw.get("headers") or {}), "If-None-Match": self.etag}
-        response = self._session.get(url, **kw)
-        self.lifetime = lifetime(response.headers)
-        if response.status_code == 304:
-            raise _NotModified
+        known = self._known
+        if known is not None and known.etag:
+            headers = {**(kw.get("headers") or {}), "If-None-Match": known.etag}
+            response = self._session.get(url, **{**kw, "headers": headers})
+            if response.status_code == 304 and response.url == known.location:
+                self.etag, self.lifetime = known.etag, lifetime(response.headers)
+                raise _NotModified(known.digest)
+            if response.status_code != 304:
+                return self._got(response)
+        return self._got(self._session.get(url, **kw))
+
+    def _got(self, response: Any) -> Any:
         self.etag = response.headers.get("ETag", "")
+        self.lifetime = lifetime(response.headers)
         return response
 
 
@@ -97,15 +110,17 @@ class IndexPages:
     def changed(self, pages: Iterable[Page]) -> str:
         """Ask for all ``pages`` side by side; return the URL of one that has changed, or "".
 
-        If one has changed, the contents of all are kept for ``take``.
+        If one has changed, the contents of all are kept for ``take``. A page that could not be had
+        is asked for again there: an index may limit how many requests it answers at once.
         """
         pages = tuple(pages)
         answers = self._each(pages, conditional=True)
-        changed = next((page.url for page in pages if not _is_same(page, answers[page.url][0])), "")
+        changed = next((one.url for one in pages if not _is_same(one, answers[one.url][0])), "")
         if changed:
             # pip's resolver is going to read them all.
             missing = [page for page in pages if answers[page.url][0] is UNCHANGED]
-            self._answers = answers | self._each(missing, conditional=False)
+            answers |= self._each(missing, conditional=False)
+            self._answers = {url: one for url, one in answers.items() if one[0] is not None}
         self.etags = {
             page.url: etag for page in pages if (etag := answers[page.url][1]) and etag != page.etag
         }
@@ -123,10 +138,9 @@ class IndexPages:
 
         pages = list(pages)
         # One at first: pip asks the user for a password only once if nothing else runs.
-        answers = [ask(page) for page in pages[:1]]
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            answers += threads.map(ask, pages[1:])
-        return dict(zip((page.url for page in pages), answers))
+        answers = {page.url: ask(page) for page in pages[:1]}
+        answers.update(_side_by_side(ask, pages[1:]))
+        return answers
 
     def _is_fresh(self, page: Page) -> bool:
         """Return whether pip, with a copy of the page in its HTTP cache, would make no request."""
@@ -144,14 +158,13 @@ class IndexPages:
         ``known``: the recorded page, where the content is not needed if it is the same.
         """
         collector = copy.copy(self._collector)
-        collector.session = asking = _Asking(collector.session, known.etag if known else "")
+        collector.session = asking = _Asking(collector.session, known)
         named = {"package_name": project_of(location.url)} if self._named else {}
         url = without_credentials(location.url)
         try:
             content = self._fetch(collector, location, **named)
-        except _NotModified:
-            if known is not None:
-                self._fresh.record(url, known.digest, asking.lifetime)
+        except _NotModified as confirmed:
+            self._fresh.record(url, confirmed.digest, asking.lifetime)
             return UNCHANGED, asking.etag
         if content is not None and asking.lifetime:
             self._fresh.record(url, digest_of(content), asking.lifetime)
@@ -165,6 +178,44 @@ class IndexPages:
         return url
 
 
+def _side_by_side(
+    ask: Callable[[Page], tuple[Any, str]], pages: Collection[Page]
+) -> dict[str, tuple[Any, str]]:
+    """Return the answers of ``ask``, by the URL of the page; raise what one of them raised.
+
+    The threads do not outlive an interrupted process: concurrent.futures would wait for them.
+    """
+    left: queue.SimpleQueue[Page] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[str, tuple[Any, str] | None, Exception | None]]
+    done = queue.SimpleQueue()
+    for page in pages:
+        left.put(page)
+
+    def work() -> None:
+        try:
+            while True:
+                page = left.get_nowait()
+                try:
+                    done.put((page.url, ask(page), None))
+                except Exception as error:
+                    done.put((page.url, None, error))
+        except queue.Empty:
+            return
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(pages)))]
+    for thread in threads:
+        thread.start()
+    answers = {}
+    for _ in pages:
+        url, answer, error = done.get()
+        if answer is None:
+            raise error or AssertionError(url)
+        answers[url] = answer
+    for thread in threads:
+        thread.join()
+    return answers
+
+
 def project_of(url: str) -> str:
     """Return the normalized project name at the end of the URL of an index page."""
     name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
@@ -174,7 +225,9 @@ def project_of(url: str) -> str:
 def _is_same(page: Page, content: Any) -> bool:
     if content is UNCHANGED:
         return True
-    return page.digest == (digest_of(content) if content is not None else "")
+    if content is None or not page.digest:
+        return content is None and not page.digest
+    return page.digest == digest_of(content) and page.location == str(content.url)
 
 
 def digest_of(content: Any) -> str:
@@ -185,26 +238,28 @@ def digest_of(content: Any) -> str:
 def reduced(url: str, content: Any, etag: str, links: Collection[str]) -> Page | None:
     """Return a page with only the ``links`` (URLs) of ``content``; None if that is impossible.
 
-    Entries stay as the index wrote them: pip parses and judges them again.
+    Entries stay as the index wrote them: pip parses and judges them again. A page is not recorded
+    if its address or an entry has credentials, or a query, which can be a secret.
     """
     if content is None:
         return Page(url, "", "", "", "", "", "")
-    if has_credentials(content.url):
-        return None
     names = {_file_of(link) for link in links}
     is_json = content.content_type.lower().startswith(_JSON)
     encoding = content.encoding or ""
     try:
+        _check_address(content.url)
         if is_json:
             data = json.loads(content.content)
             files = [
                 one for one in data.get("files", []) if _file_of(one.get("url") or "") in names
             ]
+            for one in files:
+                _check_address(one["url"])
             text = json.dumps({**data, "files": files, "versions": []})
         else:
             text, encoding = _reduced_html(content, names), "utf-8"
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-        return None  # pip reports what is wrong with the page
+        return None  # if pip cannot read the page either, it reports that
     return Page(url, digest_of(content), etag, content.url, content.content_type, encoding, text)
 
 
@@ -214,13 +269,20 @@ def _reduced_html(content: Any, names: Collection[str]) -> str:
     parser.feed(content.content.decode(content.encoding or "utf-8"))
     lines = [f'<base href="{html.escape(parser.base_url)}">'] if parser.base_url else []
     for anchor in parser.anchors:
-        if _file_of(anchor.get("href") or "") in names:
+        target = anchor.get("href") or ""
+        if _file_of(target) in names:
+            _check_address(target)
             parts = (
                 name if value is None else f'{name}="{html.escape(value)}"'
                 for name, value in anchor.items()
             )
             lines.append(f"<a {' '.join(parts)}></a>")
     return "\n".join(lines)
+
+
+def _check_address(url: str) -> None:
+    if has_credentials(url) or urlsplit(url).query:
+        raise ValueError(f"{without_credentials(url)} has credentials or a query")
 
 
 def _file_of(url: str) -> str:

@@ -7,8 +7,9 @@ import errno
 import hashlib
 import importlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from pip_sharedcache.pip_adapter.links import local_directory, source_of
 from pip_sharedcache.session.wheels import has_credentials, without_credentials
@@ -37,8 +38,9 @@ _IRRELEVANT = frozenset(
     }
 )
 
-#: They differ between hosts with the same Python. Markers that read them are evaluated in each run.
-_OF_HOST = ("platform_release", "platform_version")
+#: Markers that differ between hosts with the same Python. Hardly any requirement reads them: they
+#: are compared only if one does.
+OF_HOST = ("platform_release", "platform_version")
 
 
 class _NoQuestion(Exception):
@@ -55,6 +57,7 @@ def question_of(resolver: Any, roots: Iterable[Any], options: Any) -> dict[str, 
     try:
         if getattr(options, "uploaded_prior_to", None) is not None:
             raise _NoQuestion("--uploaded-prior-to is another time in each run")
+        _check_addresses(scope.index_urls, scope.find_links)
         return {
             "format": 1,
             "pip": importlib.import_module("pip").__version__,
@@ -80,8 +83,8 @@ def _requirement(root: Any) -> dict[str, Any]:
     link = root.link
     if root.editable or (link is not None and link.is_file):
         raise _NoQuestion(f"{root} is a local file or editable")
-    if link is not None and has_credentials(link.url):
-        raise _NoQuestion(f"the URL of {root.name} contains credentials")
+    if link is not None and (has_credentials(link.url) or urlsplit(link.url).query):
+        raise _NoQuestion(f"the URL of {root.name} contains credentials or a query")
     if link is not None and link.is_vcs and source_of(link) is None:
         raise _NoQuestion(f"{root.name} is not a fixed commit")
     return {
@@ -95,6 +98,26 @@ def _requirement(root: Any) -> dict[str, Any]:
         "config": _plain(getattr(root, "config_settings", None)),
         "options": _plain(getattr(root, "global_options", None)),
     }
+
+
+def _check_addresses(indexes: Sequence[str], find_links: Sequence[str]) -> None:
+    """Raise _NoQuestion for addresses whose pages have no name that others may see.
+
+    A query can be a secret. Two users of the same index can see different pages.
+    """
+    remote = [link for link in find_links if not local_directory(link)]
+    for url in (*indexes, *remote):
+        if urlsplit(url).query or (url in remote and has_credentials(url)):
+            raise _NoQuestion(f"{without_credentials(url)} has credentials or a query")
+    if len(set(indexes)) != len({without_credentials(url).rstrip("/") for url in indexes}):
+        raise _NoQuestion("an index is named twice, as different users")
+
+
+def host() -> str:
+    """Return the values of the markers that differ between hosts with the same Python."""
+    markers = importlib.import_module("pip._vendor.packaging.markers")
+    environment: Mapping[str, str] = markers.default_environment()
+    return " ".join(environment[name] for name in OF_HOST)
 
 
 def _find_links(link: str) -> str:
@@ -117,7 +140,7 @@ def _find_links(link: str) -> str:
 def _python() -> dict[str, str]:
     markers = importlib.import_module("pip._vendor.packaging.markers")
     environment: Mapping[str, str] = markers.default_environment()
-    return {name: value for name, value in environment.items() if name not in _OF_HOST}
+    return {name: value for name, value in environment.items() if name not in OF_HOST}
 
 
 def _tags(target: Any) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from pip_sharedcache.pip_adapter import index_pages
-from pip_sharedcache.pip_adapter.index_pages import IndexPages, project_of
+from pip_sharedcache.pip_adapter.index_pages import IndexPages
 from pip_sharedcache.pip_adapter.protocols import Distribution, Link
+from pip_sharedcache.pip_adapter.questions import OF_HOST, host
 from pip_sharedcache.session.resolutions import Resolution
 from pip_sharedcache.session.wheels import without_credentials
 
@@ -86,6 +87,23 @@ class _PageFile:
         self._file.close()
 
 
+class _Installed(dict[str, Any]):
+    """The distributions in the environment, by project, and which of them pip asked for."""
+
+    def __init__(self, distributions: Mapping[str, Any]) -> None:
+        super().__init__(distributions)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the distribution of the project ``name``, or ``default``."""
+        self.asked.add(name)
+        return super().get(name, default)
+
+
 class Recording:
     """One run of pip's resolver, and what it reads.
 
@@ -100,6 +118,9 @@ class Recording:
         self.candidates: dict[str, str] = {}
         self.origins: list[Link] = []  # of all pages and candidates
         self._read: dict[str, tuple[Callable[[], Any], str]] = {}
+        self._of_host = False
+        self._installed = _Installed(self.resolver.factory._installed_dists)
+        self.resolver.factory._installed_dists = self._installed
         self._file: _PageFile | None = None
 
     def close(self) -> None:
@@ -129,7 +150,15 @@ class Recording:
 
     def after(self, link: Link, distribution: Distribution) -> None:
         """Record the metadata of the candidate ``link``."""
-        self.candidates[url_of(link)] = _metadata_digest(distribution)
+        text = _metadata(distribution)
+        self._of_host |= _reads_host(text)
+        self.candidates[url_of(link)] = _digest(text)
+
+    def _asks_host(self, question: Mapping[str, Any]) -> bool:
+        """Return whether a requirement, or an installed distribution, has a marker of the host."""
+        found = [dict.get(self._installed, name) for name in self._installed.asked]
+        texts = [_metadata(distribution) for distribution in found if distribution is not None]
+        return any(map(_reads_host, [*texts, repr(question["requirements"])]))
 
     def resolution(
         self,
@@ -155,7 +184,8 @@ class Recording:
             question,
             pages,
             self.candidates,
-            {name: installed(name) for name in map(project_of, pages)},
+            {name: installed(name) for name in sorted(self._installed.asked)},
+            host() if self._of_host or self._asks_host(question) else "",
             _result(requirements),
             requests,
             time.monotonic() - self.began,
@@ -237,13 +267,35 @@ def _result(requirements: Iterable[Any]) -> tuple[str, ...]:
     return tuple(sorted(f"{canonicalize_name(name)} {url_of(link)}" for name, link in links))
 
 
-def _metadata_digest(distribution: Any) -> str:
-    """Return the sha256 of the METADATA of pip's ``distribution``, with one kind of line ends."""
+def installed_fact(distributions: Mapping[str, Any], name: str) -> str:
+    """Return the version and the sha256 of the metadata of one of pip's ``distributions``.
+
+    "" without one of this name.
+    """
+    distribution = distributions.get(name)
+    if distribution is None:
+        return ""
     try:
-        text = distribution.read_text("METADATA")
+        return f"{distribution.version} {_digest(_metadata(distribution))}"
+    except Exception as error:  # no metadata, or no valid version: pip reports it if it matters
+        return f"{type(error).__name__}: {error}"
+
+
+def _reads_host(text: str) -> bool:
+    return any(name in text for name in OF_HOST)
+
+
+def _metadata(distribution: Any) -> str:
+    """Return the METADATA of pip's ``distribution``, with one kind of line ends."""
+    try:
+        text: str = distribution.read_text("METADATA")
     except Exception:  # none, or not in UTF-8: pip parses what there is, and reports that
         text = str(distribution.metadata)
-    return hashlib.sha256(text.replace("\r\n", "\n").encode("utf-8", "replace")).hexdigest()
+    return text.replace("\r\n", "\n")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def _twin(resolver: Any) -> Any:

@@ -20,8 +20,8 @@ from pip_sharedcache.pip_adapter import resolver_seams, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads, do_nothing
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
-from pip_sharedcache.pip_adapter.questions import question_of
-from pip_sharedcache.pip_adapter.replay import HeldLog, Recording, Replay
+from pip_sharedcache.pip_adapter.questions import host, question_of
+from pip_sharedcache.pip_adapter.replay import HeldLog, Recording, Replay, installed_fact
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.resolutions import Resolution
 from pip_sharedcache.session.session import Session
@@ -64,12 +64,12 @@ class Resolutions:
         question = self._question(call)
         if question is None:
             return call.proceed()
-        installed = functools.partial(_installed_version, call.instance.factory)
+        installed = functools.partial(installed_fact, call.instance.factory._installed_dists)
         fresh = FreshPages(self._downloads.cache)
         pages = IndexPages(call.instance.factory._finder._link_collector, fresh)
         with contextlib.ExitStack() as ending:
             ending.callback(self._end, fresh)
-            known = session.resolutions.find(question, installed)
+            known = session.resolutions.find(question, installed, host())
             if known is not None:
                 answer = self._replay(session, call, pages, known)
                 if answer is not None:
@@ -141,7 +141,9 @@ class Resolutions:
         logger.debug("The resolution is reused: %s candidates", len(known.candidates))
         if pages.etags:
             # The same pages have other ETags: with these, later runs get no content.
-            self._share(session, known.with_etags(pages.etags), replay)
+            session.resolutions.renew(
+                pages.etags, private_because=self._private_because(session, replay)
+            )
         session.resolutions.record_reuse(
             requests=known.requests - (self._downloads.requests - requests),
             seconds=known.seconds - (time.monotonic() - replay.began),
@@ -178,14 +180,3 @@ class Resolutions:
         if isinstance(run, Replay):
             run.answer(call.named["reqs"])
         return call.proceed()
-
-
-def _installed_version(factory: Any, name: str) -> str:
-    """Return the version of a project that pip's ``factory`` sees installed; "" if it sees none."""
-    distribution = factory._installed_dists.get(name)
-    if distribution is None:
-        return ""
-    try:
-        return str(distribution.version)
-    except Exception as error:  # no metadata, or no valid version: pip reports it if it matters
-        return f"{type(error).__name__}: {error}"

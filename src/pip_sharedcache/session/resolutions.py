@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pip_sharedcache import store as stores
+from pip_sharedcache import trust
 from pip_sharedcache.model import Digest
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.state import RunState
@@ -55,7 +56,9 @@ class Resolution:
     ``pages``: the index pages that it read, by URL.
     ``candidates``: the URL of each candidate that it looked at, and the sha256 of its metadata; ""
         for a candidate that pip discarded.
-    ``installed``: the version of each project with a page in the environment; "" if not installed.
+    ``installed``: the version and the sha256 of the metadata of each project that pip looked for in
+        the environment; "" if not installed.
+    ``host``: the release and the version of the operating system, if a marker reads them; else "".
     ``result``: the distributions that pip was to install, as ``name url``.
     ``requests``: the number of requests that the run made.
     ``seconds``: the duration of the run of the resolver.
@@ -65,6 +68,7 @@ class Resolution:
     pages: Mapping[str, Page]
     candidates: Mapping[str, str]
     installed: Mapping[str, str]
+    host: str
     result: tuple[str, ...]
     requests: int
     seconds: float
@@ -88,6 +92,7 @@ class Resolution:
             "pages": [asdict(page) for page in self.pages.values()],
             "candidates": dict(self.candidates),
             "installed": dict(self.installed),
+            "host": self.host,
             "result": list(self.result),
             "requests": self.requests,
             "seconds": round(self.seconds, 3),
@@ -107,6 +112,7 @@ class Resolution:
                 {page.url: page for page in pages},
                 _texts(data["candidates"]),
                 _texts(data["installed"]),
+                _text(data["host"]),
                 tuple(map(_text, data["result"])),
                 int(data["requests"]),
                 float(data["seconds"]),
@@ -141,16 +147,18 @@ class SharedResolutions:
         self._fewest: int | None = None
 
     def find(
-        self, question: Mapping[str, Any], installed: Callable[[str], str]
+        self, question: Mapping[str, Any], installed: Callable[[str], str], host: str
     ) -> Resolution | None:
         """Return the newest resolution of ``question`` by a trusted publisher, or None.
 
-        ``installed`` returns the version of a project in the environment; "" without it. A
-        resolution counts only if the same versions of its projects were installed.
+        ``installed`` returns, and ``host`` is, what Resolution has of them. A resolution counts
+        only if pip finds the same in this environment, on this host.
         """
         for stored in self._layers.find_resolutions(key_of(question)):
             resolution = Resolution.from_data(stored.data)
             if resolution is None or resolution.question != question:
+                continue
+            if resolution.host not in ("", host):
                 continue
             differs = [
                 name for name, version in resolution.installed.items() if installed(name) != version
@@ -173,6 +181,18 @@ class SharedResolutions:
         self._report.resolution = "reused"
         self._report.requests_saved = max(0, requests)
         self._report.seconds_saved = max(0.0, seconds)
+
+    def renew(self, etags: Mapping[str, str], *, private_because: str) -> None:
+        """Share the resolution that ``find`` returned with other ETags, if it is this user's own.
+
+        Another publisher's content would get the name, and so the trust, of this user.
+        """
+        found = self._found
+        if found is None or found.publisher != trust.user_id():
+            return
+        resolution = Resolution.from_data(found.data)
+        if resolution is not None:
+            self.share(resolution.with_etags(etags), private_because=private_because)
 
     @property
     def are_recorded(self) -> bool:

@@ -24,7 +24,7 @@ if [ "$tier" != quick ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; 
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
             acl openssl strace xfsprogs btrfs-progs e2fsprogs util-linux sudo git passwd zsh fish tcsh \
-            environment-modules chromium groff-base fakeroot proot gcc libc6-dev libcap2-bin patchelf >/dev/null
+            environment-modules chromium groff-base python3-venv fakeroot proot gcc libc6-dev libcap2-bin patchelf >/dev/null
         break
     done
 fi

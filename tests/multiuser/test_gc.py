@@ -451,7 +451,8 @@ def test_symlinked_environments_outlast_the_healing_of_what_they_lead_to(
 def test_the_owner_of_the_store_retires_what_only_its_publisher_can_delete(site: Site) -> None:
     usera, userb = site.accounts.usera, site.accounts.userb
     store = site.make_store(usera)
-    site.install(userb, site.environment(userb), store, "gamma")
+    on = {"PIP_SHAREDCACHE_RESOLUTIONS": "on"}
+    site.install(userb, site.environment(userb), store, "gamma", **on)
     facts = gc_facts(site, usera, store, 40 * DAY)
     areas = sorted(Path(path).relative_to(store).parts[0] for path in facts["retired"])
     assert areas == ["bytecode", "resolutions", "wheels"]

@@ -15,8 +15,8 @@ from pip._internal.req.constructors import install_req_from_line
 
 from pip_sharedcache.pip_adapter.questions import question_of
 
-# Old pips import their own copy of pkg_resources, which warns of itself.
-pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources is deprecated:DeprecationWarning")
+# Old pips warn of what they use of pkg_resources and of packaging.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 Ask = Callable[..., Any]
 

@@ -139,14 +139,16 @@ class WorkerPool:
             os.set_blocking(pieces, False)
             if crew._workers and tasks:
                 os.write(pieces, b"".join(_NUMBER.pack(number) for number in tasks))
+            written, pieces = pieces, -1
+            os.close(written)
+            if crew._workers:
+                return crew
         except BaseException:  # Ctrl-C
-            os.close(pieces)
+            if pieces >= 0:
+                os.close(pieces)
             crew.abandon()
             crew.end()
             raise
-        os.close(pieces)
-        if crew._workers:
-            return crew
         crew.end()
         return None
 
@@ -307,9 +309,8 @@ def map_in_workers(
     """Return the results of ``work`` for ``tasks``, in their order.
 
     Worker processes do the work if several tasks and processors exist. This process calls
-    ``again`` for each task that a worker process failed to do or did not finish when killed;
-    ``again`` raises the errors. ``done`` is called for each task in order, after its result has
-    come. All worker processes have ended when this function returns or raises.
+    ``again``, which raises the errors, for each task that a killed worker process did not do.
+    ``done`` is called for each task in order, after its result. No worker process outlives this.
     """
 
     def do(number: int) -> Result | None:
@@ -319,23 +320,22 @@ def map_in_workers(
             logger.debug("The parent process repeats this task", exc_info=True)
             return None
 
-    size = min(available_workers(), len(tasks))
-    crew = WorkerPool.start(size, range(len(tasks)), do, lambda _: None) if size > 1 else None
+    size, crew = min(available_workers(), len(tasks)), None
     results: list[Result | None] = []
-    if crew is None:
-        for piece in tasks:
-            results.append(work(piece))
-            done(piece)
-        return [result for result in results if result is not None]
-    try:
+    try:  # Ctrl-C can come as soon as the workers have begun
+        crew = WorkerPool.start(size, range(len(tasks)), do, lambda _: None) if size > 1 else None
         for number, piece in enumerate(tasks):
-            results.append(crew.result(number))
+            results.append(work(piece) if crew is None else crew.result(number))
             done(piece)
     except BaseException:
-        crew.abandon()
+        if crew is not None:
+            crew.abandon()
         raise
     finally:
-        crew.end()
+        if crew is not None:
+            crew.end()
+    if crew is None:
+        return [result for result in results if result is not None]
     return [again(piece) if result is None else result for piece, result in zip(tasks, results)]
 
 

@@ -14,7 +14,7 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.config import LayerSetting, Settings
 from pip_sharedcache.model import Policy
 from pip_sharedcache.session.publisher import Publisher
-from pip_sharedcache.session.resolutions import Page, Resolution, SharedResolutions, key_of
+from pip_sharedcache.session.resolutions import Page, Resolution, SharedResolutions
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store.layers import Layers
 
@@ -77,8 +77,8 @@ def test_any_json_value_is_a_resolution_or_none(value: Any, name: str) -> None:
 
 
 def test_key_depends_on_the_question_alone() -> None:
-    assert key_of({"a": 1, "b": [2]}) == key_of({"b": [2], "a": 1})
-    assert key_of({"a": 1}) != key_of({"a": 2})
+    assert stores.key_of({"a": 1, "b": [2]}) == stores.key_of({"b": [2], "a": 1})
+    assert stores.key_of({"a": 1}) != stores.key_of({"a": 2})
 
 
 class _Run:

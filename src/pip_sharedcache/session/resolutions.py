@@ -7,8 +7,6 @@ the recorded answer rested on is the same.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,14 +14,12 @@ from typing import Any
 
 from pip_sharedcache import store as stores
 from pip_sharedcache import trust
-from pip_sharedcache.model import Digest
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store import NONE_YET, StoredResolution
+from pip_sharedcache.store.resolutions import RESOLUTION_FORMAT
 
 logger = logging.getLogger(__name__)
-
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ class Resolution:
     def to_data(self) -> dict[str, Any]:
         """Return the resolution as JSON values."""
         return {
-            "format": _FORMAT,
+            "format": RESOLUTION_FORMAT,
             "question": self.question,
             "pages": [asdict(page) for page in self.pages.values()],
             "candidates": dict(self.candidates),
@@ -102,7 +98,7 @@ class Resolution:
     def from_data(cls, data: Mapping[str, Any]) -> Resolution | None:
         """Return the resolution in ``data``; None if a value is missing or has a wrong type."""
         try:
-            if data["format"] != _FORMAT or not isinstance(data["question"], dict):
+            if data["format"] != RESOLUTION_FORMAT or not isinstance(data["question"], dict):
                 return None
             if not isinstance(data["pages"], list):
                 return None
@@ -119,12 +115,6 @@ class Resolution:
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return None
-
-
-def key_of(question: Mapping[str, Any]) -> Digest:
-    """Return the key of a question: the sha256 of its JSON text."""
-    text = json.dumps(question, sort_keys=True)
-    return Digest(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def _texts(values: Any) -> dict[str, str]:
@@ -154,7 +144,7 @@ class SharedResolutions:
         ``installed`` returns, and ``host`` is, what Resolution has of them. A resolution counts
         only if pip finds the same in this environment, on this host.
         """
-        for stored in self._layers.find_resolutions(key_of(question)):
+        for stored in self._layers.find_resolutions(stores.key_of(question)):
             resolution = Resolution.from_data(stored.data)
             if resolution is None or resolution.question != question:
                 continue
@@ -212,7 +202,7 @@ class SharedResolutions:
         if private_because:
             logger.debug("The resolution is not shared: %s", private_because)
             where = self._layers.to_keep
-        key, replaces = key_of(resolution.question), self._found
+        key, replaces = stores.key_of(resolution.question), self._found
         staged = self._publishing.add(
             where,
             lambda store: stores.stage_resolution(

@@ -48,7 +48,7 @@ class Build:
 
 
 def key_of(settings: Mapping[str, Any]) -> Digest:
-    """Return the key of a build: the sha256 of ``settings``, all JSON values that affect it."""
+    """Return the key of a record: the sha256 of the JSON values that its content depends on."""
     text = json.dumps(settings, sort_keys=True)
     return Digest(hashlib.sha256(text.encode("utf-8")).hexdigest())
 

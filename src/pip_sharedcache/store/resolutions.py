@@ -25,7 +25,7 @@ from pip_sharedcache.errors import (
     ResolutionNotPublished,
 )
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.model import Digest, Entry, Identity
+from pip_sharedcache.model import Digest, Entry, Identity, identity_of
 from pip_sharedcache.store.built_wheels import NONE_YET
 from pip_sharedcache.store.entry_reading import read_entry
 from pip_sharedcache.store.entry_trust import distrust_reason
@@ -76,7 +76,7 @@ def find_resolutions(
                 try:
                     with chain[0].subdirectory(name) as held:
                         status = held.status()
-                        if (status.st_dev, status.st_ino) in without:
+                        if identity_of(status) in without:
                             continue
                         if not distrust_reason(store, held, chain):
                             one = read_resolution(held, key)

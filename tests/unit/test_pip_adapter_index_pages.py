@@ -212,6 +212,28 @@ def test_page_with_a_query_is_not_recorded(content: Any) -> None:
     assert reduced(f"{INDEX}demo/", content, "", ["https://files.test/demo-1.0.tar.gz"]) is None
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+def test_pages_are_asked_for_although_no_more_threads_can_start(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """The system limits how many processes a user has."""
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start_some(thread: threading.Thread) -> None:
+        if len(started) == threads:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    names = [str(number) for number in range(20)]
+    index = _Index(dict.fromkeys(names, "one"))
+    assert IndexPages(index, FreshPages()).changed([_page(name, "one") for name in names]) == ""
+    assert len(index.asked) == len(names)
+    assert len(started) == threads
+
+
 def test_interrupt_does_not_wait_for_an_index(tmp_path: Path) -> None:
     program = """
 import os, signal, threading, time

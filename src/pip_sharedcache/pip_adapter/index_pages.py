@@ -202,9 +202,14 @@ def _side_by_side(
         except queue.Empty:
             return
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(pages)))]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(min(_AT_ONCE, len(pages))):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except (RuntimeError, MemoryError):  # a limit of this user's processes, or of memory
+        work()
     answers = {}
     for _ in pages:
         url, answer, error = done.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import importlib
@@ -14,6 +15,8 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from pip_sharedcache import fs
+from pip_sharedcache.errors import reason
 from pip_sharedcache.pip_adapter import index_pages
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
 from pip_sharedcache.pip_adapter.protocols import Distribution, Link
@@ -68,12 +71,13 @@ class _PageFile:
     Methods raise OSError."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="pip-sharedcache-")  # noqa: SIM115
+        # Without a buffer: close would write the rest of it, and fail on a full disk.
+        self._file = tempfile.TemporaryFile(prefix="pip-sharedcache-", buffering=0)  # noqa: SIM115
 
     def add(self, content: Any) -> Callable[[], Any]:
         """Keep pip's ``content`` of a page; return a function that returns it again."""
         start = self._file.seek(0, os.SEEK_END)
-        self._file.write(content.content)
+        fs.write_all(self._file.fileno(), content.content)
         size, kind, encoding, url = self._file.tell() - start, *index_pages.facts_of(content)
 
         def read() -> Any:
@@ -109,6 +113,7 @@ class Recording:
 
     ``resolver``: pip's Resolver.
     ``pages``: the index pages of the run.
+    ``problem``: why the run cannot be recorded, or "".
     """
 
     def __init__(self, resolver: Any, pages: IndexPages) -> None:
@@ -122,11 +127,14 @@ class Recording:
         self._installed = _Installed(self.resolver.factory._installed_dists)
         self.resolver.factory._installed_dists = self._installed
         self._file: _PageFile | None = None
+        self.problem = ""
 
     def close(self) -> None:
         """Delete what the run keeps on disk."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # nothing in the file is needed any more
+                self._file.close()
+            self._file = None
 
     def is_read_by(self, collector: object) -> bool:
         """Return whether pip's LinkCollector ``collector`` is that of this run."""
@@ -136,12 +144,19 @@ class Recording:
         """Return pip's content of the index page at ``location``, or None."""
         self.origins.append(location)
         content, etag = self.pages.take(location)
-        read = _no_page
-        if content is not None:
-            self._file = self._file or _PageFile()
-            read = self._file.add(content)
-        self._read[without_credentials(location.url)] = read, etag
+        if not self.problem:
+            try:
+                self._read[without_credentials(location.url)] = self._keep(content), etag
+            except OSError as error:  # a full disk: pip needs what is left of it
+                self.problem = ": ".join(filter(None, [tempfile.tempdir, reason(error)]))
+                self.close()
         return content
+
+    def _keep(self, content: Any) -> Callable[[], Any]:
+        if content is None:
+            return _no_page
+        self._file = self._file or _PageFile()
+        return self._file.add(content)
 
     def before(self, link: Link) -> None:
         """Record that pip is going to look at the candidate ``link``."""

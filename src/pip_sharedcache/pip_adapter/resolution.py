@@ -110,6 +110,9 @@ class Resolutions:
         requests: int,
         answer: Any,
     ) -> None:
+        if recording.problem:
+            logger.warning("The resolution is not recorded: %s", recording.problem)
+            return
         resolution = recording.resolution(question, installed, requests, answer.all_requirements)
         if resolution is not None:
             self._share(session, resolution, recording)

@@ -2,13 +2,17 @@
 
     python benchmarks/growth.py [--filesystem xfs|ext4|btrfs|tmpfs] [--directory DIR]
         [--entries N ...] [--publishers N ...] [--files N ...] [--big-mb MB]
+        [--resolutions N ...]
 
-Prints four tables, of synthetic stores and wheels, without a package index:
+Prints six tables, of synthetic stores and wheels, without a package index:
 
 - looking up a wheel that is there and one that is not, publishing one, and installing a small one,
   in stores of different sizes and (as root) with entries of different numbers of users;
 - list, stats, gc --dry-run and report in stores of different sizes, with the marks and the records
   of as many users as --publishers says at most (--only commands: this table alone);
+- looking up a resolution that is there and one that is not, and publishing one, in stores with
+  different numbers of resolutions; and the commands that read them all (--only resolutions: these
+  two tables alone);
 - installing wheels of different numbers of files from the store, and by plain pip;
 - the resident peak of the largest process for the largest of these, and for one huge wheel.
 
@@ -153,17 +157,57 @@ class Growth:
             self._inside(None, "fill", str(store), str(size), users, str(FIRST_UID))
             self._inside(None, "use", str(store), users, str(FIRST_UID))
             for name, words in kinds.items():
-                command = [self.bench.python, "-m", "pip_sharedcache", "store", *words, "--quiet"]
-                costs = [
-                    self.bench.run(command, member, PIP_SHAREDCACHE_DIR=str(store))
-                    for _ in range(self.options.runs)
-                ]
+                costs = self._command(store, words, member)
                 seconds = median(cost.wall for cost in costs)
                 peak = median(cost.memory for cost in costs) / 1e6
                 each = figure(1e6 * seconds / size)
                 rows.append([name, f"{size:,}", users, figure(seconds), each, figure(peak)])
             remove(store)
         return table(["command", "entries", "users", "s", "µs an entry", "peak MB"], rows)
+
+    def _command(self, store: Path, words: list[str], account: Account | None) -> list[Cost]:
+        command = [self.bench.python, "-m", "pip_sharedcache", "store", *words, "--quiet"]
+        return [
+            self.bench.run(command, account, PIP_SHAREDCACHE_DIR=str(store))
+            for _ in range(self.options.runs)
+        ]
+
+    # -- resolutions
+
+    def resolutions(self) -> tuple[str, str]:
+        """The tables of look-ups of resolutions, and of the commands that read them all."""
+        stores = {}
+        for count in self.options.resolutions:
+            store = self.bench.work / f"store-resolutions-{count}"
+            self.bench.make_store(store)
+            self._inside(None, "record", str(store), str(count))
+            stores[store] = count
+        asked = self._inside(None, "ask", str(self.options.rounds), *map(str, stores))
+        lookups = [
+            [
+                f"{stores[Path(store)]:,}",
+                *(figure(1000 * median(took[what])) for what in ("hit", "miss", "publish")),
+            ]
+            for store, took in json.loads(asked).items()
+        ]
+        kinds = {
+            "list --resolutions": ["list", "--resolutions"],
+            "stats": ["stats"],
+            "gc --dry-run": ["gc", "--dry-run", "--older-than", "90d", "--max-size", "1"],
+            "verify": ["verify"],
+        }
+        rows = []
+        for store, count in stores.items():
+            for name, words in kinds.items():
+                costs = self._command(store, words, None)
+                peak = median(cost.memory for cost in costs) / 1e6
+                cpu, there = median(cost.cpu for cost in costs), count + self.options.rounds
+                rows.append([name, f"{there:,}", figure(cpu), figure(peak)])
+            remove(store)
+        return (
+            table(["resolutions", "hit CPU ms", "miss CPU ms", "publish CPU ms"], lookups),
+            table(["command", "resolutions", "CPU s", "peak MB"], rows),
+        )
 
     # -- files and bytes
 
@@ -226,17 +270,22 @@ def main() -> None:
 
     numbers("--entries", (100, 10_000, 100_000), "entries in each store")
     numbers("--publishers", (1, 1000, 10), "users; the last for every size, the others for one")
+    numbers("--resolutions", (1, 100, 10_000), "resolutions in each store")
     numbers("--files", (100, 1000, 10_000, 30_000), "files in each wheel")
     parser.add_argument("--rounds", type=int, default=200, help="of look-ups and publishing")
     parser.add_argument("--big-mb", type=int, default=512, help="the huge wheel, 0 for none")
     parser.add_argument("--link-mode", default="reflink")
-    parser.add_argument("--only", choices=("commands",), help="one table alone")
+    parser.add_argument("--only", choices=("commands", "resolutions"), help="one part alone")
     options = parser.parse_args()
     with work_directory(options) as work:
         bench = Bench(work, options)
         growth = Growth(bench, options)
         print(bench.header(f"medians of {options.runs}, of store operations of {options.rounds}"))
-        print(f"\n{growth.commands()}", flush=True)
+        if options.only != "resolutions":
+            print(f"\n{growth.commands()}", flush=True)
+        if options.only != "commands":
+            lookups, commands = growth.resolutions()
+            print(f"\n{lookups}\n\n{commands}", flush=True)
         if options.only:
             return
         print(f"\n{growth.entries()}", flush=True)

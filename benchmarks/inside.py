@@ -3,6 +3,8 @@
     python inside.py fill STORE ENTRIES PUBLISHERS FIRST_UID
     python inside.py use STORE USERS FIRST_UID
     python inside.py time WHEELS ROUNDS STORE ...
+    python inside.py record STORE RESOLUTIONS
+    python inside.py ask ROUNDS STORE ...
 
 ``fill`` gives ENTRIES minimal entries to a store: manifest, a whole tiny wheel, and an empty
 directory for what would be unpacked from it. As root, they belong to PUBLISHERS uids in turn, from
@@ -10,6 +12,9 @@ FIRST_UID on; no accounts are needed. ``use`` gives each of USERS uids marks of 
 records of 50 runs (as root; else they are all one's own). ``time`` prints JSON: for each store and
 operation, the seconds that each of ROUNDS took; stores and operations take turns. WHEELS is a
 directory with a tiny wheel for each round, to be published.
+
+``record`` publishes RESOLUTIONS resolutions of 15 pages. ``ask`` prints JSON as ``time`` does: the
+seconds of CPU time to look up one that is there and one that is not, and to publish one.
 """
 
 from __future__ import annotations
@@ -127,11 +132,92 @@ def _some_of(store: Store, number: int, chance: random.Random) -> list[tuple[Dig
     return [named[index % len(named)] for index in range(number)]
 
 
-def _timed(operation: Callable[..., Any], *arguments: object) -> tuple[float, Any]:
+def record(store: Path, resolutions: int) -> None:
+    """Publish ``resolutions`` resolutions in ``store``."""
+    opened, at_once = Store.open(store), 500
+    for start in range(0, resolutions, at_once):
+        numbers = range(start, min(start + at_once, resolutions))
+        staged = [
+            stores.stage_resolution(opened, stores.key_of(_question(number)), _resolution(number))
+            for number in numbers
+        ]
+        for outcome in stores.make_visible(opened, staged):
+            if isinstance(outcome, Exception):
+                raise SystemExit(str(outcome))
+
+
+def _question(number: int) -> dict[str, Any]:
+    return {"requirements": [{"requirement": f"benchmark-question=={number}"}]}
+
+
+def _resolution(number: int) -> dict[str, Any]:
+    pages = [f"https://index.test/simple/project{one}/" for one in range(15)]
+    links = '<a href="project-1.0-py3-none-any.whl#sha256=' + "0" * 64 + '"></a>'
+    return {
+        "question": _question(number),
+        "pages": [
+            {
+                "url": url,
+                "digest": "1" * 64,
+                "etag": '"1"',
+                "location": url,
+                "content_type": "text/html",
+                "encoding": "utf-8",
+                "links": links,
+            }
+            for url in pages
+        ],
+        "candidates": {f"{url}project-1.0-py3-none-any.whl": "2" * 64 for url in pages},
+        "installed": {},
+        "host": "",
+        "result": [f"project {url}project-1.0-py3-none-any.whl" for url in pages],
+        "requests": 30,
+        "seconds": 1.0,
+    }
+
+
+def _publish(store: Store, key: Digest, number: int) -> None:
+    stores.make_visible(store, [stores.stage_resolution(store, key, _resolution(number))])
+
+
+def ask(rounds: int, paths: list[Path]) -> dict[str, dict[str, list[float]]]:
+    """Time looking up resolutions that are there and that are not, and publishing."""
+    chance = random.Random(0)
+    times: dict[str, dict[str, list[float]]] = {
+        str(path): {"hit": [], "miss": [], "publish": []} for path in paths
+    }
+    opened = {str(path): Store.open(path) for path in paths}
+    present = {
+        str(path): sorted(found.name for found in path.glob("resolutions/*/*")) for path in paths
+    }
+    for number in range(rounds):
+        absent = stores.key_of(_question(-1 - number))
+        for where, store in opened.items():
+            taken, found = _timed(
+                stores.find_resolutions,
+                store,
+                Digest(chance.choice(present[where])),
+                clock=time.process_time,
+            )
+            times[where]["hit"].append(taken)
+            taken, missed = _timed(stores.find_resolutions, store, absent, clock=time.process_time)
+            times[where]["miss"].append(taken)
+            if not found or missed:
+                raise SystemExit(f"{where} does not hold what was put into it")
+            taken, _ = _timed(_publish, store, absent, number, clock=time.process_time)
+            times[where]["publish"].append(taken)
+    return times
+
+
+def _timed(
+    operation: Callable[..., Any],
+    *arguments: object,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, Any]:
     """Call it; how many seconds that took, and what it returned."""
-    start = time.perf_counter()
+    start = clock()
     outcome = operation(*arguments)
-    return time.perf_counter() - start, outcome
+    return clock() - start, outcome
 
 
 if __name__ == "__main__":
@@ -140,5 +226,9 @@ if __name__ == "__main__":
         fill(Path(first), int(second), *map(int, rest))
     elif verb == "use":
         use(Path(first), int(second), *map(int, rest))
+    elif verb == "record":
+        record(Path(first), int(second))
+    elif verb == "ask":
+        print(json.dumps(ask(int(first), [Path(path) for path in (second, *rest)])))
     else:
         print(json.dumps(measure(Path(first), int(second), [Path(path) for path in rest])))

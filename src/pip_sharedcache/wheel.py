@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import email
 import hashlib
+import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -47,6 +50,12 @@ _UNREADABLE: tuple[type[Exception], ...] = (OSError, *BROKEN)
 _BLOCK = 1 << 20  # bytes
 _MOST_METADATA = 1 << 26  # bytes; METADATA is read into memory at once
 _ENCRYPTED = 0x1
+_UNUSUAL = 0x61  # encrypted, compressed patched data, strongly encrypted
+_UTF_8 = 0x800
+_SIGNATURE = b"PK\x03\x04"  # of a local header
+_SMALL = 1 << 20  # bytes; read_small reads as many at once
+_LOCAL_HEADER = struct.Struct("<4s2xH18xHH")  # signature, flags, lengths of name and extra field
+_EXTRA = 128  # bytes of an extra field that are read with the data
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,28 @@ def digest_of_blocks(pieces: Iterable[bytes]) -> tuple[Digest, int]:
     return Digest(hasher.hexdigest()), size
 
 
+def digest_beside(pieces: Iterable[bytes]) -> tuple[Digest, int]:
+    """Return what ``digest_of_blocks`` returns; hash each piece while the next one is made.
+
+    A thread hashes, where one can be started: hashlib and zlib run side by side.
+    """
+    hasher, size = hashlib.sha256(), 0
+    hashed: Future[None] | None = None
+    alone = False
+    with ThreadPoolExecutor(1) as pool:
+        for piece in pieces:
+            size += len(piece)
+            if hashed is not None:
+                hashed.result()
+            try:
+                hashed = None if alone else pool.submit(hasher.update, piece)
+            except RuntimeError:  # no thread can be started here
+                alone, hashed = True, None
+            if alone:
+                hasher.update(piece)
+    return Digest(hasher.hexdigest()), size
+
+
 def blocks(file: IO[bytes]) -> Iterator[bytes]:
     """Yield the rest of ``file`` in pieces of at most 1 MiB. Leaves ``file`` open."""
     while block := file.read(_BLOCK):
@@ -108,6 +139,46 @@ def content(archive: zipfile.ZipFile, member: Member) -> Iterator[bytes]:
         if error.errno is None:  # a damaged stream, from bz2; an error of the disk has an errno
             raise UnusualWheel(f"{archive.filename}: {error}") from error
         raise
+
+
+def read_small(descriptor: int, member: Member) -> bytes | None:
+    """Return the bytes of a small ``member`` of the wheel open as ``descriptor``; or None.
+
+    That takes a fraction of the time of ``content``, and other processes can share the descriptor.
+    None for everything that is not ordinary, damage included: ``content`` reads that, or raises.
+    """
+    info = member.info
+    if (
+        max(info.file_size, info.compress_size) > _SMALL
+        or info.flag_bits & _UNUSUAL
+        or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        or not hasattr(os, "pread")
+    ):
+        return None
+    size = _LOCAL_HEADER.size + len(info.orig_filename) + _EXTRA + info.compress_size
+    try:
+        found = os.pread(descriptor, size, info.header_offset)
+        signature, flags, name_size, extra_size = _LOCAL_HEADER.unpack_from(found)
+        start = _LOCAL_HEADER.size + name_size
+        encoding = "utf-8" if flags & _UTF_8 else "cp437"
+        name = found[_LOCAL_HEADER.size : start].decode(encoding)
+        start += extra_size
+        data = found[start : start + info.compress_size]
+        if info.compress_type == zipfile.ZIP_DEFLATED:
+            data = zlib.decompressobj(-15).decompress(data, info.file_size + 1)
+    except (OSError, OverflowError, UnicodeDecodeError, struct.error, zlib.error):
+        return None
+    end = getattr(info, "_end_offset", None)  # of Pythons that look for overlapping members
+    is_sound = (
+        signature == _SIGNATURE
+        and flags & _UTF_8 == info.flag_bits & _UTF_8  # zipfile reads one or the other
+        and name == info.orig_filename
+        and start + info.compress_size <= len(found)
+        and (end is None or info.header_offset + start + info.compress_size <= end)
+        and len(data) == info.file_size
+        and zlib.crc32(data) == info.CRC
+    )
+    return data if is_sound else None
 
 
 def digests(archive: zipfile.ZipFile) -> dict[str, str]:

@@ -35,7 +35,8 @@ from pip_sharedcache.fs import (
     workers,
     write_all,
 )
-from pip_sharedcache.fs.dirfd import close_all, copy_bytes
+from pip_sharedcache.fs.dirfd import close_all
+from pip_sharedcache.fs.file_data import copy_bytes
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, RunReport, StoredFile
 from pip_sharedcache.placement import LinkChoice, Linker, Placement
 from pip_sharedcache.placement import linker as link_module

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from pip_sharedcache import fs, trust
+from pip_sharedcache import wheel as reader
 from pip_sharedcache.errors import (
     DamagedEntry,
     NotPublished,
@@ -1010,6 +1011,36 @@ def test_other_bytes_than_the_digest_says_are_not_published(store: Store, wheel:
     assert os.listdir(store.path / "wheels" / "ab") == []
 
 
+@pytest.mark.parametrize("kind", ["sound", "no archive"])
+def test_large_wheel_with_another_digest_is_not_published(
+    store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(unpack, "_LARGE", 1)  # its bytes are hashed only while it is unpacked
+    if kind == "no archive":
+        _no_archive(wheel)
+    digest = Digest("ab" * 32)
+    with pytest.raises(NotPublished, match="changed while it was read"):
+        publish(store, wheel, wheel.name, digest)
+    assert os.listdir(store.path / "wheels" / "ab") == []
+
+
+def test_large_files_are_published_as_small_ones_are(
+    store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack, "_LARGE", 1)
+    monkeypatch.setattr(reader, "read_small", lambda descriptor, member: None)
+    entry = _publish(store, wheel)
+    assert entry.wheel.read_bytes() == wheel.read_bytes()
+    with zipfile.ZipFile(wheel) as archive:
+        assert [file.path for file in entry.manifest.files] == archive.namelist()
+        for file in entry.manifest.files:
+            data = archive.read(file.path)
+            assert (file.size, file.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+            assert (entry.path / "files" / file.path).read_bytes() == data
+    assert entry.manifest.size == wheel.stat().st_size
+    _assert_final_modes(entry)
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -1158,7 +1189,8 @@ def test_all_is_made_durable_before_it_is_visible(
         assert _digest(wheel) not in _names(store, wheel)
         (staging,) = _names(store, wheel)
         assert staging.startswith(".new-")
-        paths = {path.relative_to(_shard(store, wheel) / staging).as_posix() for path in files}
+        above = _shard(store, wheel) / staging
+        paths = {Path(path).relative_to(above).as_posix() for path in files}
         assert all((_shard(store, wheel) / staging / path).is_file() for path in paths)
         seen.append((directory, paths))
 
@@ -1251,7 +1283,7 @@ def test_several_are_revealed_in_order_after_one_synchronisation(
 
     def look(directory: Path, files: Any) -> None:
         assert _visible(store) == set()
-        seen.append((directory, set(files)))
+        seen.append((directory, set(map(Path, files))))
 
     monkeypatch.setattr(fs, "synchronise", look)
     entries = make_visible(store, staged)
@@ -2301,9 +2333,9 @@ def test_what_a_killed_copy_has_half_unpacked_is_unpacked_anew(
 ) -> None:
     here, real = os.getpid(), unpack._extract
 
-    def dying(archive: Any, member: Any, path: Path, mtime: int) -> Any:
+    def dying(archive: Any, member: Any, path: str, mtime: int) -> Any:
         if os.getpid() != here and member.path.endswith(("m500.py", "large.bin")):
-            path.write_bytes(b"half")
+            Path(path).write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
         return real(archive, member, path, mtime)
 

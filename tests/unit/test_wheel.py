@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
+import struct
+import threading
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -255,3 +259,104 @@ def test_broken_stream_of_a_member_is_reported(tmp_path: Path) -> None:
         member = wheel.Member(archive.getinfo("demo/x"), False)
         with pytest.raises(wheel.BROKEN, match="CRC"):
             list(wheel.content(archive, member))
+
+
+def _both(path: Path) -> list[tuple[str, bytes | None, bytes]]:
+    """Each file: its path, what read_small reads, and what content reads."""
+    with path.open("rb") as file, zipfile.ZipFile(path) as archive:
+        return [
+            (
+                member.path,
+                wheel.read_small(file.fileno(), member),
+                b"".join(wheel.content(archive, member)),
+            )
+            for member in wheel.members(archive, path.name)
+        ]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_small_files_are_read_at_once(tmp_path: Path, compress: bool) -> None:
+    files = {"demo/empty": "", "demo/é.txt": "é" * 1000, "demo/x": "x" * (1 << 20)}
+    path = make_wheel(tmp_path, files=files, compress=compress)
+    read = _both(path)
+    assert {name for name, data, _ in read if data is not None} >= files.keys()
+    assert [data for _, data, _ in read] == [data for _, _, data in read]
+
+
+def test_file_that_is_not_small_is_left_to_zipfile(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, files={"demo/x": "x" * ((1 << 20) + 1)})
+    assert {name for name, data, _ in _both(path) if data is None} == {"demo/x"}
+
+
+def _cut(header: bytearray) -> None:
+    header[-1:] = b""
+
+
+def _another_name(header: bytearray) -> None:
+    header[30] ^= 1
+
+
+def _another_signature(header: bytearray) -> None:
+    header[0] ^= 1
+
+
+def _utf_8(header: bytearray) -> None:
+    header[7] ^= 8
+
+
+def _long_extra_field(header: bytearray) -> None:
+    struct.pack_into("<H", header, 28, 60_000)
+
+
+def _damaged_data(header: bytearray) -> None:
+    header[-1] ^= 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_cut, _another_name, _another_signature, _utf_8, _long_extra_field, _damaged_data],
+)
+@pytest.mark.parametrize("compress", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_small_file_that_is_not_ordinary_is_left_to_zipfile(
+    tmp_path: Path, damage: Callable[[bytearray], None], compress: int
+) -> None:
+    path = tmp_path / "file.zip"
+    with zipfile.ZipFile(path, "w", compress) as archive:
+        archive.writestr("demo/x", b"some data" * 100)
+    with zipfile.ZipFile(path) as archive:
+        member = wheel.Member(archive.getinfo("demo/x"), False)
+        data = bytearray(path.read_bytes()[: archive.start_dir])
+    with path.open("rb") as file:
+        assert wheel.read_small(file.fileno(), member) == b"some data" * 100
+    damage(data)
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        assert wheel.read_small(file.fileno(), member) is None
+
+
+def _pieces() -> Iterator[bytes]:
+    for number in range(20):
+        yield os.urandom(number * 5000)
+
+
+def test_digest_in_a_thread_is_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = list(_pieces())
+    expected = wheel.digest_of_blocks(pieces)
+    before = threading.active_count()
+    assert wheel.digest_beside(iter(pieces)) == expected
+    assert threading.active_count() == before  # a fork must find no other thread
+
+    def refuse(self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert wheel.digest_beside(iter(pieces)) == expected
+
+
+def test_error_of_the_pieces_passes_the_thread() -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        raise RuntimeError("bad password")
+
+    with pytest.raises(RuntimeError, match="bad password"):
+        wheel.digest_beside(failing())

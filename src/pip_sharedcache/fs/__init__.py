@@ -22,6 +22,7 @@ from pip_sharedcache.fs.dirfd import (
     set_directory,
     write_all,
 )
+from pip_sharedcache.fs.file_data import WORTH_FLUSHING, copy_all, write_file
 from pip_sharedcache.fs.host import (
     HOST,
     alive,
@@ -46,6 +47,7 @@ __all__ = [
     "NEW",
     "NO_SPACE_ERRORS",
     "PROCESS_ERRORS",
+    "WORTH_FLUSHING",
     "DirIdentity",
     "Directory",
     "Quota",
@@ -54,6 +56,7 @@ __all__ = [
     "can_fork",
     "can_open_pairs",
     "can_start_threads",
+    "copy_all",
     "cpus",
     "create_file",
     "device_of",
@@ -77,4 +80,5 @@ __all__ = [
     "tree_size",
     "unloadable_because",
     "write_all",
+    "write_file",
 ]

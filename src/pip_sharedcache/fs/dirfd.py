@@ -57,7 +57,6 @@ PROCESS_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 #: Errors of a full file system, and of a user's exhausted quota.
 NO_SPACE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-_BLOCK = 1 << 20  # bytes
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 
@@ -363,30 +362,6 @@ def clone(source: int, target: int) -> None:
     if fcntl is None:
         raise OSError(errno.ENOSYS, "This system has no reflinks")
     fcntl.ioctl(target, _FICLONE, source)
-
-
-def copy_bytes(source: int, target: int, size: int) -> int:
-    """Copy up to ``size`` bytes from the start of ``source`` to ``target``; return how many.
-
-    The kernel or the file server copies if it can (copy_file_range(2), which also shares extents
-    where the file system does); otherwise this process copies through a buffer. Raises OSError.
-    """
-    done = 0
-    in_kernel = getattr(os, "copy_file_range", None)
-    while in_kernel is not None and done < size:
-        try:
-            step = in_kernel(source, target, min(size - done, 1 << 30))
-        except OSError:  # not between these two files; or a full disk: then the plain copy raises
-            break
-        if step == 0:
-            break  # the end of the file, or a file system that cannot do this: os.read decides
-        done += step
-    if done < size:
-        os.lseek(source, done, os.SEEK_SET)
-        while done < size and (block := os.read(source, min(_BLOCK, size - done))):
-            write_all(target, block)
-            done += len(block)
-    return done
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -22,9 +22,9 @@ from pip_sharedcache.fs.dirfd import (
     Directory,
     clone,
     close_all,
-    copy_bytes,
     set_time,
 )
+from pip_sharedcache.fs.file_data import copy_bytes
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.dist_info import unfinished_in
 from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir

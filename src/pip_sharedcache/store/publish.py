@@ -206,7 +206,7 @@ def _is_useless(target: Path, staged: Staged) -> bool:
     return staged.find_usable() is None
 
 
-def _files_of(entry: Entry) -> list[Path]:
-    own = [entry.wheel] if entry.manifest.size else []
-    unpacked = [entry.path / "files" / file.path for file in entry.manifest.files]
-    return [entry.path / MANIFEST, *own, *unpacked]
+def _files_of(entry: Entry) -> list[str]:
+    own = [str(entry.wheel)] if entry.manifest.size else []
+    unpacked = [f"{entry.path}/files/{file.path}" for file in entry.manifest.files]
+    return [str(entry.path / MANIFEST), *own, *unpacked]

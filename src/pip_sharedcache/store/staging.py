@@ -36,7 +36,7 @@ from pip_sharedcache.store.entry_reading import MANIFEST
 from pip_sharedcache.store.layout import BUILDS, BYTECODE, RESOLUTIONS, WHEELS, Store
 from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
 from pip_sharedcache.store.stale_staging import clear, in_use, sweep
-from pip_sharedcache.store.unpack import FILE, ProgressCallback, unpack_all, write
+from pip_sharedcache.store.unpack import FILE, ProgressCallback, copy_archive, unpack_all, write
 
 #: Fills a directory with bytecode.
 Compile = Callable[[Path], Compiled]
@@ -249,20 +249,31 @@ def _unpack(
     """
     copy = staging / filename
     with path.open("rb") as source, fs.create_file(copy, FILE, now) as target:
-        copied, size = write(wheel.blocks(source), target)
-    if copied != digest:
-        raise NotPublished(f"{path} changed while it was read")
+        copied = copy_archive(source.fileno(), target)
+        size = os.fstat(target).st_size
+
+    def check(found: Digest) -> None:
+        if found != digest:
+            raise NotPublished(f"{path} changed while it was read")
+
+    if copied is not None:
+        check(copied)
     top = staging / "files"
     directories = {top}
     fs.make_directory(top, 0o700)
     try:
         with zipfile.ZipFile(copy) as archive:
             members = wheel.members(archive, filename)
-        for member in members:
-            _make_directories((top / member.path).parent, directories)
-        files = unpack_all(copy, members, top, now, on_progress)
-    except wheel.BROKEN as error:
-        raise UnusualWheel(f"{filename}: {error}") from error
+        for above in {member.path.rpartition("/")[0] for member in members}:
+            _make_directories(top / above, directories)
+        files, copied = unpack_all(copy, members, top, now, on_progress, digest=copied)
+        check(copied)
+    except BaseException as error:
+        if copied is None and isinstance(error, (UnusualWheel, *wheel.BROKEN)):
+            check(wheel.digest_of(copy)[0])
+        if isinstance(error, wheel.BROKEN):
+            raise UnusualWheel(f"{filename}: {error}") from error
+        raise
     manifest = Manifest(filename, digest, size, tuple(files))
     _complete(staging, manifest, directories, now)
     return manifest

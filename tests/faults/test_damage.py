@@ -112,12 +112,14 @@ def _install(
     site: Site, store: Path, owner: str, *more: str, user: str = "usera", **settings: str
 ) -> list[str]:
     """Install all as ``user`` into a new environment, which must be as plain pip makes it; returns
-    the lines of what was warned of."""
+    the lines of what was warned of. The requests that the index has counted are those of this."""
+    expected = site.plain_tree(0o022, *FILES, MANY)
+    site.index.clear()
     account = site.account(user)
     environment = site.environment(account)
     settings = {**OWNERS[owner], **settings}
     said = site.install(account, environment, store, *FILES, MANY, *more, **settings)
-    assert differences(site.plain_tree(0o022, *FILES, MANY), snapshot(environment.prefix)) == []
+    assert differences(expected, snapshot(environment.prefix)) == []
     site.remove_environments()
     return [line for line in map(str.strip, said.splitlines()) if line.startswith("WARNING:")]
 
@@ -155,7 +157,6 @@ def _assert_healed(site: Site, store: Path, owner: str, names: Iterable[str]) ->
 
 def _assert_silent(site: Site, store: Path, owner: str, *more: str) -> None:
     """The next installation needs no repair, no download, and changes no wheel's entry."""
-    site.index.clear()
     before = state_of(store / "wheels")
     assert _install(site, store, owner, *more) == []
     assert site.index.wheel_requests() == []
@@ -192,7 +193,6 @@ def test_a_file_and_the_wheel_damaged_are_downloaded_after_all(
     _damage(site, store, "truncated", names)
     for name in names:
         damage(_entry(site, store, name) / _wheel(site, name).name, "edited-unseen", store.parent)
-    site.index.clear()
     warnings = _install(site, store, owner)
     _assert_said(site, owner, warnings, names)
     asked = sorted(Path(path).name for path in site.index.wheel_requests())

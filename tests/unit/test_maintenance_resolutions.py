@@ -16,6 +16,8 @@ from pip_sharedcache import cli, fs
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance import collect
 from pip_sharedcache.model import Digest, Entry, Installed
+from pip_sharedcache.pip_adapter import resolver_seams
+from pip_sharedcache.pip_adapter.seams import Seam
 from pip_sharedcache.store import (
     RESOLUTIONS,
     Store,
@@ -283,6 +285,25 @@ def test_doctor_has_nothing_against_an_older_store_of_one_user(
     _without_resolutions(store)
     assert _doctor(shared_tmp / "environment", "--json") == 0
     assert said(capsys)["facts"]["directories"] == {"expected": 773, "differing": 0}
+
+
+def test_doctor_says_whether_resolutions_are_reused(
+    store: Store, shared_tmp: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def line() -> str:
+        _doctor(shared_tmp / "environment")
+        (found,) = [one for one in capsys.readouterr().out.splitlines() if "resolutions:" in one]
+        return found.partition(":")[2].strip()
+
+    assert line() == "recorded and reused"
+    missing = Seam("pip._internal.nowhere", "Resolver.resolve", ())
+    monkeypatch.setattr(resolver_seams, "ALL", (missing,))
+    assert line() == (
+        "neither recorded nor reused with this pip: "
+        "pip._internal.nowhere.Resolver.resolve is missing"
+    )
+    os.environ["PIP_SHAREDCACHE_RESOLUTIONS"] = "off"
+    assert line() == "neither recorded nor reused: resolutions = off"
 
 
 @needs(root)

@@ -35,6 +35,7 @@ _SHORT = (
     "entries",
     "publishing",
     "link-mode",
+    "resolutions",
 )
 
 
@@ -79,9 +80,20 @@ def _examine(settings: Settings, environment: Path, here: Interpreter) -> Doctor
             "the version of pip is your choice",
         )
     report.add_fact("pip", pip or "none")
+    if problem is None:
+        report.add_fact("resolutions", *_resolutions(settings))
     report.add_fact("python", f"{sys.version.split()[0]} ({sys.executable})")
     _look_at_hook(report, here)
     return report
+
+
+def _resolutions(settings: Settings) -> tuple[str, bool]:
+    """Return what a run does with resolutions, and whether it records and reuses them."""
+    if not settings.resolutions:
+        return "neither recorded nor reused: resolutions = off", False
+    if problem := pip_adapter.resolver_problem():
+        return f"neither recorded nor reused with this pip: {problem}", False
+    return "recorded and reused", True
 
 
 def _look_at_hook(report: DoctorReport, here: Interpreter) -> None:

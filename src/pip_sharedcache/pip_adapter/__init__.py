@@ -2,7 +2,14 @@
 
 from pip_sharedcache.pip_adapter.bootstrap import RUNNER, carried, prefer_neighbours
 from pip_sharedcache.pip_adapter.config_files import configuration_files, configured
-from pip_sharedcache.pip_adapter.run import examine_pip, is_too_old, join_pip, run_pip, unfit
+from pip_sharedcache.pip_adapter.run import (
+    examine_pip,
+    is_too_old,
+    join_pip,
+    resolver_problem,
+    run_pip,
+    unfit,
+)
 
 __all__ = [
     "RUNNER",
@@ -13,6 +20,7 @@ __all__ = [
     "is_too_old",
     "join_pip",
     "prefer_neighbours",
+    "resolver_problem",
     "run_pip",
     "unfit",
 ]

@@ -39,8 +39,7 @@ class Resolutions:
 
     def put_in(self) -> None:
         """Wrap the seams, if this pip has them all."""
-        problem = next(filter(None, (seam.problem() for seam in resolver_seams.ALL)), "")
-        if problem:
+        if problem := resolver_seams.problem():
             logger.debug("No resolution is recorded or reused with this pip: %s", problem)
             return
         seams.wrap(

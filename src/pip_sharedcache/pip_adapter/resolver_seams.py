@@ -60,3 +60,8 @@ ALL = (
     NEW_CANDIDATE,
     PREPARE_MORE,
 )
+
+
+def problem() -> str:
+    """Return why no resolution is recorded or reused with this pip; "" if all seams fit."""
+    return next(filter(None, (seam.problem() for seam in ALL)), "")

@@ -194,6 +194,16 @@ def examine_pip() -> tuple[str, SharedCacheError | None]:
     return str(pip.__version__), None
 
 
+def resolver_problem() -> str:
+    """Return why no resolution is recorded or reused with this interpreter's pip, or "".
+
+    To be asked after examine_pip, of a pip that can install through the store.
+    """
+    from pip_sharedcache.pip_adapter import resolver_seams
+
+    return resolver_seams.problem()
+
+
 def _pip_missing() -> PipMissing:
     return PipMissing(f"{sys.executable} has no pip", f"{shlex.quote(sys.executable)} -m ensurepip")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import email.utils
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -46,6 +49,25 @@ def test_fresh_page_is_known_to_the_next_run(tmp_path: Path) -> None:
     assert again.has(URL, "ab")
     assert not again.has(URL, "cd")
     assert not again.has("https://index.test/simple/other/", "cd")
+
+
+def test_killed_run_leaves_no_file_behind_the_next(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+pages = FreshPages({str(tmp_path)!r})
+pages.record({URL!r}, "ab", 600)
+pages.save()
+"""
+    killed = subprocess.run([sys.executable, "-c", program])
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    pages = FreshPages(str(tmp_path))
+    pages.record(URL, "cd", 600)
+    pages.save()
+    assert left.name != NAME
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
 def test_page_is_not_fresh_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ class FreshPages:
         """Write the file for later runs. A failure costs these runs some requests only."""
         if self._path is None or not self._changed:
             return
-        new = self._path.with_name(f"{_NAME}.{os.getpid()}")
+        new = self._path.with_name(fs.temporary_name())
         text = json.dumps(self._known, separators=(",", ":")).encode("ascii")
         try:
             os.makedirs(self._path.parent, mode=0o700, exist_ok=True)
@@ -94,6 +94,7 @@ class FreshPages:
                 fs.write_all(file, text)
             os.replace(new, self._path)
             self._changed = False
+            fs.sweep_temporary(self._path.parent)
         except OSError as error:
             logger.debug("%s is not written: %s", self._path, error)
             with contextlib.suppress(OSError):

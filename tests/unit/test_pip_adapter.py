@@ -369,6 +369,37 @@ def test_interpreter_without_pip_is_reported_with_a_hint(monkeypatch: pytest.Mon
     assert "ensurepip" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("start", "processes"),
+    [
+        ("run.run_pip(['install', '--help'])", "2"),
+        ("run.join_pip(); runpy.run_module('pip', run_name='__main__', alter_sys=True)", "2"),
+        ("run.join_pip(); runpy.run_module('pip', run_name='__main__', alter_sys=True)", "wrong"),
+    ],
+    ids=["run", "join", "join with a wrong setting"],
+)
+def test_python_searches_for_cycles_as_before_once_pip_is_imported(
+    start: str, processes: str
+) -> None:
+    program = (
+        "import gc, runpy, sys\n"
+        "from pip_sharedcache.pip_adapter import run\n"
+        "from pip_sharedcache.pip_adapter.import_hooks import when_imported\n"
+        "before, during = gc.get_threshold(), []\n"
+        "note = lambda module: during.append(gc.get_threshold())\n"
+        "when_imported('pip._internal.cli.base_command', note)\n"
+        "sys.argv[1:] = ['install', '--help']\n"
+        "try:\n"
+        f"    {start}\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "assert during[0][0] > before[0], (during, before)\n"
+        "assert gc.get_threshold() == before, gc.get_threshold()\n"
+    )
+    environ = {**os.environ, "PIP_SHAREDCACHE_PROCESSES": processes}
+    subprocess.run([sys.executable, "-c", program], env=environ, check=True, capture_output=True)
+
+
 def test_another_interpreter_is_given_our_runner_and_five_packages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

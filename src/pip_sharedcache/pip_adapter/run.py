@@ -44,6 +44,9 @@ _UNINSTALL = "pip._internal.commands.uninstall"
 _FORCE_REMOVE = "pip._internal.utils.misc"
 #: The oldest pip that has every seam. The seams decide whether a pip fits; this is for the advice.
 _OLDEST_PIP = "23.0"
+#: New objects between two searches for cycles while pip is imported. Python's own number is 700 to
+#: 2000; this one bounds the memory of a pip command that goes on without install.
+_MANY_OBJECTS = 200_000
 #: The modules that define get_runnable_pip: the first up to pip 26.1.2, the second from 26.2.
 _RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
 
@@ -60,9 +63,14 @@ def run_pip(arguments: Sequence[str]) -> None:
     consulted: list[ModuleType] = []
     settings = functools.cache(functools.partial(_settings, "--isolated" in arguments))
 
+    collect_again = _collect_less() if "install" in arguments else lambda: None
+
     def put_in(module: ModuleType) -> None:
         consulted.append(module)
-        _put_in(settings(), lambda options: False)
+        try:
+            _put_in(settings(), lambda options: False)
+        finally:
+            collect_again()
 
     _when_pip_comes(put_in)
     if "install" in arguments:
@@ -93,6 +101,23 @@ def run_pip(arguments: Sequence[str]) -> None:
         _freeze()
 
 
+def _collect_less() -> Callable[[], None]:
+    """Search for cycles less often until the returned function is called: after the imports.
+
+    Modules stay, so there is nothing to find in them; the searches take a tenth of pip's start.
+    """
+    if not hasattr(gc, "set_threshold"):  # PyPy
+        return lambda: None
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], _MANY_OBJECTS), *before[1:])
+
+    def as_before() -> None:
+        _freeze()
+        gc.set_threshold(*before)
+
+    return as_before
+
+
 def _keep_path_until_pip_comes() -> None:
     """Undo the removal of the current directory from sys.path by pip's __main__.
 
@@ -117,6 +142,7 @@ def join_pip() -> None:
 
     The user started plain pip, in an environment where the hook is active (activation).
     """
+    collect_again = _collect_less() if "install" in sys.argv else lambda: None
 
     def put_in(_: ModuleType) -> None:
         try:
@@ -127,6 +153,8 @@ def join_pip() -> None:
             logger.warning("WARNING: Installing without the shared store: %s", error)
         else:
             atexit.register(_freeze)  # as in run_pip
+        finally:
+            collect_again()
 
     _when_pip_comes(put_in)
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from support.index_pages import JSON, Pages, as_html, as_json, html_page, normalised, project_of
-from support.index_server import Answer, Body, Certificate, Public, Server, make_certificate
+from support.index_server import Answer, Body, Certificate, Cut, Public, Server, make_certificate
 
 __all__ = ["Answer", "Certificate", "IndexFactory", "LocalIndex", "Public", "make_certificate"]
 
@@ -55,6 +55,7 @@ class LocalIndex:
         self._tags: Counter[str] = Counter()
         self._kept_tags: dict[tuple[str, bool], str] = {}
         self._failures: dict[str, tuple[int, int]] = {}
+        self._cuts: dict[str, tuple[Cut, int]] = {}
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -179,6 +180,23 @@ class LocalIndex:
         path = path if path.startswith("/") else f"/simple/{normalised(path)}/"
         with self._lock:
             self._failures[path] = (status, times)
+
+    def break_off(
+        self, path: str, after: int, *, hang: bool = False, times: int = sys.maxsize
+    ) -> None:
+        """Send only the first ``after`` bytes of the next answers for a path, then close the
+        connection, or, with ``hang``, send nothing more."""
+        with self._lock:
+            self._cuts[path] = (Cut(after, hang), times)
+
+    def cut(self, path: str) -> Cut | None:
+        """Where the body at a path breaks off now; None where it does not."""
+        with self._lock:
+            cut, times = self._cuts.get(path, (None, 0))
+            if cut is None or not times:
+                return None
+            self._cuts[path] = (cut, times - 1)
+            return cut
 
     def _given_out(self, suffix: str, name: str | None) -> list[str]:
         return [

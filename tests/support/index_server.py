@@ -70,6 +70,14 @@ class Answer:
         return "file" if self.path.endswith((".whl", ".tar.gz")) else "other"
 
 
+@dataclass(frozen=True)
+class Cut:
+    """The end of a connection after ``size`` bytes of a body; ``hang``: nothing comes any more."""
+
+    size: int
+    hang: bool = False
+
+
 class Body:
     """What is answered: content, its type, its ETag, and the same content packed."""
 
@@ -104,6 +112,9 @@ class Served(Protocol):
 
     def failure(self, path: str) -> int | None:
         """The status that a path fails with now; None where it does not."""
+
+    def cut(self, path: str) -> Cut | None:
+        """Where the body at a path breaks off now; None where it does not."""
 
     def root_page(self) -> Body:
         """The list of projects."""
@@ -289,7 +300,15 @@ class _Handler(BaseHTTPRequestHandler):
         if status != 304:
             self.send_header("Content-Length", str(size))
         self.end_headers()
-        if isinstance(body, Path):
+        cut = self._index.cut(self._path()) if body else None
+        if cut is not None and cut.size < size:
+            data = body.read_bytes() if isinstance(body, Path) else body or b""
+            self._write(data[: cut.size])
+            self.wfile.flush()
+            if cut.hang:
+                self.rfile.read(1)  # until the client, or the end of the server, closes it
+            self.close_connection = True
+        elif isinstance(body, Path):
             with body.open("rb") as stream:
                 for piece in iter(lambda: stream.read(_PIECE), b""):
                     self._write(piece)

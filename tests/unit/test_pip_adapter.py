@@ -580,19 +580,19 @@ def test_what_came_with_credentials_is_private(
     swapped: downloads.Downloads, url: str, page: str | None, private: bool
 ) -> None:
     request = SimpleNamespace(url="https://asked/demo.whl", headers={"Authorization": "x"})
-    swapped._note_response(SimpleNamespace(request=request))
+    swapped.responses._note(SimpleNamespace(request=request))
     anonymous = SimpleNamespace(url="https://files/demo.whl", headers={})
-    swapped._note_response(SimpleNamespace(request=anonymous))
-    swapped._note_response(SimpleNamespace(request=None))
+    swapped.responses._note(SimpleNamespace(request=anonymous))
+    swapped.responses._note(SimpleNamespace(request=None))
     for comes_from in (page, SimpleNamespace(url=page)):
         link = SimpleNamespace(url=url, comes_from=comes_from)
-        assert bool(swapped.private(None, link)) is private
+        assert bool(swapped.responses.private(None, link)) is private
 
 
 def test_what_came_with_a_client_certificate_is_private(swapped: downloads.Downloads) -> None:
     link = SimpleNamespace(url="https://files/demo.whl", comes_from=None)
-    assert swapped.private(SimpleNamespace(cert="/my.pem"), link)
-    assert not swapped.private(SimpleNamespace(cert=None), link)
+    assert swapped.responses.private(SimpleNamespace(cert="/my.pem"), link)
+    assert not swapped.responses.private(SimpleNamespace(cert=None), link)
 
 
 # -- what pip makes writable because it cannot delete it

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.config.values import (
+    MOST_DOWNLOADS,
     MOST_PROCESSES,
     SWITCH,
+    number_to,
     one_of,
     to_layers,
     to_lines,
     to_prefixes,
-    to_processes,
     to_publishers,
 )
 from pip_sharedcache.config.values import STATS as STATS
@@ -68,6 +69,7 @@ class Settings:
     share: tuple[str, ...] = ()
     group_environment: bool = True
     processes: int = 0
+    downloads: int = 8
     trust: tuple[tuple[str, ...], ...] = ()
     verify: bool = False
     build_salt: str = ""
@@ -306,11 +308,19 @@ ROWS = (
     ),
     Row(
         "processes",
-        to_processes,
+        number_to(MOST_PROCESSES),
         "one for each processor, at most 8",
         "the number of processes that install in parallel if no file is replaced, "
         f"1 to {MOST_PROCESSES}",
         f"a number from 1 to {MOST_PROCESSES}",
+    ),
+    Row(
+        "downloads",
+        number_to(MOST_DOWNLOADS),
+        "`8`",
+        "the number of wheels that pip downloads at the same time, 1 to "
+        f"{MOST_DOWNLOADS}; 1: one after another",
+        f"a number from 1 to {MOST_DOWNLOADS}",
     ),
     Row(
         "group-environment",

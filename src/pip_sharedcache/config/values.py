@@ -21,6 +21,7 @@ SWITCH: Mapping[str, bool] = {
     **dict.fromkeys(("0", "false", "no", "n", "off"), False),
 }
 MOST_PROCESSES = 64
+MOST_DOWNLOADS = 32
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,15 @@ def to_prefixes(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def to_processes(text: str) -> int:
-    """Return ``text`` as a number of processes."""
-    if not text.isdecimal() or len(text) > 2 or not 1 <= int(text) <= MOST_PROCESSES:
-        raise ValueError(text)
-    return int(text)
+def number_to(most: int) -> Callable[[str], int]:
+    """Return the parser of a setting that takes a number from 1 to ``most``."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or len(text) > 2 or not 1 <= int(text) <= most:
+            raise ValueError(text)
+        return int(text)
+
+    return parse
 
 
 def to_publishers(text: str) -> tuple[str, ...]:

@@ -204,5 +204,5 @@ class Builds:
             return False
         if getattr(requirement, "use_pep517", True) is False:
             return False  # setup.py runs without isolation from installed packages
-        reason = self._downloads.private(None, link) or private_source_because(link)
+        reason = self._downloads.responses.private(None, link) or private_source_because(link)
         return not reason or session.sharing.is_shared_anyway(link.url)

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,20 @@ from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.pip_adapter import seams
+from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
 from pip_sharedcache.pip_adapter.links import digests_of, local_directory
 from pip_sharedcache.pip_adapter.protocols import (
     Distribution,
     Downloader,
     Hashes,
-    HttpResponse,
     Link,
     Preparer,
     Requirement,
 )
+from pip_sharedcache.pip_adapter.responses import Responses
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
-from pip_sharedcache.session.wheels import RunWheel, has_credentials, without_credentials
+from pip_sharedcache.session.wheels import RunWheel, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -49,20 +50,20 @@ class Downloads:
     """The wrappers around pip's preparation of requirements.
 
     ``session``: the run in progress; None between runs.
-    ``requests``: the number of responses that pip got from servers, not from its HTTP cache.
+    ``responses``: what pip's sessions were answered.
     ``before_download``: called before each download that pip itself makes.
     """
 
     def __init__(self) -> None:
         self.session: Session | None = None
         self.cache: str | None = None
-        self.requests = 0
+        self.responses = Responses()
         self.before_download: Callable[[], None] = do_nothing
         self._downloaders: weakref.WeakSet[Downloader] = weakref.WeakSet()
         self._acceptable: dict[str, tuple[Digest, ...]] = {}  # by URL
-        self._authorised: set[str] = set()
         self._must_hash = False
         self._downloader: Downloader | None = None
+        self._batches = Batches()
 
     def put_in(self) -> None:
         """Wrap the seams, in the modules that look them up."""
@@ -71,6 +72,7 @@ class Downloads:
             (seams.FETCH_METADATA, self._fetch_metadata),
             (seams.DOWNLOAD, self._download),
             (seams.DOWNLOAD_BATCH, self._download_batch),
+            (seams.DOWNLOAD_IN_TURN, self._download_in_turn),
             (seams.CHECK_HASHES, self._check_hashes),
             (seams.WHEEL_DISTRIBUTION, self._wheel_distribution),
         ):
@@ -100,15 +102,7 @@ class Downloads:
                 self._downloaders.add(downloader)
         pip_session = getattr(preparer, "_session", None)
         if pip_session is not None:
-            hooks = pip_session.hooks.setdefault("response", [])
-            if self._note_response not in hooks:
-                hooks.append(self._note_response)
-
-    def _note_response(self, response: HttpResponse, **_: Any) -> None:
-        self.requests += not getattr(response, "from_cache", False)
-        request = response.request  # None for a file: URL
-        if request is not None and "Authorization" in request.headers:
-            self._authorised.add(without_credentials(request.url))
+            self.responses.watch(pip_session)
 
     def _fetch_metadata(self, session: Session, call: Call) -> Any:
         preparer: Preparer = call.instance
@@ -159,27 +153,51 @@ class Downloads:
         if served is not None:
             return served, _OCTETS
         self.before_download()
-        path, content_type = call.proceed()
+        path, content_type = self._batches.download(call.proceed)
         self._note_download(session, downloader, link, path)
         return path, content_type
+
+    def _download_in_turn(self, session: Session, call: Call) -> Any:
+        """Run Downloader.batch, which calls the wrapped Downloader for each of its links."""
+        if call.instance not in self._downloaders:
+            return call.proceed()
+        links, location = list(call.named["links"]), call.named["location"]
+        return self._ahead(session, call, links, call.original(links, location))
 
     def _download_batch(self, session: Session, call: Call) -> Any:
         if call.instance not in self._downloaders:
             return call.proceed()
-        return self._each(session, call, **call.named)
+        links = list(call.named["links"])
+        each = self._each(session, call, links, call.named["location"])
+        return self._ahead(session, call, links, each)
 
     def _each(
         self, session: Session, call: Call, links: Iterable[Link], location: str
-    ) -> Iterator[tuple[Link, tuple[str, str]]]:
+    ) -> Iterator[Downloaded]:
         for link in links:
             served = self._serve(session, call.instance, link, location)
             if served is not None:
                 yield link, (served, _OCTETS)
                 continue
             self.before_download()
-            for one, (path, content_type) in call.original([link], location):
-                self._note_download(session, call.instance, one, path)
-                yield one, (path, content_type)
+            path, content_type = self._batches.download_alone(call.original, link, location)
+            self._note_download(session, call.instance, link, path)
+            yield link, (path, content_type)
+
+    def _ahead(
+        self, session: Session, call: Call, links: Sequence[Link], each: Iterable[Downloaded]
+    ) -> Iterator[Downloaded]:
+        """Yield what ``each`` yields, while the next of its ``links`` are asked for in threads."""
+        urls = [link.url.partition("#")[0] for link in links if self._is_missing(session, link)]
+        most, location = session.settings.downloads, call.named["location"]
+        return self._batches.run(call.instance, urls, most, location, each)
+
+    def _is_missing(self, session: Session, link: Link) -> bool:
+        """Return whether pip is going to download the wheel of ``link``."""
+        if not link.is_wheel or link.scheme not in ("http", "https"):
+            return False
+        digests = self._acceptable.get(link.url) or digests_of(link)
+        return not session.lookup.has(digests, link.filename)
 
     def _serve(
         self, session: Session, downloader: Downloader, link: Link, location: str
@@ -191,7 +209,8 @@ class Downloads:
             return None
         digests = self._acceptable.get(link.url) or digests_of(link)
         origin = Origin(
-            without_credentials(link.url), self.private(getattr(downloader, "_session", None), link)
+            without_credentials(link.url),
+            self.responses.private(getattr(downloader, "_session", None), link),
         )
         found = self._trusted(session, digests, link.filename, location, origin)
         if found is not None:
@@ -316,21 +335,10 @@ class Downloads:
         self, session: Session, downloader: Downloader, link: Link, path: str
     ) -> None:
         if link.is_wheel:
-            private = self.private(getattr(downloader, "_session", None), link)
+            private = self.responses.private(getattr(downloader, "_session", None), link)
             got = session.wheels.note(path, Origin(without_credentials(link.url), private))
             if len(digests := self._acceptable.get(link.url, ())) == 1:
                 got.digest = digests[0]
-
-    def private(self, session: Any, link: Link) -> str:
-        """Return why a downloaded wheel must not be shared; "" where all users can download it."""
-        page = link.comes_from
-        url_of_page = str(page if isinstance(page, str) else getattr(page, "url", "") or "")
-        for url in (link.url, url_of_page):
-            if has_credentials(url) or without_credentials(url) in self._authorised:
-                return "pip downloaded it with credentials"
-        if getattr(session, "cert", None):
-            return "pip downloaded it with a client certificate"
-        return ""
 
     def _check_hashes(self, session: Session, call: Call) -> Any:
         hashes: Hashes = call.instance

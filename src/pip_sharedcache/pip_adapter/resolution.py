@@ -75,10 +75,10 @@ class Resolutions:
                     return answer
             self._run = recording = Recording(call.instance, pages)
             ending.callback(recording.close)
-            requests = self._downloads.requests
+            requests = self._downloads.responses.requests
             answer = call.proceed()
             if session.resolutions.are_recorded:
-                requests = self._downloads.requests - requests
+                requests = self._downloads.responses.requests - requests
                 try:
                     self._record(session, recording, question, installed, requests, answer)
                 except Exception as error:  # pip has its answer: nothing of ours may end its run
@@ -121,7 +121,7 @@ class Resolutions:
         resolver, log = call.instance, HeldLog()
         preparer = vars(resolver.factory.preparer)
         header = {name: preparer[name] for name in preparer if name.endswith("requirement_header")}
-        requests = self._downloads.requests
+        requests = self._downloads.responses.requests
         self._run = replay = Replay(resolver, pages, known, log)
         self._downloads.before_download = log.release
         log.hold()
@@ -147,7 +147,7 @@ class Resolutions:
                 pages.etags, private_because=self._private_because(session, replay)
             )
         session.resolutions.record_reuse(
-            requests=known.requests - (self._downloads.requests - requests),
+            requests=known.requests - (self._downloads.responses.requests - requests),
             seconds=known.seconds - (time.monotonic() - replay.began),
         )
         return answer
@@ -159,7 +159,7 @@ class Resolutions:
         """Return why the resolution must not be shared; "" where all users can get the same."""
         pip_session = run.resolver.factory._finder._link_collector.session
         for link in run.origins:
-            reason = self._downloads.private(pip_session, link)
+            reason = self._downloads.responses.private(pip_session, link)
             if link.is_file and not reason and session.sharing.shows_others():
                 readable = trust.readable_by_all(Path(link.file_path))
                 reason = "" if readable else "it came from where others may not read"

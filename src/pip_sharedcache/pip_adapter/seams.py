@@ -106,6 +106,8 @@ DOWNLOAD = Seam(_DOWNLOAD, "Downloader.__call__", ("link", "location"))
 DOWNLOAD_BATCH = Seam(
     _DOWNLOAD, "BatchDownloader.__call__", ("links", "location"), instead="Downloader.batch"
 )
+#: Only in pips without BatchDownloader (from 25.2).
+DOWNLOAD_IN_TURN = Seam(_DOWNLOAD, "Downloader.batch", ("links", "location"))
 CHECK_HASHES = Seam(
     "pip._internal.utils.hashes",
     "Hashes.check_against_path",

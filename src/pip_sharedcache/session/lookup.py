@@ -55,6 +55,15 @@ class WheelLookup:
                     )
         return None
 
+    def has(self, digests: Iterable[Digest], filename: str) -> bool:
+        """Return whether an entry for ``filename`` can save the download, if only by a copy."""
+        digests = tuple(digests)
+        return self.find(digests, filename) is not None or any(
+            found.untrusted
+            for digest in digests
+            for found in self._layers.find(digest, filename, self._repairs.damaged)
+        )
+
     def remember(self, entry: Entry) -> None:
         """Use ``entry`` for its digest and file name from now on."""
         self._found[entry.manifest.digest, entry.manifest.filename] = entry

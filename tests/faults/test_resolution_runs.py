@@ -1,8 +1,10 @@
-"""Runs of pip that record or reuse a resolution where a disk, or the system, refuses something."""
+"""Runs of pip that record a resolution while the disk is full, or nearly so."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,41 +12,67 @@ import pytest
 from support.accounts import run_as
 from support.environments import EnvironmentFactory
 from support.filesystems import mounted
-from support.index import IndexFactory, Public
+from support.index import IndexFactory, LocalIndex, Public
 from support.probes import needs, tmpfs
 from support.wheels import make_wheel
 
-pytestmark = [pytest.mark.pips]
+pytestmark = [pytest.mark.pips, needs(tmpfs)]
+
+PARTS = [f"part{number}" for number in range(5)]
 
 
-@needs(tmpfs)
-def test_temporary_directory_that_the_pages_fill_does_not_fail_the_run(
-    environment: EnvironmentFactory, tmp_path: Path, index: IndexFactory, wheelhouse: Path
-) -> None:
-    """Any one of the pages fits into it, and pip keeps none of them there."""
-    parts = [f"part{number}" for number in range(5)]
-    make_wheel(wheelhouse, "demo", requires=parts)
+@pytest.fixture
+def served(index: IndexFactory, wheelhouse: Path) -> LocalIndex:
+    """Five projects that demo needs, each with a page of 350 kB, and a wheel of 1.5 MB."""
+    make_wheel(wheelhouse, "demo", requires=PARTS)
     (wheelhouse / "pages").mkdir()
-    for part in parts:
-        make_wheel(wheelhouse, part)
+    for part in PARTS:
+        content = {"part0.bin": os.urandom(1_500_000)} if part == "part0" else {}
+        make_wheel(wheelhouse, part, files=content)
         names = [f"{part}-0.{minor}-py3-none-any.whl" for minor in range(2500)]
         files = [{"filename": name, "hashes": {"sha256": "0" * 64}} for name in names]
         (wheelhouse / "pages" / f"{part}.json").write_text(json.dumps({"files": files}))
-    served = index(wheelhouse, public=Public())
-    command = environment().command("install", "--dry-run", "demo")
-    store = tmp_path / "store"
+    return index(wheelhouse, public=Public())
+
+
+def _recorded(
+    command: Sequence[str], served: LocalIndex, store: Path, temporary: Path
+) -> tuple[str, list[Path]]:
+    """Run pip; return what it warned of, and the resolutions in the store."""
     store.mkdir()
-    with mounted("tmpfs", tmp_path, size_mb=1) as small:
-        run = run_as(
-            None,
-            command,
-            env={
-                **served.variables,
-                "PIP_SHAREDCACHE_DIR": str(store),
-                "TMPDIR": str(small),
-            },
-        )
+    run = run_as(
+        None,
+        command,
+        env={
+            **served.variables,
+            "PIP_SHAREDCACHE_DIR": str(store),
+            "TMPDIR": str(temporary),
+            "PIP_NO_CACHE_DIR": "1",  # else a copy of each response goes there, too
+        },
+    )
     assert run.returncode == 0, run.stderr
     assert "Would install demo-1.0 part0-1.0" in run.stdout
-    assert f"The resolution is not recorded: {small}: No space left on device" in run.stderr
-    assert not list(store.glob("resolutions/*/*"))
+    return run.stderr, list(store.glob("resolutions/*/*"))
+
+
+def test_temporary_directory_that_the_pages_fill_does_not_fail_the_run(
+    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex
+) -> None:
+    """Any one of the pages fits into it, and pip keeps none of them there."""
+    command = environment().command("install", "--dry-run", "demo")
+    with mounted("tmpfs", tmp_path, size_mb=1) as small:
+        warned, found = _recorded(command, served, tmp_path / "store", small)
+    assert f"The resolution is not recorded: {small}: No space left on device" in warned
+    assert not found
+
+
+def test_recorded_pages_leave_the_temporary_directory_before_the_downloads(
+    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex
+) -> None:
+    """All pages fit into it, and each wheel does, but not both. pip 25.2 and older download before
+    the resolver's end."""
+    command = environment(pip="25.0.1").command("install", "--dry-run", "demo")
+    with mounted("tmpfs", tmp_path, size_mb=3) as small:
+        warned, found = _recorded(command, served, tmp_path / "store", small)
+    assert warned == ""
+    assert len(found) == 1

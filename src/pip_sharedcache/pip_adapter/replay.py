@@ -21,7 +21,7 @@ from pip_sharedcache.pip_adapter import index_pages
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
 from pip_sharedcache.pip_adapter.protocols import Distribution, Link
 from pip_sharedcache.pip_adapter.questions import OF_HOST, host
-from pip_sharedcache.session.resolutions import Resolution
+from pip_sharedcache.session.resolutions import Page, Resolution
 from pip_sharedcache.session.wheels import without_credentials
 
 _DISCARDED = ""  # in place of the metadata of a candidate that pip discarded
@@ -127,6 +127,7 @@ class Recording:
         self._installed = _Installed(self.resolver.factory._installed_dists)
         self.resolver.factory._installed_dists = self._installed
         self._file: _PageFile | None = None
+        self._pages: list[Page | None] | None = None  # reduced; None for one that cannot be
         self.problem = ""
 
     def close(self) -> None:
@@ -175,6 +176,18 @@ class Recording:
         texts = [_metadata(distribution) for distribution in found if distribution is not None]
         return any(map(_reads_host, [*texts, repr(question["requirements"])]))
 
+    def finish(self) -> None:
+        """Reduce the pages at the end of the resolution: pip needs the disk for its downloads.
+
+        Raises OSError.
+        """
+        if self._pages is None:
+            self._pages = [
+                index_pages.reduced(url, read(), etag, self.candidates)
+                for url, (read, etag) in self._read.items()
+            ]
+            self.close()
+
     def resolution(
         self,
         question: Mapping[str, Any],
@@ -189,15 +202,13 @@ class Recording:
         """
         if not self._read or not self.candidates:
             return None
-        pages = {}
-        for url, (read, etag) in self._read.items():
-            page = index_pages.reduced(url, read(), etag, self.candidates)
-            if page is None:
-                return None
-            pages[url] = page
+        self.finish()
+        pages = [page for page in self._pages or () if page is not None]
+        if len(pages) < len(self._read):
+            return None
         return Resolution(
             question,
-            pages,
+            {page.url: page for page in pages},
             self.candidates,
             {name: installed(name) for name in sorted(self._installed.asked)},
             host() if self._of_host or self._asks_host(question) else "",

@@ -53,7 +53,8 @@ _ENCRYPTED = 0x1
 _UNUSUAL = 0x61  # encrypted, compressed patched data, strongly encrypted
 _UTF_8 = 0x800
 _SIGNATURE = b"PK\x03\x04"  # of a local header
-_SMALL = 1 << 20  # bytes; read_small reads as many at once
+_SMALL = 4 << 20  # bytes; read_small reads as many at once
+_LARGE = 8 << 20  # bytes; to hash as many, a thread is worth its start
 _LOCAL_HEADER = struct.Struct("<4s2xH18xHH")  # signature, flags, lengths of name and extra field
 _EXTRA = 128  # bytes of an extra field that are read with the data
 
@@ -78,7 +79,8 @@ class Member:
 def digest_of(path: Path) -> tuple[Digest, int]:
     """Return the sha256 and the size in bytes of the file ``path``. Raises OSError."""
     with path.open("rb") as file:
-        return digest_of_blocks(blocks(file))
+        large = os.fstat(file.fileno()).st_size >= _LARGE
+        return digest_beside(blocks(file)) if large else digest_of_blocks(blocks(file))
 
 
 def digest_of_blocks(pieces: Iterable[bytes]) -> tuple[Digest, int]:

@@ -276,7 +276,7 @@ def _both(path: Path) -> list[tuple[str, bytes | None, bytes]]:
 
 @pytest.mark.parametrize("compress", [False, True])
 def test_small_files_are_read_at_once(tmp_path: Path, compress: bool) -> None:
-    files = {"demo/empty": "", "demo/é.txt": "é" * 1000, "demo/x": "x" * (1 << 20)}
+    files = {"demo/empty": "", "demo/é.txt": "é" * 1000, "demo/x": "x" * wheel._SMALL}
     path = make_wheel(tmp_path, files=files, compress=compress)
     read = _both(path)
     assert {name for name, data, _ in read if data is not None} >= files.keys()
@@ -284,7 +284,7 @@ def test_small_files_are_read_at_once(tmp_path: Path, compress: bool) -> None:
 
 
 def test_file_that_is_not_small_is_left_to_zipfile(tmp_path: Path) -> None:
-    path = make_wheel(tmp_path, files={"demo/x": "x" * ((1 << 20) + 1)})
+    path = make_wheel(tmp_path, files={"demo/x": "x" * (wheel._SMALL + 1)})
     assert {name for name, data, _ in _both(path) if data is None} == {"demo/x"}
 
 
@@ -337,6 +337,13 @@ def test_small_file_that_is_not_ordinary_is_left_to_zipfile(
 def _pieces() -> Iterator[bytes]:
     for number in range(20):
         yield os.urandom(number * 5000)
+
+
+def test_digest_of_a_large_file_is_its_sha256(tmp_path: Path) -> None:
+    data = os.urandom(1 << 20) * 8 + b"end"
+    (tmp_path / "file").write_bytes(data)
+    expected = (hashlib.sha256(data).hexdigest(), len(data))
+    assert wheel.digest_of(tmp_path / "file") == expected
 
 
 def test_digest_in_a_thread_is_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,8 @@ def write_file(path: str, data: bytes, mode: int, mtime: int) -> None:
     try:
         try:
             write_all(descriptor, data)
+            if len(data) >= WORTH_FLUSHING:
+                begin_to_flush(descriptor, 0, len(data))
             if hasattr(os, "fchmod"):
                 os.fchmod(descriptor, mode)
             set_time(descriptor, path, mtime)

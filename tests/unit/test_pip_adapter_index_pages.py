@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
+import logging
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +14,20 @@ import pytest
 from pip._internal.index.collector import IndexContent, parse_links
 
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
-from pip_sharedcache.pip_adapter.index_pages import IndexPages, as_content, project_of, reduced
+from pip_sharedcache.pip_adapter.index_pages import UNCHANGED, IndexPages
+from pip_sharedcache.pip_adapter.page_contents import as_content, project_of, reduced
 from pip_sharedcache.session.resolutions import Page
 
 INDEX = "https://index.test/simple/"
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """What is asked ahead logs through a handler that a run puts in place and takes away."""
+    root = logging.getLogger()
+    before = root.handlers
+    yield
+    root.handlers = before
 
 
 def _html(body: str, encoding: str | None = None) -> Any:
@@ -124,6 +132,10 @@ class _Index:
         return SimpleNamespace(status_code=200, headers={"ETag": tag}, url=url, text=content)
 
     @staticmethod
+    def is_secure_origin(location: Any) -> bool:
+        return not location.url.startswith("http:")
+
+    @staticmethod
     def fetch_response(collector: Any, location: Any) -> Any:
         response = collector.session.get(location.url, headers={"Accept": "x"})
         if response.text is None:
@@ -152,11 +164,31 @@ def test_changed_page_is_named_and_no_page_is_asked_for_twice() -> None:
     index = _Index({"a": "one", "b": "other"})
     pages = IndexPages(index, FreshPages())
     assert pages.changed([_page("a", "one"), _page("b", "two")]) == f"{INDEX}b/"
-    before = len(index.asked)
+    pages.ask_ahead({f"{INDEX}a/": None, f"{INDEX}b/": None})
     for name, content in (("a", b"one"), ("b", b"other")):
         link = SimpleNamespace(url=f"https://me:secret@index.test/simple/{name}/")
         assert pages.take(link)[0].content == content
-    assert len(index.asked) == before
+    assert [url.split("/")[-2] for url, _ in index.asked] == ["a", "b", "a"]
+
+
+def test_confirmed_page_serves_who_knows_it() -> None:
+    index = _Index({"a": "one"})
+    pages = IndexPages(index, FreshPages())
+    pages.ask_ahead({f"{INDEX}a/": _page("a", "one")})
+    link = SimpleNamespace(url=f"{INDEX}a/")
+    assert pages.take(link, _page("a", "one")) == (UNCHANGED, '"one"')
+    pages.ask_ahead({f"{INDEX}a/": _page("a", "one")})
+    assert pages.take(link, _page("a", "other"))[0].content == b"one"
+
+
+def test_host_that_pip_does_not_trust_is_not_asked_ahead() -> None:
+    index = _Index({"a": "one"})
+    pages = IndexPages(index, FreshPages())
+    url = "http://index.test/simple/a/"
+    page = Page(**{**vars(_page("a", "one")), "url": url})
+    pages.ask_ahead({url: page})
+    assert pages.changed([page]) == url
+    assert index.asked == []
 
 
 @pytest.mark.parametrize("now", [None, "new"])
@@ -232,21 +264,3 @@ def test_pages_are_asked_for_although_no_more_threads_can_start(
     assert IndexPages(index, FreshPages()).changed([_page(name, "one") for name in names]) == ""
     assert len(index.asked) == len(names)
     assert len(started) == threads
-
-
-def test_interrupt_does_not_wait_for_an_index(tmp_path: Path) -> None:
-    program = """
-import os, signal, threading, time
-from types import SimpleNamespace
-from pip_sharedcache.pip_adapter import index_pages
-
-def ask(page):
-    if page.url == "2":
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    time.sleep(3600)
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-index_pages._side_by_side(ask, [SimpleNamespace(url=str(number)) for number in range(3)])
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
-    assert b"KeyboardInterrupt" in done.stderr

@@ -12,7 +12,7 @@ from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import BYTECODE, RESOLUTIONS, WHEELS
+from pip_sharedcache.store import BYTECODE, JUDGED_PAGE, RESOLUTIONS, WHEELS
 
 HELP = "show what the store saves, and for which users"
 DESCRIPTION = "Add up the records that installations leave (setting stats)."
@@ -30,9 +30,11 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     areas = (WHEELS, BYTECODE, RESOLUTIONS)
     contents = read_entries(store, areas=areas, uses=False)
-    resolutions = contents.of_area(RESOLUTIONS)
-    entries = contents.whole - len(resolutions)
-    asked = sum(item.size for item in resolutions)
+    recorded = contents.of_area(RESOLUTIONS)
+    pages = sum(item.title == JUDGED_PAGE for item in recorded)
+    resolutions = len(recorded) - pages
+    entries = contents.whole - len(recorded)
+    asked = sum(item.size for item in recorded)
     stored = sum(item.size for item in contents.items) - asked
     told = Savings.of(store, [chosen.by])
     whole, groups = told.whole, told.groups[chosen.by]
@@ -41,7 +43,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "store": str(store.path),
             "entries": entries,
             "stored": stored,
-            "resolutions": len(resolutions),
+            "resolutions": resolutions,
+            "judged_pages": pages,
             "resolutions_stored": asked,
             **_facts(whole, whole),
             "refusals": dict(told.refusals),
@@ -64,7 +67,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     spared = "unknown" if seconds is None else counted(round(seconds), "second", "seconds")
     output.say(f"Not compiled:    {spared}")
     output.say(
-        f"Resolutions:     {len(resolutions):,} of {megabytes(asked)}: "
+        f"Resolutions:     {resolutions:,} and {counted(pages, 'judged page', 'judged pages')} "
+        f"of {megabytes(asked)}: "
         f"{counted(whole.resolutions_recorded, 'run', 'runs')} recorded one, "
         f"{whole.resolutions_reused:,} reused one"
     )

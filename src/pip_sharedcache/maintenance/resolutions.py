@@ -14,7 +14,7 @@ from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.model import Digest
-from pip_sharedcache.store import RESOLUTIONS, Store, StoredEntry
+from pip_sharedcache.store import JUDGED_PAGE, RESOLUTIONS, Store, StoredEntry
 from pip_sharedcache.store.resolutions import read_resolution
 
 _FEWEST_DIGITS = 6  # of the start of a key; a shorter word is the name of a requirement
@@ -53,11 +53,11 @@ class Listing:
 def list_resolutions(store: Store, names: Sequence[str] = ()) -> Listing:
     """Read the resolutions of ``store`` that ``names`` select; all of them if there are no names.
 
-    A name is that of a requirement, or the first characters of a key. What an untrusted publisher
-    wrote is not read. Raise OSError.
+    Judged pages are left out. A name is that of a requirement, or the first characters of a key.
+    What an untrusted publisher wrote is not read. Raise OSError.
     """
     contents = read_entries(store, areas=(RESOLUTIONS,))
-    found = [_listed(item) for item in contents.items]
+    found = [_listed(item) for item in contents.items if item.title != JUDGED_PAGE]
     if names:
         chosen = [one for one in found if any(_is_meant(one, name) for name in names)]
     else:

@@ -26,7 +26,7 @@ from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
 from pip_sharedcache.store.entries import StoredEntry
 from pip_sharedcache.store.entry_reading import MANIFEST, read_manifest, wheel_name
 from pip_sharedcache.store.layout import RESOLUTIONS, WHEELS
-from pip_sharedcache.store.resolutions import RESOLUTION_FILE, read_resolution
+from pip_sharedcache.store.resolutions import read_resolution
 from pip_sharedcache.store.staging import DIRECTORY
 from pip_sharedcache.store.unpack import FILE, PROGRAM
 from pip_sharedcache.store.wheel_copies import is_sparse
@@ -113,7 +113,7 @@ def _verify_one(item: StoredEntry) -> Verdict | None:
             examination = _Examination(held, status.st_uid, Digest(item.digest))
             (examination.wheel if item.area == WHEELS else examination.bytecode)()
             if item.area == RESOLUTIONS and not examination.damage:
-                examination.resolution()
+                examination.record(item.title)
             if examination.damage:  # an entry that is being deleted must not look damaged
                 now = shard.file_status(item.path.name)
                 if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
@@ -173,12 +173,12 @@ class _Examination:
         if manifest := self._manifest():
             self._walk_all(manifest.files, _time_of(manifest))
 
-    def resolution(self) -> None:
-        """Check the content of the entry as a resolution."""
+    def record(self, kind: str) -> None:
+        """Check the content of the entry as a resolution, or as a judged page."""
         try:
-            read_resolution(self.held, self.digest)
+            read_resolution(self.held, self.digest, kind)
         except DamagedEntry as error:
-            self._note(f"{_FILES}/{RESOLUTION_FILE}", "content", f"is no resolution: {error}")
+            self._note(f"{_FILES}/{kind}.json", "content", f"is no {kind}: {error}")
 
     # -- the expected files
 

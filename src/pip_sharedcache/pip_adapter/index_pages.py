@@ -1,4 +1,4 @@
-"""Index pages: asked for side by side, compared with recorded ones, and reduced to some links.
+"""Index pages: asked for ahead and side by side, and compared with recorded ones.
 
 pip's own functions make each request, with pip's session: its authentication, proxies, certificates
 and HTTP cache apply as always.
@@ -7,39 +7,54 @@ and HTTP cache apply as always.
 from __future__ import annotations
 
 import copy
-import hashlib
-import html
 import importlib
 import inspect
-import json
-import posixpath
-import queue
-import threading
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
-from urllib.parse import unquote, urlsplit
-
-from packaging.utils import canonicalize_name
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages, lifetime
+from pip_sharedcache.pip_adapter.page_contents import digest_of, project_of
+from pip_sharedcache.pip_adapter.protocols import Link
+from pip_sharedcache.pip_adapter.side_by_side import SideBySide
 from pip_sharedcache.session.resolutions import Page
-from pip_sharedcache.session.wheels import has_credentials, without_credentials
+from pip_sharedcache.session.wheels import without_credentials
 
-#: pip's sessions keep ten connections to a host.
-_AT_ONCE = 8
-
-_JSON = "application/vnd.pypi.simple.v1+json"
-
-#: The answer to a conditional request (RFC 9110, 304): the page is the recorded one.
+#: The content of a page that the index confirmed (RFC 9110, 304): it is the recorded one.
 UNCHANGED = object()
+
+#: The status codes that say that there is no such page. After others, pip may try again.
+_NO_PAGE = (404, 410)
+
+
+def _refuse(record: logging.LogRecord) -> bool:
+    return False
+
+
+class Answer(NamedTuple):
+    """What an index answered.
+
+    ``content``: pip's content of the page; None without one; UNCHANGED for the recorded page.
+    ``digest``: the sha256 of the page; "" without one.
+    ``etag``: its ETag; "" without one.
+    ``location``: the URL that pip read it from, after redirects; "" without a page.
+    ``final``: whether the same request would get the same answer again.
+    """
+
+    content: Any
+    digest: str
+    etag: str
+    location: str
+    final: bool = True
 
 
 class _NotModified(Exception):
-    """The index answered 304: the page is the recorded one, with the sha256 ``digest``."""
+    """The index answered 304: it still has the recorded ``page``."""
 
-    def __init__(self, digest: str) -> None:
-        super().__init__(digest)
-        self.digest = digest
+    def __init__(self, page: Page) -> None:
+        super().__init__(page.url)
+        self.page = page
 
 
 class _Asking:
@@ -48,6 +63,7 @@ class _Asking:
     ``known``: the recorded page, which the index need not send again; None to get it in any case.
     ``etag``: afterwards the ETag of the response.
     ``lifetime``: for how many seconds the response is fresh.
+    ``status``: its status code.
     """
 
     def __init__(self, session: Any, known: Page | None) -> None:
@@ -55,6 +71,7 @@ class _Asking:
         self._known = known
         self.etag = ""
         self.lifetime = 0
+        self.status = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -67,19 +84,20 @@ class _Asking:
             response = self._session.get(url, **{**kw, "headers": headers})
             if response.status_code == 304 and response.url == known.location:
                 self.etag, self.lifetime = known.etag, lifetime(response.headers)
-                raise _NotModified(known.digest)
+                raise _NotModified(known)
             if response.status_code != 304:
                 return self._got(response)
         return self._got(self._session.get(url, **kw))
 
     def _got(self, response: Any) -> Any:
+        self.status = response.status_code
         self.etag = response.headers.get("ETag", "")
         self.lifetime = lifetime(response.headers)
         return response
 
 
 class IndexPages:
-    """The pages that one run has got from its indexes.
+    """The pages that one run gets from its indexes. As a context manager it ends its threads.
 
     ``collector``: pip's LinkCollector.
     ``fresh``: the pages that need no request.
@@ -93,54 +111,105 @@ class IndexPages:
         self._fresh = fresh
         self.etags: dict[str, str] = {}
         self._named = "package_name" in inspect.signature(self._fetch).parameters
-        self._answers: dict[str, tuple[Any, str]] = {}
+        self._answers: dict[str, Answer] = {}
+        self._ahead: SideBySide[tuple[Link, Page | None], Answer]
+        self._ahead = SideBySide(lambda asked: self._ask(*asked))
+        self._hosts: set[str] = set()
         indexes = collector.search_scope.index_urls
         self._indexes: dict[str, str] = {
             without_credentials(url).rstrip("/"): url.rstrip("/") for url in indexes
         }
 
-    def take(self, location: Any) -> tuple[Any, str]:
+    def __enter__(self) -> IndexPages:
+        self._ahead.__enter__()
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        self._ahead.__exit__(*how)
+        self._fresh.save()
+
+    def ask_ahead(self, wanted: Mapping[str, Page | None]) -> None:
+        """Ask for pages side by side, by URL, before pip does; but not twice for one.
+
+        The value is the recorded page, whose content is not needed again if it is the same.
+        """
+        link = importlib.import_module("pip._internal.models.link").Link
+        asked: dict[str, tuple[Link, Page | None]] = {}
+        for url, known in wanted.items():
+            if url in self._ahead or self._serves(self._answers.get(url), known):
+                continue
+            self._answers.pop(url, None)
+            if known is not None and self._is_fresh(known):
+                self._answers[url] = Answer(UNCHANGED, known.digest, known.etag, known.location)
+                continue
+            location, host = link(self._with_credentials(url)), urlsplit(url).netloc
+            if not self._may_ask(location):
+                self._answers[url] = Answer(None, "", "", "", final=False)
+            elif host in self._hosts:
+                asked[url] = location, known
+            else:
+                # One at first: pip asks the user for a password only once if nothing else runs.
+                self._hosts.add(host)
+                self._ahead.call(url, (location, known))
+        self._ahead.begin(asked)
+
+    def take(self, location: Link, known: Page | None = None) -> tuple[Any, str]:
         """Return pip's content of the page at ``location``, or None, and its ETag.
 
-        The answer of ``changed`` is used once. pip asks for each page once.
+        UNCHANGED is in place of the content if the page is the recorded one, ``known``. An answer
+        is used once: pip asks for each page once. A page that could not be had ahead is asked for
+        again: an index may limit how many requests it answers at once. Raises pip's errors.
         """
-        known = self._answers.pop(without_credentials(location.url), None)
-        return self._ask(location, None) if known is None else known
+        url = without_credentials(location.url)
+        answer = self._answers.pop(url, None)
+        if answer is None and url in self._ahead:
+            try:
+                answer = self._ahead.take(url)
+            except Exception:  # pip asks again, and gets and reports its own error
+                answer = None
+        if not self._serves(answer, known):
+            answer = None
+        if answer is None and known is not None and self._is_fresh(known):
+            return UNCHANGED, known.etag
+        answer = answer or self._ask(location, known)
+        return answer.content, answer.etag
 
     def changed(self, pages: Iterable[Page]) -> str:
         """Ask for all ``pages`` side by side; return the URL of one that has changed, or "".
 
-        If one has changed, the contents of all are kept for ``take``. A page that could not be had
-        is asked for again there: an index may limit how many requests it answers at once.
+        The answers are kept for ``take``. Raises pip's errors.
         """
         pages = tuple(pages)
-        answers = self._each(pages, conditional=True)
-        changed = next((one.url for one in pages if not _is_same(one, answers[one.url][0])), "")
-        if changed:
-            # pip's resolver is going to read them all.
-            missing = [page for page in pages if answers[page.url][0] is UNCHANGED]
-            answers |= self._each(missing, conditional=False)
-            self._answers = {url: one for url, one in answers.items() if one[0] is not None}
-        self.etags = {
-            page.url: etag for page in pages if (etag := answers[page.url][1]) and etag != page.etag
-        }
-        self._fresh.save()
+        self.ask_ahead({page.url: page for page in pages})
+        changed = ""
+        for page in pages:
+            answer = self._answers.get(page.url)
+            if answer is None:
+                answer = self._answers[page.url] = self._ahead.take(page.url)
+            same = (answer.digest, answer.location) == (page.digest, page.location)
+            changed = changed or ("" if same else page.url)
+            if answer.etag and answer.etag != page.etag:
+                self.etags[page.url] = answer.etag
         return changed
 
-    def _each(self, pages: Iterable[Page], *, conditional: bool) -> dict[str, tuple[Any, str]]:
-        link = importlib.import_module("pip._internal.models.link").Link
+    def _may_ask(self, location: Link) -> bool:
+        """Return whether pip would ask: not without encryption, but for hosts that are trusted."""
+        session = self._collector.session
+        logger = logging.getLogger(type(session).__module__)
+        logger.addFilter(_refuse)  # pip warns when it comes to the page itself
+        try:
+            return bool(session.is_secure_origin(location))
+        finally:
+            logger.removeFilter(_refuse)
 
-        def ask(page: Page) -> tuple[Any, str]:
-            if conditional and self._is_fresh(page):
-                return UNCHANGED, page.etag
-            location = link(self._with_credentials(page.url))
-            return self._ask(location, page if conditional else None)
-
-        pages = list(pages)
-        # One at first: pip asks the user for a password only once if nothing else runs.
-        answers = {page.url: ask(page) for page in pages[:1]}
-        answers.update(_side_by_side(ask, pages[1:]))
-        return answers
+    def _serves(self, answer: Answer | None, known: Page | None) -> bool:
+        """Return whether ``answer`` answers a request for which ``known`` is the recorded page."""
+        if answer is None or not answer.final:
+            return False
+        if answer.content is not UNCHANGED:
+            return True
+        same = (answer.digest, answer.location)
+        return known is not None and (known.digest, known.location) == same
 
     def _is_fresh(self, page: Page) -> bool:
         """Return whether pip, with a copy of the page in its HTTP cache, would make no request."""
@@ -152,8 +221,8 @@ class IndexPages:
             return False
         return hasattr(session.get_adapter(page.location), "cache")
 
-    def _ask(self, location: Any, known: Page | None) -> tuple[Any, str]:
-        """Return pip's content of a page, or UNCHANGED, and its ETag.
+    def _ask(self, location: Link, known: Page | None) -> Answer:
+        """Return the answer of the index for one page.
 
         ``known``: the recorded page, where the content is not needed if it is the same.
         """
@@ -164,11 +233,15 @@ class IndexPages:
         try:
             content = self._fetch(collector, location, **named)
         except _NotModified as confirmed:
-            self._fresh.record(url, confirmed.digest, asking.lifetime)
-            return UNCHANGED, asking.etag
-        if content is not None and asking.lifetime:
-            self._fresh.record(url, digest_of(content), asking.lifetime)
-        return content, asking.etag
+            page = confirmed.page
+            self._fresh.record(url, page.digest, asking.lifetime)
+            return Answer(UNCHANGED, page.digest, asking.etag, page.location)
+        if content is None:
+            return Answer(None, "", asking.etag, "", asking.status in _NO_PAGE)
+        digest = digest_of(content)
+        if asking.lifetime:
+            self._fresh.record(url, digest, asking.lifetime)
+        return Answer(content, digest, asking.etag, str(content.url))
 
     def _with_credentials(self, url: str) -> str:
         """Return ``url`` with the user info of the index below which it is."""
@@ -176,139 +249,3 @@ class IndexPages:
             if url.startswith(index + "/"):
                 return live + url[len(index) :]
         return url
-
-
-def _side_by_side(
-    ask: Callable[[Page], tuple[Any, str]], pages: Collection[Page]
-) -> dict[str, tuple[Any, str]]:
-    """Return the answers of ``ask``, by the URL of the page; raise what one of them raised.
-
-    The threads do not outlive an interrupted process: concurrent.futures would wait for them.
-    """
-    left: queue.SimpleQueue[Page] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[str, tuple[Any, str] | None, Exception | None]]
-    done = queue.SimpleQueue()
-    for page in pages:
-        left.put(page)
-
-    def work() -> None:
-        try:
-            while True:
-                page = left.get_nowait()
-                try:
-                    done.put((page.url, ask(page), None))
-                except Exception as error:
-                    done.put((page.url, None, error))
-        except queue.Empty:
-            return
-
-    threads: list[threading.Thread] = []
-    try:
-        for _ in range(min(_AT_ONCE, len(pages))):
-            thread = threading.Thread(target=work, daemon=True)
-            thread.start()
-            threads.append(thread)
-    except (RuntimeError, MemoryError):  # a limit of this user's processes, or of memory
-        work()
-    answers = {}
-    for _ in pages:
-        url, answer, error = done.get()
-        if answer is None:
-            raise error or AssertionError(url)
-        answers[url] = answer
-    for thread in threads:
-        thread.join()
-    return answers
-
-
-def project_of(url: str) -> str:
-    """Return the normalized project name at the end of the URL of an index page."""
-    name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
-    return str(canonicalize_name(name))
-
-
-def _is_same(page: Page, content: Any) -> bool:
-    if content is UNCHANGED:
-        return True
-    if content is None or not page.digest:
-        return content is None and not page.digest
-    return page.digest == digest_of(content) and page.location == str(content.url)
-
-
-def digest_of(content: Any) -> str:
-    """Return the sha256 of the bytes of a page."""
-    return hashlib.sha256(content.content).hexdigest()
-
-
-def reduced(url: str, content: Any, etag: str, links: Collection[str]) -> Page | None:
-    """Return a page with only the ``links`` (URLs) of ``content``; None if that is impossible.
-
-    Entries stay as the index wrote them: pip parses and judges them again. A page is not recorded
-    if its address or an entry has credentials, or a query, which can be a secret.
-    """
-    if content is None:
-        return Page(url, "", "", "", "", "", "")
-    names = {_file_of(link) for link in links}
-    is_json = content.content_type.lower().startswith(_JSON)
-    encoding = content.encoding or ""
-    try:
-        _check_address(content.url)
-        if is_json:
-            data = json.loads(content.content)
-            files = [
-                one for one in data.get("files", []) if _file_of(one.get("url") or "") in names
-            ]
-            for one in files:
-                _check_address(one["url"])
-            text = json.dumps({**data, "files": files, "versions": []})
-        else:
-            text, encoding = _reduced_html(content, names), "utf-8"
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-        return None  # if pip cannot read the page either, it reports that
-    return Page(url, digest_of(content), etag, content.url, content.content_type, encoding, text)
-
-
-def _reduced_html(content: Any, names: Collection[str]) -> str:
-    collector = importlib.import_module("pip._internal.index.collector")
-    parser = collector.HTMLLinkParser(content.url)
-    parser.feed(content.content.decode(content.encoding or "utf-8"))
-    lines = [f'<base href="{html.escape(parser.base_url)}">'] if parser.base_url else []
-    for anchor in parser.anchors:
-        target = anchor.get("href") or ""
-        if _file_of(target) in names:
-            _check_address(target)
-            parts = (
-                name if value is None else f'{name}="{html.escape(value)}"'
-                for name, value in anchor.items()
-            )
-            lines.append(f"<a {' '.join(parts)}></a>")
-    return "\n".join(lines)
-
-
-def _check_address(url: str) -> None:
-    if has_credentials(url) or urlsplit(url).query:
-        raise ValueError(f"{without_credentials(url)} has credentials or a query")
-
-
-def _file_of(url: str) -> str:
-    return unquote(posixpath.basename(urlsplit(url).path))
-
-
-def as_content(page: Page) -> Any:
-    """Return the page as pip's IndexContent; None where the index has no such page."""
-    if not page.digest:
-        return None
-    links = page.links.encode("utf-8")
-    return content_of(links, page.content_type, page.encoding or None, page.location)
-
-
-def facts_of(content: Any) -> tuple[str, str | None, str]:
-    """Return the media type, the encoding and the URL of pip's ``content`` of a page."""
-    return content.content_type, content.encoding, content.url
-
-
-def content_of(data: bytes, content_type: str, encoding: str | None, url: str) -> Any:
-    """Return pip's IndexContent with these values, from which pip parses links each time."""
-    return importlib.import_module("pip._internal.index.collector").IndexContent(
-        data, content_type, encoding=encoding, url=url, cache_link_parsing=False
-    )

@@ -6,7 +6,7 @@ the attributes. Attributes that not every pip has are not listed: the code reads
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 
@@ -100,6 +100,9 @@ class Distribution(Protocol):
 
     def read_text(self, path: str) -> str:
         """Return a file of .dist-info."""
+
+    def iter_dependencies(self, extras: Collection[str] = ()) -> Iterable[Any]:
+        """Return the requirements whose markers apply, each with a ``name``."""
 
     def iter_entry_points(self) -> Iterable[EntryPoint]:
         """Return the entry points."""

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from packaging.utils import canonicalize_name
+
 from pip_sharedcache.pip_adapter.links import local_directory, source_of
 from pip_sharedcache.session.wheels import has_credentials, without_credentials
 
@@ -63,20 +65,29 @@ def question_of(resolver: Any, roots: Iterable[Any], options: Any) -> dict[str, 
             "pip": importlib.import_module("pip").__version__,
             "requirements": [_requirement(root) for root in roots],
             "options": {
-                name: _plain(value)
+                name: plain(value)
                 for name, value in sorted(vars(options).items())
                 if name not in _IRRELEVANT
             },
             "indexes": [without_credentials(url) for url in scope.index_urls],
             "find links": [_find_links(link) for link in scope.find_links],
             "no index": bool(getattr(scope, "no_index", False)),
-            "formats": _plain(finder.format_control),
-            "preferences": _plain(finder._candidate_prefs),
+            "formats": plain(finder.format_control),
+            "preferences": plain(finder._candidate_prefs),
             "python": _python(),
             "tags": _tags(finder.target_python),
         }
     except _NoQuestion as reason:
         return str(reason)
+
+
+def names_of(roots: Iterable[Any]) -> list[str]:
+    """Return the projects for which pip is going to look because of the requirements ``roots``."""
+    return [
+        str(canonicalize_name(root.name))
+        for root in roots
+        if root.name and root.link is None and not root.constraint and root.match_markers()
+    ]
 
 
 def _requirement(root: Any) -> dict[str, Any]:
@@ -94,9 +105,9 @@ def _requirement(root: Any) -> dict[str, Any]:
         "extras": sorted(root.extras),
         "constraint": bool(root.constraint),
         "requested": bool(root.user_supplied),
-        "hashes": _plain(root.hash_options),
-        "config": _plain(getattr(root, "config_settings", None)),
-        "options": _plain(getattr(root, "global_options", None)),
+        "hashes": plain(root.hash_options),
+        "config": plain(getattr(root, "config_settings", None)),
+        "options": plain(getattr(root, "global_options", None)),
     }
 
 
@@ -149,19 +160,19 @@ def _tags(target: Any) -> str:
     return hashlib.sha256("\n".join(map(str, tags)).encode("utf-8")).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON values; raise _NoQuestion for one without a stable form."""
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON values; raise an exception for one without a stable form."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, (datetime.datetime, datetime.date)):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in sorted(value.items())}
+        return {str(name): plain(one) for name, one in sorted(value.items())}
     if isinstance(value, (set, frozenset)):
         return sorted(map(str, value))
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     names = [*getattr(type(value), "__slots__", ()), *getattr(value, "__dict__", ())]
     if not names:
         raise _NoQuestion(f"{type(value).__name__} is an unknown kind of option")
-    return {name: _plain(getattr(value, name)) for name in sorted(names)}
+    return {name: plain(getattr(value, name)) for name in sorted(names)}

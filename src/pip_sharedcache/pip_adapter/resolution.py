@@ -20,13 +20,19 @@ from pip_sharedcache.pip_adapter import resolver_seams, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads, do_nothing
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
-from pip_sharedcache.pip_adapter.questions import host, question_of
-from pip_sharedcache.pip_adapter.replay import HeldLog, Recording, Replay, installed_fact
+from pip_sharedcache.pip_adapter.judging import Judging, sort_key
+from pip_sharedcache.pip_adapter.page_contents import project_of
+from pip_sharedcache.pip_adapter.questions import host, names_of, question_of
+from pip_sharedcache.pip_adapter.recording import Recording, installed_fact
+from pip_sharedcache.pip_adapter.replay import HeldLog, Replay
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.resolutions import Resolution
 from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import without_credentials
 
 logger = logging.getLogger(__name__)
+
+_VERBOSE = 15  # the level of pip's -v
 
 
 class Resolutions:
@@ -36,6 +42,7 @@ class Resolutions:
         self._downloads = downloads
         self._run: Recording | None = None
         self._options = Values()
+        self._judges = False
 
     def put_in(self) -> None:
         """Wrap the seams, if this pip has them all."""
@@ -49,6 +56,16 @@ class Resolutions:
             (resolver_seams.FETCH_PAGE, self._fetch_page),
             (resolver_seams.NEW_CANDIDATE, self._new_candidate),
             (resolver_seams.PREPARE_MORE, self._prepare_more),
+        ):
+            seams.wrap(seam, seams.during(lambda: self._run, handle))
+        problem = next(filter(None, (seam.problem() for seam in resolver_seams.JUDGING)), "")
+        self._judges = not problem
+        if problem:
+            logger.debug("pip judges each index page anew: %s", problem)
+            return
+        for seam, handle in (
+            (resolver_seams.PROCESS_PAGE, self._process_page),
+            (resolver_seams.CANDIDATE_EVALUATOR, self._new_evaluator),
         ):
             seams.wrap(seam, seams.during(lambda: self._run, handle))
 
@@ -67,15 +84,18 @@ class Resolutions:
         fresh = FreshPages(self._downloads.cache)
         pages = IndexPages(call.instance.factory._finder._link_collector, fresh)
         with contextlib.ExitStack() as ending:
-            ending.callback(self._end, fresh)
+            ending.callback(self._end)
+            ending.enter_context(pages)
             known = session.resolutions.find(question, installed, host())
             if known is not None:
                 answer = self._replay(session, call, pages, known)
                 if answer is not None:
                     return answer
-            self._run = recording = Recording(call.instance, pages)
-            ending.callback(recording.close)
             requests = self._downloads.responses.requests
+            self._run = recording = self._recording(session, call, pages, question)
+            ending.callback(recording.close)
+            last = known.pages if known is not None else ()
+            recording.ask_ahead([*names_of(call.named["root_reqs"]), *map(project_of, last)])
             answer = call.proceed()
             if session.resolutions.are_recorded:
                 requests = self._downloads.responses.requests - requests
@@ -86,9 +106,18 @@ class Resolutions:
                     logger.warning("The resolution is not recorded: %s", why)
             return answer
 
-    def _end(self, fresh: FreshPages) -> None:
+    def _end(self) -> None:
         self._run = None
-        fresh.save()
+
+    def _recording(
+        self, session: Session, call: Call, pages: IndexPages, question: dict[str, Any]
+    ) -> Recording:
+        finder, judging = call.instance.factory._finder, None
+        # At these levels pip says what it thinks of each file of a page.
+        if self._judges and not logging.getLogger(type(finder).__module__).isEnabledFor(_VERBOSE):
+            judging = Judging(finder, question, session.pages)
+        follows = not getattr(self._options, "ignore_dependencies", False)
+        return Recording(call.instance, pages, judging, follows=follows)
 
     def _question(self, call: Call) -> dict[str, Any] | None:
         try:
@@ -114,7 +143,13 @@ class Resolutions:
             return
         resolution = recording.resolution(question, installed, requests, answer.all_requirements)
         if resolution is not None:
-            self._share(session, resolution, recording)
+            private = self._private_because(session, recording)
+            session.resolutions.share(resolution, private_because=private)
+        if recording.judging is not None:
+            recording.judging.share(
+                recording.leads_to,
+                lambda page: self._private_because(session, recording, page.url),
+            )
 
     def _replay(self, session: Session, call: Call, pages: IndexPages, known: Resolution) -> Any:
         """Return pip's answer on the candidates of ``known``; None if it does not count."""
@@ -152,13 +187,15 @@ class Resolutions:
         )
         return answer
 
-    def _share(self, session: Session, resolution: Resolution, run: Recording) -> None:
-        session.resolutions.share(resolution, private_because=self._private_because(session, run))
+    def _private_because(self, session: Session, run: Recording, url: str = "") -> str:
+        """Return why the resolution must not be shared; "" where all users can get the same.
 
-    def _private_because(self, session: Session, run: Recording) -> str:
-        """Return why the resolution must not be shared; "" where all users can get the same."""
-        pip_session = run.resolver.factory._finder._link_collector.session
+        ``url``: of the only page that matters; "" for all pages and candidates.
+        """
+        pip_session = run.finder._link_collector.session
         for link in run.origins:
+            if url and without_credentials(link.url) != url:
+                continue
             reason = self._downloads.responses.private(pip_session, link)
             if link.is_file and not reason and session.sharing.shows_others():
                 readable = trust.readable_by_all(Path(link.file_path))
@@ -166,6 +203,17 @@ class Resolutions:
             if reason and not session.sharing.is_shared_anyway(link.url):
                 return reason
         return ""
+
+    def _process_page(self, run: Recording, call: Call) -> Any:
+        if call.instance is not run.finder:
+            return call.proceed()
+        return run.process(call.named["project_url"], call.named["link_evaluator"], call)
+
+    def _new_evaluator(self, run: Recording, call: Call) -> Any:
+        evaluator = call.proceed()
+        if not call.named["hashes"]:  # else pip puts the candidates with these first
+            evaluator._sort_key = functools.partial(sort_key, evaluator._sort_key)
+        return evaluator
 
     def _fetch_page(self, run: Recording, call: Call) -> Any:
         return run.page(call.named["location"]) if run.is_read_by(call.instance) else call.proceed()
@@ -176,7 +224,8 @@ class Resolutions:
             return
         run.before(call.named["link"])
         call.proceed()
-        run.after(call.named["link"], call.instance.dist)
+        extras = getattr(call.named["template"], "extras", ())
+        run.after(call.named["link"], call.instance.dist, extras)
 
     def _prepare_more(self, run: Recording, call: Call) -> Any:
         if isinstance(run, Replay):

@@ -48,6 +48,42 @@ PAGE_PARSER = Seam(
 PREPARE_MORE = Seam(
     PREPARER.module, "RequirementPreparer.prepare_linked_requirements_more", ("reqs",)
 )
+#: Between a page and the candidates: without one of these, pip judges each page anew.
+PROCESS_PAGE = Seam(
+    FINDER_STATE.module, "PackageFinder.process_project_url", ("project_url", "link_evaluator")
+)
+CANDIDATE_EVALUATOR = Seam(
+    FINDER_STATE.module,
+    "PackageFinder.make_candidate_evaluator",
+    ("project_name", "hashes"),
+    beside=("make_link_evaluator", "requires_python_skipped_reasons"),
+)
+SORT_KEY = Seam(FINDER_STATE.module, "CandidateEvaluator._sort_key", ("candidate",))
+LINK_EVALUATOR = Seam(
+    FINDER_STATE.module,
+    "LinkEvaluator.__init__",
+    ("project_name", "target_python"),
+    sets=("project_name", "_ignore_requires_python"),
+)
+FROM_JSON = Seam("pip._internal.models.link", "Link.from_json", ("file_data", "page_url"))
+FROM_ELEMENT = Seam(
+    FROM_JSON.module, "Link.from_element", ("anchor_attribs", "page_url", "base_url")
+)
+NEW_FOUND = Seam(
+    "pip._internal.models.candidate",
+    "InstallationCandidate.__init__",
+    ("name", "version", "link"),
+    beside=("name", "version", "link"),
+)
+JUDGING = (
+    PROCESS_PAGE,
+    CANDIDATE_EVALUATOR,
+    SORT_KEY,
+    LINK_EVALUATOR,
+    FROM_JSON,
+    FROM_ELEMENT,
+    NEW_FOUND,
+)
 ALL = (
     RESOLVE,
     RESOLVER_STATE,

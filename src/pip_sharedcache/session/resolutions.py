@@ -102,14 +102,14 @@ class Resolution:
                 return None
             if not isinstance(data["pages"], list):
                 return None
-            pages = [Page(**_texts(page)) for page in data["pages"]]
+            pages = [Page(**as_texts(page)) for page in data["pages"]]
             return cls(
                 data["question"],
                 {page.url: page for page in pages},
-                _texts(data["candidates"]),
-                _texts(data["installed"]),
-                _text(data["host"]),
-                tuple(map(_text, data["result"])),
+                as_texts(data["candidates"]),
+                as_texts(data["installed"]),
+                as_text(data["host"]),
+                tuple(map(as_text, data["result"])),
                 int(data["requests"]),
                 float(data["seconds"]),
             )
@@ -117,11 +117,13 @@ class Resolution:
             return None
 
 
-def _texts(values: Any) -> dict[str, str]:
-    return {_text(name): _text(value) for name, value in values.items()}
+def as_texts(values: Any) -> dict[str, str]:
+    """Return the object ``values`` of texts. Raises TypeError, AttributeError for another value."""
+    return {as_text(name): as_text(value) for name, value in values.items()}
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return ``value`` if it is a text. Raises TypeError for another value."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} is no string")
     return value

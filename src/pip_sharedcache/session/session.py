@@ -32,6 +32,7 @@ from pip_sharedcache.session import notices, restrictions
 from pip_sharedcache.session.builds import SharedBuilds
 from pip_sharedcache.session.bytecode import SharedBytecode
 from pip_sharedcache.session.entries import RunEntries
+from pip_sharedcache.session.judged_pages import SharedPages
 from pip_sharedcache.session.lookup import WheelLookup
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
@@ -75,6 +76,7 @@ class Session:
     ``builds``: the wheels that pip builds.
     ``bytecode``: the bytecode of the wheels.
     ``resolutions``: what pip's resolver was asked before, and answered.
+    ``pages``: what pip's finder made of index pages.
     ``unusual``: why wheels are left to pip's own installer. A warning only if pip installs them.
     """
 
@@ -94,6 +96,7 @@ class Session:
         self.builds = SharedBuilds(run, self._publishing)
         self.bytecode = SharedBytecode(run, self._publishing)
         self.resolutions = SharedResolutions(run, self._publishing)
+        self.pages = SharedPages(run, self._publishing)
         self._entries = RunEntries(run, self.lookup, self._publishing, self.builds, self.bytecode)
         self._linker = Linker(
             run.links,

@@ -22,7 +22,8 @@ from pip_sharedcache.store.lookup import find, find_bytecode, find_retired
 from pip_sharedcache.store.open import ONLY, PATIENCE, open_layers, open_store, store_replaceable_by
 from pip_sharedcache.store.publish import discard, make_durable, make_visible, publish
 from pip_sharedcache.store.resolutions import (
-    RESOLUTION_FILE,
+    JUDGED_PAGE,
+    RESOLUTION,
     StoredResolution,
     find_resolutions,
     stage_resolution,
@@ -35,11 +36,12 @@ __all__ = [
     "AREAS",
     "BUILDS",
     "BYTECODE",
+    "JUDGED_PAGE",
     "NONE_YET",
     "ONLY",
     "PATIENCE",
+    "RESOLUTION",
     "RESOLUTIONS",
-    "RESOLUTION_FILE",
     "SHARDS",
     "STORE_JSON",
     "TAG_NAME",

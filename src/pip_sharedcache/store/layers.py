@@ -131,17 +131,17 @@ class Layers:
         return None
 
     def find_resolutions(
-        self, key: Digest, without: Collection[Identity] = ()
+        self, key: Digest, without: Collection[Identity] = (), kind: str = resolutions.RESOLUTION
     ) -> tuple[StoredResolution, ...]:
         """Return the resolutions of trusted publishers for ``key``, the nearest layer first.
 
-        ``without``: as for resolutions.find_resolutions. The contents of the stores never cause an
-        error.
+        ``without``, ``kind``: as for resolutions.find_resolutions. The contents of the stores never
+        cause an error.
         """
         return tuple(
             one
             for store in self._layers
-            for one in resolutions.find_resolutions(store, key, without)
+            for one in resolutions.find_resolutions(store, key, without, kind)
         )
 
     # -- publishing

@@ -1,9 +1,10 @@
-"""Resolutions: recorded answers of pip's resolver, below ``resolutions/``.
+"""Resolutions: recorded answers of pip's resolver and finder, below ``resolutions/``.
 
 A resolution is a record (store.records): it leads from the digest of a question to what pip's
-resolver looked at and chose. A trusted publisher's resolution can name an old version as the only
-candidate, and nothing can be checked against it: only those of trusted publishers are read.
-Everything that a resolution says is checked by the run that replays it.
+resolver looked at and chose, or (a judged page) to what pip's finder accepted of an index page. A
+trusted publisher's resolution can name an old version as the only candidate, and nothing can be
+checked against it: only those of trusted publishers are read. Everything that a resolution says is
+checked by the run that replays it.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ from pip_sharedcache.store.layout import RESOLUTIONS, Store
 from pip_sharedcache.store.records import read_record
 from pip_sharedcache.store.staging import Staged, stage_record
 
-RESOLUTION_FILE = "resolution.json"
-#: The version of the content of resolution.json.
+#: The kinds of records. The only file of a record is ``<kind>.json``.
+RESOLUTION, JUDGED_PAGE = "resolution", "page"
+#: The version of the content of these files.
 RESOLUTION_FORMAT = 1
 
-_LARGEST = 8 << 20  # bytes of a resolution.json, written or read
+_LARGEST = 8 << 20  # bytes of such a file, written or read
 _MOST = 16  # names that one lookup opens: a group member can add any number
 _MOST_LISTED = 10_000  # names in a shard that one lookup lists, for the same reason
 _DAY = 24 * 3600  # seconds; no maintained clock is ahead by more
@@ -45,9 +47,9 @@ _DAY = 24 * 3600  # seconds; no maintained clock is ahead by more
 
 @dataclass(frozen=True)
 class StoredResolution:
-    """One resolution in a store, by a trusted publisher.
+    """One resolution or judged page in a store, by a trusted publisher.
 
-    ``data``: the JSON object in resolution.json.
+    ``data``: the JSON object in its file.
     ``record``: the device and inode of its entry.
     ``publisher``: the uid that owns the entry.
     ``at``: when it was recorded, in seconds since the epoch by the clock of the publisher.
@@ -62,9 +64,9 @@ class StoredResolution:
 
 
 def find_resolutions(
-    store: Store, key: Digest, without: Collection[Identity] = ()
+    store: Store, key: Digest, without: Collection[Identity] = (), kind: str = RESOLUTION
 ) -> tuple[StoredResolution, ...]:
-    """Return the resolutions of trusted publishers for ``key``, the newest first.
+    """Return the records of a ``kind`` that trusted publishers made for ``key``, the newest first.
 
     ``without``: identities of resolutions that are not wanted. At most 16 names are read. Damaged
     resolutions are skipped: the contents of the store never cause an error.
@@ -79,7 +81,7 @@ def find_resolutions(
                         if identity_of(status) in without:
                             continue
                         if not distrust_reason(store, held, chain):
-                            one = read_resolution(held, key)
+                            one = read_resolution(held, key, kind)
                             found[one.record] = one
                 except (DamagedEntry, OSError, MemoryError):
                     continue
@@ -113,16 +115,16 @@ def _names(store: Store, key: Digest, shard: Directory) -> Iterator[str]:
     yield from sorted(name for name in first if beside.fullmatch(name) and name not in named)
 
 
-def read_resolution(held: Directory, key: Digest) -> StoredResolution:
-    """Return the resolution in the open entry ``held``. Raises DamagedEntry, OSError."""
+def read_resolution(held: Directory, key: Digest, kind: str = RESOLUTION) -> StoredResolution:
+    """Return the record of a ``kind`` in the open entry ``held``. Raises DamagedEntry, OSError."""
     status = held.status()
     entry = read_entry(held, status, key, RESOLUTIONS)
-    data = read_record(held, RESOLUTION_FILE, _LARGEST)
+    data = read_record(held, f"{kind}.json", _LARGEST)
     if not isinstance(data, dict) or data.get("format") != RESOLUTION_FORMAT:
-        raise DamagedEntry(f"{held.path} has no resolution of format {RESOLUTION_FORMAT}")
+        raise DamagedEntry(f"{held.path} has no {kind} of format {RESOLUTION_FORMAT}")
     at = data.get("at")
     if not isinstance(at, int) or not 0 <= at < 1 << 50:
-        raise DamagedEntry(f"{held.path} has a resolution without its time")
+        raise DamagedEntry(f"{held.path} has a {kind} without its time")
     return StoredResolution(data, entry.identity, entry.publisher, at, entry)
 
 
@@ -132,10 +134,11 @@ def stage_resolution(
     data: Mapping[str, Any],
     damaged: Collection[Identity] = (),
     replaces: Identity = NONE_YET,
+    kind: str = RESOLUTION,
 ) -> Staged:
-    """Stage a resolution for ``key``, which replaces those that are in the store already.
+    """Stage a record of a ``kind`` for ``key``, which replaces those that are in the store already.
 
-    ``data``: the JSON object for resolution.json; ``format`` and ``at`` (now) are added if they are
+    ``data``: the JSON object for its file; ``format`` and ``at`` (now) are added if they are
     missing. ``damaged`` and ``replaces``: identities of resolutions that the run did not use. This
     user's own are replaced; beside another user's, this one gets a name of its own. A resolution
     that somebody publishes from now on is used instead of this one. Raises NotPublished:
@@ -144,16 +147,16 @@ def stage_resolution(
     data = {"format": RESOLUTION_FORMAT, "at": int(time.time()), **data}
     text = json.dumps(data, separators=(",", ":")).encode("ascii")
     if len(text) > _LARGEST:
-        raise ResolutionNotPublished(f"a resolution of {len(text)} bytes is too large to share")
+        raise ResolutionNotPublished(f"a {kind} of {len(text)} bytes is too large to share")
     if store.group and not os.path.isdir(store.path / RESOLUTIONS):
         # Made by one member, it would have the modes of the store, and keep the others out.
         raise ResolutionNotPublished(f"{store.path} has no directory {RESOLUTIONS}")
-    stale = {one.record for one in find_resolutions(store, key)} | {*damaged, replaces}
+    stale = {one.record for one in find_resolutions(store, key, kind=kind)} | {*damaged, replaces}
 
     def find_usable() -> Entry | None:
-        return next((one.entry for one in find_resolutions(store, key, stale)), None)
+        return next((one.entry for one in find_resolutions(store, key, stale, kind)), None)
 
     try:
-        return stage_record(store, RESOLUTIONS, key, RESOLUTION_FILE, text, find_usable, stale)
+        return stage_record(store, RESOLUTIONS, key, f"{kind}.json", text, find_usable, stale)
     except (DirectoryMissing, NotWritable) as error:
         raise ResolutionNotPublished(error.message, error.hint) from error

@@ -33,7 +33,7 @@ from pip_sharedcache.model import (
 )
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.entry_reading import MANIFEST
-from pip_sharedcache.store.layout import BUILDS, BYTECODE, RESOLUTIONS, WHEELS, Store
+from pip_sharedcache.store.layout import BUILDS, BYTECODE, WHEELS, Store
 from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
 from pip_sharedcache.store.stale_staging import clear, in_use, sweep
 from pip_sharedcache.store.unpack import FILE, ProgressCallback, copy_archive, unpack_all, write
@@ -41,8 +41,6 @@ from pip_sharedcache.store.unpack import FILE, ProgressCallback, copy_archive, u
 #: Fills a directory with bytecode.
 Compile = Callable[[Path], Compiled]
 
-#: The file names that the manifests of records give.
-_KINDS = {BUILDS: BUILD_RECORD, RESOLUTIONS: "resolution"}
 #: The mode of all directories in an entry.
 DIRECTORY = 0o555
 _PIECE = 1000  # files for each task of a worker process
@@ -162,7 +160,7 @@ def stage_record(
     If ``find_usable`` finds an entry later, that one is used instead. ``damaged`` is as for
     ``stage_wheel``. Raises NotPublished.
     """
-    kind = _KINDS[area]
+    kind = BUILD_RECORD if area == BUILDS else name.partition(".")[0]
     return _stage(
         store,
         area,

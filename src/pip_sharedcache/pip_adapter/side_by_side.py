@@ -1,0 +1,178 @@
+"""Calls that run in threads ahead of the time when their results are needed.
+
+What such a call logs is logged when its result is taken, by the thread that takes it. The threads
+do not outlive an interrupted process: concurrent.futures would wait for them.
+"""
+
+from __future__ import annotations
+
+import collections
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+#: pip's sessions keep ten connections to a host.
+_AT_ONCE = 8
+
+#: Seconds for which the end of a run waits for calls whose results nobody needs.
+_PATIENCE = 1.0
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+_aside: dict[int, list[logging.LogRecord]] = {}
+
+
+def set_aside(record: logging.LogRecord) -> bool:
+    """Return whether ``record`` is of a call that runs ahead; if so, keep it for its result.
+
+    Handlers that stand in for pip's call this first.
+    """
+    records = _aside.get(record.thread or 0)
+    if records is not None:
+        records.append(record)
+    return records is not None
+
+
+class _SetAside(logging.Handler):
+    """pip's handlers, for all records but those of calls that run ahead."""
+
+    def __init__(self, handlers: list[logging.Handler]) -> None:
+        super().__init__()
+        self.handlers = handlers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand ``record`` to pip's handlers, or set it aside."""
+        if not set_aside(record):
+            for handler in self.handlers:
+                if record.levelno >= handler.level:
+                    handler.handle(record)
+
+
+class _Task(Generic[Argument, Result]):
+    """One call. ``done``: set at its end; then it has a ``result`` or an ``error``."""
+
+    def __init__(self, argument: Argument) -> None:
+        self.argument = argument
+        self.done = threading.Event()
+        self.result: Result | None = None
+        self.error: Exception | None = None
+        self.records: list[logging.LogRecord] = []
+
+
+class SideBySide(Generic[Argument, Result]):
+    """Calls of one function, by a key. As a context manager it ends its threads.
+
+    ``function``: what is called; any thread may call it.
+    """
+
+    def __init__(self, function: Callable[[Argument], Result]) -> None:
+        self._function = function
+        self._tasks: dict[str, _Task[Argument, Result]] = {}
+        self._waiting: collections.deque[_Task[Argument, Result]] = collections.deque()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._handler: _SetAside | None = None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._tasks
+
+    def begin(self, arguments: Mapping[str, Argument]) -> None:
+        """Let the function be called with each of ``arguments`` that is not under way."""
+        with self._lock:
+            for key, argument in arguments.items():
+                if key not in self._tasks:
+                    self._tasks[key] = _Task(argument)
+                    self._waiting.append(self._tasks[key])
+            more = min(_AT_ONCE - len(self._threads), len(self._waiting))
+            threads = [threading.Thread(target=self._work, daemon=True) for _ in range(more)]
+            self._threads += threads
+        if threads:
+            self._stand_in()
+        for started, thread in enumerate(threads):
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError):  # RLIMIT_NPROC, RLIMIT_AS: ``take`` makes the calls
+                with self._lock:
+                    self._threads = [one for one in self._threads if one not in threads[started:]]
+                break
+
+    def call(self, key: str, argument: Argument) -> None:
+        """Call the function now, and keep the result for ``take``, unless the call is under way."""
+        if key not in self._tasks:
+            self._stand_in()
+            self._tasks[key] = _Task(argument)
+            self._run(self._tasks[key])
+
+    def take(self, key: str) -> Result:
+        """Return the result of the call ``key``, once; raise its exception.
+
+        A call that no thread has begun is made here.
+        """
+        task = self._tasks.pop(key)
+        with self._lock:
+            mine = task in self._waiting
+            if mine:
+                self._waiting.remove(task)
+        if mine:
+            return self._function(task.argument)
+        task.done.wait()
+        if task.error is not None:
+            raise task.error
+        _log(task.records)
+        return task.result  # type: ignore[return-value]
+
+    def __enter__(self) -> SideBySide[Argument, Result]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Begin no more calls, and wait a moment for those under way.
+
+        While threads run, no worker processes can be started.
+        """
+        with self._lock:
+            self._waiting.clear()
+        self._tasks.clear()
+        until = time.monotonic() + _PATIENCE
+        for thread in tuple(self._threads):
+            thread.join(max(0.0, until - time.monotonic()))
+        root = logging.getLogger()
+        if self._handler is not None and root.handlers == [self._handler]:
+            root.handlers = self._handler.handlers
+        self._handler = None
+
+    def _stand_in(self) -> None:
+        root = logging.getLogger()
+        if root.handlers != [self._handler]:
+            self._handler = _SetAside(root.handlers)
+            root.handlers = [self._handler]
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads.remove(threading.current_thread())
+                    return
+                task = self._waiting.popleft()
+            self._run(task)
+
+    def _run(self, task: _Task[Argument, Result]) -> None:
+        _aside[threading.get_ident()] = task.records
+        try:
+            task.result = self._function(task.argument)
+        except Exception as error:
+            task.error = error
+        finally:
+            del _aside[threading.get_ident()]
+            task.done.set()
+
+
+def _log(records: list[logging.LogRecord]) -> None:
+    pip: Any = importlib.import_module("pip._internal.utils.logging")
+    for record in records:
+        record.thread = threading.get_ident()  # of which nothing is set aside
+        with pip.indent_log(0):
+            logging.getLogger(record.name).callHandlers(record)

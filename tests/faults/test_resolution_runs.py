@@ -18,6 +18,8 @@ from support.wheels import make_wheel
 
 pytestmark = [pytest.mark.pips, needs(tmpfs)]
 
+#: With -v, pip judges each page itself, and a copy of the page waits on disk.
+AS_ON_DISK = ("--dry-run", "-v")
 PARTS = [f"part{number}" for number in range(5)]
 
 
@@ -52,14 +54,14 @@ def _recorded(
     )
     assert run.returncode == 0, run.stderr
     assert "Would install demo-1.0 part0-1.0" in run.stdout
-    return run.stderr, list(store.glob("resolutions/*/*"))
+    return run.stderr, list(store.glob("resolutions/*/*/*/resolution.json"))
 
 
 def test_temporary_directory_that_the_pages_fill_does_not_fail_the_run(
     environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex
 ) -> None:
     """Any one of the pages fits into it, and pip keeps none of them there."""
-    command = environment().command("install", "--dry-run", "demo")
+    command = environment().command("install", *AS_ON_DISK, "demo")
     with mounted("tmpfs", tmp_path, size_mb=1) as small:
         warned, found = _recorded(command, served, tmp_path / "store", small)
     assert f"The resolution is not recorded: {small}: No space left on device" in warned
@@ -71,7 +73,7 @@ def test_recorded_pages_leave_the_temporary_directory_before_the_downloads(
 ) -> None:
     """All pages fit into it, and each wheel does, but not both. pip 25.2 and older download before
     the resolver's end."""
-    command = environment(pip="25.0.1").command("install", "--dry-run", "demo")
+    command = environment(pip="25.0.1").command("install", *AS_ON_DISK, "demo")
     with mounted("tmpfs", tmp_path, size_mb=3) as small:
         warned, found = _recorded(command, served, tmp_path / "store", small)
     assert warned == ""

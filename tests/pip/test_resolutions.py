@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Runs:
     def __init__(self, environment: Environment, tmp_path: Path, env: Mapping[str, str | None]):
         self.environment = environment
         self._base = tmp_path
+        self.store = tmp_path / "store"
         self._count = 0
         self._env = {**env, "PIP_SHAREDCACHE_DIR": str(tmp_path / "store")}
         (tmp_path / "store").mkdir(exist_ok=True)
@@ -84,6 +86,12 @@ class Runs:
 def _stable(line: str) -> str:
     """Return a line of output without what differs in each run."""
     return re.sub(r"/tmp/\S+|report\d+\.json|\d+\.\d [kM]B/s|[\d.]+ seconds?|eta \S+", "*", line)
+
+
+def _forget_resolutions(store: Path) -> None:
+    """Delete the resolutions, but not the judged pages."""
+    for path in store.glob("resolutions/*/*/files/resolution.json"):
+        shutil.rmtree(path.parents[1])
 
 
 def _names(answer: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -137,8 +145,12 @@ def test_replayed_answer_is_plain_pips(
     recorded = runs(words)
     indexes.main.clear()
     replayed = runs(words)
+    _forget_resolutions(tmp_path / "store")
+    indexes.main.clear()
+    judged = runs(words)
     assert recorded == plain
     assert replayed == plain
+    assert judged == plain, "from the judged pages"
     assert plain[0] or _names(plain[2]) == set(question.answer)
     if not question.error and name not in NEVER:
         assert not indexes.main.count("page", 200), "pages are confirmed, not sent again"
@@ -241,10 +253,91 @@ def test_page_that_cannot_be_had_gives_pips_own_error(
 
 def test_other_question_is_not_replayed(runs: Runs, served: LocalIndex) -> None:
     runs(["demo"])
-    for words in (["demo", "part"], ["demo", "--pre"], ["demo", "--no-deps"], ["demo>=1"]):
+    others = (["demo", "part"], ["demo", "--pre"], ["demo", "--no-deps"], ["demo>=1"])
+    for number, words in enumerate(others, 2):
+        runs(words)
+        assert len(list(runs.store.glob("resolutions/*/*/files/resolution.json"))) == number
+
+
+@pytest.mark.parametrize("pip", PIPS)
+def test_new_question_gets_no_known_page_again(
+    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, wheels: Path, pip: str
+) -> None:
+    runs = Runs(environment(pip=pip), tmp_path, served.variables)
+    make_wheel(wheels, "more", "1.0", requires=["demo>=0.5"])
+    runs(["demo"])
+    served.clear()
+    answer = runs(["more"])
+    assert (served.count("page", 200), served.count("page", 304)) == (1, 2)
+    assert answer == runs(["more"], plain=True)
+
+
+def test_file_that_pip_refused_is_in_its_error(
+    runs: Runs, served: LocalIndex, wheels: Path
+) -> None:
+    make_wheel(wheels, "old", "1.0", metadata_lines=["Requires-Python: <3"])
+    for _ in range(2):
+        answer = runs(["old"])
+        assert answer == runs(["old"], plain=True)
+        assert "1.0 Requires-Python <3" in "\n".join(answer[1])
+
+
+@pytest.mark.parametrize("option", ["-v", "-vv"])
+def test_pip_says_what_it_thinks_of_each_file(
+    runs: Runs, served: LocalIndex, wheels: Path, option: str
+) -> None:
+    make_wheel(wheels, "part", "0.9", metadata_lines=["Requires-Python: <3"])
+    runs(["demo"])
+    _forget_resolutions(runs.store)
+    said = [
+        [line for line in runs(["demo", option], plain=plain)[1] if "part-0.9" in line]
+        for plain in (False, True)
+    ]
+    assert said[0] == said[1] != []
+
+
+def test_pages_are_asked_for_side_by_side(runs: Runs, served: LocalIndex, wheels: Path) -> None:
+    """Those of the requirements, and those of what a distribution requires."""
+    names = [f"of-{number}" for number in range(12)]
+    for name in names:
+        make_wheel(wheels, name, "1.0")
+    make_wheel(wheels, "all", "1.0", requires=names)
+    served.delay = 0.1
+    for words in (names, ["all"]):
         served.clear()
         runs(words)
-        assert served.count("page", 200), words
+        pages = [answer for answer in served.answers if answer.kind == "page"]
+        assert len(pages) == len(names) + (words == ["all"])
+        assert 2 <= max(answer.concurrent for answer in pages) <= 8
+
+
+def test_installed_requirement_costs_no_request(
+    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex
+) -> None:
+    runs = Runs(environment(), tmp_path, served.variables)
+    runs(["demo"])
+    run_as(None, runs.environment.plain("install", "demo"), env=served.variables, check=True)
+    served.clear()
+    runs(["demo"])
+    assert not served.answers
+
+
+def test_judged_page_that_makes_no_sense_is_judged_by_pip(
+    runs: Runs, served: LocalIndex, tmp_path: Path
+) -> None:
+    """A trusted publisher's can name other versions, as a resolution can, but causes no error."""
+    runs(["demo"])
+    plain = runs(["demo"], plain=True)
+    for old, new in (
+        ('"1.1"]', '"not a version"]'),
+        ('"version_at":', '"version_at":9'),
+        ('"order":[[', '"order":[["x",'),
+        ('"files":["', '"files":["["],"more":["'),
+    ):
+        _forget_resolutions(runs.store)
+        for file in runs.store.glob("resolutions/*/*/files/page.json"):
+            _overwrite(file, file.read_text().replace(old, new))
+        assert runs(["demo"]) == plain
 
 
 def test_other_installed_version_is_not_replayed(runs: Runs, served: LocalIndex) -> None:
@@ -306,7 +399,7 @@ def test_secrets_are_in_no_store(
     ):
         runs(words)
     recorded = (tmp_path / "store").glob("resolutions/*/*/files/*")
-    assert not [path for path in recorded if b"secret" in path.read_bytes()]
+    assert not [path for path in recorded if b"=secret" in path.read_bytes()]
 
 
 def test_resolutions_off_records_and_replays_nothing(

@@ -31,11 +31,12 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     areas = (WHEELS, BYTECODE, RESOLUTIONS)
     contents = read_entries(store, areas=areas, uses=False)
     recorded = contents.of_area(RESOLUTIONS)
-    pages = sum(item.title == JUDGED_PAGE for item in recorded)
-    resolutions = len(recorded) - pages
+    pages = [item for item in recorded if item.title == JUDGED_PAGE]
+    resolutions = len(recorded) - len(pages)
     entries = contents.whole - len(recorded)
-    asked = sum(item.size for item in recorded)
-    stored = sum(item.size for item in contents.items) - asked
+    judged = sum(item.size for item in pages)
+    asked = sum(item.size for item in recorded) - judged
+    stored = sum(item.size for item in contents.items) - asked - judged
     told = Savings.of(store, [chosen.by])
     whole, groups = told.whole, told.groups[chosen.by]
     output.result(
@@ -44,8 +45,9 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "entries": entries,
             "stored": stored,
             "resolutions": resolutions,
-            "judged_pages": pages,
             "resolutions_stored": asked,
+            "judged_pages": len(pages),
+            "judged_pages_stored": judged,
             **_facts(whole, whole),
             "refusals": dict(told.refusals),
             "left_to_pip": dict(told.reasons),
@@ -67,8 +69,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     spared = "unknown" if seconds is None else counted(round(seconds), "second", "seconds")
     output.say(f"Not compiled:    {spared}")
     output.say(
-        f"Resolutions:     {resolutions:,} and {counted(pages, 'judged page', 'judged pages')} "
-        f"of {megabytes(asked)}: "
+        f"Resolutions:     {resolutions:,} of {megabytes(asked)}: "
         f"{counted(whole.resolutions_recorded, 'run', 'runs')} recorded one, "
         f"{whole.resolutions_reused:,} reused one"
     )
@@ -76,6 +77,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         f"Not resolved:    {counted(round(whole.seconds_saved), 'second', 'seconds')}, "
         f"{counted(whole.requests_saved, 'request', 'requests')}"
     )
+    output.say(f"Judged pages:    {len(pages):,} of {megabytes(judged)}")
     for what, times in (told.refusals + told.reasons).most_common():
         output.say(f"Fell back:       {counted(times, 'time', 'times')}, {what}")
     biggest = sorted(groups.items(), key=lambda named: -named[1].apparent)

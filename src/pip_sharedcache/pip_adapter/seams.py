@@ -61,6 +61,8 @@ class Seam:
             found = inspect.getattr_static(found, part, None)
             if found is None:
                 return None
+        if isinstance(found, classmethod):
+            found = found.__func__
         return found if callable(found) else None
 
     def problem(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -89,7 +90,13 @@ def _both(
     assert second.returncode == first.returncode
     assert not differences(snapshot(plain.prefix), snapshot(ours.prefix))
     assert not os.listdir(str(env["TMPDIR"]))
+    assert not _staged(env)
     return first, second, _at_once(index)
+
+
+def _staged(env: Variables, areas: str = "*") -> list[Path]:
+    """What is in the store under a name that no lookup reads."""
+    return list(Path(str(env["PIP_SHAREDCACHE_DIR"])).glob(f"{areas}/*/.new-*"))
 
 
 def _at_once(index: LocalIndex) -> int:
@@ -198,12 +205,18 @@ def test_a_connection_that_breaks_fails_or_resumes_as_with_pip(
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_where_a_password_is_needed_it_is_used_for_all(
-    pip: str, environment: EnvironmentFactory, wheels: Path, index: IndexFactory, env: Variables
+    pip: str,
+    environment: EnvironmentFactory,
+    wheels: Path,
+    index: IndexFactory,
+    env: Variables,
+    tmp_path: Path,
 ) -> None:
     served = index(wheels, credentials=("me", "secret"), delay=0.02, public=_public(pip))
     first, _, at_once = _both(environment, pip, served, env)
     assert first.returncode == 0
     assert at_once >= 3
+    assert not list((tmp_path / "store").glob("wheels/*/*")), "they came with a password"
     assert not [
         request for request in served.requests if request[2] == 401 and ".whl" in request[1]
     ]
@@ -265,3 +278,92 @@ def test_ctrl_c_during_downloads_leaves_nothing(
     assert process.wait(timeout=10) != 0
     assert not os.listdir(str(env["TMPDIR"]))
     assert not differences(before, snapshot(ours.prefix))
+
+
+# -- what is staged meanwhile
+
+LAST = f"/files/{NAMES[-1]}-1.0-py3-none-any.whl"
+
+
+def _workers(process: subprocess.Popen[str]) -> list[int]:
+    """The child processes of a process."""
+    task = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(number) for number in task.read_text().split()]
+
+
+@pytest.fixture
+def modules(wheelhouse: Path) -> Path:
+    """Twelve wheels with a module each."""
+    for name in NAMES:
+        code = "".join(f"def f{number}():\n    return {number}\n" for number in range(500))
+        make_wheel(wheelhouse, name, files={f"{name}.py": code})
+    return wheelhouse
+
+
+@pytest.mark.parametrize("pip", PIPS)
+def test_wheels_are_staged_while_the_last_one_downloads(
+    pip: str, environment: EnvironmentFactory, modules: Path, index: IndexFactory, env: Variables
+) -> None:
+    served = index(modules, public=_public(pip, rate=0))
+    served.break_off(LAST, 1000, hang=True)
+    ours = environment("ours", pip=pip)
+    variables = {**served.variables, **env, "PIP_TIMEOUT": "60", "PIP_SHAREDCACHE_PROCESSES": "2"}
+    before = snapshot(ours.prefix)
+    process = start_as(None, ours.command("install", *NAMES), env=variables)
+    _wait_for("wheels and bytecode", lambda: len(_staged(env, "[wb]*")) >= 8, process)
+    workers = _workers(process)
+    assert len(workers) == 2
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=10) != 0
+    assert not _staged(env)
+    assert not os.listdir(str(env["TMPDIR"]))
+    assert not [number for number in workers if Path(f"/proc/{number}").exists()]
+    assert not differences(before, snapshot(ours.prefix))
+
+
+@pytest.mark.parametrize("killed", [0, 1, 2])
+def test_killed_workers_cost_nothing_but_time(
+    killed: int, environment: EnvironmentFactory, modules: Path, index: IndexFactory, env: Variables
+) -> None:
+    served = index(modules, public=_public(NEWEST_PIP, rate=0))
+    served.break_off(LAST, 1000, hang=True, times=1)
+    plain, ours = environment("plain"), environment("ours")
+    variables = {**served.variables, **env, "PIP_SHAREDCACHE_PROCESSES": "2"}
+    process = start_as(None, ours.command("install", *NAMES), env=variables)
+    _wait_for("wheels and bytecode", lambda: len(_staged(env, "[wb]*")) >= 8, process)
+    for number in _workers(process)[:killed]:
+        os.kill(number, signal.SIGKILL)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "12 added to it" in output
+    assert run_as(None, plain.plain("install", *NAMES), env=variables).returncode == 0
+    assert not differences(snapshot(plain.prefix), snapshot(ours.prefix))
+    again = environment("again")
+    second = run_as(None, again.command("install", *NAMES), env=variables)
+    assert "12 of 12 distributions from" in second.stdout
+    assert not differences(snapshot(plain.prefix), snapshot(again.prefix))
+
+
+@pytest.mark.filesystem
+@pytest.mark.parametrize("size_mb", [1, 8, 20])
+def test_a_full_store_is_said_once_and_pip_installs(
+    size_mb: int,
+    environment: EnvironmentFactory,
+    wheels: Path,
+    index: IndexFactory,
+    env: Variables,
+    tmp_path: Path,
+) -> None:
+    require(tmpfs)
+    served = index(wheels, delay=0.02, public=_public(NEWEST_PIP))
+    with mounted("tmpfs", tmp_path, size_mb) as small:
+        (small / "store").mkdir()
+        env = {**env, "PIP_SHAREDCACHE_DIR": str(small / "store")}
+        plain, ours = environment("plain"), environment("ours")
+        variables = {**served.variables, **env, "PIP_SHAREDCACHE_PROCESSES": "2"}
+        assert run_as(None, plain.plain("install", *NAMES), env=variables).returncode == 0
+        done = run_as(None, ours.command("install", *NAMES), env=variables)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(os.strerror(errno.ENOSPC)) == 1, done.stderr
+        assert not _staged(env)
+    assert not differences(snapshot(plain.prefix), snapshot(ours.prefix))

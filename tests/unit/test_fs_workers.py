@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from pip_sharedcache.fs import host, workers
+from pip_sharedcache.fs import host, worker_process, workers
 from pip_sharedcache.fs.workers import WorkerPool
 from support.probes import linux, needs, root
 
 pytestmark = [needs(linux), pytest.mark.usefixtures("nothing_left_behind", "no_hanging")]
 
 #: How many pieces a pipe holds, where the user has few others (pipe(7)).
-PIPE_FULL = 65536 // workers._NUMBER.size
+PIPE_FULL = 65536 // worker_process.NUMBER.size
 
 #: What a copy is asked in most tests.
 WHO = "who are you?"
@@ -330,11 +330,11 @@ def test_a_copy_that_ends_in_the_middle_leaves_its_piece_to_the_caller(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    victim, send = 4, workers._send
+    victim, send = 4, worker_process.send
 
     def half(descriptor: int, value: Any) -> None:
         if value == (victim, "x" * 100_000):
-            os.write(descriptor, workers._LENGTH.pack(200_000) + b"x" * 1000)
+            os.write(descriptor, worker_process._LENGTH.pack(200_000) + b"x" * 1000)
             _die()
         send(descriptor, value)
 
@@ -351,7 +351,7 @@ def test_a_copy_that_ends_in_the_middle_leaves_its_piece_to_the_caller(
             raise ValueError("unexpected")
         return "x" * 100_000 if how == "killed while it replies" else lambda: None
 
-    monkeypatch.setattr(workers, "_send", half)
+    monkeypatch.setattr(worker_process, "send", half)
     crew = start(size, range(10), work)
     results = [crew.result(number) for number in range(10)]
     answers = crew.ask(WHO)
@@ -719,11 +719,11 @@ def test_with_fewer_copies_than_wanted_all_is_done_by_those(
 def test_a_copy_that_is_killed_after_its_answer_costs_no_other_answer(
     start: Starter, gate: Callable[[], Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noticed, send, lose = gate(), workers._send, WorkerPool._drop
+    noticed, send, lose = gate(), worker_process.send, WorkerPool._drop
 
     def then_die(descriptor: int, value: Any) -> None:
         send(descriptor, value)
-        if value == (workers._REPLY, "first"):
+        if value == (worker_process.REPLY, "first"):
             _die()
 
     def told(crew: WorkerPool, member: Any) -> None:
@@ -738,7 +738,7 @@ def test_a_copy_that_is_killed_after_its_answer_costs_no_other_answer(
         noticed.opens_within(1)  # the starter may have no reason to look whether it is gone
         return "second"
 
-    monkeypatch.setattr(workers, "_send", then_die)
+    monkeypatch.setattr(worker_process, "send", then_die)
     monkeypatch.setattr(WorkerPool, "_drop", told)
     crew = start(2, [], answer=answer)
     assert "second" in crew.ask(_members(crew)[0])
@@ -915,3 +915,66 @@ def test_ctrl_c_ends_the_copies_before_it_goes_on(gate: Callable[[], Gate]) -> N
     finally:
         helper.wait()
         signal.signal(signal.SIGINT, before)
+
+
+# -- questions whose reply nobody waits for
+
+
+def test_each_member_has_two_posted_questions_at_most(
+    start: Starter, log: Log, gate: Callable[[], Gate]
+) -> None:
+    go_on, begun = gate(), gate()
+
+    def answer(question: object) -> object:
+        if question == "sum":
+            return len(log.rows())
+        begun.open()
+        go_on.wait()
+        log.add(question)
+        return None
+
+    crew = start(2, [], answer=answer)
+    assert [crew.post(number) for number in range(5)] == [True] * 4 + [False]
+    begun.wait(2)
+    crew.take_replies()
+    assert not crew.post(5), "nobody is free"
+    go_on.open()
+    begun.wait()
+    while not crew.post(6):
+        crew.take_replies()
+    for _ in range(4):
+        go_on.open()
+    assert max(crew.ask("sum")) == 5
+    assert sorted(row[0] for row in log.rows()) == [0, 1, 2, 3, 6]
+    crew.end()
+
+
+def test_posted_questions_are_abandoned_and_later_ones_are_not_begun(
+    start: Starter, log: Log, gate: Callable[[], Gate]
+) -> None:
+    begun, never = gate(), gate()
+
+    def answer(question: object) -> object:
+        if question == "last":
+            return "replied"
+        log.add(question)
+        begun.open()
+        never.wait()
+        return None
+
+    crew = start(1, [], answer=answer)
+    assert crew.post(1) and crew.post(2)
+    begun.wait()
+    crew.abandon()
+    assert crew.ask("last") == ["replied"]
+    assert log.rows() == [[1]]
+    crew.end()
+
+
+def test_post_to_a_member_that_is_gone_reaches_nobody(start: Starter) -> None:
+    crew = start(1, [], answer=lambda question: None)
+    os.kill(_members(crew)[0], signal.SIGKILL)
+    while crew.post(1):
+        crew.take_replies()
+    assert crew.ask(2) == []
+    crew.end()

@@ -13,54 +13,38 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import pickle
 import select
 import signal
-import struct
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pip_sharedcache.fs import dirfd, host, libc
+from pip_sharedcache.fs import host
+from pip_sharedcache.fs.worker_process import (
+    IDLE,
+    NUMBER,
+    REPLY,
+    Posted,
+    Task,
+    die_with,
+    receive,
+    send,
+    serve,
+)
 
 logger = logging.getLogger(__name__)
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-_NUMBER = struct.Struct("=I")
-_LENGTH = struct.Struct("=Q")
 #: Processes or threads that pip must still be able to start beside the worker processes: its
 #: progress bar, and a program that it runs.
 _RESERVE = 2
-#: In place of a task's number: no tasks are left; the value is the reply to a question.
-_IDLE, _REPLY = -1, -2
+#: Questions that a worker process has at once: the present one, and the next.
+_AHEAD = 2
 _ABANDON = getattr(signal, "SIGUSR1", 0)  # not on Windows, which has no fork
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-class Abandoned(BaseException):
-    """Interruption of a task in a worker process, because the parent process abandons the task.
-
-    Not an Exception: code for failed tasks must not catch it; the task undoes its work, as after
-    Ctrl-C.
-    """
-
-
-class _Task:
-    """State of the tasks in this process, and the signal handler that abandons a task."""
-
-    under_way = False
-    is_copy = False
-    most = 0
-
-    @classmethod
-    def abandon(cls, *_: object) -> None:
-        if cls.under_way:
-            cls.under_way = False  # a second signal must not interrupt the undo
-            raise Abandoned
 
 
 @dataclass
@@ -72,7 +56,7 @@ class _Worker:
     ``replies``: the descriptor for reading replies.
     ``done``: the tasks that it has done.
     ``busy``: whether it may do more tasks.
-    ``asked``: whether it owes a reply to a question.
+    ``asked``: the number of questions to which it owes a reply.
     ``exited``: whether it has ended.
     """
 
@@ -81,7 +65,7 @@ class _Worker:
     replies: int
     done: set[int] = field(default_factory=set)
     busy: bool = True
-    asked: bool = False
+    asked: int = 0
     exited: bool = False
 
     def ends(self) -> tuple[int, int]:
@@ -91,12 +75,12 @@ class _Worker:
 
 def limit_workers(number: int) -> None:
     """Limit the processes that share one piece of work to ``number``; 0: one per processor."""
-    _Task.most = number
+    Task.most = number
 
 
 def available_workers() -> int:
     """Return how many processes may share one piece of work; 1 in a worker process."""
-    return 1 if _Task.is_copy else _Task.most or host.cpus()
+    return 1 if Task.is_copy else Task.most or host.cpus()
 
 
 class WorkerPool:
@@ -138,7 +122,7 @@ class WorkerPool:
             # the pipe, instead of waiting: a user with many pipes gets small ones (pipe(7)).
             os.set_blocking(pieces, False)
             if crew._workers and tasks:
-                os.write(pieces, b"".join(_NUMBER.pack(number) for number in tasks))
+                os.write(pieces, b"".join(NUMBER.pack(number) for number in tasks))
             written, pieces = pieces, -1
             os.close(written)
             if crew._workers:
@@ -198,18 +182,18 @@ class WorkerPool:
             return
         status = 1
         try:
-            _Task.is_copy = True
-            _die_with(parent)
+            Task.is_copy = True
+            die_with(parent)
             # Ctrl-C reaches all processes of the terminal: only the parent process handles it.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(_ABANDON, _Task.abandon)
+            signal.signal(_ABANDON, Task.abandon)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
             if hasattr(gc, "freeze"):  # not in PyPy
                 gc.freeze()  # else the collector would write to, and thus copy, every page
             others = (fd for member in self._workers for fd in member.ends())
             for end in (tasks, orders_end, replies, *others):
                 os.close(end)
-            _serve(self._queue, orders, replies_end, work, reply)
+            serve(self._queue, orders, replies_end, work, reply)
             status = 0
         finally:
             os._exit(status)  # without the parent process's clean-up
@@ -229,17 +213,41 @@ class WorkerPool:
         """Stop, and raise Abandoned in the tasks under way, which count as not done."""
         self.stop()
         for member in self._present():
-            if member.busy:
+            if member.busy or member.asked:
                 with suppress(ProcessLookupError):  # it has ended, and SIGCHLD is ignored
                     os.kill(member.process, _ABANDON)
 
+    def post(self, question: Any) -> bool:
+        """Ask a worker process that has little to do, and do not wait for its reply.
+
+        The reply must be None. Return False if each worker process has enough to do.
+        """
+        free = [member for member in self._present() if member.asked < _AHEAD]
+        if not free:
+            return False
+        member = min(free, key=lambda one: one.asked)
+        member.asked += 1
+        try:
+            send(member.commands, Posted(question))
+        except OSError:  # EPIPE: the worker process has ended
+            self._drop(member)
+        return True
+
+    def take_replies(self) -> None:
+        """Record the replies that have come, without a wait."""
+        while self._present() and self._receive(0):
+            pass
+
     def ask(self, question: Any) -> list[Any]:
-        """Return the replies of all worker processes to ``question``, after all tasks are done."""
+        """Return the replies of all worker processes to ``question``, after all tasks are done.
+
+        Replies of None are left out.
+        """
         self._replies = []
         for member in self._present():
-            member.asked = True
+            member.asked += 1
             try:
-                _send(member.commands, question)
+                send(member.commands, question)
             except OSError:  # EPIPE: the worker process has ended
                 self._drop(member)
         while any(member.asked for member in self._present()):
@@ -267,29 +275,34 @@ class WorkerPool:
     def _present(self) -> list[_Worker]:
         return [member for member in self._workers if not member.exited]
 
-    def _receive(self) -> None:
-        """Wait until a worker process replies or ends, and record this."""
+    def _receive(self, timeout: int | None = None) -> bool:
+        """Wait until a worker process replies or ends, and record this.
+
+        ``timeout``: milliseconds. Return False if it has passed.
+        """
         present = self._present()
         poll = select.poll()
         for member in present:
             poll.register(member.replies, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll()}
+        ready = {descriptor for descriptor, _ in poll.poll(timeout)}
         for member in present:
             if member.replies not in ready:
                 continue
-            reply = _read(member.replies)
+            reply = receive(member.replies)
             if reply is None:
                 self._drop(member)
                 continue
             number, value = reply
-            if number == _IDLE:
+            if number == IDLE:
                 member.busy = False
-            elif number == _REPLY:
-                member.asked = False
-                self._replies.append(value)
+            elif number == REPLY:
+                member.asked -= 1
+                if value is not None:
+                    self._replies.append(value)
             else:
                 member.done.add(number)
                 self._results[number] = value
+        return bool(ready)
 
     def _drop(self, worker: _Worker) -> None:
         if not worker.exited:
@@ -337,64 +350,3 @@ def map_in_workers(
     if crew is None:
         return [result for result in results if result is not None]
     return [again(piece) if result is None else result for piece, result in zip(tasks, results)]
-
-
-def _serve(
-    queue: int,
-    commands: int,
-    replies: int,
-    work: Callable[[int], Any],
-    reply: Callable[[Any], Any],
-) -> None:
-    """Do tasks from ``queue``, then reply to questions from ``commands``, until both end."""
-    # The pipe holds only numbers of this size, so that each read gets a whole number.
-    while piece := os.read(queue, _NUMBER.size):
-        (number,) = _NUMBER.unpack(piece)
-        try:
-            _Task.under_way = True
-            value = work(number)
-        except Abandoned:
-            value = None
-        _Task.under_way = False
-        _send(replies, (number, value))
-    _send(replies, (_IDLE, None))
-    while (question := _read(commands)) is not None:
-        _send(replies, (_REPLY, reply(question)))
-
-
-def _die_with(parent: int) -> None:
-    """Make the kernel kill this worker process when ``parent`` ends, so that no work continues.
-
-    Without prctl(2), the worker process ends at its next reply.
-    """
-    prctl = libc.c_function("prctl")
-    if prctl is None:
-        return
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _send(descriptor: int, value: Any) -> None:
-    data = pickle.dumps(value)
-    dirfd.write_all(descriptor, _LENGTH.pack(len(data)) + data)
-
-
-def _read(descriptor: int) -> Any:
-    """Return the next value from the pipe; None at its end. No value is None."""
-    head = _read_exactly(descriptor, _LENGTH.size)
-    if head is None:
-        return None
-    data = _read_exactly(descriptor, *_LENGTH.unpack(head))
-    return None if data is None else pickle.loads(data)
-
-
-def _read_exactly(descriptor: int, size: int) -> bytes | None:
-    parts = []
-    while size:
-        part = os.read(descriptor, min(size, 1 << 20))
-        if not part:
-            return None
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from pip_sharedcache.fs import NO_SPACE_ERRORS, device_of
 from pip_sharedcache.pip_adapter.prefetch import Prefetch
 from pip_sharedcache.pip_adapter.protocols import Downloader, Link
+from pip_sharedcache.pip_adapter.seams import Call
+from pip_sharedcache.session.session import Session
 
 #: A link, and the path and content type of the downloaded file.
 Downloaded = tuple[Link, tuple[str, str]]
@@ -46,18 +49,29 @@ class Batches:
             self._prefetch, holder._session = None, session
             prefetch.end()
 
-    def download(self, download: Callable[[], Any]) -> Any:
-        """Return what ``download`` returns; call it again if requests ahead filled the disk."""
+    def download(self, session: Session, location: str, download: Callable[[], Any]) -> Any:
+        """Return what ``download`` returns; call it again if this run filled the disk.
+
+        Files of requests ahead, and what was staged, is deleted then: pip needs the space.
+        """
         try:
             return download()
         except OSError as error:
-            if self._prefetch is None or not self._prefetch.give_up(error):
+            if error.errno not in NO_SPACE_ERRORS:
+                raise
+            freed = self._prefetch is not None and self._prefetch.give_up()
+            if not session.free_head_start(device_of(location)) and not freed:
                 raise
         return download()
 
     def download_alone(
-        self, batch: Callable[..., Iterable[Downloaded]], link: Link, location: str
+        self, session: Session, call: Call, link: Link, location: str
     ) -> tuple[str, str]:
-        """Return the path and content type of ``link``, which pip's ``batch`` downloads."""
-        found: tuple[str, str] = self.download(lambda: next(iter(batch([link], location)))[1])
+        """Return the path and content type of ``link``, downloaded by pip's batch ``call``."""
+
+        def download() -> tuple[str, str]:
+            batch: Iterable[Downloaded] = call.original([link], location)
+            return next(iter(batch))[1]
+
+        found: tuple[str, str] = self.download(session, location, download)
         return found

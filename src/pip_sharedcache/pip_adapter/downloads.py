@@ -13,6 +13,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from optparse import Values
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from pip_sharedcache.session.wheels import RunWheel, without_credentials
 
 logger = logging.getLogger(__name__)
 
+_ENOUGH = 4  # wheels: for fewer, worker processes are not worth their start
 _OCTETS = "application/octet-stream"
 
 
@@ -61,7 +63,7 @@ class Downloads:
         self.before_download: Callable[[], None] = do_nothing
         self._downloaders: weakref.WeakSet[Downloader] = weakref.WeakSet()
         self._acceptable: dict[str, tuple[Digest, ...]] = {}  # by URL
-        self._must_hash = False
+        self._must_hash = self._only_resolves = False
         self._downloader: Downloader | None = None
         self._batches = Batches()
 
@@ -77,6 +79,12 @@ class Downloads:
             (seams.WHEEL_DISTRIBUTION, self._wheel_distribution),
         ):
             seams.wrap(seam, seams.during(lambda: self.session, handle))
+
+    def begin(self, session: Session, options: Values) -> None:
+        """Begin a run with these ``options`` of pip."""
+        self.session, self.cache = session, getattr(options, "cache_dir", None)
+        self._only_resolves = bool(getattr(options, "dry_run", False))
+        session.compiles = bool(getattr(options, "compile", True))
 
     def end(self) -> None:
         """Forget the session and the downloader at the end of a run."""
@@ -153,7 +161,7 @@ class Downloads:
         if served is not None:
             return served, _OCTETS
         self.before_download()
-        path, content_type = self._batches.download(call.proceed)
+        path, content_type = self._batches.download(session, call.named["location"], call.proceed)
         self._note_download(session, downloader, link, path)
         return path, content_type
 
@@ -180,7 +188,7 @@ class Downloads:
                 yield link, (served, _OCTETS)
                 continue
             self.before_download()
-            path, content_type = self._batches.download_alone(call.original, link, location)
+            path, content_type = self._batches.download_alone(session, call, link, location)
             self._note_download(session, call.instance, link, path)
             yield link, (path, content_type)
 
@@ -189,6 +197,8 @@ class Downloads:
     ) -> Iterator[Downloaded]:
         """Yield what ``each`` yields, while the next of its ``links`` are asked for in threads."""
         urls = [link.url.partition("#")[0] for link in links if self._is_missing(session, link)]
+        if len(urls) >= _ENOUGH and not self._only_resolves:
+            session.begin_head_start()
         most, location = session.settings.downloads, call.named["location"]
         return self._batches.run(call.instance, urls, most, location, each)
 
@@ -239,7 +249,7 @@ class Downloads:
                     return None
                 copied = session.lookup.copy(entry, Path(location), told=True)
                 if copied is None:
-                    _pass_over(session, entry, f"{entry.wheel}: its bytes do not match its digest")
+                    session.lookup.skip(entry, f"{entry.wheel}: its bytes do not match its digest")
                     continue
                 return session.wheels.note(str(copied), origin)
             if self.trust(session, entry, origin):
@@ -270,10 +280,10 @@ class Downloads:
             text = self._distribution(entry.wheel, entry.manifest.filename).read_text("METADATA")
         except (OSError, *wheel.BROKEN, exceptions.InstallationError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
-            _pass_over(session, entry, f"{entry.wheel}: cannot be read: {why}")
+            session.lookup.skip(entry, f"{entry.wheel}: cannot be read: {why}")
             return False
         if entry.metadata_digest() != hashlib.sha256(text.encode("utf-8")).hexdigest():
-            _pass_over(session, entry, f"{entry.wheel}: METADATA differs from the manifest")
+            session.lookup.skip(entry, f"{entry.wheel}: METADATA differs from the manifest")
             return False
         found.digest, found.verified = entry.manifest.digest, True
         return True
@@ -291,10 +301,10 @@ class Downloads:
                 str(path_of_wheel)
             )
         except hashes_module.HashMismatch:
-            _pass_over(session, entry, f"{path}: its bytes do not match its digest")
+            session.lookup.skip(entry, f"{path}: its bytes do not match its digest")
             return False
         except OSError as error:
-            _pass_over(session, entry, f"{path}: cannot be read: {reason(error)}")
+            session.lookup.skip(entry, f"{path}: cannot be read: {reason(error)}")
             return False
         found.hashed = True
         return True
@@ -339,8 +349,10 @@ class Downloads:
             got = session.wheels.note(path, Origin(without_credentials(link.url), private))
             if len(digests := self._acceptable.get(link.url, ())) == 1:
                 got.digest = digests[0]
+                session.stage_ahead(got)
 
     def _check_hashes(self, session: Session, call: Call) -> Any:
+        session.go_on()
         hashes: Hashes = call.instance
         found = session.wheels.at(call.named["path"])
         known = found.digest is not None and hashes.is_hash_allowed("sha256", found.digest)
@@ -352,10 +364,7 @@ class Downloads:
         return result
 
     def _wheel_distribution(self, session: Session, call: Call) -> Any:
-        """Return the same distribution for each request of pip for the metadata of a wheel.
-
-        pip requests it to resolve, to look for conflicts and to install. Each time, the opening of
-        the archive would cost more than the reading of the metadata."""
+        """Return the same distribution for each request of pip: opening the archive takes long."""
         found = session.wheels.at(str(getattr(call.named["wheel"], "location", "")))
         if found.origin is None:
             return call.proceed()
@@ -388,13 +397,3 @@ def _is_to_be_verified(session: Session, entry: Entry) -> bool:
     The setting verify asks for the check. The copy is necessary if the publisher of ``entry`` or
     the store's owner, as another user, could change the entry after the check."""
     return session.settings.verify and session.lookup.is_of_others(entry)
-
-
-def _pass_over(session: Session, entry: Entry, what: str) -> None:
-    """Mark ``entry`` as damaged, as ``what`` says, or as vanished if its path is gone.
-
-    Garbage collection may have deleted it since the lookup: that is no damage."""
-    if os.path.lexists(entry.path):
-        session.lookup.mark_damaged(entry, what)
-    else:
-        session.lookup.mark_vanished(entry)

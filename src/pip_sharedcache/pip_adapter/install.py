@@ -34,13 +34,11 @@ from pip_sharedcache.pip_adapter.seams import Arguments, Call, Keywords, Origina
 from pip_sharedcache.pip_adapter.targets import environment_of
 from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
 from pip_sharedcache.placement import Placement
-from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.session import MOST_WORKERS, Session
 from pip_sharedcache.session.state import Progress
 from pip_sharedcache.session.wheels import RunWheel
 
 logger = logging.getLogger(__name__)
-
-_MOST_PROCESSES = 8
 
 
 class _Outcome(enum.Enum):
@@ -128,12 +126,15 @@ class InstallWrappers:
         if why := bytecode.not_shared_because():
             logger.debug("Bytecode is not shared, pip compiles it: %s", why)
         resolve_lazy_imports(CARRIED)
-        self.session = self._downloads.session = session
+        self.session = session
+        self._downloads.begin(session, options)
         self._builds.begin(options)
         self._resolutions.begin(options)
-        self._downloads.cache = getattr(options, "cache_dir", None)
         try:
             status = call.proceed()
+        except BaseException:
+            session.end_head_start()
+            raise
         finally:
             self.session = None
             self._downloads.end()
@@ -149,6 +150,7 @@ class InstallWrappers:
 
     def _install_all(self, session: Session, call: Call) -> Any:
         requirements: list[Requirement] = list(call.named["requirements"])
+        session.use_head_start()
         if any(getattr(requirement, "should_reinstall", True) for requirement in requirements):
             # A file that pip removes for one may be a new file of another: keep pip's order.
             return call.proceed()
@@ -159,7 +161,7 @@ class InstallWrappers:
         before, self._parallel = self._parallel, ParallelInstall(session, requirements, how)
         failed = True
         try:
-            size = session.settings.processes or min(_MOST_PROCESSES, fs.cpus())
+            size = session.settings.processes or min(MOST_WORKERS, fs.cpus())
             self._parallel.start(size, self._downloads.scripts_of)
             result = call.proceed()
             failed = False
@@ -273,6 +275,7 @@ class InstallWrappers:
         freed = session.give_up_publishing(device)
         if self._parallel is not None:
             freed |= self._parallel.give_up_publishing(device)
+        freed |= session.free_head_start(device)
         return freed
 
     def _parse_wheel(self, placement: Placement, call: Call) -> Any:

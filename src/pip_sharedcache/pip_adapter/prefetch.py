@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from pip_sharedcache.fs import NO_SPACE_ERRORS, can_open_pairs, can_start_threads
+from pip_sharedcache.fs import can_open_pairs, can_start_threads
 from pip_sharedcache.pip_adapter.growing_files import GrowingFile, close_response
 
 logger = logging.getLogger(__name__)
@@ -129,12 +129,9 @@ class Prefetch:
             self._changed.notify_all()
             return [fetch.body for fetch in self._order if fetch.body is not None]
 
-    def give_up(self, error: OSError) -> bool:
-        """Free the disk space that this uses; return whether ``error`` could come from its use.
-
-        pip should download the present wheel again then, without help.
-        """
-        if self._over or not self._threads or error.errno not in NO_SPACE_ERRORS:
+    def give_up(self) -> bool:
+        """Free the disk space that this uses; return whether it used any."""
+        if self._over or not self._threads:
             return False
         self.end()
         return True

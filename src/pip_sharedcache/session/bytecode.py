@@ -29,6 +29,23 @@ class SharedBytecode:
         self._publishing = publishing
         self._verify = run.settings.verify  # the sha256 of each source before its compilation
         self._farther: dict[Identity, Entry] = {}
+        self._staged: dict[Identity, Entry] = {}
+
+    def stage_ahead(self, entry: Entry) -> Entry | None:
+        """Return the bytecode of the staged ``entry``, compiled and staged; None on failure."""
+        try:
+            return self._bytecode_of(entry)
+        except DamagedEntry as error:
+            logger.debug("No bytecode yet: %s", error)
+            return None
+
+    def adopt(self, entry: Entry, staged: Entry) -> None:
+        """Use the bytecode ``staged`` of ``entry``, which a worker process will publish."""
+        self._staged[entry.identity] = staged
+
+    def forget_staged(self) -> None:
+        """Use no bytecode of worker processes, which have deleted it."""
+        self._staged.clear()
 
     def provide(self, placement: Placement) -> None:
         """Give ``placement`` the bytecode for this interpreter, if it can be shared."""
@@ -79,6 +96,9 @@ class SharedBytecode:
         Without usable bytecode in the layers, the method copies or compiles it and publishes it.
         Raises DamagedEntry where a source is damaged.
         """
+        staged = self._staged.get(entry.identity)
+        if staged is not None and staged.identity not in self._repairs.damaged:
+            return staged
         tag, key = bytecode.tag(), bytecode.fits(entry)
         if not tag:
             return None

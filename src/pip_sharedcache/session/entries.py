@@ -41,10 +41,23 @@ class RunEntries:
         self._builds = builds
         self._bytecode = bytecode
         self._added: set[Identity] = set()
+        self._adopted: set[Identity] = set()  # not yet installed
 
     def is_added(self, entry: Entry) -> bool:
         """Return whether this run publishes ``entry``."""
         return entry.identity in self._added
+
+    def adopt(self, entry: Entry) -> None:
+        """Use ``entry``, which a worker process of this run has staged and will publish."""
+        self._lookup.remember(entry)
+        self._added.add(entry.identity)
+        self._adopted.add(entry.identity)
+
+    def stage_ahead(self, path: Path, digest: Digest, origin: Origin) -> Entry | None:
+        """Stage the wheel at ``path`` with this ``digest``; None on failure."""
+        if self._lookup.find([digest], path.name) is not None:
+            return None
+        return self._publish(path, digest, origin)
 
     def entry_for(self, run_wheel: RunWheel, origin: Origin) -> Entry | None:
         """Return the entry to install ``run_wheel`` from; None to leave the wheel to pip.
@@ -61,6 +74,9 @@ class RunEntries:
         except OSError:
             return None  # pip gets the same error, and reports it
         found = self._lookup.find([digest], path.name)
+        if found is not None and found.identity in self._adopted:
+            self._adopted.remove(found.identity)
+            return found
         if found is not None:
             self._run.report.found += 1
             self._run.uses.record(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,16 @@ class WheelLookup:
         """Stop using ``entry`` in this run, and record the damage ``what`` with its publisher."""
         self._forget(entry)
         self._repairs.mark_damaged(entry, what)
+
+    def skip(self, entry: Entry, what: str) -> None:
+        """Mark ``entry`` as damaged, as ``what`` says, or as vanished if its path is gone.
+
+        Garbage collection may have deleted it since the lookup: that is no damage.
+        """
+        if os.path.lexists(entry.path):
+            self.mark_damaged(entry, what)
+        else:
+            self.mark_vanished(entry)
 
     def mark_vanished(self, entry: Entry, instead: str = "downloaded after all") -> None:
         """Record that ``entry`` was retired or deleted during this run, and warn.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,19 @@ class _Once(logging.Filter):
         return len(self.shown) > before
 
 
+class _Kept(logging.Handler):
+    """A handler that keeps the warnings of ``warn``, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of ``record`` if it comes from ``warn``."""
+        if record.name == logger.name:
+            self.warnings.append(record.getMessage())
+
+
 _once = _Once()
 logger.addFilter(_once)
 
@@ -31,6 +46,18 @@ logger.addFilter(_once)
 def warn(message: str) -> None:
     """Warn the user of ``message``, once in each run."""
     logger.warning(message)
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[list[str]]:
+    """Keep the warnings in the yielded list, and show no log record meanwhile."""
+    begin()
+    root, handler = logging.getLogger(), _Kept()
+    before, root.handlers = root.handlers, [handler]
+    try:
+        yield handler.warnings
+    finally:
+        root.handlers = before
 
 
 def begin() -> None:

@@ -143,6 +143,16 @@ class Publisher:
                 self._failures[store.path] = error
         self._durable.update(one.entry.identity for one in fresh)
 
+    def give_up_where_full(self) -> bool:
+        """Delete the staged entries on each file system that was too full for an entry.
+
+        Return whether there is one.
+        """
+        full = [store for store in self._layers if store.path in self._full]
+        for store in full:
+            self.give_up(_device(store))
+        return bool(full)
+
     def leave_to_parent(self) -> None:
         """Leave the staged entries to the parent process, in a new worker process."""
         self._staged = []
@@ -173,6 +183,11 @@ class Publisher:
         for store in _by_store(doomed):
             warn(f"Installed without publishing: {store.path}: no free space is left")
         return bool(doomed)
+
+    def discard(self) -> None:
+        """Delete all that this process has staged."""
+        self._staged = []
+        stores.clear_own()
 
     def _has_given_up(self, store: Store) -> bool:
         return bool(self._given_up) and _device(store) in self._given_up

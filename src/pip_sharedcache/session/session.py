@@ -17,7 +17,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry
-from pip_sharedcache.fs.workers import limit_workers, map_in_workers
+from pip_sharedcache.fs.workers import available_workers, limit_workers, map_in_workers
 from pip_sharedcache.model import (
     Entry,
     Identity,
@@ -32,18 +32,29 @@ from pip_sharedcache.session import notices, restrictions
 from pip_sharedcache.session.builds import SharedBuilds
 from pip_sharedcache.session.bytecode import SharedBytecode
 from pip_sharedcache.session.entries import RunEntries
+from pip_sharedcache.session.head_start import (
+    DownloadedWheel,
+    HeadStart,
+    Published,
+    Request,
+    StagedWheel,
+)
 from pip_sharedcache.session.judged_pages import SharedPages
 from pip_sharedcache.session.lookup import WheelLookup
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.resolutions import SharedResolutions
 from pip_sharedcache.session.state import Progress, RunState
+from pip_sharedcache.session.wheels import RunWheel
 from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
 
 #: The most files that a run has open at once, including those for pip and worker processes.
 _DESCRIPTORS = 48
+
+#: The most worker processes, where no setting gives their number.
+MOST_WORKERS = 8
 
 #: The name of private wheels in the record of a run, which other users can read.
 _UNNAMED = "(not shared)"
@@ -77,6 +88,7 @@ class Session:
     ``bytecode``: the bytecode of the wheels.
     ``resolutions``: what pip's resolver was asked before, and answered.
     ``pages``: what pip's finder made of index pages.
+    ``compiles``: whether pip compiles what it installs.
     ``unusual``: why wheels are left to pip's own installer. A warning only if pip installs them.
     """
 
@@ -107,6 +119,9 @@ class Session:
         )
         self._complete: list[Placement] = []
         self._unnamed: set[Identity] = set()
+        self._head_start = HeadStart(self._answer)
+        self._staged_ahead: list[StagedWheel] | None = None  # None outside of its worker processes
+        self.compiles = True
 
     @classmethod
     def start(cls, settings: Settings, on_progress: Progress | None = None) -> Session:
@@ -233,6 +248,75 @@ class Session:
         complete, self._complete = self._complete, []
         return complete
 
+    # -- while pip downloads
+
+    def begin_head_start(self) -> None:
+        """Start worker processes that stage wheels while pip downloads others, if several can."""
+        size = min(MOST_WORKERS, available_workers())
+        if size > 1 and self.layers.to_publish() is not None:
+            self._head_start.start(size)
+
+    def stage_ahead(self, run_wheel: RunWheel) -> None:
+        """Let a worker process stage ``run_wheel``, whose digest and origin are known."""
+        if run_wheel.digest is not None and run_wheel.origin is not None:
+            self._head_start.add(
+                DownloadedWheel(run_wheel.path, run_wheel.digest, run_wheel.origin)
+            )
+
+    def go_on(self) -> None:
+        """Give work to worker processes that are free."""
+        self._head_start.go_on()
+
+    def end_head_start(self) -> None:
+        """Delete what was staged while pip downloaded: the run has failed."""
+        self._head_start.end()
+
+    def use_head_start(self) -> None:
+        """Use for the installation what was staged while pip downloaded."""
+        for staged in self._head_start.wheels():
+            self._entries.adopt(staged.entry)
+            if staged.bytecode is not None:
+                self.bytecode.adopt(staged.entry, staged.bytecode)
+
+    def free_head_start(self, device: int) -> bool:
+        """Delete what was staged ahead on ``device`` (st_dev); return whether there was any."""
+        self.bytecode.forget_staged()
+        self.lookup.forget_all()
+        return self._head_start.free(device)
+
+    def _answer(self, asked: object) -> object:
+        """Do in a worker process what HeadStart asks for."""
+        if self._staged_ahead is None:
+            self._staged_ahead = []
+            self.enter_worker()
+            self.report.take()
+        with notices.kept() as warnings:
+            if isinstance(asked, DownloadedWheel):
+                self._stage_ahead(asked, self._staged_ahead)
+            elif asked is Request.WHEELS:
+                self._publishing.make_durable()
+                return self._staged_ahead
+            elif asked is Request.PUBLISH:
+                self._publishing.make_visible()
+                return Published(self.report.take(), tuple(warnings))
+            elif asked is Request.DISCARD:
+                self._publishing.discard()
+            elif isinstance(asked, int):
+                return self.give_up_publishing(asked)
+        return None
+
+    def _stage_ahead(self, one: DownloadedWheel, staged: list[StagedWheel]) -> None:
+        try:
+            entry = self._entries.stage_ahead(Path(one.path), one.digest, one.origin)
+            if entry is not None:
+                code = self.bytecode.stage_ahead(entry) if self.compiles else None
+                staged.append(StagedWheel(entry, code))
+        except Exception:
+            # The installation of the wheel stages it again, and its user sees the error.
+            logger.debug("%s is not staged yet", one.path, exc_info=True)
+        if self._publishing.give_up_where_full():
+            staged.clear()
+
     # -- a full disk
 
     def takes_last_space(self, device: int) -> bool:
@@ -254,6 +338,7 @@ class Session:
         """
         self._run.repairs.leave_to_parent()
         self._publishing.leave_to_parent()
+        self._head_start.leave_to_parent()
         self._run.on_progress = None
 
     def begin_task(self) -> list[Placement]:
@@ -289,6 +374,10 @@ class Session:
         """Make the staged entries visible. The caller calls this however the run ended."""
         self._entries.stage_repairs()
         self._publishing.make_visible()
+        for published in self._head_start.publish():
+            self.report.add(published.report)
+            for warning in published.warnings:
+                warn(warning)
         self._run.repairs.report_rest()
 
     def record_run(self, environment: str) -> None:

@@ -29,6 +29,7 @@ from pip_sharedcache.store.resolutions import (
     stage_resolution,
 )
 from pip_sharedcache.store.staging import Compile, Staged, stage_bytecode, stage_wheel
+from pip_sharedcache.store.stale_staging import clear_own
 from pip_sharedcache.store.store_json import STORE_JSON
 from pip_sharedcache.store.wheel_copies import copy_wheel
 
@@ -53,6 +54,7 @@ __all__ = [
     "Store",
     "StoredEntry",
     "StoredResolution",
+    "clear_own",
     "compiled_path",
     "copy_wheel",
     "discard",

@@ -215,6 +215,7 @@ def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
         try:
             sweep(shard)
             new = f".new-{fs.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+            in_use[new] = shard.path / new
             fs.make_directory(shard.proc_path / new, 0o700)
         except BaseException:
             shard.close()
@@ -225,7 +226,6 @@ def _begin(store: Store, area: str, digest: Digest) -> tuple[Directory, str]:
             raise DirectoryMissing(what, remedy) from error
         kind = NotWritable if error.errno in _READ_ONLY else _kind(error)
         raise kind(f"{store.path} cannot be written: {reason(error)}") from error
-    in_use.add(new)
     return shard, new
 
 

@@ -15,8 +15,9 @@ logger = logging.getLogger(__name__)
 
 _STALE = 6 * 3600  # seconds; an older staging directory of another host counts as left over
 
-#: Staging directories of this process: an earlier process in a container may have had its pid.
-in_use: set[str] = set()
+#: Staging directories of this process, by name: an earlier process in a container may have had its
+#: pid.
+in_use: dict[str, Path] = {}
 _swept: set[Path] = set()
 
 
@@ -46,6 +47,17 @@ def sweep(shard: Directory) -> None:
                 fs.remove_tree(shard.path / name, shard)
         except (OSError, ValueError):
             continue  # another process removed it, or the name has another form
+
+
+def clear_own() -> None:
+    """Delete all staging directories of this process, not those of its parent process.
+
+    An interruption can come before the staged entry is recorded elsewhere.
+    """
+    own = f".new-{fs.HOST}-{os.getpid()}-"
+    for name, path in in_use.items():
+        if name.startswith(own):
+            clear(path)
 
 
 def clear(path: Path) -> None:

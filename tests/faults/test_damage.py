@@ -265,7 +265,8 @@ def test_store_verify_finds_all_of_it_and_heals_it(
     status, out = _verify(site, store, userb, "--json")
     assert status == 1
     found = json.loads(out)
-    assert found["checked"] == 2 * (len(FILES) + 1) + 1, "with bytecode, and one resolution"
+    each = "a wheel, bytecode and a judged page each, and one resolution"
+    assert found["checked"] == 3 * (len(FILES) + 1) + 1, each
     assert {Path(one["path"]) for one in found["damaged"]} == paths
     assert {one["publisher"] for one in found["damaged"]} == {_name(site, owner)}
 

@@ -455,13 +455,13 @@ def test_the_owner_of_the_store_retires_what_only_its_publisher_can_delete(site:
     site.install(userb, site.environment(userb), store, "gamma", **on)
     facts = gc_facts(site, usera, store, 40 * DAY)
     areas = sorted(Path(path).relative_to(store).parts[0] for path in facts["retired"])
-    assert areas == ["bytecode", "resolutions", "wheels"]
+    assert areas == ["bytecode", "resolutions", "resolutions", "wheels"], "a judged page, too"
     done = gc(site, usera, store, deleting=2 * HOUR)
     assert done.returncode == 1
-    assert len(retired(store)) == 3
+    assert len(retired(store)) == 4
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("Cannot retire")]
     assert line in {
-        f"Cannot retire or delete 3 entries of userb: {path}: belongs to another user; "
+        f"Cannot retire or delete 4 entries of userb: {path}: belongs to another user; "
         "hint: userb or root can run the same command"
         for path in retired(store)
     }

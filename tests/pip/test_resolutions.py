@@ -272,6 +272,22 @@ def test_new_question_gets_no_known_page_again(
     assert answer == runs(["more"], plain=True)
 
 
+def test_page_with_files_of_several_projects_serves_each(
+    runs: Runs, served: LocalIndex, tmp_path: Path
+) -> None:
+    (tmp_path / "more").mkdir()
+    wheels = [make_wheel(tmp_path / "more", name, "1.0") for name in ("one", "two")]
+    links = tmp_path / "links.html"
+    links.write_text("".join(f'<a href="{wheel.as_uri()}">x</a>' for wheel in wheels))
+    words = ["--find-links", links.as_uri(), "one", "demo", "two"]
+    plain = runs(words, plain=True)
+    assert _names(plain[2]) == {"one 1.0", "two 1.0", "demo 1.0", "part 1.1"}
+    for _ in range(2):
+        assert runs(words) == plain
+        assert runs(words) == plain
+        _forget_resolutions(runs.store)
+
+
 def test_file_that_pip_refused_is_in_its_error(
     runs: Runs, served: LocalIndex, wheels: Path
 ) -> None:

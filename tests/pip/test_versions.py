@@ -176,7 +176,7 @@ def test_every_point_that_we_need_is_there(with_pip: tuple[str, Environment]) ->
     assert {seam: problem for seam, problem in problems.items() if problem} == {}
     expected = TABLE[pip]
     assert set(absent) == {
-        *(["DOWNLOAD_BATCH"] if expected.batch == "Downloader.batch" else []),
+        "DOWNLOAD_BATCH" if expected.batch == "Downloader.batch" else "DOWNLOAD_IN_TURN",
         *([] if expected.recovery else ["WRITE_RECOVERY"]),
     }
 

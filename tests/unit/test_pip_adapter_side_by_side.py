@@ -50,7 +50,7 @@ def test_exception_is_raised_where_the_result_is_taken() -> None:
             calls.take("0")
 
 
-def test_at_most_eight_calls_run_at_once() -> None:
+def test_at_most_seven_calls_run_in_threads() -> None:
     all_run, end = threading.Semaphore(0), threading.Event()
 
     def call(number: int) -> int:
@@ -60,7 +60,7 @@ def test_at_most_eight_calls_run_at_once() -> None:
 
     with SideBySide[int, int](call) as calls:
         calls.begin({str(number): number for number in range(16)})
-        assert all(all_run.acquire(timeout=30) for _ in range(8))
+        assert all(all_run.acquire(timeout=30) for _ in range(7))
         assert not all_run.acquire(timeout=0.2)
         end.set()
         assert {calls.take(str(number)) for number in range(16)} == set(range(16))

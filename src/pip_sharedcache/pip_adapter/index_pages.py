@@ -121,11 +121,14 @@ class IndexPages:
         }
 
     def __enter__(self) -> IndexPages:
-        self._ahead.__enter__()
         return self
 
-    def __exit__(self, *how: object) -> None:
-        self._ahead.__exit__(*how)
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the threads, and keep what the index said about the age of pages."""
+        self._ahead.end()
         self._fresh.save()
 
     def ask_ahead(self, wanted: Mapping[str, Page | None]) -> None:

@@ -84,12 +84,16 @@ class Judging:
     ``finder``: pip's PackageFinder of the run.
     ``question``: the question of the run (questions.question_of).
     ``shared``: the judged pages in the stores.
+    ``keeps``: whether this user can add to them.
     """
 
-    def __init__(self, finder: Any, question: Mapping[str, Any], shared: SharedPages) -> None:
+    def __init__(
+        self, finder: Any, question: Mapping[str, Any], shared: SharedPages, *, keeps: bool = True
+    ) -> None:
         self._finder = finder
         self._common = {name: question[name] for name in ("pip", "tags", "preferences")}
         self._shared = shared
+        self._keeps = keeps
         self._known: dict[str, JudgedPage | None] = {}
         self._new: list[ServedPage] = []
         self._own: list[tuple[ServedPage, str]] = []
@@ -145,6 +149,8 @@ class Judging:
 
         ``proceed``: lets pip's process_project_url run on ``content``.
         """
+        if not self._keeps or content is None:
+            return proceed(), None
         name = "_requires_python_skipped"
         name = name if hasattr(self._finder, name) else "_logged_links"
         before = getattr(self._finder, name)
@@ -156,7 +162,7 @@ class Judging:
         finally:
             before |= getattr(self._finder, name)
             setattr(self._finder, name, before)
-        if warned or content is None:
+        if warned:
             return candidates, None
         try:
             judged = self._judged(url, content, etag, evaluator, candidates, told, refused)

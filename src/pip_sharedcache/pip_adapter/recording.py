@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -24,6 +25,8 @@ from pip_sharedcache.pip_adapter.questions import OF_HOST, host
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.resolutions import Page, Resolution
 from pip_sharedcache.session.wheels import without_credentials
+
+logger = logging.getLogger(__name__)
 
 #: The name of each project in a METADATA file that the distribution requires.
 _REQUIRES = re.compile(r"^Requires-Dist:\s*([A-Za-z0-9._-]+)", re.MULTILINE)
@@ -142,6 +145,15 @@ class Recording:
                 left.extend(known.leads_to if known and self._follows else ())
         self.pages.ask_ahead(wanted)
 
+    def project_at(self, url: str) -> str:
+        """Return the project of the page at ``url`` of an index; "" for other pages.
+
+        A page of --find-links can have the files of several projects.
+        """
+        name = page_contents.project_of(url)
+        pages = self.finder.search_scope.get_index_urls_locations(name)
+        return name if url in map(without_credentials, pages) else ""
+
     def is_read_by(self, collector: object) -> bool:
         """Return whether pip's LinkCollector ``collector`` is that of this run."""
         return collector is self.finder._link_collector
@@ -161,11 +173,10 @@ class Recording:
 
         ``call``: of pip's process_project_url.
         """
-        judging = self.judging
-        if judging is None:
+        judging, url = self.judging, without_credentials(location.url)
+        if judging is None or not self.project_at(url):
             found: list[Any] = call.proceed()
             return found
-        url = without_credentials(location.url)
         self.origins.append(location)
         known = judging.known(url, evaluator.project_name)
         content, etag = self.pages.take(location, known.page if known else None)
@@ -212,9 +223,14 @@ class Recording:
         self._of_host |= _reads_host(text)
         self.candidates[url_of(link)] = _digest(text)
         self._requires[url_of(link)] = set(map(canonicalize_name, _REQUIRES.findall(text)))
-        if self._follows:
-            needed = distribution.iter_dependencies(tuple(extras))
-            self.ask_ahead(str(canonicalize_name(one.name)) for one in needed)
+        if not self._follows:
+            return
+        try:
+            needed = [one.name for one in distribution.iter_dependencies(tuple(extras))]
+        except Exception as error:  # pip comes to the same requirements, and reports them
+            logger.debug("%s: %s: %s", link, type(error).__name__, error)
+            return
+        self.ask_ahead(map(str, map(canonicalize_name, needed)))
 
     def leads_to(self, served: ServedPage) -> set[str]:
         """Return the projects that pip looked for because of a candidate of the page ``served``."""

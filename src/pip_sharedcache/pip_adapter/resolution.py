@@ -21,7 +21,6 @@ from pip_sharedcache.pip_adapter.downloads import Downloads, do_nothing
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
 from pip_sharedcache.pip_adapter.judging import Judging, sort_key
-from pip_sharedcache.pip_adapter.page_contents import project_of
 from pip_sharedcache.pip_adapter.questions import host, names_of, question_of
 from pip_sharedcache.pip_adapter.recording import Recording, installed_fact
 from pip_sharedcache.pip_adapter.replay import HeldLog, Replay
@@ -94,8 +93,8 @@ class Resolutions:
             requests = self._downloads.responses.requests
             self._run = recording = self._recording(session, call, pages, question)
             ending.callback(recording.close)
-            last = known.pages if known is not None else ()
-            recording.ask_ahead([*names_of(call.named["root_reqs"]), *map(project_of, last)])
+            last = filter(None, map(recording.project_at, known.pages if known else ()))
+            recording.ask_ahead([*names_of(call.named["root_reqs"]), *last])
             answer = call.proceed()
             if session.resolutions.are_recorded:
                 requests = self._downloads.responses.requests - requests
@@ -115,7 +114,8 @@ class Resolutions:
         finder, judging = call.instance.factory._finder, None
         # At these levels pip says what it thinks of each file of a page.
         if self._judges and not logging.getLogger(type(finder).__module__).isEnabledFor(_VERBOSE):
-            judging = Judging(finder, question, session.pages)
+            keeps = session.resolutions.are_recorded
+            judging = Judging(finder, question, session.pages, keeps=keeps)
         follows = not getattr(self._options, "ignore_dependencies", False)
         return Recording(call.instance, pages, judging, follows=follows)
 
@@ -228,6 +228,7 @@ class Resolutions:
         run.after(call.named["link"], call.instance.dist, extras)
 
     def _prepare_more(self, run: Recording, call: Call) -> Any:
+        run.pages.end()  # no worker process can be started while threads ask for pages
         if isinstance(run, Replay):
             run.answer(call.named["reqs"])
         elif not run.problem:

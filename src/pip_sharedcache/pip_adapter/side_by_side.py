@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-#: pip's sessions keep ten connections to a host.
-_AT_ONCE = 8
+#: With the thread that takes results, eight calls run at once. pip's sessions keep ten connections
+#: to a host.
+_THREADS = 7
 
 #: Seconds for which the end of a run waits for calls whose results nobody needs.
 _PATIENCE = 1.0
@@ -87,7 +88,7 @@ class SideBySide(Generic[Argument, Result]):
                 if key not in self._tasks:
                     self._tasks[key] = _Task(argument)
                     self._waiting.append(self._tasks[key])
-            more = min(_AT_ONCE - len(self._threads), len(self._waiting))
+            more = min(_THREADS - len(self._threads), len(self._waiting))
             threads = [threading.Thread(target=self._work, daemon=True) for _ in range(more)]
             self._threads += threads
         if threads:
@@ -129,6 +130,9 @@ class SideBySide(Generic[Argument, Result]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         """Begin no more calls, and wait a moment for those under way.
 
         While threads run, no worker processes can be started.

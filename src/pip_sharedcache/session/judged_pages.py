@@ -72,10 +72,15 @@ class JudgedPage:
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
-        fits = isinstance(found.question, dict) and isinstance(found.version_at, int)
-        fits &= len(found.files) == len(found.versions) == len(found.order)
-        fits &= all(isinstance(key, list) and len(key) > found.version_at for key in found.order)
-        return found if fits and found.version_at >= 0 else None
+        at = found.version_at
+        fits = (
+            isinstance(found.question, dict)
+            and len(found.files) == len(found.versions) == len(found.order)
+            and isinstance(at, int)
+            and at >= 0
+            and all(isinstance(key, list) and len(key) > at for key in found.order)
+        )
+        return found if fits else None
 
 
 class SharedPages:

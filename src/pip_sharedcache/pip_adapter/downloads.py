@@ -24,7 +24,7 @@ from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
-from pip_sharedcache.pip_adapter.links import digests_of, local_directory
+from pip_sharedcache.pip_adapter.links import digests_of, local_directory, url_of
 from pip_sharedcache.pip_adapter.protocols import (
     Distribution,
     Downloader,
@@ -196,7 +196,7 @@ class Downloads:
         self, session: Session, call: Call, links: Sequence[Link], each: Iterable[Downloaded]
     ) -> Iterator[Downloaded]:
         """Yield what ``each`` yields, while the next of its ``links`` are asked for in threads."""
-        urls = [link.url.partition("#")[0] for link in links if self._is_missing(session, link)]
+        urls = [url_of(link) for link in links if self._is_missing(session, link)]
         if len(urls) >= _ENOUGH and not self._only_resolves:
             session.begin_head_start()
         most, location = session.settings.downloads, call.named["location"]

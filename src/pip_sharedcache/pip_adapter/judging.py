@@ -14,9 +14,11 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pip_sharedcache.pip_adapter import page_contents
+from pip_sharedcache.pip_adapter.links import url_of
 from pip_sharedcache.pip_adapter.page_contents import check_address, is_json
 from pip_sharedcache.pip_adapter.protocols import Link
 from pip_sharedcache.pip_adapter.questions import plain
@@ -61,7 +63,7 @@ class ServedPage:
             link: Link = make.from_json(told, page.location)
         else:
             link = make.from_element(told, page.location, page.links or page.location)
-        self.made[link.url.partition("#")[0]] = index
+        self.made[url_of(link)] = index
         return link
 
     def reduced(self, links: Collection[str], etag: str) -> Page:
@@ -70,12 +72,7 @@ class ServedPage:
         page = page_contents.with_links(
             self.judged.page, [self.judged.files[index] for index in indices]
         )
-        return with_etag(page, etag)
-
-
-def with_etag(page: Page, etag: str) -> Page:
-    """Return ``page`` with another ETag."""
-    return Page(**{**vars(page), "etag": etag})
+        return replace(page, etag=etag)
 
 
 class Judging:

@@ -64,3 +64,8 @@ def private_source_because(link: Link) -> str:
         if not trust.readable_by_all(path):
             return "other users may not read its source"
     return ""
+
+
+def url_of(link: Link) -> str:
+    """Return the URL of ``link`` without its fragment."""
+    return link.url.partition("#")[0]

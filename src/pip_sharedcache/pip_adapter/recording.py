@@ -20,6 +20,7 @@ from pip_sharedcache.errors import reason
 from pip_sharedcache.pip_adapter import page_contents
 from pip_sharedcache.pip_adapter.index_pages import UNCHANGED, IndexPages
 from pip_sharedcache.pip_adapter.judging import Judging, ServedPage
+from pip_sharedcache.pip_adapter.links import url_of
 from pip_sharedcache.pip_adapter.protocols import Distribution, Link
 from pip_sharedcache.pip_adapter.questions import OF_HOST, host
 from pip_sharedcache.pip_adapter.seams import Call
@@ -104,6 +105,7 @@ class Recording:
         self.candidates: dict[str, str] = {}
         self.origins: list[Link] = []  # of all pages and candidates
         self._read: dict[str, Callable[[], Page | None]] = {}
+        self._projects: set[str] = set()  # of the pages that were read
         self._ready: dict[str, Any] = {}
         self._of_host = False
         self._installed = _Installed(self.resolver.factory._installed_dists)
@@ -197,6 +199,7 @@ class Recording:
 
     def _serve(self, url: str, served: ServedPage, etag: str) -> None:
         self._read[url] = lambda: served.reduced(self.candidates, etag)
+        self._projects.add(page_contents.project_of(url))
 
     def _keep(self, url: str, content: Any, etag: str) -> None:
         read: Callable[[], Any] = _no_page
@@ -208,6 +211,7 @@ class Recording:
                 self.problem = ": ".join(filter(None, [tempfile.tempdir, reason(error)]))
                 self.close()
         self._read[url] = lambda: page_contents.reduced(url, read(), etag, self.candidates)
+        self._projects.add(page_contents.project_of(url))
 
     def before(self, link: Link) -> None:
         """Record that pip is going to look at the candidate ``link``."""
@@ -222,7 +226,8 @@ class Recording:
         text = _metadata(distribution)
         self._of_host |= _reads_host(text)
         self.candidates[url_of(link)] = _digest(text)
-        self._requires[url_of(link)] = set(map(canonicalize_name, _REQUIRES.findall(text)))
+        if self.judging is not None:
+            self._requires[url_of(link)] = set(map(canonicalize_name, _REQUIRES.findall(text)))
         if not self._follows:
             return
         try:
@@ -234,8 +239,8 @@ class Recording:
 
     def leads_to(self, served: ServedPage) -> set[str]:
         """Return the projects that pip looked for because of a candidate of the page ``served``."""
-        asked = {page_contents.project_of(url) for url in self._read}
-        return {name for url in served.made for name in self._requires.get(url, ())} & asked
+        required = {name for url in served.made for name in self._requires.get(url, ())}
+        return required & self._projects
 
     def _asks_host(self, question: Mapping[str, Any]) -> bool:
         """Return whether a requirement, or an installed distribution, has a marker of the host."""
@@ -291,11 +296,6 @@ def _is_page(content: Any, page: Page) -> bool:
 
 def _no_page() -> None:
     """Return None: the content of a page that the index does not have."""
-
-
-def url_of(link: Link) -> str:
-    """Return the URL of ``link`` without its fragment."""
-    return link.url.partition("#")[0]
 
 
 def result_of(requirements: Iterable[Any]) -> tuple[str, ...]:

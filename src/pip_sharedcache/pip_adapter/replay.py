@@ -10,8 +10,9 @@ from typing import Any
 
 from pip_sharedcache.pip_adapter import page_contents
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
+from pip_sharedcache.pip_adapter.links import url_of
 from pip_sharedcache.pip_adapter.protocols import Distribution, Link
-from pip_sharedcache.pip_adapter.recording import Recording, result_of, url_of
+from pip_sharedcache.pip_adapter.recording import Recording, result_of
 from pip_sharedcache.pip_adapter.side_by_side import set_aside
 from pip_sharedcache.session.resolutions import Resolution
 from pip_sharedcache.session.wheels import without_credentials

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from optparse import Values
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pip_sharedcache.pip_adapter.downloads import Downloads, do_nothing
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
 from pip_sharedcache.pip_adapter.judging import Judging, sort_key
+from pip_sharedcache.pip_adapter.protocols import Link
 from pip_sharedcache.pip_adapter.questions import host, names_of, question_of
 from pip_sharedcache.pip_adapter.recording import Recording, installed_fact
 from pip_sharedcache.pip_adapter.replay import HeldLog, Replay
@@ -57,7 +58,7 @@ class Resolutions:
             (resolver_seams.PREPARE_MORE, self._prepare_more),
         ):
             seams.wrap(seam, seams.during(lambda: self._run, handle))
-        problem = next(filter(None, (seam.problem() for seam in resolver_seams.JUDGING)), "")
+        problem = resolver_seams.problem(resolver_seams.JUDGING)
         self._judges = not problem
         if problem:
             logger.debug("pip judges each index page anew: %s", problem)
@@ -100,9 +101,8 @@ class Resolutions:
                 requests = self._downloads.responses.requests - requests
                 try:
                     self._record(session, recording, question, installed, requests, answer)
-                except Exception as error:  # pip has its answer: nothing of ours may end its run
-                    why = " ".join(f"{type(error).__name__}: {error}".split())
-                    logger.warning("The resolution is not recorded: %s", why)
+                except Exception as error:  # pip has its answer, and its run goes on
+                    logger.warning("The resolution is not recorded: %s", _in_one_line(error))
             return answer
 
     def _end(self) -> None:
@@ -143,12 +143,15 @@ class Resolutions:
             return
         resolution = recording.resolution(question, installed, requests, answer.all_requirements)
         if resolution is not None:
-            private = self._private_because(session, recording)
+            private = self._private_because(session, recording, recording.origins)
             session.resolutions.share(resolution, private_because=private)
         if recording.judging is not None:
+            by_url: dict[str, list[Link]] = {}
+            for link in recording.origins:
+                by_url.setdefault(without_credentials(link.url), []).append(link)
             recording.judging.share(
                 recording.leads_to,
-                lambda page: self._private_because(session, recording, page.url),
+                lambda page: self._private_because(session, recording, by_url.get(page.url, ())),
             )
 
     def _replay(self, session: Session, call: Call, pages: IndexPages, known: Resolution) -> Any:
@@ -179,7 +182,8 @@ class Resolutions:
         if pages.etags:
             # The same pages have other ETags: with these, later runs get no content.
             session.resolutions.renew(
-                pages.etags, private_because=self._private_because(session, replay)
+                pages.etags,
+                private_because=self._private_because(session, replay, replay.origins),
             )
         session.resolutions.record_reuse(
             requests=known.requests - (self._downloads.responses.requests - requests),
@@ -187,15 +191,10 @@ class Resolutions:
         )
         return answer
 
-    def _private_because(self, session: Session, run: Recording, url: str = "") -> str:
-        """Return why the resolution must not be shared; "" where all users can get the same.
-
-        ``url``: of the only page that matters; "" for all pages and candidates.
-        """
+    def _private_because(self, session: Session, run: Recording, origins: Iterable[Link]) -> str:
+        """Return why what came from ``origins`` must not be shared; "" where all can get it."""
         pip_session = run.finder._link_collector.session
-        for link in run.origins:
-            if url and without_credentials(link.url) != url:
-                continue
+        for link in origins:
             reason = self._downloads.responses.private(pip_session, link)
             if link.is_file and not reason and session.sharing.shows_others():
                 readable = trust.readable_by_all(Path(link.file_path))
@@ -234,6 +233,10 @@ class Resolutions:
         elif not run.problem:
             try:
                 run.finish()
-            except Exception as error:  # pip has its answer: nothing of ours may end its run
-                run.problem = " ".join(f"{type(error).__name__}: {error}".split())
+            except Exception as error:  # pip has its answer, and its run goes on
+                run.problem = _in_one_line(error)
         return call.proceed()
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

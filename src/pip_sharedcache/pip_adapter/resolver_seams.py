@@ -98,6 +98,8 @@ ALL = (
 )
 
 
-def problem() -> str:
-    """Return why no resolution is recorded or reused with this pip; "" if all seams fit."""
-    return next(filter(None, (seam.problem() for seam in ALL)), "")
+def problem(needed: tuple[Seam, ...] = ALL) -> str:
+    """Return why no resolution is recorded or reused with this pip; "" if all seams fit.
+
+    ``needed``: the seams, JUDGING for judged pages."""
+    return next(filter(None, (seam.problem() for seam in needed)), "")

@@ -46,7 +46,7 @@ class Resolutions:
 
     def put_in(self) -> None:
         """Wrap the seams, if this pip has them all."""
-        if problem := resolver_seams.problem():
+        if problem := resolver_seams.problem(resolver_seams.ALL):
             logger.debug("No resolution is recorded or reused with this pip: %s", problem)
             return
         seams.wrap(

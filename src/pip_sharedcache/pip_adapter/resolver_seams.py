@@ -98,8 +98,8 @@ ALL = (
 )
 
 
-def problem(needed: tuple[Seam, ...] = ALL) -> str:
+def problem(needed: tuple[Seam, ...]) -> str:
     """Return why no resolution is recorded or reused with this pip; "" if all seams fit.
 
-    ``needed``: the seams, JUDGING for judged pages."""
+    ``needed``: ALL, or JUDGING for judged pages."""
     return next(filter(None, (seam.problem() for seam in needed)), "")

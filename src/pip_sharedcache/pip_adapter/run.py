@@ -229,7 +229,7 @@ def resolver_problem() -> str:
     """
     from pip_sharedcache.pip_adapter import resolver_seams
 
-    return resolver_seams.problem()
+    return resolver_seams.problem(resolver_seams.ALL)
 
 
 def _pip_missing() -> PipMissing:

@@ -133,6 +133,22 @@ def test_a_stored_wheel_is_not_asked_for(
     assert (second.site_packages / "dep" / "data.txt").exists()
 
 
+@pytest.mark.parametrize("pip", ["25.1.1", OLD_PIP])
+def test_metadata_of_the_index_counts_if_the_wheel_has_other(
+    world: World, served: LocalIndex, pip: str
+) -> None:
+    """As without the store; pips from 26.2 refuse such a wheel."""
+    make_wheel(served.directory, "late")
+    metadata = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nRequires-Dist: late\n"
+    for change in (False, True, True):
+        if change:
+            served.pages.change_metadata("demo-1.0-py3-none-any.whl", metadata)
+        through_store = world.environment(pip)
+        world.run(through_store, "-i", served.url, "demo")
+        assert (through_store.site_packages / "late").exists() == change
+        assert (through_store.site_packages / "dep").exists() != change
+
+
 @needs(tmpfs)
 @pytest.mark.parametrize("pip", [NEWEST_PIP, OLD_PIP])
 def test_pip_gets_the_entrys_own_wheel(

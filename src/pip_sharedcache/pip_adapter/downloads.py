@@ -24,7 +24,7 @@ from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
-from pip_sharedcache.pip_adapter.links import digests_of, local_directory, url_of
+from pip_sharedcache.pip_adapter.links import digests_of, local_directory, serves_other, url_of
 from pip_sharedcache.pip_adapter.protocols import (
     Distribution,
     Downloader,
@@ -123,9 +123,10 @@ class Downloads:
             return call.proceed()
         digests = digests_of(link, requirement)
         self._acceptable[link.url] = digests
-        if session.lookup.find(digests, link.filename) is not None:
-            return None  # pip reads the metadata from the entry's wheel, without a request
-        return call.proceed()
+        entry = session.lookup.find(digests, link.filename)
+        if entry is None or serves_other(link, entry.metadata_digest()):
+            return call.proceed()
+        return None  # pip reads the metadata from the entry's wheel, without a request
 
     def _note_local(
         self, session: Session, preparer: Preparer, requirement: Requirement, link: Link

@@ -29,6 +29,16 @@ def digests_of(link: Link, requirement: Requirement | None = None) -> tuple[Dige
     return tuple(digest for text in allowed if (digest := as_digest(text)))
 
 
+def serves_other(link: Link, digest: str) -> bool:
+    """Return whether the index serves other metadata (PEP 658) for ``link`` than its wheel has.
+
+    ``digest``: the sha256 of the wheel's own METADATA. An index that names no sha256 may serve
+    other metadata.
+    """
+    metadata = link.metadata_link()
+    return metadata is not None and digests_of(metadata) != (digest,)
+
+
 def local_directory(text: str) -> str:
     """Return the resolved directory of a --find-links value; "" for a URL of another machine."""
     if "://" not in text:

@@ -30,6 +30,9 @@ class Link(Protocol):
     hash: str | None
     subdirectory_fragment: str | None
 
+    def metadata_link(self) -> Link | None:
+        """Return the link of the wheel's metadata file (PEP 658); None without one."""
+
 
 class Requirement(Protocol):
     """One distribution to be installed (req/req_install.py: InstallRequirement).

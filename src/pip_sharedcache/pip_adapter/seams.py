@@ -121,7 +121,10 @@ LINK = Seam(
     "Link.__init__",
     ("url", "comes_from"),
     sets=("comes_from",),
-    beside=("url", "filename", "file_path", "is_file", "is_wheel", "hash", "hash_name"),
+    beside=(
+        *("url", "filename", "file_path", "is_file", "is_wheel", "hash", "hash_name"),
+        "metadata_link",
+    ),
 )
 REQUIREMENT = Seam(
     "pip._internal.req.req_install",

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from multiuser.test_gc import DAY, LATER
-from multiuser.test_shared_store import Site, running_site
+from multiuser.test_shared_store import Site, entries, running_site
 from support.accounts import Account, Accounts, run_as
+from support.index import LocalIndex, Public
 from support.probes import needs, tmpfs
+from support.wheels import make_wheel
 
 pytestmark = [pytest.mark.multiuser, needs(tmpfs)]
 
@@ -202,3 +204,26 @@ def test_collection_by_a_member_retires_their_own_resolutions_only(site: Site) -
     assert _found(site, usera, store) == []
     run_as(None, [*command[:3], str(100 * DAY), str(DAY), "store", "gc"], env=site.settings(store))
     assert [path for path in store.glob("resolutions/*/*") if path.name[0] == "."] == []
+
+
+def test_what_pips_http_cache_has_is_shared_if_it_needs_no_password(site: Site) -> None:
+    """A fresh page, and a wheel, come from there without a request, and so without the password."""
+    usera, store, wheels = site.accounts.usera, site.make_store(None), site.directory()
+    make_wheel(wheels, "secret", "1.0")
+    with LocalIndex(wheels, credentials=("me", "word"), public=Public()) as index:
+        caching = {"PIP_NO_CACHE_DIR": None, "PIP_CACHE_DIR": str(site.directory(usera))}
+        filling = {**site.settings(), **index.variables, **caching}
+        filled = site.environment(usera)
+        run_as(usera, filled.plain("install", "secret"), env=filling, check=True)
+        env = {**index.variables, **caching, "PIP_INDEX_URL": index.url}
+        for credentials, shared in ((index.credentials, False), (None, True), (None, True)):
+            index.credentials = credentials
+            index.clear()
+            environment = site.environment(usera)
+            install = environment.command("install", "secret")
+            run_as(usera, install, env={**site.settings(store), **env}, check=True)
+            assert (environment.site_packages / "secret").is_dir()
+            assert bool(entries(store)) is shared
+            assert len(list(store.glob("resolutions/*/*"))) == 2 * shared
+            assert not index.wheel_requests()
+    assert not index.answers, "nothing was to be published"

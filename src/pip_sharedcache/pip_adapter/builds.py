@@ -176,9 +176,10 @@ class Builds:
         if not session.builds.are_published:
             return call.proceed()
         requirement: Requirement = call.named["req"]
-        link, key = requirement.link, None
-        if link is not None and self._may_be_shared(session, requirement, link):
-            key = self._key(session, link, requirement)
+        link = requirement.link
+        key = None if link is None else self._key(session, link, requirement)
+        if link is not None and key and not self._may_be_shared(session, requirement, link):
+            key = None
         path = call.proceed()
         if path and link is not None and key is not None:
             info = getattr(requirement, "download_info", None)
@@ -204,5 +205,7 @@ class Builds:
             return False
         if getattr(requirement, "use_pep517", True) is False:
             return False  # setup.py runs without isolation from installed packages
-        reason = self._downloads.responses.private(None, link) or private_source_because(link)
+        reason = private_source_because(link)
+        if not reason:
+            reason = self._downloads.responses.private(None, link, session.sharing)
         return not reason or session.sharing.is_shared_anyway(link.url)

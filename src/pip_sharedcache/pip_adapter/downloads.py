@@ -158,12 +158,12 @@ class Downloads:
         downloader, link = call.instance, call.named["link"]
         if downloader not in self._downloaders:
             return call.proceed()
-        served = self._serve(session, downloader, link, call.named["location"])
+        served = self._serve(session, link, call.named["location"])
         if served is not None:
             return served, _OCTETS
         self.before_download()
         path, content_type = self._batches.download(session, call.named["location"], call.proceed)
-        self._note_download(session, downloader, link, path)
+        self._note_download(session, link, path)
         return path, content_type
 
     def _download_in_turn(self, session: Session, call: Call) -> Any:
@@ -184,13 +184,13 @@ class Downloads:
         self, session: Session, call: Call, links: Iterable[Link], location: str
     ) -> Iterator[Downloaded]:
         for link in links:
-            served = self._serve(session, call.instance, link, location)
+            served = self._serve(session, link, location)
             if served is not None:
                 yield link, (served, _OCTETS)
                 continue
             self.before_download()
             path, content_type = self._batches.download_alone(session, call, link, location)
-            self._note_download(session, call.instance, link, path)
+            self._note_download(session, link, path)
             yield link, (path, content_type)
 
     def _ahead(
@@ -210,19 +210,14 @@ class Downloads:
         digests = self._acceptable.get(link.url) or digests_of(link)
         return not session.lookup.has(digests, link.filename)
 
-    def _serve(
-        self, session: Session, downloader: Downloader, link: Link, location: str
-    ) -> str | None:
+    def _serve(self, session: Session, link: Link, location: str) -> str | None:
         """Return the path of a usable wheel for ``link`` from the store; None to download it.
 
         The wheel is an entry's own, or a checked copy in ``location``."""
         if not link.is_wheel:
             return None
         digests = self._acceptable.get(link.url) or digests_of(link)
-        origin = Origin(
-            without_credentials(link.url),
-            self.responses.private(getattr(downloader, "_session", None), link),
-        )
+        origin = Origin(without_credentials(link.url), self.responses.private(None, link))
         found = self._trusted(session, digests, link.filename, location, origin)
         if found is not None:
             logger.info("Using %s from the shared store", link.filename)
@@ -233,8 +228,14 @@ class Downloads:
         if copied is None:
             return None
         logger.info("Using a checked copy of %s from the shared store", link.filename)
-        session.wheels.note(str(copied), origin)
+        self._note_new(session, link, str(copied))
         return str(copied)
+
+    def _note_new(self, session: Session, link: Link, path: str) -> RunWheel:
+        """Record the wheel at ``path``, which can be published."""
+        sharing = None if self._only_resolves else session.sharing
+        private = self.responses.private(None, link, sharing)
+        return session.wheels.note(path, Origin(without_credentials(link.url), private))
 
     def _trusted(
         self, session: Session, digests: Iterable[Digest], name: str, location: str, origin: Origin
@@ -342,12 +343,9 @@ class Downloads:
         hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
         return str(path)
 
-    def _note_download(
-        self, session: Session, downloader: Downloader, link: Link, path: str
-    ) -> None:
+    def _note_download(self, session: Session, link: Link, path: str) -> None:
         if link.is_wheel:
-            private = self.responses.private(getattr(downloader, "_session", None), link)
-            got = session.wheels.note(path, Origin(without_credentials(link.url), private))
+            got = self._note_new(session, link, path)
             if len(digests := self._acceptable.get(link.url, ())) == 1:
                 got.digest = digests[0]
                 session.stage_ahead(got)

@@ -193,15 +193,19 @@ class Resolutions:
 
     def _private_because(self, session: Session, run: Recording, origins: Iterable[Link]) -> str:
         """Return why what came from ``origins`` must not be shared; "" where all can get it."""
-        pip_session = run.finder._link_collector.session
+        pip_session, origins = run.finder._link_collector.session, tuple(origins)
+        responses, sharing = self._downloads.responses, session.sharing
         for link in origins:
-            reason = self._downloads.responses.private(pip_session, link)
-            if link.is_file and not reason and session.sharing.shows_others():
+            reason = responses.private(pip_session, link)
+            if link.is_file and not reason and sharing.shows_others():
                 readable = trust.readable_by_all(Path(link.file_path))
                 reason = "" if readable else "it came from where others may not read"
-            if reason and not session.sharing.is_shared_anyway(link.url):
+            if reason and not sharing.is_shared_anyway(link.url):
                 return reason
-        return ""
+        if not sharing.shows_new():
+            return ""
+        asked = [link for link in origins if not sharing.is_shared_anyway(link.url)]
+        return responses.not_public(asked)
 
     def _process_page(self, run: Recording, call: Call) -> Any:
         if call.instance is not run.finder:

@@ -48,6 +48,12 @@ PAGE_PARSER = Seam(
 PREPARE_MORE = Seam(
     PREPARER.module, "RequirementPreparer.prepare_linked_requirements_more", ("reqs",)
 )
+#: pip's HTTP cache. Without the first, nothing that comes from there is known to be public; without
+#: the second, no page is fresh.
+CACHED_REQUEST = Seam(
+    "pip._vendor.cachecontrol.controller", "CacheController.cached_request", ("request",)
+)
+CACHE_CONTROL = Seam(CACHED_REQUEST.module, "CacheController.parse_cache_control", ("headers",))
 #: Between a page and the candidates: without one of these, pip judges each page anew.
 PROCESS_PAGE = Seam(
     FINDER_STATE.module, "PackageFinder.process_project_url", ("project_url", "link_evaluator")

@@ -126,3 +126,8 @@ class Sharing:
             for store in self._layers
             if store.policy.shares
         )
+
+    def shows_new(self) -> bool:
+        """Return whether other users can see what this run adds to a store that is not private."""
+        store = self._layers.to_publish()
+        return store is not None and self.shows_others() and store.may_publish()

@@ -187,6 +187,17 @@ def test_an_error_that_pip_alone_would_not_get_stays_unseen(
     assert _shown(second.stderr, ours) == _shown(first.stderr, plain)
 
 
+@pytest.mark.parametrize("pip", PIPS)
+def test_a_server_that_answers_one_request_at_a_time_is_enough(
+    pip: str, environment: EnvironmentFactory, wheels: Path, index: IndexFactory, env: Variables
+) -> None:
+    served = index(wheels, delay=0.02, public=_public(pip))
+    served.limit = 1
+    first, _, _ = _both(environment, pip, served, env)
+    assert first.returncode == 0
+    assert served.count("file", 429) <= 8, "threads that were refused ask no more"
+
+
 @pytest.mark.parametrize("hang", [False, True], ids=["closed", "hanging"])
 @pytest.mark.parametrize("pip", PIPS)
 def test_a_connection_that_breaks_fails_or_resumes_as_with_pip(

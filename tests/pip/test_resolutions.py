@@ -400,6 +400,24 @@ def test_index_that_limits_requests_gives_the_answer_after_all(
     assert _names(runs(["demo"])[2]) == {"demo 1.0", "part 1.1"}
 
 
+@pytest.mark.parametrize("pip", PIPS)
+def test_index_that_answers_one_request_at_a_time_is_enough(
+    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, wheels: Path, pip: str
+) -> None:
+    runs = Runs(environment(pip=pip), tmp_path, served.variables)
+    names = [f"of-{number}" for number in range(12)]
+    for name in names:
+        make_wheel(wheels, name, "1.0")
+    make_wheel(wheels, "all", "1.0", requires=names)
+    served.delay, served.limit = 0.05, 1
+    for words in (names, ["all"], names):
+        served.clear()
+        answer = runs(words)
+        assert 0 < served.count("page", 429) <= 8, "threads were refused, and ask no more"
+        assert answer == runs(words, plain=True)
+        assert answer[0] == 0
+
+
 def test_secrets_are_in_no_store(
     runs: Runs, served: LocalIndex, wheels: Path, tmp_path: Path
 ) -> None:

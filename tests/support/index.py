@@ -29,7 +29,8 @@ class LocalIndex:
 
     hashes, metadata: as Pages has them; ``pages`` is where a test withdraws or yanks a file.
     credentials: (user, password) that every request must bring; without them the answer is 401.
-    delay: seconds before every answer. public: answers like the public index; without, each
+    delay: seconds before every answer. limit: the most requests in work at once; others are
+    answered with 429; 0: no limit. public: answers like the public index; without, each
     connection ends with its answer, and nothing can be cached.
     The directory is read anew for each request: a wheel that is written there is a new release.
     """
@@ -47,6 +48,7 @@ class LocalIndex:
         self.pages = Pages(directory, hashes=hashes, metadata=metadata)
         self.credentials = credentials
         self.delay = delay
+        self.limit = 0
         self.public = public
         self._lock = threading.Lock()
         self._answers: list[Answer] = []

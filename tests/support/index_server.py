@@ -102,6 +102,7 @@ class Served(Protocol):
     pages: Pages
     credentials: tuple[str, str] | None
     delay: float
+    limit: int
     public: Public | None
 
     def at_work(self) -> AbstractContextManager[int]:
@@ -195,6 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
         if index.delay:
             time.sleep(index.delay)
         failure = index.failure(path)
+        if index.limit and self._concurrent > index.limit:
+            failure = 429
         if failure is not None:
             self._fail(failure)
         elif not self._authorised():

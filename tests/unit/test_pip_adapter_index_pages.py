@@ -116,6 +116,7 @@ class _Index:
         self.mirror = mirror
         self.confirms_all = False
         self.contents = contents
+        self.statuses: dict[str, int] = {}
         self.search_scope = SimpleNamespace(index_urls=["https://me:secret@index.test/simple/"])
         self.session: Any = self
         self.asked: list[tuple[str, str]] = []
@@ -127,6 +128,9 @@ class _Index:
         name = project_of(url)
         content, url = self.contents.get(name), f"{self.mirror}{name}/"
         tag = f'"{content}"'
+        if name in self.statuses:
+            status = self.statuses[name]
+            return SimpleNamespace(status_code=status, headers={}, url=url, text=None)
         if self.confirms_all or (content is not None and headers.get("If-None-Match") == tag):
             return SimpleNamespace(status_code=304, headers={}, url=url, text=None)
         return SimpleNamespace(status_code=200, headers={"ETag": tag}, url=url, text=content)
@@ -229,6 +233,56 @@ def test_page_that_could_not_be_had_is_asked_for_again() -> None:
     assert pages.changed([_page("a", "one"), _page("b", "two")]) == f"{INDEX}b/"
     index.contents["b"] = "two"
     assert pages.take(SimpleNamespace(url=f"{INDEX}b/"))[0].content == b"two"
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_first_answer_of_a_host_is_pips_own(status: int) -> None:
+    index = _Index({"a": "one"})
+    index.statuses["a"] = status
+    pages = IndexPages(index, FreshPages())
+    assert pages.changed([_page("a", "one")]) == f"{INDEX}a/"
+    pages.ask_ahead({f"{INDEX}a/": None})
+    assert pages.take(SimpleNamespace(url=f"{INDEX}a/")) == (None, "")
+    assert len(index.asked) == 1
+
+
+def test_host_that_refuses_the_first_request_is_left_to_pip() -> None:
+    index = _Index({"a": "one", "b": "two"})
+    index.statuses["a"] = 500
+    pages = IndexPages(index, FreshPages())
+    pages.ask_ahead({f"{INDEX}a/": None, f"{INDEX}b/": None})
+    assert len(index.asked) == 1
+    assert pages.take(SimpleNamespace(url=f"{INDEX}b/"))[0].content == b"two"
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_host_that_refuses_a_thread_is_left_to_pip(status: int) -> None:
+    names = [f"part{number:02}" for number in range(30)]
+    index = _Index({"a": "one", **dict.fromkeys(names, "two")})
+    index.statuses = dict.fromkeys(names, status)
+    pages = IndexPages(index, FreshPages())
+    urls = {name: f"{INDEX}{name}/" for name in ("a", *names)}
+    pages.ask_ahead(dict.fromkeys(urls.values()))
+    assert pages._ahead.look(urls[names[0]]).content is None
+    index.statuses.clear()
+    for url in urls.values():
+        assert pages.take(SimpleNamespace(url=url))[0].content in (b"one", b"two")
+    assert len(index.asked) <= 1 + 7 + len(names), "those that waited were not begun"
+    before = len(index.asked)
+    pages.ask_ahead({f"{INDEX}more/": None})
+    assert len(index.asked) == before
+
+
+def test_threads_ask_again_once_pip_has_the_password() -> None:
+    index = _Index({"a": "one", "b": "two", "c": "three", "d": "four"})
+    index.statuses["b"] = 401
+    pages = IndexPages(index, FreshPages())
+    pages.ask_ahead({f"{INDEX}a/": None, f"{INDEX}b/": None})
+    assert not pages._ahead.look(f"{INDEX}b/").final
+    index.statuses.clear()
+    assert pages.take(SimpleNamespace(url=f"{INDEX}b/"))[0].content == b"two"
+    pages.ask_ahead({f"{INDEX}c/": None, f"{INDEX}d/": None})
+    assert pages._ahead.look(f"{INDEX}d/").content.content == b"four"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from pip._internal.network.session import PipSession
 
 from pip_sharedcache.pip_adapter import responses
+from pip_sharedcache.pip_adapter.requests_ahead import RequestsAhead, host_of, quiet
 from pip_sharedcache.pip_adapter.responses import Responses
 
 # Of what pip 23.0.1 needs for the name of the Python that it tells servers.
@@ -159,17 +160,43 @@ def test_what_the_cache_has_is_public_if_the_server_gives_it_to_all(
     assert server.asked[1:] == [("HEAD", "/0.whl", False)], "no page lists this one"
 
 
+@pytest.mark.parametrize("get_session", [lambda session: session, quiet], ids=["pip", "threads"])
 def test_answer_of_a_server_without_credentials_needs_no_other_request(
-    server: Server, session: Any, seen: Responses
+    server: Server, session: Any, seen: Responses, get_session: Callable[[Any], Any]
 ) -> None:
     page, wheel = f"{server.url}/simple/demo/", f"{server.url}/files/demo.whl"
     server.max_age = False
     _cache(session, page)
     server.asked.clear()
-    session.get(page)
-    session.get(wheel)
+    get_session(session).get(page)
+    get_session(session).get(wheel)
     assert seen.not_public([_link(page), _link(wheel, page), _link(wheel)]) == ""
     assert len(server.asked) == 2, "a confirmed page (304) was asked for"
+
+
+def test_requests_ahead_do_not_give_back_credentials(
+    server: Server, session: Any, seen: Responses
+) -> None:
+    """pip's own session makes requests with the password that it knows."""
+    page = f"{server.url}/simple/demo/"
+    server.private.add("/simple/demo/")
+    _cache(session, page)
+    RequestsAhead.of(session)
+    session.auth.passwords[server.host] = ("me", "secret")
+    server.asked.clear()
+    assert "status 401" in seen.not_public([_link(page)])
+    assert server.asked == [("HEAD", "/simple/demo/", False)]
+
+
+def test_server_that_limits_requests_is_left_to_pip(
+    server: Server, session: Any, seen: Responses
+) -> None:
+    page = f"{server.url}/simple/demo/"
+    _cache(session, page)
+    session.get(page)
+    server.status["HEAD /simple/demo/"] = 429
+    assert "status 429" in seen.not_public([_link(page)])
+    assert RequestsAhead.of(session).is_closed(host_of(page))
 
 
 def test_page_that_nobody_asked_for_is_asked_for(

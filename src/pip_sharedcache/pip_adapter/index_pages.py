@@ -1,7 +1,9 @@
 """Index pages: asked for ahead and side by side, and compared with recorded ones.
 
 pip's own functions make each request, with pip's session: its authentication, proxies, certificates
-and HTTP cache apply as always.
+and HTTP cache apply as always. The first request to a host is made in pip's thread, and is pip's
+own: it can ask the user for a password, and its answer stands. Threads ask the user nothing and
+retry nothing; pip itself asks for the pages that they do not get.
 """
 
 from __future__ import annotations
@@ -10,22 +12,27 @@ import copy
 import importlib
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages, lifetime
 from pip_sharedcache.pip_adapter.page_contents import digest_of, project_of
 from pip_sharedcache.pip_adapter.protocols import Link
+from pip_sharedcache.pip_adapter.requests_ahead import (
+    NOT_THERE,
+    UNAUTHORISED,
+    RequestsAhead,
+    host_of,
+    is_refusal,
+    quiet,
+)
 from pip_sharedcache.pip_adapter.side_by_side import SideBySide
 from pip_sharedcache.session.resolutions import Page
 from pip_sharedcache.session.wheels import without_credentials
 
 #: The content of a page that the index confirmed (RFC 9110, 304): it is the recorded one.
 UNCHANGED = object()
-
-#: The status codes that say that there is no such page. After others, pip may try again.
-_NO_PAGE = (404, 410)
 
 
 def _refuse(record: logging.LogRecord) -> bool:
@@ -49,6 +56,9 @@ class Answer(NamedTuple):
     final: bool = True
 
 
+_NOT_ASKED = Answer(None, "", "", "", final=False)
+
+
 class _NotModified(Exception):
     """The index answered 304: it still has the recorded ``page``."""
 
@@ -63,7 +73,7 @@ class _Asking:
     ``known``: the recorded page, which the index need not send again; None to get it in any case.
     ``etag``: afterwards the ETag of the response.
     ``lifetime``: for how many seconds the response is fresh.
-    ``status``: its status code.
+    ``status``: its status code; 0 without a response.
     """
 
     def __init__(self, session: Any, known: Page | None) -> None:
@@ -89,6 +99,13 @@ class _Asking:
                 return self._got(response)
         return self._got(self._session.get(url, **kw))
 
+    @property
+    def refusal(self) -> int:
+        """The status of a refusal, -1 where no response came, or 0."""
+        if not self.status:
+            return -1
+        return self.status if is_refusal(self.status) else 0
+
     def _got(self, response: Any) -> Any:
         self.status = response.status_code
         self.etag = response.headers.get("ETag", "")
@@ -113,8 +130,11 @@ class IndexPages:
         self._named = "package_name" in inspect.signature(self._fetch).parameters
         self._answers: dict[str, Answer] = {}
         self._ahead: SideBySide[tuple[Link, Page | None], Answer]
-        self._ahead = SideBySide(lambda asked: self._ask(*asked))
-        self._hosts: set[str] = set()
+        self._ahead = SideBySide(lambda asked: self._answer(*asked))
+        self._requests = RequestsAhead.of(collector.session)
+        self._quiet = quiet(collector.session)
+        self._thread = threading.get_ident()
+        self._hosts: set[str] = set()  # that have answered pip's own request
         indexes = collector.search_scope.index_urls
         self._indexes: dict[str, str] = {
             without_credentials(url).rstrip("/"): url.rstrip("/") for url in indexes
@@ -129,6 +149,7 @@ class IndexPages:
     def end(self) -> None:
         """End the threads, and keep what the index said about the age of pages."""
         self._ahead.end()
+        self._requests.abandon()
         self._fresh.save()
 
     def ask_ahead(self, wanted: Mapping[str, Page | None]) -> None:
@@ -145,14 +166,13 @@ class IndexPages:
             if known is not None and self._is_fresh(known):
                 self._answers[url] = Answer(UNCHANGED, known.digest, known.etag, known.location)
                 continue
-            location, host = link(self._with_credentials(url)), urlsplit(url).netloc
-            if not self._may_ask(location):
-                self._answers[url] = Answer(None, "", "", "", final=False)
+            location, host = link(self._with_credentials(url)), host_of(url)
+            if self._requests.is_closed(host) or not self._may_ask(location):
+                self._answers[url] = _NOT_ASKED
             elif host in self._hosts:
                 asked[url] = location, known
             else:
                 # One at first: pip asks the user for a password only once if nothing else runs.
-                self._hosts.add(host)
                 self._ahead.call(url, (location, known))
         self._ahead.begin(asked)
 
@@ -188,8 +208,11 @@ class IndexPages:
         for page in pages:
             answer = self._answers.get(page.url)
             if answer is None:
-                answer = self._answers[page.url] = self._ahead.take(page.url)
+                answer = self._ahead.look(page.url)
             same = (answer.digest, answer.location) == (page.digest, page.location)
+            if same and page.url in self._ahead:
+                # What pip logs of other answers is logged when it comes to them.
+                self._answers[page.url] = self._ahead.take(page.url)
             changed = changed or ("" if same else page.url)
             if answer.etag and answer.etag != page.etag:
                 self.etags[page.url] = answer.etag
@@ -224,13 +247,41 @@ class IndexPages:
             return False
         return hasattr(session.get_adapter(page.location), "cache")
 
-    def _ask(self, location: Link, known: Page | None) -> Answer:
-        """Return the answer of the index for one page.
+    def _answer(self, location: Link, known: Page | None) -> Answer:
+        """Return the answer for one page ahead; if a thread's is not final, pip itself asks."""
+        host = host_of(location.url)
+        if threading.get_ident() == self._thread:
+            answer, refused = self._ask_in(self._collector.session, location, known)
+            if refused:
+                self._requests.close(host)
+            else:
+                self._hosts.add(host)
+            return answer._replace(final=True)
+        end = self._requests.begin(host) if host in self._hosts else None
+        if end is None:
+            return _NOT_ASKED
+        try:
+            answer, refused = self._ask_in(self._quiet, location, known)
+            if refused == UNAUTHORISED:
+                self._hosts.discard(host)  # until pip has asked the user
+            elif refused:
+                self._requests.refused(host)
+        finally:
+            end()
+        return answer
 
+    def _ask(self, location: Link, known: Page | None) -> Answer:
+        """Return the answer to pip's own request for one page."""
+        return self._ask_in(self._collector.session, location, known)[0]
+
+    def _ask_in(self, session: Any, location: Link, known: Page | None) -> tuple[Answer, int]:
+        """Return the answer of the index for one page, and the status of a refusal, or 0.
+
+        ``session``: pip's, or its copy for threads.
         ``known``: the recorded page, where the content is not needed if it is the same.
         """
         collector = copy.copy(self._collector)
-        collector.session = asking = _Asking(collector.session, known)
+        collector.session = asking = _Asking(session, known)
         named = {"package_name": project_of(location.url)} if self._named else {}
         url = without_credentials(location.url)
         try:
@@ -238,13 +289,14 @@ class IndexPages:
         except _NotModified as confirmed:
             page = confirmed.page
             self._fresh.record(url, page.digest, asking.lifetime)
-            return Answer(UNCHANGED, page.digest, asking.etag, page.location)
+            return Answer(UNCHANGED, page.digest, asking.etag, page.location), 0
         if content is None:
-            return Answer(None, "", asking.etag, "", asking.status in _NO_PAGE)
+            final = asking.status in NOT_THERE
+            return Answer(None, "", asking.etag, "", final), asking.refusal
         digest = digest_of(content)
         if asking.lifetime:
             self._fresh.record(url, digest, asking.lifetime)
-        return Answer(content, digest, asking.etag, str(content.url))
+        return Answer(content, digest, asking.etag, str(content.url)), 0
 
     def _with_credentials(self, url: str) -> str:
         """Return ``url`` with the user info of the index below which it is."""

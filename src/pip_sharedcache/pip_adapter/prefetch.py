@@ -5,13 +5,12 @@ it gets the response that a thread has asked for in the same session: with the s
 proxies, certificates and HTTP cache. If the thread got no usable response, pip asks by itself. So
 order, output, errors, retries and hash checks are pip's.
 
-The threads never ask the user for anything. They ask a host only after pip's own request there has
-succeeded.
+The threads never ask the user for anything, and retry nothing. They ask a host only after pip's own
+request there has succeeded, and no more once it has refused a request of a thread.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib
 import inspect
@@ -19,21 +18,25 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from pip_sharedcache.fs import can_open_pairs, can_start_threads
 from pip_sharedcache.pip_adapter.growing_files import GrowingFile, close_response
+from pip_sharedcache.pip_adapter.requests_ahead import (
+    UNAUTHORISED,
+    RequestsAhead,
+    host_of,
+    is_refusal,
+    quiet,
+)
 
 logger = logging.getLogger(__name__)
 
 _FILES = 4  # per request: the connection, the file, the copy for the HTTP cache, its final copy
 _RESERVE = 2  # threads and programs that pip can still start
 _COPIES = 3  # of each wheel at one time: the file, the copy for the HTTP cache, pip's file
-_MOST_FAILURES = 3  # of a host, before only pip asks it
 _WAIT = 0.5  # seconds for the threads to end; pip --python waits a short time after Ctrl-C
 
 
@@ -48,7 +51,7 @@ class _Fetch:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.host = urlsplit(url).netloc
+        self.host = host_of(url)
         self.begun = self.ended = self.answered = False
         self.response: Any = None
         self.body: GrowingFile | None = None
@@ -72,7 +75,8 @@ class Prefetch:
         # Where a connection breaks, pip has received whole pieces of this size.
         self._piece = inspect.signature(utils.response_chunks).parameters["chunk_size"].default
         self._session = session
-        self._quiet = _without_questions(session)
+        self._ahead = RequestsAhead.of(session)
+        self._quiet = quiet(session)
         self._fetches = {url: _Fetch(url) for url in urls}
         self._order = list(self._fetches.values())
         self._most = most
@@ -81,7 +85,6 @@ class Prefetch:
         self._next = self._active = 0
         self._current: _Fetch | None = None
         self._open: set[str] = set()  # hosts
-        self._failures: Counter[str] = Counter()  # of hosts
         self._over = False
         self._threads: list[threading.Thread] = []
         self._own: dict[int, _Fetch] = {}  # by the thread's number
@@ -113,6 +116,7 @@ class Prefetch:
         for body in self._stop():
             body.end()
         self._wait()
+        self._ahead.abandon()
         for handler in self._handlers:
             handler.removeFilter(self._keep)
 
@@ -147,10 +151,9 @@ class Prefetch:
         if self._over:
             self._wait()  # for the disk space that they use
         response = self._session.get(url, **kw)
-        host = urlsplit(url).netloc
-        if response.status_code < 400 and self._failures[host] < _MOST_FAILURES:
+        if response.status_code < 400:
             with self._changed:
-                self._open.add(host)
+                self._open.add(host_of(url))
                 self._changed.notify_all()
         return response
 
@@ -219,13 +222,16 @@ class Prefetch:
                 if not left:
                     return None
                 window = self._order[self._next : self._next + self._most]
-                found = (one for one in window if not one.begun and one.host in self._open)
+                found = (one for one in window if not one.begun and self._is_open(one.host))
                 if self._may_ask() and (fetch := next(found, None)) is not None:
                     fetch.begun = True
                     self._active += 1
                     return fetch
                 self._changed.wait()
         return None
+
+    def _is_open(self, host: str) -> bool:
+        return host in self._open and not self._ahead.is_closed(host)
 
     def _may_ask(self) -> bool:
         """Return whether one more request is possible, beside the one that pip itself can make."""
@@ -234,30 +240,44 @@ class Prefetch:
 
     def _ask(self, fetch: _Fetch) -> None:
         """Get the response for ``fetch``, and its body, unless pip had better ask by itself."""
-        response = body = None
+        end = self._ahead.begin(fetch.host)
+        if end is None:
+            return
+        try:
+            if self._get(fetch) and fetch.body is not None and not fetch.body.fill():
+                self._free()
+        finally:
+            end()
+
+    def _get(self, fetch: _Fetch) -> bool:
+        """Get the response for ``fetch``; return False if pip had better ask by itself."""
+        response = None
+        refused = True
         try:
             response = self._quiet.get(fetch.url, **self._how)
-            if response.status_code >= 400:
-                raise _Unusable(f"status {response.status_code}")
+            status = response.status_code
+            refused = is_refusal(status) and status != UNAUTHORISED
+            if status >= 400:
+                raise _Unusable(f"status {status}")
             with self._changed:
                 if self._over:
                     raise _Unusable("the batch has ended")
                 if not getattr(response, "from_cache", False):
-                    fetch.body = body = self._body_of(response)
+                    fetch.body = self._body_of(response)
                 fetch.response, fetch.answered = response, True
                 self._changed.notify_all()
         except Exception as error:
             logger.debug("pip itself asks for %s: %r", fetch.url, error)
             if response is not None:
                 close_response(response.raw)
+            if refused:
+                self._ahead.refused(fetch.host)
             if isinstance(error, _DiskFull):
                 self._free()
             with self._changed:
-                self._failures[fetch.host] += 1
                 self._open.discard(fetch.host)
-            return
-        if body is not None and not body.fill():
-            self._free()
+            return False
+        return True
 
     def _free(self) -> None:
         """Leave the rest of the batch to pip, which needs all disk space."""
@@ -281,19 +301,6 @@ class _Unusable(Exception):
 
 class _DiskFull(Exception):
     """Too little disk space for a file that pip itself does not make."""
-
-
-def _without_questions(session: Any) -> Any:
-    """Return pip's ``session`` without the handling of status 401, which asks the user.
-
-    copy.copy would lose the attributes that requests does not know.
-    """
-    quiet = object.__new__(type(session))
-    quiet.__dict__.update(session.__dict__)
-    if hasattr(session.auth, "handle_401"):
-        quiet.auth = copy.copy(session.auth)
-        quiet.auth.handle_401 = lambda response, **_: response
-    return quiet
 
 
 def _length_of(response: Any) -> int | None:

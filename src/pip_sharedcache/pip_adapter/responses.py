@@ -16,6 +16,12 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from pip_sharedcache.pip_adapter.protocols import HttpResponse, Link
+from pip_sharedcache.pip_adapter.requests_ahead import (
+    LIMITED,
+    RequestsAhead,
+    host_of,
+    without_retries,
+)
 from pip_sharedcache.pip_adapter.resolver_seams import CACHED_REQUEST
 from pip_sharedcache.pip_adapter.side_by_side import SideBySide
 from pip_sharedcache.session.restrictions import Sharing
@@ -37,7 +43,8 @@ class Responses:
         self.requests = 0
         self._lock = threading.Lock()
         self._session: Any = None
-        self._adapters: weakref.WeakSet[Any] = weakref.WeakSet()  # whose look-ups are noted
+        # Of adapters, whose look-ups are noted; those for threads have the same ones.
+        self._controllers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._from_cache_alone: weakref.WeakSet[Any] = weakref.WeakSet()  # requests
         self._redirects: dict[str, str] = {}
         self._authorised: set[str] = set()
@@ -57,11 +64,11 @@ class Responses:
             hooks.append(self._note)
         for adapter in getattr(pip_session, "adapters", {}).values():
             controller = getattr(adapter, "controller", None)
-            if controller is None or adapter in self._adapters or CACHED_REQUEST.problem():
+            if controller is None or controller in self._controllers or CACHED_REQUEST.problem():
                 continue
             look_up = functools.partial(self._look_up, controller.cached_request)
             controller.cached_request = look_up
-            self._adapters.add(adapter)
+            self._controllers.add(controller)
 
     def _look_up(self, original: Callable[[Any], Any], request: Any) -> Any:
         """Return the response in pip's HTTP cache that needs no request, if there is one."""
@@ -79,7 +86,8 @@ class Responses:
                 return
             url = _key(request.url)
             # A confirmed response (304) is in pip's HTTP cache, too, but was asked for.
-            is_noted = getattr(response, "connection", None) in self._adapters
+            adapter = getattr(response, "connection", None)
+            is_noted = getattr(adapter, "controller", None) in self._controllers
             if "Authorization" in request.headers:
                 self._authorised.add(url)
                 self._hosts_with_credentials.add(_host(url))
@@ -190,6 +198,8 @@ class Responses:
                 if 200 <= status < 300 or status == 304 or (target and target == known):
                     return ""
                 why = f"status {status}"
+                if status in LIMITED:
+                    RequestsAhead.of(self._session).refused(host_of(url))
         return (
             f"pip has it in its HTTP cache, and {host} does not give it without credentials ({why})"
         )
@@ -213,26 +223,12 @@ def _no_credentials(request: Any) -> Any:
 
 
 def _without_credentials_and_cache(pip_session: Any) -> Any:
-    """Return pip's ``pip_session`` as somebody has it who has no account, and asks once.
-
-    copy.copy would lose the attributes that requests does not know.
-    """
-    other = _twin(
-        pip_session, auth=None, cookies=type(pip_session.cookies)(), hooks={"response": []}
-    )
-    other.adapters = pip_session.adapters.copy()
-    for prefix, adapter in other.adapters.items():
-        if hasattr(adapter, "max_retries"):
-            retries = type(adapter.max_retries)(0, read=False)
-            # Without a method, it caches nothing.
-            other.adapters[prefix] = _twin(adapter, max_retries=retries, cacheable_methods=("",))
+    """Return pip's ``pip_session`` as somebody has it who has no account, and asks once."""
+    # Without a method, pip's HTTP cache keeps nothing.
+    other = without_retries(pip_session, cacheable_methods=("",))
+    other.auth, other.cookies = None, type(pip_session.cookies)()
+    other.hooks = {"response": []}
     return other
-
-
-def _twin(original: Any, **changes: Any) -> Any:
-    twin = object.__new__(type(original))
-    twin.__dict__.update(original.__dict__, **changes)
-    return twin
 
 
 def _page_of(link: Link) -> str:

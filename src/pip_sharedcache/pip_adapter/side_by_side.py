@@ -108,23 +108,33 @@ class SideBySide(Generic[Argument, Result]):
             self._tasks[key] = _Task(argument)
             self._run(self._tasks[key])
 
+    def look(self, key: str) -> Result:
+        """Return the result of the call ``key``, which stays for ``take``; raise its exception."""
+        task = self._tasks[key]
+        if self._withdraw(task):
+            self._stand_in()
+            self._run(task)
+        return _result_of(task)
+
     def take(self, key: str) -> Result:
         """Return the result of the call ``key``, once; raise its exception.
 
         A call that no thread has begun is made here.
         """
         task = self._tasks.pop(key)
-        with self._lock:
-            mine = task in self._waiting
-            if mine:
-                self._waiting.remove(task)
-        if mine:
+        if self._withdraw(task):
             return self._function(task.argument)
-        task.done.wait()
-        if task.error is not None:
-            raise task.error
+        result = _result_of(task)
         _log(task.records)
-        return task.result  # type: ignore[return-value]
+        return result
+
+    def _withdraw(self, task: _Task[Argument, Result]) -> bool:
+        """Return whether no thread has begun ``task``; then none will."""
+        with self._lock:
+            waits = task in self._waiting
+            if waits:
+                self._waiting.remove(task)
+        return waits
 
     def __enter__(self) -> SideBySide[Argument, Result]:
         return self
@@ -172,6 +182,13 @@ class SideBySide(Generic[Argument, Result]):
         finally:
             del _aside[threading.get_ident()]
             task.done.set()
+
+
+def _result_of(task: _Task[Argument, Result]) -> Result:
+    task.done.wait()
+    if task.error is not None:
+        raise task.error
+    return task.result  # type: ignore[return-value]
 
 
 def _log(records: list[logging.LogRecord]) -> None:

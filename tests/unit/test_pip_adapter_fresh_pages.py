@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import io
 import json
 import os
 import signal
@@ -12,11 +13,22 @@ import time
 from pathlib import Path
 
 import pytest
+from pip._vendor.cachecontrol.controller import CacheController
+from pip._vendor.requests import PreparedRequest
+from pip._vendor.requests.structures import CaseInsensitiveDict
+from pip._vendor.urllib3 import HTTPResponse
 
+from pip_sharedcache.pip_adapter import fresh_pages
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages, lifetime
+from pip_sharedcache.pip_adapter.resolver_seams import CACHE_CONTROL
+from pip_sharedcache.pip_adapter.seams import Seam
 
 URL = "https://index.test/simple/demo/"
 NAME = "pip-sharedcache-pages.json"
+
+
+def _date(ago: float = 0) -> str:
+    return email.utils.formatdate(time.time() - ago, usegmt=True)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +36,7 @@ NAME = "pip-sharedcache-pages.json"
     [
         ({}, 0),
         ({"Cache-Control": "max-age=600"}, 600),
-        ({"Cache-Control": "Public, Max-Age=600, stale-if-error=9"}, 600),
+        ({"Cache-Control": "public, max-age=600, stale-if-error=9"}, 600),
         ({"Cache-Control": "max-age=600", "Age": "200"}, 400),
         ({"Cache-Control": "max-age=600", "Age": "900"}, 0),
         ({"Cache-Control": "max-age=600", "Age": "soon"}, 600),
@@ -33,10 +45,47 @@ NAME = "pip-sharedcache-pages.json"
         ({"Cache-Control": "max-age=many"}, 0),
         ({"Cache-Control": "max-age=999999999"}, 24 * 3600),
         ({"Cache-Control": "s-maxage=600"}, 0),
+        ({"Cache-Control": 'max-age="600"'}, 0),
+        ({"Cache-Control": "x-max-age=600"}, 0),
+        ({"Cache-Control": "Max-Age=600"}, 0),
+        ({"Cache-Control": "max-age=-1"}, 0),
+        ({"Cache-Control": "max-age=600", "Date": ""}, 0),
+        ({"Cache-Control": "max-age=600", "Date": "yesterday"}, 0),
+        ({"Cache-Control": "max-age=600", "Date": _date(-900)}, 600),
+        ({"Cache-Control": "max-age=600", "Vary": "*"}, 0),
+        ({"Cache-Control": "max-age=600", "Vary": "Accept, Accept-Encoding"}, 600),
+        ({"Cache-Control": "max-age=600", "Vary": "Accept, User-Agent"}, 0),
     ],
 )
-def test_lifetime_follows_the_headers(headers: dict[str, str], seconds: int) -> None:
-    assert lifetime(headers) == seconds
+def test_lifetime_follows_the_headers_as_pips_cache_does(
+    headers: dict[str, str], seconds: int
+) -> None:
+    found = lifetime({"Date": _date(), **headers})
+    assert found in range(seconds - 2, seconds + 1) if seconds else found == 0
+    cached = _as_pips_cache({"Date": _date(), **headers})
+    assert cached or not found, "never fresh where pip would ask"
+
+
+def _as_pips_cache(headers: dict[str, str]) -> bool:
+    """Return whether pip's HTTP cache answers with a response that it got with ``headers``."""
+    controller = CacheController()
+    headers = CaseInsensitiveDict({name: value for name, value in headers.items() if value})
+    if headers.get("Date") == "yesterday":
+        return False  # an error in pip
+    body = {"body": io.BytesIO(b"page"), "preload_content": False, "status": 200}
+    response = HTTPResponse(headers=dict(headers), **body)
+    request = PreparedRequest()
+    request.prepare(method="GET", url=URL, headers={})
+    controller.cache_response(request, response, body=b"page")
+    return bool(controller.cached_request(request))
+
+
+def test_nothing_is_fresh_with_another_http_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = {"Cache-Control": "max-age=600", "Date": _date()}
+    assert lifetime(headers)
+    other = Seam(CACHE_CONTROL.module, "CacheController.other", ())
+    monkeypatch.setattr(fresh_pages, "CACHE_CONTROL", other)
+    assert not lifetime(headers)
 
 
 def test_fresh_page_is_known_to_the_next_run(tmp_path: Path) -> None:
@@ -97,8 +146,7 @@ def test_damaged_file_is_ignored_and_replaced(tmp_path: Path, content: bytes) ->
 @pytest.mark.parametrize(("ago", "seconds"), [(0, 600), (400, 200), (900, 0)])
 def test_lifetime_counts_from_the_date_of_the_origin(ago: int, seconds: int) -> None:
     """pip's HTTP cache answers with the headers of the first response."""
-    date = email.utils.formatdate(time.time() - ago, usegmt=True)
-    found = lifetime({"Cache-Control": "max-age=600", "Date": date})
+    found = lifetime({"Cache-Control": "max-age=600", "Date": _date(ago)})
     assert found in range(seconds - 2, seconds + 1) if seconds else found == 0
 
 

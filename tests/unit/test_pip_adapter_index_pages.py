@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import json
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -318,3 +320,52 @@ def test_pages_are_asked_for_although_no_more_threads_can_start(
     assert IndexPages(index, FreshPages()).changed([_page(name, "one") for name in names]) == ""
     assert len(index.asked) == len(names)
     assert len(started) == threads
+
+
+class _FreshIndex(_Index):
+    """pip 26.2 and later, with pages that stay fresh."""
+
+    def get(self, url: str, headers: dict[str, str]) -> Any:
+        response = super().get(url, headers)
+        date = email.utils.formatdate(usegmt=True)
+        fresh = {**response.headers, "Cache-Control": "max-age=600", "Date": date}
+        return SimpleNamespace(**{**vars(response), "headers": fresh})
+
+    def get_adapter(self, url: str) -> Any:
+        return SimpleNamespace(cache=None)
+
+    @staticmethod
+    def fetch_response(collector: Any, location: Any, package_name: str = "") -> Any:
+        return _Index.fetch_response(collector, location)
+
+
+@pytest.mark.parametrize("etag", ['"one"', ""])
+def test_fresh_page_is_asked_for_once(etag: str) -> None:
+    index, fresh = _FreshIndex({"a": "one"}), FreshPages()
+    page = replace(_page("a", "one"), etag=etag)
+    for _ in range(2):
+        assert IndexPages(index, fresh).changed([page]) == ""
+        assert len(index.asked) == 1
+
+
+@pytest.mark.parametrize("etag", ['"one"', ""])
+def test_redirected_page_is_asked_for_each_time(etag: str) -> None:
+    """The index can redirect to another page the next time."""
+    index, fresh = _FreshIndex({"a": "one"}, mirror="https://mirror.test/simple/"), FreshPages()
+    page = replace(_page("a", "one"), etag=etag, location="https://mirror.test/simple/a/")
+    for number in (1, 2):
+        assert IndexPages(index, fresh).changed([page]) == ""
+        assert len(index.asked) == number
+    index.contents["a"] = "two"
+    assert IndexPages(index, fresh).changed([page]) == f"{INDEX}a/"
+
+
+def test_page_after_a_redirect_to_itself_is_not_fresh() -> None:
+    index, fresh = _FreshIndex({"a": "one"}), FreshPages()
+    get = index.get
+    index.get = lambda *words, **kw: SimpleNamespace(  # type: ignore[method-assign]
+        **vars(get(*words, **kw)), history=("a response",)
+    )
+    for number in (1, 2):
+        assert IndexPages(index, fresh).changed([_page("a", "one")]) == ""
+        assert len(index.asked) == number

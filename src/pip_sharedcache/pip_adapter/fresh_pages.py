@@ -2,17 +2,18 @@
 
 pip's HTTP cache remembers this together with the content of a page. A page that the index confirmed
 without sending it has no content there, so a file in pip's cache directory, which is this user's
-own, says which digest the page has, and until when that holds (RFC 9111: max-age, Age).
+own, says which digest the page has, and until when that holds.
 """
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import email.utils
+import importlib
 import json
 import logging
 import os
-import re
 import stat
 import time
 from collections.abc import Mapping
@@ -20,28 +21,36 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import fs
+from pip_sharedcache.pip_adapter.resolver_seams import CACHE_CONTROL
 
 logger = logging.getLogger(__name__)
 
 _NAME = "pip-sharedcache-pages.json"
 _LARGEST = 4 << 20  # bytes
 _LONGEST = 24 * 3600  # seconds; also the limit where a clock was set back
-_MAX_AGE = re.compile(r"\bmax-age\s*=\s*\"?(\d{1,9})")
 
 
 def lifetime(headers: Mapping[str, str]) -> int:
-    """Return for how many seconds a response with these ``headers`` is fresh; 0 if it is not."""
-    control = headers.get("Cache-Control", "").lower()
-    found = _MAX_AGE.search(control)
-    if found is None or "no-cache" in control or "no-store" in control:
+    """Return for how many seconds a response with these ``headers`` is fresh; 0 if it is not.
+
+    It is fresh only if pip's own HTTP cache, with a copy, would answer in place of the index.
+    """
+    if CACHE_CONTROL.problem():
+        return 0  # a pip with another HTTP cache
+    controller = importlib.import_module(CACHE_CONTROL.module).CacheController()
+    control = controller.parse_cache_control(headers)
+    # pip's cache counts from the Date, and keeps nothing that varies with everything. What varies
+    # with other headers than these two can be another page for another pip of this user.
+    date = email.utils.parsedate_tz(headers.get("Date", ""))
+    vary = {name.strip().lower() for name in headers.get("Vary", "").split(",")}
+    longest = control.get("max-age")
+    if date is None or longest is None or vary - {"", "accept", "accept-encoding"}:
+        return 0
+    if "no-cache" in control or "no-store" in control:
         return 0
     age = headers.get("Age", "0")
-    ages = [int(age) if age.isdecimal() else 0]
-    # A response from pip's cache, or from a server in between, has the Date of its origin.
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        date = email.utils.parsedate_to_datetime(headers.get("Date", ""))
-        ages.append(int(time.time() - date.timestamp()))
-    return max(0, min(int(found[1]), _LONGEST) - max(ages))
+    ages = [int(age) if age.isdecimal() else 0, time.time() - calendar.timegm(date[:6])]
+    return max(0, int(min(longest, _LONGEST) - max(0, *ages)))
 
 
 class FreshPages:

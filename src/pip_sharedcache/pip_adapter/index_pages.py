@@ -93,7 +93,7 @@ class _Asking:
             headers = {**(kw.get("headers") or {}), "If-None-Match": known.etag}
             response = self._session.get(url, **{**kw, "headers": headers})
             if response.status_code == 304 and response.url == known.location:
-                self.etag, self.lifetime = known.etag, lifetime(response.headers)
+                self.etag, self.lifetime = known.etag, _lifetime(response)
                 raise _NotModified(known)
             if response.status_code != 304:
                 return self._got(response)
@@ -109,8 +109,16 @@ class _Asking:
     def _got(self, response: Any) -> Any:
         self.status = response.status_code
         self.etag = response.headers.get("ETag", "")
-        self.lifetime = lifetime(response.headers)
+        self.lifetime = _lifetime(response)
         return response
+
+
+def _lifetime(response: Any) -> int:
+    """Return for how many seconds pip would not ask for the page again; 0 if it would.
+
+    A redirect is asked for again each time, and can lead to another page then.
+    """
+    return 0 if getattr(response, "history", ()) else lifetime(response.headers)
 
 
 class IndexPages:
@@ -241,6 +249,8 @@ class IndexPages:
         """Return whether pip, with a copy of the page in its HTTP cache, would make no request."""
         if not self._named or not page.digest or not self._fresh.has(page.url, page.digest):
             return False  # up to pip 26.1, pip asks for each page in each run
+        if page.location != page.url:
+            return False  # pip asks where the page is now
         session = self._collector.session
         refresh = getattr(session, "refresh_package", ())
         if ":all:" in refresh or project_of(page.url) in refresh:

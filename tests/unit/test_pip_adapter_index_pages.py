@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pip._internal.index.collector import IndexContent, parse_links
 
+from pip_sharedcache.pip_adapter import recording
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
 from pip_sharedcache.pip_adapter.index_pages import UNCHANGED, IndexPages
 from pip_sharedcache.pip_adapter.page_contents import as_content, project_of, reduced
@@ -116,6 +117,7 @@ class _Index:
 
     def __init__(self, contents: dict[str, str], mirror: str = INDEX) -> None:
         self.mirror = mirror
+        self.kind = "text/html"
         self.confirms_all = False
         self.contents = contents
         self.statuses: dict[str, int] = {}
@@ -146,7 +148,8 @@ class _Index:
         response = collector.session.get(location.url, headers={"Accept": "x"})
         if response.text is None:
             return None
-        return IndexContent(response.text.encode(), "text/html", None, response.url, False)
+        kind = collector.kind
+        return IndexContent(response.text.encode(), kind, None, response.url, False)
 
 
 def _page(name: str, content: str) -> Page:
@@ -369,3 +372,47 @@ def test_page_after_a_redirect_to_itself_is_not_fresh() -> None:
     for number in (1, 2):
         assert IndexPages(index, fresh).changed([_page("a", "one")]) == ""
         assert len(index.asked) == number
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/html; charset=latin-1", "application/vnd.pypi.simple.v1+json"]
+)
+def test_same_bytes_of_another_type_are_a_change(kind: str) -> None:
+    """pip reads a page of another type, or in another encoding, in another way."""
+    index, fresh = _FreshIndex({"a": "one"}), FreshPages()
+    page = replace(_page("a", "one"), etag="")
+    other = replace(page, content_type=kind)
+    assert IndexPages(index, fresh).changed([page]) == ""
+    assert IndexPages(index, fresh).changed([other]) == f"{INDEX}a/"
+    assert len(index.asked) == 2, "the other one is not fresh"
+    index.kind = kind
+    assert IndexPages(index, FreshPages()).changed([page]) == f"{INDEX}a/"
+    assert IndexPages(index, FreshPages()).changed([other]) == ""
+
+
+def test_confirmation_with_another_type_is_not_believed() -> None:
+    index = _Index({"a": "one"})
+    get = index.get
+
+    def typed(url: str, headers: dict[str, str]) -> Any:
+        response = get(url, headers)
+        return SimpleNamespace(
+            **{**vars(response), "headers": {**response.headers, "Content-Type": index.kind}}
+        )
+
+    index.get = typed  # type: ignore[method-assign]
+    assert IndexPages(index, FreshPages()).changed([_page("a", "one")]) == ""
+    assert len(index.asked) == 1
+    index.kind = "application/vnd.pypi.simple.v1+json"
+    pages = IndexPages(index, FreshPages())
+    assert pages.changed([_page("a", "one")]) == f"{INDEX}a/"
+    assert [tag for _, tag in index.asked[1:]] == ['"one"', ""]
+    assert pages.take(SimpleNamespace(url=f"{INDEX}a/"))[0].content_type == index.kind
+
+
+def test_page_is_the_known_one_with_the_same_type_only() -> None:
+    content = IndexContent(b"one", "text/html", None, f"{INDEX}a/", False)
+    assert recording._is_page(content, _page("a", "one"))
+    for kind in ("text/html; charset=latin-1", "application/vnd.pypi.simple.v1+json"):
+        other = replace(_page("a", "one"), content_type=kind)
+        assert not recording._is_page(content, other)

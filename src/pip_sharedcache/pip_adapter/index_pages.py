@@ -46,6 +46,7 @@ class Answer(NamedTuple):
     ``digest``: the sha256 of the page; "" without one.
     ``etag``: its ETag; "" without one.
     ``location``: the URL that pip read it from, after redirects; "" without a page.
+    ``content_type``: its media type, with the encoding; "" without a page.
     ``final``: whether the same request would get the same answer again.
     """
 
@@ -53,7 +54,18 @@ class Answer(NamedTuple):
     digest: str
     etag: str
     location: str
+    content_type: str = ""
     final: bool = True
+
+    def is_of(self, page: Page) -> bool:
+        """Return whether pip would make the same of ``page``: with another type, it would not."""
+        facts = (page.digest, page.location, page.content_type)
+        return (self.digest, self.location, self.content_type) == facts
+
+
+def _unchanged(page: Page) -> Answer:
+    """Return the answer of an index that still has the recorded ``page``."""
+    return Answer(UNCHANGED, page.digest, page.etag, page.location, page.content_type)
 
 
 _NOT_ASKED = Answer(None, "", "", "", final=False)
@@ -92,7 +104,7 @@ class _Asking:
         if known is not None and known.etag:
             headers = {**(kw.get("headers") or {}), "If-None-Match": known.etag}
             response = self._session.get(url, **{**kw, "headers": headers})
-            if response.status_code == 304 and response.url == known.location:
+            if response.status_code == 304 and _confirms(response, known):
                 self.etag, self.lifetime = known.etag, _lifetime(response)
                 raise _NotModified(known)
             if response.status_code != 304:
@@ -111,6 +123,20 @@ class _Asking:
         self.etag = response.headers.get("ETag", "")
         self.lifetime = _lifetime(response)
         return response
+
+
+def _confirms(response: Any, page: Page) -> bool:
+    """Return whether the ``response`` with status 304 is about the recorded ``page``.
+
+    pip would take over a media type in it, and read the page in another way.
+    """
+    kind = response.headers.get("Content-Type", page.content_type)
+    return bool(response.url == page.location and kind == page.content_type)
+
+
+def _fact_of(page: Page | Answer) -> str:
+    """Return what FreshPages keeps of a page: digest and media type."""
+    return f"{page.digest} {page.content_type}"
 
 
 def _lifetime(response: Any) -> int:
@@ -172,7 +198,7 @@ class IndexPages:
                 continue
             self._answers.pop(url, None)
             if known is not None and self._is_fresh(known):
-                self._answers[url] = Answer(UNCHANGED, known.digest, known.etag, known.location)
+                self._answers[url] = _unchanged(known)
                 continue
             location, host = link(self._with_credentials(url)), host_of(url)
             if self._requests.is_closed(host) or not self._may_ask(location):
@@ -217,7 +243,7 @@ class IndexPages:
             answer = self._answers.get(page.url)
             if answer is None:
                 answer = self._ahead.look(page.url)
-            same = (answer.digest, answer.location) == (page.digest, page.location)
+            same = answer.is_of(page)
             if same and page.url in self._ahead:
                 # What pip logs of other answers is logged when it comes to them.
                 self._answers[page.url] = self._ahead.take(page.url)
@@ -242,12 +268,11 @@ class IndexPages:
             return False
         if answer.content is not UNCHANGED:
             return True
-        same = (answer.digest, answer.location)
-        return known is not None and (known.digest, known.location) == same
+        return known is not None and answer.is_of(known)
 
     def _is_fresh(self, page: Page) -> bool:
         """Return whether pip, with a copy of the page in its HTTP cache, would make no request."""
-        if not self._named or not page.digest or not self._fresh.has(page.url, page.digest):
+        if not self._named or not page.digest or not self._fresh.has(page.url, _fact_of(page)):
             return False  # up to pip 26.1, pip asks for each page in each run
         if page.location != page.url:
             return False  # pip asks where the page is now
@@ -298,15 +323,16 @@ class IndexPages:
             content = self._fetch(collector, location, **named)
         except _NotModified as confirmed:
             page = confirmed.page
-            self._fresh.record(url, page.digest, asking.lifetime)
-            return Answer(UNCHANGED, page.digest, asking.etag, page.location), 0
+            self._fresh.record(url, _fact_of(page), asking.lifetime)
+            return _unchanged(page), 0
         if content is None:
             final = asking.status in NOT_THERE
-            return Answer(None, "", asking.etag, "", final), asking.refusal
-        digest = digest_of(content)
+            return Answer(None, "", asking.etag, "", final=final), asking.refusal
+        digest, kind = digest_of(content), content.content_type
+        answer = Answer(content, digest, asking.etag, str(content.url), kind)
         if asking.lifetime:
-            self._fresh.record(url, digest, asking.lifetime)
-        return Answer(content, digest, asking.etag, str(content.url)), 0
+            self._fresh.record(url, _fact_of(answer), asking.lifetime)
+        return answer, 0
 
     def _with_credentials(self, url: str) -> str:
         """Return ``url`` with the user info of the index below which it is."""

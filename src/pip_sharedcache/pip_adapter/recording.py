@@ -289,8 +289,8 @@ class Recording:
 
 def _is_page(content: Any, page: Page) -> bool:
     """Return whether pip's ``content`` of a page is that of ``page``."""
-    if content is None or content.url != page.location:
-        return False
+    if content is None or (content.url, content.content_type) != (page.location, page.content_type):
+        return False  # with another type, pip reads it in another way
     return page_contents.digest_of(content) == page.digest
 
 

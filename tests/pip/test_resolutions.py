@@ -327,6 +327,57 @@ def test_pages_are_asked_for_side_by_side(runs: Runs, served: LocalIndex, wheels
         assert 2 <= max(answer.concurrent for answer in pages) <= 8
 
 
+@pytest.mark.parametrize("pip", PIPS[1:])
+def test_metadata_is_asked_for_side_by_side(
+    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, wheels: Path, pip: str
+) -> None:
+    """That of what pip will look at, and none in vain; other releases are not asked for."""
+    runs = Runs(environment(pip=pip), tmp_path, served.variables)
+    names = [f"of-{number}" for number in range(12)]
+    for name in names:
+        for version in ("1.0", "1.1"):
+            make_wheel(wheels, name, version)
+    make_wheel(wheels, "all", "1.0", requires=[f"{name}<1.1" for name in names])
+    served.delay = 0.1
+    for words, version in ((names, "1.1"), (["all"], "1.0")):
+        served.clear()
+        answer = runs(words)
+        got = [answer for answer in served.answers if answer.kind == "metadata"]
+        assert len(got) == len(names) + (words == ["all"])
+        assert 2 <= max(answer.concurrent for answer in served.answers) <= 8
+        assert {f"{name} {version}" for name in names} <= _names(answer[2])
+        assert answer == runs(words, plain=True)
+
+
+def test_page_that_pip_did_not_come_to_is_not_in_its_error(
+    runs: Runs, served: LocalIndex, wheels: Path
+) -> None:
+    """pip judges it while it waits for the metadata of what comes before the missing one."""
+    make_wheel(wheels, "old", "1.0", metadata_lines=["Requires-Python: <3"])
+    served.delay = 0.1
+    words = ["demo", "part", "missing", "old"]
+    answer = runs(words)
+    assert answer == runs(words, plain=True)
+    assert "Requires-Python" not in "\n".join(answer[1])
+    answer = runs(["demo", "part", "old"])
+    assert "1.0 Requires-Python <3" in "\n".join(answer[1])
+
+
+@pytest.mark.parametrize("status", [0, 403, 404, 429, 500])
+def test_metadata_that_cannot_be_had_gives_pips_own_error(
+    runs: Runs, served: LocalIndex, wheels: Path, status: int
+) -> None:
+    names = [f"of-{number}" for number in range(6)]
+    for name in names:
+        make_wheel(wheels, name, "1.0")
+    served.delay = 0.05
+    served.fail("/files/of_4-1.0-py3-none-any.whl.metadata", status)
+    words = [*names, "--retries", "0"]
+    plain = runs(words, plain=True)
+    assert plain[0] == 1
+    assert runs(words) == plain
+
+
 def test_installed_requirement_costs_no_request(
     environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex
 ) -> None:

@@ -226,6 +226,7 @@ def test_the_pip_of_these_tests_has_every_seam() -> None:
 
 @pytest.mark.parametrize("seam", seams.INSTALL_SEAMS, ids=lambda seam: seam.name)
 def test_each_seam_is_needed(seam: Seam, monkeypatch: pytest.MonkeyPatch) -> None:
+    seams.check()  # imports all modules: with one seam missing, the import of others fails
     path, _, name = seam.attribute.rpartition(".")
     holder: Any = importlib.import_module(seam.module)
     for part in path.split(".") if path else ():

@@ -268,7 +268,7 @@ def test_host_that_refuses_a_thread_is_left_to_pip(status: int) -> None:
     pages = IndexPages(index, FreshPages())
     urls = {name: f"{INDEX}{name}/" for name in ("a", *names)}
     pages.ask_ahead(dict.fromkeys(urls.values()))
-    assert pages._ahead.look(urls[names[0]]).content is None
+    assert pages.calls.look(urls[names[0]]).content is None
     index.statuses.clear()
     for url in urls.values():
         assert pages.take(SimpleNamespace(url=url))[0].content in (b"one", b"two")
@@ -283,11 +283,11 @@ def test_threads_ask_again_once_pip_has_the_password() -> None:
     index.statuses["b"] = 401
     pages = IndexPages(index, FreshPages())
     pages.ask_ahead({f"{INDEX}a/": None, f"{INDEX}b/": None})
-    assert not pages._ahead.look(f"{INDEX}b/").final
+    assert not pages.calls.look(f"{INDEX}b/").final
     index.statuses.clear()
     assert pages.take(SimpleNamespace(url=f"{INDEX}b/"))[0].content == b"two"
     pages.ask_ahead({f"{INDEX}c/": None, f"{INDEX}d/": None})
-    assert pages._ahead.look(f"{INDEX}d/").content.content == b"four"
+    assert pages.calls.look(f"{INDEX}d/").content.content == b"four"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
-import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,9 +21,9 @@ from packaging.utils import parse_wheel_filename
 from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Digest, Entry, Origin
-from pip_sharedcache.pip_adapter import seams
+from pip_sharedcache.pip_adapter import local_wheels, seams
 from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
-from pip_sharedcache.pip_adapter.links import digests_of, local_directory, serves_other, url_of
+from pip_sharedcache.pip_adapter.links import digests_of, serves_other, url_of
 from pip_sharedcache.pip_adapter.protocols import (
     Distribution,
     Downloader,
@@ -119,38 +118,26 @@ class Downloads:
         if preparer.download_dir is not None or link is None or not link.is_wheel:
             return call.proceed()
         if link.is_file:
-            self._note_local(session, preparer, requirement, link)
+            path = link.file_path
+            if not local_wheels.was_built(requirement, path, self.cache):
+                private = local_wheels.private_because(session, preparer, requirement, path)
+                session.wheels.note(path, Origin(without_credentials(link.url), private))
             return call.proceed()
         digests = digests_of(link, requirement)
         self._acceptable[link.url] = digests
-        entry = session.lookup.find(digests, link.filename)
-        if entry is None or serves_other(link, entry.metadata_digest()):
+        if self.needs_metadata(session, link, digests):
             return call.proceed()
         return None  # pip reads the metadata from the entry's wheel, without a request
 
-    def _note_local(
-        self, session: Session, preparer: Preparer, requirement: Requirement, link: Link
-    ) -> None:
-        """Record a local wheel: it may be shared if an index or a find-links directory lists it."""
-        path = link.file_path
-        if self._was_built(requirement, path):
-            return
-        reason = ""
-        if requirement.original_link is not None:
-            listed = (local_directory(link) for link in getattr(preparer.finder, "find_links", ()))
-            if os.path.realpath(os.path.dirname(path)) not in set(listed):
-                reason = "pip took it from a local path"
-        if not reason and session.sharing.shows_others() and not trust.readable_by_all(Path(path)):
-            reason = "other users may not read the file"
-        session.wheels.note(path, Origin(without_credentials(link.url), reason))
+    def needs_metadata(
+        self, session: Session, link: Link, digests: tuple[Digest, ...] = ()
+    ) -> bool:
+        """Return whether pip must get the metadata of the wheel at ``link`` from its index.
 
-    def _was_built(self, requirement: Requirement, path: str) -> bool:
-        if getattr(requirement, "cached_wheel_source_link", None) is not None:
-            return True
-        if getattr(requirement, "original_link_is_in_wheel_cache", False):
-            return True
-        below_cache = self.cache and Path(self.cache) in Path(path).parents
-        return bool(below_cache) or "pip-ephem-wheel-cache-" in path
+        ``digests``: those that pip accepts; by default the index's own.
+        """
+        entry = session.lookup.find(digests or digests_of(link), link.filename)
+        return entry is None or serves_other(link, entry.metadata_digest())
 
     # -- downloads
 

@@ -9,6 +9,7 @@ retry nothing; pip itself asks for the pages that they do not get.
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import inspect
 import logging
@@ -27,7 +28,7 @@ from pip_sharedcache.pip_adapter.requests_ahead import (
     is_refusal,
     quiet,
 )
-from pip_sharedcache.pip_adapter.side_by_side import SideBySide
+from pip_sharedcache.pip_adapter.side_by_side import Call, SideBySide
 from pip_sharedcache.session.resolutions import Page
 from pip_sharedcache.session.wheels import without_credentials
 
@@ -152,6 +153,7 @@ class IndexPages:
 
     ``collector``: pip's LinkCollector.
     ``fresh``: the pages that need no request.
+    ``calls``: the requests that run ahead of pip, by URL.
     ``etags``: of recorded pages that have the same content under another ETag, by URL.
     """
 
@@ -163,8 +165,7 @@ class IndexPages:
         self.etags: dict[str, str] = {}
         self._named = "package_name" in inspect.signature(self._fetch).parameters
         self._answers: dict[str, Answer] = {}
-        self._ahead: SideBySide[tuple[Link, Page | None], Answer]
-        self._ahead = SideBySide(lambda asked: self._answer(*asked))
+        self.calls: SideBySide[Call, Any] = SideBySide(lambda call: call())
         self._requests = RequestsAhead.of(collector.session)
         self._quiet = quiet(collector.session)
         self._thread = threading.get_ident()
@@ -182,7 +183,7 @@ class IndexPages:
 
     def end(self) -> None:
         """End the threads, and keep what the index said about the age of pages."""
-        self._ahead.end()
+        self.calls.end()
         self._requests.abandon()
         self._fresh.save()
 
@@ -192,9 +193,9 @@ class IndexPages:
         The value is the recorded page, whose content is not needed again if it is the same.
         """
         link = importlib.import_module("pip._internal.models.link").Link
-        asked: dict[str, tuple[Link, Page | None]] = {}
+        asked: dict[str, Call] = {}
         for url, known in wanted.items():
-            if url in self._ahead or self._serves(self._answers.get(url), known):
+            if url in self.calls or self._serves(self._answers.get(url), known):
                 continue
             self._answers.pop(url, None)
             if known is not None and self._is_fresh(known):
@@ -204,11 +205,22 @@ class IndexPages:
             if self._requests.is_closed(host) or not self._may_ask(location):
                 self._answers[url] = _NOT_ASKED
             elif host in self._hosts:
-                asked[url] = location, known
+                asked[url] = functools.partial(self._answer, location, known)
             else:
                 # One at first: pip asks the user for a password only once if nothing else runs.
-                self._ahead.call(url, (location, known))
-        self._ahead.begin(asked)
+                self.calls.call(url, functools.partial(self._answer, location, known))
+        self.calls.begin(asked)
+
+    def is_awaited(self, url: str) -> bool:
+        """Return whether the page at ``url`` was asked for ahead, and no answer is there yet."""
+        return url not in self._answers and url in self.calls and not self.calls.is_done(url)
+
+    def has_arrived(self, url: str) -> bool:
+        """Return whether ``take`` has the content of the page at ``url`` without a request."""
+        answer = self._answers.get(url) or self.calls.peek(url)
+        if answer is None or not answer.final:
+            return False
+        return answer.content not in (None, UNCHANGED)
 
     def take(self, location: Link, known: Page | None = None) -> tuple[Any, str]:
         """Return pip's content of the page at ``location``, or None, and its ETag.
@@ -219,9 +231,9 @@ class IndexPages:
         """
         url = without_credentials(location.url)
         answer = self._answers.pop(url, None)
-        if answer is None and url in self._ahead:
+        if answer is None and url in self.calls:
             try:
-                answer = self._ahead.take(url)
+                answer = self.calls.take(url)
             except Exception:  # pip asks again, and gets and reports its own error
                 answer = None
         if not self._serves(answer, known):
@@ -242,11 +254,11 @@ class IndexPages:
         for page in pages:
             answer = self._answers.get(page.url)
             if answer is None:
-                answer = self._ahead.look(page.url)
+                answer = self.calls.look(page.url)
             same = answer.is_of(page)
-            if same and page.url in self._ahead:
+            if same and page.url in self.calls:
                 # What pip logs of other answers is logged when it comes to them.
-                self._answers[page.url] = self._ahead.take(page.url)
+                self._answers[page.url] = self.calls.take(page.url)
             changed = changed or ("" if same else page.url)
             if answer.etag and answer.etag != page.etag:
                 self.etags[page.url] = answer.etag

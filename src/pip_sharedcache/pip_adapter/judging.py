@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pip_sharedcache.pip_adapter import page_contents
@@ -75,6 +75,19 @@ class ServedPage:
         return replace(page, etag=etag)
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What pip made of one page.
+
+    ``candidates``: pip's, or the same as they are ``served``; None where the page is not kept.
+    ``refused``: what pip's finder noted of files that need another Python.
+    """
+
+    candidates: list[Any]
+    served: ServedPage | None
+    refused: Collection[Any]
+
+
 class Judging:
     """The judged pages of one run of pip's resolver.
 
@@ -94,6 +107,8 @@ class Judging:
         self._known: dict[str, JudgedPage | None] = {}
         self._new: list[ServedPage] = []
         self._own: list[tuple[ServedPage, str]] = []
+        skipped = "_requires_python_skipped"
+        self._refused = skipped if hasattr(finder, skipped) else "_logged_links"
 
     def known(self, url: str, project: str) -> JudgedPage | None:
         """Return what is known of the page at ``url``, where pip looks for ``project``."""
@@ -129,46 +144,46 @@ class Judging:
             self._own.append((served, etag))
         return served
 
-    def _remember(self, refused: Collection[str]) -> None:
-        skipped = getattr(self._finder, "_requires_python_skipped", None)
-        if skipped is not None:
-            skipped.update(refused)
-            return
-        mismatch = importlib.import_module(
-            type(self._finder).__module__
-        ).LinkType.requires_python_mismatch
-        self._finder._logged_links.update((reason, mismatch, reason) for reason in refused)
+    def _remember(self, reasons: Collection[str]) -> None:
+        refused: Collection[Any] = reasons
+        if self._refused == "_logged_links":
+            finder = importlib.import_module(type(self._finder).__module__)
+            mismatch = finder.LinkType.requires_python_mismatch
+            refused = [(reason, mismatch, reason) for reason in reasons]
+        getattr(self._finder, self._refused).update(refused)
 
     def judge(
         self, url: str, content: Any, etag: str, evaluator: Any, proceed: Callable[[], list[Any]]
-    ) -> tuple[list[Any], ServedPage | None]:
-        """Let pip judge a page; return its candidates, and the same as a ServedPage if possible.
+    ) -> Judgement:
+        """Let pip judge a page. ``accept`` follows, if pip uses the judgement.
 
         ``proceed``: lets pip's process_project_url run on ``content``.
         """
-        if not self._keeps or content is None:
-            return proceed(), None
-        name = "_requires_python_skipped"
-        name = name if hasattr(self._finder, name) else "_logged_links"
+        name = self._refused
         before = getattr(self._finder, name)
         setattr(self._finder, name, set())
         try:
             with _watched() as (told, warned):
                 candidates = proceed()
-            refused = self._finder.requires_python_skipped_reasons()
+            reasons = self._finder.requires_python_skipped_reasons()
         finally:
-            before |= getattr(self._finder, name)
+            refused = getattr(self._finder, name)
             setattr(self._finder, name, before)
-        if warned:
-            return candidates, None
+        if warned or content is None or not self._keeps:
+            return Judgement(candidates, None, refused)
         try:
-            judged = self._judged(url, content, etag, evaluator, candidates, told, refused)
+            judged = self._judged(url, content, etag, evaluator, candidates, told, reasons)
             served = ServedPage(judged, evaluator.project_name)
         except Exception as error:  # an unusual page: pip's own candidates are used
             logger.debug("%s is not kept: %s: %s", url, type(error).__name__, error)
-            return candidates, None
-        self._new.append(served)
-        return served.candidates, served
+            return Judgement(candidates, None, refused)
+        return Judgement(served.candidates, served, refused)
+
+    def accept(self, judgement: Judgement) -> None:
+        """Let pip's finder know what it refused, and keep the page at the end of the run."""
+        getattr(self._finder, self._refused).update(judgement.refused)
+        if judgement.served is not None:
+            self._new.append(judgement.served)
 
     def _judged(
         self,

@@ -286,7 +286,7 @@ class Prefetch:
 
     def _body_of(self, response: Any) -> GrowingFile:
         """Return a file for the body of ``response``. Raises _DiskFull if space is scarce."""
-        size = _length_of(response)
+        size = length_of(response)
         bodies = [fetch.body for fetch in self._order if fetch.body is not None]
         needed = sum(body.bytes_held for body in bodies) + (size or 0)
         status = os.statvfs(self._directory)
@@ -303,7 +303,7 @@ class _DiskFull(Exception):
     """Too little disk space for a file that pip itself does not make."""
 
 
-def _length_of(response: Any) -> int | None:
+def length_of(response: Any) -> int | None:
     """Return the length of the body in bytes, as the server gives it; None if it does not."""
     text = str(response.headers.get("content-length", ""))
     return int(text) if text.isdecimal() else None

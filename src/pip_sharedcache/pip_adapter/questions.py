@@ -81,10 +81,13 @@ def question_of(resolver: Any, roots: Iterable[Any], options: Any) -> dict[str, 
         return str(reason)
 
 
-def names_of(roots: Iterable[Any]) -> list[str]:
-    """Return the projects for which pip is going to look because of the requirements ``roots``."""
+def projects_of(roots: Iterable[Any]) -> list[tuple[str, Any]]:
+    """Return the projects for which pip is going to look because of the requirements ``roots``.
+
+    With each comes pip's specifier of the versions that can be chosen.
+    """
     return [
-        str(canonicalize_name(root.name))
+        (str(canonicalize_name(root.name)), root.req.specifier)
         for root in roots
         if root.name and root.link is None and not root.constraint and root.match_markers()
     ]

@@ -18,8 +18,9 @@ from packaging.utils import canonicalize_name
 from pip_sharedcache import fs
 from pip_sharedcache.errors import reason
 from pip_sharedcache.pip_adapter import page_contents
+from pip_sharedcache.pip_adapter.foresight import Foresight
 from pip_sharedcache.pip_adapter.index_pages import UNCHANGED, IndexPages
-from pip_sharedcache.pip_adapter.judging import Judging, ServedPage
+from pip_sharedcache.pip_adapter.judging import Judgement, Judging, ServedPage
 from pip_sharedcache.pip_adapter.links import url_of
 from pip_sharedcache.pip_adapter.protocols import Distribution, Link
 from pip_sharedcache.pip_adapter.questions import OF_HOST, host
@@ -84,8 +85,10 @@ class Recording:
     ``resolver``: pip's Resolver.
     ``pages``: the index pages of the run.
     ``judging``: what pip's finder made of pages before; None to let it judge all of them.
+    ``foresight``: what is made ready while pip waits.
     ``problem``: why the run cannot be recorded, or "".
     ``follows``: whether pip looks for what distributions require (not with --no-deps).
+    ``needs_metadata``: returns whether pip asks the index for the metadata of a wheel.
     """
 
     def __init__(
@@ -95,12 +98,14 @@ class Recording:
         judging: Judging | None = None,
         *,
         follows: bool = False,
+        needs_metadata: Callable[[Link], bool] = lambda link: False,
     ) -> None:
         self.resolver = resolver
         self.pages = pages
         self.judging = judging
         self._follows = follows
         self._asked_ahead: set[str] = set()
+        self.foresight = Foresight(self.finder, pages, self._judge, needs_metadata)
         self.began = time.monotonic()
         self.candidates: dict[str, str] = {}
         self.origins: list[Link] = []  # of all pages and candidates
@@ -120,32 +125,44 @@ class Recording:
         """Pip's PackageFinder of this run."""
         return self.resolver.factory._finder
 
+    def end_threads(self) -> None:
+        """End the threads that ask for pages and metadata."""
+        self.foresight.meanwhile.end()
+        self.pages.end()
+
     def close(self) -> None:
-        """Delete what the run keeps on disk."""
+        """Delete what the run keeps on disk, and end its threads."""
+        self.foresight.meanwhile.end()
         if self._file is not None:
             with contextlib.suppress(OSError):  # nothing in the file is needed any more
                 self._file.close()
             self._file = None
 
-    def ask_ahead(self, names: Iterable[str]) -> None:
+    def ask_ahead(self, wanted: Iterable[tuple[str, Any]]) -> None:
         """Ask for the pages of projects, and of those that they led to before, before pip does.
 
+        ``wanted``: names of projects, and which versions can be chosen: pip's specifiers or None.
         pip needs no page of a project that is installed, or in its lock file.
         """
-        scope, wanted = self.finder.search_scope, {}
-        left = collections.deque(names)
+        scope, pages = self.finder.search_scope, {}
+        left = collections.deque(wanted)
         without = {*dict.keys(self._installed), *getattr(self.finder, "_locked_links", ())}
         while left:
-            name = left.popleft()
+            name, specifier = left.popleft()
+            if name in self._asked_ahead:
+                self.foresight.narrow(name, specifier)
             if name in self._asked_ahead or name in without:
                 continue
             self._asked_ahead.add(name)
             for address in scope.get_index_urls_locations(name):
                 url = without_credentials(address)
                 known = self.judging and self.judging.known(url, name)
-                wanted[url] = known.page if known else None
-                left.extend(known.leads_to if known and self._follows else ())
-        self.pages.ask_ahead(wanted)
+                pages[url] = known.page if known else None
+                if known and self._follows:
+                    left.extend((further, None) for further in known.leads_to)
+                elif self.judging is not None and not known:
+                    self.foresight.expect(url, name, address, specifier)
+        self.pages.ask_ahead(pages)
 
     def project_at(self, url: str) -> str:
         """Return the project of the page at ``url`` of an index; "" for other pages.
@@ -181,7 +198,11 @@ class Recording:
             return found
         self.origins.append(location)
         known = judging.known(url, evaluator.project_name)
-        content, etag = self.pages.take(location, known.page if known else None)
+        early = self.foresight.take(url)
+        if early is None:
+            content, etag = self.pages.take(location, known.page if known else None)
+        else:
+            content, etag = early.content, early.etag
         if known is not None and (content is UNCHANGED or _is_page(content, known.page)):
             served = judging.serve(known, etag, evaluator)
             if served is not None:
@@ -189,13 +210,26 @@ class Recording:
                 return served.candidates
         if content is UNCHANGED:
             content, etag = self.pages.take(location)
-        self._ready[url] = content
-        found, served = judging.judge(url, content, etag, evaluator, call.proceed)
-        if served is None:
+        if early is not None and early.is_for(evaluator):
+            judgement = early.judgement()
+        else:
+            judgement = self._judge(url, content, etag, evaluator, call.proceed)
+        judging.accept(judgement)
+        if judgement.served is None:
             self._keep(url, content, etag)
         else:
-            self._serve(url, served, etag)
-        return found
+            self._serve(url, judgement.served, etag)
+        return judgement.candidates
+
+    def _judge(
+        self, url: str, content: Any, etag: str, evaluator: Any, proceed: Callable[[], list[Any]]
+    ) -> Judgement:
+        assert self.judging is not None
+        self._ready[url] = content
+        try:
+            return self.judging.judge(url, content, etag, evaluator, proceed)
+        finally:
+            self._ready.pop(url, None)
 
     def _serve(self, url: str, served: ServedPage, etag: str) -> None:
         self._read[url] = lambda: served.reduced(self.candidates, etag)
@@ -231,11 +265,14 @@ class Recording:
         if not self._follows:
             return
         try:
-            needed = [one.name for one in distribution.iter_dependencies(tuple(extras))]
+            needed = [
+                (str(canonicalize_name(one.name)), one.specifier)
+                for one in distribution.iter_dependencies(tuple(extras))
+            ]
         except Exception as error:  # pip comes to the same requirements, and reports them
             logger.debug("%s: %s: %s", link, type(error).__name__, error)
             return
-        self.ask_ahead(map(str, map(canonicalize_name, needed)))
+        self.ask_ahead(needed)
 
     def leads_to(self, served: ServedPage) -> set[str]:
         """Return the projects that pip looked for because of a candidate of the page ``served``."""

@@ -22,7 +22,7 @@ from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
 from pip_sharedcache.pip_adapter.judging import Judging, sort_key
 from pip_sharedcache.pip_adapter.protocols import Link
-from pip_sharedcache.pip_adapter.questions import host, names_of, question_of
+from pip_sharedcache.pip_adapter.questions import host, projects_of, question_of
 from pip_sharedcache.pip_adapter.recording import Recording, installed_fact
 from pip_sharedcache.pip_adapter.replay import HeldLog, Replay
 from pip_sharedcache.pip_adapter.seams import Call
@@ -66,6 +66,7 @@ class Resolutions:
         for seam, handle in (
             (resolver_seams.PROCESS_PAGE, self._process_page),
             (resolver_seams.CANDIDATE_EVALUATOR, self._new_evaluator),
+            (seams.FETCH_METADATA, self._fetch_metadata),
         ):
             seams.wrap(seam, seams.during(lambda: self._run, handle))
 
@@ -95,7 +96,8 @@ class Resolutions:
             self._run = recording = self._recording(session, call, pages, question)
             ending.callback(recording.close)
             last = filter(None, map(recording.project_at, known.pages if known else ()))
-            recording.ask_ahead([*names_of(call.named["root_reqs"]), *last])
+            wanted = [(name, None) for name in last]
+            recording.ask_ahead([*projects_of(call.named["root_reqs"]), *wanted])
             answer = call.proceed()
             if session.resolutions.are_recorded:
                 requests = self._downloads.responses.requests - requests
@@ -117,7 +119,13 @@ class Resolutions:
             keeps = session.resolutions.are_recorded
             judging = Judging(finder, question, session.pages, keeps=keeps)
         follows = not getattr(self._options, "ignore_dependencies", False)
-        return Recording(call.instance, pages, judging, follows=follows)
+        return Recording(
+            call.instance,
+            pages,
+            judging,
+            follows=follows,
+            needs_metadata=functools.partial(self._downloads.needs_metadata, session),
+        )
 
     def _question(self, call: Call) -> dict[str, Any] | None:
         try:
@@ -218,6 +226,12 @@ class Resolutions:
             evaluator._sort_key = functools.partial(sort_key, evaluator._sort_key)
         return evaluator
 
+    def _fetch_metadata(self, run: Recording, call: Call) -> Any:
+        if run.judging is None or call.instance is not run.resolver.factory.preparer:
+            return call.proceed()
+        with run.foresight.meanwhile.requests_of(call.instance):
+            return call.proceed()
+
     def _fetch_page(self, run: Recording, call: Call) -> Any:
         return run.page(call.named["location"]) if run.is_read_by(call.instance) else call.proceed()
 
@@ -231,7 +245,7 @@ class Resolutions:
         run.after(call.named["link"], call.instance.dist, extras)
 
     def _prepare_more(self, run: Recording, call: Call) -> Any:
-        run.pages.end()  # no worker process can be started while threads ask for pages
+        run.end_threads()  # no worker process can be started while threads run
         if isinstance(run, Replay):
             run.answer(call.named["reqs"])
         elif not run.problem:

@@ -7,11 +7,12 @@ do not outlive an interrupted process: concurrent.futures would wait for them.
 from __future__ import annotations
 
 import collections
+import contextlib
 import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 #: With the thread that takes results, eight calls run at once. pip's sessions keep ten connections
@@ -20,6 +21,9 @@ _THREADS = 7
 
 #: Seconds for which the end of a run waits for calls whose results nobody needs.
 _PATIENCE = 1.0
+
+#: A call without arguments.
+Call = Callable[[], Any]
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -116,6 +120,15 @@ class SideBySide(Generic[Argument, Result]):
             self._run(task)
         return _result_of(task)
 
+    def is_done(self, key: str) -> bool:
+        """Return whether the call ``key`` has ended."""
+        return self._tasks[key].done.is_set()
+
+    def peek(self, key: str) -> Result | None:
+        """Return the result of the call ``key``; None without one, so far."""
+        task = self._tasks.get(key)
+        return task.result if task is not None and task.done.is_set() else None
+
     def take(self, key: str) -> Result:
         """Return the result of the call ``key``, once; raise its exception.
 
@@ -125,7 +138,7 @@ class SideBySide(Generic[Argument, Result]):
         if self._withdraw(task):
             return self._function(task.argument)
         result = _result_of(task)
-        _log(task.records)
+        log_records(task.records)
         return result
 
     def _withdraw(self, task: _Task[Argument, Result]) -> bool:
@@ -174,13 +187,12 @@ class SideBySide(Generic[Argument, Result]):
             self._run(task)
 
     def _run(self, task: _Task[Argument, Result]) -> None:
-        _aside[threading.get_ident()] = task.records
         try:
-            task.result = self._function(task.argument)
+            with keep_records(task.records):
+                task.result = self._function(task.argument)
         except Exception as error:
             task.error = error
         finally:
-            del _aside[threading.get_ident()]
             task.done.set()
 
 
@@ -191,7 +203,18 @@ def _result_of(task: _Task[Argument, Result]) -> Result:
     return task.result  # type: ignore[return-value]
 
 
-def _log(records: list[logging.LogRecord]) -> None:
+@contextlib.contextmanager
+def keep_records(records: list[logging.LogRecord]) -> Iterator[None]:
+    """Add what this thread logs to ``records``, where calls run ahead; do not log it."""
+    _aside[threading.get_ident()] = records
+    try:
+        yield
+    finally:
+        del _aside[threading.get_ident()]
+
+
+def log_records(records: list[logging.LogRecord]) -> None:
+    """Log ``records`` as this thread's own."""
     pip: Any = importlib.import_module("pip._internal.utils.logging")
     for record in records:
         record.thread = threading.get_ident()  # of which nothing is set aside

@@ -37,6 +37,7 @@ NEVER = {
     "installed-all",
     "no-index",
     "find-links-alone",
+    "constraint-by-address",  # nothing pins the file at the address
 }
 
 
@@ -508,6 +509,42 @@ def test_abandoned_replay_leaves_no_output(runs: Runs, served: LocalIndex, tmp_p
     assert changed != file.read_text()
     _overwrite(file, changed)
     assert runs(["demo"]) == plain
+
+
+@pytest.mark.parametrize("pip", PIPS)
+def test_resolution_with_a_file_that_nothing_pins_is_not_recorded(
+    environment: EnvironmentFactory, tmp_path: Path, index: IndexFactory, wheels: Path, pip: str
+) -> None:
+    """The file can be another one under the same page: pip must download it to see that."""
+    served = index(wheels, hashes=False, metadata=False, public=Public())
+    runs = Runs(environment(pip=pip), tmp_path, served.variables)
+    answer = runs(["demo"])
+    assert answer == runs(["demo"], plain=True)
+    assert not list(runs.store.glob("resolutions/*/*/files/resolution.json"))
+    make_wheel(wheels, "demo", "1.0", requires=["part<1.1"])
+    served.clear()
+    answer = runs(["demo"])
+    assert len(served.wheel_requests()) == 2
+    assert answer == runs(["demo"], plain=True)
+    assert _names(answer[2]) == {"demo 1.0", "part 1.0"}
+    said = "\n".join(runs(["demo", "-vv"])[1])
+    assert "not recorded: " in said
+    assert "has neither a hash nor metadata" in said
+
+
+def test_file_that_the_user_pins_is_recorded(
+    environment: EnvironmentFactory, tmp_path: Path, index: IndexFactory, wheels: Path
+) -> None:
+    served = index(wheels, hashes=False, metadata=False, public=Public())
+    runs = Runs(environment(), tmp_path, served.variables)
+    (part,) = wheels.glob("part-1.1-*.whl")
+    pinned = tmp_path / "requirements.txt"
+    sha256 = hashlib.sha256(part.read_bytes()).hexdigest()
+    pinned.write_text(f"part==1.1 --hash=sha256:{sha256}\n")
+    words = ["-r", str(pinned)]
+    answers = [runs(words), runs(words), runs(words, plain=True)]
+    assert answers[0] == answers[1] == answers[2]
+    assert list(runs.store.glob("resolutions/*/*/files/resolution.json"))
 
 
 def test_question_of_another_key_is_ignored(runs: Runs, served: LocalIndex, tmp_path: Path) -> None:

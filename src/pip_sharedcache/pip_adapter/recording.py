@@ -87,6 +87,7 @@ class Recording:
     ``judging``: what pip's finder made of pages before; None to let it judge all of them.
     ``foresight``: what is made ready while pip waits.
     ``problem``: why the run cannot be recorded, or "".
+    ``changeable``: which candidate can be another file under the same page, or "".
     ``follows``: whether pip looks for what distributions require (not with --no-deps).
     ``needs_metadata``: returns whether pip asks the index for the metadata of a wheel.
     """
@@ -118,6 +119,7 @@ class Recording:
         self._file: _PageFile | None = None
         self._pages: list[Page | None] | None = None  # reduced; None for one that cannot be
         self.problem = ""
+        self.changeable = ""
         self._requires: dict[str, set[str]] = {}
 
     @property
@@ -247,10 +249,15 @@ class Recording:
         self._read[url] = lambda: page_contents.reduced(url, read(), etag, self.candidates)
         self._projects.add(page_contents.project_of(url))
 
-    def before(self, link: Link) -> None:
-        """Record that pip is going to look at the candidate ``link``."""
+    def before(self, link: Link, *, pinned: bool = False) -> None:
+        """Record that pip is going to look at the candidate ``link``.
+
+        ``pinned``: whether the user gives its digest.
+        """
         self.origins.append(link)
         self.candidates[url_of(link)] = _DISCARDED
+        if not pinned and _can_change(link):
+            self.changeable = f"{url_of(link)} has neither a hash nor metadata beside it"
 
     def after(self, link: Link, distribution: Distribution, extras: Iterable[str] = ()) -> None:
         """Record the metadata of the candidate ``link``, and ask for the pages that it leads to.
@@ -308,6 +315,9 @@ class Recording:
         """
         if not self._read or not self.candidates:
             return None
+        if self.changeable:
+            logger.debug("The resolution is not recorded: %s", self.changeable)
+            return None
         self.finish()
         pages = [page for page in self._pages or () if page is not None]
         if len(pages) < len(self._read):
@@ -329,6 +339,17 @@ def _is_page(content: Any, page: Page) -> bool:
     if content is None or (content.url, content.content_type) != (page.location, page.content_type):
         return False  # with another type, pip reads it in another way
     return page_contents.digest_of(content) == page.digest
+
+
+def _can_change(link: Link) -> bool:
+    """Return whether pip must download the file of ``link`` to see that its metadata has changed.
+
+    A replay would end only then, when pip has shown the download, and would show it again.
+    """
+    if link.is_vcs or link.scheme not in ("http", "https") or link.hash_name:
+        return False
+    metadata_link = getattr(link, "metadata_link", None)
+    return not link.is_wheel or metadata_link is None or metadata_link() is None
 
 
 def _no_page() -> None:

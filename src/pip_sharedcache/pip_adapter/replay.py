@@ -87,13 +87,16 @@ class Replay(Recording):
         self.origins.append(location)
         return page_contents.as_content(self.recorded.pages[url])
 
-    def before(self, link: Link) -> None:
-        """Raise Abandoned unless the recorded run looked at the candidate ``link``."""
+    def before(self, link: Link, *, pinned: bool = False) -> None:
+        """Raise Abandoned unless the recorded run looked at the candidate ``link``.
+
+        ``pinned``: as for Recording.
+        """
         if url_of(link) not in self.recorded.candidates:
             raise Abandoned(f"{url_of(link)} was no candidate")
+        super().before(link, pinned=pinned)
         if not link.is_wheel:
             self._log.release()  # pip may build it, and shows that at once
-        super().before(link)
 
     def after(self, link: Link, distribution: Distribution, extras: Iterable[str] = ()) -> None:
         """Raise Abandoned unless the metadata of the candidate ``link`` is the recorded one."""

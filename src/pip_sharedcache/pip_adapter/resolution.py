@@ -239,7 +239,8 @@ class Resolutions:
         if call.named["factory"] is not run.resolver.factory:
             call.proceed()
             return
-        run.before(call.named["link"])
+        pinned = bool(getattr(call.named["template"], "hash_options", None))
+        run.before(call.named["link"], pinned=pinned)
         call.proceed()
         extras = getattr(call.named["template"], "extras", ())
         run.after(call.named["link"], call.instance.dist, extras)

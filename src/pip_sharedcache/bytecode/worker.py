@@ -8,12 +8,14 @@ last line has null as the path, and the errno. This module imports nothing of th
 """
 
 import errno
+import importlib.machinery
 import importlib.util
 import json
 import marshal
 import os
-import py_compile
 import re
+import stat
+import struct
 import sys
 from typing import Optional
 
@@ -22,22 +24,23 @@ from typing import Optional
 COMPILED, LEFT, UNTRIED = OUTCOMES = "compiled", "left", "untried"
 
 _STANDARD_OUTPUT = 1
-_HEADER = 16  # bytes of a .pyc before its code (PEP 552)
+_LOADER = importlib.machinery.SourceFileLoader("", "")  # compiles as the import system does
+_FACTS = struct.Struct("<III")  # of a .pyc (PEP 552): flags, time and size of its source
+_LARGEST = 0xFFFFFFFF
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
 _PLAIN = {b"utf-8", b"utf8", b"ascii", b"us-ascii", b"latin-1", b"iso-8859-1"}
 
 
-def _needs_a_codec(source: str) -> bool:
-    """Return whether the file declares (PEP 263) an encoding for which Python must import a codec.
+def _needs_a_codec(data: bytes) -> bool:
+    """Return whether a source declares (PEP 263) an encoding for which Python must import a codec.
 
     pip 26.3 does not compile such files; older pips compile them.
     """
-    with open(source, "rb") as file:
-        for line in (file.readline(), file.readline()):
-            match = _CODING.match(line)
-            if match:
-                return match.group(1).lower().replace(b"_", b"-") not in _PLAIN
+    for line in data.split(b"\n", 2)[:2]:
+        match = _CODING.match(line)
+        if match:
+            return match.group(1).lower().replace(b"_", b"-") not in _PLAIN
     return False
 
 
@@ -45,73 +48,69 @@ def compile_source(source: str, target: str, path: str) -> tuple[str, str]:
     """Compile ``path`` below ``source`` into ``target``; return the outcome and the reason.
 
     The outcome is one of OUTCOMES; the reason is "" unless the outcome is UNTRIED. The .pyc names
-    the time and size of its source. Raise OSError if the disk is full.
+    the time and size of its source, as that of py_compile does. Raise OSError if the disk is full.
     """
     compiled = os.path.join(target, importlib.util.cache_from_source(path))
-    full_path = os.path.join(source, path)
     try:
-        if _needs_a_codec(full_path):
+        with open(os.path.join(source, path), "rb") as file:
+            status, data = os.fstat(file.fileno()), file.read()
+        if _needs_a_codec(data):
             return LEFT, ""
-        py_compile.compile(
-            full_path,
-            cfile=compiled,
-            dfile=path,
-            doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP,
-        )
-        whole = _is_whole(compiled)
-    except py_compile.PyCompileError as error:
-        if _is_of_source(error.exc_value, full_path):
-            return LEFT, ""
-        return UNTRIED, _words(error.exc_value)
+        try:
+            code = _LOADER.source_to_code(data, path)
+        except Exception as error:
+            if _is_of_source(error, data):
+                return LEFT, ""
+            raise
+        facts = (0, int(status.st_mtime) & _LARGEST, status.st_size & _LARGEST)
+        bytecode = importlib.util.MAGIC_NUMBER + _FACTS.pack(*facts) + marshal.dumps(code)
+        _write(compiled, bytecode, stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
         if error.errno == errno.ENAMETOOLONG:  # the name is too long with the suffix of a .pyc
             return LEFT, ""
-        if type(error) is not OSError or error.errno is not None:
-            return UNTRIED, _words(error)
-        whole = False  # newer Pythons report a partial write without an errno
+        return UNTRIED, _words(error)
     except Exception as error:  # for example MemoryError: pip compiles the source, or fails too
         return UNTRIED, _words(error)
-    if not whole:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), compiled)
     return COMPILED, ""
 
 
-def _is_of_source(error: BaseException, path: str) -> bool:
-    """Return whether every user who compiles the file ``path`` gets ``error``.
+def _write(compiled: str, data: bytes, mode: int) -> None:
+    """Write the .pyc file ``compiled``. Raise OSError, with ENOSPC if only a part was written.
+
+    Older Pythons' py_compile does not notice the latter, and to read each file again, and load its
+    code, takes as long as to write it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(compiled, flags, mode & 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(compiled), exist_ok=True)
+        descriptor = os.open(compiled, flags, mode & 0o666)
+    except FileExistsError:  # what a killed process left
+        os.unlink(compiled)
+        descriptor = os.open(compiled, flags, mode & 0o666)
+    try:
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), compiled)
+    finally:
+        os.close(descriptor)
+
+
+def _is_of_source(error: BaseException, data: bytes) -> bool:
+    """Return whether every user who compiles the source ``data`` gets ``error``.
 
     Errors that depend on memory, the recursion limit or a codec are not of this kind.
     """
     if isinstance(error, SyntaxError):
         return True
-    if type(error) is not ValueError:
-        return False
-    try:
-        with open(path, "rb") as file:
-            return b"\0" in file.read()  # Pythons before 3.12 raise ValueError for NUL bytes
-    except (OSError, MemoryError):
-        return False
+    # Pythons before 3.12 raise ValueError for NUL bytes.
+    return type(error) is ValueError and b"\0" in data
 
 
 def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:200].rstrip(": ")
-
-
-def _is_whole(compiled: str) -> bool:
-    """Return whether the .pyc file ``compiled`` is complete.
-
-    Older Pythons do not notice that a full disk took only a part of the file (importlib's
-    _write_atomic makes one write(2)).
-    """
-    with open(compiled, "rb") as file:
-        data = file.read()
-    try:
-        marshal.loads(data[_HEADER:])
-    except (EOFError, ValueError, TypeError):
-        return False
-    return True
 
 
 def _inherited(path: str, descriptor: Optional[int]) -> str:

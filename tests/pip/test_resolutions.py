@@ -313,6 +313,25 @@ def test_pip_says_what_it_thinks_of_each_file(
     assert said[0] == said[1] != []
 
 
+@pytest.mark.parametrize("pip", PIPS)
+def test_confirmed_pages_are_left_alone_in_pips_cache(
+    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, wheels: Path, pip: str
+) -> None:
+    """All but the first: pip asks for that one itself."""
+    runs = Runs(environment(pip=pip), tmp_path, served.variables)
+    names = [f"of-{number}" for number in range(8)]
+    for name in names:
+        make_wheel(wheels, name, "1.0")
+    served.public = Public(max_age=0)
+    runs(names, cache="cache")
+    files = {path: path.stat() for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    served.clear()
+    assert _names(runs(names, cache="cache")[2]) == {f"{name} 1.0" for name in names}
+    assert served.count("page", 304) == len(names)
+    changed = [path for path, status in files.items() if path.stat().st_ino != status.st_ino]
+    assert len([path for path in changed if "pages" not in path.name]) <= 1
+
+
 def test_pages_are_asked_for_side_by_side(runs: Runs, served: LocalIndex, wheels: Path) -> None:
     """Those of the requirements, and those of what a distribution requires."""
     names = [f"of-{number}" for number in range(12)]

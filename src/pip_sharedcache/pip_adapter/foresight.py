@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 class Early:
     """A page that pip has judged before it came to it.
 
-    ``content``, ``etag``: of the page. ``evaluator``: pip's LinkEvaluator that judged its files.
+    ``content``, ``etag``: of the page; no content where the judgement is served.
+    ``evaluator``: pip's LinkEvaluator that judged its files.
     ``result``: the judgement, or pip's exception. ``records``: what was logged.
     """
 
@@ -90,7 +91,7 @@ class Foresight:
         ``address``: the same, with credentials. ``specifier``: which versions a requirement admits.
         """
         link = importlib.import_module("pip._internal.models.link").Link
-        self._expected[url] = _Expected(project, link(address), specifier)
+        self._expected[url] = _Expected(project, link(address, cache_link_parsing=False), specifier)
 
     def narrow(self, project: str, specifier: Any) -> None:
         """Note that one more requirement admits only the versions of ``specifier``."""
@@ -128,6 +129,8 @@ class Foresight:
         except Exception as error:  # pip gets it when it comes to the page
             early.result = error
             return True
+        if judgement.served is not None:
+            early.content = None  # all pages together would take more memory than pip
         try:
             self._ask_for_metadata(expected, judgement.candidates)
         except Exception as error:  # pip finds the candidate, and gets and reports its own error

@@ -72,6 +72,30 @@ def _unchanged(page: Page) -> Answer:
 _NOT_ASKED = Answer(None, "", "", "", final=False)
 
 
+#: ``etag``: the one that the request of this thread asks about; "" or none without such a request.
+_asked = threading.local()
+
+
+def _without_known_bodies(session: Any) -> Any:
+    """Let pip's HTTP cache leave a confirmation of a recorded page (304) as it is.
+
+    Otherwise it reads the page, which nobody needs, and writes what it knows of it again.
+    ``session``: for threads, with adapters of its own, which this changes.
+    """
+
+    def build(original: Callable[..., Any], request: Any, response: Any, **kw: Any) -> Any:
+        etag = getattr(_asked, "etag", "")
+        if etag and response.status == 304 and request.headers.get("If-None-Match") == etag:
+            kw["cacheable_methods"] = ("",)  # none
+        return original(request, response, **kw)
+
+    for adapter in getattr(session, "adapters", {}).values():
+        original = getattr(adapter, "build_response", None)
+        if original and "cacheable_methods" in inspect.signature(original).parameters:
+            adapter.build_response = functools.partial(build, original)
+    return session
+
+
 class _NotModified(Exception):
     """The index answered 304: it still has the recorded ``page``."""
 
@@ -104,7 +128,11 @@ class _Asking:
         known = self._known
         if known is not None and known.etag:
             headers = {**(kw.get("headers") or {}), "If-None-Match": known.etag}
-            response = self._session.get(url, **{**kw, "headers": headers})
+            _asked.etag = known.etag
+            try:
+                response = self._session.get(url, **{**kw, "headers": headers})
+            finally:
+                _asked.etag = ""
             if response.status_code == 304 and _confirms(response, known):
                 self.etag, self.lifetime = known.etag, _lifetime(response)
                 raise _NotModified(known)
@@ -167,7 +195,7 @@ class IndexPages:
         self._answers: dict[str, Answer] = {}
         self.calls: SideBySide[Call, Any] = SideBySide(lambda call: call())
         self._requests = RequestsAhead.of(collector.session)
-        self._quiet = quiet(collector.session)
+        self._quiet = _without_known_bodies(quiet(collector.session))
         self._thread = threading.get_ident()
         self._hosts: set[str] = set()  # that have answered pip's own request
         indexes = collector.search_scope.index_urls
@@ -201,7 +229,10 @@ class IndexPages:
             if known is not None and self._is_fresh(known):
                 self._answers[url] = _unchanged(known)
                 continue
-            location, host = link(self._with_credentials(url)), host_of(url)
+            location, host = (
+                link(self._with_credentials(url), cache_link_parsing=False),
+                host_of(url),
+            )
             if self._requests.is_closed(host) or not self._may_ask(location):
                 self._answers[url] = _NOT_ASKED
             elif host in self._hosts:

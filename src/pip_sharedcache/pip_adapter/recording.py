@@ -201,10 +201,9 @@ class Recording:
         self.origins.append(location)
         known = judging.known(url, evaluator.project_name)
         early = self.foresight.take(url)
-        if early is None:
-            content, etag = self.pages.take(location, known.page if known else None)
-        else:
-            content, etag = early.content, early.etag
+        if early is not None and early.is_for(evaluator):
+            return self._accept(url, early.judgement(), early.content, early.etag)
+        content, etag = self.pages.take(location, known.page if known else None)
         if known is not None and (content is UNCHANGED or _is_page(content, known.page)):
             served = judging.serve(known, etag, evaluator)
             if served is not None:
@@ -212,11 +211,12 @@ class Recording:
                 return served.candidates
         if content is UNCHANGED:
             content, etag = self.pages.take(location)
-        if early is not None and early.is_for(evaluator):
-            judgement = early.judgement()
-        else:
-            judgement = self._judge(url, content, etag, evaluator, call.proceed)
-        judging.accept(judgement)
+        judgement = self._judge(url, content, etag, evaluator, call.proceed)
+        return self._accept(url, judgement, content, etag)
+
+    def _accept(self, url: str, judgement: Judgement, content: Any, etag: str) -> list[Any]:
+        assert self.judging is not None
+        self.judging.accept(judgement)
         if judgement.served is None:
             self._keep(url, content, etag)
         else:

@@ -128,13 +128,12 @@ class Recording:
         return self.resolver.factory._finder
 
     def end_threads(self) -> None:
-        """End the threads that ask for pages and metadata."""
+        """End the threads that ask for pages and metadata: pip takes no more of their answers."""
         self.foresight.meanwhile.end()
         self.pages.end()
 
     def close(self) -> None:
-        """Delete what the run keeps on disk, and end its threads."""
-        self.foresight.meanwhile.end()
+        """Delete what the run keeps on disk."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # nothing in the file is needed any more
                 self._file.close()

@@ -95,6 +95,7 @@ class Resolutions:
             requests = self._downloads.responses.requests
             self._run = recording = self._recording(session, call, pages, question)
             ending.callback(recording.close)
+            ending.callback(recording.end_threads)
             last = filter(None, map(recording.project_at, known.pages if known else ()))
             wanted = [(name, None) for name in last]
             recording.ask_ahead([*projects_of(call.named["root_reqs"]), *wanted])

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
-import inspect
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pip_sharedcache.pip_adapter.growing_files import GrowingFile, close_response
-from pip_sharedcache.pip_adapter.prefetch import length_of
 from pip_sharedcache.pip_adapter.requests_ahead import (
-    UNAUTHORISED,
     RequestsAhead,
+    Unusable,
+    download_options,
     host_of,
-    is_refusal,
+    length_of,
+    piece_size,
     quiet,
+    turns_away,
 )
 from pip_sharedcache.pip_adapter.side_by_side import Call, SideBySide
 
@@ -35,9 +35,7 @@ class Meanwhile:
     """
 
     def __init__(self, requests: SideBySide[Call, Any], work: Callable[[], bool]) -> None:
-        utils = importlib.import_module("pip._internal.network.utils")
-        self._how = {"headers": utils.HEADERS, "stream": True}
-        self._piece = inspect.signature(utils.response_chunks).parameters["chunk_size"].default
+        self._how, self._piece = download_options(), piece_size()
         self._requests = requests
         self._work = work
         self._hosts: set[str] = set()  # those that threads may ask
@@ -103,18 +101,18 @@ class Meanwhile:
         """
         end = self._ahead.begin(host_of(url))
         if end is None:
-            raise _Unusable("only pip itself asks there")
+            raise Unusable("only pip itself asks there")
         status = 0
         try:
             response = self._session.get(url, **self._how)
             status = response.status_code
             if status >= 400:
                 close_response(response.raw)
-                raise _Unusable(f"status {status}")
+                raise Unusable(f"status {status}")
             if not getattr(response, "from_cache", False):
                 response.raw = self._body_of(response)
         except Exception:
-            if not status or (is_refusal(status) and status != UNAUTHORISED):
+            if not status or turns_away(status):
                 self._ahead.refused(host_of(url))
             raise
         finally:
@@ -122,18 +120,14 @@ class Meanwhile:
         return response
 
     def _body_of(self, response: Any) -> GrowingFile:
-        """Return a file with the whole body of ``response``. Raises _Unusable and OSError."""
+        """Return a file with the whole body of ``response``. Raises Unusable and OSError."""
         size = length_of(response)
         body = GrowingFile(response.raw, size, self._piece, tempfile.gettempdir())
         body.fill()
         if not body.begin_reading():
             body.close()
-            raise _Unusable("the body is not complete")
+            raise Unusable("the body is not complete")
         return body
-
-
-class _Unusable(Exception):
-    """A response that pip does not get."""
 
 
 class _Session:

@@ -12,8 +12,6 @@ request there has succeeded, and no more once it has refused a request of a thre
 from __future__ import annotations
 
 import functools
-import importlib
-import inspect
 import logging
 import os
 import threading
@@ -25,11 +23,14 @@ from typing import Any
 from pip_sharedcache.fs import can_open_pairs, can_start_threads
 from pip_sharedcache.pip_adapter.growing_files import GrowingFile, close_response
 from pip_sharedcache.pip_adapter.requests_ahead import (
-    UNAUTHORISED,
     RequestsAhead,
+    Unusable,
+    download_options,
     host_of,
-    is_refusal,
+    length_of,
+    piece_size,
     quiet,
+    turns_away,
 )
 
 logger = logging.getLogger(__name__)
@@ -70,10 +71,7 @@ class Prefetch:
     """
 
     def __init__(self, session: Any, urls: Sequence[str], most: int, directory: str) -> None:
-        utils = importlib.import_module("pip._internal.network.utils")
-        self._how = {"headers": utils.HEADERS, "stream": True}
-        # Where a connection breaks, pip has received whole pieces of this size.
-        self._piece = inspect.signature(utils.response_chunks).parameters["chunk_size"].default
+        self._how, self._piece = download_options(), piece_size()
         self._session = session
         self._ahead = RequestsAhead.of(session)
         self._quiet = quiet(session)
@@ -256,12 +254,12 @@ class Prefetch:
         try:
             response = self._quiet.get(fetch.url, **self._how)
             status = response.status_code
-            refused = is_refusal(status) and status != UNAUTHORISED
+            refused = turns_away(status)
             if status >= 400:
-                raise _Unusable(f"status {status}")
+                raise Unusable(f"status {status}")
             with self._changed:
                 if self._over:
-                    raise _Unusable("the batch has ended")
+                    raise Unusable("the batch has ended")
                 if not getattr(response, "from_cache", False):
                     fetch.body = self._body_of(response)
                 fetch.response, fetch.answered = response, True
@@ -295,15 +293,5 @@ class Prefetch:
         return GrowingFile(response.raw, size, self._piece, self._directory)
 
 
-class _Unusable(Exception):
-    """A response that pip does not get."""
-
-
 class _DiskFull(Exception):
     """Too little disk space for a file that pip itself does not make."""
-
-
-def length_of(response: Any) -> int | None:
-    """Return the length of the body in bytes, as the server gives it; None if it does not."""
-    text = str(response.headers.get("content-length", ""))
-    return int(text) if text.isdecimal() else None

@@ -9,6 +9,8 @@ refuses them because of what threads asked for.
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
 import logging
 import threading
 import time
@@ -43,6 +45,33 @@ def host_of(url: str) -> str:
 def is_refusal(status: int) -> bool:
     """Return whether a server with this ``status`` refuses to answer, which it can do later."""
     return status >= 400 and status not in NOT_THERE
+
+
+def turns_away(status: int) -> bool:
+    """Return whether a server with this ``status`` refuses, and not for want of a password."""
+    return is_refusal(status) and status != UNAUTHORISED
+
+
+def download_options() -> dict[str, Any]:
+    """Return the options with which pip's downloader gets a file from its session."""
+    utils = importlib.import_module("pip._internal.network.utils")
+    return {"headers": utils.HEADERS, "stream": True}
+
+
+def piece_size() -> int:
+    """Return how many bytes pip's downloader reads at once.
+
+    Where a connection breaks, pip has received whole pieces of this size.
+    """
+    utils = importlib.import_module("pip._internal.network.utils")
+    size: int = inspect.signature(utils.response_chunks).parameters["chunk_size"].default
+    return size
+
+
+def length_of(response: Any) -> int | None:
+    """Return the length of the body in bytes, as the server gives it; None if it does not."""
+    text = str(response.headers.get("content-length", ""))
+    return int(text) if text.isdecimal() else None
 
 
 def quiet(session: Any) -> Any:
@@ -84,6 +113,10 @@ def _twin(original: Any, **changes: Any) -> Any:
     return twin
 
 
+class Unusable(Exception):
+    """A response of a thread that pip does not get."""
+
+
 class _Outcome(NamedTuple):
     """The end of one request of pip: a response or an exception."""
 
@@ -94,7 +127,7 @@ class _Outcome(NamedTuple):
     def failed(self) -> bool:
         """Whether the server refused the request, for another reason than a missing password."""
         status = 0 if self.response is None else self.response.status_code
-        return self.error is not None or (is_refusal(status) and status != UNAUTHORISED)
+        return self.error is not None or turns_away(status)
 
     @property
     def limited(self) -> bool:

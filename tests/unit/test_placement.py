@@ -1783,6 +1783,11 @@ def _left_over(site: Site, info: str, pid: int, host: str = "") -> Path:
     return left
 
 
+def _make_older(left: Path, hours: int) -> None:
+    then = time.time() - hours * 3600
+    os.utime(left, (then, then))
+
+
 def test_what_a_killed_installation_left_is_removed(site: Site) -> None:
     left = _left_over(site, INFO, _dead_pid())
     begun = site.begin()
@@ -1799,6 +1804,30 @@ def test_what_may_be_in_use_stays(site: Site, which: str) -> None:
         "of another distribution": lambda: _left_over(site, "other-1.0.dist-info", _dead_pid()),
         "of another machine": lambda: _left_over(site, INFO, _dead_pid(), "elsewhere"),
     }[which]()
+    begun = site.begin()
+    site.save(begun)
+    assert (left / "licenses" / "x").exists()
+    begun.commit()
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(1, True), (24, False)], ids=["fresh", "old"])
+@pytest.mark.parametrize("host", ["", "elsewhere"], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("info", [INFO, "other-1.0.dist-info"])
+def test_what_a_power_cut_left_is_removed_after_some_hours(
+    site: Site, info: str, host: str, hours: int, stays: bool
+) -> None:
+    """After a start of the machine, the names of its earlier processes are a stranger's."""
+    left = _left_over(site, info, _dead_pid(), host)
+    _make_older(left, hours)
+    begun = site.begin()
+    site.save(begun)
+    assert left.exists() is (stays and (host != "" or info != INFO))
+    begun.commit()
+
+
+def test_what_a_living_process_is_making_stays_however_old(site: Site) -> None:
+    left = _left_over(site, INFO, os.getppid())
+    _make_older(left, 10 * 24)
     begun = site.begin()
     site.save(begun)
     assert (left / "licenses" / "x").exists()

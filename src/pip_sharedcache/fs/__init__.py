@@ -32,6 +32,7 @@ from pip_sharedcache.fs.host import (
     cpus,
     device_of,
     file_system_time,
+    is_stale,
     unloadable_because,
 )
 from pip_sharedcache.fs.quota import Quota, quota
@@ -67,6 +68,7 @@ __all__ = [
     "find_moved_directory",
     "finish_file",
     "has_time",
+    "is_stale",
     "make_directory",
     "make_parents",
     "quota",

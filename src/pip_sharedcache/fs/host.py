@@ -30,6 +30,8 @@ def _name() -> str:
 #: The name of this machine in temporary names, by which a later run finds a killed run's files.
 HOST = _name()
 
+_STALE = 6 * 3600  # seconds
+
 
 def can_fork() -> bool:
     """Return whether worker processes can be forked (fork(2)), which is true only on Linux.
@@ -143,3 +145,13 @@ def file_system_time(directory: Path) -> float:
             return os.fstat(file.fileno()).st_mtime
     except OSError:
         return time.time()
+
+
+def is_stale(directory: Path, changed: float) -> bool:
+    """Return whether what was last ``changed`` (seconds) in ``directory`` is hours old by now.
+
+    The processes of another machine, and of this machine before it was started again, cannot be
+    asked. What such a process left is in nobody's use after some hours, by the clock of the file
+    system.
+    """
+    return file_system_time(directory) - changed > _STALE

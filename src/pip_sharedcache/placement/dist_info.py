@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs.dirfd import create_file, write_all
-from pip_sharedcache.fs.host import HOST, alive
+from pip_sharedcache.fs.host import HOST, alive, is_stale
 from pip_sharedcache.fs.sync import flush
 from pip_sharedcache.fs.trees import remove_tree
 
@@ -191,20 +191,29 @@ class DistInfo:
             logger.warning("%s cannot be deleted: %s", self.path, reason(error))
 
     def sweep(self, unfinished: Iterable[str]) -> None:
-        """Delete the directories that this user's killed installations of this distribution left.
+        """Delete the directories that this user's killed installations left in the library.
 
-        ``unfinished``: the names that ``unfinished_in`` found in the library directory.
+        ``unfinished``: the names that ``unfinished_in`` found there. Those of this distribution go
+        if their process has ended. Those of other distributions, of other machines, and of this
+        machine before it was started again go after some hours: their process cannot be asked, or
+        was a worker whose parent process is about to rename them.
         """
         if self.library is None:
             return
         for name in unfinished:
             match = _STAGED.fullmatch(name)
-            if not match or match["info"] != _short(self.name) or match["host"] != HOST:
+            if not match or (match["host"] == HOST and alive(int(match["pid"]))):
                 continue
             left = Path(self.library, name)
             try:
-                if not alive(int(match["pid"])) and left.lstat().st_uid == os.geteuid():
+                status = left.lstat()
+                if status.st_uid != os.geteuid():
+                    continue
+                ended = match["info"] == _short(self.name) and match["host"] == HOST
+                if ended or is_stale(left.parent, status.st_mtime):
                     remove_tree(left)
+            except FileNotFoundError:
+                continue  # the sweep for another distribution deleted it
             except OSError as error:
                 logger.debug("%s cannot be deleted: %s", left, reason(error))
 

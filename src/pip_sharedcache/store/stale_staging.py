@@ -13,8 +13,6 @@ from pip_sharedcache.fs import Directory
 
 logger = logging.getLogger(__name__)
 
-_STALE = 6 * 3600  # seconds; an older staging directory of another host counts as left over
-
 #: Staging directories of this process, by name: an earlier process in a container may have had its
 #: pid.
 in_use: dict[str, Path] = {}
@@ -42,7 +40,7 @@ def sweep(shard: Directory) -> None:
             if host == fs.HOST:
                 left_over = not fs.alive(int(pid))
             else:
-                left_over = fs.file_system_time(shard.proc_path) - status.st_mtime > _STALE
+                left_over = fs.is_stale(shard.proc_path, status.st_mtime)
             if left_over:
                 fs.remove_tree(shard.path / name, shard)
         except (OSError, ValueError):

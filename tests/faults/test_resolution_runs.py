@@ -78,3 +78,30 @@ def test_recorded_pages_leave_the_temporary_directory_before_the_downloads(
         warned, found = _recorded(command, served, tmp_path / "store", small)
     assert warned == ""
     assert len(found) == 1
+
+
+def test_metadata_that_is_there_is_read_although_the_pages_fill_the_disk(
+    environment: EnvironmentFactory, tmp_path: Path, index: IndexFactory, wheelhouse: Path
+) -> None:
+    """The third page fills it, when threads have the metadata for which pip is going to ask."""
+    make_wheel(wheelhouse, "demo", requires=PARTS)
+    (wheelhouse / "pages").mkdir()
+    for part in PARTS:
+        make_wheel(wheelhouse, part)
+        name = f"{part}-0.1-py3-none-any.whl"
+        # What pip makes of a page with such an address is not kept: the page itself waits on disk.
+        file = {"filename": name, "url": f"/files/{name}?token=secret", "hashes": {}}
+        page = {"files": [{**file, "comment": "x" * 350_000}]}
+        (wheelhouse / "pages" / f"{part}.json").write_text(json.dumps(page))
+    served = index(wheelhouse, public=Public(), delay=0.1)
+    # pip comes to the first page when the others are there, and to the third with the metadata.
+    served.hold(f"/simple/{PARTS[0]}/", lambda: served.count("page") == len(PARTS))
+    slow = f"/files/{PARTS[1]}-1.0-py3-none-any.whl.metadata"
+    served.hold(slow, lambda: served.count("metadata") == len(PARTS))
+    command = environment().command("install", "--dry-run", "demo")
+    with mounted("tmpfs", tmp_path, size_mb=1) as small:
+        warned, found = _recorded(command, served, tmp_path / "store", small)
+    assert f"The resolution is not recorded: {small}: No space left on device" in warned
+    assert not found
+    metadata = [answer for answer in served.answers if answer.kind == "metadata"]
+    assert len(metadata) == 1 + len(PARTS), "none was asked for twice"

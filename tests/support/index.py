@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +59,7 @@ class LocalIndex:
         self._kept_tags: dict[tuple[str, bool], str] = {}
         self._failures: dict[str, tuple[int, int]] = {}
         self._cuts: dict[str, tuple[Cut, int]] = {}
+        self._held: dict[str, Callable[[], bool]] = {}
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -190,6 +192,16 @@ class LocalIndex:
         connection, or, with ``hang``, send nothing more."""
         with self._lock:
             self._cuts[path] = (Cut(after, hang), times)
+
+    def hold(self, path: str, until: Callable[[], bool]) -> None:
+        """Answer requests for a path only once ``until`` returns True, or after half a minute."""
+        self._held[path] = until
+
+    def wait(self, path: str) -> None:
+        """Return when a request for a path may be answered."""
+        until, end = self._held.get(path), time.monotonic() + 30
+        while until and not until() and time.monotonic() < end:
+            time.sleep(0.01)
 
     def cut(self, path: str) -> Cut | None:
         """Where the body at a path breaks off now; None where it does not."""

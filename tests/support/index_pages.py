@@ -107,7 +107,9 @@ class Pages:
     def _entry(self, entry: Page, path: Path | None) -> Page:
         """One file of a page, with what the directory and the changes say about it."""
         name = entry["filename"]
-        place = urlsplit(entry["url"]).path if "url" in entry else f"/files/{quote(name, safe='')}"
+        place = f"/files/{quote(name, safe='')}"
+        if "url" in entry:
+            place = urlsplit(entry["url"])._replace(scheme="", netloc="", fragment="").geturl()
         hashes = entry.get("hashes", {}) if self.hashes else {}
         entry = {**entry, "url": place, "hashes": hashes, "yanked": entry.get("yanked", False)}
         if path is not None:

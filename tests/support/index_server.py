@@ -117,6 +117,9 @@ class Served(Protocol):
     def cut(self, path: str) -> Cut | None:
         """Where the body at a path breaks off now; None where it does not."""
 
+    def wait(self, path: str) -> None:
+        """Return when a request for a path may be answered."""
+
     def root_page(self) -> Body:
         """The list of projects."""
 
@@ -193,6 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         index, path = self._index, self._path()
+        index.wait(path)
         if index.delay:
             time.sleep(index.delay)
         failure = index.failure(path)

@@ -16,8 +16,9 @@ from typing import Any, NewType
 #: The sha256 of a whole wheel: 64 lower-case hexadecimal digits.
 Digest = NewType("Digest", str)
 
-#: The version of the layout on disk, in store.json and in every entry.json.
-FORMAT = 1
+#: The versions of the layout on disk: of store.json, and of every manifest. An entry of format 1
+#: has a tree of files; one of format 2 is packed, and so may be the entries of a store of format 2.
+FORMAT, PACKED_FORMAT = 1, 2
 
 #: The limit in bytes of an entry.json, written or read: enough for more than 100,000 files. Reading
 #: four times as many bytes, brackets only, took a minute and 1.7 GB of memory.
@@ -131,6 +132,7 @@ class StoredFile:
     ``sha256``: in hexadecimal.
     ``executable``: whether pip makes the file executable.
     ``mtime``: in whole seconds since the epoch, as a .pyc header holds them.
+    ``offset``: where the file begins in the pack, in bytes; -1 in a tree.
     """
 
     path: str
@@ -138,17 +140,19 @@ class StoredFile:
     sha256: str
     executable: bool
     mtime: int
+    offset: int = -1
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of entry.json: an entry and its files.
+    """The content of an entry's manifest: the entry and its files.
 
     ``filename``: the file name of the wheel; for bytecode, the interpreter.
     ``digest``: the digest of the wheel, also for bytecode; for a build record, its key.
     ``size``: bytes of the wheel file; 0 for bytecode and for a build record.
     ``files``: the files of the entry.
     ``failed``: for bytecode, the sources without bytecode here, which pip tries to compile.
+    ``packed``: whether one file has all files of the entry, the pack; else they are a tree.
     """
 
     filename: str
@@ -156,6 +160,7 @@ class Manifest:
     size: int
     files: tuple[StoredFile, ...]
     failed: tuple[str, ...] = ()
+    packed: bool = False
 
     @property
     def metadata(self) -> StoredFile | None:
@@ -165,9 +170,12 @@ class Manifest:
         return found[0] if len(found) == 1 else None
 
     def to_json(self) -> str:
-        """Return the text of entry.json."""
+        """Return the text of the manifest."""
         rows = [[f.path, f.size, f.sha256, int(f.executable), f.mtime] for f in self.files]
-        head = {"format": FORMAT, "filename": self.filename, "sha256": self.digest}
+        if self.packed:
+            rows = [[*row, file.offset] for row, file in zip(rows, self.files)]
+        version = PACKED_FORMAT if self.packed else FORMAT
+        head = {"format": version, "filename": self.filename, "sha256": self.digest}
         failed = {"failed": self.failed} if self.failed else {}
         return json.dumps({**head, "size": self.size, "files": rows, **failed}, ensure_ascii=False)
 
@@ -176,16 +184,17 @@ class Manifest:
         """Return the manifest in ``text``. Raises ValueError where it is none of this format."""
         try:
             data: Any = json.loads(text)
-            if data["format"] != FORMAT:
+            if data["format"] not in (FORMAT, PACKED_FORMAT):
                 raise ValueError(f"format {data['format']!r:.40}, not {FORMAT}")
+            packed = data["format"] == PACKED_FORMAT
             digest = as_digest(data["sha256"])
             filename, size = data["filename"], data["size"]
             failed = data.get("failed", [])
             if not isinstance(data["files"], list) or not isinstance(failed, list):
                 raise TypeError("files or failed is no list")
             files = tuple(
-                StoredFile(path, length, sha256, bool(executable), mtime)
-                for path, length, sha256, executable, mtime in data["files"]
+                StoredFile(path, length, sha256, bool(executable), mtime, *offset)
+                for path, length, sha256, executable, mtime, *offset in data["files"]
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             why = f"{type(error).__name__} {error!s:.100}"
@@ -201,11 +210,12 @@ class Manifest:
         for file in files:
             plain = isinstance(file.path, str) and not path_problem(file.path)
             counted = _is_count(file.size) and _is_count(file.mtime)
-            if not plain or not counted or not _is_hash(file.sha256):
+            placed = _is_count(file.offset) if packed else file.offset == -1
+            if not (plain and counted and placed and _is_hash(file.sha256)):
                 # A path that is no text can be nested too deeply for repr().
                 row = file.path if isinstance(file.path, str) else type(file.path)
                 raise ValueError(f"not an entry.json: the row of {row!r:.300} is malformed")
-        return cls(filename, digest, size, files, tuple(failed))
+        return cls(filename, digest, size, files, tuple(failed), packed)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 from pip_sharedcache import model
 from pip_sharedcache.model import (
     FORMAT,
+    PACKED_FORMAT,
     Digest,
     Entry,
     LinkMode,
@@ -107,7 +108,7 @@ MALFORMED: dict[str, str | bytes] = {
     "nested without end": "[" * 100_000,
     "nested objects": '{"a":' * 100_000,
     "older format": _changed(format=0),
-    "newer format": _changed(format=FORMAT + 1),
+    "newer format": _changed(format=PACKED_FORMAT + 1),
     "format as text": _changed(format=str(FORMAT)),
     "no format": _changed(format=None),
     "no filename": _changed(filename=None),

@@ -39,12 +39,14 @@ from pip_sharedcache.fs.dirfd import close_all
 from pip_sharedcache.fs.file_data import copy_bytes
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, RunReport, StoredFile
 from pip_sharedcache.placement import LinkChoice, Linker, Placement
+from pip_sharedcache.placement import copies as copies_module
 from pip_sharedcache.placement import linker as link_module
 from pip_sharedcache.placement.dist_info import DistInfo, unfinished_in
 from pip_sharedcache.placement.group_modes import share_directory, share_file
 from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
 from pip_sharedcache.placement.target_dirs import TargetDirs
-from pip_sharedcache.store import entry_checks
+from pip_sharedcache.placement.ways import TRY_NEXT
+from pip_sharedcache.store import Source, entry_checks
 from support.probes import acl, linux, needs, protected_hardlinks, root
 from support.process import as_user, file_size_limit
 
@@ -426,23 +428,23 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "file").read_bytes() == b"0123456789"
 
 
-def _copied(source: Path, target: Path, size: int) -> int:
+def _copied(source: Path, target: Path, size: int, offset: int = 0) -> int:
     with source.open("rb") as one, target.open("wb") as other:
-        return copy_bytes(one.fileno(), other.fileno(), size)
+        return copy_bytes(one.fileno(), other.fileno(), size, offset)
 
 
 def _in_kernel_that(kind: str) -> Callable[..., int] | None:
     real = getattr(os, "copy_file_range", None)
     calls: list[int] = []
 
-    def in_kernel(source: int, target: int, count: int) -> int:
+    def in_kernel(source: int, target: int, count: int, offset: int) -> int:
         calls.append(count)
         if kind == "works" and real is not None:
-            return int(real(source, target, count))
+            return int(real(source, target, count, offset))
         if kind == "pieces" and real is not None:
-            return int(real(source, target, min(count, 70_000)))
+            return int(real(source, target, min(count, 70_000), offset))
         if kind == "breaks off" and real is not None and len(calls) == 1:
-            return int(real(source, target, min(count, 70_000)))
+            return int(real(source, target, min(count, 70_000), offset))
         if kind == "nothing":
             return 0
         raise OSError(getattr(errno, kind, errno.EIO), "not this way")
@@ -455,13 +457,14 @@ def _in_kernel_that(kind: str) -> Callable[..., int] | None:
     ["works", "pieces", "breaks off", "nothing", "missing", "EXDEV", "ENOSYS", "EINVAL", "EPERM"],
 )
 @pytest.mark.parametrize("size", [0, 1, 200_000, (2 << 20) + 1], ids=str)
+@pytest.mark.parametrize("offset", [0, 4097], ids=str)
 def test_bytes_are_copied_whatever_the_kernel_can(
-    tmp_path: Path, kind: str, size: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: str, size: int, offset: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "copy_file_range", _in_kernel_that(kind), raising=False)
     data = os.urandom(size)
-    (tmp_path / "source").write_bytes(data)
-    assert _copied(tmp_path / "source", tmp_path / "target", size) == size
+    (tmp_path / "source").write_bytes(os.urandom(offset) + data + b"not these")
+    assert _copied(tmp_path / "source", tmp_path / "target", size, offset) == size
     assert (tmp_path / "target").read_bytes() == data
 
 
@@ -646,7 +649,9 @@ class Shelf:
         parent = TargetDir.of(os.stat(self.environment), linker.group_environment)
         destination = str(self.environment / name)
         with Directory.open(self.entry) as held:
-            return linker.place(held, self.publisher, file, destination, parent, private=private)
+            return linker.place(
+                Source(held, self.publisher), file, destination, parent, private=private
+            )
 
     def placed(self, name: str = "placed") -> Path:
         return self.environment / name
@@ -838,7 +843,7 @@ def test_file_that_shrinks_during_the_copy_is_reported(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = shelf.add("demo/a.py")
-    real = link_module.copy_bytes
+    real = copies_module.copy_bytes
 
     def shrinking(source: int, target: int, size: int) -> int:
         stored = shelf.entry / "files" / "demo/a.py"
@@ -846,7 +851,7 @@ def test_file_that_shrinks_during_the_copy_is_reported(
         os.truncate(stored, 3)
         return real(source, target, size)
 
-    monkeypatch.setattr(link_module, "copy_bytes", shrinking)
+    monkeypatch.setattr(copies_module, "copy_bytes", shrinking)
     with pytest.raises(DamagedEntry, match="ends after 3 of 8 bytes"):
         shelf.place(_linker(LinkMode.COPY), file)
     assert os.listdir(shelf.environment) == []
@@ -919,7 +924,7 @@ FALLING = [LinkMode.REFLINK, LinkMode.HARDLINK, LinkMode.SYMLINK]
 
 
 @pytest.mark.parametrize("mode", FALLING, ids=lambda mode: mode.value)
-@pytest.mark.parametrize("number", sorted(link_module.TRY_NEXT), ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", sorted(TRY_NEXT), ids=errno.errorcode.get)
 def test_a_refused_mode_falls_to_the_next_and_is_not_asked_again(
     shelf: Shelf, mode: LinkMode, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1055,7 +1060,7 @@ def test_another_file_system_gets_a_copy(shelf: Shelf, tmp_path: Path) -> None:
     try:
         with Directory.open(shelf.entry) as held:
             parent = TargetDir.of(os.stat(memory), True)
-            used = linker.place(held, OWN, file, str(elsewhere), parent, private=False)
+            used = linker.place(Source(held, OWN), file, str(elsewhere), parent, private=False)
         assert used is LinkMode.COPY
         assert elsewhere.read_bytes() == b"content\n"
         assert int(elsewhere.stat().st_mtime) == MTIME
@@ -1884,7 +1889,7 @@ def test_many_files_are_placed_in_one_go(shelf: Shelf, mode: LinkMode) -> None:
     jobs, outcome = _numbered(shelf, shelf.environment, 100), PlacementResult()
     before = _open_descriptors()
     with Directory.open(shelf.entry) as held:
-        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+        _linker(mode).place_all(Source(held, shelf.publisher), jobs, outcome)
     assert _open_descriptors() == before
     assert sum(outcome.files.values()) == 100
     assert sum(outcome.size.values()) == sum(range(100))
@@ -1902,7 +1907,7 @@ def test_damaged_files_are_reported_and_the_others_placed(shelf: Shelf, mode: Li
     longer.chmod(0o644)
     longer.write_bytes(b"y" * 41)
     with Directory.open(shelf.entry) as held:
-        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+        _linker(mode).place_all(Source(held, shelf.publisher), jobs, outcome)
     assert [job for job, _ in outcome.damaged] == [jobs[7], jobs[40]]
     assert sum(outcome.files.values()) == 48
     assert sorted(os.listdir(shelf.environment)) == sorted(
@@ -1916,7 +1921,7 @@ def test_what_was_done_before_an_error_is_known(shelf: Shelf, mode: LinkMode) ->
     (shelf.environment / "m30.py").mkdir()
     before = _open_descriptors()
     with Directory.open(shelf.entry) as held, pytest.raises(OSError):
-        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+        _linker(mode).place_all(Source(held, shelf.publisher), jobs, outcome)
     assert _open_descriptors() == before
     assert outcome.created == [job.destination for job in jobs[:30]]
 
@@ -1938,7 +1943,7 @@ def test_a_file_made_just_before_ctrl_c_is_known(
     for name in ("open", "link", "symlink"):
         monkeypatch.setattr(os, name, functools.partial(interrupted, getattr(os, name)))
     with Directory.open(shelf.entry) as held, pytest.raises(KeyboardInterrupt):
-        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+        _linker(mode).place_all(Source(held, shelf.publisher), jobs, outcome)
     assert outcome.under_way == jobs[30].destination
     assert outcome.created == [job.destination for job in jobs[:30]]
     assert len(os.listdir(shelf.environment)) == 31
@@ -1949,7 +1954,7 @@ def test_what_is_replaced_is_not_new(shelf: Shelf, mode: LinkMode) -> None:
     jobs, outcome = _numbered(shelf, shelf.environment, 3), PlacementResult()
     (shelf.environment / "m1.py").write_text("old")
     with Directory.open(shelf.entry) as held:
-        _linker(mode).place_all(held, shelf.publisher, jobs, outcome)
+        _linker(mode).place_all(Source(held, shelf.publisher), jobs, outcome)
     assert outcome.created == [jobs[0].destination, jobs[2].destination]
     assert sum(outcome.files.values()) == 3
 
@@ -1969,7 +1974,7 @@ def test_a_link_that_is_refused_leaves_the_rest_to_the_next_mode(
     monkeypatch.setattr(os, "link", full)
     linker = _linker(LinkMode.HARDLINK)
     with Directory.open(shelf.entry) as held:
-        linker.place_all(held, shelf.publisher, jobs, outcome)
+        linker.place_all(Source(held, shelf.publisher), jobs, outcome)
     assert len(asked) == 6
     assert outcome.files[LinkMode.HARDLINK] == 5
     assert sum(outcome.files.values()) == 20
@@ -1987,7 +1992,7 @@ def test_few_descriptors_are_enough(shelf: Shelf, spare: int) -> None:
         top = max(for_tests) + 1
         resource.setrlimit(resource.RLIMIT_NOFILE, (top + spare, hard))
         try:
-            _linker(LinkMode.COPY).place_all(held, shelf.publisher, jobs, outcome)
+            _linker(LinkMode.COPY).place_all(Source(held, shelf.publisher), jobs, outcome)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             for descriptor in for_tests:
@@ -2083,7 +2088,7 @@ def _batch(shelf: Shelf, number: int = 20) -> list[Job]:
 
 def _place_all(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: PlacementResult) -> None:
     with Directory.open(shelf.entry) as held:
-        linker.place_all(held, shelf.publisher, jobs, outcome)
+        linker.place_all(Source(held, shelf.publisher), jobs, outcome)
 
 
 def _destinations(jobs: list[Job]) -> list[str]:
@@ -2217,7 +2222,7 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _place_new(shelf: Shelf, linker: Linker, jobs: list[Job], outcome: PlacementResult) -> None:
     with Directory.open(shelf.entry) as held:
-        linker.place_new(held, shelf.publisher, jobs, outcome)
+        linker.place_new(Source(held, shelf.publisher), jobs, outcome)
 
 
 def _dividing(mode: LinkMode) -> Linker:
@@ -2312,6 +2317,7 @@ FEW_DESCRIPTORS = """if True:
     from pip_sharedcache.model import LinkMode, StoredFile
     from pip_sharedcache.placement import LinkChoice, Linker
     from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
+    from pip_sharedcache.store import Source
     mode, spare, entry, target = LinkMode(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
     parent = TargetDir.of(os.stat(target), True)
     files = [StoredFile(f"lot/f{n}", len(f"file {n}"), "", False, 1_600_000_000) for n in range(90)]
@@ -2323,7 +2329,7 @@ FEW_DESCRIPTORS = """if True:
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (free[spare], limits[1]))
         try:
-            linker.place_all(held, os.getuid(), jobs, outcome)
+            linker.place_all(Source(held, os.getuid()), jobs, outcome)
         except OSError as problem:
             error = problem.errno
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
@@ -2507,7 +2513,7 @@ def test_bytecode_is_left_to_pip_where_a_source_cannot_have_the_time_that_it_nam
         if path.endswith(SOURCES[0]):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr(link_module, "set_time", refuse)
+    monkeypatch.setattr(copies_module, "set_time", refuse)
     begun = taken.take()
     taken.save_rest(begun)
     (undone,) = [job.destination for job, _ in begun.undone]

@@ -33,7 +33,15 @@ from pip_sharedcache.errors import (
     UsageError,
 )
 from pip_sharedcache.fs import workers
-from pip_sharedcache.model import FORMAT, MOST_MANIFEST, Compiled, Digest, Entry, Manifest
+from pip_sharedcache.model import (
+    FORMAT,
+    MOST_MANIFEST,
+    PACKED_FORMAT,
+    Compiled,
+    Digest,
+    Entry,
+    Manifest,
+)
 from pip_sharedcache.store import (
     Staged,
     Store,
@@ -50,7 +58,7 @@ from pip_sharedcache.store import (
     unpack,
     wheel_copies,
 )
-from pip_sharedcache.store.staging import Compile
+from pip_sharedcache.store.filling import Compile
 from pip_sharedcache.trust import Trust
 from support.filesystems import mounted
 from support.lists import RECORDED, serve
@@ -487,7 +495,7 @@ def test_a_configuration_without_end_is_not_read(store: Store) -> None:
     assert "store.json cannot be read: File too large" in _unusable(store.path)
 
 
-@pytest.mark.parametrize("version", [FORMAT + 1, 0, "1", None], ids=str)
+@pytest.mark.parametrize("version", [PACKED_FORMAT + 1, 0, "1", None], ids=str)
 def test_another_format_makes_the_store_unusable(store: Store, version: object) -> None:
     (store.path / "store.json").write_text(json.dumps({"format": version}))
     assert f"format {version!r}" in _unusable(store.path)
@@ -1817,7 +1825,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
         path / "entry.json", (path / "entry.json").read_bytes()[:-9]
     ),
     "nested manifest": lambda path: _rewrite(path / "entry.json", b"[" * 100_000),
-    "newer format": _manifest_with(format=FORMAT + 1),
+    "newer format": _manifest_with(format=PACKED_FORMAT + 1),
     "manifest of another wheel": _manifest_with(sha256="ab" * 32),
     "name with a slash": _manifest_with(filename="files/demo/__init__.py"),
     "name that leads up": _manifest_with(filename=".."),

@@ -24,8 +24,7 @@ from pip_sharedcache import resources
 from pip_sharedcache.bytecode.worker import COMPILED, LEFT, UNTRIED, compile_source
 from pip_sharedcache.fs import Directory, can_start_threads, cpus
 from pip_sharedcache.model import Compiled, Entry
-from pip_sharedcache.store import compiled_path
-from pip_sharedcache.store.entry_checks import copy_checked
+from pip_sharedcache.store import Source, compiled_path
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +118,21 @@ def _asked_of_this_process() -> bool:
     return bool(named) or longest != usual
 
 
-def compile_checked(entry: Entry, held: Directory, target: Path) -> Compiled:
-    """Compile as ``compile_all`` does, but from checked copies of the files in ``held``.
+def compile_packed(entry: Entry, source: Source, target: Path) -> Compiled:
+    """Compile as ``compile_all`` does, from the pack of ``source``.
+
+    The worker processes read files: the sources are unpacked beside ``target`` first. Raise
+    DamagedEntry if the pack cannot be read, and OSError as ``compile_all`` does.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        for file in entry.manifest.files:
+            if file.path.endswith(".py"):
+                source.copy(file, Path(directory))
+        return compile_all(entry, Path(directory), target)
+
+
+def compile_checked(entry: Entry, source: Source, target: Path) -> Compiled:
+    """Compile as ``compile_all`` does, but from checked copies of the files of ``source``.
 
     The copies have the bytes that the manifest lists: the publisher can edit the files meanwhile.
     Raise DamagedEntry if a file differs, and OSError as ``compile_all`` does.
@@ -128,7 +140,7 @@ def compile_checked(entry: Entry, held: Directory, target: Path) -> Compiled:
     with tempfile.TemporaryDirectory() as directory:
         for file in entry.manifest.files:
             if file.path.endswith(".py"):
-                copy_checked(held, file, Path(directory))
+                source.copy_checked(file, Path(directory))
         return compile_all(entry, Path(directory), target)
 
 

@@ -28,6 +28,7 @@ from pip_sharedcache.store import (
     WHEELS,
     Store,
     StoredEntry,
+    layout_name,
     open_layers,
     survey,
     usage_marks,
@@ -65,6 +66,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
             "you_trust": you_trust,
             "writable": writable,
             "policy": store.policy.value,
+            "layout": layout_name(store.packed),
             "entries": entries,
             "bytes": size,
             "link_mode": mode,
@@ -80,6 +82,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     output.say(f"You may:   {_allowed(store, writable=writable)}")
     wheels = counted(entries, "wheel", "wheels")
     output.say(f"Holds:     {wheels}, {megabytes(size)} as wheel files")
+    output.say(f"Layout:    {layout_name(store.packed)}")
     output.say(f"Link mode: {mode}")
     for name, setting in in_force.items():
         output.detail(f"Setting:   {name} = {setting.value} ({setting.source})")

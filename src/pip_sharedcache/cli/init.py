@@ -10,6 +10,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.stores import Made, make_store
+from pip_sharedcache.store import PACKED, TREE
 
 HELP = "make a store, for a group or for yourself"
 
@@ -18,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     parser.add_argument("directory", metavar="DIR", type=Path, help="make it in this directory")
     parser.add_argument("--group", default="", help="share the store with this group")
+    parser.add_argument(
+        "--layout",
+        choices=[TREE, PACKED],
+        help="keep the files of a wheel as a tree, or packed in one file",
+    )
     parser.add_argument("--builds", action="store_true", help="also share wheels that users build")
 
 
@@ -25,7 +31,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     if chosen.directory == Path():
         raise UsageError("store init needs a directory")
-    made = make_store(chosen.directory, chosen.group, builds=chosen.builds)
+    packed = None if chosen.layout is None else chosen.layout == PACKED
+    made = make_store(chosen.directory, chosen.group, builds=chosen.builds, packed=packed)
     store, group = made.store, chosen.group
     whose = f"the members of {group}" if group else trust.user_name(store.owner)
     # Only root may write pip's configuration for all users.

@@ -22,7 +22,13 @@ from pip_sharedcache.fs.dirfd import (
     set_directory,
     write_all,
 )
-from pip_sharedcache.fs.file_data import WORTH_FLUSHING, copy_all, write_file
+from pip_sharedcache.fs.file_data import (
+    WORTH_FLUSHING,
+    copy_all,
+    read_at,
+    write_at,
+    write_file,
+)
 from pip_sharedcache.fs.host import (
     HOST,
     alive,
@@ -72,6 +78,7 @@ __all__ = [
     "make_directory",
     "make_parents",
     "quota",
+    "read_at",
     "remove_tree",
     "replace_file",
     "set_directory",
@@ -82,5 +89,6 @@ __all__ = [
     "tree_size",
     "unloadable_because",
     "write_all",
+    "write_at",
     "write_file",
 ]

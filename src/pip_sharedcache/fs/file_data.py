@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
@@ -15,8 +16,44 @@ _BLOCK = 1 << 20  # bytes
 _STEP = 1 << 26  # bytes to copy before the system begins to write them to the disk
 
 
-def copy_bytes(source: int, target: int, size: int) -> int:
-    """Copy up to ``size`` bytes from the start of ``source`` to ``target``; return how many.
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Return ``size`` bytes from ``offset`` of a file, or fewer at its end. Raises OSError.
+
+    The position in the file, which forked processes share, does not matter (but on Windows).
+    """
+    data = _read_at(descriptor, size, offset)
+    if len(data) in (0, size):
+        return data
+    pieces = [data]  # a signal, or the end
+    while (size := size - len(data)) and data:
+        offset += len(data)
+        data = _read_at(descriptor, size, offset)
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)
+
+
+def write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of ``data`` at ``offset`` of a file. Raises OSError."""
+    if not hasattr(os, "pwrite"):
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        write_all(descriptor, data)
+        return
+    view = memoryview(data)
+    while view:
+        if not (written := os.pwrite(descriptor, view, offset)):
+            raise OSError(errno.EIO, "The system wrote nothing, and gave no error")
+        view, offset = view[written:], offset + written
+
+
+def copy_bytes(source: int, target: int, size: int, offset: int = 0) -> int:
+    """Copy up to ``size`` bytes from ``offset`` of ``source`` to ``target``; return how many.
 
     The kernel or the file server copies if it can (copy_file_range(2), which also shares extents
     where the file system does); otherwise this process copies through a buffer. The system begins
@@ -28,14 +65,13 @@ def copy_bytes(source: int, target: int, size: int) -> int:
         step = 0
         if in_kernel is not None:
             try:
-                step = in_kernel(source, target, min(size - done, _STEP))
+                step = in_kernel(source, target, min(size - done, _STEP), offset + done)
             except OSError:  # not between these two files; or a full disk: then the copy raises
                 in_kernel = None
-            if step == 0:  # the end, or a file system that cannot do this: os.read decides
+            if step == 0:  # the end, or a file system that cannot do this: read_at decides
                 in_kernel = None
         if in_kernel is None:
-            os.lseek(source, done, os.SEEK_SET)
-            if not (block := os.read(source, min(_BLOCK, size - done))):
+            if not (block := read_at(source, min(_BLOCK, size - done), offset + done)):
                 break
             write_all(target, block)
             step = len(block)

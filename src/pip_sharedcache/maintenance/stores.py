@@ -83,15 +83,18 @@ def require_publishable(store: Store) -> None:
         )
 
 
-def make_store(directory: Path | str, group: str = "", *, builds: bool = False) -> Made:
+def make_store(
+    directory: Path | str, group: str = "", *, builds: bool = False, packed: bool | None = None
+) -> Made:
     """Make a store in ``directory``, for the members of ``group`` or for this user alone.
 
-    ``builds``: whether users share the wheels that they build, too. Raise UsageError if the
-    directory or the group is not suitable, FileError if the system refuses.
+    ``builds``: whether users share the wheels that they build, too. ``packed``: whether entries are
+    packed; None: whichever suits the file system. Raise UsageError if the directory or the group is
+    not suitable, FileError if the system refuses.
     """
     path = Path(os.path.abspath(directory))
     try:
-        store = Store.make(path, group, builds=builds)
+        store = Store.make(path, group, builds=builds, packed=packed)
     except OSError as error:
         where = error.filename or path
         raise FileError.of(path, f"made: {where}", error) from error

@@ -16,19 +16,26 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 from pip_sharedcache import fs, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, UnusualWheel, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory
+from pip_sharedcache.maintenance.pack_checks import pack_fault
 from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
 from pip_sharedcache.store.entries import StoredEntry
-from pip_sharedcache.store.entry_reading import MANIFEST, read_manifest, wheel_name
+from pip_sharedcache.store.entry_reading import (
+    MANIFEST,
+    manifest_name,
+    read_manifest,
+    wheel_name,
+)
+from pip_sharedcache.store.filling import DIRECTORY
+from pip_sharedcache.store.forms import FILE, PROGRAM
 from pip_sharedcache.store.layout import RESOLUTIONS, WHEELS
+from pip_sharedcache.store.packs import PACK, Pack
 from pip_sharedcache.store.resolutions import read_resolution
-from pip_sharedcache.store.staging import DIRECTORY
-from pip_sharedcache.store.unpack import FILE, PROGRAM
 from pip_sharedcache.store.wheel_copies import is_sparse
 
 _FILES = "files"
@@ -141,6 +148,7 @@ class _Examination:
     ``sound_wheel``: the name of the entry's own wheel if it is sound; else "".
     ``expected``, ``directories``: the files and directories that the entry must have, by path.
     ``seen``: the paths that the entry has.
+    ``pack``: the manifest of a packed entry; None of another one.
     """
 
     held: Directory
@@ -151,6 +159,7 @@ class _Examination:
     expected: dict[str, StoredFile] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
+    pack: Manifest | None = None
 
     def wheel(self) -> None:
         """Check the entry as an unpacked wheel."""
@@ -183,20 +192,23 @@ class _Examination:
     # -- the expected files
 
     def _manifest(self) -> Manifest | None:
-        if not self._is_file(MANIFEST):
+        names = self.held.names()
+        name = PACK if PACK in names and MANIFEST not in names else MANIFEST
+        if not self._is_file(name):
             return None
         try:
             manifest, _ = read_manifest(self.held)
         except DamagedEntry as error:
-            self._note(MANIFEST, "content", f"is not a manifest: {error.__cause__}")
+            self._note(name, "content", f"is not a manifest: {error.__cause__}")
         except OSError as error:
-            self._unreadable(MANIFEST, error)
+            self._unreadable(name, error)
         else:
             if manifest.digest != self.digest:
-                self._note(MANIFEST, "content", "has the digest of another wheel")
+                self._note(name, "content", "has the digest of another wheel")
             elif "/" in manifest.filename or manifest.filename in ("", ".", ".."):
-                self._note(MANIFEST, "content", "names no file as its wheel")
+                self._note(name, "content", "names no file as its wheel")
             else:
+                self.pack = manifest if manifest.packed else None
                 return manifest
         return None
 
@@ -232,12 +244,14 @@ class _Examination:
             time = _time_of(manifest)
             wrong = {file.path for file in manifest.files if file.mtime != time}
         else:
-            wrong = {file.path for file in set(told).symmetric_difference(manifest.files)}
+            listed = {replace(file, offset=-1) for file in manifest.files}
+            wrong = {file.path for file in listed.symmetric_difference(told)}
         if wrong:
             others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            self._note(MANIFEST, "content", f"is wrong about the file {min(wrong)}{others}")
+            what = f"is wrong about the file {min(wrong)}{others}"
+            self._note(manifest_name(manifest), "content", what)
         elif len({file.path for file in manifest.files}) != len(manifest.files):
-            self._note(MANIFEST, "content", "names a file twice")
+            self._note(manifest_name(manifest), "content", "names a file twice")
 
     def _is_file(self, name: str) -> bool:
         """Return whether ``name`` is a file of the entry; note the damage if not."""
@@ -259,12 +273,14 @@ class _Examination:
         ``files``: the expected files. ``time``: the expected time of the manifest, in seconds.
         ``beside``: expected files outside the directory of ``files``.
         """
-        self.expected = {f"{_FILES}/{file.path}": file for file in files}
-        self.expected.update((file.path, file) for file in beside)
-        self.expected[MANIFEST] = StoredFile(MANIFEST, _UNKNOWN, "", False, time)
+        self.expected = {file.path: file for file in beside}
+        if self.pack is None:
+            self.expected.update((f"{_FILES}/{file.path}", file) for file in files)
+        name = MANIFEST if self.pack is None else PACK
+        self.expected[name] = StoredFile(name, _UNKNOWN, "", False, time)
         self.directories = {
             path[: slash.start()]
-            for path in (f"{_FILES}/", *self.expected)
+            for path in (f"{_FILES}/" if self.pack is None else "", *self.expected)
             for slash in re.finditer("/", path)
         }
         self._walk(self.held, "")
@@ -308,6 +324,10 @@ class _Examination:
                     self._note(path, "size", f"has {status.st_size} bytes, not {wanted.size}")
                 elif wanted.sha256 and _digest(file) != wanted.sha256:
                     self._note(path, "content", "has other bytes than were published")
+                elif path == PACK and self.pack is not None:
+                    what = pack_fault(Pack(file.fileno()), self.pack, status.st_size)
+                    if what:
+                        self._note(path, "content", what)
         except OSError as error:
             self._unreadable(path, error)
 

@@ -28,7 +28,7 @@ from pip_sharedcache.placement.target_dirs import (
     remove_placed,
 )
 from pip_sharedcache.store.bytecode_paths import compiled_path
-from pip_sharedcache.store.entry_checks import Source
+from pip_sharedcache.store.sources import Source
 
 
 class Placement:
@@ -43,8 +43,9 @@ class Placement:
     def __init__(self, entry: Entry, held: Directory, linker: Linker, report: RunReport) -> None:
         self.entry = entry
         self.undone: list[tuple[Job, DamagedEntry | OSError]] = []
-        self._wheel = Source(entry, held)
+        self._wheel = Source.of(entry, held)
         self._bytecode: Source | None = None
+        self._bytecode_entry: Entry | None = None
         self.target_dirs = TargetDirs(linker.group_environment)
         self._linker = linker
         self.report = report
@@ -78,7 +79,7 @@ class Placement:
     @property
     def bytecode(self) -> Entry | None:
         """Return the entry whose bytecode is placed; None without one."""
-        return None if self._bytecode is None else self._bytecode.entry
+        return self._bytecode_entry
 
     def destination(self, record_path: str, path: str) -> str:
         """Return the destination of the wheel's file ``record_path``, for pip's own ``path``."""
@@ -178,7 +179,7 @@ class Placement:
                 return
             new, old = self.target_dirs.divided(jobs)
             for place, some in ((self._linker.place_all, old), (self._linker.place_new, new)):
-                place(source.held, source.entry.publisher, some, outcome)
+                place(source, some, outcome)
         finally:
             self._record(outcome)
 
@@ -291,8 +292,8 @@ class Placement:
     def use_bytecode(self, entry: Entry, held: Directory) -> None:
         """Place bytecode from ``entry``; this placement will close the open directory ``held``."""
         if self._bytecode is not None:  # it was damaged
-            self._bytecode.held.close()
-        self._bytecode = Source(entry, held)
+            self._bytecode.close()
+        self._bytecode, self._bytecode_entry = Source.of(entry, held), entry
 
     def save_bytecode(self, source: str) -> bool:
         """Place the bytecode of the placed ``source``; return False where pip must compile it.
@@ -332,7 +333,7 @@ class Placement:
     def close(self) -> None:
         """Close the descriptors."""
         for source in filter(None, (self._wheel, self._bytecode)):
-            source.held.close()
+            source.close()
 
     def commit(self) -> None:
         """Make the finished distribution durable, then visible. Raises OSError."""

@@ -16,27 +16,27 @@ from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.jobs import TargetDir
 from pip_sharedcache.placement.link_choice import LinkChoice
 from pip_sharedcache.placement.linker import Linker
+from pip_sharedcache.store.sources import Source
 
 _CONTENT = b"of pip-sharedcache store doctor\n" * 256  # too much to be kept in an inode
 
 
 def try_link_modes(
-    entry: Directory,
-    publisher: int,
+    source: Source,
     file: StoredFile,
     directory: Path,
     left_out: Mapping[LinkMode, str],
 ) -> dict[LinkMode, str]:
     """Try each link mode; return "" for a mode that works, else the system's reason.
 
-    Place ``file`` of the open ``entry`` in ``directory`` (in the environment's file system), and
+    Place ``file`` of ``source`` in ``directory`` (in the environment's file system), and
     delete it again. For modes in ``left_out``, return the reason from there without a try. Raises
     DamagedEntry, OSError.
     """
     parent = TargetDir.of(os.stat(directory), False)
     refusals: dict[LinkMode, str] = {}
     for mode in LinkMode:
-        if mode is LinkMode.SYMLINK and (unloadable := unloadable_because(entry.path)):
+        if mode is LinkMode.SYMLINK and (unloadable := unloadable_because(source.held.path)):
             refusals[mode] = unloadable
             continue
         if mode in left_out:
@@ -45,7 +45,7 @@ def try_link_modes(
         linker = Linker(LinkChoice(mode), 0o022)
         destination = directory / f"{mode.value}-{os.getpid()}"
         try:
-            placed = linker.place(entry, publisher, file, str(destination), parent, private=False)
+            placed = linker.place(source, file, str(destination), parent, private=False)
             refusals[mode] = "" if placed is mode else linker.choice.refused
         finally:
             destination.unlink(missing_ok=True)

@@ -15,7 +15,6 @@ from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.state import RunState
-from pip_sharedcache.store.entry_checks import copy_checked
 
 logger = logging.getLogger(__name__)
 
@@ -193,9 +192,9 @@ def _copy(compiled: Entry, target: Path) -> Compiled:
     Raises DamagedEntry, OSError.
     """
     manifest = compiled.manifest
-    with stores.open_entry(compiled) as held:
+    with stores.Source.of(compiled, stores.open_entry(compiled)) as source:
         for file in manifest.files:
-            copy_checked(held, file, target)
+            source.copy_checked(file, target)
     return Compiled([file.path for file in manifest.files], manifest.failed)
 
 
@@ -205,7 +204,9 @@ def _compile(entry: Entry, verify: bool, target: Path) -> Compiled:
     The sources come from the open directory of the entry that was looked up and trusted: another
     user may have put other sources at its path. Raises DamagedEntry, OSError.
     """
-    with stores.open_entry(entry) as held:
+    with stores.Source.of(entry, stores.open_entry(entry)) as source:
         if verify:
-            return bytecode.compile_checked(entry, held, target)
-        return bytecode.compile_all(entry, held.proc_path / "files", target)
+            return bytecode.compile_checked(entry, source, target)
+        if source.packed:
+            return bytecode.compile_packed(entry, source, target)
+        return bytecode.compile_all(entry, source.held.proc_path / "files", target)

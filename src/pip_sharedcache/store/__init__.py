@@ -6,6 +6,7 @@ from pip_sharedcache.store.bytecode_paths import compiled_path
 from pip_sharedcache.store.entries import StoredEntry, list_entries, names, survey
 from pip_sharedcache.store.entry_reading import open_entry, read_manifest
 from pip_sharedcache.store.entry_trust import distrust_reason, replaceable_by
+from pip_sharedcache.store.filling import Compile
 from pip_sharedcache.store.homes import TAG_NAME, refuse_foreign_home
 from pip_sharedcache.store.layout import (
     AREAS,
@@ -28,9 +29,10 @@ from pip_sharedcache.store.resolutions import (
     find_resolutions,
     stage_resolution,
 )
-from pip_sharedcache.store.staging import Compile, Staged, stage_bytecode, stage_wheel
+from pip_sharedcache.store.sources import Source
+from pip_sharedcache.store.staging import Staged, stage_bytecode, stage_wheel
 from pip_sharedcache.store.stale_staging import clear_own
-from pip_sharedcache.store.store_json import STORE_JSON
+from pip_sharedcache.store.store_json import PACKED, STORE_JSON, TREE, layout_name
 from pip_sharedcache.store.wheel_copies import copy_wheel
 
 __all__ = [
@@ -40,16 +42,19 @@ __all__ = [
     "JUDGED_PAGE",
     "NONE_YET",
     "ONLY",
+    "PACKED",
     "PATIENCE",
     "RESOLUTION",
     "RESOLUTIONS",
     "SHARDS",
     "STORE_JSON",
     "TAG_NAME",
+    "TREE",
     "USE",
     "WHEELS",
     "Build",
     "Compile",
+    "Source",
     "Staged",
     "Store",
     "StoredEntry",
@@ -66,6 +71,7 @@ __all__ = [
     "find_resolutions",
     "find_retired",
     "key_of",
+    "layout_name",
     "list_entries",
     "make_durable",
     "make_visible",

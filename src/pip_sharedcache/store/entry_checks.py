@@ -7,30 +7,17 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, DamagedFile, reason
-from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory, create_file, has_time, write_all
-from pip_sharedcache.model import Entry, StoredFile
+from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory, has_time
+from pip_sharedcache.model import StoredFile
+from pip_sharedcache.store.packs import PACK
 
 _BLOCK = 1 << 20  # bytes
 
 
-class Source:
-    """An entry held open whose files are placed; owns the descriptor ``held``.
-
-    ``damage``: why none of the files may be placed, or None.
-    """
-
-    def __init__(self, entry: Entry, held: Directory) -> None:
-        self.entry = entry
-        self.held = held
-        self.files = {file.path: file for file in entry.manifest.files}
-        self.damage = _damage_of_directories(held, entry.publisher, entry.manifest.files)
-
-
-def _damage_of_directories(
+def damage_of_directories(
     entry: Directory, publisher: int, files: Iterable[StoredFile]
 ) -> DamagedEntry | None:
     """Return why no file of ``entry`` is trusted; None if all directories above them are.
@@ -84,6 +71,26 @@ def check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_re
         raise damaged(entry, file, objection)
 
 
+def check_pack(entry: Directory, publisher: int, pack: int, file: StoredFile | None) -> None:
+    """Raise DamagedEntry if the open ``pack`` does not match its manifest or its publisher.
+
+    ``file``: one of the files in it, None if it has none.
+    """
+    try:
+        status = os.fstat(pack)
+    except OSError as error:
+        raise DamagedEntry(f"{entry.path / PACK}: {reason(error)}") from error
+    what = trust.mode_distrust_reason(status)
+    if not stat.S_ISREG(status.st_mode):
+        what = "is not a regular file"
+    elif file is not None and not has_time(status, file.mtime):
+        what = "was changed after it was published"
+    elif trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
+        what = f"belongs to {trust.user_name(status.st_uid)}"
+    if what:
+        raise DamagedEntry(f"{entry.path / PACK}: {what}")
+
+
 @contextmanager
 def opened(entry: Directory, file: StoredFile) -> Iterator[int]:
     try:
@@ -126,29 +133,8 @@ def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
         raise damaged(entry, file, "has other bytes than were published")
 
 
-def _read_checked(entry: Directory, file: StoredFile) -> bytes:
-    """Return the bytes of ``file`` after a check of their sha256. Raises DamagedEntry."""
-    with opened(entry, file) as source:
-        try:
-            with os.fdopen(source, "rb", closefd=False) as stream:
-                data = stream.read(file.size + 1)
-        except OSError as error:
-            raise damaged(entry, file, reason(error)) from error
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise damaged(entry, file, "has other bytes than were published")
-    return data
-
-
-def copy_checked(entry: Directory, file: StoredFile, directory: Path) -> None:
-    """Copy ``file`` to its path below ``directory``, with mode 0o600.
-
-    Raises DamagedEntry if the bytes do not have the sha256 of the manifest, OSError.
-    """
-    path = directory / file.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with create_file(path, 0o600, file.mtime) as descriptor:
-        write_all(descriptor, _read_checked(entry, file))
-
-
 def damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:
+    """Return the error for ``file`` of the open ``entry``; ``what`` follows its path."""
+    if file.offset >= 0:
+        return DamagedFile(f"{entry.path / PACK}: {file.path}: {what}")
     return DamagedFile(f"{entry.path / 'files' / file.path}: {what}")

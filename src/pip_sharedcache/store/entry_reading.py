@@ -11,7 +11,9 @@ from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import MOST_MANIFEST, Digest, Entry, Manifest, identity_of
 from pip_sharedcache.store.layout import WHEELS
+from pip_sharedcache.store.packs import PACK, read_manifest_text
 
+#: The manifest of an entry that has a tree of files; a pack has its own.
 MANIFEST = "entry.json"
 
 
@@ -30,15 +32,39 @@ def open_entry(entry: Entry) -> Directory:
 
 def read_manifest(held: Directory) -> tuple[Manifest, os.stat_result]:
     """Return the manifest of a held entry and its file's status. Raises DamagedEntry, OSError."""
+    name = MANIFEST
     try:
-        text, status = held.read(MANIFEST, MOST_MANIFEST)
-        return Manifest.from_json(text), status
+        try:
+            text, status = held.read(MANIFEST, MOST_MANIFEST)
+        except FileNotFoundError:
+            name = PACK
+            text, status = _read_pack(held)
+        manifest = Manifest.from_json(text)
+        if manifest.packed is not (name == PACK):
+            raise ValueError("it is of another form")
+        return manifest, status
     except FileNotFoundError as error:
         raise DamagedEntry(f"{held.path} lacks its manifest") from error
     except ValueError as error:
-        raise DamagedEntry(f"{held.path / MANIFEST} is damaged: {error}") from error
+        raise DamagedEntry(f"{held.path / name} is damaged: {error}") from error
     except MemoryError as error:  # raised at the limit of a batch job (ulimit -v)
-        raise DamagedEntry(f"{held.path / MANIFEST} takes more memory than there is") from error
+        raise DamagedEntry(f"{held.path / name} takes more memory than there is") from error
+
+
+def manifest_name(manifest: Manifest) -> str:
+    """Return the name of the file that has ``manifest``."""
+    return PACK if manifest.packed else MANIFEST
+
+
+def _read_pack(held: Directory) -> tuple[bytes, os.stat_result]:
+    descriptor = held.open_file(PACK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")
+        return read_manifest_text(descriptor, status.st_size), status
+    finally:
+        os.close(descriptor)
 
 
 def wheel_name(held: Directory) -> str:
@@ -50,12 +76,13 @@ def wheel_name(held: Directory) -> str:
 def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: str) -> Entry:
     """Return the held entry after checks of manifest and wheel. Raises DamagedEntry, OSError."""
     manifest, record = read_manifest(held)
+    name = manifest_name(manifest)
     if manifest.digest != digest:
-        raise DamagedEntry(f"{held.path / MANIFEST} speaks of another wheel")
+        raise DamagedEntry(f"{held.path / name} speaks of another wheel")
     # All files of an entry have one time; another time shows a modification.
     if manifest.files and not fs.has_time(record, manifest.files[0].mtime):
-        raise DamagedEntry(f"{held.path / MANIFEST} was changed after it was published")
-    _check_owner(held, MANIFEST, record, status)
+        raise DamagedEntry(f"{held.path / name} was changed after it was published")
+    _check_owner(held, name, record, status)
     entry = Entry(held.path, status.st_uid, identity_of(status), manifest)
     if area == WHEELS:
         _check_wheel(held, entry)
@@ -72,7 +99,8 @@ def _check_wheel(held: Directory, entry: Entry) -> None:
     _check_owner(held, name, status, held.status())
     metadata = entry.manifest.metadata
     if metadata is None:
-        raise DamagedEntry(f"{held.path / MANIFEST} does not list the wheel's files")
+        where = held.path / manifest_name(entry.manifest)
+        raise DamagedEntry(f"{where} does not list the wheel's files")
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.manifest.size:
         raise DamagedEntry(f"{held.path / name} is not the wheel that was published")
     if not fs.has_time(status, metadata.mtime):  # all files of an entry have one time

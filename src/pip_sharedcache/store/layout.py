@@ -18,7 +18,7 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own
-from pip_sharedcache.store.store_json import STORE_JSON, StoreJson
+from pip_sharedcache.store.store_json import STORE_JSON, StoreJson, layout_name
 from pip_sharedcache.trust import Trust
 
 WHEELS = "wheels"
@@ -52,6 +52,7 @@ class Store:
     ``group``: the name of the group that shares it, or "".
     ``trusted``: the publishers that its owner lists.
     ``shares_builds``: whether its owner shares the wheels that users build.
+    ``packed``: whether new entries are packed; all entries can be read.
     ``trust``: the publishers that this process trusts there.
     ``policy``: the use that a run makes of it.
     ``replaceable_by``: why the path may lead to another store later; "" if it cannot.
@@ -65,6 +66,7 @@ class Store:
     trusted: tuple[str, ...]
     trust: Trust
     shares_builds: bool = False
+    packed: bool = False
     policy: Policy = Policy.PUBLISH
     replaceable_by: str = ""
     replaceable_at: Path | None = None
@@ -151,14 +153,18 @@ class Store:
             return cls(path, owner, "", (), Trust.in_store(owner, ()))
         shared = found.group or found.trusted
         publishers = Trust.in_store(owner, found.trusted, own=None if shared else own)
-        return cls(path, owner, found.group, found.trusted, publishers, found.builds)
+        told = (found.group, found.trusted, publishers, found.builds, found.packed)
+        return cls(path, owner, *told)
 
     @classmethod
-    def make(cls, path: Path, group: str = "", *, builds: bool = False) -> Store:
+    def make(
+        cls, path: Path, group: str = "", *, builds: bool = False, packed: bool | None = None
+    ) -> Store:
         """Make a store at ``path``, or complete one that is half made.
 
         ``group``: the name of the group that shares the store, or "". ``builds``: whether wheels
-        that its users build are shared too. Raises UsageError if the path or the group is
+        that its users build are shared too. ``packed``: whether its entries are packed; None: as
+        they are in a store that is there, else not. Raises UsageError if the path or the group is
         unsuitable, OSError if the system refuses.
         """
         gid = None
@@ -177,6 +183,12 @@ class Store:
                     f"{path} is a store already, in which what is built is not shared",
                     f'set "builds": true in {path / STORE_JSON}',
                 )
+            if packed not in (None, existing.packed):
+                kind = "packed entries" if existing.packed else "trees of files"
+                raise UsageError(
+                    f"{path} is a store with {kind} already",
+                    f"pip-sharedcache store repack --layout {layout_name(not existing.packed)}",
+                )
             if existing.group != group:
                 whose = f"group {existing.group}" if existing.group else "one user"
                 raise UsageError(
@@ -185,7 +197,8 @@ class Store:
                 )
         made = Creation()
         try:
-            cls._make(made, path, group, gid, builds=builds)
+            told = StoreJson(group, (f"@{group}",) if group else (), builds, bool(packed))
+            cls._make(made, path, gid, told)
         except BaseException as error:
             made.undo()
             if gid is not None and _is_of_strangers(error, gid):
@@ -197,16 +210,15 @@ class Store:
         return cls.open(path)
 
     @staticmethod
-    def _make(made: Creation, path: Path, group: str, gid: int | None, *, builds: bool) -> None:
+    def _make(made: Creation, path: Path, gid: int | None, told: StoreJson) -> None:
         # 0o755 whatever the umask: users who can write there could replace the store.
         fs.make_parents(path.parent, lambda missing: made.directory(missing, 0o755))
-        configuration = StoreJson(group, (f"@{group}",) if group else (), builds)
-        for relative, mode in expected_directories(shared=bool(group)):
+        for relative, mode in expected_directories(shared=bool(told.group)):
             made.directory(path / relative, mode, gid)
             if not relative:
                 # First: doctor needs it to report what a half-made store lacks.
                 made.file(path / TAG_NAME, TAG)
-                made.file(path / STORE_JSON, configuration.to_json())
+                made.file(path / STORE_JSON, told.to_json())
 
     @contextlib.contextmanager
     def opened(self, *names: str) -> Iterator[tuple[Directory, ...]]:

@@ -18,6 +18,7 @@ from pip_sharedcache.errors import NotPublished, reason
 from pip_sharedcache.model import Digest, Entry, Identity, identity_of
 from pip_sharedcache.store.entry_reading import MANIFEST, is_damaged
 from pip_sharedcache.store.layout import DEAD, WHEELS, Store
+from pip_sharedcache.store.packs import PACK
 from pip_sharedcache.store.staging import Staged, stage_wheel
 from pip_sharedcache.store.stale_staging import clear
 
@@ -159,11 +160,12 @@ def _is_ours_and_useless(target: Path, staged: Staged) -> bool:
     """Return whether a useless entry of this user has the name ``target``.
 
     Useless means damaged, or bytecode that fits no source any more. Anything else than a directory
-    with a directory ``files`` is left in place, and the other name is used.
+    with a directory ``files`` or a pack is left in place, and the other name is used.
     """
     if os.lstat(target).st_uid != trust.user_id() or not _is_useless(target, staged):
         return False
-    return os.path.isdir(target / "files") and not os.path.islink(target)
+    filled = os.path.isdir(target / "files") or os.path.isfile(target / PACK)
+    return filled and not os.path.islink(target)
 
 
 def _replace(staging: Path, target: Path) -> bool:
@@ -208,5 +210,7 @@ def _is_useless(target: Path, staged: Staged) -> bool:
 
 def _files_of(entry: Entry) -> list[str]:
     own = [str(entry.wheel)] if entry.manifest.size else []
+    if entry.manifest.packed:
+        return [str(entry.path / PACK), *own]
     unpacked = [f"{entry.path}/files/{file.path}" for file in entry.manifest.files]
     return [str(entry.path / MANIFEST), *own, *unpacked]

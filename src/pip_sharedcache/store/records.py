@@ -6,14 +6,17 @@ what they contain must neither fail a run nor hold it up.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.store.entry_reading import read_manifest
+from pip_sharedcache.store.sources import Source
 
 _LONGEST_NUMBER = 40  # digits: before Python 3.11, int() takes hours for a million digits
 
@@ -24,9 +27,16 @@ def read_record(held: Directory, name: str, limit: int) -> Any:
     ``limit``: the most bytes that are read. Raises DamagedEntry if the file differs from the
     manifest, or is no JSON that can be read within the memory; OSError.
     """
-    text = held.read(f"files/{name}", limit)[0]
-    expected = {file.path: file.sha256 for file in read_manifest(held)[0].files}
-    if expected.get(name) != hashlib.sha256(text).hexdigest():
+    manifest, status = read_manifest(held)
+    file = next((file for file in manifest.files if file.path == name), None)
+    if file is not None and file.size > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), f"{held.path}/files/{name}")
+    if file is None or not manifest.packed:
+        text = held.read(f"files/{name}", limit)[0]
+    else:
+        with Source(Directory.open(held.proc_path), status.st_uid, [file], packed=True) as source:
+            text = source.read(file)
+    if file is None or file.sha256 != hashlib.sha256(text).hexdigest():
         raise DamagedEntry(f"{held.path}/files/{name} has other bytes than were published")
     try:
         return json.loads(

@@ -11,12 +11,19 @@ from typing import Any
 from pip_sharedcache import trust
 from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.model import FORMAT
+from pip_sharedcache.model import FORMAT, PACKED_FORMAT
 from pip_sharedcache.trust import access_lists
 
 STORE_JSON = "store.json"
 
+#: The values of "layout": how entries keep their files.
+TREE, PACKED = "tree", "packed"
 _MOST_NAMES = 1000  # each opening of the store looks up every name
+
+
+def layout_name(packed: bool) -> str:
+    """Return the value of "layout" in store.json."""
+    return PACKED if packed else TREE
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,24 @@ class StoreJson:
     ``group``: the name of the group that shares the store, or "".
     ``trusted``: the publishers that the store's owner lists.
     ``builds``: whether the owner shares the wheels that users build.
+    ``packed``: whether new entries are packed.
+    ``may_have_packs``: whether any entry may be packed. Versions that do not know packs refuse such
+        a store: they would regard packs as damage.
     """
 
     group: str = ""
     trusted: tuple[str, ...] = ()
     builds: bool = False
+    packed: bool = False
+    may_have_packs: bool = False
 
     def to_json(self) -> str:
         """Return the text of store.json."""
-        head = {"format": FORMAT, "group": self.group or None, "trusted": self.trusted}
-        return json.dumps({**head, "builds": self.builds}, indent=2) + "\n"
+        packs = self.packed or self.may_have_packs
+        head = {"format": PACKED_FORMAT if packs else FORMAT, "group": self.group or None}
+        rest = {"trusted": self.trusted, "builds": self.builds}
+        layout = {"layout": layout_name(self.packed)} if packs else {}
+        return json.dumps({**head, **rest, **layout}, indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path, top: Directory) -> StoreJson | None:
@@ -58,17 +73,22 @@ class StoreJson:
         try:
             data: Any = json.loads(text)
             version, group = data["format"], data.get("group") or ""
+            layout = data.get("layout", TREE)
             names = data.get("trusted", [])
             if not isinstance(names, list) or len(names) > _MOST_NAMES:
                 raise TypeError(f"trusted is no list of up to {_MOST_NAMES} names")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreUnusable(f"{path / STORE_JSON} is damaged: {error}") from error
-        if version != FORMAT:
+        known = (TREE,) if version == FORMAT else (TREE, PACKED)
+        if version not in (FORMAT, PACKED_FORMAT) or layout not in known:
+            kind = f"format {version!r:.40}"
+            kind += f" with the layout {layout!r:.40}" if layout != TREE else ""
             raise StoreUnusable(
-                f"{path} is a store of format {version!r:.40}, this is for format {FORMAT}",
+                f"{path} is a store of {kind}, this is for formats {FORMAT} and {PACKED_FORMAT}",
                 "a newer pip-sharedcache reads it",
             )
-        return cls(str(group), tuple(map(str, names)), data.get("builds") is True)
+        builds, packs = data.get("builds") is True, version == PACKED_FORMAT
+        return cls(str(group), tuple(map(str, names)), builds, layout == PACKED, packs)
 
 
 def _lists_let_change(top: Directory, status: os.stat_result) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,14 +9,13 @@ from pathlib import Path
 from typing import Optional, Union
 
 from pip_sharedcache import fs, wheel
+from pip_sharedcache.errors import UnusualWheel
 from pip_sharedcache.fs.workers import available_workers, map_in_workers
 from pip_sharedcache.model import Digest, StoredFile
+from pip_sharedcache.store.forms import NewFiles
 
 #: Takes the number of bytes that are ready, and the number of all bytes.
 ProgressCallback = Callable[[int, int], None]
-
-#: The modes of all files in an entry.
-FILE, PROGRAM = 0o444, 0o555
 
 _EACH = 20_000  # bytes that take about as long to unpack as the creation of a file takes
 _WORTH_IT = 20_000_000  # bytes, with _EACH for each file, from which on worker processes start
@@ -45,16 +43,16 @@ def copy_archive(source: int, target: int) -> Digest | None:
 def unpack_all(
     copy: Path,
     members: Sequence[wheel.Member],
-    top: Path,
+    files: NewFiles,
     mtime: int,
     on_progress: ProgressCallback | None = None,
     *,
     digest: Digest | None = None,
 ) -> tuple[list[StoredFile], Digest]:
-    """Unpack ``members`` of the wheel ``copy`` into the new directories below ``top``.
+    """Unpack ``members`` of the wheel ``copy`` to ``files``.
 
-    The files get their final modes and ``mtime`` (seconds). Returns them in the order of
-    ``members``, and the digest of ``copy``, which is read for that if ``digest`` is None.
+    Returns the files, with the time ``mtime`` (seconds), in the order of ``members``; and the
+    digest of ``copy``, which is read for that if ``digest`` is None.
     ``on_progress`` is called while a large wheel is unpacked. Raises UnusualWheel or one of
     wheel.BROKEN if the wheel is not sound, OSError.
     """
@@ -63,12 +61,11 @@ def unpack_all(
     def do(task: _Task) -> _Result:
         if task is None:
             return wheel.digest_of(copy)[0]
-        return [_extract(archive, member, f"{top}/{member.path}", mtime) for member in task]
+        return [_extract(archive, member, files, mtime) for member in task]
 
     def again(task: _Task) -> _Result:
         for member in task or ():
-            with contextlib.suppress(FileNotFoundError):
-                (top / member.path).unlink()
+            files.undo(member.path)
         return do(task)
 
     whole = sum(member.info.file_size for member in members)
@@ -85,30 +82,32 @@ def unpack_all(
         # The largest come first: one at the end would keep one process busy alone.
         largest = sorted(pieces, key=_weight, reverse=True)
         tasks: list[_Task] = [*([None] if digest is None else []), *largest]
-        files: dict[str, StoredFile] = {}
+        stored: dict[str, StoredFile] = {}
         for result in map_in_workers(tasks, do, again, done):
             if isinstance(result, str):
                 digest = Digest(result)
             else:
-                files.update((file.path, file) for file in result)
+                stored.update((file.path, file) for file in result)
     assert digest is not None  # a task
-    return [files[member.path] for member in members], digest
+    return [stored[member.path] for member in members], digest
 
 
 def write(
     blocks: Iterable[bytes],
     target: int,
     digest_of: Callable[[Iterable[bytes]], tuple[Digest, int]] = wheel.digest_of_blocks,
+    start: int = 0,
 ) -> tuple[Digest, int]:
-    """Write ``blocks`` to the descriptor ``target``; return their sha256 and their size.
+    """Write ``blocks`` to the descriptor ``target``, from the offset ``start`` on.
 
-    The size is in bytes. ``digest_of`` hashes them. The caller closes ``target``. Raises OSError.
+    Return their sha256 and their size in bytes. ``digest_of`` hashes them. The caller closes
+    ``target``. Raises OSError.
     """
 
     def written() -> Iterator[bytes]:
-        done = begun = 0
+        done = begun = start
         for block in blocks:
-            fs.write_all(target, block)
+            fs.write_at(target, block, done)
             done += len(block)
             if done - begun >= _AHEAD:
                 fs.begin_to_flush(target, begun, done - begun)
@@ -170,16 +169,18 @@ class _Archive:
         return self._opened[mine]
 
 
-def _extract(archive: _Archive, member: wheel.Member, path: str, mtime: int) -> StoredFile:
-    mode = PROGRAM if member.executable else FILE
+def _extract(archive: _Archive, member: wheel.Member, files: NewFiles, mtime: int) -> StoredFile:
+    path, crc, executable = member.path, member.info.CRC, member.executable
     data = wheel.read_small(archive.descriptor, member)
     if data is not None:
         sha256, size = wheel.digest_of_blocks([data])
-        fs.write_file(path, data, mode, mtime)
+        files.put(path, data, crc, executable=executable)
     else:
         large = member.info.file_size >= _LARGE
         digest_of = wheel.digest_beside if large else wheel.digest_of_blocks
-        with fs.create_file(Path(path), mode, mtime) as target:
+        with files.stream(path, crc, executable=executable) as (target, start):
             blocks = wheel.content(archive.opened(), member)
-            sha256, size = write(blocks, target, digest_of)
-    return StoredFile(member.path, size, sha256, member.executable, mtime)
+            sha256, size = write(blocks, target, digest_of, start)
+    if size != member.info.file_size:
+        raise UnusualWheel(f"{path} has {size} bytes, not {member.info.file_size}")
+    return StoredFile(path, size, sha256, executable, mtime, files.offset(path))

@@ -20,7 +20,7 @@ from pip_sharedcache.maintenance.doctor.surroundings import (
 )
 from pip_sharedcache.model import PLACED, LinkMode, Policy, StoredFile
 from pip_sharedcache.placement import try_link_modes, try_writing
-from pip_sharedcache.store import SHARDS, WHEELS, Store, read_manifest
+from pip_sharedcache.store import SHARDS, WHEELS, Source, Store, read_manifest
 
 _PROBE_TIME = 10**9  # seconds since the epoch: any whole second is suitable
 
@@ -54,11 +54,12 @@ class Trials:
         with contextlib.ExitStack() as stack:
             try:
                 held = stack.enter_context(Directory.open(sample))
-                files = read_manifest(held)[0].files
+                manifest = read_manifest(held)[0]
             except (DamagedEntry, OSError):
                 return
-            if files:
-                self._place(held, max(files, key=lambda file: file.size))
+            if manifest.files:
+                largest = max(manifest.files, key=lambda file: file.size)
+                self._place(held, largest, packed=manifest.packed)
 
     def _publish(self) -> None:
         store, report = self._store, self._report
@@ -89,11 +90,12 @@ class Trials:
             what = f"refuses a probe ({reason(error)}): nothing new can be published"
             add_little_space(report, path, what, owners)
 
-    def _place(self, held: Directory, file: StoredFile) -> None:
+    def _place(self, held: Directory, file: StoredFile, *, packed: bool = False) -> None:
         """Place ``file`` of the open entry by each link mode, and report which would be used."""
         self._placed = True
         report, environment, asked = self._report, self._environment, self._settings.link_mode
         publisher = held.status().st_uid
+        files = Source(held, publisher, [file], packed=packed)
         left_out = {}
         if self._store.policy is Policy.READ_ONLY and asked is not LinkMode.HARDLINK:
             left_out[LinkMode.HARDLINK] = "not tried: it would change the link count in the store"
@@ -102,7 +104,7 @@ class Trials:
                 report.add_fact("link-mode", f"not tried: you may not write {environment}", None)
                 return
             try:
-                refusals = try_link_modes(held, publisher, file, directory, left_out)
+                refusals = try_link_modes(files, file, directory, left_out)
             except (DamagedEntry, OSError) as error:
                 report.add_fact("link-mode", f"not tried: {error}", None)
                 return

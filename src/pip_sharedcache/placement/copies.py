@@ -1,0 +1,251 @@
+"""Copies of the store's files: new inodes in an environment, which share blocks where they can."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple, Union
+
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.fs.dirfd import (
+    CREATE,
+    PROCESS_ERRORS,
+    Directory,
+    clone,
+    close_all,
+    set_time,
+    write_all,
+)
+from pip_sharedcache.fs.file_data import copy_bytes
+from pip_sharedcache.model import LinkMode, StoredFile
+from pip_sharedcache.placement.jobs import Job, PlacementResult
+from pip_sharedcache.placement.ways import TRY_NEXT, Way, Ways
+from pip_sharedcache.store.entry_checks import check_hash, check_open, check_readable, damaged
+from pip_sharedcache.store.packs import Pack
+from pip_sharedcache.store.sources import Source
+
+#: How many of the store's files are opened before they are placed.
+_AHEAD = 32
+
+#: Files of a pack up to this size (bytes) are read and written; the kernel copies larger ones.
+_SMALL = 1 << 18
+
+
+class _Tree(NamedTuple):
+    """The content of one file in a tree, which is open as ``source``."""
+
+    way: Way
+    entry: Directory
+    file: StoredFile
+    source: int
+
+    def check(self) -> None:
+        """Raise DamagedEntry if the file is not as it was published."""
+        check_open(self.entry, self.way.publisher, self.file, self.source)
+
+    def fill(self, target: int, ways: Ways) -> LinkMode:
+        """Write the content to the empty file ``target``; return the link mode used.
+
+        Raises DamagedEntry where the file ends early or cannot be read; OSError.
+        """
+        file, source = self.file, self.source
+        if not file.size:
+            return LinkMode.COPY  # an empty file has no extents to share
+        if ways.may(LinkMode.REFLINK, self.way):
+            try:
+                clone(source, target)
+                return LinkMode.REFLINK
+            except OSError as error:
+                if error.errno in TRY_NEXT:
+                    ways.refuse(LinkMode.REFLINK, self.way, reason(error))
+        try:
+            copied = copy_bytes(source, target, file.size)
+        except OSError as error:
+            check_readable(self.entry, file, source)  # raises DamagedEntry if it caused the error
+            raise error
+        _check_size(self.entry, file, copied)
+        return LinkMode.COPY
+
+
+class _Packed(NamedTuple):
+    """The content of one file in a ``pack``, which was checked when it was opened."""
+
+    entry: Directory
+    file: StoredFile
+    pack: Pack
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def fill(self, target: int, ways: Ways) -> LinkMode:
+        """Write the content to the empty file ``target``, as ``_Tree.fill`` does."""
+        file, pack = self.file, self.pack
+        if file.size <= _SMALL:
+            data = self._read(file.size)
+            _check_size(self.entry, file, len(data))
+            write_all(target, data)
+            return LinkMode.COPY
+        try:
+            copied = copy_bytes(pack.descriptor, target, file.size, file.offset)
+        except OSError as error:
+            for start in range(0, file.size, _SMALL):
+                self._read(min(_SMALL, file.size - start), start)  # if it caused the error
+            raise error
+        _check_size(self.entry, file, copied)
+        return LinkMode.COPY
+
+    def _read(self, size: int, start: int = 0) -> bytes:
+        try:
+            return self.pack.read(self.file.offset + start, size)
+        except OSError as error:
+            if error.errno in PROCESS_ERRORS:
+                raise
+            raise damaged(self.entry, self.file, reason(error)) from error
+
+
+_Content = Union[_Tree, _Packed]
+
+
+def _check_size(entry: Directory, file: StoredFile, copied: int) -> None:
+    if copied != file.size:
+        raise damaged(entry, file, f"ends after {copied} of {file.size} bytes")
+
+
+class Copier:
+    """Copies files for a whole run; the destinations are new, and get pip's modes.
+
+    ``ways``: the link mode in force, and what failed before. ``hashes``: whether to read and hash
+    each file.
+    """
+
+    def __init__(self, ways: Ways, umask: int, *, hashes: bool) -> None:
+        self._ways = ways
+        self._umask = umask
+        self._hashes = hashes
+        self._create_flags = CREATE & ~os.O_WRONLY | os.O_RDWR if hashes else CREATE
+        self._ahead = _AHEAD
+
+    def copy_all(
+        self, way: Way, source: Source, jobs: Sequence[Job], outcome: PlacementResult
+    ) -> None:
+        """Copy files of ``source``, and record the results in ``outcome``.
+
+        Raises OSError where the environment cannot take one; ``outcome`` has those before it.
+        """
+        if source.packed:
+            self._copy_packed(source, jobs, outcome)
+            return
+        done = 0
+        while done < len(jobs):
+            opened: list[int | DamagedEntry] = []
+            try:
+                self._open_ahead(source.held, jobs[done : done + self._ahead], opened)
+                for job, one in zip(jobs[done:], opened):
+                    if isinstance(one, int):
+                        self._copy(_Tree(way, source.held, job.file, one), job, outcome)
+                    else:
+                        outcome.damaged.append((job, one))
+                    done += 1
+            except OSError as error:
+                if error.errno not in PROCESS_ERRORS or len(opened) < 2:
+                    raise
+                self._ahead = 1  # the files opened ahead used up the descriptors
+            finally:
+                close_all(one for one in opened if isinstance(one, int))
+
+    def _copy_packed(self, source: Source, jobs: Sequence[Job], outcome: PlacementResult) -> None:
+        self._ways.refuse_packed()
+        try:
+            pack = source.pack()
+        except DamagedEntry as error:
+            outcome.damaged += [(job, error) for job in jobs]
+            return
+        for job in jobs:
+            self._copy(_Packed(source.held, job.file, pack), job, outcome)
+
+    def _open_ahead(
+        self, entry: Directory, jobs: Sequence[Job], sources: list[int | DamagedEntry]
+    ) -> None:
+        """Open the store's files for ``jobs``, and append descriptors or errors to ``sources``.
+
+        The caller closes them: their numbers are consecutive, so that one system call is enough.
+        """
+        for job in jobs:
+            try:
+                sources.append(entry.open_file(f"files/{job.file.path}"))
+            except OSError as error:
+                if error.errno not in PROCESS_ERRORS:
+                    sources.append(damaged(entry, job.file, reason(error)))
+                elif sources:
+                    return  # place the open files first
+                else:
+                    raise
+
+    def _copy(self, content: _Content, job: Job, outcome: PlacementResult) -> None:
+        file, destination = job.file, job.destination
+        try:
+            content.check()
+            target, replaced = self._create(job, outcome)
+            try:
+                mode = content.fill(target, self._ways)
+                if self._hashes:  # of the new file: the publisher can edit the store's
+                    check_hash(content.entry, file, target)
+                if file.path.endswith(".py"):
+                    # Bytecode contains the time of its source; no other file needs the time.
+                    self._set_time(target, job, outcome)
+            except BaseException:
+                os.close(target)
+                os.unlink(destination)
+                raise
+            try:
+                os.close(target)
+            except OSError:  # late EDQUOT, ENOSPC or EIO of a network file system
+                os.unlink(destination)
+                raise
+        except DamagedEntry as error:
+            outcome.under_way = ""
+            outcome.damaged.append((job, error))
+        else:
+            outcome.record(job, mode, replaced)
+
+    @staticmethod
+    def _set_time(target: int, job: Job, outcome: PlacementResult) -> None:
+        try:
+            set_time(target, job.destination, job.file.mtime)
+        except OSError as error:
+            if error.errno not in TRY_NEXT:
+                raise
+            outcome.untimed.add(job.destination)  # pip sets no times: no reason to fail
+
+    def _create(self, job: Job, outcome: PlacementResult) -> tuple[int, bool]:
+        """Create the destination with pip's mode; return its descriptor, and whether it existed."""
+        file, destination, parent = job.file, job.destination, job.target_dir
+        asked = 0o777 if file.executable else 0o666
+        replaced = False
+        outcome.under_way = destination
+        try:
+            target = os.open(destination, self._create_flags, asked)
+        except FileExistsError:
+            outcome.under_way = ""
+            os.unlink(destination)
+            target = os.open(destination, self._create_flags, asked)
+            replaced = True
+        if hasattr(os, "fchmod") and (file.executable or parent.grant):
+            # pip sets x for user, group and others despite the umask, which removed x at open.
+            # With a default ACL, the group's grant is already set.
+            granted = parent.grant & asked
+            if file.executable:
+                wanted = (0o777 & ~self._umask) | 0o111 | granted
+            else:
+                wanted = stat.S_IMODE(os.fstat(target).st_mode) | granted
+            try:
+                os.fchmod(target, wanted)
+            except BaseException as error:
+                # pip fails without x, too; the group's bits are optional.
+                refused = isinstance(error, OSError) and error.errno in TRY_NEXT
+                if file.executable or not refused:
+                    os.close(target)
+                    os.unlink(destination)
+                    raise
+        return target, replaced

@@ -1,0 +1,109 @@
+"""Entries whose files are read: to be placed, compiled or copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory, create_file, write_all
+from pip_sharedcache.model import Entry, StoredFile
+from pip_sharedcache.store.entry_checks import check_pack, damage_of_directories, damaged, opened
+from pip_sharedcache.store.packs import PACK, Pack
+
+
+class Source:
+    """An entry held open whose files are read; owns the descriptor ``held``, and that of its pack.
+
+    ``publisher``: the uid that must own the files.
+    ``files``: those of the manifest, by path.
+    ``packed``: whether the files are in a pack.
+    ``damage``: why none of the files of a tree may be placed, or None.
+    """
+
+    def __init__(
+        self,
+        held: Directory,
+        publisher: int,
+        files: Iterable[StoredFile] = (),
+        *,
+        packed: bool = False,
+    ) -> None:
+        self.held = held
+        self.publisher = publisher
+        self.files = {file.path: file for file in files}
+        self.packed = packed
+        self.damage: DamagedEntry | None = None
+        if not packed:
+            self.damage = damage_of_directories(held, publisher, self.files.values())
+        self._pack: Pack | None = None
+
+    @classmethod
+    def of(cls, entry: Entry, held: Directory) -> Source:
+        """Return the source for ``entry``, which is open as ``held``."""
+        manifest = entry.manifest
+        return cls(held, entry.publisher, manifest.files, packed=manifest.packed)
+
+    def pack(self) -> Pack:
+        """Return the pack, opened and checked by the first call. Raises DamagedEntry, OSError."""
+        if self._pack is None:
+            try:
+                pack = Pack(self.held.open_file(PACK))
+            except OSError as error:
+                if error.errno in PROCESS_ERRORS:
+                    raise
+                raise DamagedEntry(f"{self.held.path / PACK}: {reason(error)}") from error
+            try:
+                one = next(iter(self.files.values()), None)  # all files of an entry have one time
+                check_pack(self.held, self.publisher, pack.descriptor, one)
+            except BaseException:
+                pack.close()
+                raise
+            self._pack = pack
+        return self._pack
+
+    def read(self, file: StoredFile) -> bytes:
+        """Return the bytes of ``file``, fewer at the end of a damaged pack. Raises DamagedEntry."""
+        if self.damage is not None:
+            raise self.damage
+        try:
+            if self.packed:
+                return self.pack().read(file.offset, file.size)
+            with opened(self.held, file) as source, os.fdopen(source, "rb", closefd=False) as data:
+                return data.read(file.size + 1)
+        except OSError as error:
+            raise damaged(self.held, file, reason(error)) from error
+
+    def copy_checked(self, file: StoredFile, directory: Path) -> None:
+        """Copy ``file`` to its path below ``directory``, with mode 0o600.
+
+        Raises DamagedEntry if the bytes do not have the sha256 of the manifest, OSError.
+        """
+        self._copy(file, directory, hashes=True)
+
+    def copy(self, file: StoredFile, directory: Path) -> None:
+        """Copy ``file`` as ``copy_checked`` does, but compare only its size."""
+        self._copy(file, directory, hashes=False)
+
+    def _copy(self, file: StoredFile, directory: Path, *, hashes: bool) -> None:
+        data = self.read(file)
+        if len(data) != file.size or (hashes and hashlib.sha256(data).hexdigest() != file.sha256):
+            raise damaged(self.held, file, "has other bytes than were published")
+        path = directory / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with create_file(path, 0o600, file.mtime) as descriptor:
+            write_all(descriptor, data)
+
+    def close(self) -> None:
+        """Close the descriptors; further calls do nothing."""
+        if self._pack is not None:
+            self._pack.close()
+        self.held.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,115 @@
+"""What a test on several hosts works with: clients, a place on the export, and our command."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.accounts import Account, Argument
+from support.cluster import EXPORT, MOUNT_POINT, Cluster, GuestIndex, Version
+from support.environments import Environment
+from support.hosts import PYTHON, Host, Running
+
+
+@dataclass(frozen=True)
+class Site:
+    """Both clients with the export mounted, and ``area``: a new directory there, of usera and the
+    group, in which each test has its store and environments."""
+
+    cluster: Cluster
+    installer: Environment
+    version: Version
+    area: Path
+    wheels: Path
+    _indexes: dict[str, GuestIndex] = field(default_factory=dict)
+
+    @property
+    def clients(self) -> tuple[Host, Host]:
+        """The two clients."""
+        first, second = self.cluster.clients
+        return first, second
+
+    def index(self, host: Host) -> GuestIndex:
+        """The index of a host, which has the wheels of the test."""
+        known = self._indexes.get(host.name)
+        if known is None or not known.is_running():
+            known = self._indexes[host.name] = GuestIndex(host, self.wheels)
+        return known
+
+    def stop(self) -> None:
+        """End the indexes."""
+        for index in self._indexes.values():
+            index.stop()
+
+    @property
+    def store(self) -> Path:
+        """The path of the test's store on the clients."""
+        return self.area / "store"
+
+    def on_server(self, path: Path) -> Path:
+        """The path of what lies on the export, on the server."""
+        return EXPORT / path.relative_to(MOUNT_POINT)
+
+    def ours(self, *args: Argument) -> list[str]:
+        """argv that runs our command."""
+        return self.installer.command(*args)
+
+    def run(
+        self,
+        host: Host,
+        account: Account | None,
+        *args: Argument,
+        check: bool = True,
+        umask: int = 0o022,
+        timeout: float = 600,
+        **variables: str | None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run our command, with the store of the test."""
+        env = {"PIP_SHAREDCACHE_DIR": str(self.store), **variables}
+        return host.run(
+            self.ours(*args), account, umask=umask, env=env, check=check, timeout=timeout
+        )
+
+    def environment(
+        self, host: Host, account: Account | None, name: str, umask: int = 0o022
+    ) -> Path:
+        """Make a virtual environment on the export, and give its path."""
+        path = self.area / name
+        host.run([PYTHON, "-m", "venv", "--without-pip", path], account, umask=umask)
+        return path
+
+    def start(
+        self,
+        host: Host,
+        account: Account | None,
+        environment: Path,
+        *what: str,
+        umask: int = 0o022,
+        **others: str | None,
+    ) -> Running:
+        """Start an installation with our command."""
+        python = environment / "bin" / "python"
+        command = self.ours("--python", python, "install", *what)
+        variables = {
+            "PIP_SHAREDCACHE_DIR": str(self.store),
+            **self.index(host).variables,
+            **others,
+        }
+        return host.launch(command, account, umask=umask, env=variables)
+
+    def install(
+        self,
+        host: Host,
+        account: Account | None,
+        environment: Path,
+        *what: str,
+        umask: int = 0o022,
+        **others: str | None,
+    ) -> str:
+        """Install, which must succeed, and return both outputs."""
+        running = self.start(host, account, environment, *what, umask=umask, **others)
+        done = running.wait()
+        text = done.stdout + done.stderr
+        assert done.returncode == 0, text
+        return text

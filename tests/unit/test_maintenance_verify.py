@@ -19,7 +19,8 @@ from pip_sharedcache import cli, fs
 from pip_sharedcache.fs import rename
 from pip_sharedcache.maintenance.gc import GRACE, delete_retired
 from pip_sharedcache.maintenance.heal import heal
-from pip_sharedcache.maintenance.verify import Damage, Verdict, verify
+from pip_sharedcache.maintenance.verdict import Damage, Verdict
+from pip_sharedcache.maintenance.verify import verify
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
     Store,
@@ -342,10 +343,16 @@ def test_what_may_not_be_read_is_found(group_store: Store, wheel: Path) -> None:
     with as_user(ALICE):
         (entry.path / "entry.json").stat()
         assert _verdict(group_store).damage == ()
-    for where in ("files/demo", WHEEL, ""):
+    for where in ("files/demo", WHEEL):
         (entry.path / where).chmod(0)
         with as_user(ALICE):
             assert _kinds(_verdict(group_store))[where] == {"unreadable"}
+    (item,) = list_entries(group_store, {}, [])
+    entry.path.chmod(0)
+    with as_user(ALICE):
+        (verdict,) = verify([item])
+    assert verdict is not None
+    assert (verdict.damage, verdict.unread) == ((), (("", "Permission denied"),))
 
 
 def test_an_entry_without_manifest_and_wheel_says_so(store: Store, wheel: Path) -> None:

@@ -17,7 +17,8 @@ from pip_sharedcache import bytecode
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.heal import check as healed
-from pip_sharedcache.maintenance.verify import Verdict, verify
+from pip_sharedcache.maintenance.verdict import Verdict
+from pip_sharedcache.maintenance.verify import verify
 from pip_sharedcache.model import Compiled, Digest, Entry, LinkMode, Manifest, StoredFile
 from pip_sharedcache.placement import LinkChoice, Linker
 from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir

@@ -10,9 +10,10 @@ from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import age, counted, entries, size
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
+from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.maintenance.gc import GRACE, Collection, Refusal, collect
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import Store, StoredEntry, usage_marks
+from pip_sharedcache.store import USE, Store, StoredEntry, usage_marks
 
 HELP = "retire and delete unused entries"
 DESCRIPTION = (
@@ -84,9 +85,8 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
         item for item in done.retired if trust.user_id() not in (0, item.publisher, store.owner)
     ]:
         output.say(f"Only their publishers or root can retire {_of(others)} of these.")
-    for path, why in done.unread.items():
-        what = f"Cannot read a directory of the store: {path}: {why}"
-        output.find(f"{what}; gc collected nothing in it")
+    for line in _unread(done, store):
+        output.find(line)
     by_owner: dict[int, list[Refusal]] = defaultdict(list)
     for one in done.refused:
         by_owner[one.owner].append(one)
@@ -99,6 +99,17 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
         )
         for one in refused:
             output.detail(f"{one.path}: {one.reason}")
+
+
+def _unread(done: Collection, store: Store) -> list[str]:
+    """Return a line for each path that could not be read, with the consequence."""
+    use = store.path / USE
+    marks = [one for one in done.unread.items() if use in (one[0], *one[0].parents)]
+    others = [one for one in done.unread.items() if one not in marks]
+    return [
+        *unread_lines(marks, "gc retired nothing, since entries in use may look unused"),
+        *unread_lines(others, "gc collected nothing in it"),
+    ]
 
 
 def _why_no_more(chosen: argparse.Namespace, done: Collection) -> str:

@@ -9,6 +9,7 @@ from pip_sharedcache.cli.files import written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.maintenance.report import make_page
 
 HELP = "write a page about the content and the savings of the store"
@@ -31,8 +32,15 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     text = page.text.encode("utf-8", "backslashreplace")
     with written(chosen.html) as file:
         file.write(text)
-    output.result({"file": str(chosen.html), "bytes": len(text), "entries": page.entries})
+    output.result(
+        {
+            "file": str(chosen.html),
+            "bytes": len(text),
+            "entries": page.entries,
+            "unread": {str(path): why for path, why in page.unread},
+        }
+    )
     output.say(f"Wrote {chosen.html} with {entries(page.entries)} of {store.path}.")
-    for path, why in page.unread:
-        output.find(f"Cannot read a directory of the store: {path}: {why}; it is not on the page")
+    for line in unread_lines(page.unread, "not on the page"):
+        output.find(line)
     return FINDINGS if page.unread else FINE

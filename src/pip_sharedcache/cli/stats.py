@@ -9,7 +9,7 @@ from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.quantities import entries as named
 from pip_sharedcache.cli.stores import store_in_use
-from pip_sharedcache.maintenance.entries import read_entries
+from pip_sharedcache.maintenance.entries import read_entries, unread_lines
 from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import BYTECODE, JUDGED_PAGE, RESOLUTIONS, WHEELS
@@ -51,6 +51,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             **_facts(whole, whole),
             "refusals": dict(told.refusals),
             "left_to_pip": dict(told.reasons),
+            "unread": {str(path): why for path, why in contents.unread},
             chosen.by: {name: _facts(sums, whole) for name, sums in sorted(groups.items())},
         }
     )
@@ -84,8 +85,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     head = [chosen.by, "installed", "found", "added", "by pip", "size"]
     more = [] if chosen.by == "package" else ["runs", "not downloaded", "not copied"]
     output.table([*head, *more], (_row(name, sums)[: len(head + more)] for name, sums in biggest))
-    for path, why in contents.unread:
-        output.find(f"Cannot read a directory of the store: {path}: {why}; it is not counted")
+    for line in unread_lines(contents.unread, "not counted"):
+        output.find(line)
     return FINDINGS if contents.unread else FINE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from pip_sharedcache import trust
@@ -16,7 +17,8 @@ from pip_sharedcache.store import AREAS
 HELP = "check every byte of every entry"
 DESCRIPTION = (
     "Compare every file of every entry with the entry's own wheel, whose digest "
-    "is the entry's name. Exit status 1 means that an entry is damaged, repaired or not."
+    "is the entry's name. Exit status 1 means that an entry is damaged, repaired or not, or could "
+    "not be read."
 )
 
 
@@ -32,17 +34,19 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     store = store_to_change(output) if chosen.fix else store_in_use(output)
     contents = read_entries(store, chosen.names, AREAS, uses=False)
-    output.find_or_warn(contents.problems())
+    unread = dict(contents.unread)
     damaged: list[dict[str, Any]] = []
     checked = 0
     found = check(store, contents.items, fix=chosen.fix)
     for one in output.progress(found, "Checked", len(contents.items)):
         if one is None:
             continue  # the entry vanished or was replaced meanwhile
-        checked += 1
+        if one.verdict.unread:
+            unread[one.verdict.item.path] = _what_is_unread(one)
+        checked += bool(one.verdict.damage or not one.verdict.unread)
         if one.verdict.damage:
             damaged.append(_tell(one, output))
-        else:
+        elif not one.verdict.unread:
             output.detail(f"{one.verdict.item.path}: {one.verdict.item.title} is sound")
     fixed = sum(bool(facts["fixed"]) for facts in damaged)
     output.result(
@@ -50,14 +54,24 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "checked": checked,
             "damaged": damaged,
             "missing": list(contents.missing),
-            "unread": {str(path): why for path, why in contents.unread},
+            "unread": {str(path): why for path, why in unread.items()},
         }
     )
+    problems = replace(contents, unread=tuple(unread.items())).problems()
+    output.find_or_warn(problems)
     line = f"Checked {entries(checked)} of {store.path}"
     if checked:
         line += f": {len(damaged)} damaged" if damaged else ": all are sound"
     output.say(line + (f", {fixed} of them repaired." if damaged and chosen.fix else "."))
-    return FINDINGS if damaged or contents.problems() else FINE
+    return FINDINGS if damaged or problems else FINE
+
+
+def _what_is_unread(one: Check) -> str:
+    """Return the first part of an entry that cannot be read, with the reason, and the others."""
+    (path, why), *others = one.verdict.unread
+    more = f", and {len(others)} more files" if others else ""
+    what = f"{path}: {why}{more}" if path else why
+    return f"{what}; {one.healing.what}" if one.healing and not one.verdict.damage else what
 
 
 def _tell(one: Check, output: Output) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from pip_sharedcache.fs.host import (
 )
 from pip_sharedcache.fs.quota import Quota, quota
 from pip_sharedcache.fs.rename import exchange
+from pip_sharedcache.fs.stale import retry_stale
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
 from pip_sharedcache.fs.trees import remove_tree, tree_size
@@ -81,6 +82,7 @@ __all__ = [
     "read_at",
     "remove_tree",
     "replace_file",
+    "retry_stale",
     "set_directory",
     "sweep_temporary",
     "synchronise",

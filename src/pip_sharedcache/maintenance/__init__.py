@@ -13,7 +13,7 @@ from pip_sharedcache.maintenance.heal import Check, Healing, check
 from pip_sharedcache.maintenance.report import Page, make_page
 from pip_sharedcache.maintenance.stats import Savings
 from pip_sharedcache.maintenance.stores import Made, make_store, open_at
-from pip_sharedcache.maintenance.verify import Damage, Verdict
+from pip_sharedcache.maintenance.verdict import Damage, Verdict
 
 API_VERSION = 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry, usage_marks
 from pip_sharedcache.store.entries import list_entries
+from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
 _FEWEST_DIGITS = 6  # of the start of a digest; a shorter word, such as "face", is a name
 
@@ -26,24 +27,51 @@ class Contents:
     ``items``: the entries, or those that the names select, with their bytecode.
     ``whole``: the number of all entries that were read.
     ``missing``: the names that select no entry.
-    ``unread``: shards that cannot be read, each with the reason.
+    ``unread``: shards, entries and usage marks that cannot be read, each with the reason.
     """
 
     items: tuple[StoredEntry, ...]
     whole: int
     missing: tuple[str, ...]
     unread: tuple[tuple[Path, str], ...]
+    _names: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def of_area(self, area: str) -> list[StoredEntry]:
         """Return the items in one area of the store."""
         return [item for item in self.items if item.area == area]
 
     def problems(self) -> list[str]:
-        """Return a line for each shard that cannot be read and each name that selects no entry."""
-        return [
-            *(f"Cannot read a directory of the store: {path}: {why}" for path, why in self.unread),
-            *(f"Not in the store: {name}" for name in self.missing),
-        ]
+        """Return a line for each path that cannot be read and each name that selects no entry."""
+        return [*unread_lines(self.unread), *(f"Not in the store: {name}" for name in self.missing)]
+
+    def is_unread(self, name: str) -> bool:
+        """Return whether an entry ``name``, or one of its wheel, may be among those not read."""
+        unread = {path.name[:64] for path, _ in self.unread}
+        return not unread.isdisjoint((name[:64], name[:2]))
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether an entry ``name`` was read, or may be among those that were not."""
+        if not self._names:
+            self._names.update(item.path.name for item in self.items)
+        return name in self._names or self.is_unread(str(name))
+
+
+def unread_lines(unread: Iterable[tuple[Path, str]], then: str = "") -> list[str]:
+    """Return a line for each path that cannot be read, and a last one with their number.
+
+    ``unread``: each path with the reason. ``then``: the consequence for each of them, in words.
+    """
+    lines, entries = [], 0
+    for path, why in unread:
+        is_entry = ENTRY_NAME.fullmatch(path.name) is not None
+        what = "an entry" if is_entry else "a directory"
+        lines.append(f"Cannot read {what} of the store: {path}: {why}" + (then and f"; {then}"))
+        entries += is_entry
+    if not lines:
+        return []
+    numbers = [(entries, "entry", "entries"), (len(lines) - entries, "directory", "directories")]
+    parts = [f"{many:,} {one if many == 1 else more}" for many, one, more in numbers if many]
+    return [*lines, f"Not read, so neither sound nor damaged: {' and '.join(parts)}"]
 
 
 def read_entries(
@@ -60,7 +88,11 @@ def read_entries(
     a digest. ``uses``: whether the usage marks are read, too. Raise OSError.
     """
     unread: list[tuple[Path, str]] = []
-    last = usage_marks.last_uses(store) if uses else {}
+    last: dict[str, UsageMark] = {}
+    if uses:
+        last = usage_marks.last_uses(store, unread)
+    else:
+        unread += usage_marks.unread_of(store)
     items = list(track(list_entries(store, last, unread, areas)))
     digests: set[str] = set()
     missing = []

@@ -30,6 +30,7 @@ from pip_sharedcache.store.layout import (
     DEAD,
     RESOLUTIONS,
     SHARDS,
+    USE,
     WHEELS,
     Store,
 )
@@ -134,8 +135,14 @@ def collect(
     """
     now = usage_marks.now(store)
     contents = read_entries(store, areas=(WHEELS, BYTECODE, RESOLUTIONS), track=track)
-    linked = symlink_registry.linked(store)
+    marks: list[tuple[Path, str]] = []
+    linked = symlink_registry.linked(store, marks)
+    unread = dict([*contents.unread, *marks])
     retired = choose(contents.items, linked, now, older_than=older_than, max_size=max_size)
+    if any(store.path / USE in (path, *path.parents) for path in unread):
+        retired = []  # entries in use would count as unused
+    # The wheel of bytecode can be in a shard that cannot be read.
+    retired = [one for one in retired if one.area != BYTECODE or not contents.is_unread(one.digest)]
     refused: list[Refusal] = []
     done = Deleted()
     if not dry_run:
@@ -143,13 +150,14 @@ def collect(
     gone = set(retired)
     left = [item for item in contents.items if item not in gone]
     if not dry_run:
-        retire_build_records(store, {item.digest for item in left if item.area == WHEELS}, now)
+        if not unread:
+            retire_build_records(store, {item.digest for item in left if item.area == WHEELS}, now)
         done = delete_retired(store, now)
         if retired:
             size = sum(item.size for item in retired)
             with suppress(OSError):  # the disk may be full: gc must not fail for that
                 run_log.append_collection(store, run_log.Collection(int(now), len(retired), size))
-        usage_marks.forget(store, {item.path.name for item in contents.items}, now - GRACE)
+        usage_marks.forget(store, contents, now - GRACE)
         symlink_registry.forget(store)
     return Collection(
         dry_run=dry_run,
@@ -164,7 +172,7 @@ def collect(
         deleted=done.deleted,
         kept=done.kept,
         refused=(*refused, *done.refused),
-        unread=dict([*done.unread, *contents.unread]),
+        unread={**unread, **dict(done.unread)},
     )
 
 
@@ -330,20 +338,25 @@ def delete_retired(store: Store, now: float) -> Deleted:
     for area in AREAS:
         for name in SHARDS:
             try:
-                with store.opened(area, name) as (shard, *_):
-                    sweep(shard)
-                    dead = [one for one in shard.names() if one.startswith(DEAD)]
-                    for found in (_delete(shard, one, now) for one in dead):
-                        if isinstance(found, Refusal):
-                            done.refused.append(found)
-                        else:
-                            done.deleted += found is True
-                            done.kept += found is False
+                fs.retry_stale(lambda: _delete_in(store, area, name, now, done))  # noqa: B023
             except FileNotFoundError:
                 continue  # not made yet
             except OSError as error:
                 done.unread.append((store.path / area / name, reason(error)))
     return done
+
+
+def _delete_in(store: Store, area: str, name: str, now: float, done: Deleted) -> None:
+    """Delete in one shard, and count in ``done``. Raise OSError before anything is counted."""
+    with store.opened(area, name) as (shard, *_):
+        sweep(shard)
+        dead = [one for one in shard.names() if one.startswith(DEAD)]
+        for found in (_delete(shard, one, now) for one in dead):
+            if isinstance(found, Refusal):
+                done.refused.append(found)
+            else:
+                done.deleted += found is True
+                done.kept += found is False
 
 
 def _delete(shard: Directory, name: str, now: float) -> Refusal | bool | None:

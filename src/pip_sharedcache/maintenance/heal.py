@@ -23,7 +23,8 @@ from pip_sharedcache.errors import (
 )
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.gc import retire_path
-from pip_sharedcache.maintenance.verify import Verdict, verify
+from pip_sharedcache.maintenance.verdict import Verdict
+from pip_sharedcache.maintenance.verify import verify
 from pip_sharedcache.model import Digest, Entry, identity_of
 from pip_sharedcache.store import StoredEntry, symlink_registry
 from pip_sharedcache.store.entry_reading import wheel_name
@@ -57,6 +58,8 @@ def check(
 ) -> Iterator[Check | None]:
     """Verify ``items`` of ``store``, and heal the damaged ones if ``fix`` is set.
 
+    An entry of which something could not be read is healed only from its own sound wheel.
+
     Yield the result for each item, in order; None for an entry that vanished or was replaced
     meanwhile. Raise StoreUnusable if this process lacks resources (descriptors, memory).
     """
@@ -67,7 +70,8 @@ def check(
                 yield None
                 continue
             checked += 1
-            yield Check(verdict, heal(store, verdict) if fix and verdict.damage else None)
+            faulty = verdict.damage or verdict.unread
+            yield Check(verdict, heal(store, verdict) if fix and faulty else None)
     except OSError as error:
         raise StoreUnusable(
             f"Cannot verify the store: {store.path}: {reason(error)}",
@@ -107,6 +111,8 @@ def heal(store: Store, verdict: Verdict) -> Healing:
                 False,
                 f"not repaired: belongs to {who}; hint: {who} or root can run the same command",
             )
+        if verdict.unread and (item.area != WHEELS or not verdict.wheel):
+            return Healing(False, "not repaired: some of it cannot be read now")
         if item.area != WHEELS:
             # Bytecode needs no replacement: the interpreter ignores and replaces a broken symlink.
             return _retire(verdict)

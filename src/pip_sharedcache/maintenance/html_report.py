@@ -33,6 +33,7 @@ class Inventory:
     ``packages``: the bytes of each distribution.
     ``days``: the bytes published on each day (days since the epoch).
     ``damage``: a line for each damaged entry.
+    ``unread``: the number of entries and directories that could not be read.
     """
 
     entries: int = 0
@@ -41,6 +42,7 @@ class Inventory:
     packages: Counter[str] = field(default_factory=Counter)
     days: Counter[int] = field(default_factory=Counter)
     damage: list[str] = field(default_factory=list)
+    unread: int = 0
 
     def add(self, items: Iterable[StoredEntry], now: float) -> Inventory:
         """Count ``items``, and return this inventory.
@@ -97,6 +99,7 @@ def page(
         "installed from it": megabytes(whole.apparent),
         "installed by pip alone": f"{whole.by_pip:,} of {whole.installed:,}",
         "entries": f"{holdings.entries:,}",
+        **({"could not be read": f"{holdings.unread:,}"} if holdings.unread else {}),
         "files": f"{holdings.files:,}",
         "runs of pip": f"{whole.runs:,}",
         "found in the store": _share(whole.found, whole.installed),

@@ -24,7 +24,7 @@ class Page:
 
     ``text``: the HTML.
     ``entries``: the number of entries on the page.
-    ``unread``: shards that cannot be read, each with the reason.
+    ``unread``: the paths that cannot be read, each with the reason.
     """
 
     text: str
@@ -36,7 +36,7 @@ def make_page(store: Store, *, track: Track = iter) -> Page:
     """Return the page with the content and the savings of ``store`` at present; raise OSError."""
     now = time.time()
     contents = read_entries(store, uses=False, track=track)
-    holdings = html_report.Inventory().add(contents.items, now)
+    holdings = html_report.Inventory(unread=len(contents.unread)).add(contents.items, now)
     savings = Savings.of(store, ["package", "user", "environment"])
     collections = [Point(one.at, one.size) for _, one in run_log.collections(store)]
     collections.sort(key=lambda point: point.at)

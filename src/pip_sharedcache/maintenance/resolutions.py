@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from pip_sharedcache.errors import DamagedEntry
-from pip_sharedcache.fs import PROCESS_ERRORS, Directory
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.fs import PROCESS_ERRORS, Directory, retry_stale
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.model import Digest
 from pip_sharedcache.store import JUDGED_PAGE, RESOLUTIONS, Store, StoredEntry
-from pip_sharedcache.store.resolutions import read_resolution
+from pip_sharedcache.store.resolutions import StoredResolution, read_resolution
+from pip_sharedcache.store.unread import is_damage
 
 _FEWEST_DIGITS = 6  # of the start of a key; a shorter word is the name of a requirement
 _LONGEST = 200  # characters of a requirement
@@ -43,7 +46,7 @@ class Listing:
     """The resolutions of a store that names select.
 
     ``found``: the resolutions, those that were recorded last first.
-    ``problems``: a line for each shard that cannot be read and each name that selects none.
+    ``problems``: a line for each path that cannot be read and each name that selects none.
     """
 
     found: tuple[ListedResolution, ...]
@@ -57,14 +60,16 @@ def list_resolutions(store: Store, names: Sequence[str] = ()) -> Listing:
     What an untrusted publisher wrote is not read. Raise OSError.
     """
     contents = read_entries(store, areas=(RESOLUTIONS,))
-    found = [_listed(item) for item in contents.items if item.title != JUDGED_PAGE]
+    unread = list(contents.unread)
+    listed = (_listed(item, unread) for item in contents.items if item.title != JUDGED_PAGE)
+    found = [one for one in listed if one is not None]
     if names:
         chosen = [one for one in found if any(_is_meant(one, name) for name in names)]
     else:
         chosen = found
     chosen.sort(key=lambda one: (-(one.at or 0), one.item.path.name))
     missing = [name for name in names if not any(_is_meant(one, name) for one in found)]
-    problems = replace(contents, missing=tuple(missing)).problems()
+    problems = replace(contents, missing=tuple(missing), unread=tuple(unread)).problems()
     return Listing(tuple(chosen), tuple(problems))
 
 
@@ -74,18 +79,21 @@ def _is_meant(one: ListedResolution, name: str) -> bool:
     return canonicalize_name(name) in map(canonicalize_name, one.requirements)
 
 
-def _listed(item: StoredEntry) -> ListedResolution:
+def _listed(item: StoredEntry, unread: list[tuple[Path, str]]) -> ListedResolution | None:
+    """Return the resolution of ``item``; None if it was added to ``unread``, with the reason."""
     if item.damage or item.distrust_reason:
         return ListedResolution(item, damage=item.damage)
     try:
-        with Directory.open(item.path) as held:
-            stored = read_resolution(held, Digest(item.digest))
+        stored = retry_stale(partial(_read, item))
     except (DamagedEntry, MemoryError) as error:
         return ListedResolution(item, damage=str(error))
     except OSError as error:
         if error.errno in PROCESS_ERRORS:
             raise
-        return ListedResolution(item, damage=f"{item.path} cannot be read: {error.strerror}")
+        if not is_damage(error):
+            unread.append((item.path, reason(error)))
+            return None
+        return ListedResolution(item, damage=f"{item.path} cannot be read: {reason(error)}")
     result = stored.data.get("result")
     return ListedResolution(
         item,
@@ -93,6 +101,11 @@ def _listed(item: StoredEntry) -> ListedResolution:
         len(result) if isinstance(result, list) else None,
         tuple(_requirements(stored.data)),
     )
+
+
+def _read(item: StoredEntry) -> StoredResolution:
+    with Directory.open(item.path) as held:
+        return read_resolution(held, Digest(item.digest))
 
 
 def _requirements(data: Mapping[str, Any]) -> Iterable[str]:

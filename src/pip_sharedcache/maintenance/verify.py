@@ -13,7 +13,7 @@ import re
 import stat
 import zipfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,8 @@ from pip_sharedcache import fs, trust, wheel
 from pip_sharedcache.errors import DamagedEntry, UnusualWheel, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory
 from pip_sharedcache.maintenance.pack_checks import pack_fault
-from pip_sharedcache.model import Digest, Identity, Manifest, StoredFile
+from pip_sharedcache.maintenance.verdict import Damage, Verdict
+from pip_sharedcache.model import Digest, Manifest, StoredFile
 from pip_sharedcache.store.entries import StoredEntry
 from pip_sharedcache.store.entry_reading import (
     MANIFEST,
@@ -36,6 +37,7 @@ from pip_sharedcache.store.forms import FILE, PROGRAM
 from pip_sharedcache.store.layout import RESOLUTIONS, WHEELS
 from pip_sharedcache.store.packs import PACK, Pack
 from pip_sharedcache.store.resolutions import read_resolution
+from pip_sharedcache.store.unread import is_damage, is_damage_inside
 from pip_sharedcache.store.wheel_copies import is_sparse
 
 _FILES = "files"
@@ -46,37 +48,6 @@ _DEEPEST = 50  # levels of directories that are examined
 #: The first letter of stat.filemode, in words.
 _KINDS = {"l": "a symlink", "d": "a directory", "-": "a file", "p": "a FIFO", "s": "a socket"}
 _NO_WHEEL: tuple[type[Exception], ...] = (UnusualWheel, *wheel.BROKEN)
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One fault of an entry.
-
-    ``path``: the path below the entry; "" for the entry itself.
-    ``kind``: one of missing, extra, type, unreadable, size, content, mode, owner, time.
-    ``what``: the fault, in words that follow the path.
-    """
-
-    path: str
-    kind: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The result of verifying one entry.
-
-    ``item``: the entry.
-    ``damage``: the faults; none if the entry is sound.
-    ``identity``: the device and inode of the verified directory; None if it could not be opened.
-    ``wheel``: the name of the entry's own wheel if this wheel is sound, so that the entry can be
-    made anew from it; else "".
-    """
-
-    item: StoredEntry
-    damage: tuple[Damage, ...]
-    identity: Identity | None = None
-    wheel: str = ""
 
 
 def verify(items: Sequence[StoredEntry]) -> Iterator[Verdict | None]:
@@ -112,19 +83,12 @@ def _submitted(pool: ThreadPoolExecutor, item: StoredEntry) -> Future[Verdict | 
 
 def _verify_one(item: StoredEntry) -> Verdict | None:
     try:
-        with (
-            Directory.open(item.path.parent) as shard,
-            shard.subdirectory(item.path.name) as held,
-        ):
-            status = held.status()
-            examination = _Examination(held, status.st_uid, Digest(item.digest))
-            (examination.wheel if item.area == WHEELS else examination.bytecode)()
-            if item.area == RESOLUTIONS and not examination.damage:
-                examination.record(item.title)
-            if examination.damage:  # an entry that is being deleted must not look damaged
-                now = shard.file_status(item.path.name)
-                if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
-                    return None
+        try:
+            return _examined(item, PROCESS_ERRORS | {errno.ESTALE})
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return _examined(item, PROCESS_ERRORS)  # a server that was restarted: by new handles
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -132,9 +96,43 @@ def _verify_one(item: StoredEntry) -> Verdict | None:
             raise
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
             return Verdict(item, (Damage("", "type", "is not a directory"),))
-        return Verdict(item, (Damage("", "unreadable", f"cannot be read: {reason(error)}"),))
-    identity = status.st_dev, status.st_ino
-    return Verdict(item, tuple(examination.damage), identity, examination.sound_wheel)
+        if is_damage(error, _status(item)):
+            return Verdict(item, (Damage("", "unreadable", f"cannot be read: {reason(error)}"),))
+        return Verdict(item, (), unread=(("", reason(error)),))
+
+
+def _status(item: StoredEntry) -> os.stat_result | None:
+    try:
+        return item.path.lstat()
+    except OSError:
+        return None
+
+
+def _examined(item: StoredEntry, raised: Container[int]) -> Verdict | None:
+    """Return the verdict on ``item``; None for an entry that was replaced meanwhile.
+
+    Raise OSError if the entry cannot be opened, and for the errors ``raised`` of its files.
+    """
+    with (
+        Directory.open(item.path.parent) as shard,
+        shard.subdirectory(item.path.name) as held,
+    ):
+        status = held.status()
+        examination = _Examination(held, status.st_uid, Digest(item.digest), raised)
+        (examination.wheel if item.area == WHEELS else examination.bytecode)()
+        if item.area == RESOLUTIONS and not (examination.damage or examination.unread):
+            examination.record(item.title)
+        if examination.damage:  # an entry that is being deleted must not look damaged
+            now = shard.file_status(item.path.name)
+            if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
+                return None
+    return Verdict(
+        item,
+        tuple(examination.damage),
+        (status.st_dev, status.st_ino),
+        examination.sound_wheel,
+        tuple(examination.unread.items()),
+    )
 
 
 @dataclass
@@ -144,7 +142,9 @@ class _Examination:
     ``held``: the open directory of the entry.
     ``owner``: the uid that must own all files.
     ``digest``: the digest of the wheel.
+    ``raised``: the errors that end the examination.
     ``damage``: the faults that were found so far.
+    ``unread``: the paths that could not be read, with the reason.
     ``sound_wheel``: the name of the entry's own wheel if it is sound; else "".
     ``expected``, ``directories``: the files and directories that the entry must have, by path.
     ``seen``: the paths that the entry has.
@@ -154,7 +154,9 @@ class _Examination:
     held: Directory
     owner: int
     digest: Digest
+    raised: Container[int]
     damage: list[Damage] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
     sound_wheel: str = ""
     expected: dict[str, StoredFile] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
@@ -201,7 +203,7 @@ class _Examination:
         except DamagedEntry as error:
             self._note(name, "content", f"is not a manifest: {error.__cause__}")
         except OSError as error:
-            self._unreadable(name, error)
+            self._unreadable(name, error, self.held.file_status(name))
         else:
             if manifest.digest != self.digest:
                 self._note(name, "content", "has the digest of another wheel")
@@ -233,7 +235,7 @@ class _Examination:
             self._note(name, "content", f"is not a wheel that can be shared: {error}")
             return None
         except OSError as error:
-            self._unreadable(name, error)
+            self._unreadable(name, error, self.held.file_status(name))
             return None
         self.sound_wheel = name
         return told
@@ -286,7 +288,8 @@ class _Examination:
         self._walk(self.held, "")
         said = {damage.path for damage in self.damage}
         for path in sorted(self.expected.keys() - self.seen - said):
-            self._note(path, "missing", "is missing")
+            if self.unread.keys().isdisjoint(_with_parents(path)):
+                self._note(path, "missing", "is missing")
 
     def _walk(self, directory: Directory, above: str) -> None:
         self._check_rights(above.rstrip("/"), directory.status(), DIRECTORY)
@@ -304,15 +307,17 @@ class _Examination:
                         with directory.subdirectory(name) as below:
                             self._walk(below, f"{path}/")
                     except OSError as error:
-                        self._unreadable(path, error)
+                        self._unreadable(path, error, status)
             elif path not in self.expected:
                 self._note(path, "extra", "is not in the wheel")
             elif not stat.S_ISREG(status.st_mode):
                 self._note(path, "type", f"is {_kind(status)}, not a file")
             else:
-                self._check_file(directory, name, path)
+                self._check_file(directory, name, path, status)
 
-    def _check_file(self, directory: Directory, name: str, path: str) -> None:
+    def _check_file(
+        self, directory: Directory, name: str, path: str, before: os.stat_result
+    ) -> None:
         wanted = self.expected[path]
         try:
             with _opened(directory, name) as file:
@@ -329,7 +334,7 @@ class _Examination:
                     if what:
                         self._note(path, "content", what)
         except OSError as error:
-            self._unreadable(path, error)
+            self._unreadable(path, error, before)
 
     def _check_rights(self, path: str, status: os.stat_result, mode: int) -> None:
         if not trust.OWNERS_MEAN_SOMETHING:
@@ -339,10 +344,13 @@ class _Examination:
         if stat.S_IMODE(status.st_mode) != mode:
             self._note(path, "mode", f"has mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}")
 
-    def _unreadable(self, path: str, error: OSError) -> None:
-        if error.errno in PROCESS_ERRORS:
+    def _unreadable(self, path: str, error: OSError, status: os.stat_result | None) -> None:
+        if error.errno in self.raised:
             raise error
-        self._note(path, "unreadable", f"cannot be read: {reason(error)}")
+        if is_damage_inside(error, status):
+            self._note(path, "unreadable", f"cannot be read: {reason(error)}")
+        else:
+            self.unread.setdefault(path, reason(error))
 
     def _note(self, path: str, kind: str, what: str) -> None:
         damage = Damage(path, kind, what)
@@ -369,6 +377,11 @@ def _digest(file: IO[bytes]) -> Digest:
 def _told_by(archive: zipfile.ZipFile, member: wheel.Member, time: int) -> StoredFile:
     digest, size = wheel.digest_of_blocks(wheel.content(archive, member))
     return StoredFile(member.path, size, digest, member.executable, time)
+
+
+def _with_parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _time_of(manifest: Manifest) -> int:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.fs import PROCESS_ERRORS, Directory
+from pip_sharedcache.fs import PROCESS_ERRORS, Directory, retry_stale
 from pip_sharedcache.model import Digest, Entry, Identity, identity_of, total_size
-from pip_sharedcache.store.entry_reading import read_entry, wheel_name
+from pip_sharedcache.store.entry_reading import MANIFEST, read_entry, wheel_name
 from pip_sharedcache.store.entry_trust import distrust_reason
 from pip_sharedcache.store.layout import BYTECODE, SHARDS, WHEELS, Store
+from pip_sharedcache.store.packs import PACK
+from pip_sharedcache.store.unread import is_damage, is_damage_inside
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
 _DAY = 24 * 3600  # seconds; no maintained clock is ahead by more
@@ -95,24 +99,48 @@ def list_entries(
     """Yield every visible entry of ``store`` in ``areas``.
 
     ``uses``: usage marks by entry name, as usage_marks.last_uses returns them. Shards that cannot
-    be read are added to ``unread``, with the reason. Raises OSError if this process lacks
-    descriptors or memory (EMFILE, ENFILE, ENOMEM).
+    be read, and entries of which this says nothing else, are added to ``unread``, with the reason.
+    Raises OSError if this process lacks descriptors or memory (EMFILE, ENFILE, ENOMEM).
     """
     for area in areas:
         for shard in SHARDS:
             path = store.path / area / shard
             try:
-                with store.opened(area, shard) as chain:
-                    for name in sorted(filter(ENTRY_NAME.fullmatch, chain[0].names())):
-                        item = _item(store, area, chain, name, uses.get(name))
-                        if item is not None:
-                            yield item
+                yield from retry_stale(partial(_shard, store, area, shard, uses, unread))
             except FileNotFoundError:
                 continue  # a store made by hand has only the shards that it needed so far
             except OSError as error:
                 if error.errno in PROCESS_ERRORS:
                     raise
                 unread.append((path, reason(error)))
+
+
+def _shard(
+    store: Store,
+    area: str,
+    shard: str,
+    uses: Mapping[str, UsageMark],
+    unread: list[tuple[Path, str]],
+) -> list[StoredEntry]:
+    """Return the entries of one shard, as ``list_entries`` does. Raises OSError."""
+    items = []
+    with store.opened(area, shard) as chain:
+        for name in sorted(filter(ENTRY_NAME.fullmatch, chain[0].names())):
+            try:
+                try:
+                    item = _item(store, area, chain, name, uses.get(name))
+                except OSError as error:
+                    if error.errno != errno.ESTALE:
+                        raise
+                    with store.opened(area, shard) as fresh:
+                        item = _item(store, area, fresh, name, uses.get(name))
+            except OSError as error:
+                if error.errno in PROCESS_ERRORS:
+                    raise
+                unread.append((chain[0].path / name, reason(error)))
+            else:
+                items += [] if item is None else [item]
+    return items
 
 
 def names(store: Store, area: str) -> set[str]:
@@ -151,11 +179,18 @@ def _item(
     name: str,
     use: UsageMark | None,
 ) -> StoredEntry | None:
-    """Return the entry ``name``; None if it was retired meanwhile. Raises OSError."""
+    """Return the entry ``name``; None if it was retired meanwhile.
+
+    Raises OSError if the entry cannot be read, which says nothing about the entry.
+    """
     shard = chain[0]
     title, files, size, damage, why_not = "", 0, 0, "", ""
+    held = None
     try:
         status = shard.file_status(name)
+    except FileNotFoundError:
+        return None
+    try:
         with shard.subdirectory(name) as held:
             status = held.status()
             why_not = distrust_reason(store, held, chain)
@@ -168,7 +203,7 @@ def _item(
     except DamagedEntry as error:
         damage = str(error)
     except OSError as error:
-        if error.errno in PROCESS_ERRORS:
+        if not _is_damage(error, status, shard, name, opened=held is not None):
             raise
         damage = f"{shard.path / name} cannot be read: {reason(error)}"
     identity = identity_of(status)
@@ -176,3 +211,15 @@ def _item(
         *(shard.path / name, area, title or name, status.st_uid, identity, status.st_mtime, use),
         *(files, size, why_not, damage),
     )
+
+
+def _is_damage(
+    error: OSError, status: os.stat_result, shard: Directory, name: str, *, opened: bool
+) -> bool:
+    """Return whether ``error`` shows damage of the entry ``name``, which could be ``opened``."""
+    if not opened:
+        return is_damage(error, status)
+    for file in (MANIFEST, PACK):
+        with contextlib.suppress(OSError):
+            return is_damage_inside(error, shard.file_status(f"{name}/{file}"))
+    return is_damage(error)

@@ -227,11 +227,19 @@ class Store:
         Yields them from the deepest to the store itself, and closes them at the end. No link below
         the store is followed. Raises OSError.
         """
+        chain = fs.retry_stale(lambda: self._open_chain(names))
+        with contextlib.ExitStack() as stack:
+            for held in reversed(chain):
+                stack.enter_context(held)
+            yield chain
+
+    def _open_chain(self, names: tuple[str, ...]) -> tuple[Directory, ...]:
         with contextlib.ExitStack() as stack:
             chain = [stack.enter_context(Directory.open(self.path))]
             for name in names:
                 chain.insert(0, stack.enter_context(chain[0].subdirectory(name)))
-            yield tuple(chain)
+            stack.pop_all()
+        return tuple(chain)
 
     # -- writing
 

@@ -5,6 +5,7 @@ Takes no lock and writes nothing.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -97,7 +98,9 @@ class _Search:
 
     ``check``: raises DamagedEntry if the entry is incomplete.
     ``chain``: the open directories, from the shard to the store.
-    ``result``: the entries that are not usable. The other fields are the arguments of ``find``.
+    ``result``: the entries that are not usable.
+    ``raised``: errors of an entry that end the search.
+    The other fields are the arguments of ``find``.
     """
 
     store: Store
@@ -108,9 +111,20 @@ class _Search:
     check: Callable[[Entry], None] = lambda entry: None
     chain: tuple[Directory, ...] = ()
     result: LookupResult = field(default_factory=LookupResult)
+    raised: frozenset[int] = frozenset({errno.ESTALE})
 
     def run(self, plain: str) -> LookupResult:
         """Return the usable entry ``plain`` or one beside it; or else the unusable ones."""
+        try:
+            return self._run(plain)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        # A file server that was restarted: look again, by new handles.
+        self.result, self.raised = LookupResult(), frozenset()
+        return self._run(plain)
+
+    def _run(self, plain: str) -> LookupResult:
         found = self.result
         with ExitStack() as stack:
             try:
@@ -138,6 +152,8 @@ class _Search:
         except DamagedEntry as error:
             lines, what = self.result.damages, _what(error, path)
         except OSError as error:
+            if error.errno in self.raised:
+                raise
             if error.errno in fs.PROCESS_ERRORS:
                 logger.debug("Not looked at: %s: %s", path, reason(error))
                 return None
@@ -228,10 +244,11 @@ def _candidates(store: Store, plain: str, shard: Directory) -> Iterator[str]:
         return
     try:
         shard.file_status(plain)
+        names = shard.names()
     except OSError:
         return
     beside = re.compile(re.escape(plain) + r"\.\d+")
-    others = {name for name in shard.names() if beside.fullmatch(name)}
+    others = {name for name in names if beside.fullmatch(name)}
     yield from sorted(others - {own, *named})[:_MOST_BESIDE]
 
 

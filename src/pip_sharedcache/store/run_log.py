@@ -21,7 +21,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.fs import HOST, Directory
 from pip_sharedcache.model import Installed
 from pip_sharedcache.store.layout import Store
-from pip_sharedcache.store.usage_marks import users
+from pip_sharedcache.store.usage_marks import names_of, users
 
 _RUN = f"run-{HOST}-"
 _RECORDS = ("run-", "runs-")  # of any host
@@ -105,7 +105,7 @@ def append_run(store: Store, run: Run) -> None:
 def runs(store: Store) -> Iterator[tuple[int, Run]]:
     """Yield the uid of the user and the run for each valid record, in no order."""
     for user, held in users(store):
-        for name in held.names():
+        for name in names_of(store, held, None):
             if name.startswith(_RECORDS):
                 with contextlib.suppress(OSError):  # gathered meanwhile, or unreadable
                     for run in _read(user, held, name):
@@ -125,7 +125,7 @@ def append_collection(store: Store, one: Collection) -> None:
 def collections(store: Store) -> Iterator[tuple[int, Collection]]:
     """Yield the uid of the user and the collection for each valid record, in no order."""
     for user, held in users(store):
-        for name in held.names():
+        for name in names_of(store, held, None):
             if name.startswith(_COLLECTED):
                 with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
                     text, status = held.read(name)

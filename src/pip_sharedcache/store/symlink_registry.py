@@ -22,12 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import fs, trust
-from pip_sharedcache.errors import DamagedEntry
-from pip_sharedcache.fs import Directory, DirIdentity
+from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.fs import DISK_ERRORS, Directory, DirIdentity
 from pip_sharedcache.model import Digest, information_directories
 from pip_sharedcache.store.entry_reading import read_manifest
 from pip_sharedcache.store.layout import WHEELS, Store
-from pip_sharedcache.store.usage_marks import ENTRY_NAME, OWNERS_FAULT, users
+from pip_sharedcache.store.usage_marks import (
+    ENTRY_NAME,
+    OWNERS_FAULT,
+    read_again_if_stale,
+    users,
+)
 
 _LINKS = "links-"
 _MOST_RECORD = 1 << 26  # bytes
@@ -70,25 +75,41 @@ def register(store: Store, links: Iterable[Link]) -> None:
             held.replace(f"{_LINKS}{secrets.token_hex(8)}", text.encode("ascii"))
 
 
-def linked(store: Store) -> dict[str, list[tuple[int, str]]]:
+def linked(
+    store: Store, unread: list[tuple[Path, str]] | None = None
+) -> dict[str, list[tuple[int, str]]]:
     """Return the names of entries that registered symlinks lead into, or may lead into.
 
-    Each name maps to uids and paths of environments. Raises OSError if a record cannot be read,
-    unless its owner caused this (OWNERS_FAULT): without the record, a needed entry could be
-    deleted.
+    Each name maps to uids and paths of environments. A record that cannot be read is added to
+    ``unread``, with the reason, unless its owner caused this (OWNERS_FAULT): without the record, a
+    needed entry could be deleted. Raises OSError instead if ``unread`` is None.
     """
     found: dict[str, list[tuple[int, str]]] = {}
     lead = _remembering(store)
-    for user, held in users(store):
-        for file in _files(held):
-            try:
-                for link in _read(user, held, file):
-                    if lead(link):
-                        found.setdefault(link.entry, []).append((user, link.library or link.path))
-            except OSError as error:
-                if error.errno not in OWNERS_FAULT:
-                    raise
+    for user, held in users(store, unread):
+        try:
+            links = read_again_if_stale(
+                store,
+                held,
+                lambda held: list(_links_of(user, held)),  # noqa: B023
+            )
+            for link in links:
+                if lead(link):
+                    found.setdefault(link.entry, []).append((user, link.library or link.path))
+        except OSError as error:
+            if unread is None or error.errno not in DISK_ERRORS:
+                raise
+            unread.append((held.path, reason(error)))
     return found
+
+
+def _links_of(user: int, held: Directory) -> Iterator[Link]:
+    for file in _files(held):
+        try:
+            yield from _read(user, held, file)
+        except OSError as error:
+            if error.errno not in OWNERS_FAULT:
+                raise
 
 
 def forget(store: Store) -> None:

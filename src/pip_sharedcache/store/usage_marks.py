@@ -14,14 +14,18 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pip_sharedcache import trust
-from pip_sharedcache.fs import NEW, Directory
+from pip_sharedcache.errors import reason
+from pip_sharedcache.fs import DISK_ERRORS, NEW, Directory, retry_stale
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store.layout import USE, Store
+
+Result = TypeVar("Result")
 
 #: The names of entries.
 ENTRY_NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9_.-]+)?")
@@ -79,11 +83,22 @@ def mark_used(store: Store, names: Iterable[str]) -> None:
                 held.replace(name)
 
 
-def last_uses(store: Store) -> dict[str, UsageMark]:
-    """Return the last use of each entry that has a usage mark, by the name of the entry."""
+def last_uses(store: Store, unread: list[tuple[Path, str]] | None = None) -> dict[str, UsageMark]:
+    """Return the last use of each entry that has a usage mark, by the name of the entry.
+
+    Directories of marks that the disk or the file server failed to read are added to ``unread``,
+    with the reason: entries without a mark may have been used.
+    """
     latest: dict[str, UsageMark] = {}
-    for user, held in users(store):
-        for name, when in _marks(user, held):
+    for user, held in users(store, unread):
+        try:
+            marks = read_again_if_stale(store, held, lambda held: dict(_marks(user, held)))  # noqa: B023
+        except OSError as error:
+            if unread is None or error.errno not in DISK_ERRORS:
+                raise
+            unread.append((held.path, reason(error)))
+            continue
+        for name, when in marks.items():
             if name not in latest or latest[name].when < when:
                 latest[name] = UsageMark(when, user)
     return latest
@@ -122,7 +137,7 @@ def uses(store: Store, name: str) -> list[UsageMark]:
     return sorted(found, key=lambda use: use.when, reverse=True)
 
 
-def forget(store: Store, present: Collection[str], before: float) -> None:
+def forget(store: Store, present: Container[str], before: float) -> None:
     """Delete the obsolete usage marks of this user (as root: of all users).
 
     A mark is obsolete if it is older than ``before`` (seconds since the epoch) and its entry is not
@@ -155,32 +170,84 @@ def squatters(store: Store) -> list[tuple[Path, int, int]]:
     ]
 
 
-def _directories(store: Store) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the name and the status of each path below ``use/`` whose name is a uid."""
-    try:
+def _directories(
+    store: Store, unread: list[tuple[Path, str]] | None = None
+) -> list[tuple[str, os.stat_result]]:
+    """Return the name and the status of each path below ``use/`` whose name is a uid."""
+
+    def read() -> list[tuple[str, os.stat_result]]:
+        found = []
         with store.opened(USE) as (above, _):
             for name in above.names():
                 if name.isascii() and name.isdecimal() and str(int(name)) == name:
-                    try:
-                        yield name, above.file_status(name)
-                    except OSError:
-                        continue  # removed meanwhile
-    except OSError:
-        return  # no usage marks yet, or unreadable
+                    with contextlib.suppress(OSError):  # removed meanwhile
+                        found.append((name, above.file_status(name)))
+        return found
+
+    try:
+        return retry_stale(read)
+    except OSError as error:  # no usage marks yet, or unreadable
+        if unread is not None and error.errno in DISK_ERRORS:
+            unread.append((store.path / USE, reason(error)))
+        return []
 
 
-def users(store: Store) -> Iterator[tuple[int, Directory]]:
+def users(
+    store: Store, unread: list[tuple[Path, str]] | None = None
+) -> Iterator[tuple[int, Directory]]:
     """Yield the uid and the directory of each user, held open until the next step.
 
-    A directory that another user owns is skipped: any user can make one with any name.
+    A directory that another user owns is skipped: any user can make one with any name. One that the
+    disk or the file server failed to read is added to ``unread``, with the reason.
     """
-    for name, _ in _directories(store):
+    for name, _ in _directories(store, unread):
         try:
             with store.opened(USE, name) as (held, *_):
                 if not trust.OWNERS_MEAN_SOMETHING or held.status().st_uid == int(name):
                     yield int(name), held
-        except OSError:
-            continue  # removed meanwhile, a link, or unreadable
+        except OSError as error:  # removed meanwhile, a link, or unreadable
+            if unread is not None and error.errno in DISK_ERRORS:
+                unread.append((store.path / USE / name, reason(error)))
+
+
+def names_of(store: Store, held: Directory, unread: list[tuple[Path, str]] | None) -> list[str]:
+    """Return the names in the directory ``held`` of one user.
+
+    Returns none if the disk or the file server fails; the directory is then added to ``unread``,
+    with the reason. Raises OSError for other errors.
+    """
+    try:
+        return read_again_if_stale(store, held, Directory.names)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        if unread is not None:
+            unread.append((held.path, reason(error)))
+        return []
+
+
+def unread_of(store: Store) -> list[tuple[Path, str]]:
+    """Return the directories of ``users`` that the disk or the file server fails to read."""
+    unread: list[tuple[Path, str]] = []
+    for _, held in users(store, unread):
+        names_of(store, held, unread)
+    return unread
+
+
+def read_again_if_stale(
+    store: Store, held: Directory, read: Callable[[Directory], Result]
+) -> Result:
+    """Return ``read(held)``, for the directory ``held`` of one user; open it again on ESTALE.
+
+    Raises OSError.
+    """
+    try:
+        return read(held)
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    with store.opened(USE, held.path.name) as (again, *_):
+        return read(again)
 
 
 def _marks(user: int, held: Directory) -> Iterator[tuple[str, float]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from pip_sharedcache import trust
+from pip_sharedcache.errors import reason
+from pip_sharedcache.fs import retry_stale
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, enumeration, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import users_are_mapped
+from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.store import (
     BYTECODE,
     SHARDS,
@@ -20,6 +23,9 @@ from pip_sharedcache.store import (
     distrust_reason,
     usage_marks,
 )
+from pip_sharedcache.store.unread import is_damage
+
+_MOST_NAMED = 3
 
 
 def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
@@ -30,7 +36,8 @@ def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
     numbers: Counter[tuple[int, str]] = Counter()  # of entries, by uid and reason for distrust
     writable: dict[int, list[Path]] = defaultdict(list)
     samples: dict[bool, Path] = {}  # by whether the publisher is another user
-    for area, path, status, why in _entries(store):
+    unread: list[tuple[Path, str]] = []
+    for area, path, status, why in _entries(store, unread):
         numbers[status.st_uid, why] += 1
         if trust.writable_by_others(status):
             writable[status.st_uid].append(path)
@@ -45,6 +52,7 @@ def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
         for why, number in counts.items()
     ]
     report.add_fact("entries", "; ".join(parts) or "none yet", known)
+    _find_unread(report, store, unread)
     if not users_are_mapped():
         _find_nobody(report, store, numbers)
     for uid, paths in writable.items():
@@ -57,6 +65,18 @@ def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
             (0, uid),
         )
     return samples.get(True, samples.get(False))
+
+
+def _find_unread(report: DoctorReport, store: Store, unread: list[tuple[Path, str]]) -> None:
+    unread += usage_marks.unread_of(store)
+    if unread:
+        *lines, total = unread_lines(unread)
+        report.add_finding(
+            "unread",
+            f"{lines[0]}. {total}",
+            f"ls -la {quoted(*(path for path, _ in unread[:_MOST_NAMED]))}; dmesg | tail",
+            "the system, the disk or the file server refuses to read it",
+        )
 
 
 def _find_nobody(report: DoctorReport, store: Store, numbers: Counter[tuple[int, str]]) -> None:
@@ -74,21 +94,38 @@ def _find_nobody(report: DoctorReport, store: Store, numbers: Counter[tuple[int,
         )
 
 
-def _entries(store: Store) -> Iterator[tuple[str, Path, os.stat_result, str]]:
-    """Yield the area, path and status of each entry, and why it is not trusted ("" if it is)."""
+def _entries(
+    store: Store, unread: list[tuple[Path, str]]
+) -> Iterator[tuple[str, Path, os.stat_result, str]]:
+    """Yield the area, path and status of each entry, and why it is not trusted ("" if it is).
+
+    Shards and entries that cannot be read are added to ``unread``, with the reason.
+    """
     for area in (WHEELS, BYTECODE):
         for shard in SHARDS:
-            with contextlib.ExitStack() as stack:
-                try:
-                    chain = stack.enter_context(store.opened(area, shard))
-                except OSError:
-                    continue  # not made yet, or not readable: directories.py reports this
-                for name in chain[0].names():
-                    # An OSError: retired meanwhile, or not an entry.
-                    with contextlib.suppress(OSError), chain[0].subdirectory(name) as held:
-                        if not name.startswith("."):
-                            why = distrust_reason(store, held, chain)
-                            yield area, held.path, held.status(), why
+            try:
+                yield from retry_stale(functools.partial(_of_shard, store, area, shard, unread))
+            except OSError as error:
+                if not is_damage(error):  # not made yet, or no directory: see directories.py
+                    unread.append((store.path / area / shard, reason(error)))
+
+
+def _of_shard(
+    store: Store, area: str, shard: str, unread: list[tuple[Path, str]]
+) -> list[tuple[str, Path, os.stat_result, str]]:
+    found = []
+    with store.opened(area, shard) as chain:
+        for name in chain[0].names():
+            if name.startswith("."):
+                continue
+            try:
+                with chain[0].subdirectory(name) as held:
+                    why = distrust_reason(store, held, chain)
+                    found.append((area, held.path, held.status(), why))
+            except OSError as error:
+                if not is_damage(error):  # retired meanwhile, or not an entry
+                    unread.append((chain[0].path / name, reason(error)))
+    return found
 
 
 def look_at_use(report: DoctorReport, store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ class _Session:
         self.statuses: dict[str, int] = {}
         self.ahead: Counter[str] = Counter()
         self.own: Counter[str] = Counter()
+        self.log = logging.getLogger("test")
         self._pip = threading.get_ident()
         self._changed = threading.Condition()
 
@@ -34,6 +36,7 @@ class _Session:
         with self._changed:
             (self.own if mine else self.ahead)[url] += 1
             self._changed.notify_all()
+        self.log.warning("%s is asked for", url)
         status = 200 if mine else self.statuses.get(url, 200)
         raw = HTTPResponse(io.BytesIO(url.encode()), preload_content=False)
         return SimpleNamespace(status_code=status, headers={}, raw=raw)
@@ -105,3 +108,32 @@ def test_request_in_another_manner_ends_all(prefetch: Prefetch, session: _Sessio
 def test_two_requests_are_needed(session: _Session, tmp_path: Path) -> None:
     assert not Prefetch(session, URLS, 1, str(tmp_path)).start()
     assert not Prefetch(session, URLS[:1], 8, str(tmp_path)).start()
+
+
+def test_what_threads_log_appears_where_pip_takes_the_response(
+    session: _Session, tmp_path: Path
+) -> None:
+    root, logged = logging.getLogger(), _Logged()
+    before, root.handlers = root.handlers, [logged]
+    prefetch = Prefetch(session, URLS, 4, str(tmp_path))
+    try:
+        assert prefetch.start()
+        _content(prefetch, URLS[0])
+        session.wait_until_asked(URLS[1])
+        session.log.warning("between")
+        _content(prefetch, URLS[1])
+        prefetch.end()
+        assert root.handlers == [logged]
+    finally:
+        root.handlers = before
+    asked = [f"{url} is asked for" for url in URLS[:2]]
+    assert logged.texts == [asked[0], "between", asked[1]]
+
+
+class _Logged(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())

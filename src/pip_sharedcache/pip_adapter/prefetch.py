@@ -32,6 +32,7 @@ from pip_sharedcache.pip_adapter.requests_ahead import (
     quiet,
     turns_away,
 )
+from pip_sharedcache.pip_adapter.side_by_side import LogAside, keep_records, log_records
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +86,7 @@ class Prefetch:
         self._open: set[str] = set()  # hosts
         self._over = False
         self._threads: list[threading.Thread] = []
-        self._own: dict[int, _Fetch] = {}  # by the thread's number
-        self._handlers: list[logging.Handler] = []
+        self._log = LogAside()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -99,9 +99,7 @@ class Prefetch:
         if not can_open_pairs(self._most * _FILES // 2) or not can_start_threads(wanted + _RESERVE):
             logger.debug("Wheels are downloaded one after another: limits allow no more")
             return False
-        self._handlers = list(logging.getLogger().handlers)
-        for handler in self._handlers:
-            handler.addFilter(self._keep)
+        self._log.begin()
         with suppress(RuntimeError, MemoryError):  # a limit of this moment: fewer threads
             for _ in range(wanted):
                 thread = threading.Thread(target=self._work, daemon=True)
@@ -115,8 +113,7 @@ class Prefetch:
             body.end()
         self._wait()
         self._ahead.abandon()
-        for handler in self._handlers:
-            handler.removeFilter(self._keep)
+        self._log.end()
 
     def _wait(self) -> None:
         """Wait a short time for the end of the threads."""
@@ -178,35 +175,20 @@ class Prefetch:
             body.close()
             return None
         if fetch.response is not None:
-            self._relay(fetch)
+            log_records(fetch.records)
             if body is not None:
-                body.before_end = functools.partial(self._relay, fetch)
+                body.before_end = functools.partial(log_records, fetch.records)
                 fetch.response.raw = body
         return fetch.response
 
-    def _relay(self, fetch: _Fetch) -> None:
-        """Log here, at pip's present indentation, what was logged in the thread."""
-        records, fetch.records = fetch.records, []
-        for record in records:
-            logging.getLogger(record.name).handle(record)
-
     # -- in the threads
 
-    def _keep(self, record: logging.LogRecord) -> bool:
-        """Return whether ``record`` may appear now; keep it if a thread of this logged it."""
-        fetch = self._own.get(threading.get_ident())
-        if fetch is not None and record not in fetch.records:
-            fetch.records.append(record)
-        return fetch is None
-
     def _work(self) -> None:
-        number = threading.get_ident()
         while (fetch := self._claim()) is not None:
-            self._own[number] = fetch
             try:
-                self._ask(fetch)
+                with keep_records(fetch.records):
+                    self._ask(fetch)
             finally:
-                del self._own[number]
                 with self._changed:
                     fetch.answered = fetch.ended = True
                     self._active -= 1

@@ -57,6 +57,27 @@ class _SetAside(logging.Handler):
                     handler.handle(record)
 
 
+class LogAside:
+    """What keeps the records of calls that run ahead from pip's handlers."""
+
+    def __init__(self) -> None:
+        self._handler: _SetAside | None = None
+
+    def begin(self) -> None:
+        """Stand in for the handlers that are in use now."""
+        root = logging.getLogger()
+        if root.handlers != [self._handler]:
+            self._handler = _SetAside(root.handlers)
+            root.handlers = [self._handler]
+
+    def end(self) -> None:
+        """Use the handlers again that were in use before."""
+        root = logging.getLogger()
+        if self._handler is not None and root.handlers == [self._handler]:
+            root.handlers = self._handler.handlers
+        self._handler = None
+
+
 class _Task(Generic[Argument, Result]):
     """One call. ``done``: set at its end; then it has a ``result`` or an ``error``."""
 
@@ -80,7 +101,7 @@ class SideBySide(Generic[Argument, Result]):
         self._waiting: collections.deque[_Task[Argument, Result]] = collections.deque()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._handler: _SetAside | None = None
+        self._log = LogAside()
 
     def __contains__(self, key: str) -> bool:
         return key in self._tasks
@@ -96,7 +117,7 @@ class SideBySide(Generic[Argument, Result]):
             threads = [threading.Thread(target=self._work, daemon=True) for _ in range(more)]
             self._threads += threads
         if threads:
-            self._stand_in()
+            self._log.begin()
         for started, thread in enumerate(threads):
             try:
                 thread.start()
@@ -108,7 +129,7 @@ class SideBySide(Generic[Argument, Result]):
     def call(self, key: str, argument: Argument) -> None:
         """Call the function now, and keep the result for ``take``, unless the call is under way."""
         if key not in self._tasks:
-            self._stand_in()
+            self._log.begin()
             self._tasks[key] = _Task(argument)
             self._run(self._tasks[key])
 
@@ -116,7 +137,7 @@ class SideBySide(Generic[Argument, Result]):
         """Return the result of the call ``key``, which stays for ``take``; raise its exception."""
         task = self._tasks[key]
         if self._withdraw(task):
-            self._stand_in()
+            self._log.begin()
             self._run(task)
         return _result_of(task)
 
@@ -166,16 +187,7 @@ class SideBySide(Generic[Argument, Result]):
         until = time.monotonic() + _PATIENCE
         for thread in tuple(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
-        root = logging.getLogger()
-        if self._handler is not None and root.handlers == [self._handler]:
-            root.handlers = self._handler.handlers
-        self._handler = None
-
-    def _stand_in(self) -> None:
-        root = logging.getLogger()
-        if root.handlers != [self._handler]:
-            self._handler = _SetAside(root.handlers)
-            root.handlers = [self._handler]
+        self._log.end()
 
     def _work(self) -> None:
         while True:
@@ -214,9 +226,13 @@ def keep_records(records: list[logging.LogRecord]) -> Iterator[None]:
 
 
 def log_records(records: list[logging.LogRecord]) -> None:
-    """Log ``records`` as this thread's own."""
+    """Log ``records`` as this thread's own, and remove them from the list.
+
+    The call that they are of can add more meanwhile.
+    """
     pip: Any = importlib.import_module("pip._internal.utils.logging")
-    for record in records:
+    while records:
+        record = records.pop(0)
         record.thread = threading.get_ident()  # of which nothing is set aside
         with pip.indent_log(0):
             logging.getLogger(record.name).callHandlers(record)

@@ -245,6 +245,8 @@ def test_page_that_cannot_be_had_gives_pips_own_error(
 ) -> None:
     runs(["demo"])
     served.fail("part", status)
+    said = "\n".join(runs(["demo", "--retries", "0", "-vv"])[1])
+    assert f"The resolution is not reused: Abandoned: {served.url}part/ cannot be fetched" in said
     words = ["demo", "--retries", "0"]
     replayed = runs(words)
     assert replayed == runs(words, plain=True)

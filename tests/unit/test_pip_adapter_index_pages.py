@@ -172,7 +172,7 @@ def test_unchanged_pages_cost_one_conditional_request_each() -> None:
 def test_changed_page_is_named_and_no_page_is_asked_for_twice() -> None:
     index = _Index({"a": "one", "b": "other"})
     pages = IndexPages(index, FreshPages())
-    assert pages.changed([_page("a", "one"), _page("b", "two")]) == f"{INDEX}b/"
+    assert pages.changed([_page("a", "one"), _page("b", "two")]) == f"{INDEX}b/ has changed"
     pages.ask_ahead({f"{INDEX}a/": None, f"{INDEX}b/": None})
     for name, content in (("a", b"one"), ("b", b"other")):
         link = SimpleNamespace(url=f"https://me:secret@index.test/simple/{name}/")
@@ -196,7 +196,7 @@ def test_host_that_pip_does_not_trust_is_not_asked_ahead() -> None:
     url = "http://index.test/simple/a/"
     page = Page(**{**vars(_page("a", "one")), "url": url})
     pages.ask_ahead({url: page})
-    assert pages.changed([page]) == url
+    assert pages.changed([page]) == f"{url} cannot be fetched"
     assert index.asked == []
 
 
@@ -205,7 +205,8 @@ def test_page_that_appears_or_disappears_is_a_change(now: str | None) -> None:
     index = _Index({} if now is None else {"a": now})
     recorded = _page("a", "one") if now is None else reduced(f"{INDEX}a/", None, "", [])
     assert recorded is not None
-    assert IndexPages(index, FreshPages()).changed([recorded]) == f"{INDEX}a/"
+    how = "cannot be fetched" if now is None else "has changed"
+    assert IndexPages(index, FreshPages()).changed([recorded]) == f"{INDEX}a/ {how}"
 
 
 def test_same_content_without_etag_is_no_change() -> None:
@@ -221,7 +222,7 @@ def test_same_content_from_another_mirror_is_a_change(etag: str) -> None:
     """Relative links lead to other files there."""
     index = _Index({"a": "one"}, mirror="https://mirror.test/simple/")
     page = Page(**{**vars(_page("a", "one")), "etag": etag})
-    assert IndexPages(index, FreshPages()).changed([page]) == f"{INDEX}a/"
+    assert IndexPages(index, FreshPages()).changed([page]) == f"{INDEX}a/ has changed"
 
 
 def test_status_304_that_nobody_asked_for_is_left_to_pip() -> None:
@@ -235,7 +236,7 @@ def test_page_that_could_not_be_had_is_asked_for_again() -> None:
     """An index may limit how many requests it answers at once."""
     index = _Index({"a": "one"})
     pages = IndexPages(index, FreshPages())
-    assert pages.changed([_page("a", "one"), _page("b", "two")]) == f"{INDEX}b/"
+    assert pages.changed([_page("a", "one"), _page("b", "two")]) == f"{INDEX}b/ cannot be fetched"
     index.contents["b"] = "two"
     assert pages.take(SimpleNamespace(url=f"{INDEX}b/"))[0].content == b"two"
 
@@ -245,7 +246,7 @@ def test_first_answer_of_a_host_is_pips_own(status: int) -> None:
     index = _Index({"a": "one"})
     index.statuses["a"] = status
     pages = IndexPages(index, FreshPages())
-    assert pages.changed([_page("a", "one")]) == f"{INDEX}a/"
+    assert pages.changed([_page("a", "one")]) == f"{INDEX}a/ cannot be fetched"
     pages.ask_ahead({f"{INDEX}a/": None})
     assert pages.take(SimpleNamespace(url=f"{INDEX}a/")) == (None, "")
     assert len(index.asked) == 1
@@ -360,7 +361,7 @@ def test_redirected_page_is_asked_for_each_time(etag: str) -> None:
         assert IndexPages(index, fresh).changed([page]) == ""
         assert len(index.asked) == number
     index.contents["a"] = "two"
-    assert IndexPages(index, fresh).changed([page]) == f"{INDEX}a/"
+    assert IndexPages(index, fresh).changed([page]) == f"{INDEX}a/ has changed"
 
 
 def test_page_after_a_redirect_to_itself_is_not_fresh() -> None:
@@ -383,10 +384,10 @@ def test_same_bytes_of_another_type_are_a_change(kind: str) -> None:
     page = replace(_page("a", "one"), etag="")
     other = replace(page, content_type=kind)
     assert IndexPages(index, fresh).changed([page]) == ""
-    assert IndexPages(index, fresh).changed([other]) == f"{INDEX}a/"
+    assert IndexPages(index, fresh).changed([other]) == f"{INDEX}a/ has changed"
     assert len(index.asked) == 2, "the other one is not fresh"
     index.kind = kind
-    assert IndexPages(index, FreshPages()).changed([page]) == f"{INDEX}a/"
+    assert IndexPages(index, FreshPages()).changed([page]) == f"{INDEX}a/ has changed"
     assert IndexPages(index, FreshPages()).changed([other]) == ""
 
 
@@ -405,7 +406,7 @@ def test_confirmation_with_another_type_is_not_believed() -> None:
     assert len(index.asked) == 1
     index.kind = "application/vnd.pypi.simple.v1+json"
     pages = IndexPages(index, FreshPages())
-    assert pages.changed([_page("a", "one")]) == f"{INDEX}a/"
+    assert pages.changed([_page("a", "one")]) == f"{INDEX}a/ has changed"
     assert [tag for _, tag in index.asked[1:]] == ['"one"', ""]
     assert pages.take(SimpleNamespace(url=f"{INDEX}a/"))[0].content_type == index.kind
 

@@ -275,7 +275,7 @@ class IndexPages:
         return answer.content, answer.etag
 
     def changed(self, pages: Iterable[Page]) -> str:
-        """Ask for all ``pages`` side by side; return the URL of one that has changed, or "".
+        """Ask for all ``pages`` side by side; return which one has changed and how, or "".
 
         The answers are kept for ``take``. Raises pip's errors.
         """
@@ -290,7 +290,9 @@ class IndexPages:
             if same and page.url in self.calls:
                 # What pip logs of other answers is logged when it comes to them.
                 self._answers[page.url] = self.calls.take(page.url)
-            changed = changed or ("" if same else page.url)
+            if not same and not changed:
+                how = "cannot be fetched" if answer.content is None else "has changed"
+                changed = f"{page.url} {how}"
             if answer.etag and answer.etag != page.etag:
                 self.etags[page.url] = answer.etag
         return changed

@@ -79,7 +79,7 @@ class Replay(Recording):
         """
         if not self._confirmed:
             if changed := self.pages.changed(self.recorded.pages.values()):
-                raise Abandoned(f"{changed} has changed")
+                raise Abandoned(changed)
             self._confirmed = True
         url = without_credentials(location.url)
         if url not in self.recorded.pages:

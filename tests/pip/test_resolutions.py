@@ -553,6 +553,28 @@ def test_resolution_with_a_file_that_nothing_pins_is_not_recorded(
     assert "has neither a hash nor metadata" in said
 
 
+def test_resolution_with_such_a_file_that_an_older_version_recorded_is_not_replayed(
+    environment: EnvironmentFactory, tmp_path: Path, index: IndexFactory, wheels: Path
+) -> None:
+    # In HTML, the page says nothing of a file's size either.
+    served = index(wheels, hashes=False, metadata=False, public=Public(json=False))
+    older = environment("older")
+    module = older.site_packages / "pip_sharedcache" / "pip_adapter" / "recording.py"
+    text = module.read_text()
+    condition = "if not pinned and _can_change(link):"
+    assert condition in text
+    module.unlink()  # other environments can have the same file
+    module.write_text(text.replace(condition, "if False:"))
+    Runs(older, tmp_path, served.variables)(["demo"], cache="older")
+    assert list((tmp_path / "store").glob("resolutions/*/*/files/resolution.json"))
+    runs = Runs(environment(), tmp_path, served.variables)
+    said = "\n".join(runs(["demo", "-vv"])[1])
+    assert "The resolution is not reused: Abandoned: " in said
+    assert "has neither a hash nor metadata" in said
+    make_wheel(wheels, "demo", "1.0", requires=["part<1.1"])
+    assert runs(["demo"]) == runs(["demo"], plain=True)
+
+
 def test_file_that_the_user_pins_is_recorded(
     environment: EnvironmentFactory, tmp_path: Path, index: IndexFactory, wheels: Path
 ) -> None:

@@ -88,13 +88,15 @@ class Replay(Recording):
         return page_contents.as_content(self.recorded.pages[url])
 
     def before(self, link: Link, *, pinned: bool = False) -> None:
-        """Raise Abandoned unless the recorded run looked at the candidate ``link``.
+        """Raise Abandoned unless the recorded run looked at ``link``, and this can be no other file.
 
         ``pinned``: as for Recording.
         """
         if url_of(link) not in self.recorded.candidates:
             raise Abandoned(f"{url_of(link)} was no candidate")
         super().before(link, pinned=pinned)
+        if self.changeable:  # older versions recorded such resolutions
+            raise Abandoned(self.changeable)
         if not link.is_wheel:
             self._log.release()  # pip may build it, and shows that at once
 

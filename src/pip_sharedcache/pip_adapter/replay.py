@@ -88,7 +88,7 @@ class Replay(Recording):
         return page_contents.as_content(self.recorded.pages[url])
 
     def before(self, link: Link, *, pinned: bool = False) -> None:
-        """Raise Abandoned unless the recorded run looked at ``link``, and this can be no other file.
+        """Raise Abandoned unless the recorded run looked at ``link``, which can be no other file.
 
         ``pinned``: as for Recording.
         """

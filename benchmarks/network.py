@@ -95,7 +95,15 @@ class Client:
         self._cluster.delay(self.host, milliseconds)
         start = time.monotonic()
         target = environment / "bin" / "python"
-        command: list[str | Path] = [python, "-m", *program, "--python", target, "install", *self._what]
+        command: list[str | Path] = [
+            python,
+            "-m",
+            *program,
+            "--python",
+            target,
+            "install",
+            *self._what,
+        ]
         self.host.run(command, ACCOUNTS.usera, env=variables, timeout=3600)
         seconds = time.monotonic() - start
         calls = rpcs.count(self.host, MOUNT_POINT)

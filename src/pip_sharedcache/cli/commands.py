@@ -26,6 +26,7 @@ from pip_sharedcache.cli import (
     init,
     list_,
     path,
+    repack,
     report,
     shell_init,
     stats,
@@ -39,7 +40,7 @@ from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, 
 #: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
 _MODULES = (
-    *(init, path, info, list_, stats, report, add, export, import_, gc, verify),
+    *(init, path, info, list_, stats, report, add, export, import_, repack, gc, verify),
     *(doctor, enable, disable, status, shell_init, completion),
 )
 

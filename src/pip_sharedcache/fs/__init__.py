@@ -46,7 +46,7 @@ from pip_sharedcache.fs.rename import exchange
 from pip_sharedcache.fs.stale import retry_stale
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
-from pip_sharedcache.fs.trees import remove_tree, tree_size
+from pip_sharedcache.fs.trees import give_tree, remove_tree, tree_size
 
 __all__ = [
     "DISK_ERRORS",
@@ -74,6 +74,7 @@ __all__ = [
     "file_system_time",
     "find_moved_directory",
     "finish_file",
+    "give_tree",
     "has_time",
     "is_stale",
     "make_directory",

@@ -32,6 +32,17 @@ def remove_tree(path: Path, above: Directory | None = None) -> None:
             _remove_below(opened.descriptor, path.name, opened.device, _DEEPEST)
 
 
+def give_tree(path: Path, uid: int) -> None:
+    """Let the user ``uid`` own the tree ``path``, which this process (root's) just made.
+
+    Follows no symlink. Raises OSError.
+    """
+    for _, directories, files, descriptor in os.fwalk(path, follow_symlinks=False):
+        for name in (*files, *directories):
+            os.chown(name, uid, -1, dir_fd=descriptor, follow_symlinks=False)
+    os.chown(path, uid, -1, follow_symlinks=False)
+
+
 def _remove_below(above: int, name: str, device: int, depth: int) -> None:
     with _opened(name, above, device, depth) as directory:
         status = os.fstat(directory)

@@ -39,6 +39,7 @@ class StoredEntry:
     ``size``: bytes of the files and the wheel together, by the manifest.
     ``distrust_reason``: why the publisher is not trusted, or "".
     ``damage``: why the entry cannot be used, or "".
+    ``packed``: whether its files are in a pack; known of sound entries.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class StoredEntry:
     size: int = 0
     distrust_reason: str = ""
     damage: str = ""
+    packed: bool = False
 
     @property
     def digest(self) -> str:
@@ -184,7 +186,7 @@ def _item(
     Raises OSError if the entry cannot be read, which says nothing about the entry.
     """
     shard = chain[0]
-    title, files, size, damage, why_not = "", 0, 0, "", ""
+    title, files, size, damage, why_not, packed = "", 0, 0, "", "", False
     held = None
     try:
         status = shard.file_status(name)
@@ -196,7 +198,7 @@ def _item(
             why_not = distrust_reason(store, held, chain)
             title = wheel_name(held)
             manifest = read_entry(held, status, Digest(name[:64]), area).manifest
-            title, files = manifest.filename, len(manifest.files)
+            title, files, packed = manifest.filename, len(manifest.files), manifest.packed
             size = manifest.size + total_size(manifest.files)
     except FileNotFoundError:
         return None
@@ -209,7 +211,7 @@ def _item(
     identity = identity_of(status)
     return StoredEntry(
         *(shard.path / name, area, title or name, status.st_uid, identity, status.st_mtime, use),
-        *(files, size, why_not, damage),
+        *(files, size, why_not, damage, packed),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import DirectoryMissing, NoRoom, NotPublished, NotWritable, reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.model import Digest, Entry, Identity, Manifest, identity_of
+from pip_sharedcache.model import Compiled, Digest, Entry, Identity, Manifest, identity_of
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.filling import (
     DIRECTORY,
@@ -25,6 +25,7 @@ from pip_sharedcache.store.filling import (
 )
 from pip_sharedcache.store.layout import BUILDS, BYTECODE, WHEELS, Store
 from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
+from pip_sharedcache.store.sources import Source
 from pip_sharedcache.store.stale_staging import clear, in_use, sweep
 from pip_sharedcache.store.unpack import ProgressCallback
 
@@ -161,6 +162,26 @@ def stage_record(
         find_usable,
         damaged,
     )
+
+
+def restage(store: Store, area: str, entry: Entry, source: Source, *, packed: bool) -> Staged:
+    """Stage the files of ``entry``, which is no wheel, anew in ``area``: as a pack, or as a tree.
+
+    Only bytes with the sha256 of the manifest are taken from ``source``. Raises NotPublished,
+    DamagedEntry.
+    """
+    manifest = entry.manifest
+
+    def copy(target: Path) -> Compiled:
+        for file in manifest.files:
+            source.copy_checked(file, target)
+        return Compiled([file.path for file in manifest.files], manifest.failed)
+
+    def fill(staging: Path) -> Manifest:
+        return gather_bytecode(staging, manifest.digest, manifest.filename, copy, packed)[0]
+
+    what = f"{entry.path.name} of {area}"
+    return _stage(store, area, manifest.digest, entry.path.name, what, fill, lambda: None, ())
 
 
 def _stage(

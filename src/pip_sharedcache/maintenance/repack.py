@@ -1,0 +1,153 @@
+"""The change of entries from trees to packs, or back, while the store is in use.
+
+Each entry is made anew beside the old one, and takes its place by one rename. Installations that
+hold the old one open go on with it undisturbed; garbage collection deletes it later.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.errors import (
+    DamagedEntry,
+    FileError,
+    NoRoom,
+    SharedCacheError,
+    StoreUnusable,
+    reason,
+)
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.maintenance.gc import delete_retired
+from pip_sharedcache.model import Digest, Entry, identity_of
+from pip_sharedcache.store import Source, StoredEntry, layout_name, symlink_registry, usage_marks
+from pip_sharedcache.store.entry_reading import read_entry
+from pip_sharedcache.store.layout import WHEELS, Store
+from pip_sharedcache.store.publish import discard, replace_entry
+from pip_sharedcache.store.staging import Staged, restage, stage_wheel
+from pip_sharedcache.store.store_json import STORE_JSON, StoreJson
+from pip_sharedcache.store.wheel_copies import copy_wheel
+
+_OFTEN = 100  # entries after which old ones are deleted
+
+
+@dataclass(frozen=True)
+class Repacked:
+    """The result for one entry.
+
+    ``item``: the entry as it was.
+    ``done``: whether it has the other form now.
+    ``why``: why not, in words that follow the entry's name; "" if it need not change.
+    """
+
+    item: StoredEntry
+    done: bool
+    why: str = ""
+
+
+def set_layout(store: Store, packed: bool) -> None:
+    """Let new entries of ``store`` be packed, or trees. Raise StoreUnusable, FileError."""
+    path = store.path / STORE_JSON
+    owner = trust.user_name(store.owner)
+    if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, store.owner):
+        raise StoreUnusable(
+            f"{store.path} keeps its layout {layout_name(not packed)}: it belongs to {owner}",
+            f"{owner} or root can run the same command",
+        )
+    try:
+        with Directory.open(store.path) as top:
+            try:
+                found = StoreJson.read(store.path, top)
+            except FileNotFoundError:
+                found = StoreJson()
+            if found is None:
+                raise StoreUnusable(f"{path} could have been changed by others", f"ls -l {path}")
+            told = StoreJson(found.group, found.trusted, found.builds, packed, may_have_packs=True)
+            top.replace(STORE_JSON, told.to_json().encode("utf-8"))
+    except OSError as error:
+        raise FileError.of(path, "changed", error) from error
+
+
+def repack(store: Store, items: Sequence[StoredEntry], packed: bool) -> Iterator[Repacked | None]:
+    """Make ``items`` of ``store`` packs, or trees; yield the result for each.
+
+    The result is None for an entry that has vanished or was replaced meanwhile. ``packed``: whether
+    they become packs. Raise StoreUnusable if the file system of the store is full.
+    """
+    linked = symlink_registry.linked(store) if packed else {}
+    for number, item in enumerate(items):
+        if number % _OFTEN == 0:
+            delete_retired(store, usage_marks.now(store))
+        if item.packed is packed and not item.damage:
+            yield Repacked(item, False)
+        elif why := _unfit(item, linked):
+            yield Repacked(item, False, why)
+        else:
+            yield _repack(store, item, packed)
+
+
+def _unfit(item: StoredEntry, linked: dict[str, list[tuple[int, str]]]) -> str:
+    """Return why ``item`` stays as it is, or ""."""
+    who = trust.user_name(item.publisher)
+    if item.damage:
+        return "is damaged: pip-sharedcache store verify --fix"
+    if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, item.publisher):
+        return f"belongs to {who}, who can run the same command"
+    if links := linked.get(item.path.name):
+        user, where = links[0]
+        return f"is needed as a tree: symlinks of {trust.user_name(user)} in {where} lead to it"
+    return ""
+
+
+def _repack(store: Store, item: StoredEntry, packed: bool) -> Repacked | None:
+    try:
+        with Directory.open(item.path.parent) as shard:
+            held = shard.subdirectory(item.path.name)
+            with held:
+                status = held.status()
+                if identity_of(status) != item.identity:
+                    return None
+                entry = read_entry(held, status, Digest(item.digest), item.area)
+            staged = _stage(store, item, entry, packed)
+        if staged.entry.manifest.packed is not packed:
+            discard([staged])
+            return Repacked(item, False, "has more files than a pack can have, or larger ones")
+        if trust.user_id() == 0 and item.publisher != 0:
+            # It stays the publisher's: bytecode and marks of users name the publisher.
+            fs.give_tree(staged.entry.path, item.publisher)
+        if identity_of(os.lstat(item.path)) != item.identity:
+            discard([staged])
+            return None
+        replace_entry(store, staged, item.path)
+    except FileNotFoundError:
+        return None
+    except NoRoom as error:
+        raise StoreUnusable(str(error), "free some space, then run the same command") from error
+    except (OSError, SharedCacheError) as error:
+        what = reason(error) if isinstance(error, OSError) else str(error)
+        return Repacked(item, False, f"could not be changed: {what}")
+    return Repacked(item, True)
+
+
+def _stage(store: Store, item: StoredEntry, entry: Entry, packed: bool) -> Staged:
+    """Stage ``entry`` in its other form, from checked bytes only. Raises SharedCacheError, OSError.
+
+    A wheel is unpacked again from its own archive, whose digest is checked.
+    """
+    digest = entry.manifest.digest
+    if item.area != WHEELS:
+        with Source.of(entry, Directory.open(entry.path)) as source:
+            return restage(store, item.area, entry, source, packed=packed)
+    times = {file.mtime for file in entry.manifest.files}
+    # The same time: bytecode names it.
+    stage = functools.partial(stage_wheel, store, mtime=min(times), packed=packed)
+    if item.publisher == trust.user_id():
+        return stage(entry.wheel, entry.wheel.name, digest)
+    with fs.temporary_directory() as directory:  # another user can change it while it is read
+        copy = directory / entry.manifest.filename
+        if not copy_wheel(entry, copy):
+            raise DamagedEntry("its wheel has another digest")
+        return stage(copy, copy.name, digest)

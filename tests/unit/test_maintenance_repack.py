@@ -1,0 +1,221 @@
+"""`store repack`: entries become packs, or trees, and everything that was true of them stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pip_sharedcache import bytecode, cli, fs
+from pip_sharedcache.errors import StoreUnusable
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.maintenance.repack import Repacked, repack, set_layout
+from pip_sharedcache.maintenance.verify import verify
+from pip_sharedcache.model import Compiled, Digest, Entry
+from pip_sharedcache.store import (
+    AREAS,
+    Source,
+    Store,
+    find,
+    find_bytecode,
+    list_entries,
+    publish,
+    stage_bytecode,
+    symlink_registry,
+)
+from pip_sharedcache.store.packs import PACK
+from pip_sharedcache.store.publish import make_visible
+from support.probes import linux, needs, root
+from support.process import as_user
+from support.wheels import digest as sha256
+from support.wheels import make_wheel
+
+ALICE, BOB, GROUP = 54321, 54322, 54399
+TREE_FILES = {"entry.json", "files"}
+
+pytestmark = needs(linux)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fs, "synchronise", lambda directory, files: None)
+
+
+@pytest.fixture
+def store(shared_tmp: Path) -> Store:
+    return Store.make(shared_tmp / "store")
+
+
+@pytest.fixture
+def wheel(shared_tmp: Path) -> Path:
+    return make_wheel(shared_tmp / "wheels", executables=["demo/part/__init__.py"])
+
+
+def _publish(store: Store, wheel: Path) -> tuple[Entry, Entry]:
+    """The entry of the wheel, and its bytecode."""
+    entry = publish(store, wheel, wheel.name, Digest(sha256(wheel)))
+
+    def compile_into(target: Path) -> Compiled:
+        with Source.of(entry, Directory.open(entry.path)) as source:
+            if source.packed:
+                return bytecode.compile_packed(entry, source, target)
+            return bytecode.compile_all(entry, entry.path / "files", target)
+
+    tag, key = bytecode.tag(), bytecode.fits(entry)
+    (made,) = make_visible(store, [stage_bytecode(store, entry, tag, key, compile_into)])
+    assert isinstance(made, Entry)
+    return entry, made
+
+
+def _repacked(store: Store, packed: bool) -> list[Repacked | None]:
+    return list(repack(store, list(list_entries(store, {}, [], AREAS)), packed))
+
+
+def _faults(store: Store) -> list[Any]:
+    checked = verify(list(list_entries(store, {}, [], AREAS)))
+    return [damage for one in checked if one is not None for damage in one.damage]
+
+
+def _bytes(entry: Entry) -> dict[str, bytes]:
+    with Source.of(entry, Directory.open(entry.path)) as source:
+        return {path: source.read(file) for path, file in source.files.items()}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_wheel_and_its_bytecode_change_and_still_fit(
+    shared_tmp: Path, wheel: Path, packed: bool
+) -> None:
+    store = Store.make(shared_tmp / "store", packed=not packed)
+    entry, compiled = _publish(store, wheel)
+    before = [_bytes(entry), _bytes(compiled)]
+    assert [one.done for one in _repacked(store, packed) if one] == [True, True]
+    assert {PACK, *TREE_FILES} & set(os.listdir(entry.path)) == ({PACK} if packed else TREE_FILES)
+    assert _faults(store) == []
+    now = find(store, entry.manifest.digest, wheel.name).entry
+    assert now is not None
+    assert now.manifest.packed is packed
+    there = find_bytecode(store, now, bytecode.tag(), bytecode.fits(now)).entry
+    assert there is not None, "its sources have the same time"
+    assert [_bytes(now), _bytes(there)] == before
+    assert [one.done for one in _repacked(store, packed) if one] == [False, False]
+
+
+def test_an_installation_that_has_the_entry_open_goes_on(store: Store, wheel: Path) -> None:
+    entry, _ = _publish(store, wheel)
+    with Source.of(entry, Directory.open(entry.path)) as source:
+        _repacked(store, packed=True)
+        assert set(source.files) == {file.path for file in entry.manifest.files}
+        assert all(len(source.read(file)) == file.size for file in source.files.values())
+
+
+def test_what_symlinks_lead_to_stays_a_tree(store: Store, wheel: Path, tmp_path: Path) -> None:
+    entry, _ = _publish(store, wheel)
+    link = tmp_path / "module.py"
+    link.symlink_to(entry.path / "files" / "demo" / "__init__.py")
+    known = symlink_registry.Link(entry.path.name, str(link), str(tmp_path))
+    symlink_registry.register(store, [known])
+    wheel_result, bytecode_result = _repacked(store, packed=True)
+    assert wheel_result is not None
+    assert not wheel_result.done
+    assert re.search(rf"symlinks of .* in {tmp_path} lead to it", wheel_result.why)
+    assert link.read_bytes()
+    assert bytecode_result is not None
+    assert bytecode_result.done
+
+
+def test_a_damaged_entry_is_left_to_verify(store: Store, wheel: Path) -> None:
+    entry, _ = _publish(store, wheel)
+    (entry.path / "entry.json").chmod(0o666)
+    (result, _) = _repacked(store, packed=True)
+    assert result is not None
+    assert "store verify --fix" in result.why
+
+
+@pytest.fixture
+def group_store(shared_tmp: Path) -> Store:
+    return Store.make(shared_tmp / "store", str(GROUP))
+
+
+@needs(root)
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_root_changes_stays_its_publishers(
+    shared_tmp: Path, wheel: Path, packed: bool
+) -> None:
+    """Bytecode and usage marks name the publisher."""
+    store = Store.make(shared_tmp / "store", str(GROUP), packed=not packed)
+    with as_user(ALICE, GROUP):
+        entry, compiled = _publish(store, wheel)
+    assert [one.done for one in _repacked(store, packed) if one] == [True, True]
+    for path in (entry.path, compiled.path):
+        assert {one.lstat().st_uid for one in (path, *path.rglob("*"))} == {ALICE}
+    assert _faults(store) == []
+    with as_user(BOB, GROUP):
+        store = Store.open(store.path)
+        now = find(store, entry.manifest.digest, wheel.name).entry
+        assert now is not None
+        assert find_bytecode(store, now, bytecode.tag(), bytecode.fits(now)).entry is not None
+
+
+@needs(root)
+def test_a_member_changes_only_what_is_theirs(group_store: Store, shared_tmp: Path) -> None:
+    hers, his = (make_wheel(shared_tmp / "wheels", name) for name in ("hers", "his"))
+    with as_user(ALICE, GROUP):
+        _publish(group_store, hers)
+    with as_user(BOB, GROUP):
+        _publish(group_store, his)
+        results = [one for one in _repacked(group_store, packed=True) if one]
+        assert sum(one.done for one in results) == 2
+        assert {one.why for one in results if one.why} == {
+            f"belongs to uid {ALICE}, who can run the same command"
+        }
+        with pytest.raises(StoreUnusable, match="it belongs to root"):
+            set_layout(group_store, packed=True)
+    assert _faults(group_store) == []
+
+
+def test_the_layout_of_a_store_is_kept_in_its_configuration(group_store: Store) -> None:
+    for packed in (True, False):
+        set_layout(group_store, packed)
+        now = Store.open(group_store.path)
+        assert now.packed is packed
+        assert (now.group, now.trusted) == (group_store.group, group_store.trusted)
+        told = json.loads((now.path / "store.json").read_text())
+        assert told["format"] == 2, "packs may be there: older versions must leave it alone"
+
+
+# -- the command
+
+
+def _run(store: Store, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setenv("PIP_SHAREDCACHE_DIR", str(store.path))
+    return cli.main(["store", "repack", *arguments])
+
+
+def test_the_command_changes_the_layout_and_all_entries(
+    store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _publish(store, wheel)
+    assert _run(store, monkeypatch, "--layout", "packed") == 0
+    assert "has the layout packed: 2 entries changed" in capsys.readouterr().out
+    assert Store.open(store.path).packed
+    assert _run(store, monkeypatch, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["changed"], told["left"], told["entries"]) == (0, 0, 2)
+
+
+def test_names_choose_entries(
+    store: Store,
+    shared_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_layout(store, packed=True)
+    for name in ("one", "other"):
+        _publish(store, make_wheel(shared_tmp / "wheels", name))
+    assert _run(store, monkeypatch, "one") == 0
+    assert "2 entries changed" in capsys.readouterr().out
+    assert _run(store, monkeypatch, "none-such") == 1

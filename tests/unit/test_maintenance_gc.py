@@ -14,7 +14,8 @@ import pytest
 
 from pip_sharedcache import fs
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.maintenance.gc import GRACE, Deleted, choose, delete_retired, retire
+from pip_sharedcache.maintenance.gc import Deleted, delete_retired, retire
+from pip_sharedcache.maintenance.retention import GRACE, choose
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
     Store,

@@ -17,8 +17,9 @@ import pytest
 
 from pip_sharedcache import cli, fs
 from pip_sharedcache.fs import rename
-from pip_sharedcache.maintenance.gc import GRACE, delete_retired
+from pip_sharedcache.maintenance.gc import delete_retired
 from pip_sharedcache.maintenance.heal import heal
+from pip_sharedcache.maintenance.retention import GRACE
 from pip_sharedcache.maintenance.verdict import Damage, Verdict
 from pip_sharedcache.maintenance.verify import verify
 from pip_sharedcache.model import Compiled, Digest, Entry

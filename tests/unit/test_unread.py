@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pip_sharedcache import cli, fs
-from pip_sharedcache.maintenance import gc
+from pip_sharedcache.maintenance.retention import GRACE
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import Store, find, publish, usage_marks
 from support.damage import rewrite
@@ -245,7 +245,7 @@ def test_stale_handles_of_usage_marks_are_asked_for_again(
 def test_gc_retires_nothing_if_usage_marks_cannot_be_read(
     served: Served, question: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    later = time.time() + 3 * gc.GRACE
+    later = time.time() + 3 * GRACE
     monkeypatch.setattr(usage_marks, "now", lambda store: later)
     use = served.store.path / "use" / str(os.getuid())
     usage_marks.mark_used(served.store, [served.entries["demo"].path.name])
@@ -264,7 +264,7 @@ def test_gc_retires_nothing_if_usage_marks_cannot_be_read(
 def test_gc_keeps_the_usage_marks_of_entries_that_it_cannot_read(
     served: Served, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = time.time() + 3 * gc.GRACE
+    later = time.time() + 3 * GRACE
     monkeypatch.setattr(usage_marks, "now", lambda store: later)
     entry = served.entries["demo"].path
     absent = "ab" * 32

@@ -11,7 +11,8 @@ from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import age, counted, entries, size
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.entries import unread_lines
-from pip_sharedcache.maintenance.gc import GRACE, Collection, Refusal, collect
+from pip_sharedcache.maintenance.gc import Collection, Refusal, collect
+from pip_sharedcache.maintenance.retention import GRACE
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import USE, Store, StoredEntry, usage_marks
 

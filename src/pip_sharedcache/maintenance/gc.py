@@ -20,6 +20,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.entries import Track, read_entries
+from pip_sharedcache.maintenance.retention import GRACE, IN_USE, KeptEntries, choose, spared
 from pip_sharedcache.store import run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.built_wheels import read_build
 from pip_sharedcache.store.entries import StoredEntry
@@ -36,27 +37,6 @@ from pip_sharedcache.store.layout import (
 )
 from pip_sharedcache.store.stale_staging import sweep
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
-
-#: Seconds. An installation that still runs can need an entry that was used within this time. No
-#: installation needs an entry that was retired before this time.
-GRACE = 3600
-
-#: Seconds for which bytecode without its wheel is kept: the wheel can be in another layer, for
-#: example in a site's store.
-_ALONE = 30 * 24 * 3600
-#: Seconds. The usage mark of an entry that was used within the last hour can be this old.
-_IN_USE = GRACE + usage_marks.FRESH
-
-
-class KeptEntries(NamedTuple):
-    """Entries that are kept, whatever age or size the caller asks for.
-
-    ``recent``: entries used within the last hour.
-    ``linked``: entries to which symlinks lead.
-    """
-
-    recent: tuple[StoredEntry, ...] = ()
-    linked: tuple[StoredEntry, ...] = ()
 
 
 class Refusal(NamedTuple):
@@ -189,80 +169,6 @@ def _retire_all(
     return retired, refused
 
 
-def choose(
-    items: Iterable[StoredEntry],
-    linked: Iterable[str],
-    now: float,
-    *,
-    older_than: float | None = None,
-    max_size: float | None = None,
-) -> list[StoredEntry]:
-    """Return those of all ``items`` of a store that are to be retired.
-
-    These are the entries not used for ``older_than`` seconds; then the least recently used, until
-    no more than ``max_size`` bytes are left; then the bytecode of these wheels. Resolutions need no
-    wheel in the store. Bytecode without a
-    wheel in the store is retired if it was not used for 30 days. Entries used within the last hour,
-    entries in ``linked`` and the bytecode of linked wheels are never chosen. ``now`` is as from
-    usage_marks.now.
-    """
-    whole = list(items)
-    kept = spared(whole, linked, now)
-    bound = {*kept.recent, *kept.linked}
-    free = sorted(
-        (item for item in whole if item not in bound),
-        key=lambda item: (item.used(now), str(item.path)),
-    )
-    chosen = {
-        item: None for item in free if older_than is not None and item.used(now) < now - older_than
-    }
-    if max_size is not None:
-        sizes = {item: _size(item) for item in whole if item not in chosen}
-        left = sum(sizes.values())
-        for item in free:
-            if left > max_size and item not in chosen:
-                chosen[item] = None
-                left -= sizes[item]
-    wheels = {item.digest for item in whole if item.area == WHEELS and item not in chosen}
-    doomed = {item.digest for item in chosen if item.area == WHEELS}
-    orphans = [
-        item
-        for item in free
-        if item.area == BYTECODE
-        and item.digest not in wheels
-        and (item.digest in doomed or item.used(now) < now - _ALONE)
-    ]
-    chosen.update(dict.fromkeys(orphans))
-    return list(chosen)
-
-
-def spared(items: Iterable[StoredEntry], linked: Iterable[str], now: float) -> KeptEntries:
-    """Return the ``items`` that ``choose`` never returns; linked ones do not count as recent."""
-    names = set(linked)
-    digests = {name[:64] for name in names}
-    recent, bound = [], []
-    for item in items:
-        is_linked = item.path.name in names
-        if is_linked or (item.area == BYTECODE and item.digest in digests):
-            bound.append(item)
-        elif item.used(now) >= now - _IN_USE:
-            recent.append(item)
-    return KeptEntries(tuple(recent), tuple(bound))
-
-
-def _size(item: StoredEntry) -> int:
-    """Return the bytes that ``item`` takes on the disk; 0 if the entry cannot be read.
-
-    The size in the manifest is not used: with a false size, one group member could cause the
-    collection of all other users' entries.
-    """
-    try:
-        with Directory.open(item.path) as held:
-            return fs.tree_size(held)
-    except OSError:
-        return 0  # retired meanwhile, or this user may not read it
-
-
 def retire(store: Store, item: StoredEntry, now: float) -> bool:
     """Retire ``item`` by one rename; return whether this was done.
 
@@ -298,7 +204,7 @@ def retire_path(path: Path) -> Path:
 
 def _in_use(store: Store, item: StoredEntry, now: float) -> bool:
     newest = next(iter(usage_marks.uses(store, item.path.name)), item.last_use)
-    return replace(item, last_use=newest).used(now) >= now - _IN_USE
+    return replace(item, last_use=newest).used(now) >= now - IN_USE
 
 
 def _dead_name(name: str) -> str:

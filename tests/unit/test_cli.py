@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import pip_sharedcache
-from pip_sharedcache import cli, config, fs, pip_adapter
+from pip_sharedcache import cli, config, fs, pip_adapter, trust
 from pip_sharedcache.cli import quantities
 from pip_sharedcache.errors import PipMissing
 from pip_sharedcache.model import Compiled, Digest, Entry
@@ -875,13 +875,61 @@ def test_gc_that_takes_nothing_says_why(kept: Kept, capsys: Captured) -> None:
     assert cli.main(["store", "gc", "--max-size=1"]) == 0
     out = capsys.readouterr().out
     assert "Retired 0 entries of 0 bytes." in out
-    assert "are left, more than --max-size. Kept in any case: 2 entries of " in out
-    assert " used or published within the last hour; 1 entry of " in out
-    assert " to which symlinks in environments lead.\n" in out
+    assert "are left, more than --max-size.\nKept 2 entries of " in out
+    user = trust.user_name(os.getuid())
+    assert f": used or published within the last hour (by {user} 2)\nKept 1 entry of " in out
+    assert f": symlinks lead there from an environment (by {user} 1)\n" in out
     assert cli.main(["store", "gc", "--older-than=0h", "--json"]) == 0
     fact = _json(capsys)
     assert (fact["retired"], fact["used_within_the_hour"]["entries"]) == ([], 2)
     assert fact["kept_for_symlinks"]["entries"] == 1
+
+
+def test_gc_that_takes_nothing_says_for_whom_it_keeps_each_entry(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """An environment of another host, one on a disk that is not mounted, and a use last week."""
+    day = 24 * 3600
+    later = time.time() + 7 * day
+    monkeypatch.setattr(usage_marks, "now", lambda store: later)
+    for entry, host in ((kept.demo, "node7"), (kept.other, fs.HOST_NAME)):
+        path = f"/nowhere/{host}/lib"
+        way = [fs.DirIdentity(1, 1)]
+        line = json.dumps({"library": path, "host": host, "way": way})
+        line += "\n" + json.dumps([entry.name, f"{path}/module.py"]) + "\n"
+        with kept.store.own_usage_marks() as held:
+            held.replace(f"links-{host}", line.encode())
+    user = trust.user_name(os.getuid())
+    assert cli.main(["store", "gc", "--older-than=30d"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()[1:-1]
+    assert first == "No entry is unused for so long."
+    hint = "; hint: run the same command where the environment can be seen"
+    may = "symlinks may lead there from an environment"
+    told = [line.partition(": ")[2] for line in lines]
+    assert told == [
+        f"{may} of host node7 (by {user} 2){hint}",
+        f"{may} that cannot be read here: The disk of this path is not mounted (by {user} 1){hint}",
+    ]
+    (kept.store.path / "use" / str(os.getuid()) / "links-node7").unlink()
+    assert cli.main(["store", "gc", "--older-than=5000w", "--json"]) == 0
+    facts = _json(capsys)["kept_because"]
+    assert [(one["reason"], one["entries"], one["users"]) for one in facts] == [
+        ("used since then", 2, {user: 2}),
+        (f"{may} that cannot be read here: The disk of this path is not mounted", 1, {user: 1}),
+    ]
+    assert all(one["bytes"] for one in facts)
+
+
+def test_gc_that_retires_says_what_it_kept_on_request(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    later = time.time() + 7 * 24 * 3600
+    monkeypatch.setattr(usage_marks, "now", lambda store: later)
+    symlink_registry.register(kept.store, [_link_into(kept.other)])
+    assert cli.main(["store", "gc", "--older-than=1d", "--dry-run"]) == 0
+    assert "Kept" not in capsys.readouterr().out
+    assert cli.main(["store", "gc", "--older-than=1d", "--dry-run", "-v"]) == 0
+    assert "\nKept 1 entry of " in capsys.readouterr().out
 
 
 def _link_into(entry: Path) -> symlink_registry.Link:

@@ -15,7 +15,7 @@ from pip_sharedcache import fs
 from pip_sharedcache.fs import DirIdentity
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import Store, publish, symlink_registry
-from pip_sharedcache.store.symlink_registry import Link
+from pip_sharedcache.store.symlink_registry import Link, LinkHolder
 from support.filesystems import mounted, unmount
 from support.probes import linux, needs, root, tmpfs
 from support.process import as_user
@@ -87,7 +87,9 @@ def link(tmp_path: Path) -> Path:
 
 def test_a_registered_link_keeps_its_entry_while_it_leads_there(store: Store, link: Path) -> None:
     symlink_registry.register(store, [Link(NAMES[0], str(link), str(link.parent))])
-    assert symlink_registry.linked(store) == {NAMES[0]: [(os.geteuid(), str(link.parent))]}
+    assert symlink_registry.linked(store) == {
+        NAMES[0]: [LinkHolder(os.geteuid(), str(link.parent), "")]
+    }
     link.unlink()
     link.symlink_to(f"/data/store/wheels/00/{NAMES[1]}/files/module.py")
     assert _linked(store) == set(), "it leads to another one now"
@@ -102,7 +104,7 @@ def test_a_registered_link_keeps_its_entry_while_it_leads_there(store: Store, li
 
 def test_a_note_without_an_environment_is_read_too(store: Store, link: Path) -> None:
     symlink_registry.register(store, [Link(NAMES[0], str(link))])
-    assert symlink_registry.linked(store) == {NAMES[0]: [(os.geteuid(), str(link))]}
+    assert symlink_registry.linked(store) == {NAMES[0]: [LinkHolder(os.geteuid(), str(link), "")]}
     link.unlink()
     assert _linked(store) == set()
 

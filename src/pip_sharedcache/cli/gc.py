@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
@@ -12,9 +12,11 @@ from pip_sharedcache.cli.quantities import age, counted, entries, size
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.maintenance.gc import Collection, Refusal, collect
-from pip_sharedcache.maintenance.retention import GRACE
+from pip_sharedcache.maintenance.retention import GRACE, Kept
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import USE, Store, StoredEntry, usage_marks
+
+_MOST_REASONS = 20  # lines: a user can register symlinks of any number of hosts
 
 HELP = "retire and delete unused entries"
 DESCRIPTION = (
@@ -66,6 +68,10 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
             "left": done.left,
             "used_within_the_hour": _sum(done.spared.recent),
             "kept_for_symlinks": _sum(done.spared.linked),
+            "kept_because": [
+                {"reason": one.reason, **_sum(one.items), "users": _by_name(one)}
+                for one in done.reasons
+            ],
             "deleted": done.deleted,
             "kept": done.kept,
             "refused": {str(one.path): one.reason for one in done.refused},
@@ -77,6 +83,7 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
     output.say(f"{'Would retire' if done.dry_run else 'Retired'} {_of(done.retired)}.")
     if why := _why_no_more(chosen, done):
         output.say(why)
+        _tell_kept(done, output.say)
     if not done.dry_run:
         output.say(
             f"Deleted {entries(done.deleted)} retired at least {GRACE // 60} minutes ago; "
@@ -86,6 +93,8 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
         item for item in done.retired if trust.user_id() not in (0, item.publisher, store.owner)
     ]:
         output.say(f"Only their publishers or root can retire {_of(others)} of these.")
+    if not why:
+        _tell_kept(done, output.detail)
     for line in _unread(done, store):
         output.find(line)
     by_owner: dict[int, list[Refusal]] = defaultdict(list)
@@ -100,6 +109,13 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
         )
         for one in refused:
             output.detail(f"{one.path}: {one.reason}")
+
+
+def _tell_kept(done: Collection, say: Callable[[str], None]) -> None:
+    for kept in done.reasons[:_MOST_REASONS]:
+        users = ", ".join(f"{name} {number:,}" for name, number in _by_name(kept).items())
+        hint = kept.hint and f"; hint: {kept.hint}"
+        say(f"Kept {_of(kept.items)}: {kept.reason} (by {users}){hint}")
 
 
 def _unread(done: Collection, store: Store) -> list[str]:
@@ -121,19 +137,23 @@ def _why_no_more(chosen: argparse.Namespace, done: Collection) -> str:
         return ""
     if not by_age and most is None:
         return "No limit is given; hint: add --older-than AGE or --max-size SIZE."
-    recent, linked = done.spared.recent, done.spared.linked
-    what = [f"{_of(recent)} used or published within the last hour"] if recent else []
-    what += [f"{_of(linked)} to which symlinks in environments lead"] if linked else []
-    kept = f" Kept in any case: {'; '.join(what)}." if what else ""
     if too_much:
-        return f"{megabytes(done.left)} are left, more than --max-size.{kept}"
+        return f"{megabytes(done.left)} are left, more than --max-size."
     if by_age:
-        return f"No entry is unused for so long.{kept}"
+        return "No entry is unused for so long."
     return f"{megabytes(done.left)} are left, not more than --max-size."
 
 
 def _of(items: Sequence[StoredEntry]) -> str:
     return f"{entries(len(items))} of {megabytes(sum(item.size for item in items))}"
+
+
+def _by_name(kept: Kept) -> dict[str, int]:
+    """Return the number of entries that each user keeps, the largest first."""
+    named: Counter[str] = Counter()
+    for user, number in kept.users.items():
+        named[trust.user_name(user)] += number
+    return dict(named.most_common())
 
 
 def _sum(items: Sequence[StoredEntry]) -> dict[str, int]:

@@ -20,7 +20,15 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.entries import Track, read_entries
-from pip_sharedcache.maintenance.retention import GRACE, IN_USE, KeptEntries, choose, spared
+from pip_sharedcache.maintenance.retention import (
+    GRACE,
+    IN_USE,
+    Kept,
+    KeptEntries,
+    choose,
+    reasons,
+    spared,
+)
 from pip_sharedcache.store import run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.built_wheels import read_build
 from pip_sharedcache.store.entries import StoredEntry
@@ -77,6 +85,7 @@ class Collection:
     ``left``: the bytes of the entries that stay.
     ``spared``: entries that are kept whatever age or size is asked for.
     ``linked``: entries that stay for symlinks, each with the uid of the symlinks and their place.
+    ``reasons``: why the entries that stay do so.
     ``deleted``: as in Deleted.
     ``kept``: as in Deleted.
     ``refused``: the files that could not be retired or deleted.
@@ -88,6 +97,7 @@ class Collection:
     left: int
     spared: KeptEntries
     linked: tuple[tuple[StoredEntry, int, str], ...]
+    reasons: tuple[Kept, ...]
     deleted: int
     kept: int
     refused: tuple[Refusal, ...]
@@ -123,10 +133,12 @@ def collect(
         retired = []  # entries in use would count as unused
     # The wheel of bytecode can be in a shard that cannot be read.
     retired = [one for one in retired if one.area != BYTECODE or not contents.is_unread(one.digest)]
+    chosen = set(retired)
     refused: list[Refusal] = []
     done = Deleted()
     if not dry_run:
         retired, refused = _retire_all(store, retired, now)
+    denied = {item for item in chosen if any(item.path == one.path for one in refused)}
     gone = set(retired)
     left = [item for item in contents.items if item not in gone]
     if not dry_run:
@@ -147,8 +159,9 @@ def collect(
         linked=tuple(
             (item, user, where)
             for item in contents.items
-            for user, where in linked.get(item.path.name, ())
+            for user, where, _ in linked.get(item.path.name, ())
         ),
+        reasons=tuple(reasons(left, chosen - denied, linked, now, older_than)),
         deleted=done.deleted,
         kept=done.kept,
         refused=(*refused, *done.refused),

@@ -92,8 +92,8 @@ class Healing(NamedTuple):
 
 _REPLACED = Healing(True, "another process has replaced it")
 
-#: The symlinks to an entry: the uid of the owner, and the place.
-Links = Sequence[tuple[int, str]]
+#: The symlinks to an entry.
+Links = Sequence[symlink_registry.LinkHolder]
 
 
 def heal(store: Store, verdict: Verdict) -> Healing:
@@ -188,7 +188,7 @@ def _whom(links: Links) -> str:
     """Return words for the first of ``links``, and the number of the others; "" for none."""
     if not links:
         return ""
-    (user, where), *others = links
+    (user, where, _), *others = links
     more = f" and {len(others)} more places" if others else ""
     return f"symlinks of {trust.user_name(user)} in {where}{more}"
 

@@ -89,7 +89,7 @@ def repack(store: Store, items: Sequence[StoredEntry], packed: bool) -> Iterator
             yield _repack(store, item, packed)
 
 
-def _unfit(item: StoredEntry, linked: dict[str, list[tuple[int, str]]]) -> str:
+def _unfit(item: StoredEntry, linked: dict[str, list[symlink_registry.LinkHolder]]) -> str:
     """Return why ``item`` stays as it is, or ""."""
     who = trust.user_name(item.publisher)
     if item.damage:
@@ -97,7 +97,7 @@ def _unfit(item: StoredEntry, linked: dict[str, list[tuple[int, str]]]) -> str:
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, item.publisher):
         return f"belongs to {who}, who can run the same command"
     if links := linked.get(item.path.name):
-        user, where = links[0]
+        user, where, _ = links[0]
         return f"is needed as a tree: symlinks of {trust.user_name(user)} in {where} lead to it"
     return ""
 

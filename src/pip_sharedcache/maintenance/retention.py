@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from pip_sharedcache import fs
@@ -10,6 +12,7 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.store import usage_marks
 from pip_sharedcache.store.entries import StoredEntry
 from pip_sharedcache.store.layout import BYTECODE, WHEELS
+from pip_sharedcache.store.symlink_registry import LinkHolder
 
 #: Seconds. An installation that still runs can need an entry that was used within this time. No
 #: installation needs an entry that was retired before this time.
@@ -92,6 +95,65 @@ def spared(items: Iterable[StoredEntry], linked: Iterable[str], now: float) -> K
         elif item.used(now) >= now - IN_USE:
             recent.append(item)
     return KeptEntries(tuple(recent), tuple(bound))
+
+
+class Kept(NamedTuple):
+    """Entries that stay for one reason.
+
+    ``reason``: the reason, in words that follow the number of the entries.
+    ``items``: the entries.
+    ``users``: the number of these entries that each user (uid) keeps.
+    ``hint``: what lets gc retire them; "" if only time does.
+    """
+
+    reason: str
+    items: tuple[StoredEntry, ...]
+    users: Mapping[int, int]
+    hint: str = ""
+
+
+def reasons(
+    left: Iterable[StoredEntry],
+    chosen: Container[StoredEntry],
+    linked: Mapping[str, Sequence[LinkHolder]],
+    now: float,
+    older_than: float | None,
+) -> list[Kept]:
+    """Return why the entries ``left`` stay, the most frequent reason first.
+
+    ``chosen``: those that were to be retired. An entry that stays because it fits into the size, or
+    because the system refuses, has no reason here. The other arguments are as for ``choose``.
+    """
+    found: dict[tuple[str, str], list[tuple[StoredEntry, set[int]]]] = {}
+    kept = spared(left := list(left), linked, now)
+    holders: dict[str, list[LinkHolder]] = {}
+    for name, some in linked.items():
+        holders.setdefault(name[:64], []).extend(some)
+    bound, recent = set(kept.linked), set(kept.recent)
+    for item in left:
+        users, hint = {item.last(now).user}, ""
+        if item in bound:
+            own = linked.get(item.path.name) or holders[item.digest]
+            users = {one.user for one in own}
+            unseen = min(one.unseen for one in own)  # "" if one link is seen
+            reason = f"symlinks lead there from an environment {unseen}".rstrip()
+            if unseen:
+                reason = f"symlinks may lead there from an environment {unseen}"
+                hint = "run the same command where the environment can be seen"
+        elif item in recent:
+            reason = "used or published within the last hour"
+        elif item in chosen:
+            reason = "came into use while gc ran"
+        elif older_than is not None and item.used(now) >= now - older_than:
+            reason = "used since then"
+        else:
+            continue
+        found.setdefault((reason, hint), []).append((item, users))
+    kept_for = [
+        Kept(reason, tuple(item for item, _ in some), Counter(chain(*(by for _, by in some))), hint)
+        for (reason, hint), some in found.items()
+    ]
+    return sorted(kept_for, key=lambda one: -len(one.items))
 
 
 def _size(item: StoredEntry) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import DamagedEntry, reason
@@ -57,6 +57,20 @@ class Link:
     host: str = ""
 
 
+class LinkHolder(NamedTuple):
+    """A user whose symlinks lead, or may lead, into an entry.
+
+    ``user``: the uid.
+    ``place``: the path of the environment, or of the symlink.
+    ``unseen``: why this process cannot see a symlink, in words that follow "in an environment"; ""
+    if it sees one.
+    """
+
+    user: int
+    place: str
+    unseen: str
+
+
 def register(store: Store, links: Iterable[Link]) -> None:
     """Record symlinks of this user's environments, one for each distribution.
 
@@ -77,14 +91,14 @@ def register(store: Store, links: Iterable[Link]) -> None:
 
 def linked(
     store: Store, unread: list[tuple[Path, str]] | None = None
-) -> dict[str, list[tuple[int, str]]]:
+) -> dict[str, list[LinkHolder]]:
     """Return the names of entries that registered symlinks lead into, or may lead into.
 
-    Each name maps to uids and paths of environments. A record that cannot be read is added to
+    Each name maps to the holders of the symlinks. A record that cannot be read is added to
     ``unread``, with the reason, unless its owner caused this (OWNERS_FAULT): without the record, a
     needed entry could be deleted. Raises OSError instead if ``unread`` is None.
     """
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, list[LinkHolder]] = {}
     lead = _remembering(store)
     for user, held in users(store, unread):
         try:
@@ -94,8 +108,9 @@ def linked(
                 lambda held: list(_links_of(user, held)),  # noqa: B023
             )
             for link in links:
-                if lead(link):
-                    found.setdefault(link.entry, []).append((user, link.library or link.path))
+                if (unseen := lead(link)) is not None:
+                    holder = LinkHolder(user, link.library or link.path, unseen)
+                    found.setdefault(link.entry, []).append(holder)
         except OSError as error:
             if unread is None or error.errno not in DISK_ERRORS:
                 raise
@@ -124,17 +139,21 @@ def forget(store: Store) -> None:
         with contextlib.suppress(OSError):
             for name in _files(held):
                 with contextlib.suppress(OSError):
-                    if not any(map(lead, _read(user, held, name))):
+                    if all(lead(link) is None for link in _read(user, held, name)):
                         held.remove(name)
 
 
-def _remembering(store: Store) -> Callable[[Link], bool]:
-    """Return a check of a link; it calls _any_leads once for an entry and environment."""
-    known: dict[tuple[str, str], bool] = {}
+def _remembering(store: Store) -> Callable[[Link], str | None]:
+    """Return a check of a link; it calls _any_leads once for an entry and environment.
 
-    def lead(link: Link) -> bool:
-        if _leads(link.path, link.entry):
-            return True
+    The check returns None if no link of the distribution leads into the entry, "" if one does, and
+    otherwise why this process cannot see it, as in LinkHolder.
+    """
+    known: dict[tuple[str, str], str | None] = {}
+
+    def lead(link: Link) -> str | None:
+        if (found := _leads(link.path, link.entry)) is not None:
+            return found
         key = link.entry, link.library
         if key not in known:
             known[key] = _any_leads(store, link)
@@ -143,23 +162,35 @@ def _remembering(store: Store) -> Callable[[Link], bool]:
     return lead
 
 
-def _any_leads(store: Store, link: Link) -> bool:
-    """Return whether any link of this distribution leads, or may lead, into the entry."""
+def _any_leads(store: Store, link: Link) -> str | None:
+    """Return whether any link of this distribution leads, or may lead, into the entry.
+
+    The result is as in _remembering.
+    """
     if not link.library:
-        return False
+        return None
     try:
         paths = _paths(store, link.entry)
     except FileNotFoundError:
-        return False  # no entry to keep
+        return None  # no entry to keep
     except (DamagedEntry, OSError):
         paths = None  # the links are not known
     try:
-        if os.path.isdir(link.library) and _has_link(link.library, link.entry, paths):
-            return True
+        if os.path.isdir(link.library):
+            found = _has_link(link.library, link.entry, paths)
+            if found is not None:
+                return found
         library = fs.find_moved_directory(link.library, link.way, link.host)
-    except OSError:
-        return True
-    return bool(library) and library != link.library and _has_link(library, link.entry, paths)
+        moved = bool(library) and library != link.library
+        return _has_link(library, link.entry, paths) if moved else None
+    except OSError as error:
+        if link.host not in ("", fs.HOST_NAME):
+            return f"of host {link.host}"
+        return _unreadable(error)
+
+
+def _unreadable(error: OSError) -> str:
+    return f"that cannot be read here: {reason(error)}"
 
 
 def _paths(store: Store, entry: str) -> list[str]:
@@ -187,11 +218,18 @@ def _paths(store: Store, entry: str) -> list[str]:
     return paths
 
 
-def _has_link(library: str, entry: str, paths: list[str] | None) -> bool:
+def _has_link(library: str, entry: str, paths: list[str] | None) -> str | None:
+    """Return whether one of ``paths`` leads into ``entry``, as in _remembering. Raises OSError."""
     if paths is None:
-        return True
+        return "whose links are not known, since the entry cannot be read"
     recorded = [row for path in paths if _is_record(path) for row in _rows(library, path)]
-    return any(_leads(os.path.join(library, path), entry) for path in (*paths, *recorded))
+    unseen = None
+    for path in (*paths, *recorded):
+        found = _leads(os.path.join(library, path), entry)
+        if found == "":
+            return ""
+        unseen = found if unseen is None else unseen
+    return unseen
 
 
 def _is_record(path: str) -> bool:
@@ -217,13 +255,14 @@ def _rows(library: str, record: str) -> list[str]:
         return []
 
 
-def _leads(link: str, entry: str) -> bool:
+def _leads(link: str, entry: str) -> str | None:
+    """Return whether ``link`` leads into ``entry``, as in _remembering."""
     try:
-        return entry in Path(os.readlink(link)).parts
+        return "" if entry in Path(os.readlink(link)).parts else None
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        return error.errno != errno.EINVAL  # EINVAL: no link; others: unreadable, unreachable
+        return None
+    except OSError as error:  # EINVAL: no link; others: unreadable, unreachable
+        return None if error.errno == errno.EINVAL else _unreadable(error)
 
 
 def _files(held: Directory) -> list[str]:

@@ -15,7 +15,6 @@ from pip_sharedcache.fs.dirfd import (
     clone,
     close_all,
     set_time,
-    write_all,
 )
 from pip_sharedcache.fs.file_data import copy_bytes
 from pip_sharedcache.model import LinkMode, StoredFile
@@ -28,8 +27,7 @@ from pip_sharedcache.store.sources import Source
 #: How many of the store's files are opened before they are placed.
 _AHEAD = 32
 
-#: Files of a pack up to this size (bytes) are read and written; the kernel copies larger ones.
-_SMALL = 1 << 18
+_STEP = 1 << 20  # bytes that are read at once
 
 
 class _Tree(NamedTuple):
@@ -81,23 +79,18 @@ class _Packed(NamedTuple):
     def fill(self, target: int, ways: Ways) -> LinkMode:
         """Write the content to the empty file ``target``, as ``_Tree.fill`` does."""
         file, pack = self.file, self.pack
-        if file.size <= _SMALL:
-            data = self._read(file.size)
-            _check_size(self.entry, file, len(data))
-            write_all(target, data)
-            return LinkMode.COPY
         try:
             copied = copy_bytes(pack.descriptor, target, file.size, file.offset)
         except OSError as error:
-            for start in range(0, file.size, _SMALL):
-                self._read(min(_SMALL, file.size - start), start)  # if it caused the error
+            self._check_readable()  # raises DamagedEntry if the pack caused the error
             raise error
         _check_size(self.entry, file, copied)
         return LinkMode.COPY
 
-    def _read(self, size: int, start: int = 0) -> bytes:
+    def _check_readable(self) -> None:
         try:
-            return self.pack.read(self.file.offset + start, size)
+            for start in range(0, self.file.size, _STEP):
+                self.pack.read(self.file.offset + start, min(_STEP, self.file.size - start))
         except OSError as error:
             if error.errno in PROCESS_ERRORS:
                 raise

@@ -15,7 +15,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pip_sharedcache import fs
@@ -139,34 +139,12 @@ def read_manifest_text(descriptor: int, size: int) -> bytes:
 class Pack:
     """A pack that is open for reading; owns ``descriptor``."""
 
-    _WINDOW = 1 << 20  # bytes that are read at once, for the small files that follow each other
-
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._start = 0
-        self._window = b""
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return ``size`` bytes from ``offset``, or fewer at the end of the pack. Raises OSError.
-
-        Small pieces are read ahead, which is cheap where the next one follows.
-        """
-        if size > self._WINDOW // 4:
-            return fs.read_at(self.descriptor, size, offset)
-        begin = offset - self._start
-        if begin < 0 or begin + size > len(self._window):
-            self._window = fs.read_at(self.descriptor, self._WINDOW, offset)
-            self._start, begin = offset, 0
-        return self._window[begin : begin + size]
-
-    def pieces(self, offset: int, size: int) -> Iterator[bytes]:
-        """Yield ``size`` bytes from ``offset``, or fewer at the end, in pieces. Raises OSError."""
-        end = offset + size
-        while offset < end:
-            if not (piece := fs.read_at(self.descriptor, min(self._WINDOW, end - offset), offset)):
-                return
-            yield piece
-            offset += len(piece)
+        """Return ``size`` bytes from ``offset``, or fewer at the end. Raises OSError."""
+        return fs.read_at(self.descriptor, size, offset)
 
     def close(self) -> None:
         """Close the descriptor; further calls do nothing."""

@@ -956,6 +956,35 @@ def test_gc_reads_ages_and_sizes(kept: Kept, option: str, taken: int, capsys: Ca
     assert len(_json(capsys)["retired"]) == taken
 
 
+#: Runs our command, and sends SIGINT to itself where a module of that name is to be imported.
+INTERRUPTED = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+from pip_sharedcache.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("platformdirs", "list"),
+        ("pip_sharedcache.store.layout", "list"),
+        ("pip_sharedcache.cli.output", "gc"),
+    ],
+)
+def test_ctrl_c_while_a_store_command_is_imported_is_one_line(module: str, command: str) -> None:
+    words = [sys.executable, "-c", INTERRUPTED, module, "store", command]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "WARNING: Interrupted\n")
+
+
 @pytest.mark.parametrize("verb", ["list", "gc", "info"])
 def test_a_disk_that_fails_is_one_line_and_status_2(
     kept: Kept, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured

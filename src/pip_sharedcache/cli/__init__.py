@@ -66,7 +66,13 @@ def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) ->
         hint = "hint: PYTHONPATH can name another version of this package"
         print(f"ERROR: {what}: {error}; {hint}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # pip handles it, except while it waits for the pip of --python
+    except KeyboardInterrupt:
+        if place is not None:  # while the command is imported; it handles all later ones itself
+            from pip_sharedcache.cli.output import INTERRUPTED
+
+            print("WARNING: Interrupted", file=sys.stderr)
+            return INTERRUPTED
+        # pip handles it, except before its command begins and while it waits for that of --python
         print("ERROR: Operation cancelled by user", file=sys.stderr)
         return 1  # pip's status
     return 0

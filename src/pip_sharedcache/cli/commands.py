@@ -34,7 +34,7 @@ from pip_sharedcache.cli import (
     verify,
 )
 from pip_sharedcache.cli.choosing import TargetEnvironment
-from pip_sharedcache.cli.output import CANNOT, Output, wants_json
+from pip_sharedcache.cli.output import CANNOT, INTERRUPTED, Output, wants_json
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 
 #: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
@@ -44,7 +44,6 @@ _MODULES = (
     *(doctor, enable, disable, status, shell_init, completion),
 )
 
-_INTERRUPTED = 130  # the status of shells after SIGINT: 128 + 2
 
 #: Options of Output.add_options that may also stand before the command.
 _OURS = re.compile(r"-[qv]+|--quiet|--verbose|--json")
@@ -87,7 +86,7 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
         return status
     except KeyboardInterrupt:
         output.warn("Interrupted")
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         output.give_up()
         return CANNOT

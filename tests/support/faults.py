@@ -10,12 +10,15 @@ import os
 import re
 import stat
 import subprocess
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.accounts import Account, run_as
+from support.packed import PACK, faults_of_pack, is_packed
+from support.packed import manifest_of as manifest_of_pack
 from support.wheels import digest
 
 # Calls that change a file system, or may fail on the way to doing so.
@@ -48,8 +51,13 @@ def faults_of_entry(entry: Path) -> list[str]:
     """What makes an entry less than whole: its manifest, wheel, files, modes; [] if nothing."""
     found = []
     try:
-        manifest = json.loads((entry / "entry.json").read_bytes())
-        expected = {"entry.json": 0o444}
+        packed = is_packed(entry)
+        if packed:
+            manifest = manifest_of_pack((entry / PACK).read_bytes())
+            found += faults_of_pack(entry / PACK)
+        else:
+            manifest = json.loads((entry / "entry.json").read_bytes())
+        expected = {PACK if packed else "entry.json": 0o444}
         if manifest["sha256"] != entry.name.partition(".")[0]:
             found.append("the manifest names another digest")
         if entry.parent.parent.name == "wheels":
@@ -60,7 +68,7 @@ def faults_of_entry(entry: Path) -> list[str]:
         times = {(entry / name).stat().st_mtime_ns for name in expected}
         if times - {row[4] * 10**9 for row in manifest["files"]} and manifest["files"]:
             found.append("the manifest or the wheel has another time than the files")
-        for name, size, sha256, executable, mtime in manifest["files"]:
+        for name, size, sha256, executable, mtime in () if packed else manifest["files"]:
             path = entry / "files" / name
             expected[f"files/{name}"] = 0o555 if executable else 0o444
             status = path.lstat()
@@ -69,7 +77,7 @@ def faults_of_entry(entry: Path) -> list[str]:
             if status.st_mtime_ns != mtime * 10**9:
                 found.append(f"{name} has another time")
         found += _wrong_modes(entry, expected)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AssertionError, zipfile.BadZipFile) as error:
         found.append(repr(error))
     return [f"{entry.parent.parent.name}/{entry.name}: {what}" for what in found]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
 
 from pip_sharedcache.model import Manifest, StoredFile
 from pip_sharedcache.store.packs import Layout, Pack
@@ -16,7 +15,9 @@ def pack_fault(pack: Pack, manifest: Manifest, size: int) -> str:
     ``size``: bytes of the pack. The text follows the path of the pack. Raises OSError.
     """
     layout = Layout((file.path, file.size) for file in manifest.files)
-    if [place.offset for place in layout.places] != [file.offset for file in manifest.files]:
+    offsets = [place.offset for place in layout.places]
+    # Sizes that no pack has would take hours to read, or fit no field of a header.
+    if not layout.fits or layout.end > size or offsets != [file.offset for file in manifest.files]:
         return "has a manifest that says where its files cannot be"
     wrong, between = [], False
     facts = []
@@ -39,13 +40,7 @@ def pack_fault(pack: Pack, manifest: Manifest, size: int) -> str:
 def _sums(pack: Pack, file: StoredFile) -> tuple[int, str]:
     """Return the CRC-32 and the sha256 (hexadecimal) of ``file``. Raises OSError."""
     crc, hasher = 0, hashlib.sha256()
-    for piece in _pieces(pack, file):
+    for piece in pack.pieces(file.offset, file.size):
         crc = zlib.crc32(piece, crc)
         hasher.update(piece)
     return crc, hasher.hexdigest()
-
-
-def _pieces(pack: Pack, file: StoredFile) -> Iterator[bytes]:
-    step = 1 << 20
-    for start in range(0, file.size, step):
-        yield pack.read(file.offset + start, min(step, file.size - start))

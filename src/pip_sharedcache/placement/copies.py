@@ -27,8 +27,6 @@ from pip_sharedcache.store.sources import Source
 #: How many of the store's files are opened before they are placed.
 _AHEAD = 32
 
-_STEP = 1 << 20  # bytes that are read at once
-
 
 class _Tree(NamedTuple):
     """The content of one file in a tree, which is open as ``source``."""
@@ -89,8 +87,8 @@ class _Packed(NamedTuple):
 
     def _check_readable(self) -> None:
         try:
-            for start in range(0, self.file.size, _STEP):
-                self.pack.read(self.file.offset + start, min(_STEP, self.file.size - start))
+            for _ in self.pack.pieces(self.file.offset, self.file.size):
+                pass
         except OSError as error:
             if error.errno in PROCESS_ERRORS:
                 raise

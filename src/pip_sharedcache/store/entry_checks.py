@@ -96,6 +96,8 @@ def opened(entry: Directory, file: StoredFile) -> Iterator[int]:
     try:
         descriptor = entry.open_file(f"files/{file.path}")
     except OSError as error:
+        if error.errno in PROCESS_ERRORS:
+            raise
         raise damaged(entry, file, reason(error)) from error
     try:
         yield descriptor

@@ -15,7 +15,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pip_sharedcache import fs
@@ -40,6 +40,7 @@ _MOST, _LARGEST = 0xFFFF, 0xFFFFFFFF
 _COMMENT = re.compile(rb"manifest: (\d{10}) (\d{8}) ([0-9a-f]{8})")
 _COMMENT_SIZE = len("manifest: ") + 28
 _AT_ONCE = 1 << 16  # bytes at the end of a pack that are read first
+_STEP = 1 << 20  # bytes of a file that are read at once
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,18 @@ class Pack:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return ``size`` bytes from ``offset``, or fewer at the end. Raises OSError."""
+        if size > _STEP:  # a manifest can give a size for which there is no memory
+            return b"".join(self.pieces(offset, size))
         return fs.read_at(self.descriptor, size, offset)
+
+    def pieces(self, offset: int, size: int) -> Iterator[bytes]:
+        """Yield ``size`` bytes from ``offset``, or fewer at the end, in pieces. Raises OSError."""
+        end = offset + size
+        while offset < end:
+            if not (piece := fs.read_at(self.descriptor, min(_STEP, end - offset), offset)):
+                return
+            yield piece
+            offset += len(piece)
 
     def close(self) -> None:
         """Close the descriptor; further calls do nothing."""

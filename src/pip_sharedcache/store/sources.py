@@ -65,15 +65,22 @@ class Source:
         return self._pack
 
     def read(self, file: StoredFile) -> bytes:
-        """Return the bytes of ``file``, fewer at the end of a damaged pack. Raises DamagedEntry."""
+        """Return the bytes of ``file``, fewer at the end of a damaged pack.
+
+        Raises DamagedEntry; OSError if this process lacks descriptors or memory.
+        """
         if self.damage is not None:
             raise self.damage
         try:
             if self.packed:
                 return self.pack().read(file.offset, file.size)
             with opened(self.held, file) as source, os.fdopen(source, "rb", closefd=False) as data:
-                return data.read(file.size + 1)
+                # A manifest can give a size for which there is no memory.
+                size = min(file.size, os.fstat(source).st_size)
+                return data.read(size + 1)
         except OSError as error:
+            if error.errno in PROCESS_ERRORS:
+                raise
             raise damaged(self.held, file, reason(error)) from error
 
     def copy_checked(self, file: StoredFile, directory: Path) -> None:

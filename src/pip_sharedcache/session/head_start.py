@@ -38,10 +38,11 @@ class StagedWheel:
 
 @dataclass(frozen=True)
 class Published:
-    """The end of a worker process: its counts, and its warnings."""
+    """The end of a worker process: its counts, its warnings, and the damage in these."""
 
     report: RunReport
     warnings: tuple[str, ...]
+    reported: frozenset[str]
 
 
 class Request(enum.Enum):

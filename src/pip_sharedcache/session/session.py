@@ -298,7 +298,8 @@ class Session:
                 return self._staged_ahead
             elif asked is Request.PUBLISH:
                 self._publishing.make_visible()
-                return Published(self.report.take(), tuple(warnings))
+                reported = frozenset(self._run.repairs.reported)
+                return Published(self.report.take(), tuple(warnings), reported)
             elif asked is Request.DISCARD:
                 self._publishing.discard()
             elif isinstance(asked, int):
@@ -378,6 +379,7 @@ class Session:
             self.report.add(published.report)
             for warning in published.warnings:
                 warn(warning)
+            self._run.repairs.mark_reported(published.reported)
         self._run.repairs.report_rest()
 
     def record_run(self, environment: str) -> None:

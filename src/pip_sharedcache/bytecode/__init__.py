@@ -17,13 +17,19 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pip_sharedcache import resources
 from pip_sharedcache.bytecode.worker import COMPILED, LEFT, UNTRIED, compile_source
-from pip_sharedcache.fs import Directory, can_start_threads, cpus
-from pip_sharedcache.model import Compiled, Entry
+from pip_sharedcache.fs import (
+    NO_SPACE_ERRORS,
+    Directory,
+    can_start_threads,
+    cpus,
+    temporary_directory,
+)
+from pip_sharedcache.model import Compiled, Entry, StoredFile
 from pip_sharedcache.store import Source, compiled_path
 
 logger = logging.getLogger(__name__)
@@ -121,14 +127,10 @@ def _asked_of_this_process() -> bool:
 def compile_packed(entry: Entry, source: Source, target: Path) -> Compiled:
     """Compile as ``compile_all`` does, from the pack of ``source``.
 
-    The worker processes read files: the sources are unpacked beside ``target`` first. Raise
-    DamagedEntry if the pack cannot be read, and OSError as ``compile_all`` does.
+    The worker processes read files: the sources are unpacked first. Raise DamagedEntry if the pack
+    cannot be read, and OSError as ``compile_all`` does.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        for file in entry.manifest.files:
-            if file.path.endswith(".py"):
-                source.copy(file, Path(directory))
-        return compile_all(entry, Path(directory), target)
+    return _compile_copies(entry, source.copy, target)
 
 
 def compile_checked(entry: Entry, source: Source, target: Path) -> Compiled:
@@ -137,11 +139,30 @@ def compile_checked(entry: Entry, source: Source, target: Path) -> Compiled:
     The copies have the bytes that the manifest lists: the publisher can edit the files meanwhile.
     Raise DamagedEntry if a file differs, and OSError as ``compile_all`` does.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        for file in entry.manifest.files:
-            if file.path.endswith(".py"):
-                source.copy_checked(file, Path(directory))
-        return compile_all(entry, Path(directory), target)
+    return _compile_copies(entry, source.copy_checked, target)
+
+
+def _compile_copies(
+    entry: Entry, copy: Callable[[StoredFile, Path], None], target: Path
+) -> Compiled:
+    """Compile copies of the sources in a temporary directory; beside ``target`` if that is full."""
+    files = [file for file in entry.manifest.files if file.path.endswith(".py")]
+
+    def copies(directory: Path) -> Path:
+        for file in files:
+            copy(file, directory)
+        return directory
+
+    with contextlib.ExitStack() as stack:
+        try:
+            source = copies(stack.enter_context(temporary_directory()))
+        except OSError as error:
+            if error.errno not in NO_SPACE_ERRORS:
+                raise
+            stack.close()
+            beside = tempfile.TemporaryDirectory(dir=target.parent)
+            source = copies(Path(stack.enter_context(beside)))
+        return compile_all(entry, source, target)
 
 
 def _compile_here(paths: Sequence[str], source: Path, target: Path) -> _Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -100,17 +101,12 @@ def gather_bytecode(
     """Fill ``staging`` with bytecode; return the manifest, and why sources are untried.
 
     The compiled files get the mode FILE and one time. ``pack``: whether they become a pack if they
-    can; then they are compiled in a temporary directory, which is seldom on a file server. Raises
-    OSError.
+    can; then they are compiled in a temporary directory, which is seldom on a file server. They
+    become a tree if that has too little free space. Raises OSError.
     """
     if pack:
-        try:
+        with contextlib.suppress(_NotPacked):
             return _compile_aside(staging, digest, interpreter, compile_into)
-        except _TooLarge:
-            pass
-        except OSError as error:
-            if error.errno not in fs.NO_SPACE_ERRORS:
-                raise  # the temporary directory is full, or else the store is: then this fails, too
     now = own_time()
     top = staging / "files"
     fs.make_directory(top, 0o700)
@@ -133,18 +129,26 @@ def gather_bytecode(
     return manifest, compiled.untried
 
 
-class _TooLarge(Exception):
-    """Files that no pack can have."""
+class _NotPacked(Exception):
+    """Files that no pack can have, or for which the temporary directory has no free space."""
 
 
 def _compile_aside(
     staging: Path, digest: Digest, interpreter: str, compile_into: Compile
 ) -> tuple[Manifest, Mapping[str, str]]:
-    with fs.temporary_directory() as directory:
-        compiled = compile_into(directory)
+    """Fill ``staging`` with a pack of bytecode. Raises _NotPacked, OSError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            directory = stack.enter_context(fs.temporary_directory()) / "files"
+            directory.mkdir()
+            compiled = compile_into(directory)
+        except OSError as error:
+            if error.errno in fs.NO_SPACE_ERRORS:
+                raise _NotPacked from error
+            raise
         layout = Layout((path, os.path.getsize(directory / path)) for path in compiled.made)
         if not layout.fits:
-            raise _TooLarge
+            raise _NotPacked
         manifest = Manifest(interpreter, digest, 0, (), tuple(compiled.left), packed=True)
         contents = ((path, (directory / path).read_bytes()) for path in compiled.made)
         return _pack(staging, manifest, layout, contents), compiled.untried

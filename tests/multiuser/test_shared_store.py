@@ -156,9 +156,9 @@ class Site:
             prefix / self.template.scripts.relative_to(old),
         )
 
-    def filled_store(self, *arguments: str) -> Path:
+    def filled_store(self, *arguments: str, layout: str = "tree") -> Path:
         """A store for the group in which usera has published what he installed."""
-        store, usera = self.make_store(None), self.accounts.usera
+        store, usera = self.make_store(None, layout=layout), self.accounts.usera
         self.install(usera, self.environment(usera), store, *arguments)
         return store
 
@@ -169,13 +169,15 @@ class Site:
         umask: int = 0o022,
         default_acl: str = "",
         group: str = "pkgshare",
+        layout: str = "tree",
     ) -> Path:
         """A store made by `store init --group`."""
         parent = self.directory(maker)
         if default_acl:
             subprocess.run(["setfacl", "-d", "-m", default_acl, parent], check=True)
         store = parent / "store"
-        command = self.template.command("store", "init", "--group", group, store)
+        how = ["--group", group, "--layout", layout]
+        command = self.template.command("store", "init", *how, store)
         run_as(maker, command, umask=umask, env=self.settings(), check=True)
         return store
 

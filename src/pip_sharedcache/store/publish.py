@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import NotPublished, reason
 from pip_sharedcache.model import Digest, Entry, Identity, identity_of
 from pip_sharedcache.store.entry_reading import MANIFEST, is_damaged
+from pip_sharedcache.store.filling import DIRECTORY
 from pip_sharedcache.store.layout import DEAD, WHEELS, Store
 from pip_sharedcache.store.packs import PACK
 from pip_sharedcache.store.staging import Staged, stage_wheel
@@ -160,12 +162,20 @@ def _is_ours_and_useless(target: Path, staged: Staged) -> bool:
     """Return whether a useless entry of this user has the name ``target``.
 
     Useless means damaged, or bytecode that fits no source any more. Anything else than a directory
-    with a directory ``files`` or a pack is left in place, and the other name is used.
+    with the mode of an entry, or with a part of one, is left in place, and the other name is used.
     """
-    if os.lstat(target).st_uid != trust.user_id() or not _is_useless(target, staged):
+    status = os.lstat(target)
+    if status.st_uid != trust.user_id() or not _is_useless(target, staged):
         return False
-    filled = os.path.isdir(target / "files") or os.path.isfile(target / PACK)
-    return filled and not os.path.islink(target)
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    # The name of the wheel stays where a pack was deleted, which is all else.
+    names = (PACK, *filter(None, [staged.entry.manifest.filename]))
+    return (
+        stat.S_IMODE(status.st_mode) == DIRECTORY
+        or os.path.isdir(target / "files")
+        or any(os.path.lexists(target / name) for name in names)
+    )
 
 
 def _replace(staging: Path, target: Path) -> bool:

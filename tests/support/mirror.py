@@ -82,6 +82,7 @@ class _Mirror:
         self._paths = {1: "."}
         self._numbers = {".": 1}
         self._next = itertools.count(2)
+        self._handles: dict[int, list[int]] = {}  # open files, by node
 
     def run(self) -> None:
         while True:
@@ -172,7 +173,12 @@ class _Mirror:
 
     def _getattr(self, node: int, body: bytes) -> bytes:
         flags, _, handle = struct.unpack_from("<IIQ", body)
-        status = os.fstat(handle) if flags & 1 else os.lstat(self._paths[node])
+        try:
+            status = os.fstat(handle) if flags & 1 else os.lstat(self._paths[node])
+        except FileNotFoundError:  # deleted, but open
+            if not self._handles.get(node):
+                raise
+            status = os.fstat(self._handles[node][0])
         return struct.pack("<QII", 0, 0, 0) + _attributes(status)
 
     def _setattr(self, node: int, body: bytes) -> bytes:
@@ -252,7 +258,7 @@ class _Mirror:
     def _open(self, node: int, body: bytes) -> bytes:
         (flags,) = struct.unpack_from("<I", body)
         flags &= ~(os.O_CREAT | os.O_EXCL | os.O_DIRECT | os.O_APPEND)
-        return struct.pack("<QII", os.open(self._paths[node], flags | os.O_NOFOLLOW), 0, 0)
+        return self._opened(node, os.open(self._paths[node], flags | os.O_NOFOLLOW))
 
     _opendir = _open
 
@@ -260,7 +266,12 @@ class _Mirror:
         flags, mode = struct.unpack_from("<II", body)
         path = self._below(node, *_words(body[16:]))
         handle = os.open(path, (flags & ~os.O_APPEND) | os.O_CREAT, mode & 0o7777)
-        return self._entry(path) + struct.pack("<QII", handle, 0, 0)
+        entry = self._entry(path)
+        return entry + self._opened(self._numbers[path], handle)
+
+    def _opened(self, node: int, handle: int) -> bytes:
+        self._handles.setdefault(node, []).append(handle)
+        return struct.pack("<QII", handle, 0, 0)
 
     def _read(self, node: int, body: bytes) -> bytes:
         handle, offset, size = struct.unpack_from("<QQI", body)
@@ -276,7 +287,9 @@ class _Mirror:
         return struct.pack("<QQQQQIIII24x", *blocks, found.f_bsize, 255, found.f_frsize, 0)
 
     def _release(self, node: int, body: bytes) -> bytes:
-        os.close(struct.unpack_from("<Q", body)[0])
+        (handle,) = struct.unpack_from("<Q", body)
+        os.close(handle)
+        self._handles[node].remove(handle)
         return b""
 
     def _fsync(self, node: int, body: bytes) -> bytes:

@@ -41,6 +41,7 @@ from pip_sharedcache.fs.host import (
     is_stale,
     unloadable_because,
 )
+from pip_sharedcache.fs.mapped_owner import mapped_owner, mapping_reason
 from pip_sharedcache.fs.quota import Quota, quota
 from pip_sharedcache.fs.rename import exchange
 from pip_sharedcache.fs.stale import retry_stale
@@ -79,6 +80,8 @@ __all__ = [
     "is_stale",
     "make_directory",
     "make_parents",
+    "mapped_owner",
+    "mapping_reason",
     "quota",
     "read_at",
     "remove_tree",

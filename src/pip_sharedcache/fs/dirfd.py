@@ -305,6 +305,8 @@ def make_directory(
     descriptor = os.open(path, DIRECTORY)
     try:
         if os.fstat(descriptor).st_uid not in (os.geteuid(), *trust.NOBODY):
+            with contextlib.suppress(OSError):  # a file server can give it to another user
+                os.rmdir(path)
             raise FileExistsError(errno.EEXIST, "Another user made this directory first", str(path))
         _set(descriptor, mode, group, drop=not keep_access_lists)
     finally:

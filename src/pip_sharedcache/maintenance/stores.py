@@ -97,7 +97,13 @@ def make_store(
         store = Store.make(path, group, builds=builds, packed=packed)
     except OSError as error:
         where = error.filename or path
-        raise FileError.of(path, f"made: {where}", error) from error
+        failure = FileError.of(path, f"made: {where}", error)
+        if isinstance(error, PermissionError) and trust.user_id() == 0:
+            failure.hint = (
+                "a file server may treat root as another user (root_squash): let the user who is "
+                "to own the store make it, or root on the file server"
+            )
+        raise failure from error
     replaceable = _replaceable_in(store)
     if not group:
         return Made(store, replaceable)

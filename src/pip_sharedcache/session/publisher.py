@@ -41,6 +41,7 @@ class Publisher:
         self._staged: list[Staged] = []
         self._given_up: set[int] = set()  # st_dev
         self._full: set[Path] = set()
+        self._mapped: set[Path] = set()
         self._failures: dict[Path, NotPublished] = {}
         self._durable: set[Identity] = set()
         self.unusual: list[str] = []
@@ -56,7 +57,7 @@ class Publisher:
         If that layer is full, ``where`` is called again for the next layer. Most failures cause a
         warning, which begins with ``otherwise``: what pip-sharedcache does instead.
         """
-        while (store := where()) is not None and not self._has_given_up(store):
+        while (store := where()) is not None and not self._takes_none(store):
             try:
                 staged = stage(store)
             except UnusualWheel as error:
@@ -64,11 +65,15 @@ class Publisher:
             except DirectoryMissing as error:
                 warn(f"Installed without publishing: {error}")  # the same line for all wheels
             except NotWritable as error:
+                if self._is_mapped(store, error):
+                    continue
                 logger.debug("%s: %s", otherwise, error)
                 self._run.report.read_only = True
             except ResolutionNotPublished as error:
                 logger.debug("%s: %s", otherwise, error)  # older stores have no place for them
             except NotPublished as error:
+                if self._is_mapped(store, error):
+                    continue
                 self._warn_of(store, otherwise, error)
                 if isinstance(error, NoRoom) and self._layers.leave(store):
                     continue
@@ -123,6 +128,24 @@ class Publisher:
         logger.debug("%s: %s", otherwise, error)
         # Every worker process uses the same words: else the user would see one line for each.
         warn(f"Installed without publishing: {store.path}: {reason(cause)}")
+
+    def _is_mapped(self, store: Store, error: NotPublished) -> bool:
+        """Return whether ``error`` comes from a file server that gives files to another user.
+
+        Then nothing is staged in ``store`` any more, with one warning.
+        """
+        if not isinstance(error.__cause__, (PermissionError, FileExistsError)):
+            return False
+        owner = store.mapped_owner()
+        if owner is None:
+            return False
+        warn(
+            f"Installed without publishing: {store.path}: {fs.mapping_reason(owner)}; hint: let a "
+            "user whose files keep their owner publish there"
+        )
+        self._mapped.add(store.path)
+        self._layers.leave(store)
+        return True
 
     def make_durable(self) -> None:
         """Sync many staged files together, before they are cloned.
@@ -189,7 +212,9 @@ class Publisher:
         self._staged = []
         stores.clear_own()
 
-    def _has_given_up(self, store: Store) -> bool:
+    def _takes_none(self, store: Store) -> bool:
+        if store.path in self._mapped:
+            return True
         return bool(self._given_up) and _device(store) in self._given_up
 
 

@@ -18,6 +18,7 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own
+from pip_sharedcache.store.mapping import OwnerMapped, open_new, refuse_mapped_owner
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson, layout_name
 from pip_sharedcache.trust import Trust
 
@@ -195,6 +196,7 @@ class Store:
                     f"{path} is a store of {whose} already",
                     f"change group and trusted in {path / STORE_JSON}, or make a new one",
                 )
+        refuse_mapped_owner(path)
         made = Creation()
         try:
             told = StoreJson(group, (f"@{group}",) if group else (), builds, bool(packed))
@@ -245,11 +247,17 @@ class Store:
 
     def may_publish(self) -> bool:
         """Return whether this process may write where entries go, by access(2)."""
+        return os.access(self._publishing_directory(), os.W_OK | os.X_OK)
+
+    def mapped_owner(self) -> int | None:
+        """Return the uid that gets what this user publishes, as fs.mapped_owner does."""
+        return fs.mapped_owner(self._publishing_directory())
+
+    def _publishing_directory(self) -> Path:
         wheels = self.path / WHEELS
         shards = (wheels / shard for shard in SHARDS)
         places = (*itertools.islice(filter(os.path.exists, shards), 1), wheels, self.path)
-        above = next(filter(os.path.exists, places), self.path)
-        return os.access(above, os.W_OK | os.X_OK)
+        return next(filter(os.path.exists, places), self.path)
 
     def missing_directories(self, error: OSError | None = None) -> tuple[str, str]:
         """Return which directories that ``make`` made are missing, and the remedy.
@@ -315,6 +323,8 @@ class Store:
                 # Users with write access by the store's access list need it in the shards too.
                 try:
                     held = _open_or_make(above, name, mode, keep_access_lists=True)
+                except OwnerMapped:
+                    raise
                 except PermissionError as error:
                     path = above.path / name
                     if os.path.lexists(path):
@@ -333,7 +343,7 @@ def _open_or_make(
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):  # another process was faster
                 fs.make_directory(above.proc_path / name, mode, keep_access_lists=keep_access_lists)
-            return above.subdirectory(name)
+            return open_new(above, name)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise _taken(above.path / name) from error

@@ -69,6 +69,8 @@ class Trials:
         elif where is None:
             why = store.missing_directories()[0] or "you may read the store only"
             report.add_fact("publishing", f"not possible for you: {why}", False)
+        elif (owner := fs.mapped_owner(where)) is not None:
+            self._find_mapping(owner)
         else:
             try:
                 with try_writing(where, _PROBE_TIME) as (held, file):
@@ -79,6 +81,18 @@ class Trials:
             except OSError as error:
                 report.add_fact("publishing", f"fails: {reason(error)}", False)
                 self._find_failure(error)
+
+    def _find_mapping(self, owner: int) -> None:
+        why = fs.mapping_reason(owner)
+        self._report.add_fact("publishing", f"not possible for you: {why}", False)
+        user = trust.user_name(trust.user_id())
+        self._report.add_finding(
+            "owner-mapped",
+            f"Nothing can be published in {self._store.path} by {user}: {why}",
+            f"runuser -u USER -- pip-sharedcache --sharedcache-dir {quoted(self._store.path)} "
+            "store add REQUIREMENT",
+            "the export of the file server maps users (root_squash, all_squash)",
+        )
 
     def _find_failure(self, error: OSError) -> None:
         path, report, owners = self._store.path, self._report, (0, self._store.owner)

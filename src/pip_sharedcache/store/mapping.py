@@ -1,0 +1,59 @@
+"""Refusal of places where a file server gives what a user makes to another user."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+from pathlib import Path
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.errors import UsageError
+from pip_sharedcache.fs import Directory
+
+
+class OwnerMapped(PermissionError):
+    """A file server that gives this user's files to another user: nothing can be published."""
+
+
+def open_new(above: Directory, name: str) -> Directory:
+    """Open the directory ``name`` that was just made in ``above``; the caller closes it.
+
+    If a file server gave it to another user, delete it and raise OwnerMapped. Raises OSError.
+    """
+    try:
+        held = above.subdirectory(name)
+    except FileNotFoundError:  # make_directory has deleted it
+        _raise_if_mapped(above, name)
+        raise
+    if trust.OWNERS_MEAN_SOMETHING and held.status().st_uid != trust.user_id():
+        try:
+            _raise_if_mapped(above, name)  # else another user was faster
+        except OwnerMapped:
+            held.close()
+            with contextlib.suppress(OSError):
+                os.rmdir(above.proc_path / name)
+            raise
+    return held
+
+
+def _raise_if_mapped(above: Directory, name: str) -> None:
+    owner = fs.mapped_owner(above.proc_path)
+    if owner is not None:
+        raise OwnerMapped(errno.EPERM, fs.mapping_reason(owner), str(above.path / name))
+
+
+def refuse_mapped_owner(path: Path) -> None:
+    """Refuse a store that would belong to another user. Raises UsageError."""
+    nearest = next(above for above in (path, *path.parents) if above.is_dir())
+    owner = fs.mapped_owner(nearest)
+    if owner is None:
+        return
+    command = f"pip-sharedcache store init {shlex.quote(str(path))}"
+    raise UsageError(
+        f"{path} cannot be made: {fs.mapping_reason(owner)}, so nobody could publish there as "
+        f"{trust.user_name(trust.user_id())}",
+        f"let the user who is to own the store make it (runuser -u USER -- {command}), or root on "
+        "the file server",
+    )

@@ -1,9 +1,12 @@
 """A directory shown at another place by a process of our own, as a file server shows it.
 
-Run as a program (``python -m support.mirror POINT SOURCE SQUASH FAULTS``) until it is killed. The
+Run as a program (python -m support.mirror POINT SOURCE SQUASH SKEW FAULTS) until it is killed. The
 server asks the kernel as the user that asks it, with that user's groups; with SQUASH not 0, what
 root asks is asked as the user and the group of that number (root_squash of exports(5)). Attributes
 and names are not kept by the client.
+
+With SKEW, the clock of the server is ahead by so many seconds, and the time of a file's last change
+is that of its last modification, so that tests can set it on the server.
 
 FAULTS is a file with one line for each fault: ``<question> <error> <times> <path>``, for example
 ``readdir ESTALE 1 wheels/ab``. The error answers so many of these questions about that path or one
@@ -48,14 +51,14 @@ _NAMES = dict(
 
 @contextmanager
 def mirrored(
-    point: Path, source: Path, *, squash: int = 0, faults: Path | None = None
+    point: Path, source: Path, *, squash: int = 0, skew: int = 0, faults: Path | None = None
 ) -> Iterator[None]:
     """Show ``source`` at the directory ``point``, which is made if it is missing."""
     point.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "support.mirror", str(point), str(source), str(squash)]
+    command = [sys.executable, "-m", "support.mirror", str(point), str(source)]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
     server = subprocess.Popen(
-        [*command, str(faults or os.devnull)],
+        [*command, str(squash), str(skew), str(faults or os.devnull)],
         stdout=subprocess.PIPE,
         start_new_session=True,
         env=env,
@@ -74,9 +77,10 @@ def mirrored(
 class _Mirror:
     """Answers for the tree below the working directory."""
 
-    def __init__(self, device: int, squash: int, faults: str) -> None:
+    def __init__(self, device: int, squash: int, skew: int, faults: str) -> None:
         self._device = device
         self._squash = squash
+        self._skew = skew
         self._faults = faults
         self._given: dict[str, int] = {}  # faults, by their line
         self._paths = {1: "."}
@@ -138,7 +142,7 @@ class _Mirror:
     # -- nodes
 
     def _entry(self, path: str) -> bytes:
-        attributes = _attributes(os.lstat(path))
+        attributes = self._attributes(os.lstat(path))
         if path not in self._numbers:
             self._numbers[path] = next(self._next)
             self._paths[self._numbers[path]] = path
@@ -162,6 +166,16 @@ class _Mirror:
         if node is not None:
             self._paths[node] = f"{path}/gone"
 
+    def _attributes(self, status: os.stat_result) -> bytes:
+        changed = status.st_mtime_ns if self._skew else status.st_ctime_ns
+        real = (status.st_atime_ns, status.st_mtime_ns, changed)
+        times = [one + self._skew * 10**9 for one in real]
+        return _ATTRIBUTES.pack(
+            *(status.st_ino, status.st_size, status.st_blocks, *(one // 10**9 for one in times)),
+            *(*(one % 10**9 for one in times), status.st_mode, status.st_nlink),
+            *(status.st_uid, status.st_gid, status.st_rdev, 4096, 0),
+        )
+
     # -- questions
 
     def _init(self, node: int, body: bytes) -> bytes:
@@ -179,7 +193,7 @@ class _Mirror:
             if not self._handles.get(node):
                 raise
             status = os.fstat(self._handles[node][0])
-        return struct.pack("<QII", 0, 0, 0) + _attributes(status)
+        return struct.pack("<QII", 0, 0, 0) + self._attributes(status)
 
     def _setattr(self, node: int, body: bytes) -> bytes:
         valid, _, handle, size, _, atime, mtime, _, ansec, mnsec, _, mode, _, uid, gid, _ = (
@@ -196,8 +210,9 @@ class _Mirror:
         if valid & (_SET_ATIME | _SET_MTIME | _ATIME_NOW | _MTIME_NOW):
             old = os.stat(where, follow_symlinks=isinstance(where, int))
             now = time.time_ns()
-            at = now if valid & _ATIME_NOW else atime * 10**9 + ansec
-            mt = now if valid & _MTIME_NOW else mtime * 10**9 + mnsec
+            ahead = self._skew * 10**9
+            at = now if valid & _ATIME_NOW else atime * 10**9 + ansec - ahead
+            mt = now if valid & _MTIME_NOW else mtime * 10**9 + mnsec - ahead
             times = (
                 at if valid & (_SET_ATIME | _ATIME_NOW) else old.st_atime_ns,
                 mt if valid & (_SET_MTIME | _MTIME_NOW) else old.st_mtime_ns,
@@ -322,21 +337,12 @@ def _words(body: bytes) -> list[str]:
     return [os.fsdecode(word) for word in body.split(b"\0")[:-1]][:2]
 
 
-def _attributes(status: os.stat_result) -> bytes:
-    times = (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns)
-    return _ATTRIBUTES.pack(
-        *(status.st_ino, status.st_size, status.st_blocks, *(one // 10**9 for one in times)),
-        *(*(one % 10**9 for one in times), status.st_mode, status.st_nlink),
-        *(status.st_uid, status.st_gid, status.st_rdev, 4096, 0),
-    )
-
-
 if __name__ == "__main__":
-    point, source, squash, faults = sys.argv[1:]
+    point, source, squash, skew, faults = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, which then end this
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody may hang for good
     os.umask(0)
     device = _mount(point)
     os.chdir(source)
     print("ready", flush=True)
-    _Mirror(device, int(squash), faults).run()
+    _Mirror(device, int(squash), int(skew), faults).run()

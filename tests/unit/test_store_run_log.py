@@ -60,7 +60,7 @@ def test_records_of_hosts_that_never_come_again_are_taken_over(
         own.rename(own.with_name(f"run-container{number}-x"))
     late = time.time() + 2 * 24 * 3600
     assert len(list(_own(store).iterdir())) == 100, "they may be at work"
-    monkeypatch.setattr(time, "time", lambda: late)
+    monkeypatch.setattr(fs, "file_system_time", lambda directory: late)
     run_log.append_run(store, replace(RUN, at=100))
     assert sorted(run.at for _, run in run_log.runs(store)) == list(range(101))
     assert len(list(_own(store).iterdir())) == 1

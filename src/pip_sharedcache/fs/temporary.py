@@ -11,13 +11,12 @@ import re
 import secrets
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.fs.dirfd import Directory
-from pip_sharedcache.fs.host import HOST, alive
+from pip_sharedcache.fs.host import HOST, alive, file_system_time
 from pip_sharedcache.fs.trees import remove_tree
 
 _NAME = re.compile(r"\.?pip-sharedcache-([A-Za-z0-9]+)-([0-9]{1,10})-[\w-]+")
@@ -66,7 +65,7 @@ def _remove(held: Directory, name: str, host: str, pid: int) -> None:
     if host == HOST:
         if pid == os.getpid() or alive(pid):
             return
-    elif time.time() - status.st_ctime < _STALE:
+    elif file_system_time(held.proc_path) - status.st_ctime < _STALE:
         return
     if stat.S_ISDIR(status.st_mode):
         remove_tree(held.path / name, held)

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import secrets
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -142,10 +141,11 @@ def _taken_over(held: Directory, others: Iterable[str]) -> list[str]:
     after a day, a gathered file after 30 days.
     """
     taken = []
+    now = fs.file_system_time(held.proc_path)
     for name in others:
         with contextlib.suppress(OSError):  # another host was faster
             patience = _DAY if name.startswith("run-") else 30 * _DAY
-            if time.time() - held.file_status(name).st_ctime > patience:
+            if now - held.file_status(name).st_ctime > patience:
                 new = f"{_RUN}{secrets.token_hex(8)}"
                 os.rename(held.proc_path / name, held.proc_path / new)
                 taken.append(new)
@@ -158,7 +158,7 @@ def _gather(held: Directory, fresh: list[str]) -> None:
     A second process leaves this to the first: each would lose records that the other has deleted.
     """
     try:
-        age = time.time() - held.file_status(_GATHERING).st_ctime
+        age = fs.file_system_time(held.proc_path) - held.file_status(_GATHERING).st_ctime
         if 0 <= age < _STUCK:
             return
         held.remove(_GATHERING)

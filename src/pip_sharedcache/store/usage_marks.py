@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pip_sharedcache import trust
+from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import DISK_ERRORS, NEW, Directory, retry_stale
 from pip_sharedcache.model import Policy
@@ -34,6 +34,7 @@ ENTRY_NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9_.-]+)?")
 FRESH = 600
 
 _CLOCK = ".clock"
+_ROUNDED = 2  # seconds
 #: A FIFO, a huge file, a link or an unreadable file in place of a record: its owner's fault.
 OWNERS_FAULT = frozenset(
     {errno.EINVAL, errno.EFBIG, errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO, errno.EISDIR}
@@ -76,11 +77,31 @@ def mark_used(store: Store, names: Iterable[str]) -> None:
     with store.own_usage_marks() as held:
         for name in names:
             try:
-                age = time.time() - held.file_status(name).st_ctime
+                marked = held.file_status(name).st_ctime
             except FileNotFoundError:
-                age = -1
-            if not 0 <= age < FRESH:  # a wrong local clock costs one extra or missing mark
+                marked = 0
+            # A local clock that is ahead costs one extra mark. One that is behind would make an old
+            # mark look fresh, and gc would retire what this run uses: ask the file system, once.
+            if not (
+                _is_fresh(time.time() - marked)
+                and _is_fresh(time.time() + _clock_offset(store) - marked)
+            ):
                 held.replace(name)
+
+
+def _is_fresh(age: float) -> bool:
+    # File systems round their time down, to some milliseconds.
+    return -_ROUNDED <= age < FRESH
+
+
+@functools.lru_cache(maxsize=16)
+def _clock_offset(store: Store) -> float:
+    """Return the seconds by which the clock of the store's file system is ahead of this host's.
+
+    The file system is asked once in a process.
+    """
+    with store.own_usage_marks() as held:
+        return fs.file_system_time(held.proc_path) - time.time()
 
 
 def last_uses(store: Store, unread: list[tuple[Path, str]] | None = None) -> dict[str, UsageMark]:

@@ -31,7 +31,7 @@ class SharedCacheError(Exception):
         self.errno = errno
 
     def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
+        return f"{self.message}; hint: {self.hint}" if self.hint else self.message
 
 
 class SettingError(SharedCacheError):

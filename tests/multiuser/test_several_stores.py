@@ -357,7 +357,7 @@ def test_a_private_layer_that_others_may_read_is_none(site: Site, group: Path) -
     run_as(userb, site.template.command("store", "init", own), env=site.settings(), check=True)
     local = make_wheel(site.directory(userb), "mine")
     environment, said = _install(site, userb, _layers(group, f"{own} private"), str(local), "alpha")
-    assert f"{own} is not private: others than its owner may use it; chmod 700 {own}" in said
+    assert f"{own} is not private: others than its owner may use it; hint: chmod 700 {own}" in said
     assert (_names(own), _names(group)) == ([], ["alpha-1.0-py3-none-any.whl"])
     assert (environment.site_packages / "mine").is_dir()
 

@@ -147,5 +147,8 @@ def test_what_needs_files_says_so(
     before = snapshot(one.prefix)
     done = _run(archive, env, ["store", *command], one.python)
     assert done.returncode == 2
-    assert "ERROR: pip-sharedcache runs from an archive; install it in a directory" in done.stderr
+    assert (
+        "ERROR: pip-sharedcache runs from an archive; hint: install it in a directory"
+        in done.stderr
+    )
     assert snapshot(one.prefix) == before

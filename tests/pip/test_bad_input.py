@@ -98,7 +98,7 @@ def _fails_in_one_line(done: subprocess.CompletedProcess[str], *words: object) -
         assert done.stdout == ""
         return
     told = json.loads(done.stdout)
-    assert line == f"ERROR: {told['error']}" + (f"; {told['hint']}" if told["hint"] else "")
+    assert line == f"ERROR: {told['error']}" + (f"; hint: {told['hint']}" if told["hint"] else "")
 
 
 def _installs_like_pip(run: Runner, target: Path, **options: object) -> object:

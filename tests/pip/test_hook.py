@@ -550,7 +550,7 @@ def test_file_of_another_user_is_not_replaced(
     before = snapshot(one.prefix)
     done = _switch("enable", one)
     assert done.returncode == 2
-    assert f"{path} of root was not written by pip-sharedcache; move the file" in done.stderr
+    assert f"{path} of root was not written by pip-sharedcache; hint: move the file" in done.stderr
     assert differences(before, snapshot(one.prefix)) == []
     assert not (tmp_path / "elsewhere").exists()
 

@@ -84,4 +84,4 @@ def test_a_pip_that_lacks_a_function_is_named_with_that(
     assert (enable.returncode, status.returncode) == (1, 1), enable.stderr + status.stderr
     done = _install(one, shared_tmp)
     for said in (enable.stderr, status.stdout, done.stderr):
-        assert "ZipBackedFile.save is missing); upgrade pip-sharedcache" in said
+        assert "ZipBackedFile.save is missing); hint: upgrade pip-sharedcache" in said

@@ -154,7 +154,7 @@ def test_sharedcache_error_before_pip_runs_exits_2(
     monkeypatch.setattr(pip_adapter, "run_pip", no_pip)
     assert cli.main(["list"]) == 2
     assert capsys.readouterr().err == (
-        "ERROR: /usr/bin/python has no pip; python -m ensurepip installs it\n"
+        "ERROR: /usr/bin/python has no pip; hint: python -m ensurepip installs it\n"
     )
 
 
@@ -189,7 +189,7 @@ def test_options_of_pips_before_our_commands_are_named(
     assert passed == []
     assert capsys.readouterr().err == (
         f"ERROR: Option that cannot stand before store: {named}; "
-        "only -q, -v and --json can stand there\n"
+        "hint: only -q, -v and --json can stand there\n"
     )
 
 

@@ -23,7 +23,7 @@ KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 @KIND
 def test_a_hint_follows_the_message(kind: type[SharedCacheError]) -> None:
-    assert str(kind("/a is full", "make room")) == "/a is full; make room"
+    assert str(kind("/a is full", "make room")) == "/a is full; hint: make room"
     assert str(kind("/a is full")) == "/a is full"
 
 

@@ -243,7 +243,7 @@ class Row:
         except (ValueError, KeyError):
             raise SettingError(
                 f"{SECTION}.{self.name} = {setting.value!r} ({setting.source}) cannot be used",
-                f"it takes {self.takes}",
+                f"use {self.takes}",
             ) from None
 
 

@@ -73,9 +73,9 @@ def check(
             faulty = verdict.damage or verdict.unread
             yield Check(verdict, heal(store, verdict) if fix and faulty else None)
     except OSError as error:
+        before = f"{checked:,} {'entry was' if checked == 1 else 'entries were'} checked before"
         raise StoreUnusable(
-            f"Cannot verify the store: {store.path}: {reason(error)}",
-            f"{checked:,} {'entry was' if checked == 1 else 'entries were'} checked before",
+            f"Cannot verify the store: {store.path}: {reason(error)}; {before}"
         ) from error
 
 

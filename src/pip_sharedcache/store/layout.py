@@ -123,7 +123,7 @@ class Store:
                 return cls._read(path, directory)
         except FileNotFoundError as error:
             make = f"pip-sharedcache store init {shlex.quote(str(path))}"
-            raise StoreUnusable(f"{path} does not exist", f"{make} makes it") from error
+            raise StoreUnusable(f"{path} does not exist", make) from error
         except NotADirectoryError as error:
             raise StoreUnusable(f"{path} is not a directory") from error
         except OSError as error:
@@ -206,7 +206,7 @@ class Store:
             if gid is not None and _is_of_strangers(error, gid):
                 raise UsageError(
                     f"{path} cannot be made for the group {group}: you are not in it",
-                    "its members can, from their next login on, and so can root",
+                    "its members, from their next login on, and root can run the same command",
                 ) from error
             raise
         return cls.open(path)

@@ -69,12 +69,12 @@ def _open(layer: LayerSetting, settings: Settings, *, make: bool = True) -> Stor
         if str(layer.path) not in known:  # else each pip that this one starts waits too
             os.environ[_UNRESPONSIVE] = "\n".join([*filter(None, known), str(layer.path)])
         raise StoreUnusable(
-            f"{layer.path} does not answer for {PATIENCE:g} seconds",
-            "its file system may be unreachable",
+            f"{layer.path} does not answer for {PATIENCE:g} seconds; its file system may be "
+            "unreachable"
         )
     hidden = layer.policy is Policy.PRIVATE
     if hidden and not make and not os.path.lexists(layer.path):
-        raise StoreNotMade(f"{layer.path} is not made yet", "the first installation makes it")
+        raise StoreNotMade(f"{layer.path} is not made yet; the first installation makes it")
     store = Store.open(layer.path, private=settings.private, hidden=hidden)
     # Without a reliable uid, entries and usage marks would name a wrong user.
     policy = Policy.READ_ONLY if store.trust.unknown else layer.policy

@@ -109,7 +109,7 @@ def _taken(store: Store, staged: Staged) -> NotPublished:
     who = " or ".join(dict.fromkeys([*(who for _, who in there), "root"]))
     return NotPublished(
         f"{store.path} cannot take {staged.what}: its place is taken{by and f' by {by}'}",
-        f"{who} can remove that (rm -r)" if there else "nothing is there any more: try again",
+        f"{who} can remove that (rm -r)" if there else "try again: nothing is there any more",
     )
 
 

@@ -85,7 +85,7 @@ class StoreJson:
             kind += f" with the layout {layout!r:.40}" if layout != TREE else ""
             raise StoreUnusable(
                 f"{path} is a store of {kind}, this is for formats {FORMAT} and {PACKED_FORMAT}",
-                "a newer pip-sharedcache reads it",
+                "upgrade pip-sharedcache",
             )
         builds, packs = data.get("builds") is True, version == PACKED_FORMAT
         return cls(str(group), tuple(map(str, names)), builds, layout == PACKED, packs)

@@ -34,9 +34,10 @@ def span(data: bytes) -> tuple[int, int]:
     return int(found[1]), int(found[1]) + int(found[2])
 
 
-def with_text(data: bytes, text: bytes) -> bytes:
-    """The pack with another text as its manifest; the archive's own list is left out."""
-    begin, _ = span(data)
+def with_text(data: bytes, text: bytes, begin: int = -1) -> bytes:
+    """The pack with another text as its manifest, at the old place or from the offset ``begin``;
+    the archive's own list is left out."""
+    begin = span(data)[0] if begin < 0 else begin
     comment = f"manifest: {begin:010} {len(text):08} {zlib.crc32(text):08x}".encode()
     return data[:begin] + text + _END + len(comment).to_bytes(2, "little") + comment
 

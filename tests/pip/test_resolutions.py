@@ -58,6 +58,16 @@ class Runs:
         self._env = {**env, "PIP_SHAREDCACHE_DIR": str(tmp_path / "store")}
         (tmp_path / "store").mkdir(exist_ok=True)
 
+    @property
+    def recorded(self) -> list[Path]:
+        """The files of the resolutions in the store."""
+        return list(self.store.glob("resolutions/*/*/files/resolution.json"))
+
+    def forget(self) -> None:
+        """Delete the resolutions, but not the judged pages."""
+        for path in self.recorded:
+            shutil.rmtree(path.parents[1])
+
     def __call__(
         self,
         words: Sequence[str],
@@ -89,12 +99,6 @@ def _stable(line: str) -> str:
     return re.sub(r"/tmp/\S+|report\d+\.json|\d+\.\d [kM]B/s|[\d.]+ seconds?|eta \S+", "*", line)
 
 
-def _forget_resolutions(store: Path) -> None:
-    """Delete the resolutions, but not the judged pages."""
-    for path in store.glob("resolutions/*/*/files/resolution.json"):
-        shutil.rmtree(path.parents[1])
-
-
 def _names(answer: Sequence[Mapping[str, Any]]) -> set[str]:
     return {f"{one['metadata']['name']} {one['metadata']['version']}" for one in answer}
 
@@ -113,8 +117,23 @@ def served(index: IndexFactory, wheels: Path) -> LocalIndex:
 
 
 @pytest.fixture
-def runs(environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex) -> Runs:
-    return Runs(environment(), tmp_path, served.variables)
+def pip() -> str:
+    """The pip of a test that does not choose others."""
+    return NEWEST_PIP
+
+
+@pytest.fixture
+def runs(environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, pip: str) -> Runs:
+    return Runs(environment(pip=pip), tmp_path, served.variables)
+
+
+def _many(wheels: Path, *versions: str, number: int = 12) -> list[str]:
+    """Make wheels of as many projects, each in these versions; return the projects' names."""
+    names = [f"of-{one}" for one in range(number)]
+    for name in names:
+        for version in versions:
+            make_wheel(wheels, name, version)
+    return names
 
 
 @pytest.mark.parametrize(
@@ -146,7 +165,7 @@ def test_replayed_answer_is_plain_pips(
     recorded = runs(words)
     indexes.main.clear()
     replayed = runs(words)
-    _forget_resolutions(tmp_path / "store")
+    runs.forget()
     indexes.main.clear()
     judged = runs(words)
     assert recorded == plain
@@ -160,10 +179,9 @@ def test_replayed_answer_is_plain_pips(
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_same_user_makes_only_the_requests_that_pip_would_make(
-    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, pip: str
+    runs: Runs, served: LocalIndex, pip: str
 ) -> None:
     """pip 26.2 and later do not ask for a page that the index called fresh."""
-    runs = Runs(environment(pip=pip), tmp_path, served.variables)
     runs(["demo"])
     for fresh in (False, True):
         served.clear()
@@ -206,14 +224,8 @@ CHANGES: dict[str, tuple[Callable[[LocalIndex, Path], None], str]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("pip", [PIPS[0], NEWEST_PIP])
 def test_changed_index_gives_the_new_answer(
-    environment: EnvironmentFactory,
-    tmp_path: Path,
-    served: LocalIndex,
-    wheels: Path,
-    change: str,
-    pip: str,
+    runs: Runs, served: LocalIndex, wheels: Path, change: str
 ) -> None:
-    runs = Runs(environment(pip=pip), tmp_path, served.variables)
     runs(["demo"])
     make, answer = CHANGES[change]
     make(served, wheels)
@@ -254,19 +266,18 @@ def test_page_that_cannot_be_had_gives_pips_own_error(
     assert "No matching distribution found for part" in "\n".join(replayed[1])
 
 
-def test_other_question_is_not_replayed(runs: Runs, served: LocalIndex) -> None:
+def test_other_question_is_not_replayed(runs: Runs) -> None:
     runs(["demo"])
     others = (["demo", "part"], ["demo", "--pre"], ["demo", "--no-deps"], ["demo>=1"])
     for number, words in enumerate(others, 2):
         runs(words)
-        assert len(list(runs.store.glob("resolutions/*/*/files/resolution.json"))) == number
+        assert len(runs.recorded) == number
 
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_new_question_gets_no_known_page_again(
-    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, wheels: Path, pip: str
+    runs: Runs, served: LocalIndex, wheels: Path
 ) -> None:
-    runs = Runs(environment(pip=pip), tmp_path, served.variables)
     make_wheel(wheels, "more", "1.0", requires=["demo>=0.5"])
     runs(["demo"])
     served.clear()
@@ -275,9 +286,7 @@ def test_new_question_gets_no_known_page_again(
     assert answer == runs(["more"], plain=True)
 
 
-def test_page_with_files_of_several_projects_serves_each(
-    runs: Runs, served: LocalIndex, tmp_path: Path
-) -> None:
+def test_page_with_files_of_several_projects_serves_each(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     wheels = [make_wheel(tmp_path / "more", name, "1.0") for name in ("one", "two")]
     links = tmp_path / "links.html"
@@ -288,12 +297,10 @@ def test_page_with_files_of_several_projects_serves_each(
     for _ in range(2):
         assert runs(words) == plain
         assert runs(words) == plain
-        _forget_resolutions(runs.store)
+        runs.forget()
 
 
-def test_file_that_pip_refused_is_in_its_error(
-    runs: Runs, served: LocalIndex, wheels: Path
-) -> None:
+def test_file_that_pip_refused_is_in_its_error(runs: Runs, wheels: Path) -> None:
     make_wheel(wheels, "old", "1.0", metadata_lines=["Requires-Python: <3"])
     for _ in range(2):
         answer = runs(["old"])
@@ -302,12 +309,10 @@ def test_file_that_pip_refused_is_in_its_error(
 
 
 @pytest.mark.parametrize("option", ["-v", "-vv"])
-def test_pip_says_what_it_thinks_of_each_file(
-    runs: Runs, served: LocalIndex, wheels: Path, option: str
-) -> None:
+def test_pip_says_what_it_thinks_of_each_file(runs: Runs, wheels: Path, option: str) -> None:
     make_wheel(wheels, "part", "0.9", metadata_lines=["Requires-Python: <3"])
     runs(["demo"])
-    _forget_resolutions(runs.store)
+    runs.forget()
     said = [
         [line for line in runs(["demo", option], plain=plain)[1] if "part-0.9" in line]
         for plain in (False, True)
@@ -317,13 +322,10 @@ def test_pip_says_what_it_thinks_of_each_file(
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_confirmed_pages_are_left_alone_in_pips_cache(
-    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, wheels: Path, pip: str
+    runs: Runs, tmp_path: Path, served: LocalIndex, wheels: Path
 ) -> None:
     """All but the first: pip asks for that one itself."""
-    runs = Runs(environment(pip=pip), tmp_path, served.variables)
-    names = [f"of-{number}" for number in range(8)]
-    for name in names:
-        make_wheel(wheels, name, "1.0")
+    names = _many(wheels, "1.0", number=8)
     served.public = Public(max_age=0)
     runs(names, cache="cache")
     files = {path: path.stat() for path in (tmp_path / "cache").rglob("*") if path.is_file()}
@@ -336,9 +338,7 @@ def test_confirmed_pages_are_left_alone_in_pips_cache(
 
 def test_pages_are_asked_for_side_by_side(runs: Runs, served: LocalIndex, wheels: Path) -> None:
     """Those of the requirements, and those of what a distribution requires."""
-    names = [f"of-{number}" for number in range(12)]
-    for name in names:
-        make_wheel(wheels, name, "1.0")
+    names = _many(wheels, "1.0")
     make_wheel(wheels, "all", "1.0", requires=names)
     served.delay = 0.1
     for words in (names, ["all"]):
@@ -350,15 +350,9 @@ def test_pages_are_asked_for_side_by_side(runs: Runs, served: LocalIndex, wheels
 
 
 @pytest.mark.parametrize("pip", PIPS[1:])
-def test_metadata_is_asked_for_side_by_side(
-    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, wheels: Path, pip: str
-) -> None:
+def test_metadata_is_asked_for_side_by_side(runs: Runs, served: LocalIndex, wheels: Path) -> None:
     """That of what pip will look at, and none in vain; other releases are not asked for."""
-    runs = Runs(environment(pip=pip), tmp_path, served.variables)
-    names = [f"of-{number}" for number in range(12)]
-    for name in names:
-        for version in ("1.0", "1.1"):
-            make_wheel(wheels, name, version)
+    names = _many(wheels, "1.0", "1.1")
     make_wheel(wheels, "all", "1.0", requires=[f"{name}<1.1" for name in names])
     served.delay = 0.1
     for words, version in ((names, "1.1"), (["all"], "1.0")):
@@ -389,9 +383,7 @@ def test_page_that_pip_did_not_come_to_is_not_in_its_error(
 def test_metadata_that_cannot_be_had_gives_pips_own_error(
     runs: Runs, served: LocalIndex, wheels: Path, status: int
 ) -> None:
-    names = [f"of-{number}" for number in range(6)]
-    for name in names:
-        make_wheel(wheels, name, "1.0")
+    names = _many(wheels, "1.0", number=6)
     served.delay = 0.05
     served.fail("/files/of_4-1.0-py3-none-any.whl.metadata", status)
     words = [*names, "--retries", "0"]
@@ -411,9 +403,7 @@ def test_installed_requirement_costs_no_request(
     assert not served.answers
 
 
-def test_judged_page_that_makes_no_sense_is_judged_by_pip(
-    runs: Runs, served: LocalIndex, tmp_path: Path
-) -> None:
+def test_judged_page_that_makes_no_sense_is_judged_by_pip(runs: Runs) -> None:
     """A trusted publisher's can name other versions, as a resolution can, but causes no error."""
     runs(["demo"])
     plain = runs(["demo"], plain=True)
@@ -423,7 +413,7 @@ def test_judged_page_that_makes_no_sense_is_judged_by_pip(
         ('"order":[[', '"order":[["x",'),
         ('"files":["', '"files":["["],"more":["'),
     ):
-        _forget_resolutions(runs.store)
+        runs.forget()
         for file in runs.store.glob("resolutions/*/*/files/page.json"):
             _overwrite(file, file.read_text().replace(old, new))
         assert runs(["demo"]) == plain
@@ -475,12 +465,9 @@ def test_index_that_limits_requests_gives_the_answer_after_all(
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_index_that_answers_one_request_at_a_time_is_enough(
-    environment: EnvironmentFactory, tmp_path: Path, served: LocalIndex, wheels: Path, pip: str
+    runs: Runs, served: LocalIndex, wheels: Path
 ) -> None:
-    runs = Runs(environment(pip=pip), tmp_path, served.variables)
-    names = [f"of-{number}" for number in range(12)]
-    for name in names:
-        make_wheel(wheels, name, "1.0")
+    names = _many(wheels, "1.0")
     make_wheel(wheels, "all", "1.0", requires=names)
     served.delay, served.limit = 0.05, 1
     for words in (names, ["all"], names):
@@ -521,11 +508,11 @@ def test_resolutions_off_records_and_replays_nothing(
     assert served.count("page", 200) == 2
 
 
-def test_abandoned_replay_leaves_no_output(runs: Runs, served: LocalIndex, tmp_path: Path) -> None:
+def test_abandoned_replay_leaves_no_output(runs: Runs) -> None:
     """A resolution by a trusted publisher with the wrong answer costs time, and nothing else."""
     plain = runs(["demo"], plain=True)
     runs(["demo"])
-    (file,) = (tmp_path / "store").glob("resolutions/*/*/files/resolution.json")
+    (file,) = runs.recorded
     changed = file.read_text().replace("part-1.1-py3", "part-1.0-py3")
     assert changed != file.read_text()
     _overwrite(file, changed)
@@ -541,7 +528,7 @@ def test_resolution_with_a_file_that_nothing_pins_is_not_recorded(
     runs = Runs(environment(pip=pip), tmp_path, served.variables)
     answer = runs(["demo"])
     assert answer == runs(["demo"], plain=True)
-    assert not list(runs.store.glob("resolutions/*/*/files/resolution.json"))
+    assert not runs.recorded
     make_wheel(wheels, "demo", "1.0", requires=["part<1.1"])
     served.clear()
     answer = runs(["demo"])
@@ -565,8 +552,9 @@ def test_resolution_with_such_a_file_that_an_older_version_recorded_is_not_repla
     assert condition in text
     module.unlink()  # other environments can have the same file
     module.write_text(text.replace(condition, "if False:"))
-    Runs(older, tmp_path, served.variables)(["demo"], cache="older")
-    assert list((tmp_path / "store").glob("resolutions/*/*/files/resolution.json"))
+    before = Runs(older, tmp_path, served.variables)
+    before(["demo"], cache="older")
+    assert before.recorded
     runs = Runs(environment(), tmp_path, served.variables)
     said = "\n".join(runs(["demo", "-vv"])[1])
     assert "The resolution is not reused: Abandoned: " in said
@@ -587,12 +575,12 @@ def test_file_that_the_user_pins_is_recorded(
     words = ["-r", str(pinned)]
     answers = [runs(words), runs(words), runs(words, plain=True)]
     assert answers[0] == answers[1] == answers[2]
-    assert list(runs.store.glob("resolutions/*/*/files/resolution.json"))
+    assert runs.recorded
 
 
-def test_question_of_another_key_is_ignored(runs: Runs, served: LocalIndex, tmp_path: Path) -> None:
+def test_question_of_another_key_is_ignored(runs: Runs, served: LocalIndex) -> None:
     runs(["demo"])
-    (file,) = (tmp_path / "store").glob("resolutions/*/*/files/resolution.json")
+    (file,) = runs.recorded
     _overwrite(file, file.read_text().replace('"demo"', '"part"'))
     served.clear()
     assert runs(["demo"]) == runs(["demo"], plain=True)

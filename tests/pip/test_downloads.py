@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -53,11 +54,35 @@ def env(tmp_path: Path) -> Variables:
     }
 
 
-def _public(pip: str, *, rate: float = 20e6) -> Public:
-    """An index that gives the metadata of wheels, without which pip has no batch of downloads.
+@pytest.fixture
+def pip() -> str:
+    """The pip of a test that does not choose others."""
+    return NEWEST_PIP
 
-    pip 23.0.1 reads of it in HTML only."""
-    return Public(json=pip != "23.0.1", rate=rate)
+
+class Serve(Protocol):
+    """serve(): an index of the wheels that gives their metadata, without which pip has no batch of
+    downloads. rate: bytes a second of each connection, 0 for no limit."""
+
+    def __call__(
+        self,
+        *,
+        delay: float = 0.02,
+        rate: float = 20e6,
+        credentials: tuple[str, str] | None = None,
+    ) -> LocalIndex: ...
+
+
+@pytest.fixture
+def serve(index: IndexFactory, wheelhouse: Path, pip: str) -> Serve:
+    def serve(
+        *, delay: float = 0.02, rate: float = 20e6, credentials: tuple[str, str] | None = None
+    ) -> LocalIndex:
+        # pip 23.0.1 reads of metadata in HTML only.
+        public = Public(json=pip != "23.0.1", rate=rate)
+        return index(wheelhouse, delay=delay, public=public, credentials=credentials)
+
+    return serve
 
 
 def _shown(text: str, environment: Environment) -> list[str]:
@@ -70,28 +95,40 @@ def _shown(text: str, environment: Environment) -> list[str]:
     return [line for line in lines if not line.startswith("Shared store:")]
 
 
-def _both(
-    environment: EnvironmentFactory, pip: str, index: LocalIndex, env: Variables, *more: str
-) -> tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str], int]:
-    """Install the twelve with plain pip, then with ours; check that both show and do the same.
+class Both(Protocol):
+    """both(index): install the twelve with plain pip, then with ours; check that both show and do
+    the same, and leave nothing behind. env: further variables of both.
 
-    Gives both runs, and how many requests for wheels ours had at one time.
+    Returns plain pip's run, and how many requests for wheels ours had at one time.
     """
-    plain, ours = (environment(name, pip=pip) for name in ("plain", "ours"))
-    runs: list[subprocess.CompletedProcess[str]] = []
-    for command in (plain.plain, ours.command):
-        index.clear()
-        cache = str(plain.prefix.parent / f"cache {len(runs)}")
-        variables = {**index.variables, "PIP_CACHE_DIR": cache, **env}
-        runs.append(run_as(None, command("install", *more, *NAMES), env=variables))
-    first, second = runs
-    assert _shown(second.stdout, ours) == _shown(first.stdout, plain)
-    assert _shown(second.stderr, ours) == _shown(first.stderr, plain)
-    assert second.returncode == first.returncode
-    assert not differences(snapshot(plain.prefix), snapshot(ours.prefix))
-    assert not os.listdir(str(env["TMPDIR"]))
-    assert not _staged(env)
-    return first, second, _at_once(index)
+
+    def __call__(
+        self, index: LocalIndex, **env: str | None
+    ) -> tuple[subprocess.CompletedProcess[str], int]: ...
+
+
+@pytest.fixture
+def both(environment: EnvironmentFactory, pip: str, env: Variables) -> Both:
+    def both(index: LocalIndex, **more: str | None) -> tuple[subprocess.CompletedProcess[str], int]:
+        chosen = {**env, **more}
+        plain, ours = (environment(name, pip=pip) for name in ("plain", "ours"))
+        runs: list[subprocess.CompletedProcess[str]] = []
+        for command in (plain.plain, ours.command):
+            index.clear()
+            cache = str(plain.prefix.parent / f"cache {len(runs)}")
+            variables = {**index.variables, "PIP_CACHE_DIR": cache, **chosen}
+            runs.append(run_as(None, command("install", *NAMES), env=variables))
+        first, second = runs
+        assert _shown(second.stdout, ours) == _shown(first.stdout, plain)
+        assert _shown(second.stderr, ours) == _shown(first.stderr, plain)
+        assert second.returncode == first.returncode
+        assert not differences(snapshot(plain.prefix), snapshot(ours.prefix))
+        assert not os.listdir(str(chosen["TMPDIR"]))
+        assert not _staged(chosen)
+        at_once = max(one.concurrent for one in index.answers if one.kind == "file")
+        return first, at_once
+
+    return both
 
 
 def _staged(env: Variables, areas: str = "*") -> list[Path]:
@@ -99,51 +136,37 @@ def _staged(env: Variables, areas: str = "*") -> list[Path]:
     return list(Path(str(env["PIP_SHAREDCACHE_DIR"])).glob(f"{areas}/*/.new-*"))
 
 
-def _at_once(index: LocalIndex) -> int:
-    return max(answer.concurrent for answer in index.answers if answer.kind == "file")
-
-
 @pytest.mark.parametrize("cache", [False, True], ids=["no-cache", "http-cache"])
 @pytest.mark.parametrize("pip", PIPS)
 def test_twelve_wheels_come_side_by_side_and_look_like_pips(
-    pip: str,
-    cache: bool,
-    environment: EnvironmentFactory,
-    wheels: Path,
-    index: IndexFactory,
-    env: Variables,
-    tmp_path: Path,
+    pip: str, cache: bool, wheels: Path, serve: Serve, both: Both, tmp_path: Path
 ) -> None:
-    served = index(wheels, delay=0.02, public=_public(pip))
-    if cache:
-        env = {**env, "PIP_NO_CACHE_DIR": None}
-    first, _, at_once = _both(environment, pip, served, env)
+    served = serve()
+    first, at_once = both(served, PIP_NO_CACHE_DIR=None if cache else "1")
     assert first.returncode == 0
     assert 3 <= at_once <= 8
     # Without its cache, pip 23.0.1 itself asks for each wheel again after the batch.
     again = pip == "23.0.1" and not cache
     assert len(served.wheel_requests()) == len(NAMES) * (2 if again else 1)
     if cache:
-        both = [{path.name for path in tmp_path.glob(f"cache {n}/http*/**/*.*")} for n in (0, 1)]
-        assert both[0] == both[1]
+        caches = [{path.name for path in tmp_path.glob(f"cache {n}/http*/**/*.*")} for n in (0, 1)]
+        assert caches[0] == caches[1]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_no_more_requests_run_than_the_setting_says(
-    most: int, environment: EnvironmentFactory, wheels: Path, index: IndexFactory, env: Variables
+    most: int, wheels: Path, serve: Serve, both: Both
 ) -> None:
-    served = index(wheels, delay=0.05, public=_public(NEWEST_PIP))
-    env = {**env, "PIP_SHAREDCACHE_DOWNLOADS": str(most)}
-    first, _, at_once = _both(environment, NEWEST_PIP, served, env)
+    first, at_once = both(serve(delay=0.05), PIP_SHAREDCACHE_DOWNLOADS=str(most))
     assert first.returncode == 0
     assert at_once == most
 
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_a_wheel_with_a_wrong_hash_fails_as_with_pip(
-    pip: str, environment: EnvironmentFactory, wheels: Path, index: IndexFactory, env: Variables
+    wheels: Path, serve: Serve, both: Both
 ) -> None:
-    served = index(wheels, public=_public(pip, rate=0))
+    served = serve(delay=0, rate=0)
     page = wheels / f"{NAMES[2]}-1.0-py3-none-any.whl"
     served.pages.page(NAMES[2])  # its hash is known
     content = bytearray(page.read_bytes())
@@ -151,7 +174,7 @@ def test_a_wheel_with_a_wrong_hash_fails_as_with_pip(
     status = page.stat()
     page.write_bytes(content)
     os.utime(page, ns=(status.st_atime_ns, status.st_mtime_ns))
-    first, _, _ = _both(environment, pip, served, env)
+    first, _ = both(served)
     assert first.returncode != 0
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in first.stderr
 
@@ -159,24 +182,19 @@ def test_a_wheel_with_a_wrong_hash_fails_as_with_pip(
 @pytest.mark.parametrize("status", [403, 404, 500, 0])
 @pytest.mark.parametrize("pip", PIPS)
 def test_a_wheel_that_cannot_be_had_fails_as_with_pip(
-    pip: str,
-    status: int,
-    environment: EnvironmentFactory,
-    wheels: Path,
-    index: IndexFactory,
-    env: Variables,
+    status: int, wheels: Path, serve: Serve, both: Both
 ) -> None:
-    served = index(wheels, public=_public(pip, rate=0))
+    served = serve(delay=0, rate=0)
     served.fail(THIRD, status)
-    first, _, _ = _both(environment, pip, served, env)
+    first, _ = both(served)
     assert first.returncode != 0
 
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_an_error_that_pip_alone_would_not_get_stays_unseen(
-    pip: str, environment: EnvironmentFactory, wheels: Path, index: IndexFactory, env: Variables
+    pip: str, environment: EnvironmentFactory, wheels: Path, serve: Serve, env: Variables
 ) -> None:
-    served = index(wheels, delay=0.02, public=_public(pip))
+    served = serve()
     plain, ours = (environment(name, pip=pip) for name in ("plain", "ours"))
     variables = {**served.variables, **env}
     first = run_as(None, plain.plain("install", *NAMES), env=variables)
@@ -189,11 +207,11 @@ def test_an_error_that_pip_alone_would_not_get_stays_unseen(
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_a_server_that_answers_one_request_at_a_time_is_enough(
-    pip: str, environment: EnvironmentFactory, wheels: Path, index: IndexFactory, env: Variables
+    wheels: Path, serve: Serve, both: Both
 ) -> None:
-    served = index(wheels, delay=0.02, public=_public(pip))
+    served = serve()
     served.limit = 1
-    first, _, _ = _both(environment, pip, served, env)
+    first, _ = both(served)
     assert first.returncode == 0
     assert served.count("file", 429) <= 8, "threads that were refused ask no more"
 
@@ -201,30 +219,20 @@ def test_a_server_that_answers_one_request_at_a_time_is_enough(
 @pytest.mark.parametrize("hang", [False, True], ids=["closed", "hanging"])
 @pytest.mark.parametrize("pip", PIPS)
 def test_a_connection_that_breaks_fails_or_resumes_as_with_pip(
-    pip: str,
-    hang: bool,
-    environment: EnvironmentFactory,
-    wheels: Path,
-    index: IndexFactory,
-    env: Variables,
+    pip: str, hang: bool, wheels: Path, serve: Serve, both: Both
 ) -> None:
-    served = index(wheels, public=_public(pip, rate=0))
+    served = serve(delay=0, rate=0)
     served.break_off(THIRD, 300_000, hang=hang)
-    first, _, _ = _both(environment, pip, served, env)
+    first, _ = both(served)
     assert (first.returncode == 0) == (pip == NEWEST_PIP), "it resumes"
 
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_where_a_password_is_needed_it_is_used_for_all(
-    pip: str,
-    environment: EnvironmentFactory,
-    wheels: Path,
-    index: IndexFactory,
-    env: Variables,
-    tmp_path: Path,
+    wheels: Path, serve: Serve, both: Both, tmp_path: Path
 ) -> None:
-    served = index(wheels, credentials=("me", "secret"), delay=0.02, public=_public(pip))
-    first, _, at_once = _both(environment, pip, served, env)
+    served = serve(credentials=("me", "secret"))
+    first, at_once = both(served)
     assert first.returncode == 0
     assert at_once >= 3
     assert not list((tmp_path / "store").glob("wheels/*/*")), "they came with a password"
@@ -237,18 +245,11 @@ def test_where_a_password_is_needed_it_is_used_for_all(
 @pytest.mark.parametrize("size_mb", [9, 17, 20, 60])
 @pytest.mark.parametrize("pip", PIPS)
 def test_a_small_temporary_directory_is_enough_where_it_is_for_pip(
-    pip: str,
-    size_mb: int,
-    environment: EnvironmentFactory,
-    wheels: Path,
-    index: IndexFactory,
-    env: Variables,
-    tmp_path: Path,
+    pip: str, size_mb: int, wheels: Path, serve: Serve, both: Both, tmp_path: Path
 ) -> None:
     require(tmpfs)
-    served = index(wheels, delay=0.02, public=_public(pip))
     with mounted("tmpfs", tmp_path / "tmp", size_mb) as small:
-        first, _, at_once = _both(environment, pip, served, {**env, "TMPDIR": str(small)})
+        first, at_once = both(serve(), TMPDIR=str(small))
     needed = 15.6 * (2 if pip == "23.0.1" else 1)  # which downloads each wheel twice
     assert (first.returncode == 0) == (size_mb > needed)
     assert at_once >= 3 or size_mb < 60
@@ -270,11 +271,11 @@ def test_ctrl_c_during_downloads_leaves_nothing(
     cache: bool,
     environment: EnvironmentFactory,
     wheels: Path,
-    index: IndexFactory,
+    serve: Serve,
     env: Variables,
     tmp_path: Path,
 ) -> None:
-    served = index(wheels, public=_public(pip, rate=0))
+    served = serve(delay=0, rate=0)
     for name in NAMES[2:]:
         served.break_off(f"/files/{name}-1.0-py3-none-any.whl", 100_000, hang=True)
     env = {**env, "PIP_TIMEOUT": "60"}
@@ -313,9 +314,9 @@ def modules(wheelhouse: Path) -> Path:
 
 @pytest.mark.parametrize("pip", PIPS)
 def test_wheels_are_staged_while_the_last_one_downloads(
-    pip: str, environment: EnvironmentFactory, modules: Path, index: IndexFactory, env: Variables
+    pip: str, environment: EnvironmentFactory, modules: Path, serve: Serve, env: Variables
 ) -> None:
-    served = index(modules, public=_public(pip, rate=0))
+    served = serve(delay=0, rate=0)
     served.break_off(LAST, 1000, hang=True)
     ours = environment("ours", pip=pip)
     variables = {**served.variables, **env, "PIP_TIMEOUT": "60", "PIP_SHAREDCACHE_PROCESSES": "2"}
@@ -334,9 +335,9 @@ def test_wheels_are_staged_while_the_last_one_downloads(
 
 @pytest.mark.parametrize("killed", [0, 1, 2])
 def test_killed_workers_cost_nothing_but_time(
-    killed: int, environment: EnvironmentFactory, modules: Path, index: IndexFactory, env: Variables
+    killed: int, environment: EnvironmentFactory, modules: Path, serve: Serve, env: Variables
 ) -> None:
-    served = index(modules, public=_public(NEWEST_PIP, rate=0))
+    served = serve(delay=0, rate=0)
     served.break_off(LAST, 1000, hang=True, times=1)
     plain, ours = environment("plain"), environment("ours")
     variables = {**served.variables, **env, "PIP_SHAREDCACHE_PROCESSES": "2"}
@@ -361,12 +362,12 @@ def test_a_full_store_is_said_once_and_pip_installs(
     size_mb: int,
     environment: EnvironmentFactory,
     wheels: Path,
-    index: IndexFactory,
+    serve: Serve,
     env: Variables,
     tmp_path: Path,
 ) -> None:
     require(tmpfs)
-    served = index(wheels, delay=0.02, public=_public(NEWEST_PIP))
+    served = serve()
     with mounted("tmpfs", tmp_path, size_mb) as small:
         (small / "store").mkdir()
         env = {**env, "PIP_SHAREDCACHE_DIR": str(small / "store")}

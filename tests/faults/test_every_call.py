@@ -35,6 +35,8 @@ from support.wheels import make_wheel
 pytestmark = [pytest.mark.strace, needs(strace)]
 
 RUNS = ("publish", "place", "uninstall")
+#: Nothing of an entry takes part in uninstalling.
+LAYOUTS = [*((run, "tree") for run in RUNS), *((run, "packed") for run in RUNS[:2])]
 _FULL, _GONE = ("ENOSPC", "EDQUOT"), ("ESTALE", "ENOENT")
 _DYING = ("EIO", "EROFS", "ESTALE")
 #: Which errors a call may give; one call after the other gets the next of them.
@@ -47,6 +49,7 @@ ERRORS = {
     "unlink": (*_DYING, "ENOENT"),
     "unlinkat": (*_DYING, "ENOENT"),
     "write": ("EIO", *_FULL, "ESTALE"),
+    "pwrite64": ("EIO", *_FULL, "ESTALE"),
     "copy_file_range": ("EIO", *_FULL, "ESTALE"),
     "ioctl": ("EIO", "ENOSPC", "ESTALE"),
     "close": ("EDQUOT", "EIO", "ENOSPC"),
@@ -81,12 +84,12 @@ def _again(ground: Ground, run: str) -> None:
         ground.fresh_store()
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize(("run", "layout"), LAYOUTS)
 @pytest.mark.product
 def test_killed_at_any_call_it_shows_nothing_half_made_and_the_next_run_is_right(
-    run: str, tmp_path: Path, wheels: Path
+    run: str, layout: str, tmp_path: Path, wheels: Path
 ) -> None:
-    grounds = make_grounds(tmp_path, wheels)
+    grounds = make_grounds(tmp_path, wheels, layout=layout)
     expected = {ground: ground.plain_tree("demo") for ground in grounds}
     argvs = {ground: _begin(ground, run) for ground in grounds}
     _again(grounds[0], run)
@@ -107,12 +110,12 @@ def test_killed_at_any_call_it_shows_nothing_half_made_and_the_next_run_is_right
     assert len(points) >= 30
 
 
-@pytest.mark.parametrize("run", RUNS[:2])
+@pytest.mark.parametrize(("run", "layout"), [one for one in LAYOUTS if one[0] != "uninstall"])
 @pytest.mark.product
 def test_an_error_at_any_call_gives_a_right_environment_or_pips_error_and_the_old_one(
-    run: str, tmp_path: Path, wheels: Path
+    run: str, layout: str, tmp_path: Path, wheels: Path
 ) -> None:
-    grounds = make_grounds(tmp_path, wheels)
+    grounds = make_grounds(tmp_path, wheels, layout=layout)
     expected = {ground: ground.plain_tree("demo") for ground in grounds}
     argvs = {ground: _begin(ground, run) for ground in grounds}
     before = {ground: ground.tree() for ground in grounds}

@@ -9,6 +9,7 @@ moment is mounted, so that the file system recovers, and looked at.
 from __future__ import annotations
 
 import importlib.util
+import json
 import marshal
 import os
 import random
@@ -30,6 +31,7 @@ from support.environments import Environment, make_environment
 from support.faults import faults_of_distribution, faults_of_store, visible_entries
 from support.filesystems import Kind, make_image, mounted, mounted_image
 from support.fuse import recorded, replay
+from support.packed import is_packed
 from support.probes import btrfs, fuse, loop_mounts, needs, strace, xfs
 from support.wheels import Content, make_wheel
 
@@ -54,10 +56,12 @@ MENDED = 20  # so many cuts, and one is installed into again
 
 @dataclass
 class Seen:
-    """What cuts showed: how many there were, and entries and distributions in all of them."""
+    """What cuts showed: how many there were, and entries (some of them packed) and distributions
+    in all of them."""
 
     cuts: int = 0
     entries: int = 0
+    packed: int = 0
     distributions: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -99,11 +103,12 @@ class Disk:
             directory.mkdir(parents=True)
 
     def record(self, *, sync: bool = True) -> None:
-        """Publish, install in every link mode, upgrade, uninstall, while the disk takes notes;
-        without ``sync`` with nothing made durable."""
+        """Publish packs and then trees, install in every link mode, upgrade, uninstall, while the
+        disk takes notes; without ``sync`` with nothing made durable."""
         make_image(self.kind, self._live, SIZES[self.kind])
         with mounted_image(self.kind, self._live, self._top):
-            (self._top / "store").mkdir()
+            how = ["--layout", "packed", str(self._top / "store")]
+            run_as(None, self._driver.command("store", "init", *how), check=True)
             for name in NAMES:
                 argv = [sys.executable, "-m", "venv", "--without-pip", self._top / name]
                 run_as(None, argv, check=True)
@@ -114,7 +119,10 @@ class Disk:
             _neighbour(self._top / "neighbour"),
         ):
             everything = [f"{project}==1.0" for project in PROJECTS]
-            self._pip("one", "reflink", "install", *everything, sync=sync)
+            self._pip("one", "reflink", "install", *everything[:3], sync=sync)
+            told = json.loads((self._top / "store" / "store.json").read_text())
+            (self._top / "store" / "store.json").write_text(json.dumps({**told, "layout": "tree"}))
+            self._pip("one", "reflink", "install", *everything[3:], sync=sync)
             self._pip("two", "hardlink", "install", *PROJECTS, sync=sync)
             self._pip("three", "symlink", "install", *PROJECTS, sync=sync)
             self._pip("one", "reflink", "install", "--upgrade", *PROJECTS[:3], sync=sync)
@@ -169,7 +177,8 @@ class Disk:
     def _visible(self) -> Seen:
         store = self._top / "store"
         entries = [*visible_entries(store), *visible_entries(store, "bytecode")]
-        seen = Seen(1, len(entries), 0, faults_of_store(store))
+        packs = sum(map(is_packed, entries))
+        seen = Seen(1, len(entries), packs, 0, faults_of_store(store))
         for library in self._top.glob("*/lib/*/site-packages"):
             # What pip lists; "~" is what pip itself had put aside.
             for info in library.glob("[!~.]*.dist-info"):
@@ -186,6 +195,7 @@ class Disk:
             one = self.look(cut, mend=mend and seen.cuts % MENDED == MENDED // 2)
             seen.cuts += one.cuts
             seen.entries += one.entries
+            seen.packed += one.packed
             seen.distributions += one.distributions
             seen.faults += one.faults
         return seen
@@ -265,7 +275,8 @@ def test_after_a_power_cut_all_that_is_visible_is_whole(
         assert not seen.faults, "\n".join(seen.faults[:50])
         assert seen.cuts == cuts
         # Else the cuts were all made before there was anything.
-        assert seen.entries > cuts, seen
+        assert seen.entries - seen.packed > cuts, seen
+        assert seen.packed > cuts, seen
         assert seen.distributions > cuts, seen
 
 
@@ -289,5 +300,6 @@ def _all(disks: list[Disk], look: Callable[[Disk], Seen]) -> list[Seen]:
         found = list(pool.map(look, disks))
     for disk, seen in zip(disks, found):
         print(f"{disk.kind}: {seen.cuts} cuts, in them {seen.entries} entries", end=" ")
+        print(f"({seen.packed} of them packed)", end=" ")
         print(f"and {seen.distributions} distributions; {len(seen.faults)} faults")
     return found

@@ -24,11 +24,11 @@ from support.wheels import digest
 # Calls that change a file system, or may fail on the way to doing so.
 _CALLS = (
     "chmod|close|copy_file_range|creat|fchmod|fchmodat|fchown|fsync|ftruncate|ioctl|link|linkat"
-    "|mkdir|mkdirat|open|openat|rename|renameat|renameat2|rmdir|symlink|symlinkat|syncfs|truncate"
-    "|unlink|unlinkat|utimensat|write"
+    "|mkdir|mkdirat|open|openat|pwrite64|rename|renameat|renameat2|rmdir|symlink|symlinkat|syncfs"
+    "|truncate|unlink|unlinkat|utimensat|write"
 )
 _CHANGING = re.compile(
-    r"(?:copy_file_range|fchmod|link|linkat|mkdir|mkdirat|rename|renameat|renameat2|rmdir"
+    r"(?:copy_file_range|fchmod|link|linkat|mkdir|mkdirat|pwrite64|rename|renameat|renameat2|rmdir"
     r"|symlink|symlinkat|syncfs|unlink|unlinkat|utimensat|write)\(|O_CREAT|FICLONE"
 )
 _CALL = re.compile(r"(?P<process>\d+) +(?P<text>(?P<name>\w+)\(.*)")

@@ -45,12 +45,17 @@ class Ground:
     """One environment and one store that are put back to their beginning for every fault.
 
     What is installed there is the distribution "demo", from the wheels in a directory.
+    ``layout``: of its store, "tree" or "packed".
     """
 
-    def __init__(self, directory: Path, environment: Environment, wheels: Path) -> None:
+    def __init__(
+        self, directory: Path, environment: Environment, wheels: Path, layout: str = "tree"
+    ) -> None:
         self.directory = directory
         self.environment = environment
         self.store = directory / "store"
+        self._new_store = directory / "new-store"
+        self.layout = layout
         self.mode = "copy"
         self.other_settings: dict[str, str | None] = {}
         self._lister: subprocess.Popen[str] | None = None
@@ -91,9 +96,16 @@ class Ground:
         run_as(None, argv, env=self.settings, check=True)
 
     def fresh_store(self) -> None:
+        """A new store; one of trees is completed by the first installation."""
         if self.store.exists():
             shutil.rmtree(self.store)
-        self.store.mkdir(mode=0o755)
+        if self.layout == "tree":
+            self.store.mkdir(mode=0o755)
+            return
+        if not self._new_store.exists():
+            how = ["--layout", self.layout, str(self._new_store)]
+            self.succeed(self.environment.command("store", "init", *how))
+        subprocess.run(["cp", "-a", self._new_store, self.store], check=True)
 
     def remember(self) -> None:
         """What the distribution has put there now comes back with every restore."""
@@ -182,7 +194,11 @@ class Ground:
 
 
 def make_grounds(
-    base: Path, wheels: Path, pip: str = NEWEST_PIP, number: int | None = None
+    base: Path,
+    wheels: Path,
+    pip: str = NEWEST_PIP,
+    number: int | None = None,
+    layout: str = "tree",
 ) -> list[Ground]:
     """As many as there are processors, so that faults run beside each other.
 
@@ -192,7 +208,8 @@ def make_grounds(
     for one in range(number or (1 if slices.current() else min(4, os.cpu_count() or 1))):
         place = base / f"ground{one}"
         place.mkdir(parents=True)
-        made.append(Ground(place, make_environment(place / "environment", pip=pip), wheels))
+        environment = make_environment(place / "environment", pip=pip)
+        made.append(Ground(place, environment, wheels, layout))
     return made
 
 

@@ -184,11 +184,26 @@ class Downloads:
         self, session: Session, call: Call, links: Sequence[Link], each: Iterable[Downloaded]
     ) -> Iterator[Downloaded]:
         """Yield what ``each`` yields, while the next of its ``links`` are asked for in threads."""
-        urls = [url_of(link) for link in links if self._is_missing(session, link)]
+        missing = [link for link in links if self._is_missing(session, link)]
+        if missing and not self._only_resolves:
+            session.turns.wait(self._shareable(session, missing))
+            missing = [link for link in missing if self._is_missing(session, link)]
+        urls = [url_of(link) for link in missing]
         if len(urls) >= _ENOUGH and not self._only_resolves:
             session.begin_head_start()
         most, location = session.settings.downloads, call.named["location"]
         return self._batches.run(call.instance, urls, most, location, each)
+
+    def _shareable(self, session: Session, links: Iterable[Link]) -> set[Digest]:
+        """Return the digests of those ``links`` that this run would publish."""
+        found = set()
+        for link in links:
+            digests = self._acceptable.get(link.url) or digests_of(link)
+            private = self.responses.private(None, link)
+            origin = Origin(without_credentials(link.url), private)
+            if len(digests) == 1 and not session.sharing.is_private(origin):
+                found.add(digests[0])
+        return found
 
     def _is_missing(self, session: Session, link: Link) -> bool:
         """Return whether pip is going to download the wheel of ``link``."""

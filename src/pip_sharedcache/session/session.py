@@ -45,6 +45,7 @@ from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.resolutions import SharedResolutions
 from pip_sharedcache.session.state import Progress, RunState
+from pip_sharedcache.session.turns import Turns
 from pip_sharedcache.session.wheels import RunWheel
 from pip_sharedcache.store.layers import Layers
 
@@ -88,6 +89,7 @@ class Session:
     ``bytecode``: the bytecode of the wheels.
     ``resolutions``: what pip's resolver was asked before, and answered.
     ``pages``: what pip's finder made of index pages.
+    ``turns``: the order of runs that miss the same wheels.
     ``compiles``: whether pip compiles what it installs.
     ``unusual``: why wheels are left to pip's own installer. A warning only if pip installs them.
     """
@@ -120,6 +122,7 @@ class Session:
         self._complete: list[Placement] = []
         self._unnamed: set[Identity] = set()
         self._head_start = HeadStart(self._answer)
+        self.turns = Turns(layers)
         self._staged_ahead: list[StagedWheel] | None = None  # None outside of its worker processes
         self.compiles = True
 
@@ -380,6 +383,7 @@ class Session:
             for warning in published.warnings:
                 warn(warning)
             self._run.repairs.mark_reported(published.reported)
+        self.turns.end()
         self._run.repairs.report_rest()
 
     def record_run(self, environment: str) -> None:

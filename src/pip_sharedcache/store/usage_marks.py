@@ -33,6 +33,9 @@ ENTRY_NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9_.-]+)?")
 #: Seconds; a usage mark that is no older is not replaced.
 FRESH = 600
 
+#: The prefix of claims (claims.py).
+CLAIM = "getting-"
+
 _CLOCK = ".clock"
 _ROUNDED = 2  # seconds
 #: A FIFO, a huge file, a link or an unreadable file in place of a record: its owner's fault.
@@ -162,8 +165,8 @@ def forget(store: Store, present: Container[str], before: float) -> None:
     """Delete the obsolete usage marks of this user (as root: of all users).
 
     A mark is obsolete if it is older than ``before`` (seconds since the epoch) and its entry is not
-    in ``present``. An unfinished file counts as a mark. Never raises: what cannot be listed or
-    deleted is left to the next run.
+    in ``present``. An unfinished file and a claim count as marks. Never raises: what cannot be
+    listed or deleted is left to the next run.
     """
     for user, held in users(store):
         if trust.user_id() not in (0, user):
@@ -171,7 +174,7 @@ def forget(store: Store, present: Container[str], before: float) -> None:
         with contextlib.suppress(OSError):
             for name in held.names():
                 obsolete = name not in present and (
-                    ENTRY_NAME.fullmatch(name) or name.startswith(NEW)
+                    ENTRY_NAME.fullmatch(name) or name.startswith((NEW, CLAIM))
                 )
                 if obsolete and (_when(user, held, name) or before) < before:
                     with contextlib.suppress(OSError):

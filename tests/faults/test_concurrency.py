@@ -110,7 +110,9 @@ def _settings(index: LocalIndex, store: Path) -> dict[str, str | None]:
 @pytest.fixture
 def group_store(accounts: Accounts, installers: list[Installer], shared_tmp: Path) -> Path:
     store = shared_tmp / "store"
-    command = installers[0].environment.command("store", "init", store, "--group", accounts.group)
+    command = installers[0].environment.command(
+        "store", "init", "--layout", "tree", store, "--group", accounts.group
+    )
     run_as(None, command, check=True)
     return store
 

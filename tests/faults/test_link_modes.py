@@ -373,7 +373,7 @@ def test_hard_link_to_another_users_file_falls_to_the_next_mode(
             environments[user] = make_environment(place / f"of-{user.name}", python=public_python)
             _give(environments[user], user)
         store = place / "store"
-        init = environments[accounts.usera].command("store", "init", store)
+        init = environments[accounts.usera].command("store", "init", "--layout", "tree", store)
         run_as(None, [*init, "--group", accounts.group], check=True)
         first = _install(environments[accounts.usera], wheels, store, "hardlink", accounts.usera)
         assert WAYS["hardlink"] in first.summary

@@ -39,7 +39,7 @@ def test_other_versions_on_pythonpath_change_nothing(
         path.write_text(text, encoding="utf-8")
     env = offline(wheels, store, PYTHONPATH=str(tmp_path / "others"))
 
-    run_as(None, one.command("store", "init", str(store)), env=env, check=True)
+    run_as(None, one.command("store", "init", "--layout", "tree", str(store)), env=env, check=True)
     result = run_as(None, one.command("install", "demo"), env=env, check=True)
 
     assert "1 added to it" in result.stdout
@@ -88,7 +88,7 @@ def test_python_without_gc_freeze_ends_as_pip_does(
     """PyPy has none."""
     one, store = environment(), tmp_path / "store"
     env = offline(wheels, store)
-    run_as(None, one.command("store", "init", str(store)), env=env, check=True)
+    run_as(None, one.command("store", "init", "--layout", "tree", str(store)), env=env, check=True)
     code = (
         "import gc, runpy, sys; del gc.freeze; sys.argv[1:] = ['install', 'demo']; "
         "runpy.run_module('pip_sharedcache', run_name='__main__')"

@@ -152,7 +152,9 @@ def _environment_of(account: Account, path: Path, python: Path) -> Environment:
 
 def _group_store(environment: Environment, shared_tmp: Path, accounts: Accounts) -> Path:
     store = shared_tmp / "store"
-    init = environment.command("store", "init", store, "--group", accounts.group)
+    init = environment.command(
+        "store", "init", "--layout", "tree", store, "--group", accounts.group
+    )
     run_as(None, init, check=True)
     return store
 

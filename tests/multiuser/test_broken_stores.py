@@ -452,7 +452,9 @@ def test_no_inodes_left(site: Site) -> None:
 
 def _store_on(site: Site, point: Path, directory: str = "store") -> Path:
     store = point / directory
-    command = site.template.command("store", "init", "--group", "pkgshare", store)
+    command = site.template.command(
+        "store", "init", "--layout", "tree", "--group", "pkgshare", store
+    )
     run_as(None, command, env=site.settings(), check=True)
     return store
 
@@ -660,7 +662,11 @@ def test_directories_that_a_cleaner_deleted_are_named_by_what_needs_them(
         error = f"ERROR: Cannot publish in the store: {store}: {first} is missing"
         assert done.stderr.startswith(error)
         assert command in done.stderr
-    run_as(None, site.template.command("store", "init", "--group", "pkgshare", store), check=True)
+    run_as(
+        None,
+        site.template.command("store", "init", "--layout", "tree", "--group", "pkgshare", store),
+        check=True,
+    )
     said = site.install(usera, site.environment(usera), store, "alpha")
     assert "WARNING" not in said
     assert "1 added to it" in said or gone == "use"
@@ -681,7 +687,9 @@ def test_a_deleted_configuration_is_named_where_publishers_are_not_trusted_for_i
 
 
 def test_init_warns_where_a_member_cannot_publish(site: Site) -> None:
-    command = site.environment(None).command("store", "init", "--group", "pkgshare")
+    command = site.environment(None).command(
+        "store", "init", "--layout", "tree", "--group", "pkgshare"
+    )
     reached, kept = site.directory(), site.directory(mode=0o700)
     for parent, warns in ((reached, False), (kept, True)):
         done = run_as(None, [*command, parent / "store"], env=site.settings(), check=True)

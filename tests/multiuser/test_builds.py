@@ -61,7 +61,7 @@ class Workshop:
     def make_store(self, maker: Account | None, *options: str) -> Path:
         store = self.site.directory(maker) / "store"
         command = self.site.template.command(
-            "store", "init", "--group", "pkgshare", *options, store
+            "store", "init", "--layout", "tree", "--group", "pkgshare", *options, store
         )
         run_as(maker, command, env=self.site.settings(), check=True)
         return store

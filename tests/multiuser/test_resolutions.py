@@ -186,7 +186,9 @@ def test_older_store_of_a_group_takes_resolutions_after_init(site: Site) -> None
     assert _found(site, usera, store) == []
     with pytest.raises(AssertionError, match="ResolutionNotPublished"):
         _publish(site, usera, store, 1)
-    command = site.template.command("store", "init", "--group", site.accounts.group, store)
+    command = site.template.command(
+        "store", "init", "--layout", "tree", "--group", site.accounts.group, store
+    )
     run_as(None, command, env=site.settings(), check=True)
     _publish(site, usera, store, 1)
     assert _found(site, site.accounts.userb, store) == [[1, usera.uid]]

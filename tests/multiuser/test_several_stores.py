@@ -52,7 +52,12 @@ def group(site: Site) -> Path:
 def curated(site: Site) -> Path:
     """root's own store, which only root may write, with alpha in it."""
     store = site.directory(None) / "curated"
-    run_as(None, site.template.command("store", "init", store), env=site.settings(), check=True)
+    run_as(
+        None,
+        site.template.command("store", "init", "--layout", "tree", store),
+        env=site.settings(),
+        check=True,
+    )
     site.install(None, site.environment(None), store, "alpha")
     return store
 
@@ -127,7 +132,12 @@ def test_what_is_found_farther_away_is_kept_nearer_with_its_bytecode(
 ) -> None:
     userb = site.accounts.userb
     near = site.directory(userb) / "near"
-    run_as(userb, site.template.command("store", "init", near), env=site.settings(), check=True)
+    run_as(
+        userb,
+        site.template.command("store", "init", "--layout", "tree", near),
+        env=site.settings(),
+        check=True,
+    )
     layers = _layers(f"{near} backfill", f"{group} backfill", f"{curated} read-only")
     before = inodes(curated)
     environment, said = _install(site, userb, layers, "alpha", PIP_SHAREDCACHE_VERIFY=verify)
@@ -156,7 +166,12 @@ def test_a_backfilled_edit_is_no_edit(site: Site, curated: Path, group: Path) ->
     (entry,) = _of(published)
     edited_source(entry)
     near = site.directory(userb) / "near"
-    run_as(userb, site.template.command("store", "init", near), env=site.settings(), check=True)
+    run_as(
+        userb,
+        site.template.command("store", "init", "--layout", "tree", near),
+        env=site.settings(),
+        check=True,
+    )
     layers = _layers(f"{near} backfill", published)
     environment, _ = _install(site, userb, layers, "--no-compile", "alpha")
     _assert_as_plain(site, environment, "--no-compile", "alpha")
@@ -169,7 +184,12 @@ def test_bytecode_of_the_overflow_uid_is_not_published_by_another_user(site: Sit
     site.install(usera, site.environment(usera), far, "alpha")
     with_evil(site, far)
     near = site.directory(userb) / "near"
-    run_as(userb, site.template.command("store", "init", near), env=site.settings(), check=True)
+    run_as(
+        userb,
+        site.template.command("store", "init", "--layout", "tree", near),
+        env=site.settings(),
+        check=True,
+    )
     for _ in range(2):
         _install(site, userb, _layers(f"{near} backfill", far), "alpha")
     compiled = list(near.glob("bytecode/*/*/files/**/*.pyc"))
@@ -191,7 +211,12 @@ def test_edit_by_the_overflow_uid_is_not_compiled_for_other_users(site: Site) ->
     assert _evil_in(environment.site_packages) == 1, "who is believed is"
     assert _evil_in(far) == 1
     near = site.directory(userb) / "near"
-    run_as(userb, site.template.command("store", "init", near), env=site.settings(), check=True)
+    run_as(
+        userb,
+        site.template.command("store", "init", "--layout", "tree", near),
+        env=site.settings(),
+        check=True,
+    )
     environment, _ = _install(site, userb, _layers(f"{near} backfill", far), "alpha")
     assert list(near.glob("bytecode/*/*/files/**/*.pyc"))
     assert _evil_in(near) == _evil_in(environment.site_packages) == 0
@@ -221,7 +246,12 @@ def test_private_wheel_is_not_published_elsewhere_if_the_private_store_is_full(
     with mounted("tmpfs", site.directory(None), size_mb=1) as small:
         small.chmod(0o777)
         own = small / "own"
-        run_as(userb, site.template.command("store", "init", own), env=site.settings(), check=True)
+        run_as(
+            userb,
+            site.template.command("store", "init", "--layout", "tree", own),
+            env=site.settings(),
+            check=True,
+        )
         _fill(small)
         more = {"PIP_FIND_LINKS": str(hidden)}
         environment, _ = _install(site, userb, _layers(own, group), "mine", **more)
@@ -298,7 +328,12 @@ def test_what_others_may_not_see_is_not_kept_where_they_may(site: Site, group: P
     site.install(userb, site.environment(userb), group, "alpha")
     group.chmod(0o2750)
     near = site.directory(userb) / "near"
-    run_as(userb, site.template.command("store", "init", near), env=site.settings(), check=True)
+    run_as(
+        userb,
+        site.template.command("store", "init", "--layout", "tree", near),
+        env=site.settings(),
+        check=True,
+    )
     _install(site, userb, _layers(f"{near} backfill", group), "alpha")
     assert _names(near) == []
     near.chmod(0o700)
@@ -354,7 +389,12 @@ def test_what_is_private_is_never_kept_nearer(site: Site, group: Path, nearest: 
 def test_a_private_layer_that_others_may_read_is_none(site: Site, group: Path) -> None:
     userb = site.accounts.userb
     own = site.directory(userb) / "own"
-    run_as(userb, site.template.command("store", "init", own), env=site.settings(), check=True)
+    run_as(
+        userb,
+        site.template.command("store", "init", "--layout", "tree", own),
+        env=site.settings(),
+        check=True,
+    )
     local = make_wheel(site.directory(userb), "mine")
     environment, said = _install(site, userb, _layers(group, f"{own} private"), str(local), "alpha")
     assert f"{own} is not private: others than its owner may use it; hint: chmod 700 {own}" in said
@@ -428,7 +468,10 @@ def test_full_layer_is_reported_once_and_the_next_one_published_to(site: Site, g
         small.chmod(0o777)
         store = small / "store"
         run_as(
-            userb, site.template.command("store", "init", store), env=site.settings(), check=True
+            userb,
+            site.template.command("store", "init", "--layout", "tree", store),
+            env=site.settings(),
+            check=True,
         )
         _fill(small)
         environment, said = _install(site, userb, _layers(store, group), "alpha", "beta")
@@ -487,7 +530,12 @@ def test_bytecode_that_a_layer_lacks_is_kept_in_another(
 def test_symlinks_lead_only_where_they_can_be_noted(site: Site, group: Path, curated: Path) -> None:
     userb = site.accounts.userb
     own = site.directory(userb) / "own store"
-    run_as(userb, site.template.command("store", "init", own), env=site.settings(), check=True)
+    run_as(
+        userb,
+        site.template.command("store", "init", "--layout", "tree", own),
+        env=site.settings(),
+        check=True,
+    )
     layers = _layers(own, f"{curated} read-only")
     more = {"PIP_SHAREDCACHE_LINK_MODE": "symlink"}
     environment, _ = _install(site, userb, layers, "beta", **more)

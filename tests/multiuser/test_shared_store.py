@@ -177,7 +177,7 @@ class Site:
             subprocess.run(["setfacl", "-d", "-m", default_acl, parent], check=True)
         store = parent / "store"
         how = ["--group", group, "--layout", layout]
-        command = self.template.command("store", "init", *how, store)
+        command = self.template.command("store", "init", "--layout", "tree", *how, store)
         run_as(maker, command, umask=umask, env=self.settings(), check=True)
         return store
 

@@ -53,7 +53,7 @@ def test_init_by_a_mapped_root_says_who_gets_the_store_and_leaves_nothing(
     site: Site, squash: int, name: str, group: list[str], place: str
 ) -> None:
     with _served(site, squash, 0o700 if place == "." else 0o1777) as (client, server):
-        command = site.template.command("store", "init", *group, client / place)
+        command = site.template.command("store", "init", "--layout", "tree", *group, client / place)
         done = run_as(None, command, env=site.settings())
         assert done.returncode == 2
         assert done.stdout == ""
@@ -67,7 +67,9 @@ def test_init_by_a_mapped_root_says_who_gets_the_store_and_leaves_nothing(
 @probes.needs(probes.fuse)
 def test_init_where_a_mapped_root_may_not_write_names_the_cause(site: Site) -> None:
     with _served(site, NOBODY, 0o755) as (client, server):
-        done = run_as(None, site.template.command("store", "init", client / "store"))
+        done = run_as(
+            None, site.template.command("store", "init", "--layout", "tree", client / "store")
+        )
         assert done.returncode == 2
         assert "Permission denied" in done.stderr
         assert "a file server may treat root as another user (root_squash)" in done.stderr
@@ -78,7 +80,9 @@ def test_init_where_a_mapped_root_may_not_write_names_the_cause(site: Site) -> N
 def test_users_other_than_root_make_stores_there(site: Site) -> None:
     usera = site.accounts.usera
     with _served(site, NOBODY) as (client, _):
-        command = site.template.command("store", "init", "--group", "pkgshare", client / "store")
+        command = site.template.command(
+            "store", "init", "--layout", "tree", "--group", "pkgshare", client / "store"
+        )
         done = run_as(usera, command, env=site.settings(), check=True)
         assert "is ready, for the members of pkgshare" in done.stdout
         store, environment = client / "store", site.environment(usera)

@@ -169,7 +169,9 @@ def test_a_store_that_root_named_may_have_been_exchanged(site: Site, open_to: st
     entry = publish(site, usera, evil)
     with usera_acts(site):
         edited_source(entry)
-    init = site.template.command("store", "init", "--group", "pkgshare", top / "store")
+    init = site.template.command(
+        "store", "init", "--layout", "tree", "--group", "pkgshare", top / "store"
+    )
     run_as(None, init, env=site.settings(), check=True)
     if open_to == "another owner":  # he lets his friend in for a moment
         top.chmod(0o777)

@@ -237,7 +237,7 @@ def test_missing_permission_to_publish_is_reported_before_pip_starts(
 ) -> None:
     one = make_environment(shared_tmp / "one", python=public_python)
     store = shared_tmp / "store"
-    run_as(None, one.command("store", "init", store), check=True)
+    run_as(None, one.command("store", "init", "--layout", "tree", store), check=True)
     done = run_as(accounts.usera, one.command("store", "add", "demo"), env=offline(store, store))
     assert done.returncode == 2
     assert done.stdout == ""

@@ -21,6 +21,7 @@ from pip_sharedcache import cli, config, fs, pip_adapter, trust
 from pip_sharedcache.cli import quantities
 from pip_sharedcache.errors import PipMissing
 from pip_sharedcache.model import Compiled, Digest, Entry
+from pip_sharedcache.placement import reflinks_within
 from pip_sharedcache.store import (
     Store,
     find,
@@ -279,7 +280,8 @@ def test_init_makes_a_store_and_says_how_to_use_it(shared_tmp: Path, capsys: Cap
     assert cli.main(["store", "init", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"Store {path} is ready, for ")
-    assert lines[1] == f"To use it: pip config --global set sharedcache.dir {path}"
+    assert lines[1] == f"Layout: {'tree' if reflinks_within(shared_tmp) else 'packed'}"
+    assert lines[2] == f"To use it: pip config --global set sharedcache.dir {path}"
     assert (path / "store.json").exists()
 
 
@@ -331,6 +333,7 @@ def test_init_by_a_user_names_a_configuration_that_they_may_write(
     assert json.loads(capsys.readouterr().out) == {
         "path": f"{shared_tmp}/my own",
         "group": None,
+        "layout": "tree" if reflinks_within(shared_tmp) else "packed",
         "to_use": f"pip config --user set sharedcache.dir '{shared_tmp}/my own'",
     }
 

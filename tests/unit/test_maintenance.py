@@ -30,7 +30,7 @@ def test_every_exported_name_is_there() -> None:
 
 
 def test_the_flows_return_values_and_print_nothing(shared_tmp: Path, capfd: Captured) -> None:
-    made = maintenance.make_store(shared_tmp / "store")
+    made = maintenance.make_store(shared_tmp / "store", packed=False)
     store = maintenance.open_at(made.store.path)
     wheel = make_wheel(shared_tmp)
     entry = publish(store, wheel, wheel.name, Digest(sha256(wheel)))

@@ -46,6 +46,15 @@ class _Session:
             assert self._changed.wait_for(lambda: self.ahead[url] > 0, 30)
 
 
+@pytest.fixture(autouse=True)
+def _handlers_put_back() -> Iterator[None]:
+    """What a test does not end would go on handing records to this test's handlers."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    root.handlers = before
+
+
 @pytest.fixture
 def session() -> _Session:
     return _Session()

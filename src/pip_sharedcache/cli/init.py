@@ -8,9 +8,11 @@ from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINE, Output
+from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.stores import Made, make_store
-from pip_sharedcache.store import PACKED, TREE
+from pip_sharedcache.model import LinkMode
+from pip_sharedcache.store import PACKED, TREE, layout_name
 
 HELP = "make a store, for a group or for yourself"
 
@@ -22,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout",
         choices=[TREE, PACKED],
-        help="keep the files of a wheel as a tree, or packed in one file",
+        help="keep the files of a wheel as a tree, or packed in one file (default: packed where "
+        "the file system cannot reflink)",
     )
     parser.add_argument("--builds", action="store_true", help="also share wheels that users build")
 
@@ -31,7 +34,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     if chosen.directory == Path():
         raise UsageError("store init needs a directory")
-    packed = None if chosen.layout is None else chosen.layout == PACKED
+    packed = _is_packed(chosen.layout, output)
     made = make_store(chosen.directory, chosen.group, builds=chosen.builds, packed=packed)
     store, group = made.store, chosen.group
     whose = f"the members of {group}" if group else trust.user_name(store.owner)
@@ -39,14 +42,29 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     level = "--global" if trust.user_id() == 0 else "--user"
     command = f"pip config {level} set sharedcache.dir {shlex.quote(str(store.path))}"
     output.say(f"Store {store.path} is ready, for {whose}.")
+    layout = layout_name(store.packed)
+    output.say(f"Layout: {layout}")
     output.say(f"To use it: {command}")
     for warning in _warnings(made):
         output.warn(warning)
     owner = trust.user_name(store.owner)
     trusted = dict.fromkeys(["root", owner, "yourself", *store.trusted])  # by its users
     output.detail(f"Trusted publishers: {', '.join(trusted)}")
-    output.result({"path": str(store.path), "group": group or None, "to_use": command})
+    output.result(
+        {"path": str(store.path), "group": group or None, "layout": layout, "to_use": command}
+    )
     return FINE
+
+
+def _is_packed(layout: str | None, output: Output) -> bool | None:
+    """Return whether to make a packed store; None to let the file system decide.
+
+    ``layout``: the value of --layout, or None. Hard links and symlinks lead to files of a tree.
+    """
+    if layout is not None:
+        return layout == PACKED
+    links = settings_in_use(output).link_mode in (LinkMode.HARDLINK, LinkMode.SYMLINK)
+    return False if links else None
 
 
 def _warnings(made: Made) -> list[str]:

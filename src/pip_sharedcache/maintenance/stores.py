@@ -11,10 +11,11 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import FileError, StoreNotMade, StoreUnusable
 from pip_sharedcache.model import Policy
-from pip_sharedcache.placement import try_making_as
+from pip_sharedcache.placement import reflinks_within, try_making_as
 from pip_sharedcache.store import (
     BYTECODE,
     SHARDS,
+    STORE_JSON,
     WHEELS,
     Store,
     expected_directories,
@@ -89,11 +90,13 @@ def make_store(
     """Make a store in ``directory``, for the members of ``group`` or for this user alone.
 
     ``builds``: whether users share the wheels that they build, too. ``packed``: whether entries are
-    packed; None: whichever suits the file system. Raise UsageError if the directory or the group is
-    not suitable, FileError if the system refuses.
+    packed; None: where the file system of the store cannot reflink. Raise UsageError if
+    the directory or the group is not suitable, FileError if the system refuses.
     """
     path = Path(os.path.abspath(directory))
     try:
+        if packed is None and not os.path.lexists(path / STORE_JSON):
+            packed = not _reflinks_at(path)
         store = Store.make(path, group, builds=builds, packed=packed)
     except OSError as error:
         where = error.filename or path
@@ -108,6 +111,13 @@ def make_store(
     if not group:
         return Made(store, replaceable)
     return Made(store, replaceable, _distrusted(store), _refused(store))
+
+
+def _reflinks_at(path: Path) -> bool:
+    """Return whether files in the new store ``path`` can be reflinked. Raises OSError."""
+    while not path.is_dir():
+        path = path.parent
+    return reflinks_within(path)
 
 
 def _distrusted(store: Store) -> tuple[Path, str] | None:

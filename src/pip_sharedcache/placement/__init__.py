@@ -4,13 +4,21 @@ from pip_sharedcache.placement.commit import make_visible
 from pip_sharedcache.placement.link_choice import LinkChoice
 from pip_sharedcache.placement.linker import Linker
 from pip_sharedcache.placement.placement import Placement
-from pip_sharedcache.placement.probe import try_link_modes, try_making_as, try_writing
+from pip_sharedcache.placement.probe import (
+    reflink_refusal,
+    reflinks_within,
+    try_link_modes,
+    try_making_as,
+    try_writing,
+)
 
 __all__ = [
     "LinkChoice",
     "Linker",
     "Placement",
     "make_visible",
+    "reflink_refusal",
+    "reflinks_within",
     "try_link_modes",
     "try_making_as",
     "try_writing",

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pip_sharedcache.fs.dirfd import NEW, Directory, create_file, make_directory, write_all
+from pip_sharedcache.errors import reason
+from pip_sharedcache.fs.dirfd import (
+    NEW,
+    Directory,
+    clone,
+    create_file,
+    make_directory,
+    write_all,
+)
 from pip_sharedcache.fs.host import HOST, unloadable_because
 from pip_sharedcache.fs.sync import synchronise
 from pip_sharedcache.fs.trees import remove_tree
@@ -16,6 +25,7 @@ from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.jobs import TargetDir
 from pip_sharedcache.placement.link_choice import LinkChoice
 from pip_sharedcache.placement.linker import Linker
+from pip_sharedcache.placement.ways import TRY_NEXT
 from pip_sharedcache.store.sources import Source
 
 _CONTENT = b"of pip-sharedcache store doctor\n" * 256  # too much to be kept in an inode
@@ -50,6 +60,29 @@ def try_link_modes(
         finally:
             destination.unlink(missing_ok=True)
     return refusals
+
+
+def reflink_refusal(source: int, directory: Path) -> str:
+    """Return why files in ``directory`` cannot share the data of ``source``; "" if they can.
+
+    ``source``: a descriptor. A temporary file is made in ``directory``. Raises OSError.
+    """
+    with tempfile.TemporaryFile(dir=directory) as target:
+        try:
+            clone(source, target.fileno())
+        except OSError as error:
+            if error.errno in TRY_NEXT:
+                return reason(error)
+            raise
+    return ""
+
+
+def reflinks_within(directory: Path) -> bool:
+    """Return whether files in ``directory`` can share their data by reflinks. Raises OSError."""
+    with tempfile.TemporaryFile(dir=directory) as source:
+        source.write(_CONTENT)
+        source.flush()
+        return not reflink_refusal(source.fileno(), directory)
 
 
 @contextmanager

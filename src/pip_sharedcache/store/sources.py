@@ -103,10 +103,15 @@ class Source:
         with create_file(path, 0o600, file.mtime) as descriptor:
             write_all(descriptor, data)
 
+    def close_pack(self) -> None:
+        """Close the pack if it is open; a later call of ``pack`` opens it again."""
+        pack, self._pack = self._pack, None
+        if pack is not None:
+            pack.close()
+
     def close(self) -> None:
         """Close the descriptors; further calls do nothing."""
-        if self._pack is not None:
-            self._pack.close()
+        self.close_pack()
         self.held.close()
 
     def __enter__(self) -> Source:

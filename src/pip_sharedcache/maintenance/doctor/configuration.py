@@ -12,7 +12,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, not_owner_of, quoted
-from pip_sharedcache.model import FORMAT
+from pip_sharedcache.model import FORMAT, PACKED_FORMAT
 from pip_sharedcache.store import STORE_JSON, TAG_NAME, Store
 
 _MODE = 0o644
@@ -96,10 +96,11 @@ def _look_at_text(
             functools.partial(_make_anew, top, store),
         )
         return None
-    if version != FORMAT:
+    if version not in (FORMAT, PACKED_FORMAT):
         report.add_finding(
             "configuration",
-            f"{top} is a store of format {version}: this version reads format {FORMAT} only",
+            f"{top} is a store of format {version}: this version reads the formats {FORMAT} and "
+            f"{PACKED_FORMAT} only",
             "python -m pip install --upgrade pip-sharedcache",
             "the version of pip-sharedcache is your choice",
         )

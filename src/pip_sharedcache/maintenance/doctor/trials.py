@@ -19,8 +19,9 @@ from pip_sharedcache.maintenance.doctor.surroundings import (
     protected_hardlinks,
 )
 from pip_sharedcache.model import PLACED, LinkMode, Policy, StoredFile
-from pip_sharedcache.placement import try_link_modes, try_writing
-from pip_sharedcache.store import SHARDS, WHEELS, Source, Store, read_manifest
+from pip_sharedcache.placement import reflink_refusal, try_link_modes, try_writing
+from pip_sharedcache.store import SHARDS, WHEELS, Source, Store, layout_name, read_manifest
+from pip_sharedcache.store.packs import PACK
 
 _PROBE_TIME = 10**9  # seconds since the epoch: any whole second is suitable
 
@@ -122,6 +123,9 @@ class Trials:
             except (DamagedEntry, OSError) as error:
                 report.add_fact("link-mode", f"not tried: {error}", None)
                 return
+            finally:
+                files.close_pack()
+            self._tell_layout(held, file, directory, packed=packed)
         whose = f"a file of {trust.user_name(publisher)}"
         works = ", ".join(mode.value for mode, why in refusals.items() if not why)
         refused = ", ".join(f"{mode.value} ({why})" for mode, why in refusals.items() if why)
@@ -149,6 +153,31 @@ class Trials:
             forget("link-mode", source),
             "the setting is your choice",
         )
+
+    def _tell_layout(
+        self, held: Directory, file: StoredFile, directory: Path, *, packed: bool
+    ) -> None:
+        """Report the layout of the store, and whether the other one would be cheaper.
+
+        The name of a file in ``held`` is that of ``file``; files would be placed in ``directory``.
+        """
+        name = PACK if packed else f"files/{file.path}"
+        with contextlib.suppress(OSError):
+            descriptor = held.open_file(name)
+            try:
+                refused = reflink_refusal(descriptor, directory)
+            finally:
+                os.close(descriptor)
+            links = self._settings.link_mode in (LinkMode.HARDLINK, LinkMode.SYMLINK)
+            suits = layout_name(bool(refused) and not links)
+            layout = layout_name(self._store.packed)
+            text = layout
+            if suits != layout:
+                why = f"files cannot be reflinked there ({refused})" if refused else "reflinks work"
+                why = f"link-mode is {self._settings.link_mode.value}" if links else why
+                text += f"; {suits} would be cheaper for {self._environment}, since {why}: "
+                text += f"pip-sharedcache store repack --layout {suits}"
+            self._report.add_fact("layout", text, {"layout": layout, "cheaper": suits})
 
 
 def _where_to_publish(store: Store) -> Path | None:

@@ -80,3 +80,12 @@ def faults_of_pack(path: Path) -> list[str]:
         if json.loads(archive.read("entry.json")) != manifest or manifest["format"] != 2:
             found.append("two manifests")
     return found
+
+
+def contents(entry: Path) -> dict[str, bytes]:
+    """The files of an entry of either kind, by their paths."""
+    if is_packed(entry):
+        data = (entry / PACK).read_bytes()
+        return {row[0]: data[row[5] : row[5] + row[1]] for row in manifest_of(data)["files"]}
+    top = entry / "files"
+    return {str(p.relative_to(top)): p.read_bytes() for p in top.rglob("*") if p.is_file()}

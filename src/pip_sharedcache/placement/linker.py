@@ -131,7 +131,7 @@ class Linker:
             rest: Sequence[Job] = list(group)
             try:
                 links = self.choice.in_force in (LinkMode.HARDLINK, LinkMode.SYMLINK)
-                if links and not private and not source.packed:
+                if links and not private and not source.copied:
                     rest = self._link_all(way, source, rest, outcome)
                 self._copier.copy_all(way, source, rest, outcome)
             except OSError as error:

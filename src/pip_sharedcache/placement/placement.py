@@ -205,6 +205,8 @@ class Placement:
 
     def first_link(self) -> str:
         """Return the absolute path of one placed symlink into the entry; "" without one."""
+        if self._wheel.copied:
+            return ""
         library = self.dist_info.library or ""
         paths = (*self._placed, *(os.path.join(library, path) for path in self._taken))
         return next((os.path.abspath(path) for path in paths if os.path.islink(path)), "")
@@ -294,6 +296,8 @@ class Placement:
         if self._bytecode is not None:  # it was damaged
             self._bytecode.close()
         self._bytecode, self._bytecode_entry = Source.of(entry, held), entry
+        # Symlinks are registered for the wheel: garbage collection finds none into its bytecode.
+        self._bytecode.copied |= self._wheel.copied
 
     def save_bytecode(self, source: str) -> bool:
         """Place the bytecode of the placed ``source``; return False where pip must compile it.

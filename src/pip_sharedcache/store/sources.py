@@ -20,6 +20,7 @@ class Source:
     ``publisher``: the uid that must own the files.
     ``files``: those of the manifest, by path.
     ``packed``: whether the files are in a pack.
+    ``copied``: whether no links are made to them: they are in a pack, or belong to one.
     ``damage``: why none of the files of a tree may be placed, or None.
     """
 
@@ -34,7 +35,7 @@ class Source:
         self.held = held
         self.publisher = publisher
         self.files = {file.path: file for file in files}
-        self.packed = packed
+        self.packed = self.copied = packed
         self.damage: DamagedEntry | None = None
         if not packed:
             self.damage = damage_of_directories(held, publisher, self.files.values())

@@ -50,7 +50,7 @@ def site(
     usera = ACCOUNTS.usera
     cluster.server.sh(
         'mkdir "$1"; chown "$2" "$1"; chmod 2775 "$1"',
-        made.on_server(made.area),
+        made.area,
         f"{usera.uid}:{ACCOUNTS.group_gid}",
     )
     for client in cluster.clients:
@@ -58,4 +58,4 @@ def site(
     yield made
     made.stop()
     cluster.recover()
-    cluster.server.sh('rm -rf "$1"', made.on_server(made.area))
+    cluster.server.sh('rm -rf "$1"', made.area)

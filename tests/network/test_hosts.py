@@ -21,7 +21,7 @@ def test_root_of_client_is_nobody_on_server(site: Site) -> None:
     client = site.clients[0]
     client.run(["mkdir", site.area / "open"], ACCOUNTS.usera, umask=0)
     client.sh('touch "$1/file"', site.area / "open")
-    owner = site.cluster.server.sh('stat -c %U "$1/open/file"', site.on_server(site.area))
+    owner = site.cluster.server.sh('stat -c %U "$1/open/file"', site.area)
     assert owner.strip() == "nobody"
 
 
@@ -54,7 +54,7 @@ def test_file_of_one_client_is_seen_by_the_other(site: Site) -> None:
 def test_power_cut_of_server_loses_what_was_not_synced(site: Site) -> None:
     server, client = site.cluster.server, site.clients[0]
     client.run(["sh", "-c", 'echo synced >"$1"; sync "$1"', "sh", site.area / "a"], ACCOUNTS.usera)
-    server.sh('echo lost >"$1"', site.on_server(site.area / "b"))
+    server.sh('echo lost >"$1"', site.area / "b")
     server.off()
     site.cluster.start_server()
     assert client.sh('cat "$1"', site.area / "a") == "synced\n"
@@ -69,7 +69,7 @@ def test_cut_client_waits_and_goes_on(site: Site) -> None:
         ["sh", "-c", 'echo late >"$1"', "sh", site.area / "file"], ACCOUNTS.usera
     )
     assert not waiting.ended.wait(3)
-    assert site.cluster.server.sh('ls "$1"', site.on_server(site.area)) == ""
+    assert site.cluster.server.sh('ls "$1"', site.area) == ""
     site.cluster.join(client)
     assert waiting.wait(120).returncode == 0
     assert site.clients[1].sh('cat "$1"', site.area / "file") == "late\n"

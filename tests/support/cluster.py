@@ -1,8 +1,8 @@
 """A cluster: a server that exports a file system by NFS, and two clients, each with its own kernel.
 
-The server's file system is xfs with reflinks on a disk of its own (/export/data there), exported
-with root squash; the clients mount it at /data as their kernels do by default, attribute caching
-included. Each client has a cable of its own to the server.
+The server's file system is xfs with reflinks on a disk of its own, exported with root squash; the
+clients mount it at /data as their kernels do by default, attribute caching included. What lies on
+it has the same path on the server. Each client has a cable of its own to the server.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Cluster:
         server_links = [
             (ends[0], f"{address}/24") for ends, address in zip(cables, self._addresses)
         ]
-        self.server = Host("server", shared, server_links, disk)
+        # Linux grants four delegations for each MB of memory.
+        self.server = Host("server", shared, server_links, disk, memory=3072)
         self.clients = [
             Host(f"client{n}", shared, [(cables[n - 1][1], f"10.0.{n}.2/24")]) for n in (1, 2)
         ]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.accounts import Account, Argument
-from support.cluster import EXPORT, MOUNT_POINT, Cluster, GuestIndex, Version
+from support.cluster import Cluster, GuestIndex, Version
 from support.environments import Environment
 from support.hosts import PYTHON, Host, Running
+from support.plain import node_from_json
+from support.trees import Node, differences
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,6 @@ class Site:
         """The path of the test's store on the clients."""
         return self.area / "store"
 
-    def on_server(self, path: Path) -> Path:
-        """The path of what lies on the export, on the server."""
-        return EXPORT / path.relative_to(MOUNT_POINT)
-
     def ours(self, *args: Argument) -> list[str]:
         """argv that runs our command."""
         return self.installer.command(*args)
@@ -76,7 +76,9 @@ class Site:
     ) -> Path:
         """Make a virtual environment on the export, and give its path."""
         path = self.area / name
-        host.run([PYTHON, "-m", "venv", "--without-pip", path], account, umask=umask)
+        # A prompt of its own would make each environment's activation scripts different.
+        command = [PYTHON, "-m", "venv", "--without-pip", "--prompt", "test", str(path)]
+        host.run(command, account, umask=umask)
         return path
 
     def start(
@@ -113,3 +115,42 @@ class Site:
         text = done.stdout + done.stderr
         assert done.returncode == 0, text
         return text
+
+    def plain(
+        self,
+        host: Host,
+        account: Account | None,
+        environment: Path,
+        *what: str,
+        umask: int = 0o022,
+    ) -> dict[str, Node]:
+        """Install with plain pip, and return what it made of the environment."""
+        python = environment / "bin" / "python"
+        command = self.installer.plain("--python", python, "install", "--no-cache-dir", *what)
+        host.run(command, account, umask=umask, env=self.index(host).variables)
+        return self.tree(environment)
+
+    def tree(self, environment: Path) -> dict[str, Node]:
+        """What lies in an environment on the export, as the server has it."""
+        program = Path(__file__).parent / "guest" / "tree.py"
+        found = self.cluster.server.run([PYTHON, program, environment]).stdout
+        return {path: node_from_json(node) for path, node in json.loads(found).items()}
+
+    def resolve_links(self, *names: str) -> None:
+        """Put a file in place of each link in environments of the test, all with the same mode."""
+        script = """
+            cp -rL --preserve=timestamps "$1" "$1.new"
+            chmod -R u=rwX,go=rX "$1.new"
+            rm -rf "$1"
+            mv "$1.new" "$1"
+        """
+        for name in names:
+            self.cluster.server.sh(script, self.area / name)
+
+    def differences(self, expected: Mapping[str, Node], *names: str) -> list[str]:
+        """What environments of the test have that differs from what is expected of them."""
+        return [
+            f"{name}/{line}"
+            for name in names
+            for line in differences(expected, self.tree(self.area / name))
+        ]

@@ -48,22 +48,26 @@ def tree_after(
 
     def make(new: Path) -> None:
         after = install()
-        changed = {path: _to_json(node) for path, node in after.items() if before.get(path) != node}
+        changed = {
+            path: node_to_json(node) for path, node in after.items() if before.get(path) != node
+        }
         removed = sorted(before.keys() - after.keys())
         (new / "changes.json").write_text(json.dumps([changed, removed]), encoding="utf-8")
 
     found = environments.kept("plain", key, make) / "changes.json"
     changed, removed = json.loads(found.read_text(encoding="utf-8"))
     tree = {path: node for path, node in before.items() if path not in removed}
-    return {**tree, **{path: _from_json(node) for path, node in changed.items()}}
+    return {**tree, **{path: node_from_json(node) for path, node in changed.items()}}
 
 
-def _to_json(node: Node) -> list[object]:
+def node_to_json(node: Node) -> list[object]:
+    """A node in types that JSON has."""
     rows = node.content
     return [node.kind, node.mode, rows if isinstance(rows, str) else sorted(rows)]
 
 
-def _from_json(data: list[object]) -> Node:
+def node_from_json(data: list[object]) -> Node:
+    """The node that node_to_json was given."""
     kind, mode, content = data
     assert isinstance(kind, str) and (mode is None or isinstance(mode, int))
     if isinstance(content, list):

@@ -10,6 +10,9 @@ mount -t xfs /dev/ubda /export
 mkdir -p /export/state /export/data
 chmod 700 /export/state
 chmod 1777 /export/data
+# What lies on the export has the clients' path here, too.
+mkdir -p /data
+mount --bind /export/data /data
 [ -d /export/state/nfs ] || cp -a /var/lib/nfs /export/state/nfs
 mkdir -p /export/state/nfs/sm /export/state/nfs/sm.bak /export/state/nfs/nfsdcltrack
 mount --bind /export/state/nfs /var/lib/nfs

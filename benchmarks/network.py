@@ -31,9 +31,16 @@ from support.cluster import MOUNT_POINT, VERSIONS, Cluster, GuestIndex, running_
 from support.hosts import ACCOUNTS, PYTHON, Host, missing
 
 REQUIREMENTS = "numpy networkx sqlalchemy flask requests rich pytest"
-PLAIN, COLD = "pip", "ours, cold"
-MODES = ("reflink", "copy", "hardlink", "symlink")
-WAYS = (PLAIN, COLD, *(f"ours, {mode}" for mode in MODES))
+PLAIN = "pip"
+#: Layouts of a store, and the link modes in which something is installed from it.
+MODES = {"tree": ("reflink", "copy", "hardlink", "symlink"), "packed": ("copy",)}
+WAYS = (
+    PLAIN,
+    *(f"ours, {layout}, {mode}" for layout, modes in MODES.items() for mode in ("cold", *modes)),
+)
+#: Seconds for which a server with Linux grants no delegation of a file that had one in a conflict.
+#: Each file that was published has had one; a store is older than that.
+_DELEGATIONS_BLOCKED = 65
 #: Calls that are fewer than this share of the files stand in one sum.
 _RARE = 0.05
 
@@ -66,14 +73,24 @@ class Client:
         self._as_user("mkdir", area)
         if not self._number:
             self._install(area, PLAIN, version, 0, None)  # fills pip's cache
-        stored = area / "store"
-        for way in WAYS:
-            # The other ways use what the cold one stores.
-            if way in ways or (way == COLD and set(ways) & set(WAYS[2:])):
-                store = None if way == PLAIN else stored
-                measured = self._install(area, way, version, milliseconds, store)
-                if way in ways:
-                    yield measured
+        if PLAIN in ways:
+            yield self._install(area, PLAIN, version, milliseconds, None)
+        for layout, modes in MODES.items():
+            warm = [way for mode in modes if (way := f"ours, {layout}, {mode}") in ways]
+            cold = f"ours, {layout}, cold"
+            if not warm and cold not in ways:
+                continue
+            store = area / layout
+            python = self._installer / "bin" / "python"
+            init = ["store", "init", "--layout", layout]
+            self._as_user(python, "-m", "pip_sharedcache", *init, store)
+            measured = self._install(area, cold, version, milliseconds, store)
+            if cold in ways:
+                yield measured
+            if warm:
+                time.sleep(_DELEGATIONS_BLOCKED)
+            for way in warm:
+                yield self._install(area, way, version, milliseconds, store)
 
     def _install(
         self, area: Path, way: str, version: str, milliseconds: float, store: Path | None
@@ -82,29 +99,18 @@ class Client:
         environment = area / f"environment{self._number}"
         self._as_user(PYTHON, "-m", "venv", "--without-pip", environment)
         before = self._files(environment)
-        python = self._installer / "bin" / "python"
         program = ["pip"]
         if store is not None:
             program = ["pip_sharedcache"]
-            if way == COLD:
-                self._as_user(python, "-m", *program, "store", "init", store)
-            else:
+            if not way.endswith("cold"):
                 program.append(f"--sharedcache-link-mode={way.split()[-1]}")
         variables = {**self._index.variables, "PIP_SHAREDCACHE_DIR": str(store or "")}
         self._remount(version)
         self._cluster.delay(self.host, milliseconds)
         start = time.monotonic()
-        target = environment / "bin" / "python"
-        command: list[str | Path] = [
-            python,
-            "-m",
-            *program,
-            "--python",
-            target,
-            "install",
-            *self._what,
-        ]
-        self.host.run(command, ACCOUNTS.usera, env=variables, timeout=3600)
+        python, target = self._installer / "bin" / "python", environment / "bin" / "python"
+        command: list[str | Path] = [python, "-m", *program, "--python", target, "install"]
+        self.host.run([*command, *self._what], ACCOUNTS.usera, env=variables, timeout=3600)
         seconds = time.monotonic() - start
         calls = rpcs.count(self.host, MOUNT_POINT)
         self._cluster.delay(self.host, 0)
@@ -112,12 +118,8 @@ class Client:
         return Measured(way, files, calls, seconds)
 
     def _files(self, environment: Path) -> int:
-        return int(self._cluster_sh('find "$1" ! -type d | wc -l', environment))
-
-    def _cluster_sh(self, script: str, *args: str | Path) -> str:
-        # On the server, so that the client's memory does not matter.
-        on_server = [str(arg).replace(str(MOUNT_POINT), "/export/data", 1) for arg in args]
-        return self._cluster.server.sh(script, *on_server)
+        # On the server: the client's memory does not matter.
+        return int(self._cluster.server.sh('find "$1" ! -type d | wc -l', environment))
 
     def _as_user(self, *argv: str | Path) -> None:
         self.host.run(list(argv), ACCOUNTS.usera)

@@ -16,6 +16,7 @@ from multiuser.test_gc import gc
 from multiuser.test_shared_store import Site, access, entry_of, inodes, rich_wheel, running_site
 from support import packed, probes
 from support.accounts import Account, Accounts, run_as
+from support.damage import damage
 from support.environments import Environment
 from support.faults import faults_of_store, leftovers, visible_entries
 from support.packed import PACK, contents, is_packed
@@ -190,6 +191,30 @@ def test_garbage_collection_breaks_no_environment_of_a_mixed_store(site: Site, m
     assert [path for path in environment.site_packages.rglob("*") if not path.exists()] == []
     command = "import alpha, beta; print(alpha.__version__, beta.__version__)"
     assert run_as(usera, [environment.python, "-c", command]).stdout == "1.0 1.0\n"
+
+
+@pytest.mark.parametrize("healer", ["verify", "installation"])
+@pytest.mark.parametrize("what", ["files/beta/data.txt", "entry.json"])
+def test_a_damaged_tree_to_which_symlinks_lead_becomes_no_pack(
+    site: Site, mixed: Path, healer: str, what: str
+) -> None:
+    usera = site.accounts.usera
+    environment = site.environment(usera)
+    mode: dict[str, Any] = {"PIP_SHAREDCACHE_LINK_MODE": "symlink"}
+    site.install(usera, environment, mixed, "beta", **mode)
+    _switch(mixed, "packed")
+    entry = entry_of(mixed, "beta")
+    damage(entry / what, "truncated", site.directory())
+    if healer == "verify":
+        fix = site.template.command("store", "verify", "--fix")
+        assert "1 of them repaired" in run_as(usera, fix, env=site.settings(mixed)).stdout
+    else:
+        said = site.install(usera, site.environment(usera), mixed, "beta")
+        assert "a sound one was published in its place" in said
+    assert not is_packed(entry)
+    assert faults_of_store(mixed) == []
+    command = "import beta, beta.deep.er; print(beta.__version__)"
+    assert run_as(usera, [environment.python, "-c", command]).stdout == "1.0\n"
 
 
 def test_commands_tell_the_same_of_packs_and_trees(site: Site) -> None:

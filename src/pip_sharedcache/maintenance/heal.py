@@ -28,6 +28,7 @@ from pip_sharedcache.maintenance.verify import verify
 from pip_sharedcache.model import Digest, Entry, identity_of
 from pip_sharedcache.store import StoredEntry, symlink_registry
 from pip_sharedcache.store.entry_reading import wheel_name
+from pip_sharedcache.store.forms import is_tree
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.lookup import find
 from pip_sharedcache.store.publish import discard, make_visible, replace_entry
@@ -149,13 +150,14 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
     if not (links or plain) and find(store, digest, item.title, without).entry is not None:
         return _retire(verdict)  # not needed: runs find the sound entry beside it
     whom = _whom(links)
+    packed = False if links or is_tree(item.path) else None
     with fs.temporary_directory() as temporary:
         for entry in _sources(verdict):
             copy = temporary / entry.manifest.filename
             if not copy_wheel(entry, copy):
                 continue
             try:
-                staged = stage_wheel(store, copy, copy.name, digest)
+                staged = stage_wheel(store, copy, copy.name, digest, packed=packed)
             except (NotPublished, UnusualWheel) as error:
                 if links and isinstance(error, NotPublished):
                     return Healing(False, f"kept, because {whom} lead to it: {error}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Union
 
 from pip_sharedcache import fs
-from pip_sharedcache.store.packs import Layout, Place
+from pip_sharedcache.store.packs import PACK, Layout, Place
 
 #: The modes of all files in an entry.
 FILE, PROGRAM = 0o444, 0o555
@@ -89,6 +89,11 @@ class NewPack:
 
 
 NewFiles = Union[NewTree, NewPack]
+
+
+def is_tree(entry: Path) -> bool:
+    """Return whether ``entry`` has a tree of files, damaged or not: symlinks may lead into it."""
+    return os.path.isdir(entry / "files") and not os.path.lexists(entry / PACK)
 
 
 def _mode(executable: bool) -> int:

@@ -23,6 +23,7 @@ from pip_sharedcache.store.filling import (
     unpack_wheel,
     write_record,
 )
+from pip_sharedcache.store.forms import is_tree
 from pip_sharedcache.store.layout import BUILDS, BYTECODE, WHEELS, Store
 from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
 from pip_sharedcache.store.sources import Source
@@ -75,11 +76,15 @@ def stage_wheel(
     own and gives the new entry another name beside another user's. ``mtime``: the time of all files
     (seconds), such as that of the same wheel in another store; None for a new one. ``on_progress``
     receives the number of bytes ready and of all bytes. ``packed``: whether the files become a
-    pack, unless they are too many or too large for one; None: as the store has it. Raises
-    NotPublished if the store cannot take the wheel (NoRoom for ENOSPC or EDQUOT), or UnusualWheel.
+    pack, unless they are too many or too large for one; None: as the store has it, but a tree where
+    one can be replaced. Raises NotPublished if the store cannot take the wheel (NoRoom for ENOSPC
+    or EDQUOT), or UnusualWheel.
     """
     source = WheelSource(path, filename, digest)
     pack = store.packed if packed is None else packed
+    if pack and packed is None:
+        shard = store.path / WHEELS / digest[:2]
+        pack = not any(is_tree(shard / name) for name in (digest, f"{digest}.{trust.user_id()}"))
     return _stage(
         store,
         WHEELS,

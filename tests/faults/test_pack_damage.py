@@ -7,6 +7,7 @@ installed at once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -280,3 +281,41 @@ def test_store_verify_finds_all_damage_of_packs_and_heals_it(
     assert faults_of_store(store) == []
     assert all(map(packed.is_packed, visible_entries(store)))
     assert _install(site, store, owner) == []
+
+
+def _resolution(kind: str, data: bytes) -> bytes:
+    """The pack of a record with damage that its own manifest describes, or not."""
+    (row,) = packed.manifest_of(data)["files"]
+    if kind == "a byte":
+        return packed.flipped(data, row[5] + row[1] // 2)
+    if kind == "outside":
+        return packed.with_manifest(data, lambda one: one["files"][0].__setitem__(5, 1 << 40))
+    if kind == "another name":
+        return packed.with_manifest(data, lambda one: one["files"][0].__setitem__(0, "x.json"))
+    content = {"brackets": b"[" * (1 << 20), "no json": b"{", "empty": b""}[kind]
+    new = [row[0], len(content), hashlib.sha256(content).hexdigest(), 0, row[4], 0]
+    text = json.dumps({**packed.manifest_of(data), "files": [new]}).encode()
+    return packed.with_text(content, text, len(content))
+
+
+@pytest.mark.parametrize("owner", ["own"])
+def test_damaged_records_of_a_packed_store_cost_only_their_reuse(
+    site: Site, store: Path, owner: str
+) -> None:
+    """One resolution, and a judged page for each project."""
+    kinds = ["a byte", "outside", "another name", "brackets", "no json", "empty"]
+    records = visible_entries(store, "resolutions")
+    assert all(map(packed.is_packed, records))
+    for number, entry in enumerate(records):
+        pack = entry / PACK
+        rewrite(pack, _resolution(kinds[number % len(kinds)], pack.read_bytes()))
+    status, out = _verify(site, store, None, "--json")
+    assert status == 1
+    assert {Path(one["path"]) for one in json.loads(out)["damaged"]} == set(records)
+    listing = site.template.command("store", "list", "--resolutions")
+    listed = run_as(site.accounts.usera, listing, env=site.settings(store))
+    assert listed.returncode == 1
+    assert "Damaged entry of usera" in listed.stdout
+    assert _install(site, store, owner) == []
+    _verify(site, store, None, "--fix")
+    assert _verify(site, store, None)[0] == 0

@@ -24,6 +24,7 @@ from support.probes import needs, strace
 
 pytestmark = [needs(strace), pytest.mark.product]
 
+layouts = pytest.mark.parametrize("packed", [False, True], ids=["tree", "packed"])
 KEY = Digest("ab" + "1" * 62)
 PUBLISH = f"""
 import sys
@@ -54,7 +55,7 @@ def _calls(store: Store, tmp_path: Path) -> list[Call]:
     points = [
         call for call in calls if call.changes and call.touches(store.path, Path("/proc/self"))
     ]
-    assert {"mkdir", "write"} <= {call.name for call in points}
+    assert {"mkdir", "pwrite64" if store.packed else "write"} <= {call.name for call in points}
     return spread(points, 15, last=6)
 
 
@@ -67,10 +68,11 @@ def _faults(store: Store) -> list[str]:
     return [fault for entry in entries for fault in faults_of_entry(entry)]
 
 
+@layouts
 def test_killed_publication_of_a_resolution_leaves_the_old_one_or_the_new_one(
-    tmp_path: Path,
+    tmp_path: Path, packed: bool
 ) -> None:
-    store = Store.make(tmp_path / "store")
+    store = Store.make(tmp_path / "store", packed=packed)
     wrong = []
     for at, call in enumerate(slices.places(_calls(store, tmp_path)), 3):
         before = _times(store)
@@ -88,11 +90,12 @@ def test_killed_publication_of_a_resolution_leaves_the_old_one_or_the_new_one(
     assert not wrong, "\n".join(wrong)
 
 
+@layouts
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 def test_failed_publication_of_a_resolution_leaves_the_old_one_and_no_leftovers(
-    tmp_path: Path, error: str
+    tmp_path: Path, error: str, packed: bool
 ) -> None:
-    store = Store.make(tmp_path / "store")
+    store = Store.make(tmp_path / "store", packed=packed)
     wrong = []
     fitting = [call for call in _calls(store, tmp_path) if not call.name.startswith("unlink")]
     for at, call in enumerate(slices.places(fitting), 3):

@@ -189,7 +189,8 @@ class _Examination:
         try:
             read_resolution(self.held, self.digest, kind)
         except DamagedEntry as error:
-            self._note(f"{_FILES}/{kind}.json", "content", f"is no {kind}: {error}")
+            path = PACK if self.pack is not None else f"{_FILES}/{kind}.json"
+            self._note(path, "content", f"is no {kind}: {error}")
 
     # -- the expected files
 

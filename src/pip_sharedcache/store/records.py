@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.store.entry_reading import read_manifest
+from pip_sharedcache.store.entry_checks import damaged
+from pip_sharedcache.store.entry_reading import manifest_name, read_manifest
 from pip_sharedcache.store.sources import Source
 
 _LONGEST_NUMBER = 40  # digits: before Python 3.11, int() takes hours for a million digits
@@ -29,15 +30,17 @@ def read_record(held: Directory, name: str, limit: int) -> Any:
     """
     manifest, status = read_manifest(held)
     file = next((file for file in manifest.files if file.path == name), None)
-    if file is not None and file.size > limit:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), f"{held.path}/files/{name}")
-    if file is None or not manifest.packed:
-        text = held.read(f"files/{name}", limit)[0]
-    else:
+    if file is None:
+        raise DamagedEntry(f"{held.path / manifest_name(manifest)} does not list {name}")
+    if file.size > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(held.path / name))
+    if manifest.packed:
         with Source(Directory.open(held.proc_path), status.st_uid, [file], packed=True) as source:
             text = source.read(file)
-    if file is None or file.sha256 != hashlib.sha256(text).hexdigest():
-        raise DamagedEntry(f"{held.path}/files/{name} has other bytes than were published")
+    else:
+        text = held.read(f"files/{name}", limit)[0]
+    if file.sha256 != hashlib.sha256(text).hexdigest():
+        raise damaged(held, file, "has other bytes than were published")
     try:
         return json.loads(
             text,
@@ -47,7 +50,7 @@ def read_record(held: Directory, name: str, limit: int) -> Any:
         )
     except (ValueError, RecursionError, MemoryError) as error:
         why = f"{type(error).__name__} {error!s:.100}"
-        raise DamagedEntry(f"{held.path}/files/{name} is no JSON: {why}") from error
+        raise damaged(held, file, f"is no JSON: {why}") from error
 
 
 def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -59,7 +59,7 @@ def test_init_by_a_mapped_root_says_who_gets_the_store_and_leaves_nothing(
         assert done.stdout == ""
         assert done.stderr.startswith(f"ERROR: {client / place} cannot be made: ".replace("/.", ""))
         assert WHY.format(name, squash) in done.stderr
-        assert "; let the user who is to own the store make it (runuser" in done.stderr
+        assert "; hint: let the user who is to own the store make it (runuser" in done.stderr
         assert done.stderr.count("\n") == 1
         assert _paths(server) == []
 

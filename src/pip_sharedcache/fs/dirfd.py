@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pip_sharedcache import trust
+from pip_sharedcache.fs.mapped_owner import mapped_owner
 from pip_sharedcache.trust import access_lists
 
 try:
@@ -206,6 +207,26 @@ def close_all(descriptors: Iterable[int]) -> None:
         os.closerange(first, last + 1)
 
 
+def create(path: str | Path, mode: int, above: int | None = None) -> int:
+    """Create the file ``path`` with exactly ``mode``; return a descriptor for writing.
+
+    ``above``: the descriptor of the directory for which ``path`` counts, or None. The caller closes
+    the descriptor. The mode is set again only if the umask or a default ACL changed it: on a file
+    server, that is one request less for nearly all files. Raises OSError.
+    """
+    if not hasattr(os, "fchmod"):
+        return os.open(path, CREATE, 0o600, dir_fd=above)
+    descriptor = os.open(path, CREATE, mode, dir_fd=above)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            os.fchmod(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        os.unlink(path, dir_fd=above)
+        raise
+    return descriptor
+
+
 @contextmanager
 def create_file(
     path: Path, mode: int, mtime: int | None = None, *, above: int | None = None
@@ -217,12 +238,10 @@ def create_file(
     (seconds). An incomplete file is deleted. Raises OSError, FileExistsError included, and also
     the errors of close (EDQUOT on network file systems).
     """
-    descriptor = os.open(path if above is None else path.name, CREATE, 0o600, dir_fd=above)
+    descriptor = create(path if above is None else path.name, mode, above)
     try:
         try:
             yield descriptor
-            if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, mode)
             if mtime is not None:
                 set_time(descriptor, path, mtime)
         finally:
@@ -304,9 +323,11 @@ def make_directory(
         os.umask(mask)
     descriptor = os.open(path, DIRECTORY)
     try:
-        if os.fstat(descriptor).st_uid not in (os.geteuid(), *trust.NOBODY):
-            with contextlib.suppress(OSError):  # a file server can give it to another user
-                os.rmdir(path)
+        owner = os.fstat(descriptor).st_uid
+        if owner not in (os.geteuid(), *trust.NOBODY):
+            if mapped_owner(path.parent) == owner:  # made here: the file server gave it away
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
             raise FileExistsError(errno.EEXIST, "Another user made this directory first", str(path))
         _set(descriptor, mode, group, drop=not keep_access_lists)
     finally:

@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import suppress
 
-from pip_sharedcache.fs.dirfd import CREATE, clone, set_time, write_all
+from pip_sharedcache.fs.dirfd import clone, create, set_time, write_all
 from pip_sharedcache.fs.sync import begin_to_flush
 
 #: Bytes of one file from which on the system begins to write them to the disk early.
@@ -95,14 +95,12 @@ def write_file(path: str, data: bytes, mode: int, mtime: int) -> None:
 
     As ``create_file`` does, in less time. An incomplete file is deleted. Raises OSError.
     """
-    descriptor = os.open(path, CREATE, 0o600)
+    descriptor = create(path, mode)
     try:
         try:
             write_all(descriptor, data)
             if len(data) >= WORTH_FLUSHING:
                 begin_to_flush(descriptor, 0, len(data))
-            if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, mode)
             set_time(descriptor, path, mtime)
         finally:
             os.close(descriptor)

@@ -226,12 +226,11 @@ class Copier:
             # pip sets x for user, group and others despite the umask, which removed x at open.
             # With a default ACL, the group's grant is already set.
             granted = parent.grant & asked
-            if file.executable:
-                wanted = (0o777 & ~self._umask) | 0o111 | granted
-            else:
-                wanted = stat.S_IMODE(os.fstat(target).st_mode) | granted
             try:
-                os.fchmod(target, wanted)
+                there = stat.S_IMODE(os.fstat(target).st_mode)
+                wanted = (0o777 & ~self._umask) | 0o111 if file.executable else there
+                if there != wanted | granted:
+                    os.fchmod(target, wanted | granted)
             except BaseException as error:
                 # pip fails without x, too; the group's bits are optional.
                 refused = isinstance(error, OSError) and error.errno in TRY_NEXT

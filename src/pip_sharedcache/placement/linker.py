@@ -7,13 +7,14 @@ with O_EXCL.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.fs.dirfd import Directory
+from pip_sharedcache.fs.dirfd import DIRECTORY, Directory
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.copies import Copier
 from pip_sharedcache.placement.dist_info import unfinished_in
@@ -23,6 +24,7 @@ from pip_sharedcache.placement.ways import TRY_NEXT, Learned, Way, Ways
 from pip_sharedcache.store.entry_checks import check, check_hash, damaged, opened
 from pip_sharedcache.store.sources import Source
 
+_SEVERAL = 4  # files of one directory from which on it is worth to list it
 #: How many files a worker process places as one task.
 _PIECE = 1000
 
@@ -146,6 +148,7 @@ class Linker:
         mode = self.choice.in_force
         if not self._ways.may(mode, way):
             return jobs
+        _list_ahead(source.held, jobs)
         for number, job in enumerate(jobs):
             try:
                 self._link(mode, source.held, way.publisher, job, outcome)
@@ -192,6 +195,24 @@ class Linker:
             # The link can still fail (EEXIST comes before EPERM); then a copy follows.
             outcome.replaced.add(destination)
             link()
+
+
+def _list_ahead(entry: Directory, jobs: Sequence[Job]) -> None:
+    """List the directories of ``entry`` that have several files of ``jobs``.
+
+    A file server then tells the status of all files with the names (READDIRPLUS of NFS), instead of
+    one by one when they are checked.
+    """
+    if entry.descriptor is None:
+        return
+    count = Counter(os.path.dirname(job.file.path) for job in jobs)
+    for path in (path for path, files in count.items() if files >= _SEVERAL):
+        with suppress(OSError):  # the check of each file reports it
+            descriptor = os.open(f"files/{path}", DIRECTORY, dir_fd=entry.descriptor)
+            try:
+                os.listdir(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _clear(jobs: Sequence[Job]) -> None:

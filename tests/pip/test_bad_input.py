@@ -541,17 +541,27 @@ def _modes(path: Path) -> tuple[int, set[int]]:
     return stat.S_IMODE(path.stat().st_mode), shards
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077], ids=oct)
-def test_store_init_makes_a_private_store(run: Runner, tmp_path: Path, umask: int) -> None:
+LAYOUTS = {"tree": {"format": 1}, "packed": {"format": 2, "layout": "packed"}}
+
+
+@pytest.mark.parametrize(
+    ("umask", "layout"),
+    [(0o022, "tree"), (0o002, "packed"), (0o077, "tree")],
+    ids=["022", "002", "077"],
+)
+def test_store_init_makes_a_private_store(
+    run: Runner, tmp_path: Path, umask: int, layout: str
+) -> None:
     store = tmp_path / "new" / "store"
-    done = run("store", "init", store, umask=umask)
+    done = run("store", "init", "--layout", layout, store, umask=umask)
     assert (done.returncode, done.stderr) == (0, "")
     assert str(store) in done.stdout
     assert _modes(store) == (0o755, {0o755})
     assert len(list((store / "wheels").iterdir())) == 256
     assert (store / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886")
     configuration = json.loads((store / "store.json").read_text())
-    assert configuration == {"format": 1, "group": None, "trusted": [], "builds": False}
+    common = {"group": None, "trusted": [], "builds": False}
+    assert configuration == {**common, **LAYOUTS[layout]}
     assert stat.S_IMODE((store / "store.json").stat().st_mode) == 0o644
 
 

@@ -29,7 +29,8 @@ from pip_sharedcache.store import (
 )
 from pip_sharedcache.store.packs import PACK
 from pip_sharedcache.store.publish import make_visible
-from support.probes import linux, needs, root
+from support.filesystems import Kind, mounted
+from support.probes import linux, needs, root, xfs
 from support.process import as_user
 from support.wheels import digest as sha256
 from support.wheels import make_wheel
@@ -219,3 +220,18 @@ def test_names_choose_entries(
     assert _run(store, monkeypatch, "one") == 0
     assert "2 entries changed" in capsys.readouterr().out
     assert _run(store, monkeypatch, "none-such") == 1
+
+
+@pytest.mark.filesystem
+@needs(root, xfs)
+@pytest.mark.parametrize("kind", ["xfs", "ext4"])
+def test_init_chooses_the_layout_by_the_file_system(
+    kind: Kind, shared_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trees where files can be reflinked, or where links into a tree are asked for."""
+    with mounted(kind, shared_tmp) as place:
+        assert cli.main(["store", "init", "-q", str(place / "store")]) == 0
+        assert Store.open(place / "store").packed is (kind == "ext4")
+        monkeypatch.setenv("PIP_SHAREDCACHE_LINK_MODE", "hardlink")
+        assert cli.main(["store", "init", "-q", str(place / "other")]) == 0
+        assert not Store.open(place / "other").packed

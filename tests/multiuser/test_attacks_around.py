@@ -153,7 +153,8 @@ def test_both_names_taken_costs_the_sharing_and_nothing_else(site: Site, store: 
     environment, said = install(site, userb, store)
     assert_as_plain(site, environment)
     own = place.with_name(f"{place.name}.{userb.uid}")
-    assert f"its place is taken by {place} of usera, {own} of usera; hint: usera or root can " in said
+    taken = f"its place is taken by {place} of usera, {own} of usera"
+    assert f"{taken}; hint: usera or root can " in said
 
 
 def test_thousands_of_names_beside_an_entry_are_not_all_looked_at(site: Site, store: Path) -> None:

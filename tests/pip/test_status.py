@@ -40,7 +40,8 @@ def test_a_pip_that_is_too_old_is_named_with_the_oldest_that_fits(
     if python is None:
         pytest.skip("no Python on which pip 22.0.2 runs")
     one = environment(python=python, pip="22.0.2", ours=False)
-    upgrade = f"pip 23.0 is the oldest supported version; hint: {one.python} -m pip install --upgrade pip"
+    hint = f"hint: {one.python} -m pip install --upgrade pip"
+    upgrade = f"pip 23.0 is the oldest supported version; {hint}"
 
     status = _switch("status", one)
     assert status.returncode == 1

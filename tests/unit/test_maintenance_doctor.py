@@ -208,7 +208,7 @@ def test_nothing_is_changed_and_nothing_left(
     assert os.listdir(environment.parent) and not list(environment.parent.glob(".*"))
 
 
-@pytest.mark.parametrize("function", ["fchmod", "rename", "link", "symlink", "unlink"])
+@pytest.mark.parametrize("function", ["write", "rename", "link", "symlink", "unlink"])
 def test_ctrl_c_leaves_nothing_either(
     store: Store,
     environment: Path,

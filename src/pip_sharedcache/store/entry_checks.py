@@ -59,16 +59,8 @@ def check_open(entry: Directory, publisher: int, file: StoredFile, source: int) 
 
 def check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_result) -> None:
     """Raise DamagedEntry if ``status`` of a store file does not match its manifest or publisher."""
-    if not stat.S_ISREG(status.st_mode):
-        raise damaged(entry, file, "is not a regular file")
-    if status.st_size != file.size:
-        raise damaged(entry, file, f"has {status.st_size} bytes, not {file.size}")
-    if not has_time(status, file.mtime):
-        raise damaged(entry, file, "was changed after it was published")
-    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
-        raise damaged(entry, file, f"belongs to {trust.user_name(status.st_uid)}")
-    if objection := trust.mode_distrust_reason(status):
-        raise damaged(entry, file, objection)
+    if what := _fault(status, publisher, file.mtime, file.size):
+        raise damaged(entry, file, what)
 
 
 def check_pack(entry: Directory, publisher: int, pack: int, file: StoredFile | None) -> None:
@@ -80,15 +72,26 @@ def check_pack(entry: Directory, publisher: int, pack: int, file: StoredFile | N
         status = os.fstat(pack)
     except OSError as error:
         raise DamagedEntry(f"{entry.path / PACK}: {reason(error)}") from error
-    what = trust.mode_distrust_reason(status)
-    if not stat.S_ISREG(status.st_mode):
-        what = "is not a regular file"
-    elif file is not None and not has_time(status, file.mtime):
-        what = "was changed after it was published"
-    elif trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
-        what = f"belongs to {trust.user_name(status.st_uid)}"
-    if what:
+    if what := _fault(status, publisher, None if file is None else file.mtime):
         raise DamagedEntry(f"{entry.path / PACK}: {what}")
+
+
+def _fault(
+    status: os.stat_result, publisher: int, mtime: int | None, size: int | None = None
+) -> str:
+    """Return how a file of an entry differs from what ``publisher`` published, or "".
+
+    ``mtime`` (seconds) and ``size`` (bytes): those of the manifest; None: any.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    if size is not None and status.st_size != size:
+        return f"has {status.st_size} bytes, not {size}"
+    if mtime is not None and not has_time(status, mtime):
+        return "was changed after it was published"
+    if trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
+        return f"belongs to {trust.user_name(status.st_uid)}"
+    return trust.mode_distrust_reason(status)
 
 
 @contextmanager

@@ -104,14 +104,15 @@ def _unfit(item: StoredEntry, linked: dict[str, list[symlink_registry.LinkHolder
 
 def _repack(store: Store, item: StoredEntry, packed: bool) -> Repacked | None:
     try:
-        with Directory.open(item.path.parent) as shard:
-            held = shard.subdirectory(item.path.name)
-            with held:
-                status = held.status()
-                if identity_of(status) != item.identity:
-                    return None
-                entry = read_entry(held, status, Digest(item.digest), item.area)
-            staged = _stage(store, item, entry, packed)
+        with (
+            Directory.open(item.path.parent) as shard,
+            shard.subdirectory(item.path.name) as held,
+        ):
+            status = held.status()
+            if identity_of(status) != item.identity:
+                return None
+            entry = read_entry(held, status, Digest(item.digest), item.area)
+        staged = _stage(store, item, entry, packed)
         if staged.entry.manifest.packed is not packed:
             discard([staged])
             return Repacked(item, False, "has more files than a pack can have, or larger ones")

@@ -191,11 +191,8 @@ def _copy(compiled: Entry, target: Path) -> Compiled:
 
     Raises DamagedEntry, OSError.
     """
-    manifest = compiled.manifest
     with stores.Source.of(compiled, stores.open_entry(compiled)) as source:
-        for file in manifest.files:
-            source.copy_checked(file, target)
-    return Compiled([file.path for file in manifest.files], manifest.failed)
+        return source.copy_all(compiled.manifest, target)
 
 
 def _compile(entry: Entry, verify: bool, target: Path) -> Compiled:

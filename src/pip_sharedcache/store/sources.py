@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory, create_file, write_all
-from pip_sharedcache.model import Entry, StoredFile
+from pip_sharedcache.model import Compiled, Entry, Manifest, StoredFile
 from pip_sharedcache.store.entry_checks import check_pack, damage_of_directories, damaged, opened
 from pip_sharedcache.store.packs import PACK, Pack
 
@@ -103,6 +103,15 @@ class Source:
         path.parent.mkdir(parents=True, exist_ok=True)
         with create_file(path, 0o600, file.mtime) as descriptor:
             write_all(descriptor, data)
+
+    def copy_all(self, manifest: Manifest, target: Path) -> Compiled:
+        """Copy the files of ``manifest`` as ``copy_checked`` does, as if they were compiled.
+
+        Raises DamagedEntry, OSError.
+        """
+        for file in manifest.files:
+            self.copy_checked(file, target)
+        return Compiled([file.path for file in manifest.files], manifest.failed)
 
     def close_pack(self) -> None:
         """Close the pack if it is open; a later call of ``pack`` opens it again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import secrets
 from collections.abc import Callable, Container
@@ -12,7 +13,7 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import DirectoryMissing, NoRoom, NotPublished, NotWritable, reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.model import Compiled, Digest, Entry, Identity, Manifest, identity_of
+from pip_sharedcache.model import Digest, Entry, Identity, Manifest, identity_of
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.filling import (
     DIRECTORY,
@@ -177,10 +178,7 @@ def restage(store: Store, area: str, entry: Entry, source: Source, *, packed: bo
     """
     manifest = entry.manifest
 
-    def copy(target: Path) -> Compiled:
-        for file in manifest.files:
-            source.copy_checked(file, target)
-        return Compiled([file.path for file in manifest.files], manifest.failed)
+    copy = functools.partial(source.copy_all, manifest)
 
     def fill(staging: Path) -> Manifest:
         return gather_bytecode(staging, manifest.digest, manifest.filename, copy, packed)[0]

@@ -150,8 +150,11 @@ def _compile_aside(
         if not layout.fits:
             raise _NotPacked
         manifest = Manifest(interpreter, digest, 0, (), tuple(compiled.left), packed=True)
-        contents = ((path, (directory / path).read_bytes()) for path in compiled.made)
-        return _pack(staging, manifest, layout, contents), compiled.untried
+        manifest = _pack(
+            *(staging, manifest, layout, compiled.made),
+            lambda path: (directory / path).read_bytes(),
+        )
+        return manifest, compiled.untried
 
 
 def write_record(
@@ -159,7 +162,8 @@ def write_record(
 ) -> Manifest:
     if pack:
         layout = Layout([(name, len(data))])
-        return _pack(staging, Manifest(kind, key, 0, (), packed=True), layout, [(name, data)])
+        manifest = Manifest(kind, key, 0, (), packed=True)
+        return _pack(staging, manifest, layout, [name], lambda _: data)
     now = own_time()
     top = staging / "files"
     fs.make_directory(top, 0o700)
@@ -171,20 +175,25 @@ def write_record(
 
 
 def _pack(
-    staging: Path, manifest: Manifest, layout: Layout, contents: Iterable[tuple[str, bytes]]
+    staging: Path,
+    manifest: Manifest,
+    layout: Layout,
+    paths: Sequence[str],
+    read: Callable[[str], bytes],
 ) -> Manifest:
-    """Fill ``staging`` with a pack of ``contents`` (path and bytes, in the order of ``layout``).
+    """Fill ``staging`` with a pack of the files ``paths`` (in the order of ``layout``).
 
-    Returns ``manifest`` with these files. Raises OSError.
+    ``read`` returns the bytes of one. Returns ``manifest`` with these files. Raises OSError.
     """
     now, files, facts = own_time(), [], []
     with fs.create_file(staging / PACK, FILE, now) as target:
-        new = NewPack(target, layout, [])
-        for place, (path, data) in zip(layout.places, contents):
-            facts.append((zlib.crc32(data), False))
-            new.put_at(place, data, facts[-1][0])
-            sha256 = hashlib.sha256(data).hexdigest()
-            files.append(StoredFile(path, len(data), sha256, False, now, place.offset))
+        new = NewPack(target, layout, paths)
+        for path in paths:
+            data = read(path)
+            crc, sha256 = zlib.crc32(data), hashlib.sha256(data).hexdigest()
+            new.put(path, data, crc, executable=False)
+            facts.append((crc, False))
+            files.append(StoredFile(path, len(data), sha256, False, now, new.offset(path)))
         manifest = replace(manifest, files=tuple(files))
         new.finish(facts, manifest.to_json())
     return manifest

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Union
 
 from pip_sharedcache import fs
-from pip_sharedcache.store.packs import PACK, Layout, Place
+from pip_sharedcache.store.packs import PACK, Layout
 
 #: The modes of all files in an entry.
 FILE, PROGRAM = 0o444, 0o555
@@ -60,10 +60,7 @@ class NewPack:
 
     def put(self, path: str, data: bytes, crc: int, *, executable: bool) -> None:
         """Write the file ``path``, whose CRC-32 is ``crc``. Raises ValueError, OSError."""
-        self.put_at(self._places[path], data, crc)
-
-    def put_at(self, place: Place, data: bytes, crc: int) -> None:
-        """Write a file at its ``place``, as ``put`` does."""
+        place = self._places[path]
         if len(data) != place.size:
             raise ValueError(f"{place.name!r} has {len(data)} bytes, not {place.size}")
         fs.write_at(self._descriptor, place.header(crc) + data, place.start)

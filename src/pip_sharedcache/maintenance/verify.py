@@ -83,12 +83,10 @@ def _submitted(pool: ThreadPoolExecutor, item: StoredEntry) -> Future[Verdict | 
 
 def _verify_one(item: StoredEntry) -> Verdict | None:
     try:
-        try:
-            return _examined(item, PROCESS_ERRORS | {errno.ESTALE})
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
-            return _examined(item, PROCESS_ERRORS)  # a server that was restarted: by new handles
+        return fs.retry_stale(
+            lambda: _examined(item, PROCESS_ERRORS | {errno.ESTALE}),
+            lambda: _examined(item, PROCESS_ERRORS),
+        )
     except FileNotFoundError:
         return None
     except OSError as error:

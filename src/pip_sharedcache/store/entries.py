@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -128,14 +127,13 @@ def _shard(
     items = []
     with store.opened(area, shard) as chain:
         for name in sorted(filter(ENTRY_NAME.fullmatch, chain[0].names())):
+
+            def again(name: str = name) -> StoredEntry | None:
+                with store.opened(area, shard) as fresh:
+                    return _item(store, area, fresh, name, uses.get(name))
+
             try:
-                try:
-                    item = _item(store, area, chain, name, uses.get(name))
-                except OSError as error:
-                    if error.errno != errno.ESTALE:
-                        raise
-                    with store.opened(area, shard) as fresh:
-                        item = _item(store, area, fresh, name, uses.get(name))
+                item = retry_stale(partial(_item, store, area, chain, name, uses.get(name)), again)
             except OSError as error:
                 if error.errno in PROCESS_ERRORS:
                     raise

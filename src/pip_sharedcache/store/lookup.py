@@ -115,14 +115,12 @@ class _Search:
 
     def run(self, plain: str) -> LookupResult:
         """Return the usable entry ``plain`` or one beside it; or else the unusable ones."""
-        try:
+
+        def again() -> LookupResult:
+            self.result, self.raised = LookupResult(), frozenset()
             return self._run(plain)
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
-        # A file server that was restarted: look again, by new handles.
-        self.result, self.raised = LookupResult(), frozenset()
-        return self._run(plain)
+
+        return fs.retry_stale(lambda: self._run(plain), again)
 
     def _run(self, plain: str) -> LookupResult:
         found = self.result

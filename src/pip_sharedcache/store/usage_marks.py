@@ -265,13 +265,12 @@ def read_again_if_stale(
 
     Raises OSError.
     """
-    try:
-        return read(held)
-    except OSError as error:
-        if error.errno != errno.ESTALE:
-            raise
-    with store.opened(USE, held.path.name) as (again, *_):
-        return read(again)
+
+    def again() -> Result:
+        with store.opened(USE, held.path.name) as (fresh, *_):
+            return read(fresh)
+
+    return retry_stale(lambda: read(held), again)
 
 
 def _marks(user: int, held: Directory) -> Iterator[tuple[str, float]]:

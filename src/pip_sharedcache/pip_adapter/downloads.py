@@ -185,8 +185,8 @@ class Downloads:
     ) -> Iterator[Downloaded]:
         """Yield what ``each`` yields, while the next of its ``links`` are asked for in threads."""
         missing = [link for link in links if self._is_missing(session, link)]
-        if missing and not self._only_resolves:
-            session.turns.wait(self._shareable(session, missing))
+        ours = () if self._only_resolves else self._shareable(session, missing)
+        if session.turns.wait(ours):
             missing = [link for link in missing if self._is_missing(session, link)]
         urls = [url_of(link) for link in missing]
         if len(urls) >= _ENOUGH and not self._only_resolves:

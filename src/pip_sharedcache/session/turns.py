@@ -34,26 +34,28 @@ class Turns:
         self._left = PATIENCE
         self._process = os.getpid()
 
-    def wait(self, digests: Collection[Digest]) -> None:
+    def wait(self, digests: Collection[Digest]) -> bool:
         """Claim ``digests``, which this run misses, and wait for older claims of them.
 
-        Returns at once if this run cannot publish, and after PATIENCE at the latest.
+        Returns whether there were any, after PATIENCE at the latest; False at once if this run
+        cannot publish.
         """
         store = self._layers.to_publish()
         if not digests or store is None or not store.may_publish():
-            return
+            return False
         try:
             own = claims.make(store, digests)
         except OSError as error:
             logger.debug("Nothing is claimed in %s: %s", store.path, error)
-            return
+            return False
         self._claims.append((store, own))
         waiting = [
             one
             for one in claims.older(store, own)
             if len(one.digests & own.digests) >= _SHARE * len(one.digests)
         ]
-        if waiting and self._left > 0:
+        waits = bool(waiting)
+        if waits and self._left > 0:
             whom = ", ".join(dict.fromkeys(trust.user_name(one.user) for one in waiting))
             logger.info(
                 "Waiting for %s to publish some of these wheels (at most %d seconds)",
@@ -65,6 +67,7 @@ class Turns:
             pause = min(2 * pause, _LONGEST)
             waiting = [one for one in waiting if claims.is_kept(store, one, own)]
         self._left -= time.monotonic() - began
+        return waits
 
     def end(self) -> None:
         """Delete the claims of this run: its wheels are visible, or it has failed.

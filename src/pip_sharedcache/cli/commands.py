@@ -15,6 +15,7 @@ from typing import NoReturn
 from pip_sharedcache import __version__
 from pip_sharedcache.cli import (
     add,
+    clean,
     completion,
     disable,
     doctor,
@@ -26,6 +27,7 @@ from pip_sharedcache.cli import (
     init,
     list_,
     path,
+    remove,
     repack,
     report,
     shell_init,
@@ -40,7 +42,8 @@ from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, 
 #: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
 _MODULES = (
-    *(init, path, info, list_, stats, report, add, export, import_, repack, gc, verify),
+    *(init, path, info, list_, stats, report, add, export, import_, repack),
+    *(remove, clean, gc, verify),
     *(doctor, enable, disable, status, shell_init, completion),
 )
 

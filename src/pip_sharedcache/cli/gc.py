@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
@@ -68,10 +69,7 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
             "left": done.left,
             "used_within_the_hour": _sum(done.spared.recent),
             "kept_for_symlinks": _sum(done.spared.linked),
-            "kept_because": [
-                {"reason": one.reason, **_sum(one.items), "users": _by_name(one)}
-                for one in done.reasons
-            ],
+            "kept_because": kept_facts(done.reasons),
             "deleted": done.deleted,
             "kept": done.kept,
             "refused": {str(one.path): one.reason for one in done.refused},
@@ -80,10 +78,10 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
     )
     for item in done.retired:
         output.detail(f"{item.title} of {trust.user_name(item.publisher)}, {item.path}")
-    output.say(f"{'Would retire' if done.dry_run else 'Retired'} {_of(done.retired)}.")
+    output.say(f"{'Would retire' if done.dry_run else 'Retired'} {with_size(done.retired)}.")
     if why := _why_no_more(chosen, done):
         output.say(why)
-        _tell_kept(done, output.say)
+        tell_kept(done.reasons, output.say)
     if not done.dry_run:
         output.say(
             f"Deleted {entries(done.deleted)} retired at least {GRACE // 60} minutes ago; "
@@ -92,30 +90,52 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
     elif others := [
         item for item in done.retired if trust.user_id() not in (0, item.publisher, store.owner)
     ]:
-        output.say(f"Only their publishers or root can retire {_of(others)} of these.")
+        output.say(f"Only their publishers or root can retire {with_size(others)} of these.")
     if not why:
-        _tell_kept(done, output.detail)
+        tell_kept(done.reasons, output.detail)
     for line in _unread(done, store):
         output.find(line)
+    # The owner of a sticky shard may rename other publishers' entries, but not empty them.
+    tell_refused(done.refused, "retire or delete", output)
+
+
+def tell_refused(
+    refused: Iterable[Refusal],
+    verb: str,
+    output: Output,
+    hint: str = "{able} can run the same command",
+    others: Sequence[str] = (),
+) -> None:
+    """Print a line for each owner of entries that this user cannot ``verb``.
+
+    ``hint``: what helps, with {who} for the owner and {able} for all who can do it. ``others``:
+    the users who can, beside root and the owner.
+    """
     by_owner: dict[int, list[Refusal]] = defaultdict(list)
-    for one in done.refused:
+    for one in refused:
         by_owner[one.owner].append(one)
-    for owner, refused in by_owner.items():
-        # The owner of a sticky shard may rename other publishers' entries, but not empty them.
+    for owner, some in by_owner.items():
         who = trust.user_name(owner)
+        able = " or ".join(dict.fromkeys([who, *others, "root"]))
         output.find(
-            f"Cannot retire or delete {entries(len(refused))} of {who}: {refused[0].path}: "
-            f"{refused[0].reason}; hint: {who} or root can run the same command"
+            f"Cannot {verb} {entries(len(some))} of {who}: {some[0].path}: "
+            f"{some[0].reason}; hint: {hint.replace('{who}', who).replace('{able}', able)}"
         )
-        for one in refused:
+        for one in some:
             output.detail(f"{one.path}: {one.reason}")
 
 
-def _tell_kept(done: Collection, say: Callable[[str], None]) -> None:
-    for kept in done.reasons[:_MOST_REASONS]:
+def tell_kept(some: Sequence[Kept], say: Callable[[str], None]) -> None:
+    """Print a line for each reason for which entries stay."""
+    for kept in some[:_MOST_REASONS]:
         users = ", ".join(f"{name} {number:,}" for name, number in _by_name(kept).items())
         hint = kept.hint and f"; hint: {kept.hint}"
-        say(f"Kept {_of(kept.items)}: {kept.reason} (by {users}){hint}")
+        say(f"Kept {with_size(kept.items)}: {kept.reason} (by {users}){hint}")
+
+
+def kept_facts(some: Iterable[Kept]) -> list[dict[str, Any]]:
+    """Return the reasons for which entries stay, for the JSON result."""
+    return [{"reason": one.reason, **_sum(one.items), "users": _by_name(one)} for one in some]
 
 
 def _unread(done: Collection, store: Store) -> list[str]:
@@ -144,7 +164,8 @@ def _why_no_more(chosen: argparse.Namespace, done: Collection) -> str:
     return f"{megabytes(done.left)} are left, not more than --max-size."
 
 
-def _of(items: Sequence[StoredEntry]) -> str:
+def with_size(items: Sequence[StoredEntry]) -> str:
+    """Return the number of ``items`` and their size, in words."""
     return f"{entries(len(items))} of {megabytes(sum(item.size for item in items))}"
 
 

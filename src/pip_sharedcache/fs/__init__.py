@@ -43,11 +43,11 @@ from pip_sharedcache.fs.host import (
 )
 from pip_sharedcache.fs.mapped_owner import mapped_owner, mapping_reason
 from pip_sharedcache.fs.quota import Quota, quota
-from pip_sharedcache.fs.rename import exchange
+from pip_sharedcache.fs.rename import exchange, rename_in
 from pip_sharedcache.fs.stale import retry_stale
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
-from pip_sharedcache.fs.trees import give_tree, remove_tree, tree_size
+from pip_sharedcache.fs.trees import give_tree, remove_empty, remove_tree, tree_size
 
 __all__ = [
     "DISK_ERRORS",
@@ -84,7 +84,9 @@ __all__ = [
     "mapping_reason",
     "quota",
     "read_at",
+    "remove_empty",
     "remove_tree",
+    "rename_in",
     "replace_file",
     "retry_stale",
     "set_directory",

@@ -1,4 +1,7 @@
-"""Atomic exchange of two names (renameat2(2), RENAME_EXCHANGE), which Python does not offer."""
+"""Renames: in an open directory, and the atomic exchange of two names.
+
+Python does not offer the latter (renameat2(2), RENAME_EXCHANGE).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 from pathlib import Path
 
 from pip_sharedcache.fs import libc
+from pip_sharedcache.fs.dirfd import Directory
 
 _AT_FDCWD, _EXCHANGE = -100, 2
 _NOT_HERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY})
@@ -28,3 +32,11 @@ def exchange(one: Path, other: Path) -> bool:
     if error.errno in _NOT_HERE:
         return False
     raise error
+
+
+def rename_in(held: Directory, old: str, new: str) -> None:
+    """Rename ``old`` in the open directory ``held`` to ``new``. Raises OSError."""
+    if held.descriptor is None:
+        os.rename(held.path / old, held.path / new)
+    else:
+        os.rename(old, new, src_dir_fd=held.descriptor, dst_dir_fd=held.descriptor)

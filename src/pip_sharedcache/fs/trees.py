@@ -32,6 +32,14 @@ def remove_tree(path: Path, above: Directory | None = None) -> None:
             _remove_below(opened.descriptor, path.name, opened.device, _DEEPEST)
 
 
+def remove_empty(name: str, above: Directory) -> None:
+    """Delete the empty directory ``name`` in ``above``. Raises OSError."""
+    if above.descriptor is None:
+        os.rmdir(above.path / name)
+    else:
+        os.rmdir(name, dir_fd=above.descriptor)
+
+
 def give_tree(path: Path, uid: int) -> None:
     """Let the user ``uid`` own the tree ``path``, which this process (root's) just made.
 

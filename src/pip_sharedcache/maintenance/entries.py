@@ -6,15 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
-
+from pip_sharedcache.maintenance.selectors import Selector
 from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry, usage_marks
 from pip_sharedcache.store.entries import list_entries
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
-
-_FEWEST_DIGITS = 6  # of the start of a digest; a shorter word, such as "face", is a name
 
 #: A function that passes entries on as they are read, for example to show the progress.
 Track = Callable[[Iterator[StoredEntry]], Iterable[StoredEntry]]
@@ -84,8 +79,8 @@ def read_entries(
 ) -> Contents:
     """Read the entries of ``store`` that ``names`` select; all entries if there are no names.
 
-    A name is a distribution (demo, demo==1.0), the file name of a wheel, or the first characters of
-    a digest. ``uses``: whether the usage marks are read, too. Raise OSError.
+    ``names``: words as for Selector. ``uses``: whether the usage marks are read, too. Raise
+    OSError.
     """
     unread: list[tuple[Path, str]] = []
     last: dict[str, UsageMark] = {}
@@ -97,41 +92,10 @@ def read_entries(
     digests: set[str] = set()
     missing = []
     for name in names:
-        found = {item.digest for item in items if _is_meant(item, name)}
+        selector = Selector(name)
+        found = {item.digest for item in items if selector.selects(item)}
         digests |= found
         if not found:
             missing.append(name)
     meant = (item for item in items if not names or item.digest in digests)
     return Contents(tuple(meant), len(items), tuple(missing), tuple(unread))
-
-
-def _is_meant(item: StoredEntry, name: str) -> bool:
-    if len(name) >= _FEWEST_DIGITS and item.digest.startswith(name.lower()):
-        return True
-    if not item.title.endswith(".whl"):
-        return False
-    if item.title == name:
-        return True
-    project, version = _parsed(item.title)
-    try:
-        wanted = Requirement(name)
-    except InvalidRequirement:
-        return project == canonicalize_name(name)
-    if project != canonicalize_name(wanted.name):
-        return False
-    if not wanted.specifier:
-        return True
-    return version is not None and wanted.specifier.contains(version, prereleases=True)
-
-
-def _parsed(title: str) -> tuple[str, Version | None]:
-    """Return the distribution and the version in the file name of a wheel.
-
-    The publisher of an entry can choose any file name: the version is None if the name is not
-    valid.
-    """
-    try:
-        name, version, _, _ = parse_wheel_filename(title)
-    except (InvalidWheelFilename, InvalidVersion):
-        return canonicalize_name(title.partition("-")[0]), None
-    return name, version

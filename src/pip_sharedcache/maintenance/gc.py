@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,7 +143,8 @@ def collect(
     left = [item for item in contents.items if item not in gone]
     if not dry_run:
         if not unread:
-            retire_build_records(store, {item.digest for item in left if item.area == WHEELS}, now)
+            wheels = {item.digest for item in left if item.area == WHEELS}
+            retire_build_records(store, lambda digest: digest not in wheels, now)
         done = delete_retired(store, now)
         if retired:
             size = sum(item.size for item in retired)
@@ -210,7 +211,7 @@ def retire_path(path: Path) -> Path:
 
     Raise OSError.
     """
-    dead = path.with_name(_dead_name(path.name))
+    dead = path.with_name(dead_name(path.name))
     os.rename(path, dead)
     return dead
 
@@ -220,31 +221,32 @@ def _in_use(store: Store, item: StoredEntry, now: float) -> bool:
     return replace(item, last_use=newest).used(now) >= now - IN_USE
 
 
-def _dead_name(name: str) -> str:
+def dead_name(name: str) -> str:
+    """Return a new name for the retired entry ``name``."""
     return f"{DEAD}{name}-{secrets.token_hex(4)}"
 
 
-def retire_build_records(store: Store, wheels: Container[str], now: float) -> None:
-    """Retire build records that lead to none of ``wheels``, as far as the system permits.
+def retire_build_records(store: Store, is_gone: Callable[[str], bool], now: float) -> None:
+    """Retire build records that lead to a wheel that ``is_gone``, as far as the system permits.
 
-    ``wheels``: the digests of the wheels in the store. Raise nothing: a record that stays does no
-    harm.
+    ``is_gone``: returns whether the store has no wheel with this digest. Raise nothing: a record
+    that stays does no harm.
     """
     for name in SHARDS:
         with suppress(OSError), store.opened(BUILDS, name) as (shard, *_):
             for note in filter(ENTRY_NAME.fullmatch, shard.names()):
                 with suppress(OSError):
-                    if _leads_nowhere(shard, note, wheels, now):
+                    if _leads_nowhere(shard, note, is_gone, now):
                         retire_path(shard.path / note)
 
 
-def _leads_nowhere(shard: Directory, note: str, wheels: Container[str], now: float) -> bool:
+def _leads_nowhere(shard: Directory, note: str, is_gone: Callable[[str], bool], now: float) -> bool:
     with shard.subdirectory(note) as held:
         status = held.status()
         if status.st_mtime > now - GRACE:
             return False  # its wheel may have been published since the entries were read
         build = read_build(held, (status.st_dev, status.st_ino))
-    return build is None or build.digest not in wheels
+    return build is None or is_gone(build.digest)
 
 
 def delete_retired(store: Store, now: float) -> Deleted:
@@ -295,7 +297,7 @@ def _delete(shard: Directory, name: str, now: float) -> Refusal | bool | None:
             return Refusal(path, status.st_uid, "belongs to another user") if late else None
         if retired > now + GRACE:
             # The clock was wrong at the time: after another rename, the hour begins now.
-            os.rename(path, path.with_name(_dead_name(name[len(DEAD) :].rpartition("-")[0])))
+            os.rename(path, path.with_name(dead_name(name[len(DEAD) :].rpartition("-")[0])))
         if retired > now - GRACE:
             return False
         if stat.S_ISDIR(status.st_mode):

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory, retry_stale
 from pip_sharedcache.maintenance.entries import read_entries
+from pip_sharedcache.maintenance.selectors import Selector
 from pip_sharedcache.model import Digest
 from pip_sharedcache.store import JUDGED_PAGE, RESOLUTIONS, Store, StoredEntry
 from pip_sharedcache.store.resolutions import StoredResolution, read_resolution
 from pip_sharedcache.store.unread import is_damage
 
-_FEWEST_DIGITS = 6  # of the start of a key; a shorter word is the name of a requirement
 _LONGEST = 200  # characters of a requirement
 
 
@@ -63,20 +62,16 @@ def list_resolutions(store: Store, names: Sequence[str] = ()) -> Listing:
     unread = list(contents.unread)
     listed = (_listed(item, unread) for item in contents.items if item.title != JUDGED_PAGE)
     found = [one for one in listed if one is not None]
-    if names:
-        chosen = [one for one in found if any(_is_meant(one, name) for name in names)]
-    else:
-        chosen = found
+    selectors = list(map(Selector, names))
+    chosen = [one for one in found if not names or any(_is_meant(one, word) for word in selectors)]
     chosen.sort(key=lambda one: (-(one.at or 0), one.item.path.name))
-    missing = [name for name in names if not any(_is_meant(one, name) for one in found)]
+    missing = [word.word for word in selectors if not any(_is_meant(one, word) for one in found)]
     problems = replace(contents, missing=tuple(missing), unread=tuple(unread)).problems()
     return Listing(tuple(chosen), tuple(problems))
 
 
-def _is_meant(one: ListedResolution, name: str) -> bool:
-    if len(name) >= _FEWEST_DIGITS and one.item.digest.startswith(name.lower()):
-        return True
-    return canonicalize_name(name) in map(canonicalize_name, one.requirements)
+def _is_meant(one: ListedResolution, word: Selector) -> bool:
+    return word.selects_digest(one.item.digest) or any(map(word.selects_name, one.requirements))
 
 
 def _listed(item: StoredEntry, unread: list[tuple[Path, str]]) -> ListedResolution | None:

@@ -143,7 +143,7 @@ def reasons(
         elif item in recent:
             reason = "used or published within the last hour"
         elif item in chosen:
-            reason = "came into use while gc ran"
+            reason = "came into use meanwhile"
         elif older_than is not None and item.used(now) >= now - older_than:
             reason = "used since then"
         else:

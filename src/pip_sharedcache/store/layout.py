@@ -141,7 +141,7 @@ class Store:
             found = StoreJson.read(path, directory)
         except FileNotFoundError:
             # A store made by hand; but a wrong variable must not make root use /etc as a store.
-            if WHEELS not in names and (other := _not_of_a_store(names)):
+            if WHEELS not in names and (other := not_of_a_store(names)):
                 raise StoreUnusable(
                     f"{path} is no store: it holds {other}", "name an empty or new directory"
                 ) from None
@@ -175,7 +175,7 @@ class Store:
                 raise UsageError(f"There is no group {group!r} on this machine")
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is not a directory")
-        if path.is_dir() and _not_of_a_store(os.listdir(path)):
+        if path.is_dir() and not_of_a_store(os.listdir(path)):
             raise UsageError(f"{path} holds other files already", "name an empty or new directory")
         if path.is_dir() and (path / STORE_JSON).exists():
             existing = cls.open(path)
@@ -368,7 +368,7 @@ def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
     yield USE, shard
 
 
-def _not_of_a_store(names: Iterable[str]) -> str:
+def not_of_a_store(names: Iterable[str]) -> str:
     """Return one of ``names`` that neither a store nor a file system makes; "" if none is."""
     ours = {TAG_NAME, STORE_JSON, *AREAS, USE, *_OF_FILE_SYSTEMS}
     begins = (fs.NEW, ".nfs")  # unfinished files, and deleted ones that NFS keeps open

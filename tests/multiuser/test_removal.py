@@ -1,0 +1,286 @@
+"""`store remove` and `store clean` among real users, with real pips."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multiuser.test_gc import DAY, LATER, retired, visible
+from multiuser.test_shared_store import Site, entry_of, rich_wheel, running_site
+from support import probes
+from support.accounts import Account, Accounts, Argument, run_as
+from support.faults import faults_of_store
+from support.filesystems import mounted
+
+pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.tmpfs)]
+
+
+@pytest.fixture(scope="module")
+def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
+    with running_site(accounts, public_python) as found:
+        rich_wheel(found.wheels, "alpha", requires="beta")
+        rich_wheel(found.wheels, "beta")
+        rich_wheel(found.wheels, "gamma")
+        found.more_settings["PIP_SHAREDCACHE_RESOLUTIONS"] = "off"
+        yield found
+
+
+@pytest.fixture(params=["tree", "packed"])
+def store(site: Site, request: pytest.FixtureRequest) -> Path:
+    """A store for the group in which usera has published alpha and beta."""
+    return site.filled_store("alpha", layout=request.param)
+
+
+def command(
+    site: Site, account: Account | None, store: Path, *arguments: object, later: float = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run a store command as account, so many seconds later."""
+    clocks = [str(later), str(later)]
+    line: list[Argument] = [
+        site.template.python,
+        "-c",
+        LATER,
+        *clocks,
+        "store",
+        *map(str, arguments),
+    ]
+    done = run_as(account, line, env=site.settings(store))
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def facts(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+# -- remove
+
+
+def test_remove_retires_the_callers_wheel_and_its_bytecode(site: Site, store: Path) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    alpha = entry_of(store, "alpha")
+    foretold = facts(
+        command(site, usera, store, "remove", "alpha", "--dry-run", "--json", later=DAY)
+    )
+    assert len(visible(store)) == 4
+    done = command(site, usera, store, "remove", "alpha", "--json", later=DAY)
+    assert done.returncode == 0, done.stderr
+    assert facts(done)["retired"] == foretold["retired"]
+    assert str(alpha) in foretold["retired"]
+    assert {path.name[:64] for path in visible(store)} == {entry_of_hidden(store, "beta").name}
+    assert len(retired(store)) == 2
+    assert faults_of_store(store) == []
+    said = site.install(userb, site.environment(userb), store, "alpha")
+    assert "1 added to it" in said, "it can be published again"
+
+
+def entry_of_hidden(store: Path, wheel: str) -> Path:
+    """The visible entry of a wheel; others may lie retired beside it."""
+    (found,) = [path for path in visible(store) if any(path.glob(f"{wheel}-*.whl"))]
+    return found
+
+
+def test_remove_keeps_what_was_used_within_the_hour(site: Site, store: Path) -> None:
+    done = command(site, site.accounts.usera, store, "remove", "alp*")
+    assert done.returncode == 1
+    assert "Kept 2 entries of " in done.stdout
+    assert "used or published within the last hour (by usera 2)" in done.stdout
+    assert len(visible(store)) == 4
+
+
+def test_remove_keeps_entries_to_which_symlinks_lead(site: Site) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = site.filled_store("alpha")
+    environment = site.environment(userb)
+    site.install(userb, environment, store, "beta", PIP_SHAREDCACHE_LINK_MODE="symlink")
+    done = command(site, usera, store, "remove", "*", later=40 * DAY)
+    assert done.returncode == 1
+    assert "Kept 2 entries of " in done.stdout
+    assert "symlinks lead there from an environment (by userb 2)" in done.stdout
+    assert {path.name[:64] for path in visible(store)} == {entry_of_hidden(store, "beta").name}
+    run_as(userb, [environment.python, "-c", "import beta"], check=True)
+
+
+def test_remove_of_a_colleagues_entry_says_who_can(site: Site, store: Path) -> None:
+    done = command(site, site.accounts.userb, store, "remove", "alpha==1.0", "delta", later=DAY)
+    assert done.returncode == 1
+    alpha = entry_of(store, "alpha")
+    assert (
+        f"Cannot retire 1 entry of usera: {alpha}: belongs to another user; "
+        "hint: usera or root can run the same command"
+    ) in done.stdout
+    assert "Not in the store: delta" in done.stdout
+    assert len(visible(store)) == 4
+
+
+def test_remove_leaves_bytecode_of_colleagues_to_gc(site: Site) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = site.make_store(None)
+    site.install(usera, site.environment(usera), store, "--no-compile", "beta")
+    site.install(userb, site.environment(userb), store, "beta")
+    done = command(site, usera, store, "remove", "beta", later=DAY)
+    assert "Retired 1 entry of " in done.stdout
+    assert "bytecode of other users, which gc retires a month after its last use" in done.stdout
+    assert [path.parent.parent.name for path in visible(store)] == ["bytecode"]
+
+
+@pytest.mark.parametrize("who", ["root", "owner"])
+def test_remove_by_root_or_the_owner_takes_entries_of_all(site: Site, who: str) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = site.make_store(None if who == "root" else usera)
+    site.install(userb, site.environment(userb), store, "alpha")
+    digest = entry_of(store, "beta").name
+    actor = None if who == "root" else usera
+    done = command(site, actor, store, "remove", digest[:8], later=DAY)
+    assert done.returncode == 0, done.stdout
+    assert digest not in {path.name for path in visible(store)}
+    assert len(visible(store)) == 2
+
+
+# -- clean
+
+
+def clean(
+    site: Site, account: Account | None, store: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    return command(site, account, store, "clean", *arguments)
+
+
+def test_clean_deletes_a_private_store_although_it_is_read_only(site: Site, store: Path) -> None:
+    usera = site.accounts.usera
+    own, (beta,) = site.directory(usera) / "own", site.wheels.glob("beta-*.whl")
+    private = f"{own} private"
+    site.install(usera, site.environment(usera), own, str(beta), PIP_SHAREDCACHE_DIR=private)
+    run_as(usera, ["chmod", "-R", "a-w", own], check=True)
+    failed = run_as(usera, ["rm", "-rf", own])
+    assert failed.returncode, "rm -rf cannot do it"
+    done = clean(site, usera, store, "--yes", str(own))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not own.exists()
+
+
+def test_clean_asks_on_a_terminal_and_refuses_without_one(site: Site) -> None:
+    usera = site.accounts.usera
+    store = site.make_store(usera)
+    site.install(usera, site.environment(usera), store, "beta")
+    done = clean(site, usera, store)
+    assert done.returncode == 2
+    assert "nobody can be asked without a terminal; hint: add --yes" in done.stderr
+    for answer, code in (("n", 1), ("", 1), ("y", 0)):
+        assert store.exists()
+        master, slave = pty.openpty()
+        try:
+            line = [site.template.python, "-m", "pip_sharedcache", "store", "clean", store]
+            identity = [f"--reuid={usera.uid}", f"--regid={usera.gid}", "--init-groups", "--"]
+            env = {key: value for key, value in site.settings(store).items() if value is not None}
+            with subprocess.Popen(
+                ["setpriv", *identity, *map(str, line)],
+                stdin=slave,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd="/",
+                env={**os.environ, **env},
+            ) as process:
+                os.write(master, f"{answer}\n".encode())
+                out, err = process.communicate(timeout=120)
+        finally:
+            os.close(master)
+            os.close(slave)
+        assert f"Delete {store} with 1 wheel? [y/N]" in err
+        assert process.returncode == code, out + err
+    assert not store.exists()
+
+
+def test_clean_follows_no_symlink_and_no_mount(site: Site) -> None:
+    usera = site.accounts.usera
+    store = site.make_store(usera)
+    site.install(usera, site.environment(usera), store, "beta")
+    outside = site.directory(usera) / "outside"
+    run_as(usera, ["sh", "-c", f"mkdir {outside} && echo keep > {outside}/file"], check=True)
+    link = store.with_name("link")
+    run_as(usera, ["ln", "-s", store, link], check=True)
+    done = clean(site, usera, store, "--yes", str(link))
+    assert done.returncode == 2
+    assert f"{link} is not deleted: it is a symlink; hint: name the store: {store}" in done.stderr
+    places = [store / "wheels" / "inside", store / "use" / "inside", store / "resolutions"]
+    run_as(usera, ["rm", "-rf", places[-1]], check=True)
+    for place in places:
+        run_as(usera, ["ln", "-s", outside, place], check=True)
+    with mounted("tmpfs", store / "bytecode" / "00", size_mb=1) as mount:
+        (mount / "kept").write_text("of another file system")
+        done = clean(site, None, store, "--yes")
+        assert done.returncode == 1
+        assert "Another file system is mounted on it" in done.stdout
+        assert (mount / "kept").exists()
+    assert (store / "store.json").exists(), "it is still a store"
+    done = clean(site, usera, store, "--yes")
+    assert done.returncode == 0, done.stdout
+    assert not store.exists()
+    assert (outside / "file").read_text() == "keep\n"
+
+
+def test_clean_refuses_what_is_no_store_and_stores_of_others(site: Site) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    home = site.directory(userb)
+    shell = "mkdir -p other/wheels/ab empty tagged && echo 1 > other/wheels/ab/file"
+    shell += " && echo > tagged/CACHEDIR.TAG && echo > tagged/precious"
+    run_as(userb, ["sh", "-c", f"cd {home} && {shell}"], check=True)
+    for name in ("other", "empty", "tagged", "."):
+        done = clean(site, userb, home, "--yes", str(home / name))
+        assert done.returncode == 2, name
+        assert "is no store that pip-sharedcache made" in done.stderr
+    assert (home / "tagged" / "precious").exists()
+    assert (home / "other" / "wheels" / "ab" / "file").exists()
+    store = site.make_store(usera)
+    done = clean(site, userb, store, "--yes")
+    assert done.returncode == 2
+    assert "it belongs to usera; hint: usera or root can run the same command" in done.stderr
+    assert (store / "store.json").exists()
+
+
+def test_clean_by_the_owner_names_what_colleagues_must_delete(site: Site) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = site.make_store(usera)
+    site.install(usera, site.environment(usera), store, "beta")
+    site.install(userb, site.environment(userb), store, "gamma")
+    gamma = entry_of(store, "gamma")
+    done = clean(site, usera, store, "--yes")
+    assert done.returncode == 1
+    assert "Cannot delete 2 entries of userb: " in done.stdout
+    assert "userb can run pip-sharedcache --sharedcache-dir" in done.stdout
+    assert f"Cannot delete the usage marks of userb: {store}/use/{userb.uid}: " in done.stdout
+    assert {path.name[:64] for path in visible(store)} == {gamma.name}
+    site.install(userb, site.environment(userb), store, "gamma")
+    assert faults_of_store(store) == []
+    done = clean(site, None, store, "--yes")
+    assert done.returncode == 0, done.stdout
+    assert not store.exists()
+
+
+def test_clean_warns_of_environments_whose_symlinks_break(site: Site) -> None:
+    usera = site.accounts.usera
+    store = site.make_store(usera)
+    environment = site.environment(usera)
+    site.install(usera, environment, store, "beta", PIP_SHAREDCACHE_LINK_MODE="symlink")
+    done = clean(site, usera, store)
+    assert done.returncode == 2
+    assert f"will break: {environment.prefix}" in done.stderr
+
+
+def test_clean_leaves_files_that_are_of_no_store(site: Site) -> None:
+    usera = site.accounts.usera
+    store = site.make_store(usera)
+    run_as(usera, ["sh", "-c", f"echo notes > {store}/notes.txt"], check=True)
+    done = clean(site, usera, store, "--yes")
+    assert done.returncode == 1
+    assert f"{store} stays: it holds notes.txt, which is of no store." in done.stdout
+    assert os.listdir(store) == ["notes.txt"]

@@ -204,7 +204,7 @@ def _assert_said(site: Site, owner: str, warnings: list[str], names: Iterable[st
 
 
 def _assert_healed(site: Site, store: Path, owner: str, names: Iterable[str]) -> None:
-    """A sound pack of usera's is there for each: in place of one's own, beside another's."""
+    """A sound pack of usera's is there for each: in place of his own, or beside another user's."""
     uid = site.accounts.usera.uid
     for name in names:
         sha256 = digest(_wheel(site, name))

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import zipfile
@@ -27,6 +26,7 @@ from support.environments import Environment
 from support.process import as_user
 from support.tampering import (
     EVIL,
+    bind,
     describe,
     evil_like,
     manifest_of,
@@ -251,22 +251,12 @@ def fifo_for_the_wheel(entry: Path) -> None:
     replace(wheel_of(entry), os.mkfifo)
 
 
-def _bind(path: Path) -> None:
-    before = os.getcwd()
-    os.chdir(path.parent)  # a socket's address is short
-    try:
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(path.name)
-    finally:
-        os.chdir(before)
-
-
 def socket_for_a_source(entry: Path) -> None:
-    replace(entry / "files" / source_of(entry), _bind)
+    replace(entry / "files" / source_of(entry), bind)
 
 
 def socket_for_the_manifest(entry: Path) -> None:
-    replace(entry / "entry.json", _bind)
+    replace(entry / "entry.json", bind)
 
 
 def directory_for_a_source(entry: Path) -> None:

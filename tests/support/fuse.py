@@ -19,25 +19,27 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+
+from support import REPOSITORY
 
 DISK = "disk"
 #: In LOG: where a write goes and how long it is, then its bytes; for a flush both are 0.
 RECORD = struct.Struct("<QQ")
 
-_ANSWER = struct.Struct("<IiQ")  # fuse_out_header
-_QUESTION = struct.Struct("<IIQQIIII")  # fuse_in_header
-_ATTRIBUTES = struct.Struct("<6Q10I")  # fuse_attr
+ANSWER = struct.Struct("<IiQ")  # fuse_out_header
+QUESTION = struct.Struct("<IIQQIIII")  # fuse_in_header
+ATTRIBUTES = struct.Struct("<6Q10I")  # fuse_attr
 _ROOT, _FILE = 1, 2  # inodes
-_LARGEST = 1 << 20  # bytes in one write
+LARGEST = 1 << 20  # bytes in one write
 _LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _WRITE, _STATFS, _RELEASE, _FSYNC = (
     *(1, 2, 3, 14, 15, 16, 17, 18, 20),
 )
 _FLUSH, _INIT, _OPENDIR, _RELEASEDIR, _BATCH_FORGET = 25, 26, 27, 29, 42
 _GETXATTR = 22
-_PASS_ON_ALL, _MAX_PAGES = 1, 1 << 22  # FOPEN_DIRECT_IO, FUSE_MAX_PAGES
+_PASS_ON_ALL, MAX_PAGES = 1, 1 << 22  # FOPEN_DIRECT_IO, FUSE_MAX_PAGES
 _BIG_WRITES = 1 << 5
 
 
@@ -63,10 +65,15 @@ def listed(point: Path, name: str, value: Path) -> Iterator[None]:
         yield
 
 
+def _serving(point: Path, way: str, *places: str | Path) -> AbstractContextManager[None]:
+    return serving(point, [sys.executable, __file__, way, str(point), *map(str, places)])
+
+
 @contextmanager
-def _serving(point: Path, way: str, *places: str | Path) -> Iterator[None]:
-    command = [sys.executable, __file__, way, str(point), *map(str, places)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+def serving(point: Path, command: Sequence[str]) -> Iterator[None]:
+    """Let ``command`` serve ``point``, once it has written a line; end it by SIGKILL."""
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, env=env)
     try:
         assert server.stdout is not None
         if not server.stdout.readline():
@@ -86,9 +93,9 @@ def replay(log: Path) -> Iterator[tuple[int, bytes] | None]:
             yield (offset, stream.read(size)) if size else None
 
 
-def _mount(point: str) -> int:
+def mount(point: str) -> int:
     device = os.open("/dev/fuse", os.O_RDWR)
-    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,max_read={_LARGEST}"
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,max_read={LARGEST}"
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"tests", os.fsencode(point), b"fuse", 0, options.encode()):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), point)
@@ -108,20 +115,20 @@ class _Server:
 
     def run(self) -> None:
         while True:
-            question = os.read(self._device, _LARGEST + (1 << 16))
-            _, code, number, node, *_ = _QUESTION.unpack_from(question)
+            question = os.read(self._device, LARGEST + (1 << 16))
+            _, code, number, node, *_ = QUESTION.unpack_from(question)
             if code in (_FORGET, _BATCH_FORGET) or (self._is_silent() and code != _INIT):
                 continue
             try:
-                status, data = 0, self._answer(code, node, question[_QUESTION.size :])
+                status, data = 0, self._answer(code, node, question[QUESTION.size :])
             except OSError as error:
                 status, data = -(error.errno or errno.EIO), b""
-            os.write(self._device, _ANSWER.pack(_ANSWER.size + len(data), status, number) + data)
+            os.write(self._device, ANSWER.pack(ANSWER.size + len(data), status, number) + data)
 
     def _answer(self, code: int, node: int, body: bytes) -> bytes:
         if code == _INIT:
-            flags = _BIG_WRITES | _MAX_PAGES
-            numbers = (7, 31, 0, flags, 64, 48, _LARGEST, 1, _LARGEST // 4096, 0, 0)
+            flags = _BIG_WRITES | MAX_PAGES
+            numbers = (7, 31, 0, flags, 64, 48, LARGEST, 1, LARGEST // 4096, 0, 0)
             return struct.pack("<IIIIHHIIHHI28x", *numbers)
         if code == _LOOKUP:
             if body.rstrip(b"\0") != DISK.encode():
@@ -157,7 +164,7 @@ class _Server:
     def _attributes(self, node: int) -> bytes:
         size = os.fstat(self._image).st_size if node == _FILE else 0
         mode = stat.S_IFREG | 0o600 if node == _FILE else self._directory_mode()
-        return _ATTRIBUTES.pack(
+        return ATTRIBUTES.pack(
             node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, *(0, 0, 0), 4096, 0
         )
 
@@ -192,6 +199,6 @@ if __name__ == "__main__":
     way, point, *places = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, which then end this
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody may hang for good
-    server = (_Listed if way == "listed" else _Server)(_mount(point), *places)
+    server = (_Listed if way == "listed" else _Server)(mount(point), *places)
     print("ready", flush=True)
     server.run()

@@ -21,15 +21,13 @@ import itertools
 import os
 import signal
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from support import REPOSITORY
-from support.fuse import _ANSWER, _ATTRIBUTES, _LARGEST, _MAX_PAGES, _QUESTION, _mount
+from support.fuse import ANSWER, ATTRIBUTES, LARGEST, MAX_PAGES, QUESTION, mount, serving
 
 NOBODY = 65534
 _BIG_WRITES = 1 << 5
@@ -56,22 +54,8 @@ def mirrored(
     """Show ``source`` at the directory ``point``, which is made if it is missing."""
     point.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "support.mirror", str(point), str(source)]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
-    server = subprocess.Popen(
-        [*command, str(squash), str(skew), str(faults or os.devnull)],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        env=env,
-    )
-    try:
-        assert server.stdout is not None
-        if not server.stdout.readline():
-            raise RuntimeError(f"no file system at {point}: the server ended with {server.wait()}")
+    with serving(point, [*command, str(squash), str(skew), str(faults or os.devnull)]):
         yield
-    finally:
-        server.kill()
-        server.communicate()
-        subprocess.run(["umount", "--lazy", str(point)], check=True)
 
 
 class _Mirror:
@@ -90,8 +74,8 @@ class _Mirror:
 
     def run(self) -> None:
         while True:
-            question = os.read(self._device, _LARGEST + (1 << 16))
-            _, code, number, node, uid, gid, pid, _ = _QUESTION.unpack_from(question)
+            question = os.read(self._device, LARGEST + (1 << 16))
+            _, code, number, node, uid, gid, pid, _ = QUESTION.unpack_from(question)
             if code in (_FORGET, _BATCH_FORGET):
                 continue
             try:
@@ -99,14 +83,14 @@ class _Mirror:
                 answer: Callable[[int, bytes], bytes] | None = getattr(self, f"_{name}", None)
                 if answer is None:
                     raise OSError(errno.ENOSYS, "not here")
-                body = question[_QUESTION.size :]
+                body = question[QUESTION.size :]
                 self._fail(name, node, body)
                 with self._as_user(uid, gid, pid):
                     status, data = 0, answer(node, body)
             except OSError as error:
                 status, data = -(error.errno or errno.EIO), b""
             with suppress(FileNotFoundError):  # the caller was interrupted
-                os.write(self._device, _ANSWER.pack(16 + len(data), status, number) + data)
+                os.write(self._device, ANSWER.pack(16 + len(data), status, number) + data)
 
     @contextmanager
     def _as_user(self, uid: int, gid: int, pid: int) -> Iterator[None]:
@@ -170,7 +154,7 @@ class _Mirror:
         changed = status.st_mtime_ns if self._skew else status.st_ctime_ns
         real = (status.st_atime_ns, status.st_mtime_ns, changed)
         times = [one + self._skew * 10**9 for one in real]
-        return _ATTRIBUTES.pack(
+        return ATTRIBUTES.pack(
             *(status.st_ino, status.st_size, status.st_blocks, *(one // 10**9 for one in times)),
             *(*(one % 10**9 for one in times), status.st_mode, status.st_nlink),
             *(status.st_uid, status.st_gid, status.st_rdev, 4096, 0),
@@ -179,7 +163,7 @@ class _Mirror:
     # -- questions
 
     def _init(self, node: int, body: bytes) -> bytes:
-        numbers = (7, 31, 0, _BIG_WRITES | _MAX_PAGES, 64, 48, _LARGEST, 1, _LARGEST // 4096, 0, 0)
+        numbers = (7, 31, 0, _BIG_WRITES | MAX_PAGES, 64, 48, LARGEST, 1, LARGEST // 4096, 0, 0)
         return struct.pack("<IIIIHHIIHHI28x", *numbers)
 
     def _lookup(self, node: int, body: bytes) -> bytes:
@@ -342,7 +326,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, which then end this
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nobody may hang for good
     os.umask(0)
-    device = _mount(point)
+    device = mount(point)
     os.chdir(source)
     print("ready", flush=True)
     _Mirror(device, int(squash), int(skew), faults).run()

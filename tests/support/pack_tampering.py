@@ -10,7 +10,6 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import stat
 import subprocess
 import zipfile
@@ -20,7 +19,7 @@ from typing import Any
 
 from support import packed
 from support.packed import PACK
-from support.tampering import EVIL, replace, rewrite, unlocked, wheel_of
+from support.tampering import EVIL, bind, replace, rewrite, unlocked, wheel_of
 
 Attack = Callable[[Path], None]
 MOST_MANIFEST = 1 << 24
@@ -164,18 +163,8 @@ def fifo_for_the_bytecode(entry: Path) -> None:
     replace(_bytecode_of(entry) / PACK, os.mkfifo)
 
 
-def _bind(path: Path) -> None:
-    before = os.getcwd()
-    os.chdir(path.parent)  # a socket's address is short
-    try:
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(path.name)
-    finally:
-        os.chdir(before)
-
-
 def socket_for_the_pack(entry: Path) -> None:
-    replace(entry / PACK, _bind)
+    replace(entry / PACK, bind)
 
 
 def directory_for_the_pack(entry: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,17 @@ def replace(path: Path, make: Callable[[Path], object]) -> None:
     with unlocked(path.parent):
         path.unlink()
         make(path)
+
+
+def bind(path: Path) -> None:
+    """Make a socket."""
+    before = os.getcwd()
+    os.chdir(path.parent)  # a socket's address is short
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+    finally:
+        os.chdir(before)
 
 
 def evil_like(path: Path) -> bytes:

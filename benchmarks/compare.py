@@ -1,14 +1,15 @@
 """Times plain pip, this project and (where it is installed) uv on the same sets, in one run.
 
     python benchmarks/compare.py [--filesystem xfs|ext4|btrfs|tmpfs] [--directory DIR]
-        [--set NAME ...] [--link-mode MODE ...] [--runs N]
+        [--set NAME ...] [--way reflink|copy|hardlink|symlink|packed ...] [--runs N]
         [--second-user NAME --group NAME] [--into docs/why.md]
 
 Every command installs into a fresh virtual environment, from the package index, with a warm HTTP
 cache: the first turn warms caches and store, and is not counted. Commands take turns, so that a
 drifting machine drifts for all. Caches, stores and environments lie on one file system: that of
 DIR, or a new one made there (root only). As root, another account can install from the store that
-the first user filled; --group is the group that shares it.
+the first user filled; --group is the group that shares it. A way is a link mode, for entries that
+are trees, or "packed": copies from packed entries.
 
 What is printed, as medians of seconds: the whole command (wall, CPU), and of pip's commands the
 "installation": from the return of pip's resolver to the end of the process. And of the tree that
@@ -51,8 +52,9 @@ SETS = {
 
 DRY_RUN = "pip --dry-run"
 CLONE, LINK = "cp -a --reflink=auto", "cp -al"
-#: The floor for each link mode.
-FLOORS = {"reflink": CLONE, "copy": CLONE, "hardlink": LINK, "symlink": LINK}
+PACKED = "packed"
+#: The floor for each way.
+FLOORS = {"reflink": CLONE, "copy": CLONE, "hardlink": LINK, "symlink": LINK, PACKED: CLONE}
 
 _PLACED = re.compile(r"^Shared store:.*?; files ([^;]+)", re.MULTILINE)
 
@@ -60,11 +62,13 @@ _PLACED = re.compile(r"^Shared store:.*?; files ([^;]+)", re.MULTILINE)
 @dataclass
 class Row:
     """One command, and what it took. ``command`` gives it for the environment to install into;
-    ``floor`` names the row that its installation is compared to."""
+    ``layout`` is that of its store; ``floor`` names the row that its installation is compared
+    to."""
 
     name: str
     command: Callable[[Path], Sequence[str]]
     store: Path | None = None
+    layout: str = ""
     cold: bool = False
     account: Account | None = None
     floor: str = ""
@@ -109,18 +113,19 @@ def rows_for(bench: Bench, requirements: list[str], options: argparse.Namespace)
         Row(CLONE, copy("-a", "--reflink=auto")),
         Row(LINK, copy("-al")),
     ]
-    for mode in options.link_mode:
-        ours = ["pip_sharedcache", f"--sharedcache-link-mode={mode}"]
-        store, cold, floor = bench.work / "store", bench.work / "cold", FLOORS[mode]
-        name = f"ours, {mode}"
+    for way in options.way:
+        layout = PACKED if way == PACKED else "tree"
+        ours = ["pip_sharedcache", *([] if way == PACKED else [f"--sharedcache-link-mode={way}"])]
+        store, cold, floor = bench.work / layout, bench.work / "cold", FLOORS[way]
+        name = f"ours, {way}"
         rows += [
-            Row(f"{name}, cold", pip(*ours), cold, cold=True, floor=floor),
-            Row(f"{name}, warm", pip(*ours), store, floor=floor),
-            Row(f"{name}, warm, --no-compile", pip(*ours, extra=no_bytecode), store),
+            Row(f"{name}, cold", pip(*ours), cold, layout, cold=True, floor=floor),
+            Row(f"{name}, warm", pip(*ours), store, layout, floor=floor),
+            Row(f"{name}, warm, --no-compile", pip(*ours, extra=no_bytecode), store, layout),
         ]
         if other:
             second = f"{name}, warm, second user"
-            rows.append(Row(second, pip(*ours), store, account=other, floor=floor))
+            rows.append(Row(second, pip(*ours), store, layout, account=other, floor=floor))
     if other:
         rows.append(Row("pip, second user", pip("pip"), account=other))
     if uv := find_uv():
@@ -148,7 +153,9 @@ def compare(name: str, bench: Bench, options: argparse.Namespace) -> str:
     """Time the set ``name``; return its table."""
     rows = rows_for(bench, SETS[name].split(), options)
     reference = bench.work / "reference"
-    bench.make_store(bench.work / "store", options.group)
+    stores = {row.store: row.layout for row in rows if row.store and not row.cold}
+    for store, layout in stores.items():
+        bench.make_store(store, options.group, layout)
     for turn in range(options.runs + 1):
         for row in rows:
             cost, target = run(row, bench)
@@ -168,8 +175,8 @@ def compare(name: str, bench: Bench, options: argparse.Namespace) -> str:
     others = [row.name for row in rows if row.distributions - rows[0].distributions]
     if others:
         text += f"\n\nNot the versions that pip chose: {'; '.join(others)}."
-    for left in ("reference", "store", "cold"):
-        remove(bench.work / left)
+    for left in (reference, bench.work / "cold", *stores):
+        remove(left)
     return text
 
 
@@ -177,7 +184,7 @@ def run(row: Row, bench: Bench) -> tuple[Cost, Path]:
     """Run one row; return its cost and the environment that it filled."""
     if row.cold and row.store is not None:
         remove(row.store)
-        bench.make_store(row.store)
+        bench.make_store(row.store, layout=row.layout)
     variables = {"PIP_SHAREDCACHE_DIR": str(row.store)} if row.store else {}
     if row.name in FLOORS.values():
         environment = bench.work / "copy"
@@ -226,12 +233,12 @@ def main() -> None:
     )
     add_options(parser, runs=3)
     parser.add_argument("--set", action="append", choices=[*SETS], dest="sets", help="default: all")
-    parser.add_argument("--link-mode", action="append", choices=[*FLOORS], help="default: all")
+    parser.add_argument("--way", action="append", choices=[*FLOORS], help="default: all")
     parser.add_argument("--second-user", default="", metavar="NAME", help="an account (root only)")
     parser.add_argument("--group", default="", metavar="NAME", help="who shares the store")
     parser.add_argument("--into", type=Path, metavar="FILE", help="write the tables there, too")
     options = parser.parse_args()
-    options.link_mode = options.link_mode or [*FLOORS]
+    options.way = options.way or [*FLOORS]
     with work_directory(options) as work:
         if options.into:
             parts_of(options.into, file_system(work))

@@ -100,10 +100,14 @@ class Bench:
         self.hand_over(path, account)
         return path
 
-    def make_store(self, store: Path, group: str = "") -> None:
-        """Make a store with the project's own command, shared by ``group`` if one is given."""
-        shared = ["--group", group] if group else []
-        quietly(self.python, "-m", "pip_sharedcache", "store", "init", *shared, str(store))
+    def make_store(self, store: Path, group: str = "", layout: str = "") -> None:
+        """Make a store with the project's own command, shared by ``group`` if one is given.
+
+        ``layout``: "tree" or "packed"; "" for the one that the command chooses.
+        """
+        options = ["--group", group] if group else []
+        options += ["--layout", layout] if layout else []
+        quietly(self.python, "-m", "pip_sharedcache", "store", "init", *options, str(store))
 
     def check(self, account: Account) -> None:
         """End the program if ``account`` cannot run the interpreter: one below somebody's home

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache import bytecode
-from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.errors import DamagedEntry, StoreUnusable
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.heal import check as healed
 from pip_sharedcache.maintenance.verdict import Verdict
@@ -301,6 +301,17 @@ def test_an_older_version_leaves_a_packed_store_alone(store: Store) -> None:
     """It compares the format in store.json, and would regard packs as damaged entries."""
     told = json.loads((store.path / "store.json").read_text())
     assert (told["format"], told["layout"]) == (2, "packed")
+
+
+def test_a_layout_written_by_hand_needs_its_format(store: Store) -> None:
+    """Older versions read format 1: they would regard packs as damage."""
+    file = store.path / "store.json"
+    told = {**json.loads(file.read_text()), "format": 1}
+    file.write_text(json.dumps(told))
+    with pytest.raises(StoreUnusable) as caught:
+        Store.open(store.path)
+    assert str(caught.value).startswith(f'{file} has "layout": "packed" with "format": 1')
+    assert caught.value.hint == 'write "format": 2 there'
 
 
 def test_a_manifest_of_another_form_is_damage(store: Store, wheel: Path) -> None:

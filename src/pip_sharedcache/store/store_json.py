@@ -79,6 +79,12 @@ class StoreJson:
                 raise TypeError(f"trusted is no list of up to {_MOST_NAMES} names")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreUnusable(f"{path / STORE_JSON} is damaged: {error}") from error
+        if (version, layout) == (FORMAT, PACKED):
+            raise StoreUnusable(
+                f'{path / STORE_JSON} has "layout": "{PACKED}" with "format": {FORMAT}, which '
+                "versions without packed entries read",
+                f'write "format": {PACKED_FORMAT} there',
+            )
         known = (TREE,) if version == FORMAT else (TREE, PACKED)
         if version not in (FORMAT, PACKED_FORMAT) or layout not in known:
             kind = f"format {version!r:.40}"

@@ -68,6 +68,20 @@ def test_a_sound_store_gets_the_facts_and_one_word(
     assert not any(line.startswith("umask:") for line in lines)
 
 
+def test_empty_packed_store_copies(
+    shared_tmp: Path, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its probe is a tree, and could be linked; what will be there could not."""
+    store = Store.make(shared_tmp / "packed", packed=True)
+    monkeypatch.setenv("PIP_SHAREDCACHE_DIR", str(store.path))
+    assert doctor(environment, "--json") == 0
+    told = said(capsys)["facts"]["link-mode"]
+    assert told["gets"] == "copy"
+    links = {mode: why for mode, why in told["refusals"].items() if mode != "copy"}
+    modes = ("reflink", "hardlink", "symlink")
+    assert links == dict.fromkeys(modes, "files are packed in the store")
+
+
 def test_half_made_store_is_reported_and_finished(
     shared_tmp: Path, environment: Path, capsys: Captured
 ) -> None:

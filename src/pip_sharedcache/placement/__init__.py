@@ -11,8 +11,10 @@ from pip_sharedcache.placement.probe import (
     try_making_as,
     try_writing,
 )
+from pip_sharedcache.placement.ways import ARE_PACKED
 
 __all__ = [
+    "ARE_PACKED",
     "LinkChoice",
     "Linker",
     "Placement",

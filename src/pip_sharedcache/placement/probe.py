@@ -46,11 +46,11 @@ def try_link_modes(
     parent = TargetDir.of(os.stat(directory), False)
     refusals: dict[LinkMode, str] = {}
     for mode in LinkMode:
-        if mode is LinkMode.SYMLINK and (unloadable := unloadable_because(source.held.path)):
-            refusals[mode] = unloadable
-            continue
         if mode in left_out:
             refusals[mode] = left_out[mode]
+            continue
+        if mode is LinkMode.SYMLINK and (unloadable := unloadable_because(source.held.path)):
+            refusals[mode] = unloadable
             continue
         linker = Linker(LinkChoice(mode), 0o022)
         destination = directory / f"{mode.value}-{os.getpid()}"

@@ -27,6 +27,9 @@ TRY_NEXT = frozenset(
     if hasattr(errno, name)
 )
 
+#: Why files are copied from a pack whatever the link mode: one file cannot be linked in parts.
+ARE_PACKED = "files are packed in the store"
+
 
 class Way(NamedTuple):
     """Two devices and a publisher (uid), for which a link mode that failed once fails again."""
@@ -59,9 +62,9 @@ class Ways:
         self.choice.refusals.setdefault(mode, why)
 
     def refuse_packed(self) -> None:
-        """Record that files are copied because the store has them in packs."""
-        if self.choice.asked is not LinkMode.COPY:
-            self.choice.refusals.setdefault(self.choice.asked, "files are packed in the store")
+        """Record that files are copied, not linked, because the store has them in packs."""
+        if self.choice.asked in (LinkMode.HARDLINK, LinkMode.SYMLINK):
+            self.choice.refusals.setdefault(self.choice.asked, ARE_PACKED)
 
     def learned(self) -> Learned:
         """Return what this process has learned, for ``learn`` in another one."""

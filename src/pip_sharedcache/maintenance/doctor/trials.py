@@ -19,7 +19,7 @@ from pip_sharedcache.maintenance.doctor.surroundings import (
     protected_hardlinks,
 )
 from pip_sharedcache.model import PLACED, LinkMode, Policy, StoredFile
-from pip_sharedcache.placement import reflink_refusal, try_link_modes, try_writing
+from pip_sharedcache.placement import ARE_PACKED, reflink_refusal, try_link_modes, try_writing
 from pip_sharedcache.store import SHARDS, WHEELS, Source, Store, layout_name, read_manifest
 from pip_sharedcache.store.packs import PACK
 
@@ -60,7 +60,7 @@ class Trials:
                 return
             if manifest.files:
                 largest = max(manifest.files, key=lambda file: file.size)
-                self._place(held, largest, packed=manifest.packed)
+                self._place(held, largest, packed=manifest.packed, copied=manifest.packed)
 
     def _publish(self) -> None:
         store, report = self._store, self._report
@@ -78,7 +78,7 @@ class Trials:
                     text = "works: a probe was written, synced, renamed and removed"
                     report.add_fact("publishing", text, True)
                     if not self._placed:
-                        self._place(held, file)
+                        self._place(held, file, packed=False, copied=store.packed)
             except OSError as error:
                 report.add_fact("publishing", f"fails: {reason(error)}", False)
                 self._find_failure(error)
@@ -105,14 +105,18 @@ class Trials:
             what = f"refuses a probe ({reason(error)}): nothing new can be published"
             add_little_space(report, path, what, owners)
 
-    def _place(self, held: Directory, file: StoredFile, *, packed: bool = False) -> None:
-        """Place ``file`` of the open entry by each link mode, and report which would be used."""
+    def _place(self, held: Directory, file: StoredFile, *, packed: bool, copied: bool) -> None:
+        """Place ``file`` of the open entry by each link mode, and report which would be used.
+
+        ``packed``: whether the entry is. ``copied``: whether entries like it are; they are copied.
+        """
         self._placed = True
         report, environment, asked = self._report, self._environment, self._settings.link_mode
         publisher = held.status().st_uid
         files = Source(held, publisher, [file], packed=packed)
-        left_out = {}
-        if self._store.policy is Policy.READ_ONLY and asked is not LinkMode.HARDLINK:
+        links = (LinkMode.REFLINK, LinkMode.HARDLINK, LinkMode.SYMLINK)
+        left_out = dict.fromkeys(links, ARE_PACKED) if copied else {}
+        if not copied and self._store.policy is Policy.READ_ONLY and asked is not LinkMode.HARDLINK:
             left_out[LinkMode.HARDLINK] = "not tried: it would change the link count in the store"
         with _directory_in(environment) as directory:
             if directory is None:

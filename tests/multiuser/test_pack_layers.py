@@ -157,6 +157,21 @@ def test_packed_store_is_copied_from_where_links_are_asked_for(site: Site, mode:
     assert _links_of(store, usera) == ""
 
 
+def test_symlinks_outlive_a_change_to_packs(site: Site) -> None:
+    """What userb has symlinks into stays a tree, with its bytecode; the rest is packed."""
+    userb, store = site.accounts.userb, site.filled_store(*NAMES)
+    environment = site.environment(userb)
+    site.install(userb, environment, store, "alpha", PIP_SHAREDCACHE_LINK_MODE="symlink")
+    links = [path for path in environment.prefix.rglob("*") if store in path.resolve().parents]
+    assert {path.suffix for path in links} >= {".py", ".pyc"}
+    alpha, beta = (entry_of(store, name) for name in NAMES)
+    told = _json(site, None, store, "repack", "--layout", "packed")
+    assert (told["changed"] > 0, told["left"]) == (True, 2), told
+    assert not is_packed(alpha)
+    assert is_packed(beta)
+    assert all(path.is_file() for path in links)
+
+
 @pytest.mark.parametrize("mode", LINKS)
 def test_trees_of_a_mixed_store_are_linked_and_packs_copied(
     site: Site, mixed: Path, mode: str

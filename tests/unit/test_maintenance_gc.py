@@ -287,7 +287,7 @@ def test_what_came_into_use_after_it_was_looked_at_is_brought_back(store: Store)
     entry = _publish(store)
     _age(entry, 2 * DAY)
     now = usage_marks.now(store)
-    (item,) = choose(_items(store), (), now, older_than=0)
+    (item,) = choose(_items(store), {}, now, older_than=0)
     usage_marks.mark_used(store, [entry.path.name])
     assert not retire(store, item, now)
     assert find(store, entry.manifest.digest, entry.manifest.filename).entry == entry
@@ -298,7 +298,7 @@ def test_what_was_published_anew_after_it_was_looked_at_is_brought_back(store: S
     old = _publish(store)
     _age(old, 2 * DAY)
     now = usage_marks.now(store)
-    (item,) = choose(_items(store), (), now, older_than=0)
+    (item,) = choose(_items(store), {}, now, older_than=0)
     assert retire(store, item, now), "by another run"
     new = _publish(store)
     assert new.identity != old.identity
@@ -313,7 +313,7 @@ def test_concurrent_marks_and_collections_lose_no_entry(store: Store) -> None:
     _age(entry, 2 * DAY)
     name, own = entry.path.name, store.path / "use" / str(os.geteuid())
     now = usage_marks.now(store)
-    (item,) = choose(_items(store), (), now, older_than=0)
+    (item,) = choose(_items(store), {}, now, older_than=0)
     opened = stayed = 0
     for _ in range(500):
         seen: list[bool] = []

@@ -15,7 +15,7 @@ from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.repack import Repacked, repack, set_layout
 from pip_sharedcache.maintenance.verify import verify
-from pip_sharedcache.model import Compiled, Digest, Entry
+from pip_sharedcache.model import Compiled, Digest, Entry, identity_of
 from pip_sharedcache.store import (
     AREAS,
     Source,
@@ -26,9 +26,10 @@ from pip_sharedcache.store import (
     publish,
     stage_bytecode,
     symlink_registry,
+    usage_marks,
 )
 from pip_sharedcache.store.packs import PACK
-from pip_sharedcache.store.publish import make_visible
+from pip_sharedcache.store.publish import make_visible, replace_entry
 from support.filesystems import Kind, mounted
 from support.probes import linux, needs, root, xfs
 from support.process import as_user
@@ -119,13 +120,57 @@ def test_what_symlinks_lead_to_stays_a_tree(store: Store, wheel: Path, tmp_path:
     link.symlink_to(entry.path / "files" / "demo" / "__init__.py")
     known = symlink_registry.Link(entry.path.name, str(link), str(tmp_path))
     symlink_registry.register(store, [known])
-    wheel_result, bytecode_result = _repacked(store, packed=True)
-    assert wheel_result is not None
-    assert not wheel_result.done
-    assert re.search(rf"symlinks of .* in {tmp_path} lead to it", wheel_result.why)
+    _assert_none_changed(_repacked(store, packed=True), rf"symlinks of .* in {tmp_path} lead to it")
     assert link.read_bytes()
-    assert bytecode_result is not None
-    assert bytecode_result.done
+
+
+def _assert_none_changed(results: list[Repacked | None], why: str) -> None:
+    """The wheel stays a tree, and its bytecode, to which an environment has symlinks, too."""
+    assert len(results) == 2
+    for one in results:
+        assert one is not None
+        assert not one.done
+        assert re.search(why, one.why)
+
+
+_SOON = "was used within the last hour by .*, who installs with symlinks"
+
+
+def test_what_may_get_symlinks_soon_stays_a_tree(store: Store, wheel: Path) -> None:
+    """The publication counts as a use: an installation makes symlinks of what it publishes."""
+    _publish(store, wheel)
+    usage_marks.mark_used(store, [usage_marks.SYMLINKS])
+    _assert_none_changed(_repacked(store, packed=True), _SOON)
+
+
+@needs(root)
+def test_others_symlinks_do_not_keep_what_they_do_not_use(group_store: Store, wheel: Path) -> None:
+    with as_user(ALICE, GROUP):
+        _publish(group_store, wheel)
+    with as_user(BOB, GROUP):
+        usage_marks.mark_used(group_store, [usage_marks.SYMLINKS])
+    assert [one.done for one in _repacked(group_store, packed=True) if one] == [True, True]
+
+
+@needs(root)
+def test_an_installation_with_symlinks_comes_between(
+    group_store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It announces them and opens the tree right before the rename: the tree is restored."""
+    with as_user(ALICE, GROUP):
+        entry, compiled = _publish(group_store, wheel)
+    names = [usage_marks.SYMLINKS, entry.path.name, compiled.path.name]
+
+    def replace_late(*given: Any) -> Any:
+        with as_user(BOB, GROUP):
+            usage_marks.mark_used(group_store, names)
+        return replace_entry(*given)
+
+    monkeypatch.setattr("pip_sharedcache.maintenance.repack.replace_entry", replace_late)
+    _assert_none_changed(_repacked(group_store, packed=True), _SOON)
+    for one in (entry, compiled):
+        assert identity_of(one.path.lstat()) == one.identity
+    assert _faults(group_store) == []
 
 
 def test_a_damaged_entry_is_left_to_verify(store: Store, wheel: Path) -> None:

@@ -15,7 +15,8 @@ from pip_sharedcache.store import AREAS, PACKED, TREE, layout_name
 HELP = "keep the files of entries packed, or as trees"
 DESCRIPTION = (
     "Change entries to the layout of the store, which --layout changes first. Installations may "
-    "go on meanwhile. Exit status 1 means that entries were left as they are."
+    "go on meanwhile. Entries stay trees where symlinks lead to them, or may soon. Exit status 1 "
+    "means that entries were left as they are."
 )
 
 

@@ -168,7 +168,7 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
             if _is_replaced(verdict):
                 discard([staged])
                 return _REPLACED
-            new = replace_entry(store, staged, item.path)
+            new, _ = replace_entry(store, staged, item.path)
             what = "its own wheel" if entry.path == item.path else f"the wheel in {entry.path}"
             what += f", also for {whom}" if links else ""
             if new.publisher != item.publisher:

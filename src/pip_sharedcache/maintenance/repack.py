@@ -22,11 +22,12 @@ from pip_sharedcache.errors import (
 )
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.gc import delete_retired
+from pip_sharedcache.maintenance.retention import IN_USE, holders_in
 from pip_sharedcache.model import Digest, Entry, identity_of
 from pip_sharedcache.store import Source, StoredEntry, layout_name, symlink_registry, usage_marks
 from pip_sharedcache.store.entry_reading import read_entry
-from pip_sharedcache.store.layout import WHEELS, Store
-from pip_sharedcache.store.publish import discard, replace_entry
+from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
+from pip_sharedcache.store.publish import discard, put_in_place, replace_entry
 from pip_sharedcache.store.staging import Staged, restage, stage_wheel
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson
 from pip_sharedcache.store.wheel_copies import copy_wheel
@@ -75,34 +76,71 @@ def repack(store: Store, items: Sequence[StoredEntry], packed: bool) -> Iterator
     """Make ``items`` of ``store`` packs, or trees; yield the result for each.
 
     The result is None for an entry that has vanished or was replaced meanwhile. ``packed``: whether
-    they become packs. Raise StoreUnusable if the file system of the store is full.
+    they become packs. Raise OSError if the registry of symlinks cannot be read, and StoreUnusable
+    if the file system of the store is full.
+
+    The time is read before the symlinks: those that are registered later are of installations that
+    say, from this time on, that they make some.
     """
-    linked = symlink_registry.linked(store) if packed else {}
+    symlinks: _Symlinks | None = None
     for number, item in enumerate(items):
         if number % _OFTEN == 0:
-            delete_retired(store, usage_marks.now(store))
+            now = usage_marks.now(store)
+            delete_retired(store, now)
+            symlinks = _Symlinks(store, now) if packed else None
         if item.packed is packed and not item.damage:
             yield Repacked(item, False)
-        elif why := _unfit(item, linked):
+        elif why := _unfit(item) or (symlinks and symlinks.need(item)):
             yield Repacked(item, False, why)
         else:
-            yield _repack(store, item, packed)
+            yield _repack(store, item, packed, symlinks)
 
 
-def _unfit(item: StoredEntry, linked: dict[str, list[symlink_registry.LinkHolder]]) -> str:
-    """Return why ``item`` stays as it is, or ""."""
+class _Symlinks:
+    """What needs the entries of ``store`` as trees, at the time ``now``, as from usage_marks.now.
+
+    Raises OSError if the registry cannot be read.
+    """
+
+    def __init__(self, store: Store, now: float) -> None:
+        self._store = store
+        self._now = now
+        self._holders = holders_in(symlink_registry.linked(store))
+
+    def need(self, item: StoredEntry) -> str:
+        """Return the symlinks for which ``item`` stays a tree, in words as in Repacked, or ""."""
+        if item.area not in (WHEELS, BYTECODE):
+            return ""  # records are never placed
+        if holders := self._holders(item):
+            user, where, _ = holders[0]
+            return f"is needed as a tree: symlinks of {trust.user_name(user)} in {where} lead to it"
+        if makers := {use.user for use in self._recent(usage_marks.SYMLINKS)}:
+            for use in item.uses(self._recent(item.path.name), self._now):
+                if use.user in makers and use.when >= self._now - IN_USE:
+                    return (
+                        f"was used within the last hour by {trust.user_name(use.user)}, who "
+                        "installs with symlinks: the same command can change it later"
+                    )
+        return ""
+
+    def _recent(self, name: str) -> list[usage_marks.UsageMark]:
+        uses = usage_marks.uses(self._store, name)
+        return [use for use in uses if use.when >= self._now - IN_USE]
+
+
+def _unfit(item: StoredEntry) -> str:
+    """Return why this user cannot change ``item``, or ""."""
     who = trust.user_name(item.publisher)
     if item.damage:
         return "is damaged: pip-sharedcache store verify --fix"
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, item.publisher):
         return f"belongs to {who}, who can run the same command"
-    if links := linked.get(item.path.name):
-        user, where, _ = links[0]
-        return f"is needed as a tree: symlinks of {trust.user_name(user)} in {where} lead to it"
     return ""
 
 
-def _repack(store: Store, item: StoredEntry, packed: bool) -> Repacked | None:
+def _repack(
+    store: Store, item: StoredEntry, packed: bool, symlinks: _Symlinks | None
+) -> Repacked | None:
     try:
         with (
             Directory.open(item.path.parent) as shard,
@@ -122,7 +160,12 @@ def _repack(store: Store, item: StoredEntry, packed: bool) -> Repacked | None:
         if identity_of(os.lstat(item.path)) != item.identity:
             discard([staged])
             return None
-        replace_entry(store, staged, item.path)
+        _, old = replace_entry(store, staged, item.path)
+        # An installation says that it makes symlinks, then opens the entry. This function replaces
+        # the entry, then looks. So one of the two notices the other, and no symlink is broken.
+        if symlinks and (why := symlinks.need(item)):
+            put_in_place(old, item.path)
+            return Repacked(item, False, why)
     except FileNotFoundError:
         return None
     except NoRoom as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ _ALONE = 30 * 24 * 3600
 #: Seconds. The usage mark of an entry that was used within the last hour can be this old.
 IN_USE = GRACE + usage_marks.FRESH
 
+#: What symlink_registry.linked returns: the holders of symlinks, by the names of the entries.
+Links = Mapping[str, Sequence[LinkHolder]]
+
 
 class KeptEntries(NamedTuple):
     """Entries that are kept, whatever age or size the caller asks for.
@@ -38,7 +41,7 @@ class KeptEntries(NamedTuple):
 
 def choose(
     items: Iterable[StoredEntry],
-    linked: Iterable[str],
+    linked: Links,
     now: float,
     *,
     older_than: float | None = None,
@@ -50,8 +53,8 @@ def choose(
     no more than ``max_size`` bytes are left; then the bytecode of these wheels. Resolutions need no
     wheel in the store. Bytecode without a
     wheel in the store is retired if it was not used for 30 days. Entries used within the last hour,
-    entries in ``linked`` and the bytecode of linked wheels are never chosen. ``now`` is as from
-    usage_marks.now.
+    entries to which symlinks lead and the bytecode of linked wheels are never chosen. ``now`` is as
+    from usage_marks.now.
     """
     whole = list(items)
     kept = spared(whole, linked, now)
@@ -83,14 +86,30 @@ def choose(
     return list(chosen)
 
 
-def spared(items: Iterable[StoredEntry], linked: Iterable[str], now: float) -> KeptEntries:
+def holders_in(linked: Links) -> Callable[[StoredEntry], Sequence[LinkHolder]]:
+    """Return a function that gives the holders of the symlinks that need an entry.
+
+    The registry names entries of wheels only. An environment with symlinks into such an entry has
+    symlinks into its bytecode, too.
+    """
+    of_wheel: dict[str, list[LinkHolder]] = {}
+    for name, some in linked.items():
+        of_wheel.setdefault(name[:64], []).extend(some)
+
+    def holders(item: StoredEntry) -> Sequence[LinkHolder]:
+        if item.area == BYTECODE:
+            return of_wheel.get(item.digest, ())
+        return linked.get(item.path.name, ())
+
+    return holders
+
+
+def spared(items: Iterable[StoredEntry], linked: Links, now: float) -> KeptEntries:
     """Return the ``items`` that ``choose`` never returns; linked ones do not count as recent."""
-    names = set(linked)
-    digests = {name[:64] for name in names}
+    holders = holders_in(linked)
     recent, bound = [], []
     for item in items:
-        is_linked = item.path.name in names
-        if is_linked or (item.area == BYTECODE and item.digest in digests):
+        if holders(item):
             bound.append(item)
         elif item.used(now) >= now - IN_USE:
             recent.append(item)
@@ -115,7 +134,7 @@ class Kept(NamedTuple):
 def reasons(
     left: Iterable[StoredEntry],
     chosen: Container[StoredEntry],
-    linked: Mapping[str, Sequence[LinkHolder]],
+    linked: Links,
     now: float,
     older_than: float | None,
 ) -> list[Kept]:
@@ -126,14 +145,12 @@ def reasons(
     """
     found: dict[tuple[str, str], list[tuple[StoredEntry, set[int]]]] = {}
     kept = spared(left := list(left), linked, now)
-    holders: dict[str, list[LinkHolder]] = {}
-    for name, some in linked.items():
-        holders.setdefault(name[:64], []).extend(some)
+    holders = holders_in(linked)
     bound, recent = set(kept.linked), set(kept.recent)
     for item in left:
         users, hint = {item.last(now).user}, ""
         if item in bound:
-            own = linked.get(item.path.name) or holders[item.digest]
+            own = holders(item)
             users = {one.user for one in own}
             unseen = min(one.unseen for one in own)  # "" if one link is seen
             reason = f"symlinks lead there from an environment {unseen}".rstrip()

@@ -16,6 +16,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Entry, LinkMode, Origin, Policy
 from pip_sharedcache.placement import LinkChoice
+from pip_sharedcache.session.usage import UsageRecorder
 from pip_sharedcache.session.wheels import is_below
 from pip_sharedcache.store import Store
 from pip_sharedcache.store.layers import Layers
@@ -85,11 +86,15 @@ def shared_although_private(settings: Settings, stores: Iterable[Store]) -> tupl
 
 
 class SymlinkCheck:
-    """The check that symlinks into entries are safe, or else the change of ``links``."""
+    """The check that symlinks into entries are safe, or else the change of ``links``.
 
-    def __init__(self, links: LinkChoice, layers: Layers) -> None:
+    ``uses`` announces them.
+    """
+
+    def __init__(self, links: LinkChoice, layers: Layers, uses: UsageRecorder) -> None:
         self._links = links
         self._layers = layers
+        self._uses = uses
         self._reasons: dict[Path, str] = {}
         if links.asked is LinkMode.SYMLINK:
             self._reasons = {store.path: no_symlinks_because(store) for store in layers}
@@ -97,11 +102,16 @@ class SymlinkCheck:
                 links.give_up_symlinks(next(iter(self._reasons.values()), ""))
 
     def check(self, entry: Entry) -> None:
-        """Give up symlinks for the rest of the run if they are not safe into ``entry``."""
+        """Give up symlinks for the rest of the run if they are not safe into ``entry``.
+
+        Else announce them. To be called before ``entry`` is opened.
+        """
         if self._links.places_symlinks:
             store = self._layers.of(entry)
             why = self._reasons.get(store.path, "") if store else ""
             self._links.give_up_symlinks(why or self._layers.replaceable_by(entry))
+        if self._links.places_symlinks:
+            self._uses.announce_links(entry)
 
 
 class Sharing:

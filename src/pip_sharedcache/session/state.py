@@ -48,5 +48,5 @@ class RunState:
     def __post_init__(self) -> None:
         self.uses = UsageRecorder(self.layers)
         self.links = LinkChoice(self.settings.link_mode)
-        self.symlinks = SymlinkCheck(self.links, self.layers)
+        self.symlinks = SymlinkCheck(self.links, self.layers, self.uses)
         self.sharing = Sharing(self.settings, self.layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,7 @@ class UsageRecorder:
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
         self._recorded: set[Path] = set()
+        self._announced: dict[Store, float] = {}
 
     def record(self, entry: Entry) -> None:
         """Record that this user uses ``entry``. To be called before the entry is opened.
@@ -38,8 +40,22 @@ class UsageRecorder:
         if store is None or entry.path in self._recorded:
             return
         self._recorded.add(entry.path)
+        self._mark(store, entry.path.name)
+
+    def announce_links(self, entry: Entry) -> None:
+        """Record that symlinks into ``entry`` may follow. To be called before the entry is opened.
+
+        The command `repack` reads this after it replaces a tree by a pack, and then restores the
+        tree: symlinks into it would break. Never raises.
+        """
+        store, now = self._layer_of(entry), time.monotonic()
+        if store is not None and now - self._announced.get(store, -math.inf) > usage_marks.FRESH:
+            self._announced[store] = now
+            self._mark(store, usage_marks.SYMLINKS)
+
+    def _mark(self, store: Store, name: str) -> None:
         try:
-            usage_marks.mark_used(store, [entry.path.name])
+            usage_marks.mark_used(store, [name])
         except OSError as error:
             why, remedy = store.missing_directories(error)
             if error.errno in _READ_ONLY and not why:

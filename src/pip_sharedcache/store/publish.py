@@ -119,15 +119,16 @@ def _winner(staged: Staged) -> Entry | None:
     return None if usable is None or _is_useless(usable.path, staged) else usable
 
 
-def replace_entry(store: Store, staged: Staged, target: Path) -> Entry:
+def replace_entry(store: Store, staged: Staged, target: Path) -> tuple[Entry, Path]:
     """Make ``staged`` durable, then visible in place of the entry ``target``, which is retired.
 
-    Symlinks into ``target`` lead to the new entry afterwards. Raises OSError.
+    Symlinks into ``target`` lead to the new entry afterwards. Returns this, and the path to which
+    the old one was retired. Raises OSError.
     """
     try:
         fs.synchronise(store.path, _files_of(staged.entry))
-        _put_in_place(staged.entry.path, target)
-        return replace(staged.entry, path=target)
+        dead = put_in_place(staged.entry.path, target)
+        return replace(staged.entry, path=target), dead
     finally:
         discard([staged])
 
@@ -180,7 +181,7 @@ def _is_ours_and_useless(target: Path, staged: Staged) -> bool:
 
 def _replace(staging: Path, target: Path) -> bool:
     try:
-        dead = _put_in_place(staging, target)
+        dead = put_in_place(staging, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -189,11 +190,12 @@ def _replace(staging: Path, target: Path) -> bool:
     return True
 
 
-def _put_in_place(staging: Path, target: Path) -> Path:
+def put_in_place(staging: Path, target: Path) -> Path:
     """Rename ``staging`` to ``target``; return the path to which the old entry was retired.
 
-    One call exchanges both, because symlinks into ``target`` would break in between. Where the
-    system has no such call, the name is missing for a moment. Raises OSError.
+    ``staging``: a staged entry, or a retired one that is restored. One call exchanges both, because
+    symlinks into ``target`` would break in between. Where the system has no such call, the name is
+    missing for a moment. Raises OSError.
     """
     dead = target.with_name(f"{DEAD}{target.name}-{secrets.token_hex(4)}")
     if fs.exchange(staging, target):

@@ -36,6 +36,9 @@ FRESH = 600
 #: The prefix of claims (claims.py).
 CLAIM = "getting-"
 
+#: In place of an entry's name: this user makes symlinks into entries.
+SYMLINKS = "symlinks"
+
 _CLOCK = ".clock"
 _ROUNDED = 2  # seconds
 #: A FIFO, a huge file, a link or an unreadable file in place of a record: its owner's fault.
@@ -73,7 +76,7 @@ def now(store: Store) -> float:
 
 
 def mark_used(store: Store, names: Iterable[str]) -> None:
-    """Record that this user uses the entries ``names`` now.
+    """Record that this user uses the entries ``names`` now; SYMLINKS may be one of them.
 
     Raises OSError: EEXIST if another user made something in place of this user's directory.
     """
@@ -174,7 +177,7 @@ def forget(store: Store, present: Container[str], before: float) -> None:
         with contextlib.suppress(OSError):
             for name in held.names():
                 obsolete = name not in present and (
-                    ENTRY_NAME.fullmatch(name) or name.startswith((NEW, CLAIM))
+                    ENTRY_NAME.fullmatch(name) or name == SYMLINKS or name.startswith((NEW, CLAIM))
                 )
                 if obsolete and (_when(user, held, name) or before) < before:
                     with contextlib.suppress(OSError):

@@ -220,7 +220,7 @@ def test_quiet_does_not_hide_the_line(run: Runner, tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["--version"], ["check"], ["install", "--help"]])
+@pytest.mark.parametrize("arguments", [["list"], ["check"], ["install", "--help"]])
 def test_other_commands_do_not_look_at_the_store(
     run: Runner, tmp_path: Path, arguments: list[str]
 ) -> None:

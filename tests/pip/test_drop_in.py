@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from pip_sharedcache.config import NAMES as SETTINGS
 from support.accounts import run_as
 from support.environments import (
     NEWEST_PIP,
@@ -255,6 +256,10 @@ class Sides:
         return _result(done, side)
 
 
+#: The line that follows pip's version; test_version_is_pips_line_and_ours checks its words.
+_OUR_VERSION = re.compile(r"pip-sharedcache \S+ from \S+ \(python \S+\)")
+
+
 def _result(done: subprocess.CompletedProcess[str], side: Side) -> Run:
     raw = f"{side.name}: {' '.join(done.args)}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, raw
@@ -266,7 +271,7 @@ def _result(done: subprocess.CompletedProcess[str], side: Side) -> Run:
             # Tools parse pip's line: ours is the next one, and alone.
             assert lines[number - 1].startswith(DONE), raw
             line = text
-        else:
+        elif not _OUR_VERSION.fullmatch(text):
             kept.append(text)
     names = (
         (side.environment.prefix, "<prefix>"),
@@ -557,13 +562,9 @@ def furnished(
         ("debug", 0),
         ("index versions demo", 0),
         ("completion --bash", 0),
-        ("help", 0),
         ("help install", 0),
         ("help nothing", 1),
         ("install --help", 0),
-        ("--help", 0),
-        ("", 0),
-        ("--version", 0),
         ("-q list", 0),
         ("frobnicate", 1),
         ("instal", 1),
@@ -594,8 +595,63 @@ def test_other_commands_are_pips_own(
         assert plain.returncode == status, plain.stderr
 
 
+def _our_version(environment: Environment) -> str:
+    version = our_wheel().name.split("-")[1]
+    python = environment.site_packages.parent.name.removeprefix("python")
+    where = environment.site_packages / "pip_sharedcache"
+    return f"pip-sharedcache {version} from {where} (python {python})\n"
+
+
+@pytest.mark.parametrize("arguments", ["--version", "-V", "-vV", "-q --version", "-V list"])
+@pytest.mark.parametrize("way", ["module", "script"])
+def test_version_is_pips_line_and_ours(
+    furnished: tuple[Environment, dict[str, str | None]], arguments: str, way: str
+) -> None:
+    environment, variables = furnished
+    words = shlex.split(arguments)
+    script = [str(environment.scripts / "pip-sharedcache"), *words]
+    argv = environment.command(*words) if way == "module" else script
+    plain = run_as(None, environment.plain(*words), env=variables)
+    ours = run_as(None, argv, env=variables)
+    assert ours.stdout == plain.stdout + _our_version(environment)
+    assert (ours.stderr, ours.returncode) == (plain.stderr, 0)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "-h", "", "help", "-q", "-hV", "--help list"])
+@pytest.mark.parametrize("way", ["module", "script"])
+def test_general_help_is_pips_and_names_our_commands_and_options(
+    furnished: tuple[Environment, dict[str, str | None]], arguments: str, way: str
+) -> None:
+    environment, variables = furnished
+    words = shlex.split(arguments)
+    script = [str(environment.scripts / "pip-sharedcache"), *words]
+    argv = environment.command(*words) if way == "module" else script
+    plain = run_as(None, environment.plain(*words), env=variables)
+    ours = run_as(None, argv, env=variables)
+    assert (ours.stderr, ours.returncode) == (plain.stderr, 0)
+    assert ours.stdout.startswith(plain.stdout)
+    more = ours.stdout[len(plain.stdout) :]
+    assert more.startswith(f"\nAdded by pip-sharedcache {our_wheel().name.split('-')[1]}, ")
+    for name in ("store", "--no-sharedcache", "--sharedcache-<setting>", *SETTINGS):
+        assert re.search(rf"(?<![\w-]){name}(?![\w-])", more), name
+    assert max(map(len, more.splitlines())) < 80
+
+
+@pytest.mark.parametrize("command", ["", "gc", "init"])
+def test_help_of_store_is_that_of_the_store_commands(
+    furnished: tuple[Environment, dict[str, str | None]], command: str
+) -> None:
+    environment, variables = furnished
+    words = shlex.split(command)
+    asked = run_as(None, environment.command("help", "store", *words), env=variables)
+    same = run_as(None, environment.command("store", *words, "--help"), env=variables)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert asked.stdout == same.stdout
+    assert f"usage: pip-sharedcache store {command}" in asked.stdout
+
+
 @pytest.mark.parametrize(
-    "arguments", ["list", "--version", "show nothing", "inspect", "frobnicate", "list --nothing"]
+    "arguments", ["list", "show nothing", "inspect", "frobnicate", "list --nothing"]
 )
 def test_the_console_script_is_the_same(
     furnished: tuple[Environment, dict[str, str | None]], arguments: str
@@ -850,9 +906,7 @@ def test_an_interpreter_older_than_ours_gets_plain_pip(tmp_path: Path, served: L
 
 
 @needs(python("3.13"))
-@pytest.mark.parametrize(
-    "arguments", ["list", "freeze --all", "--version", "inspect", "frobnicate"]
-)
+@pytest.mark.parametrize("arguments", ["list", "freeze --all", "inspect", "frobnicate"])
 def test_other_commands_in_another_interpreter(
     furnished: tuple[Environment, dict[str, str | None]], tmp_path: Path, arguments: str
 ) -> None:

@@ -80,6 +80,7 @@ def test_default_in_a_row_is_the_one_in_force(row: config.Row) -> None:
 def test_completion_offers_every_setting() -> None:
     found = completion.beside_pip(["install"], "--sharedcache-")
     assert found == sorted(f"--sharedcache-{row.name}=" for row in config.ROWS)
+    assert completion.beside_pip(["install"], "--no-sh") == ["--no-sharedcache"]
 
 
 @needs(groff)

@@ -1,6 +1,7 @@
 """The command line: pip's commands go to pip, ``store`` goes to ``cli.commands``.
 
-Options may stand before ``store``, as before pip's commands. Exit status: pip's own for pip's
+Options may stand before ``store``, as before pip's commands. With ``--no-sharedcache``, pip's
+commands go to plain pip. Exit status: pip's own for pip's
 commands; that of ``cli.commands`` for ``store``; 2 where pip-sharedcache itself fails.
 """
 
@@ -8,13 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pip_sharedcache import config, pip_adapter
 from pip_sharedcache.errors import SharedCacheError, UsageError
 
 _OPTION = "--sharedcache-"
-_STORE = "store"
+_OFF = "--no-sharedcache"
+_STORE, _HELP = "store", "help"
 
 #: Options of pip that may stand before a command and take the next argument as their value.
 _WITH_VALUE = frozenset(
@@ -34,11 +36,14 @@ def script() -> int:
     return main(for_active=True)
 
 
-def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, for_active: bool = False, as_pip: bool = False
+) -> int:
     """Run ``arguments`` (None: those of the process) and return the exit status.
 
     Pip's commands raise SystemExit with pip's status. ``for_active``: use the active environment
-    (cli.choosing), not the environment in which this process runs.
+    (cli.choosing), not the environment in which this process runs. ``as_pip``: the user, or pip,
+    started pip: its help and version are pip's alone.
     """
     rest = list(sys.argv[1:] if arguments is None else arguments)
     if "PIP_AUTO_COMPLETE" in os.environ and _completed():
@@ -47,11 +52,16 @@ def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) ->
     pip_adapter.prefer_neighbours()
     try:
         place = _place_of_store(rest)
-        rest = _take_options(rest)
+        rest = _help_of_store(_take_options(rest))
         place = _place_of_store(rest)
         if place is not None:
             return _store_command(rest[:place], rest[place + 1 :], for_active)
-        pip_adapter.run_pip(_for_active_environment(rest) if for_active else rest)
+        run_pip, beside = pip_adapter.run_pip, not as_pip
+        if config.is_switched_off(os.environ, isolated="--isolated" in rest):
+            config.switch_off(os.environ)
+            run_pip, beside = pip_adapter.run_plain_pip, False
+        words = _for_active_environment(rest) if for_active else rest
+        _run(run_pip, words, _said_beside_pip(rest) if beside else "")
     except SharedCacheError as error:
         if place is None:
             print(f"ERROR: {error}", file=sys.stderr)
@@ -76,6 +86,35 @@ def main(arguments: Sequence[str] | None = None, *, for_active: bool = False) ->
         print("ERROR: Operation cancelled by user", file=sys.stderr)
         return 1  # pip's status
     return 0
+
+
+def _run(run_pip: Callable[[Sequence[str]], None], words: list[str], beside: str) -> None:
+    """Run pip with ``words``; if pip succeeds, print ``beside`` after pip's output."""
+    try:
+        run_pip(words)
+    except SystemExit as end:
+        if beside and end.code in (0, None):
+            print(beside)
+        raise
+
+
+def _said_beside_pip(arguments: Sequence[str]) -> str:
+    """Return the text that follows pip's general help, or its version; "" for other commands."""
+    command = _place_of_command(arguments)
+    if command is not None and list(arguments[command:]) != [_HELP]:
+        return ""
+    from pip_sharedcache.cli import overview
+
+    options = arguments[:command]
+    return overview.version() if overview.asks_for_version(options) else overview.text()
+
+
+def _help_of_store(arguments: list[str]) -> list[str]:
+    """Return ``arguments`` with ``help store COMMAND`` as ``store COMMAND --help``."""
+    place = _place_of_command(arguments)
+    if place is None or arguments[place : place + 2] != [_HELP, _STORE]:
+        return arguments
+    return [*arguments[:place], *arguments[place + 1 :], "--help"]
 
 
 def _for_active_environment(arguments: list[str]) -> list[str]:
@@ -113,6 +152,9 @@ def join_pip() -> None:
     except UsageError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    if config.is_switched_off(os.environ, isolated="--isolated" in sys.argv):
+        config.switch_off(os.environ)
+        return
     pip_adapter.join_pip()
 
 
@@ -145,7 +187,7 @@ def _place_of_command(arguments: Sequence[str]) -> int | None:
 
 
 def _take_options(arguments: list[str]) -> list[str]:
-    """Return ``arguments`` without the ``--sharedcache-NAME VALUE`` options.
+    """Return ``arguments`` without ``--no-sharedcache`` and ``--sharedcache-NAME VALUE``.
 
     Sets a variable for each option: the pip processes that pip starts find the value there.
     Raises UsageError for an unknown option, or one without a value.
@@ -156,12 +198,15 @@ def _take_options(arguments: list[str]) -> list[str]:
         if argument == "--":
             rest += [argument, *queue]
             break
+        if argument == _OFF:
+            config.switch_off(os.environ)
+            continue
         if not argument.startswith(_OPTION):
             rest.append(argument)
             continue
         name, equals, value = argument[len(_OPTION) :].partition("=")
         if name not in config.NAMES:
-            known = ", ".join(_OPTION + known for known in config.NAMES)
+            known = ", ".join([_OFF, *(_OPTION + known for known in config.NAMES)])
             raise UsageError(f"Unknown option: {_OPTION}{name}", f"use one of {known}")
         if not equals:
             following = next(queue, None)

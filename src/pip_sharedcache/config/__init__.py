@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pip_sharedcache.config.values import (
     MOST_DOWNLOADS,
     MOST_PROCESSES,
     SWITCH,
+    is_off,
     number_to,
     one_of,
     to_layers,
@@ -26,6 +27,7 @@ from pip_sharedcache.config.values import (
     to_prefixes,
     to_publishers,
 )
+from pip_sharedcache.config.values import OFF as OFF
 from pip_sharedcache.config.values import STATS as STATS
 from pip_sharedcache.config.values import LayerSetting as LayerSetting
 from pip_sharedcache.errors import ConfigurationDamaged, SettingError, reason
@@ -54,6 +56,7 @@ class Settings:
 
     ``dir``: the first of ``layers`` (nearest first) that shares, else the first; None if no home.
     ``private``: whether ``dir`` is the user's own, as no place and no site names a store.
+    ``off``: whether ``dir`` is "none": plain pip runs.
     ``processes``: the number of processes; 0 for a number that depends on the machine.
     ``trust``: lists of publishers; a trusted publisher is in each of them.
     ``notes``: sentences on unknown settings.
@@ -65,6 +68,7 @@ class Settings:
     dir: Path | None
     dir_source: str
     private: bool = False
+    off: bool = False
     link_mode: LinkMode = LinkMode.REFLINK
     share: tuple[str, ...] = ()
     group_environment: bool = True
@@ -119,6 +123,21 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
             values[row.field] = row.value(chosen[row.name])
     values |= _directory(values["dir"], chosen["dir"][-1]) if "dir" in chosen else _default(files)
     return Settings(**values, notes=notes, chosen=chosen, unread=tuple(unread))
+
+
+def is_switched_off(environ: Mapping[str, str], *, isolated: bool = False) -> bool:
+    """Return whether variables and options, without the files, say that plain pip is to run.
+
+    Needs no file and no pip, so that a wrong file does not stop plain pip. ``isolated``: as for
+    load.
+    """
+    names = [option_variable("dir"), *([] if isolated else [f"{ENVIRONMENT_PREFIX}DIR"])]
+    return is_off(next(filter(str.strip, (environ.get(name, "") for name in names)), ""))
+
+
+def switch_off(environ: MutableMapping[str, str]) -> None:
+    """Make this pip run plain pip, and so every pip that it starts with ``environ``."""
+    environ[option_variable("dir")] = OFF
 
 
 def option_variable(name: str) -> str:
@@ -199,6 +218,8 @@ def _unless_barred(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:
 
 def _directory(layers: Sequence[LayerSetting], named: Setting) -> dict[str, Any]:
     """Return the fields of Settings that ``dir`` decides."""
+    if not layers:
+        return {"dir": None, "dir_source": named.source, "off": True}
     # HOME gives "~"; through sudo, HOME may be a user's.
     by_home = any(line.partition("/")[0] == "~" for line in to_lines(named.value))
     return {
@@ -252,9 +273,9 @@ ROWS = (
         "dir",
         to_layers,
         "the site's store, else your own",
-        "the store, an absolute path; or [several](#several-stores)",
+        f"the store, an absolute path; or [several](#several-stores); or `{OFF}` for plain pip",
         f"an absolute path, or several, nearest first, each on a line or after a {os.pathsep!r}; "
-        f"a path may be followed by {', '.join(one.value for one in Policy)}",
+        f"a path may be followed by {', '.join(one.value for one in Policy)}; {OFF} for plain pip",
     ),
     Row(
         "link-mode",

@@ -20,6 +20,8 @@ SWITCH: Mapping[str, bool] = {
     **dict.fromkeys(("1", "true", "yes", "y", "on"), True),
     **dict.fromkeys(("0", "false", "no", "n", "off"), False),
 }
+#: The value of ``dir`` that names no store: plain pip runs.
+OFF = "none"
 MOST_PROCESSES = 64
 MOST_DOWNLOADS = 32
 
@@ -32,13 +34,23 @@ class LayerSetting:
     policy: Policy
 
 
+def is_off(text: str) -> bool:
+    """Return whether ``text``, a value of ``dir``, names no store."""
+    return text.strip().lower() == OFF
+
+
 def to_lines(text: str) -> list[str]:
     """Return the items of ``text``: one on a line, or with os.pathsep between them."""
     return [line.strip() for line in re.split(f"[\n{os.pathsep}]", text) if line.strip()]
 
 
 def to_layers(text: str) -> tuple[LayerSetting, ...]:
-    """Return the stores in ``text``, nearest first: absolute paths, each with a policy or none."""
+    """Return the stores in ``text``, nearest first: absolute paths, each with a policy or none.
+
+    Returns () for OFF.
+    """
+    if is_off(text):
+        return ()
     layers: dict[Path, LayerSetting] = {}
     for line in to_lines(text) or [""]:
         name, word = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")

@@ -8,6 +8,7 @@ from pip_sharedcache.pip_adapter.run import (
     join_pip,
     resolver_problem,
     run_pip,
+    run_plain_pip,
     unfit,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "prefer_neighbours",
     "resolver_problem",
     "run_pip",
+    "run_plain_pip",
     "unfit",
 ]

@@ -53,7 +53,7 @@ def run():  # type: ignore[no-untyped-def]
         else:
             runpy.run_module("pip", run_name="__main__", alter_sys=True)
         return
-    sys.exit(main())
+    sys.exit(main(as_pip=True))
 
 
 def drop_own_directory(pip):  # type: ignore[no-untyped-def]
@@ -158,14 +158,28 @@ def is_brought(name, vendored):  # type: ignore[no-untyped-def]
 
 
 def refuse(why, *values):  # type: ignore[no-untyped-def]
-    """Warn that pip installs by itself, and why.
+    """Warn that pip installs by itself, and why, unless the user asked for that.
 
     The text contains its label, because no logging is set up yet.
     """
-    if "install" in sys.argv:
+    if "install" in sys.argv and not is_switched_off():  # type: ignore[no-untyped-call]
         logging.getLogger("pip_sharedcache").warning(
             "WARNING: Installing without the shared store: " + why, *values
         )
+
+
+def is_switched_off():  # type: ignore[no-untyped-def]
+    """Return whether the user asked for plain pip; remove the option, which pip does not know.
+
+    The same as config.is_switched_off, where that cannot be imported.
+    """
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    if "--no-sharedcache" in sys.argv[:end]:
+        sys.argv[1:end] = [one for one in sys.argv[1:end] if one != "--no-sharedcache"]
+        return True
+    names = ("_PIP_SHAREDCACHE_OPTION_DIR", "PIP_SHAREDCACHE_DIR")
+    values = [os.environ.get(name, "").strip().lower() for name in names]
+    return next(filter(None, values), "") == "none"
 
 
 if __name__ == "__main__":

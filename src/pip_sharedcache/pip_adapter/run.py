@@ -101,6 +101,19 @@ def run_pip(arguments: Sequence[str]) -> None:
         _freeze()
 
 
+def run_plain_pip(arguments: Sequence[str]) -> None:
+    """Run pip with ``arguments`` as ``python -m pip`` does, without the store.
+
+    Ends in SystemExit with pip's exit status. Raises PipMissing.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise _pip_missing()
+    leave_archive()
+    sys.argv[1:] = arguments
+    _keep_path_until_pip_comes()
+    runpy.run_module("pip", run_name="__main__", alter_sys=True)
+
+
 def _collect_less() -> Callable[[], None]:
     """Search for cycles less often until the returned function is called: after the imports.
 
@@ -268,11 +281,13 @@ def _settings(isolated: bool) -> config.Settings:
 
 
 def _put_in(settings: config.Settings, declines: Callable[[Values], bool]) -> None:
-    """Wrap the seams of pip, if it has them, before pip installs.
+    """Wrap the seams of pip, if it has them, before pip installs, unless the store is off.
 
     The imports are in this function, so that other commands do not wait for them. ``declines``
     returns whether plain pip makes the run with these options of pip.
     """
+    if settings.off:
+        return
     try:
         from pip_sharedcache.pip_adapter import seams
         from pip_sharedcache.pip_adapter.install import InstallWrappers

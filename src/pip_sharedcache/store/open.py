@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.config import LayerSetting, Settings
+from pip_sharedcache.config import OFF, LayerSetting, Settings
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable
 from pip_sharedcache.fs.responsiveness import is_responsive
 from pip_sharedcache.model import Policy
@@ -33,7 +33,7 @@ def open_store(settings: Settings) -> Store:
     for layer in _layers(settings):
         if layer.path == settings.dir:
             return _open(layer, settings)
-    raise _no_home()
+    raise _no_store(settings)
 
 
 def open_layers(settings: Settings, *, make: bool = True) -> Iterator[Store | StoreUnusable]:
@@ -43,7 +43,7 @@ def open_layers(settings: Settings, *, make: bool = True) -> Iterator[Store | St
     """
     layers, only = _layers(settings), os.environ.get(ONLY)
     if not layers:
-        yield _no_home()
+        yield _no_store(settings)
     for layer in [layer for layer in layers if str(layer.path) == only] or layers:
         try:
             yield _open(layer, settings, make=make)
@@ -57,7 +57,12 @@ def _layers(settings: Settings) -> tuple[LayerSetting, ...]:
     return (LayerSetting(settings.dir, Policy.PUBLISH),)
 
 
-def _no_home() -> StoreUnusable:
+def _no_store(settings: Settings) -> StoreUnusable:
+    if settings.off:
+        return StoreUnusable(
+            f"no store is used: dir is {OFF} ({settings.dir_source})",
+            "name one with --sharedcache-dir",
+        )
     return StoreUnusable(
         "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.config import LayerSetting, Settings, site_store
+from pip_sharedcache.config import OFF, LayerSetting, Settings, site_store
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
 from pip_sharedcache.fs.responsiveness import is_responsive
 from pip_sharedcache.maintenance.doctor.configuration import check_store_json
@@ -63,6 +63,10 @@ def reach(report: DoctorReport, settings: Settings) -> Store | None:
     store and does not exist yet. Nothing is made.
     """
     path = settings.dir
+    if settings.off:
+        sentence = f"No store is used: dir is {OFF} ({settings.dir_source})"
+        report.add_finding("off", sentence, _NAME_ONE, "the directory is your choice")
+        return None
     if path is None:
         sentence = "No setting names a store, and no home directory is known for a private one"
         report.add_finding("home", sentence, _NAME_ONE, "the directory is your choice")

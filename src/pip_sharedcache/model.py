@@ -383,10 +383,14 @@ PLACED: Mapping[LinkMode, str] = {
 
 
 def megabytes(size: int) -> str:
-    """Return ``size`` bytes as text, in the units that pip uses (1 MB = 10**6 bytes)."""
-    if size >= 10**6:
-        return f"{size / 10**6:.1f} MB"
-    return f"{size / 1000:.1f} kB" if size >= 1000 else f"{size} bytes"
+    """Return ``size`` bytes as text, in units that a person reads (1 MB = 10**6 bytes, as in pip).
+
+    Every message and page shows sizes so.
+    """
+    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
 
 
 def total_size(files: Iterable[StoredFile]) -> int:

@@ -275,7 +275,7 @@ def test_a_read_only_store_gives_what_it_has_without_a_word(
         # plain pip's one request, and none of ours
         assert served.wheel_requests("dep") == ["/files/dep-1.0-py3-none-any.whl"]
         facts = json.loads(run("store", "info", "--json", env=env).stdout)
-        assert (facts["writable"], facts["entries"]) == (False, 1)
+        assert (facts["writable"], facts["wheels"]) == (False, 1)
 
 
 @pytest.mark.filesystem
@@ -666,7 +666,7 @@ def test_store_info_says_what_a_store_holds(
         "group": None,
         "trusted": [],
         "writable": True,
-        "entries": 2,
+        "wheels": 2,
         "bytes": sum(wheel.stat().st_size for wheel in wheels),
         "link_mode": "copy",
     }
@@ -680,7 +680,7 @@ def test_store_info_of_the_default_store(run: Runner, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     facts = json.loads(done.stdout)
     assert facts["path"] == f"{tmp_path}/.cache/pip-sharedcache"
-    assert facts["entries"] == 0
+    assert facts["wheels"] == 0
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,12 @@ def report(environment: EnvironmentFactory, wheelhouse: Path, tmp_path: Path) ->
     run_as(None, two.command("install", "demo"), env=env, check=True)
     page = tmp_path / "page.html"
     done = run_as(None, one.command("store", "report", "--html", page), env=env, check=True)
-    assert f"Wrote {page} with 5 entries of {tmp_path / 'store'}." in done.stdout
+    told = run_as(None, one.command("store", "stats", "--json"), env=env)
+    facts = json.loads(told.stdout)
+    assert facts["wheels"] + facts["bytecode"] == 5
+    assert f"with {facts['entries']} entries of {tmp_path / 'store'}." in done.stdout
     told = run_as(None, one.command("store", "report", "--json", "--html", page), env=env)
-    assert json.loads(told.stdout)["entries"] == 5
+    assert json.loads(told.stdout)["entries"] == facts["entries"]
     return page
 
 

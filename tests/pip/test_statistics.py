@@ -51,7 +51,9 @@ def test_what_was_found_and_added_and_saved(
     run_as(None, two.command("list"), env=env, check=True)  # installs nothing
     told = _stats(one, env)
     assert (told["runs"], told["installed"], told["found"], told["added"]) == (2, 3, 1, 2)
-    assert told["entries"] == 4, "with the bytecode of both"
+    assert (told["wheels"], told["bytecode"]) == (2, 2)
+    records = told["resolutions"] + told["judged_pages"] + told["build_records"]
+    assert told["entries"] == 4 + records
     assert told["reused"] == len(SOURCE)
     assert told["seconds_not_compiled"] > 0
     assert {name: row["installed"] for name, row in told["package"].items()} == {

@@ -444,7 +444,7 @@ def test_info_as_json_can_be_read_by_a_machine(
     assert facts["group"] is None
     assert facts["trusted"] == []
     assert facts["writable"] is True
-    assert (facts["entries"], facts["bytes"]) == (1, wheel.stat().st_size)
+    assert (facts["wheels"], facts["bytes"]) == (1, wheel.stat().st_size)
     assert facts["link_mode"] == "reflink"
 
 
@@ -641,14 +641,16 @@ def _json(capsys: Captured) -> Any:
 
 def test_list_tells_of_each_wheel_in_a_table(kept: Kept, capsys: Captured) -> None:
     assert cli.main(["store", "list"]) == 0
-    head, demo, other = capsys.readouterr().out.splitlines()
+    head, demo, other, total = capsys.readouterr().out.splitlines()
+    assert total.startswith("Total: 2 wheels, ")
     assert head.split("  ")[0] == "wheel"
     owner = kept.store.path.owner()
     assert demo.split()[0] == "demo-1.0-py3-none-any.whl"
     assert demo.split()[-3:] == [owner, "2020-09-13", "2020-09-13"]
     assert other.split()[0] == "other_name-1.0-py3-none-any.whl"
     assert cli.main(["store", "list", "-v", "Other.Name"]) == 0
-    (_, line) = capsys.readouterr().out.splitlines()
+    (_, line, total) = capsys.readouterr().out.splitlines()
+    assert total.startswith("Total: 1 wheel, ")
     assert line.endswith(f"  yes      {kept.other}")
     assert kept.other.name in line, "the digest"
     assert cli.main(["store", "list", "-q"]) == 0
@@ -1066,3 +1068,26 @@ def test_the_version_is_ours(capsys: Captured) -> None:
         cli.main(["store", "--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"pip-sharedcache {pip_sharedcache.__version__}\n"
+
+
+# -- order and totals
+
+
+def test_list_sorts_by_name_size_and_use_and_has_totals(kept: Kept, capsys: Captured) -> None:
+    large = make_wheel(kept.store.path.parent, "zoo", files={"zoo.py": "X = 1\n" * 5000})
+    publish(kept.store, large, large.name, Digest(digest(large)))
+    usage_marks.mark_used(kept.store, [kept.other.name])
+
+    def listed(*options: str) -> list[str]:
+        assert cli.main(["store", "list", *options]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-1].startswith("Total: 3 wheels, ")
+        return [line.partition("-")[0] for line in lines[1:-1]]
+
+    assert listed() == listed("--sort", "name") == ["demo", "other_name", "zoo"]
+    assert listed("--sort", "size")[0] == "zoo"
+    assert listed("--sort=used")[-1] == "demo", "published long ago, and used by nobody"
+    assert cli.main(["store", "list", "--bytecode", "demo"]) == 0
+    total = capsys.readouterr().out.splitlines()[-1]
+    assert total.startswith("Total: 1 wheel, ")
+    assert "; 1 bytecode, " in total

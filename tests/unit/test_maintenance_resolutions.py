@@ -181,7 +181,8 @@ def test_list_shows_resolutions(store: Store, capsys: Captured) -> None:
     assert second["bytes"] == old.manifest.files[0].size
     assert (second["trusted"], second["damage"]) == (True, None)
     assert cli.main(["store", "list", "--resolutions"]) == 0
-    head, one, two = capsys.readouterr().out.splitlines()
+    head, one, two, total = capsys.readouterr().out.splitlines()
+    assert total.startswith("Total: 2 resolutions, ")
     assert head.split() == [
         *("key", "distributions", "requirements", "publisher", "recorded", "last", "used", "size"),
     ]
@@ -247,7 +248,7 @@ def test_stats_count_resolutions_and_what_they_saved(store: Store, capsys: Captu
     assert cli.main(["store", "stats", "--json", "--by", "user"]) == 0
     told = said(capsys)
     size = entry.manifest.files[0].size
-    assert (told["entries"], told["stored"]) == (0, 0)
+    assert (told["entries"], told["wheels"], told["stored"]) == (1, 0, size)
     assert (told["resolutions"], told["resolutions_stored"]) == (1, size)
     assert (told["resolutions_recorded"], told["resolutions_reused"]) == (1, 2)
     assert (told["requests_saved"], round(told["seconds_saved"], 3)) == (274, 8.8)

@@ -259,10 +259,12 @@ def test_total_size_is_that_of_all_files() -> None:
         (1000, "1.0 kB"),
         (123_456, "123.5 kB"),
         (1_000_000, "1.0 MB"),
-        (2_345_678_901, "2345.7 MB"),
+        (2_345_678_901, "2.3 GB"),
+        (10**12, "1.0 TB"),
+        (10**16, "10000.0 TB"),
     ],
 )
-def test_sizes_are_said_in_pips_units(size: int, words: str) -> None:
+def test_sizes_are_said_in_units_that_a_person_reads(size: int, words: str) -> None:
     assert megabytes(size) == words
 
 

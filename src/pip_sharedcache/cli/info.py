@@ -52,7 +52,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
-    entries, size = survey(store)
+    number, size = survey(store)
     writable = store.may_publish() and store.policy is not Policy.READ_ONLY
     owner, mode, layers = user_name(store.owner), settings.link_mode.value, _layers(settings)
     in_force, you_trust = settings.in_force(), trusted_names(store)
@@ -67,7 +67,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
             "writable": writable,
             "policy": store.policy.value,
             "layout": layout_name(store.packed),
-            "entries": entries,
+            "wheels": number,
             "bytes": size,
             "link_mode": mode,
             "settings": {
@@ -80,7 +80,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     output.say(f"Owner:     {owner}" + (f", group {store.group}" if store.group else ""))
     output.say(f"Trusted:   {', '.join(you_trust)}")
     output.say(f"You may:   {_allowed(store, writable=writable)}")
-    wheels = counted(entries, "wheel", "wheels")
+    wheels = counted(number, "wheel", "wheels")
     output.say(f"Holds:     {wheels}, {megabytes(size)} as wheel files")
     output.say(f"Layout:    {layout_name(store.packed)}")
     output.say(f"Link mode: {mode}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import Contents, read_entries
 from pip_sharedcache.maintenance.resolutions import ListedResolution, list_resolutions
@@ -21,6 +22,14 @@ _MOST_NAMED = 3  # requirements
 
 HELP = "list the entries of the store in use"
 
+#: What entries can be sorted by.
+SORTS = ("name", "size", "used")
+_KEYS: dict[str, Callable[[StoredEntry], Any]] = {
+    "name": lambda item: (item.title.lower(), item.path.name),
+    "size": lambda item: -item.size,
+    "used": lambda item: -item.used(time.time()),
+}
+
 #: Cached: a name service can be slow, and a store has thousands of entries.
 user_name = functools.cache(trust.user_name)
 
@@ -31,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resolutions", action="store_true", help="list the resolutions instead of the wheels"
     )
+    what = "sort by name, by size (the largest first) or by last use (the latest first)"
+    parser.add_argument("--sort", choices=SORTS, default="name", help=what)
     parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
 
 
@@ -38,11 +49,11 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     store = store_in_use(output)
     if chosen.resolutions:
-        return _list_resolutions(store, chosen.names, output)
+        return _list_resolutions(store, chosen.names, chosen.sort, output)
     contents = read_entries(store, chosen.names)
-    shown = sorted_items(contents, WHEELS)
+    shown = sorted_items(contents, WHEELS, chosen.sort)
     if chosen.bytecode:
-        shown += sorted_items(contents, BYTECODE)
+        shown += sorted_items(contents, BYTECODE, chosen.sort)
     output.result([facts_of(item) for item in shown])
     head = ["wheel", "files", "size", "publisher", "published", "last used", "trusted", "path"]
     width = len(head) if output.verbose else len(head) - 2
@@ -56,14 +67,30 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         if not item.damage
     ]
     output.table(head[:width], rows)
+    if rows:
+        output.say(f"Total: {_totals(shown)}")
     if not contents.whole and not contents.unread:
         output.say(f"{store.path} holds no wheels yet.")
     return report_problems(output, shown, contents)
 
 
-def _list_resolutions(store: Store, names: Sequence[str], output: Output) -> int:
+def _totals(shown: Sequence[StoredEntry]) -> str:
+    """Return the number and the size of the entries in each area, in words."""
+    parts = []
+    for area, one, many in ((WHEELS, "wheel", "wheels"), (BYTECODE, "bytecode", "bytecode")):
+        some = [item for item in shown if item.area == area and not item.damage]
+        if some:
+            size = megabytes(sum(item.size for item in some))
+            parts.append(f"{counted(len(some), one, many)}, {size}")
+    return "; ".join(parts)
+
+
+def _list_resolutions(store: Store, names: Sequence[str], sort: str, output: Output) -> int:
     listing = list_resolutions(store, names)
-    output.result([_facts_of_resolution(one) for one in listing.found])
+    found = list(listing.found)  # the latest first
+    if sort != "name":
+        found.sort(key=lambda one: _KEYS[sort](one.item))
+    output.result([_facts_of_resolution(one) for one in found])
     head = ["key", "distributions", "requirements", "publisher", "recorded", "last used", "size"]
     head += ["trusted", "path"]
     width = len(head) if output.verbose else len(head) - 2
@@ -75,13 +102,16 @@ def _list_resolutions(store: Store, names: Sequence[str], output: Output) -> int
             *(day(one.item.used(now)), megabytes(one.item.size)),
             *(trusted(one.item), str(one.item.path)),
         ][:width]
-        for one in listing.found
+        for one in found
         if not one.damage
     ]
     output.table(head[:width], rows)
+    if rows:
+        size = megabytes(sum(one.item.size for one in found if not one.damage))
+        output.say(f"Total: {counted(len(rows), 'resolution', 'resolutions')}, {size}")
     if not listing.found and not listing.problems:
         output.say(f"{store.path} holds no resolutions yet.")
-    lines = [_damage(one.item, one.damage) for one in listing.found if one.damage]
+    lines = [_damage(one.item, one.damage) for one in found if one.damage]
     lines += listing.problems
     output.find_or_warn(lines)
     return FINDINGS if lines else FINE
@@ -111,10 +141,10 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more if names else "unknown"
 
 
-def sorted_items(contents: Contents, area: str) -> list[StoredEntry]:
-    """Return the entries of an area, sorted by title."""
-    items = contents.of_area(area)
-    return sorted(items, key=lambda item: (item.title.lower(), item.path.name))
+def sorted_items(contents: Contents, area: str, sort: str = "name") -> list[StoredEntry]:
+    """Return the entries of an area; ``sort``: one of SORTS."""
+    items = sorted(contents.of_area(area), key=_KEYS["name"])
+    return sorted(items, key=_KEYS[sort])
 
 
 def report_problems(output: Output, items: Iterable[StoredEntry], contents: Contents) -> int:

@@ -12,7 +12,7 @@ from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import read_entries, unread_lines
 from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import BYTECODE, JUDGED_PAGE, RESOLUTIONS, WHEELS
+from pip_sharedcache.store import AREAS, BUILDS, BYTECODE, JUDGED_PAGE, RESOLUTIONS, WHEELS
 
 HELP = "show what the store saves, and for which users"
 DESCRIPTION = "Add up the records that installations leave (setting stats)."
@@ -28,22 +28,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     store = store_in_use(output)
-    areas = (WHEELS, BYTECODE, RESOLUTIONS)
-    contents = read_entries(store, areas=areas, uses=False)
+    contents = read_entries(store, areas=AREAS, uses=False)
+    wheels, compiled = len(contents.of_area(WHEELS)), len(contents.of_area(BYTECODE))
+    builds = len(contents.of_area(BUILDS))
     recorded = contents.of_area(RESOLUTIONS)
     pages = [item for item in recorded if item.title == JUDGED_PAGE]
     resolutions = len(recorded) - len(pages)
-    entries = contents.whole - len(recorded)
     judged = sum(item.size for item in pages)
     asked = sum(item.size for item in recorded) - judged
-    stored = sum(item.size for item in contents.items) - asked - judged
+    stored = sum(item.size for item in contents.items)
     told = Savings.of(store, [chosen.by])
     whole, groups = told.whole, told.groups[chosen.by]
     output.result(
         {
             "store": str(store.path),
-            "entries": entries,
+            "entries": contents.whole,
             "stored": stored,
+            "wheels": wheels,
+            "bytecode": compiled,
+            "build_records": builds,
             "resolutions": resolutions,
             "resolutions_stored": asked,
             "judged_pages": len(pages),
@@ -55,7 +58,13 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             chosen.by: {name: _facts(sums, whole) for name, sums in sorted(groups.items())},
         }
     )
-    output.say(f"Stored:          {megabytes(stored)} in {named(entries)} of {store.path}")
+    kinds = f"{counted(wheels, 'wheel', 'wheels')}, {compiled:,} bytecode, "
+    kinds += f"{counted(builds, 'build record', 'build records')}, "
+    kinds += f"{counted(resolutions, 'resolution', 'resolutions')}, "
+    kinds += f"{counted(len(pages), 'judged page', 'judged pages')}"
+    output.say(
+        f"Stored:          {megabytes(stored)} in {named(contents.whole)} of {store.path}: {kinds}"
+    )
     output.say(
         f"Installed:       {counted(whole.installed, 'distribution', 'distributions')} by "
         f"{counted(whole.runs, 'run', 'runs')} of pip: {whole.found:,} found in the store, "

@@ -62,6 +62,8 @@ class Inventory:
             if item.area == "wheels":
                 titles[item.digest] = project_of(item.title)
                 self.packages[titles[item.digest]] += item.size
+            elif item.area != "bytecode":
+                self.packages["(resolutions and build records)"] += item.size
             else:
                 compiled[item.digest] += item.size
         for digest, size in compiled.items():

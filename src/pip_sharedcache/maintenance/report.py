@@ -15,7 +15,7 @@ from pip_sharedcache.maintenance.entries import Track, read_entries
 from pip_sharedcache.maintenance.stats import Savings
 from pip_sharedcache.maintenance.svg import Point
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import Store, run_log
+from pip_sharedcache.store import AREAS, Store, run_log
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Page:
 def make_page(store: Store, *, track: Track = iter) -> Page:
     """Return the page with the content and the savings of ``store`` at present; raise OSError."""
     now = time.time()
-    contents = read_entries(store, uses=False, track=track)
+    contents = read_entries(store, areas=AREAS, uses=False, track=track)
     holdings = html_report.Inventory(unread=len(contents.unread)).add(contents.items, now)
     savings = Savings.of(store, ["package", "user", "environment"])
     collections = [Point(one.at, one.size) for _, one in run_log.collections(store)]

@@ -15,7 +15,7 @@ from pip_sharedcache.maintenance.doctor.report import DoctorReport, enumeration,
 from pip_sharedcache.maintenance.doctor.surroundings import users_are_mapped
 from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.store import (
-    BYTECODE,
+    AREAS,
     SHARDS,
     USE,
     WHEELS,
@@ -82,7 +82,7 @@ def _find_unread(report: DoctorReport, store: Store, unread: list[tuple[Path, st
 def _find_nobody(report: DoctorReport, store: Store, numbers: Counter[tuple[int, str]]) -> None:
     nobody = {uid: number for (uid, _), number in numbers.items() if uid in trust.NOBODY}
     if nobody:
-        areas = quoted(store.path / WHEELS, store.path / BYTECODE)
+        areas = quoted(*(store.path / area for area in AREAS if (store.path / area).is_dir()))
         owners = " -o ".join(f"-uid {uid}" for uid in nobody)
         report.add_finding(
             "nobody",
@@ -101,7 +101,7 @@ def _entries(
 
     Shards and entries that cannot be read are added to ``unread``, with the reason.
     """
-    for area in (WHEELS, BYTECODE):
+    for area in AREAS:
         for shard in SHARDS:
             try:
                 yield from retry_stale(functools.partial(_of_shard, store, area, shard, unread))

@@ -18,12 +18,12 @@ from pip_sharedcache.model import (
     Entry,
     LinkMode,
     Manifest,
-    RunReport,
     StoredFile,
     as_digest,
     megabytes,
     total_size,
 )
+from pip_sharedcache.placement import RunReport
 
 DIGEST = Digest("0123456789abcdef" * 4)
 FILE = StoredFile("demo/__init__.py", 3, "ab" * 32, False, 1_700_000_000)

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from pip_sharedcache.config import Settings
-from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, RunReport, StoredFile
+from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, StoredFile
 from pip_sharedcache.pip_adapter import parallel, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.path_conflicts import PathClaims
-from pip_sharedcache.placement import make_visible
+from pip_sharedcache.placement import RunReport, make_visible
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.store.layers import Layers

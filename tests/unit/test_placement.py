@@ -37,8 +37,8 @@ from pip_sharedcache.fs import (
 )
 from pip_sharedcache.fs.dirfd import close_all
 from pip_sharedcache.fs.file_data import copy_bytes
-from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, RunReport, StoredFile
-from pip_sharedcache.placement import LinkChoice, Linker, Placement
+from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, StoredFile
+from pip_sharedcache.placement import LinkChoice, Linker, Placement, RunReport
 from pip_sharedcache.placement import copies as copies_module
 from pip_sharedcache.placement import linker as link_module
 from pip_sharedcache.placement.dist_info import DistInfo, unfinished_in

@@ -20,8 +20,8 @@ import pytest
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache import wheel as wheel_module
 from pip_sharedcache.config import Settings
-from pip_sharedcache.model import Digest, LinkMode, Origin, RunReport
-from pip_sharedcache.placement import Placement, commit, make_visible
+from pip_sharedcache.model import Digest, LinkMode, Origin
+from pip_sharedcache.placement import Placement, RunReport, commit, make_visible
 from pip_sharedcache.session import session as session_module
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pip_sharedcache.fs.workers import WorkerPool
-from pip_sharedcache.model import RunReport
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.path_conflicts import PathClaims, Scheme
 from pip_sharedcache.pip_adapter.protocols import Requirement
-from pip_sharedcache.placement import Placement
+from pip_sharedcache.placement import Placement, RunReport
 from pip_sharedcache.session.session import Session, WorkerPart
 
 logger = logging.getLogger(__name__)

@@ -11,13 +11,16 @@ from pip_sharedcache.placement.probe import (
     try_making_as,
     try_writing,
 )
+from pip_sharedcache.placement.run_report import PLACED, RunReport
 from pip_sharedcache.placement.ways import ARE_PACKED
 
 __all__ = [
     "ARE_PACKED",
+    "PLACED",
     "LinkChoice",
     "Linker",
     "Placement",
+    "RunReport",
     "make_visible",
     "reflink_refusal",
     "reflinks_within",

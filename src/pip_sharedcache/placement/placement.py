@@ -15,12 +15,13 @@ from pathlib import Path
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs.dirfd import Directory
 from pip_sharedcache.fs.sync import flush_placed
-from pip_sharedcache.model import Entry, RunReport, StoredFile
+from pip_sharedcache.model import Entry, StoredFile
 from pip_sharedcache.placement.dist_info import DistInfo
 from pip_sharedcache.placement.group_modes import share_directory
 from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir, path_in
 from pip_sharedcache.placement.linker import Linker
 from pip_sharedcache.placement.overlaps import meeting
+from pip_sharedcache.placement.run_report import RunReport
 from pip_sharedcache.placement.target_dirs import (
     TargetDirs,
     is_file,

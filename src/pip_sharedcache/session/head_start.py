@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pip_sharedcache.fs.workers import WorkerPool
-from pip_sharedcache.model import Digest, Entry, Origin, RunReport
+from pip_sharedcache.model import Digest, Entry, Origin
+from pip_sharedcache.placement import RunReport
 
 logger = logging.getLogger(__name__)
 

@@ -18,16 +18,8 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs.workers import available_workers, limit_workers, map_in_workers
-from pip_sharedcache.model import (
-    Entry,
-    Identity,
-    Installed,
-    LinkMode,
-    Policy,
-    RunReport,
-    total_size,
-)
-from pip_sharedcache.placement import Linker, Placement, make_visible
+from pip_sharedcache.model import Entry, Identity, Installed, LinkMode, Policy, total_size
+from pip_sharedcache.placement import Linker, Placement, RunReport, make_visible
 from pip_sharedcache.session import notices, restrictions
 from pip_sharedcache.session.builds import SharedBuilds
 from pip_sharedcache.session.bytecode import SharedBytecode

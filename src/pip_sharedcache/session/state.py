@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pip_sharedcache.config import Settings
-from pip_sharedcache.model import RunReport
-from pip_sharedcache.placement import LinkChoice
+from pip_sharedcache.placement import LinkChoice, RunReport
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.restrictions import Sharing, SymlinkCheck
 from pip_sharedcache.session.usage import UsageRecorder

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pip_sharedcache.errors import reason
-from pip_sharedcache.model import Entry, Policy, RunReport
-from pip_sharedcache.placement import LinkChoice, Placement
+from pip_sharedcache.model import Entry, Policy
+from pip_sharedcache.placement import LinkChoice, Placement, RunReport
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.store import Store, run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.layers import Layers

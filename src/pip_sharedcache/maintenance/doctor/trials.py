@@ -18,8 +18,14 @@ from pip_sharedcache.maintenance.doctor.surroundings import (
     mount_of,
     protected_hardlinks,
 )
-from pip_sharedcache.model import PLACED, LinkMode, Policy, StoredFile
-from pip_sharedcache.placement import ARE_PACKED, reflink_refusal, try_link_modes, try_writing
+from pip_sharedcache.model import LinkMode, Policy, StoredFile
+from pip_sharedcache.placement import (
+    ARE_PACKED,
+    PLACED,
+    reflink_refusal,
+    try_link_modes,
+    try_writing,
+)
 from pip_sharedcache.store import SHARDS, WHEELS, Source, Store, layout_name, read_manifest
 from pip_sharedcache.store.packs import PACK
 

@@ -1,0 +1,96 @@
+"""The counts of one run, for its summary line and for its record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pip_sharedcache.model import Installed, LinkMode, megabytes
+
+
+@dataclass
+class RunReport:
+    """The actions of one run, for the line after "Successfully installed" and for its record.
+
+    ``compiled``: bytes of the sources that the run compiled, in ``compile_seconds``.
+    ``reused``: bytes of the sources whose bytecode was in the store.
+    ``resolution``: "recorded" or "reused" if the run did so with a resolution; else "".
+    ``requests_saved``, ``seconds_saved``: what the reused resolution saved.
+    """
+
+    installed: int = 0
+    found: int = 0
+    published: int = 0
+    not_downloaded: int = 0  # bytes
+    read_only: bool = False  # something was not added because the store may not be written
+    placed: Counter[LinkMode] = field(default_factory=Counter)  # files
+    placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
+    distributions: list[Installed] = field(default_factory=list)
+    compiled: int = 0
+    compile_seconds: float = 0.0
+    reused: int = 0
+    resolution: str = ""
+    requests_saved: int = 0
+    seconds_saved: float = 0.0
+
+    def count(self, mode: LinkMode, size: int) -> None:
+        """Count one placed file of ``size`` bytes."""
+        self.placed[mode] += 1
+        self.placed_bytes[mode] += size
+
+    def take(self) -> RunReport:
+        """Return the counts, and count again from 0."""
+        taken = replace(self)
+        vars(self).update(vars(RunReport()))
+        return taken
+
+    def add(self, other: RunReport) -> None:
+        """Add the counts of ``other``."""
+        self.installed += other.installed
+        self.found += other.found
+        self.published += other.published
+        self.not_downloaded += other.not_downloaded
+        self.read_only |= other.read_only
+        self.placed.update(other.placed)
+        self.placed_bytes.update(other.placed_bytes)
+        self.distributions += other.distributions
+        self.compiled += other.compiled
+        self.compile_seconds += other.compile_seconds
+        self.reused += other.reused
+        self.resolution = self.resolution or other.resolution
+        self.requests_saved += other.requests_saved
+        self.seconds_saved += other.seconds_saved
+
+    @property
+    def not_copied(self) -> int:
+        """Return the number of bytes that were placed without a copy."""
+        return sum(self.placed_bytes.values()) - self.placed_bytes[LinkMode.COPY]
+
+    def sentence(self, stores: Sequence[Path]) -> str:
+        """Return one line: distributions from ``stores``, how files were placed, the savings."""
+        named = ", ".join(map(str, stores))
+        parts = [f"{self.found} of {self.installed} distributions from {named}"]
+        there = "it" if len(stores) == 1 else "them"
+        if self.published:
+            parts.append(f"{self.published} added to {there}")
+        if self.read_only and self.found + self.published < self.installed:
+            parts.append(f"others not added, since you may not write {there}")
+        if self.placed:
+            ways = [
+                f"{number} {PLACED[mode]}" for mode, number in sorted(self.placed.items()) if number
+            ]
+            parts.append("files " + ", ".join(ways))
+        parts.append(f"{megabytes(self.not_downloaded)} not downloaded")
+        parts.append(f"{megabytes(self.not_copied)} not copied")
+        return "Shared store: " + "; ".join(parts)
+
+
+#: How a link mode has placed files, as a word of a sentence.
+PLACED: Mapping[LinkMode, str] = {
+    LinkMode.REFLINK: "reflinked",
+    LinkMode.HARDLINK: "hard-linked",
+    LinkMode.SYMLINK: "symlinked",
+    LinkMode.COPY: "copied",
+}

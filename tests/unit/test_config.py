@@ -174,6 +174,32 @@ def test_other_configuration_sections_are_ignored(tmp_path: Path, site: Path) ->
     assert settings.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("section", "is_near"),
+    [
+        *(
+            (one, True)
+            for one in ("shared-cache", "SharedCache", "shared_cache", "pip-sharedcache")
+        ),
+        *((one, True) for one in ("sharedcahce", "sharecache", "sharedcach", "sharedcaches")),
+        *((one, False) for one in ("global", "cache", "search", "download", "show", "unshared")),
+    ],
+)
+def test_a_section_that_is_most_likely_misspelt_is_noted(
+    section: str, is_near: bool, tmp_path: Path
+) -> None:
+    file = _file(tmp_path, "c", f"[{section}]\ndir = /x\n")
+    hint = f"Section [{section}] of {file} is ignored; hint: write [sharedcache]"
+    assert load([file], {}).notes == ((hint,) if is_near else ())
+
+
+@pytest.mark.parametrize("variable", ["PIP_SHARED_CACHE_DIR", "PIP_SharedCache_Dir"])
+def test_a_variable_that_is_most_likely_misspelt_is_noted(variable: str) -> None:
+    (note,) = load([], {variable: "/x"}).notes
+    assert note == f"Variable {variable} is ignored; hint: write PIP_SHAREDCACHE_DIR"
+    assert load([], {variable: "/x"}, isolated=True).notes == ()
+
+
 def test_a_percent_sign_is_one(tmp_path: Path) -> None:
     file = _file(tmp_path, "c", "[sharedcache]\ndir = /a%20b/%(c)s\n")
     assert load([file], {}).dir == Path("/a%20b/%(c)s")

@@ -23,7 +23,7 @@ from pip_sharedcache.model import (
     megabytes,
     total_size,
 )
-from pip_sharedcache.placement import RunReport
+from pip_sharedcache.placement import RunReport, Unserved
 
 DIGEST = Digest("0123456789abcdef" * 4)
 FILE = StoredFile("demo/__init__.py", 3, "ab" * 32, False, 1_700_000_000)
@@ -289,10 +289,18 @@ def test_a_run_that_added_some_says_so() -> None:
     )
 
 
-def test_a_run_that_could_not_add_says_so() -> None:
-    sentence = RunReport(installed=1, read_only=True).sentence([Path("/s")])
-    assert "others not added, since you may not write it" in sentence
+def test_a_run_that_could_not_add_says_why() -> None:
+    report = RunReport(installed=4, published=1)
+    report.unserved.append(Unserved("new.whl", "the store did not have it", added=True))
+    report.unserved.append(Unserved("a.whl", "you may not write the store", added=False))
+    sentence = report.sentence([Path("/s")])
+    assert "; 1 installed by pip alone: you may not write the store; " in sentence
     assert "files" not in sentence
+    report.unserved.append(Unserved("b.whl", "it was built here", added=False))
+    report.unserved.append(Unserved("c.whl", "it was built here", added=False))
+    sentence = report.sentence([Path("/s")])
+    why = "2 it was built here, 1 you may not write the store"
+    assert f"; 3 installed by pip alone: {why}; " in sentence
 
 
 def test_two_runs_do_not_share_their_counts() -> None:
@@ -301,19 +309,20 @@ def test_two_runs_do_not_share_their_counts() -> None:
 
 
 def test_what_another_process_did_is_added_and_stays_as_it_is() -> None:
-    report, other = RunReport(2, 1, 1, 100, False), RunReport(3, 2, 0, 50, True)
+    report, other = RunReport(2, 1, 1, 100), RunReport(3, 2, 0, 50)
+    other.unserved.append(Unserved("a.whl", "it was built here", added=False))
     report.count(LinkMode.COPY, 5)
     other.count(LinkMode.COPY, 7)
     other.count(LinkMode.REFLINK, 11)
     report.add(other)
     assert (report.installed, report.found, report.published) == (5, 3, 1)
-    assert (report.not_downloaded, report.read_only) == (150, True)
+    assert (report.not_downloaded, report.unserved) == (150, other.unserved)
     assert report.placed == {LinkMode.COPY: 2, LinkMode.REFLINK: 1}
     assert report.placed_bytes == {LinkMode.COPY: 12, LinkMode.REFLINK: 11}
     report.count(LinkMode.REFLINK, 1)
     assert other.placed == {LinkMode.COPY: 1, LinkMode.REFLINK: 1}
     report.add(RunReport())
-    assert (report.installed, report.read_only) == (5, True), "it was so, and is so"
+    assert (report.installed, len(report.unserved)) == (5, 1), "it was so, and is so"
 
 
 def test_what_a_resolution_saved_is_added_to_the_report() -> None:

@@ -140,12 +140,12 @@ def test_what_a_copy_logs_is_kept_as_text_and_not_shown(caplog: pytest.LogCaptur
 
 
 def test_reports_add_up() -> None:
-    report, other = RunReport(), RunReport(3, 2, 1, 100, True)
+    report, other = RunReport(), RunReport(3, 2, 1, 100)
     other.count(LinkMode.COPY, 7)
     report.add(other)
     report.add(other)
     assert (report.installed, report.found, report.published) == (6, 4, 2)
-    assert (report.not_downloaded, report.read_only) == (200, True)
+    assert report.not_downloaded == 200
     assert (report.placed[LinkMode.COPY], report.placed_bytes[LinkMode.COPY]) == (2, 14)
 
 

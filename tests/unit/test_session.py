@@ -22,6 +22,7 @@ from pip_sharedcache import wheel as wheel_module
 from pip_sharedcache.config import Settings
 from pip_sharedcache.model import Digest, LinkMode, Origin
 from pip_sharedcache.placement import Placement, RunReport, commit, make_visible
+from pip_sharedcache.session import notices
 from pip_sharedcache.session import session as session_module
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
@@ -389,8 +390,7 @@ def test_a_store_that_may_not_be_written_is_no_warning(
         reading = Session.start(session.settings)
         assert not _install(reading, wheel)
     assert caplog.messages == []
-    assert reading.report.read_only
-    assert "you may not write it" in reading.summary()
+    assert "1 installed by pip alone: you may not write the store;" in reading.summary()
 
 
 # -- damage
@@ -1050,9 +1050,42 @@ def test_a_warning_of_this_process_or_of_another_is_shown_once(
     assert caplog.messages == ["one", "two", "three", "one"], "another run"
 
 
+@pytest.mark.parametrize(("number", "lines"), [(3, 3), (4, 1), (9, 1)])
+def test_many_held_warnings_of_one_kind_are_one_line(
+    session: Session, number: int, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    notices.hold()
+    for one in range(number):
+        warn(f"/store/entry{one} is gone from the shared store: downloaded instead")
+        warn("Another one: once")
+    assert caplog.messages == []
+    session.finish()
+    shown = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len(shown) == lines + 1
+    assert shown[0].startswith("/store/entry0 is gone from the shared store: downloaded instead")
+    if lines == 1:
+        assert shown[0].endswith(f" (and {number - 1} more of this kind: -v shows each)")
+    warn("after the end")
+    assert caplog.messages[-1] == "after the end"
+
+
+def test_warnings_are_shown_although_the_end_of_the_run_fails(
+    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(session.turns, "end", failing)
+    notices.hold()
+    warn("something")
+    with pytest.raises(OSError, match="Input/output error"):
+        session.finish()
+    assert caplog.messages == ["something"]
+
+
 def test_what_another_process_did_is_counted(session: Session, wheel: Path) -> None:
     _run(session, wheel)
-    other = RunReport(2, 1, 1, 500, True)
+    other = RunReport(2, 1, 1, 500)
     other.count(LinkMode.REFLINK, 7)
     session.report.add(other)
     assert session.summary() == (

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pip_sharedcache.config import misspelt
 from pip_sharedcache.config.values import (
     MOST_DOWNLOADS,
     MOST_PROCESSES,
@@ -59,7 +60,7 @@ class Settings:
     ``off``: whether ``dir`` is "none": plain pip runs.
     ``processes``: the number of processes; 0 for a number that depends on the machine.
     ``trust``: lists of publishers; a trusted publisher is in each of them.
-    ``notes``: sentences on unknown settings.
+    ``notes``: sentences on unknown and misspelt settings.
     ``chosen``: by name, the places that decide a setting; without those that nobody set.
     ``dir_administered``: whether only root could have set ``dir``.
     ``searched``, ``unread``: files without a ``dir``; files that cannot be read, and why.
@@ -105,11 +106,13 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     """
     files = tuple(files)
     unread: list[tuple[Path, str]] = []
-    layers = [_from_file(path, unread) for path in files]
+    notes: list[str] = []
+    layers = [_from_file(path, unread, notes) for path in files]
     if not isolated:
+        notes += misspelt.in_environment(environ, SECTION, ENVIRONMENT_PREFIX)
         layers.append(_from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {1}"))
     layers.append(_from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}"))
-    notes = tuple(
+    notes += (
         f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored"
         for layer in layers
         for name, setting in layer.items()
@@ -122,7 +125,7 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
             chosen[row.name] = row.deciding(row, places)
             values[row.field] = row.value(chosen[row.name])
     values |= _directory(values["dir"], chosen["dir"][-1]) if "dir" in chosen else _default(files)
-    return Settings(**values, notes=notes, chosen=chosen, unread=tuple(unread))
+    return Settings(**values, notes=tuple(notes), chosen=chosen, unread=tuple(unread))
 
 
 def is_switched_off(environ: Mapping[str, str], *, isolated: bool = False) -> bool:
@@ -145,7 +148,7 @@ def option_variable(name: str) -> str:
     return OPTION_PREFIX + name.replace("-", "_").upper()
 
 
-def _from_file(path: Path, unread: list[tuple[Path, str]]) -> dict[str, Setting]:
+def _from_file(path: Path, unread: list[tuple[Path, str]], notes: list[str]) -> dict[str, Setting]:
     parser = configparser.RawConfigParser()
     try:
         with path.open(encoding="utf-8") as file:
@@ -160,6 +163,7 @@ def _from_file(path: Path, unread: list[tuple[Path, str]]) -> dict[str, Setting]
         # For some errors, only the second line names the line of the file.
         why = " ".join(line.strip() for line in str(error).splitlines())
         raise ConfigurationDamaged(f"Configuration file {path} cannot be read: {why}") from error
+    notes += misspelt.in_file(parser, SECTION, path)
     return {
         key.replace("_", "-").lower(): Setting(value.strip(), str(path), administered)
         for key, value in (parser.items(SECTION) if parser.has_section(SECTION) else ())

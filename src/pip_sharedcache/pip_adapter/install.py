@@ -34,6 +34,7 @@ from pip_sharedcache.pip_adapter.seams import Arguments, Call, Keywords, Origina
 from pip_sharedcache.pip_adapter.targets import environment_of
 from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
 from pip_sharedcache.placement import Placement
+from pip_sharedcache.session import notices
 from pip_sharedcache.session.session import MOST_WORKERS, Session
 from pip_sharedcache.session.state import Progress
 from pip_sharedcache.session.wheels import RunWheel
@@ -130,6 +131,8 @@ class InstallWrappers:
         self._downloads.begin(session, options)
         self._builds.begin(options)
         self._resolutions.begin(options)
+        if options.verbose <= options.quiet:
+            notices.hold()
         try:
             status = call.proceed()
         except BaseException:
@@ -142,10 +145,8 @@ class InstallWrappers:
         if status == 0:
             # A failed run installed nothing. pip sets its target options during the run.
             session.record_run(environment_of(options))
-            if unusual := "; ".join(session.unusual):
-                logger.warning("Not shared, and installed by pip itself: %s", unusual)
-            for line in filter(None, (session.lookup.untrusted_summary(), session.summary())):
-                logger.info(line)
+            for level, line in session.closing_lines():
+                logger.log(level, "%s", line)
         return status
 
     def _install_all(self, session: Session, call: Call) -> Any:

@@ -22,7 +22,8 @@ from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.path_conflicts import PathClaims, Scheme
 from pip_sharedcache.pip_adapter.protocols import Requirement
 from pip_sharedcache.placement import Placement, RunReport
-from pip_sharedcache.session.session import Session, WorkerPart
+from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.state import WorkerPart
 
 logger = logging.getLogger(__name__)
 

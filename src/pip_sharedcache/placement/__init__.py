@@ -11,7 +11,7 @@ from pip_sharedcache.placement.probe import (
     try_making_as,
     try_writing,
 )
-from pip_sharedcache.placement.run_report import PLACED, RunReport
+from pip_sharedcache.placement.run_report import PLACED, RunReport, Unserved
 from pip_sharedcache.placement.ways import ARE_PACKED
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Linker",
     "Placement",
     "RunReport",
+    "Unserved",
     "make_visible",
     "reflink_refusal",
     "reflinks_within",

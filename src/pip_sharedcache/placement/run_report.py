@@ -10,6 +10,26 @@ from pathlib import Path
 from pip_sharedcache.model import Installed, LinkMode, megabytes
 
 
+@dataclass(frozen=True)
+class Unserved:
+    """A wheel that the run did not take from the store.
+
+    ``name``: its file name, for its user alone: other users may not see that of a private wheel.
+    ``why``: the reason, as a phrase.
+    ``added``: whether the run adds it to a store.
+    """
+
+    name: str
+    why: str
+    added: bool
+
+    @property
+    def sentence(self) -> str:
+        """Return the line for the user."""
+        what = "added to the shared store" if self.added else "installed by pip alone"
+        return f"{self.name} was {what}: {self.why}"
+
+
 @dataclass
 class RunReport:
     """The actions of one run, for the line after "Successfully installed" and for its record.
@@ -18,13 +38,13 @@ class RunReport:
     ``reused``: bytes of the sources whose bytecode was in the store.
     ``resolution``: "recorded" or "reused" if the run did so with a resolution; else "".
     ``requests_saved``, ``seconds_saved``: what the reused resolution saved.
+    ``unserved``: the wheels that did not come from the store.
     """
 
     installed: int = 0
     found: int = 0
     published: int = 0
     not_downloaded: int = 0  # bytes
-    read_only: bool = False  # something was not added because the store may not be written
     placed: Counter[LinkMode] = field(default_factory=Counter)  # files
     placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
     distributions: list[Installed] = field(default_factory=list)
@@ -34,6 +54,7 @@ class RunReport:
     resolution: str = ""
     requests_saved: int = 0
     seconds_saved: float = 0.0
+    unserved: list[Unserved] = field(default_factory=list)
 
     def count(self, mode: LinkMode, size: int) -> None:
         """Count one placed file of ``size`` bytes."""
@@ -52,7 +73,6 @@ class RunReport:
         self.found += other.found
         self.published += other.published
         self.not_downloaded += other.not_downloaded
-        self.read_only |= other.read_only
         self.placed.update(other.placed)
         self.placed_bytes.update(other.placed_bytes)
         self.distributions += other.distributions
@@ -62,6 +82,7 @@ class RunReport:
         self.resolution = self.resolution or other.resolution
         self.requests_saved += other.requests_saved
         self.seconds_saved += other.seconds_saved
+        self.unserved += other.unserved
 
     @property
     def not_copied(self) -> int:
@@ -75,8 +96,8 @@ class RunReport:
         there = "it" if len(stores) == 1 else "them"
         if self.published:
             parts.append(f"{self.published} added to {there}")
-        if self.read_only and self.found + self.published < self.installed:
-            parts.append(f"others not added, since you may not write {there}")
+        if left := Counter(one.why for one in self.unserved if not one.added):
+            parts.append(f"{sum(left.values())} installed by pip alone: {_reasons(left)}")
         if self.placed:
             ways = [
                 f"{number} {PLACED[mode]}" for mode, number in sorted(self.placed.items()) if number
@@ -94,3 +115,10 @@ PLACED: Mapping[LinkMode, str] = {
     LinkMode.SYMLINK: "symlinked",
     LinkMode.COPY: "copied",
 }
+
+
+def _reasons(counted: Counter[str]) -> str:
+    """Return the reasons, the most frequent first, with their numbers if there are several."""
+    if len(counted) == 1:
+        return next(iter(counted))
+    return ", ".join(f"{number} {why}" for why, number in counted.most_common())

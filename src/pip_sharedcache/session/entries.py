@@ -10,7 +10,7 @@ from pathlib import Path
 from pip_sharedcache import store as stores
 from pip_sharedcache import wheel
 from pip_sharedcache.errors import DamagedEntry
-from pip_sharedcache.model import Digest, Entry, Identity, Origin, Policy
+from pip_sharedcache.model import Digest, Entry, Identity, Origin
 from pip_sharedcache.session.builds import SharedBuilds
 from pip_sharedcache.session.bytecode import SharedBytecode
 from pip_sharedcache.session.lookup import WheelLookup
@@ -42,10 +42,15 @@ class RunEntries:
         self._bytecode = bytecode
         self._added: set[Identity] = set()
         self._adopted: set[Identity] = set()  # not yet installed
+        self._because: dict[Identity, str] = {}
 
     def is_added(self, entry: Entry) -> bool:
         """Return whether this run publishes ``entry``."""
         return entry.identity in self._added
+
+    def added_because(self, entry: Entry) -> str:
+        """Return why ``entry``, which this run publishes, did not come from a store."""
+        return self._because.get(entry.identity) or self._lookup.miss_of(entry.manifest.digest)
 
     def adopt(self, entry: Entry) -> None:
         """Use ``entry``, which a worker process of this run has staged and will publish."""
@@ -82,7 +87,12 @@ class RunEntries:
             self._run.uses.record(found)
             found = self._backfill(found, origin)
         else:
+            why = self._lookup.miss_of(digest)
+            if self._run.sharing.is_private(origin):
+                why = f"kept for you, since {origin.private_because}"
             found = self._publish(path, digest, origin)
+            if found is not None:
+                self._because[found.identity] = why
         if found is not None and run_wheel.build is not None:
             self._builds.publish(*run_wheel.build)
         return found
@@ -93,10 +103,6 @@ class RunEntries:
         if self._run.sharing.is_private(origin):
             logger.debug("%s is not shared: %s", path.name, origin.private_because)
             where = self._layers.to_keep
-        elif where() is None:
-            self._run.report.read_only = any(
-                one.policy is Policy.READ_ONLY and not one.trust.unknown for one in self._layers
-            )
         staged = self._stage(where, path, path.name, digest, "Installed without publishing")
         if staged is not None:
             self._lookup.remember(staged)

@@ -17,7 +17,7 @@ from pip_sharedcache.errors import (
     UnusualWheel,
     reason,
 )
-from pip_sharedcache.model import Entry, Identity, LinkMode
+from pip_sharedcache.model import Entry, Identity, LinkMode, Policy
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store import Staged, Store
@@ -31,6 +31,7 @@ class Publisher:
     """The entries that one run publishes.
 
     ``unusual``: the reasons why wheels are left to pip's own installer.
+    ``refusal``: why ``add`` returned no entry the last time, as a phrase.
     """
 
     def __init__(self, run: RunState) -> None:
@@ -45,6 +46,7 @@ class Publisher:
         self._failures: dict[Path, NotPublished] = {}
         self._durable: set[Identity] = set()
         self.unusual: list[str] = []
+        self.refusal = ""
 
     def add(
         self,
@@ -57,26 +59,34 @@ class Publisher:
         If that layer is full, ``where`` is called again for the next layer. Most failures cause a
         warning, which begins with ``otherwise``: what pip-sharedcache does instead.
         """
-        while (store := where()) is not None and not self._takes_none(store):
+        self.refusal = self._nowhere()
+        while (store := where()) is not None:
+            if self._takes_none(store):
+                break
+            self.refusal = "it cannot be published"
             try:
                 staged = stage(store)
             except UnusualWheel as error:
                 self.unusual.append(str(error))
+                self.refusal = "it is unusual"
             except DirectoryMissing as error:
                 warn(f"Installed without publishing: {error}")  # the same line for all wheels
+                self.refusal = "the store lacks directories"
             except NotWritable as error:
                 if self._is_mapped(store, error):
                     continue
                 logger.debug("%s: %s", otherwise, error)
-                self._run.report.read_only = True
+                self.refusal = "you may not write the store"
             except ResolutionNotPublished as error:
                 logger.debug("%s: %s", otherwise, error)  # older stores have no place for them
             except NotPublished as error:
                 if self._is_mapped(store, error):
                     continue
                 self._warn_of(store, otherwise, error)
-                if isinstance(error, NoRoom) and self._layers.leave(store):
-                    continue
+                if isinstance(error, NoRoom):
+                    self.refusal = "the store is full"
+                    if self._layers.leave(store):
+                        continue
             else:
                 if staged.partial:
                     warn(
@@ -212,10 +222,22 @@ class Publisher:
         self._staged = []
         stores.clear_own()
 
+    def _nowhere(self) -> str:
+        """Return why a run has no store to publish in."""
+        if any(one.trust.unknown for one in self._layers):
+            return "file owners cannot be known"
+        if any(one.policy is Policy.READ_ONLY for one in self._layers):
+            return "the store may only be read"
+        return "no store takes it"
+
     def _takes_none(self, store: Store) -> bool:
         if store.path in self._mapped:
+            self.refusal = "the file server gives your files to another user"
             return True
-        return bool(self._given_up) and _device(store) in self._given_up
+        if self._given_up and _device(store) in self._given_up:
+            self.refusal = "a disk is full"
+            return True
+        return False
 
 
 def _by_store(staged: Iterable[Staged]) -> dict[Store, list[Staged]]:

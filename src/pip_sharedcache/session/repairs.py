@@ -64,6 +64,10 @@ class Repairs:
         line = f"Damaged entry of {owner} in the shared store is not used: {what}"
         self.record_damage(entry.manifest.digest, line)
 
+    def is_known(self, digest: Digest) -> bool:
+        """Return whether the run found damage to an entry of ``digest``."""
+        return digest in self._to_report or digest in self._homes
+
     def skip_build_record(self, record: Identity) -> None:
         """Skip a build record that leads to no usable entry, so that it does not block others."""
         self.damaged.add(record)

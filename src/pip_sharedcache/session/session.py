@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
@@ -18,8 +17,8 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs.workers import available_workers, limit_workers, map_in_workers
-from pip_sharedcache.model import Entry, Identity, Installed, LinkMode, Policy, total_size
-from pip_sharedcache.placement import Linker, Placement, RunReport, make_visible
+from pip_sharedcache.model import Entry, Identity, Installed, Policy, total_size
+from pip_sharedcache.placement import Linker, Placement, RunReport, Unserved, make_visible
 from pip_sharedcache.session import notices, restrictions
 from pip_sharedcache.session.builds import SharedBuilds
 from pip_sharedcache.session.bytecode import SharedBytecode
@@ -36,7 +35,7 @@ from pip_sharedcache.session.lookup import WheelLookup
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.resolutions import SharedResolutions
-from pip_sharedcache.session.state import Progress, RunState
+from pip_sharedcache.session.state import Progress, RunState, WorkerPart
 from pip_sharedcache.session.turns import Turns
 from pip_sharedcache.session.wheels import RunWheel
 from pip_sharedcache.store.layers import Layers
@@ -51,20 +50,6 @@ MOST_WORKERS = 8
 
 #: The name of private wheels in the record of a run, which other users can read.
 _UNNAMED = "(not shared)"
-
-
-@dataclass(frozen=True)
-class WorkerPart:
-    """The part of a worker process in the run, beside its distributions.
-
-    ``report``: the counts of its published entries.
-    ``refusals``: the link modes that failed, with reasons.
-    ``reported``: the damage that it reported.
-    """
-
-    report: RunReport
-    refusals: Mapping[LinkMode, str]
-    reported: frozenset[str]
 
 
 class Session:
@@ -156,7 +141,7 @@ class Session:
         private = self.sharing.is_private(origin)
         entry = self._entries.entry_for(run_wheel, origin)
         if entry is None:
-            why = origin.private_because or "it is not published"
+            why = origin.private_because if private else self._publishing.refusal
             self._leave_to_pip(path, why, named=not private)
             return None
         self._run.symlinks.check(entry)
@@ -190,8 +175,9 @@ class Session:
         self.report.found -= not self._entries.is_added(entry)
 
     def _leave_to_pip(self, path: str, why: str, *, named: bool) -> None:
-        title = os.path.basename(path) if named else _UNNAMED
-        self.report.distributions.append(Installed(title, 0, "pip", why))
+        name = os.path.basename(path)
+        self.report.distributions.append(Installed(name if named else _UNNAMED, 0, "pip", why))
+        self.report.unserved.append(Unserved(name, why, added=False))
 
     def _unusable_because(self, entry: Entry) -> str:
         if entry.identity in self._run.repairs.damaged:
@@ -226,7 +212,11 @@ class Session:
             self.fall_back(entry)  # pip took some or all files from its own wheel
             return
         how = "added" if added else "found"
-        title = _UNNAMED if entry.identity in self._unnamed else entry.manifest.filename
+        title = name = entry.manifest.filename
+        if added:
+            self.report.unserved.append(Unserved(name, self._entries.added_because(entry), True))
+        if entry.identity in self._unnamed:
+            title = _UNNAMED
         self.report.distributions.append(Installed(title, total_size(entry.manifest.files), how))
 
     def make_visible(self, placements: Sequence[Placement]) -> None:
@@ -332,6 +322,7 @@ class Session:
         That is the damage that it found, its staged entries, and its progress bars: bars of several
         processes would overwrite each other.
         """
+        notices.begin()
         self._run.repairs.leave_to_parent()
         self._publishing.leave_to_parent()
         self._head_start.leave_to_parent()
@@ -368,15 +359,18 @@ class Session:
 
     def finish(self) -> None:
         """Make the staged entries visible. The caller calls this however the run ended."""
-        self._entries.stage_repairs()
-        self._publishing.make_visible()
-        for published in self._head_start.publish():
-            self.report.add(published.report)
-            for warning in published.warnings:
-                warn(warning)
-            self._run.repairs.mark_reported(published.reported)
-        self.turns.end()
-        self._run.repairs.report_rest()
+        try:
+            self._entries.stage_repairs()
+            self._publishing.make_visible()
+            for published in self._head_start.publish():
+                self.report.add(published.report)
+                for warning in published.warnings:
+                    warn(warning)
+                self._run.repairs.mark_reported(published.reported)
+            self.turns.end()
+            self._run.repairs.report_rest()
+        finally:
+            notices.end()
 
     def record_run(self, environment: str) -> None:
         """Record this run, which has installed to ``environment``, in the store."""
@@ -384,6 +378,15 @@ class Session:
             seconds = time.monotonic() - self._began
             shown = environment if self.settings.stats == "full" else ""
             self._run.uses.record_run(self.report, self.links, seconds, shown)
+
+    def closing_lines(self) -> Iterator[tuple[int, str]]:
+        """Yield the level (of logging) and the text of each line after a successful run."""
+        if unusual := "; ".join(self.unusual):
+            yield logging.WARNING, f"Not shared, and installed by pip itself: {unusual}"
+        for line in filter(None, (self.lookup.untrusted_summary(), self.summary())):
+            yield logging.INFO, line
+        for unserved in self.report.unserved:
+            yield notices.VERBOSE, unserved.sentence
 
     def summary(self) -> str:
         """Return the last line of a run that installed something; "" where there is none."""

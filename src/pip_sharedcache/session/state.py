@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pip_sharedcache.config import Settings
+from pip_sharedcache.model import LinkMode
 from pip_sharedcache.placement import LinkChoice, RunReport
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.restrictions import Sharing, SymlinkCheck
@@ -49,3 +50,17 @@ class RunState:
         self.links = LinkChoice(self.settings.link_mode)
         self.symlinks = SymlinkCheck(self.links, self.layers, self.uses)
         self.sharing = Sharing(self.settings, self.layers)
+
+
+@dataclass(frozen=True)
+class WorkerPart:
+    """The part of a worker process in the run, beside its distributions.
+
+    ``report``: the counts of its published entries.
+    ``refusals``: the link modes that failed, with reasons.
+    ``reported``: the damage that it reported.
+    """
+
+    report: RunReport
+    refusals: Mapping[LinkMode, str]
+    reported: frozenset[str]

@@ -1,0 +1,66 @@
+"""Sections, options and variables that are most likely settings of pip-sharedcache, misspelt.
+
+pip and pip-sharedcache both ignore them, so the user would wait in vain for their effect.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Iterable, Iterator
+
+#: A section of pip is "global" or a command of pip; none of these is near the name.
+_NEAR = 0.8
+_PREFIX = "PIP_"
+
+
+def in_file(parser: configparser.RawConfigParser, section: str, path: object) -> Iterator[str]:
+    """Yield a sentence on each section and option in the file ``path`` that is misspelt.
+
+    ``section``: the name of our section.
+    """
+    for other in parser.sections():
+        if other == section:
+            continue
+        if _is_near(other, section):
+            yield f"Section [{other}] of {path} is ignored; hint: write [{section}]"
+            continue
+        for option in parser.options(other):
+            if name := _setting_in(option, section):
+                yield (
+                    f"Option {option} in section [{other}] of {path} is ignored; "
+                    f"hint: write {name} in section [{section}]"
+                )
+
+
+def in_environment(names: Iterable[str], section: str, prefix: str) -> Iterator[str]:
+    """Yield a sentence on each variable in ``names`` that is misspelt.
+
+    ``prefix``: the beginning of our variables.
+    """
+    for name in names:
+        if not name.startswith(_PREFIX) or name.startswith(prefix):
+            continue
+        if setting := _setting_in(name[len(_PREFIX) :], section):
+            right = prefix + setting.replace("-", "_").upper()
+            yield f"Variable {name} is ignored; hint: write {right}"
+
+
+def _setting_in(name: str, section: str) -> str:
+    """Return the setting that ``name`` means, as in "shared_cache.link-mode"; "" for none."""
+    # With a separator in front of the setting: PIP_SHAREDCACHED may belong to another program.
+    pattern = rf"{'[-_. ]?'.join(section)}[-_. ](.*)"
+    found = re.fullmatch(pattern, name, re.IGNORECASE)
+    return re.sub(r"[_. ]", "-", found[1]).lower() if found else ""
+
+
+def _is_near(other: str, section: str) -> bool:
+    letters = re.sub(r"[^a-z]", "", other.lower())
+    letters = letters[3:] if letters.startswith("pip") else letters
+    if letters == section:
+        return True
+    if len(letters) < len(section) - 3:
+        return False  # as all of pip's own sections: difflib need not be imported
+    import difflib
+
+    return difflib.SequenceMatcher(None, letters, section).ratio() >= _NEAR

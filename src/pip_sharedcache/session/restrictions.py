@@ -53,6 +53,8 @@ def no_symlinks_because(store: Store) -> str:
     if store.policy is Policy.PRIVATE:  # the links would break the environment for others
         return "others may not follow links into a private store"
     try:
+        if store.policy is Policy.BACKFILL and not os.stat(store.path).st_mode & 0o077:
+            return "others may not follow links into a private store"
         if unloadable := fs.unloadable_because(store.path):
             return unloadable
         with store.own_usage_marks() as own:

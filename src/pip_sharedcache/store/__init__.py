@@ -7,7 +7,7 @@ from pip_sharedcache.store.entries import StoredEntry, list_entries, names, surv
 from pip_sharedcache.store.entry_reading import open_entry, read_manifest
 from pip_sharedcache.store.entry_trust import distrust_reason, replaceable_by
 from pip_sharedcache.store.filling import Compile
-from pip_sharedcache.store.homes import TAG_NAME, refuse_foreign_home
+from pip_sharedcache.store.homes import TAG_NAME, missing_store, refuse_foreign_home
 from pip_sharedcache.store.layout import (
     AREAS,
     BUILDS,
@@ -20,7 +20,14 @@ from pip_sharedcache.store.layout import (
     expected_directories,
 )
 from pip_sharedcache.store.lookup import find, find_bytecode, find_retired
-from pip_sharedcache.store.open import ONLY, PATIENCE, open_layers, open_store, store_replaceable_by
+from pip_sharedcache.store.open import (
+    ONLY,
+    PATIENCE,
+    is_made_later,
+    open_layers,
+    open_store,
+    store_replaceable_by,
+)
 from pip_sharedcache.store.publish import discard, make_durable, make_visible, publish
 from pip_sharedcache.store.resolutions import (
     JUDGED_PAGE,
@@ -70,11 +77,13 @@ __all__ = [
     "find_bytecode",
     "find_resolutions",
     "find_retired",
+    "is_made_later",
     "key_of",
     "layout_name",
     "list_entries",
     "make_durable",
     "make_visible",
+    "missing_store",
     "names",
     "open_entry",
     "open_layers",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
+import stat
 from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.store.creation import Creation
+from pip_sharedcache.trust.mounts import unmounted_point
 from pip_sharedcache.trust.paths import replaceable_at
 
 #: File that makes backup programs skip its directory (https://bford.info/cachedir/).
@@ -51,6 +55,40 @@ def open_own(path: Path, mode: int, hidden: bool) -> Directory:
         raise
 
 
+def makes_near(path: Path) -> bool:
+    """Return whether ``make_near`` would make the missing ``path``. Raises OSError."""
+    status = os.stat(path.parent)
+    if status.st_mode & stat.S_ISVTX:
+        return True
+    own = not trust.OWNERS_MEAN_SOMETHING or status.st_uid == trust.user_id()
+    return own and not (trust.user_id() == 0 and replaceable_at(path.parent) is not None)
+
+
+def make_near(path: Path) -> None:
+    """Make the missing store ``path`` for this user alone, with mode 0700.
+
+    Does nothing where its parent is missing, or is neither this user's own nor sticky: without the
+    disk of the node, there is nothing to be near to. Raises OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.lexists(path) or not makes_near(path):
+            return
+        with Directory.open(path.parent) as above, above.make(path.name, 0o700) as held:
+            tag(held)
+
+
+def may_be_of_stranger(path: Path, owner: int) -> bool:
+    """Return whether ``owner`` may have made ``path`` first, where every user may make it.
+
+    That is the case in a sticky directory of others, for another owner than root, this user and
+    the owner of the directory. Raises OSError.
+    """
+    above = os.stat(path.parent)
+    if not trust.OWNERS_MEAN_SOMETHING or owner in (0, trust.user_id(), above.st_uid):
+        return False
+    return bool(above.st_mode & stat.S_ISVTX and above.st_mode & stat.S_IWOTH)
+
+
 def _nearest(path: Path) -> tuple[Directory, list[str]]:
     """Open ``path`` or the nearest directory above it; return it and the missing names below.
 
@@ -90,3 +128,25 @@ def tag(held: Directory) -> None:
     """
     with contextlib.suppress(OSError):
         Creation().file(held.proc_path / TAG_NAME, TAG)
+
+
+def missing_store(path: Path) -> tuple[str, str]:
+    """Return the sentence on the store ``path``, which does not exist, and the hint.
+
+    The hint is no command that makes a store where a file system would hide it later.
+    """
+    what = f"{path} does not exist"
+    if point := unmounted_point(Path(os.path.abspath(path))):
+        return f"{what}: nothing is mounted at {point}", f"mount {shlex.quote(point)}"
+    make = f"pip-sharedcache store init {shlex.quote(str(path))}"
+    above = next((one for one in path.parents if os.path.isdir(one)), path)
+    try:
+        status = above.stat()
+        if status.st_uid != 0 or os.path.ismount(above) or os.listdir(above):
+            return what, make
+    except OSError:  # nothing is known about it
+        return what, make
+    return (
+        f"{what}, and {above} is empty",
+        f"mount the file system of the store; if {above} is no mount point, store init makes one",
+    )

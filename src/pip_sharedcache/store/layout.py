@@ -17,10 +17,11 @@ from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.store.creation import Creation
-from pip_sharedcache.store.homes import TAG, TAG_NAME, open_own
+from pip_sharedcache.store.homes import TAG, TAG_NAME, missing_store, open_own
 from pip_sharedcache.store.mapping import OwnerMapped, open_new, refuse_mapped_owner
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson, layout_name
 from pip_sharedcache.trust import Trust
+from pip_sharedcache.trust.mounts import unmounted_point
 
 WHEELS = "wheels"
 BYTECODE = "bytecode"
@@ -122,8 +123,7 @@ class Store:
                     raise StoreUnusable(why, f"chmod 700 {path}")
                 return cls._read(path, directory)
         except FileNotFoundError as error:
-            make = f"pip-sharedcache store init {shlex.quote(str(path))}"
-            raise StoreUnusable(f"{path} does not exist", make) from error
+            raise StoreUnusable(*missing_store(path)) from error
         except NotADirectoryError as error:
             raise StoreUnusable(f"{path} is not a directory") from error
         except OSError as error:
@@ -140,6 +140,11 @@ class Store:
         try:
             found = StoreJson.read(path, directory)
         except FileNotFoundError:
+            if not names and (point := unmounted_point(path)):
+                raise StoreUnusable(
+                    f"{path} is empty, and nothing is mounted at {point}",
+                    f"mount {shlex.quote(point)}",
+                ) from None
             # A store made by hand; but a wrong variable must not make root use /etc as a store.
             if WHEELS not in names and (other := not_of_a_store(names)):
                 raise StoreUnusable(

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.config import OFF, LayerSetting, Settings
-from pip_sharedcache.errors import StoreNotMade, StoreUnusable
+from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
 from pip_sharedcache.fs.responsiveness import is_responsive
 from pip_sharedcache.model import Policy
+from pip_sharedcache.store.homes import make_near, makes_near, may_be_of_stranger
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.trust.paths import is_replaceable, replaceable_steps
 
@@ -77,13 +78,19 @@ def _open(layer: LayerSetting, settings: Settings, *, make: bool = True) -> Stor
             f"{layer.path} does not answer for {PATIENCE:g} seconds; its file system may be "
             "unreachable"
         )
-    hidden = layer.policy is Policy.PRIVATE
-    if hidden and not make and not os.path.lexists(layer.path):
+    hidden, near = layer.policy is Policy.PRIVATE, layer.policy is Policy.BACKFILL
+    if not make and is_made_later(layer):
         raise StoreNotMade(f"{layer.path} is not made yet; the first installation makes it")
+    if near:
+        _make_near(layer.path)
     store = Store.open(layer.path, private=settings.private, hidden=hidden)
     # Without a reliable uid, entries and usage marks would name a wrong user.
     policy = Policy.READ_ONLY if store.trust.unknown else layer.policy
     store = replace(store, policy=policy)
+    if near and may_be_of_stranger(store.path, store.owner):
+        where = store.path.parent
+        why = f"is not trusted in {where}, where every user may make a store of this name"
+        store = replace(store, trust=store.trust.without_owner(why))
     if trust.user_id() == 0 and not settings.dir_administered:
         # Under sudo, any user may have chosen the store, and may own it.
         named = f"named by {settings.dir_source}"
@@ -99,6 +106,25 @@ def _open(layer: LayerSetting, settings: Settings, *, make: bool = True) -> Stor
     for names in settings.trust:
         store = store.narrowed(names, "is not named in the setting trust")
     return store
+
+
+def is_made_later(layer: LayerSetting) -> bool:
+    """Return whether the first installation makes the missing store of ``layer``."""
+    if os.path.lexists(layer.path):
+        return False
+    if layer.policy is Policy.PRIVATE:
+        return True
+    try:
+        return layer.policy is Policy.BACKFILL and makes_near(layer.path)
+    except OSError:
+        return False
+
+
+def _make_near(path: Path) -> None:
+    try:
+        make_near(path)
+    except OSError as error:
+        raise StoreUnusable(f"{path} cannot be made: {reason(error)}") from error
 
 
 def store_replaceable_by(store: Store) -> tuple[Path, frozenset[int] | None] | None:

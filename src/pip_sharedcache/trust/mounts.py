@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_FSTAB = Path("/etc/fstab")
+_AUTOMOUNT = "autofs"  # also the automount units of systemd
 
 #: File systems of this machine's kernel, on which the owner is the user who created the file. A
 #: file server can show one user for many (``all_squash``).
@@ -61,14 +63,42 @@ def mounted() -> list[Mount]:
     return [_mount(os.fsdecode(line).split(" ")) for line in lines if line]
 
 
+def unmounted_point(path: Path) -> str:
+    """Return the mount point on the absolute ``path`` at which no file system is mounted, or "".
+
+    A mount point is a directory that fstab(5) names, or at which the kernel mounts on demand
+    (autofs).
+    """
+    there: dict[str, str] = {mount.point: mount.kind for mount in mounted()}
+    wanted = _named_in_fstab() | {point for point, kind in there.items() if kind == _AUTOMOUNT}
+    for one in (path, *path.parents):
+        kind = there.get(str(one))
+        if str(one) in wanted and kind in (None, _AUTOMOUNT):
+            return str(one)
+        if kind is not None:
+            return ""
+    return ""
+
+
+def _named_in_fstab() -> set[str]:
+    try:
+        text = _FSTAB.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return set()
+    lines = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return {_unescaped(fields[1]) for fields in lines if len(fields) > 2}
+
+
+def _unescaped(text: str) -> str:
+    """Return ``text`` of fstab or mountinfo, where a blank is \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
 def _mount(fields: list[str]) -> Mount:
     # A dash ends the optional fields, whose number varies.
     kind, source, *_, all_options = fields[fields.index("-", 6) + 1 :]
     major, _, minor = fields[2].partition(":")
-    point, source = (
-        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-        for text in (fields[4], source)
-    )
+    point, source = map(_unescaped, (fields[4], source))
     device = os.makedev(int(major), int(minor))
     return Mount(fields[0], device, point, kind, source, fields[5], all_options)
 

@@ -15,7 +15,15 @@ from pip_sharedcache.maintenance.doctor.directories import find_blocked_director
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, forget, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import mount_of
 from pip_sharedcache.model import Policy
-from pip_sharedcache.store import PATIENCE, Store, open_layers, open_store, refuse_foreign_home
+from pip_sharedcache.store import (
+    PATIENCE,
+    Store,
+    is_made_later,
+    missing_store,
+    open_layers,
+    open_store,
+    refuse_foreign_home,
+)
 from pip_sharedcache.store.layers import Layers
 
 _NO_FILES = "pip reads no configuration file, because of PIP_CONFIG_FILE"
@@ -163,12 +171,19 @@ def _find_replaceable(report: DoctorReport, store: Store, where: Path) -> None:
 def _missing(report: DoctorReport, settings: Settings, path: Path) -> None:
     above = next(above for above in path.parents if above.exists())
     hidden = LayerSetting(path, Policy.PRIVATE) in settings.layers
-    if not settings.private and not hidden:
+    near = LayerSetting(path, Policy.BACKFILL)
+    if near in settings.layers and is_made_later(near):
+        report.add_fact("state", "not made yet: the first installation makes it", None)
+    elif not settings.private and not hidden:
+        what, command = missing_store(path)
+        left = "the directory, and the group that shares it (--group), are your choice"
+        if "store init" not in command:
+            left = "a store that is made now would be hidden by the file system"
         report.add_finding(
             "missing",
-            f"{path} does not exist ({settings.dir_source}): pip installs without the store",
-            f"pip-sharedcache store init {quoted(path)}",
-            "the directory, and the group that shares it (--group), are your choice",
+            f"{what} ({settings.dir_source}): pip installs without the store",
+            command,
+            left,
             (0, above.stat().st_uid),
         )
     elif not os.access(above, os.W_OK | os.X_OK):

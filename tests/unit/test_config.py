@@ -313,6 +313,7 @@ def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> Non
         "build-salt": "openmpi5",
         "stats": "off",
         "resolutions": "off",
+        "offline": "yes",
     }
     settings = load([], {option_variable(name): values[name]})
     assert settings != load([], {})
@@ -480,6 +481,7 @@ OTHER = {
     "downloads": "4",
     "group-environment": "no",
     "resolutions": "no",
+    "offline": "yes",
 }
 
 

@@ -80,6 +80,7 @@ class Settings:
     build_salt: str = ""
     stats: str = "full"
     resolutions: bool = True
+    offline: bool = False
     notes: tuple[str, ...] = ()
     dir_administered: bool = False
     chosen: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
@@ -330,6 +331,13 @@ ROWS = (
         "`on`, `off`: whether the run records what pip's resolver chose, and gives it the same "
         "candidates again for the same question",
         "on or off",
+    ),
+    Row(
+        "offline",
+        one_of(SWITCH),
+        "`no`",
+        "`yes`, `no`: whether pip finds the wheels of the store alone, and makes no request",
+        "yes or no",
     ),
     Row(
         "processes",

@@ -21,7 +21,7 @@ from packaging.utils import parse_wheel_filename
 from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Digest, Entry, Origin
-from pip_sharedcache.pip_adapter import local_wheels, seams
+from pip_sharedcache.pip_adapter import local_wheels, offline, seams
 from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
 from pip_sharedcache.pip_adapter.links import digests_of, serves_other, url_of
 from pip_sharedcache.pip_adapter.protocols import (
@@ -119,7 +119,8 @@ class Downloads:
             return call.proceed()
         if link.is_file:
             path = link.file_path
-            if not local_wheels.was_built(requirement, path, self.cache):
+            served = offline.serve(session, link, self.trust)
+            if not served and not local_wheels.was_built(requirement, path, self.cache):
                 private = local_wheels.private_because(session, preparer, requirement, path)
                 session.wheels.note(path, Origin(without_credentials(link.url), private))
             return call.proceed()
@@ -145,8 +146,7 @@ class Downloads:
         downloader, link = call.instance, call.named["link"]
         if downloader not in self._downloaders:
             return call.proceed()
-        served = self._serve(session, link, call.named["location"])
-        if served is not None:
+        if (served := self._serve(session, link, call.named["location"])) is not None:
             return served, _OCTETS
         self.before_download()
         path, content_type = self._batches.download(session, call.named["location"], call.proceed)

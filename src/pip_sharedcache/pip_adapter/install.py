@@ -26,6 +26,7 @@ from pip_sharedcache.pip_adapter.bootstrap import CARRIED
 from pip_sharedcache.pip_adapter.builds import Builds
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.import_hooks import resolve_lazy_imports
+from pip_sharedcache.pip_adapter.offline import only_the_store
 from pip_sharedcache.pip_adapter.parallel import LeftToOthers, ParallelInstall
 from pip_sharedcache.pip_adapter.progress import bars
 from pip_sharedcache.pip_adapter.protocols import Requirement, WheelFile
@@ -134,7 +135,8 @@ class InstallWrappers:
         if options.verbose <= options.quiet:
             notices.hold()
         try:
-            status = call.proceed()
+            with only_the_store(session, call.instance, options):
+                status = call.proceed()
         except BaseException:
             session.end_head_start()
             raise

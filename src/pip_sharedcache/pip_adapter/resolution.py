@@ -76,8 +76,11 @@ class Resolutions:
 
     def _resolve(self, session: Session, call: Call) -> Any:
         # Within a resolution, pip resolves the requirements of builds.
-        if self._run is not None or not session.layers or not session.settings.resolutions:
+        settings = session.settings
+        if self._run is not None or not session.layers or not settings.resolutions:
             return call.proceed()
+        if settings.offline:
+            return call.proceed()  # what the store holds changes, and costs no request
         question = self._question(call)
         if question is None:
             return call.proceed()

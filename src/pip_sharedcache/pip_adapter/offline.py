@@ -1,0 +1,106 @@
+"""Installations from the wheels of the stores alone, without a request (setting offline).
+
+pip resolves as always. What it finds is a page of links, as for --find-links, to the wheels of
+entries whose publisher is trusted. Every request of pip's session fails.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from optparse import Values
+from typing import Any
+
+from pip_sharedcache import fs
+from pip_sharedcache.model import Entry, Origin
+from pip_sharedcache.pip_adapter.links import digests_of, local_directory
+from pip_sharedcache.pip_adapter.protocols import Link
+from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import without_credentials
+from pip_sharedcache.store import WHEELS, StoredEntry, list_entries
+from pip_sharedcache.store.layers import Layers
+
+logger = logging.getLogger(__name__)
+
+_PAGE = "shared-store.html"
+
+
+@contextmanager
+def only_the_store(session: Session, command: Any, options: Values) -> Iterator[None]:
+    """Let pip's ``command`` with these ``options`` find only what the stores of ``session`` have.
+
+    Does nothing unless the setting offline is on. Directories of --find-links still count. If pip
+    ends in an error, a warning says where its answer came from. Raises OSError if the page cannot
+    be written.
+    """
+    if not session.settings.offline:
+        yield
+        return
+    _refuse_requests(command.get_default_session(options))
+    wheels, untrusted = _wheels(session.layers)
+    where = ", ".join(str(store.path) for store in session.layers) or "no store, since none works"
+    with fs.temporary_directory() as directory:
+        page = directory / _PAGE
+        page.write_text("".join(map(_link_to, wheels)), encoding="utf-8")
+        local = [place for place in options.find_links if local_directory(place)]
+        options.find_links = [page.as_uri(), *local]
+        options.no_index = True
+        try:
+            yield
+        except Exception:
+            others = f"; of untrusted publishers, not used: {untrusted}" if untrusted else ""
+            logger.warning(
+                "Offline: pip found only what is in %s (wheels: %d%s); hint: without the setting "
+                "offline, it asks its index",
+                *(where, len(wheels), others),
+            )
+            raise
+
+
+def serve(session: Session, link: Link, trust: Callable[[Session, Entry, Origin], bool]) -> bool:
+    """Return whether ``link`` leads to an entry's own wheel, as on the page; note that pip uses it.
+
+    ``trust``: as Downloads.trust.
+    """
+    if not session.settings.offline:
+        return False
+    entry = session.lookup.find(digests_of(link), link.filename)
+    if entry is None or str(entry.wheel) != link.file_path:
+        return False
+    if not trust(session, entry, Origin(without_credentials(link.url))):
+        return False
+    session.lookup.serve(entry)
+    return True
+
+
+def _wheels(layers: Layers) -> tuple[list[StoredEntry], int]:
+    """Return the usable wheels in ``layers``, and the number of those of untrusted publishers."""
+    usable, untrusted = [], 0
+    for store in layers:
+        for item in list_entries(store, {}, [], (WHEELS,)):
+            if item.distrust_reason:
+                untrusted += 1
+            elif not item.damage:
+                usable.append(item)
+    return usable, untrusted
+
+
+def _link_to(item: StoredEntry) -> str:
+    url = (item.path / item.title).as_uri()
+    return f'<a href="{html.escape(url)}#sha256={item.digest}">{html.escape(item.title)}</a>\n'
+
+
+def _refuse_requests(session: Any) -> None:
+    """Let each request of pip's ``session`` to another machine fail before it is made."""
+    errors = importlib.import_module("pip._vendor.requests.exceptions")
+    original = session.get_adapter
+
+    def get_adapter(url: str) -> Any:
+        if url.lower().startswith("file:"):
+            return original(url)
+        raise errors.ConnectionError(f"the setting offline allows no request: {url}")
+
+    session.get_adapter = get_adapter

@@ -1,0 +1,134 @@
+"""The setting offline: pip resolves among the wheels of the store, and makes no request."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.accounts import run_as
+from support.environments import NEWEST_PIP, Environment, EnvironmentFactory
+from support.index import IndexFactory, LocalIndex
+from support.probes import linux, needs
+from support.trees import differences, snapshot
+from support.wheels import make_wheel
+
+pytestmark = [pytest.mark.pips, needs(linux)]
+
+PIPS = ["23.0.1", "25.0.1", NEWEST_PIP]
+OFFLINE = {"PIP_SHAREDCACHE_OFFLINE": "yes"}
+
+
+@pytest.fixture
+def served(index: IndexFactory, wheelhouse: Path) -> LocalIndex:
+    """demo 1.0, which needs part of any version; part has two."""
+    make_wheel(wheelhouse, "demo", requires=["part"])
+    for version in ("1.0", "2.0"):
+        make_wheel(wheelhouse, "part", version)
+    return index(wheelhouse)
+
+
+class Site:
+    """An index, a store, and environments whose pip installs through it."""
+
+    def __init__(self, index: LocalIndex, make: EnvironmentFactory, top: Path, pip: str) -> None:
+        self.index, self.store = index, top / "store"
+        self._make, self._pip, self._number = make, pip, 0
+        self.store.mkdir()
+
+    def environment(self) -> Environment:
+        self._number += 1
+        return self._make(f"environment{self._number}", pip=self._pip)
+
+    def install(
+        self, environment: Environment, *arguments: str, **changes: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        variables = {"PIP_SHAREDCACHE_DIR": str(self.store), "PIP_NO_CACHE_DIR": "1"}
+        env: dict[str, str | None] = {**self.index.variables, **variables, **changes}
+        return run_as(None, environment.command("install", *arguments), env=env)
+
+
+@pytest.fixture
+def site(
+    request: pytest.FixtureRequest,
+    served: LocalIndex,
+    environment: EnvironmentFactory,
+    tmp_path: Path,
+) -> Site:
+    pip = getattr(request, "param", NEWEST_PIP)
+    return Site(served, environment, tmp_path, pip)
+
+
+@pytest.mark.parametrize("site", PIPS, indirect=True)
+def test_pip_resolves_among_the_wheels_of_the_store(site: Site) -> None:
+    first = site.environment()
+    assert site.install(first, "demo").returncode == 0
+    before = len(site.index.requests)
+    second = site.environment()
+    done = site.install(second, "demo", **OFFLINE)
+    assert done.returncode == 0, done.stderr
+    (summary,) = [line for line in done.stdout.splitlines() if line.startswith("Shared store:")]
+    assert "2 of 2 distributions from" in summary
+    assert "not downloaded" in summary
+    assert len(site.index.requests) == before
+    assert differences(snapshot(first.prefix), snapshot(second.prefix)) == []
+
+
+def test_the_newest_version_in_the_store_is_chosen(site: Site) -> None:
+    assert site.install(site.environment(), "part==1.0").returncode == 0
+    site.index.clear()
+    environment = site.environment()
+    done = site.install(environment, "part", **OFFLINE)
+    assert "Successfully installed part-1.0" in done.stdout, done.stderr
+    assert site.index.requests == []
+
+
+def test_what_is_missing_is_pips_error_and_one_line(site: Site) -> None:
+    assert site.install(site.environment(), "part==1.0").returncode == 0
+    site.index.clear()
+    done = site.install(site.environment(), "demo", **OFFLINE)
+    assert done.returncode == 1
+    assert "ERROR: No matching distribution found for demo" in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "Offline" in line]
+    assert line == (
+        f"WARNING: Offline: pip found only what is in {site.store} (wheels: 1); hint: without the "
+        "setting offline, it asks its index"
+    )
+    assert site.index.requests == []
+
+
+@pytest.mark.parametrize("what", ["direct", "requirements", "find-links"])
+def test_no_request_is_made_for_what_is_named_by_its_url(
+    site: Site, tmp_path: Path, what: str
+) -> None:
+    assert site.install(site.environment(), "part==1.0").returncode == 0
+    site.index.clear()
+    file = f"{site.index.host}/files/part-2.0-py3-none-any.whl"
+    lines = {"direct": f"part @ {file}", "find-links": f"--find-links {site.index.url}\npart==2.0"}
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(lines.get(what, ""))
+    named = site.index.url if what == "requirements" else str(requirements)
+    done = site.install(site.environment(), "-r", named, **OFFLINE)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Offline: pip found only" in done.stderr
+    assert site.index.requests == []
+
+
+def test_directories_of_find_links_count(site: Site, wheelhouse: Path) -> None:
+    assert site.install(site.environment(), "part==1.0").returncode == 0
+    site.index.clear()
+    done = site.install(site.environment(), "--find-links", str(wheelhouse), "demo", **OFFLINE)
+    assert "Successfully installed demo-1.0 part-2.0" in done.stdout, done.stderr
+    assert site.index.requests == []
+
+
+def test_no_store_is_no_reason_to_ask_the_index(site: Site, tmp_path: Path) -> None:
+    site.index.clear()
+    broken = tmp_path / "broken"
+    broken.write_text("")
+    done = site.install(site.environment(), "part", PIP_SHAREDCACHE_DIR=str(broken), **OFFLINE)
+    assert done.returncode == 1
+    assert "found only what is in no store, since none works (wheels: 0)" in done.stderr
+    assert site.index.requests == []

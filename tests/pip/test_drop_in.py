@@ -632,7 +632,7 @@ def test_general_help_is_pips_and_names_our_commands_and_options(
     assert ours.stdout.startswith(plain.stdout)
     more = ours.stdout[len(plain.stdout) :]
     assert more.startswith(f"\nAdded by pip-sharedcache {our_wheel().name.split('-')[1]}, ")
-    for name in ("store", "--no-sharedcache", "--sharedcache-<setting>", *SETTINGS):
+    for name in ("store", "--no-sharedcache", "--offline", "--sharedcache-<setting>", *SETTINGS):
         assert re.search(rf"(?<![\w-]){name}(?![\w-])", more), name
     assert max(map(len, more.splitlines())) < 80
 

@@ -44,9 +44,14 @@ class Site:
     def install(
         self, environment: Environment, *arguments: str, **changes: str | None
     ) -> subprocess.CompletedProcess[str]:
+        return self.run(environment, "install", *arguments, **changes)
+
+    def run(
+        self, environment: Environment, *arguments: str, **changes: str | None
+    ) -> subprocess.CompletedProcess[str]:
         variables = {"PIP_SHAREDCACHE_DIR": str(self.store), "PIP_NO_CACHE_DIR": "1"}
         env: dict[str, str | None] = {**self.index.variables, **variables, **changes}
-        return run_as(None, environment.command("install", *arguments), env=env)
+        return run_as(None, environment.command(*arguments), env=env)
 
 
 @pytest.fixture
@@ -75,11 +80,12 @@ def test_pip_resolves_among_the_wheels_of_the_store(site: Site) -> None:
     assert differences(snapshot(first.prefix), snapshot(second.prefix)) == []
 
 
-def test_the_newest_version_in_the_store_is_chosen(site: Site) -> None:
+@pytest.mark.parametrize("before", [True, False])
+def test_the_newest_version_in_the_store_is_chosen(site: Site, before: bool) -> None:
     assert site.install(site.environment(), "part==1.0").returncode == 0
     site.index.clear()
-    environment = site.environment()
-    done = site.install(environment, "part", **OFFLINE)
+    words = ["--offline", "install", "part"] if before else ["install", "part", "--offline"]
+    done = site.run(site.environment(), *words)
     assert "Successfully installed part-1.0" in done.stdout, done.stderr
     assert site.index.requests == []
 
@@ -121,6 +127,15 @@ def test_directories_of_find_links_count(site: Site, wheelhouse: Path) -> None:
     site.index.clear()
     done = site.install(site.environment(), "--find-links", str(wheelhouse), "demo", **OFFLINE)
     assert "Successfully installed demo-1.0 part-2.0" in done.stdout, done.stderr
+    assert site.index.requests == []
+
+
+@pytest.mark.parametrize("site", ["22.0.2"], indirect=True)
+def test_pip_that_does_not_fit_asks_no_index(site: Site) -> None:
+    site.index.clear()
+    done = site.install(site.environment(), "part", **OFFLINE)
+    assert done.returncode == 1
+    assert "Installing without the shared store" in done.stderr
     assert site.index.requests == []
 
 

@@ -15,7 +15,7 @@ from pip_sharedcache import config, pip_adapter
 from pip_sharedcache.errors import SharedCacheError, UsageError
 
 _OPTION = "--sharedcache-"
-_OFF = "--no-sharedcache"
+_OFF, _OFFLINE = "--no-sharedcache", "--offline"
 _STORE, _HELP = "store", "help"
 
 #: Options of pip that may stand before a command and take the next argument as their value.
@@ -187,9 +187,10 @@ def _place_of_command(arguments: Sequence[str]) -> int | None:
 
 
 def _take_options(arguments: list[str]) -> list[str]:
-    """Return ``arguments`` without ``--no-sharedcache`` and ``--sharedcache-NAME VALUE``.
+    """Return ``arguments`` without our options for pip's commands.
 
-    Sets a variable for each option: the pip processes that pip starts find the value there.
+    These are ``--no-sharedcache``, ``--offline`` and ``--sharedcache-NAME VALUE``. Sets a variable
+    for each option: the pip processes that pip starts find the value there.
     Raises UsageError for an unknown option, or one without a value.
     """
     rest: list[str] = []
@@ -201,12 +202,15 @@ def _take_options(arguments: list[str]) -> list[str]:
         if argument == _OFF:
             config.switch_off(os.environ)
             continue
+        if argument == _OFFLINE:
+            os.environ[config.option_variable("offline")] = "yes"
+            continue
         if not argument.startswith(_OPTION):
             rest.append(argument)
             continue
         name, equals, value = argument[len(_OPTION) :].partition("=")
         if name not in config.NAMES:
-            known = ", ".join([_OFF, *(_OPTION + known for known in config.NAMES)])
+            known = ", ".join([_OFF, _OFFLINE, *(_OPTION + known for known in config.NAMES)])
             raise UsageError(f"Unknown option: {_OPTION}{name}", f"use one of {known}")
         if not equals:
             following = next(queue, None)

@@ -89,7 +89,7 @@ def beside_pip(words: Sequence[str], current: str) -> list[str]:
     """Return pip-sharedcache's completions of ``current`` behind ``words``, beside pip's own."""
     if current.startswith("-"):
         settings = [f"--sharedcache-{name}=" for name in config.NAMES]
-        return _beginning(current, ["--no-sharedcache", *settings])
+        return _beginning(current, ["--no-sharedcache", "--offline", *settings])
     return _beginning(current, ["store"]) if not words else []
 
 

@@ -19,6 +19,7 @@ _COMMANDS = (
 )
 _OPTIONS = (
     ("--no-sharedcache", "Run plain pip, without the shared store."),
+    ("--offline", "Find the wheels of the shared store alone, and make no request."),
     (
         "--sharedcache-<setting> <value>",
         f"Set one of the settings of the shared store: {', '.join(config.NAMES)}.",

@@ -21,12 +21,11 @@ from typing import Any
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Entry
-from pip_sharedcache.pip_adapter import safety_wrappers, seams
+from pip_sharedcache.pip_adapter import offline, safety_wrappers, seams
 from pip_sharedcache.pip_adapter.bootstrap import CARRIED
 from pip_sharedcache.pip_adapter.builds import Builds
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.import_hooks import resolve_lazy_imports
-from pip_sharedcache.pip_adapter.offline import only_the_store
 from pip_sharedcache.pip_adapter.parallel import LeftToOthers, ParallelInstall
 from pip_sharedcache.pip_adapter.progress import bars
 from pip_sharedcache.pip_adapter.protocols import Requirement, WheelFile
@@ -135,7 +134,7 @@ class InstallWrappers:
         if options.verbose <= options.quiet:
             notices.hold()
         try:
-            with only_the_store(session, call.instance, options):
+            with offline.only_the_store(session, call.instance, options):
                 status = call.proceed()
         except BaseException:
             session.end_head_start()

@@ -288,6 +288,9 @@ def _put_in(settings: config.Settings, declines: Callable[[Values], bool]) -> No
     """
     if settings.off:
         return
+    if settings.offline:
+        # Also where this pip does not fit, or the store cannot be used.
+        os.environ["PIP_NO_INDEX"] = "1"
     try:
         from pip_sharedcache.pip_adapter import seams
         from pip_sharedcache.pip_adapter.install import InstallWrappers

@@ -109,6 +109,12 @@ class ResolutionNotPublished(NotPublished):
     code = "resolution-not-published"
 
 
+class Banned(NotPublished):
+    """A wheel that the owner of a store banned: pip installs it without the store."""
+
+    code = "banned"
+
+
 class NoRoom(NotPublished):
     """A full disk of the store, or a used-up quota on that disk."""
 

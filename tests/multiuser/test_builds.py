@@ -366,3 +366,21 @@ def test_a_damaged_note_costs_a_build_and_no_more(workshop: Workshop) -> None:
         assert workshop.install(site.accounts.userb, store)[2] == 1
         for own in (store / "builds").glob(f"*/*.{site.accounts.userb.uid}"):
             shutil.rmtree(own)
+
+
+@pytest.mark.parametrize("form", ["digest", "version"])
+def test_build_record_does_not_bring_a_banned_wheel_back(workshop: Workshop, form: str) -> None:
+    site = workshop.site
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = workshop.make_store(None, "--builds")
+    workshop.install(usera, store)
+    (wheel,) = entries(store)
+    word = wheel.name if form == "digest" else "built==1.0"
+    command = site.template.command("store", "ban", word)
+    run_as(None, command, env=site.settings(store), check=True)
+    _, said, built = workshop.install(userb, store)
+    assert built == 1
+    assert wheel.name not in os.listdir(wheel.parent)
+    # The new wheel has other times in it, and so another digest.
+    assert said.count("built-1.0-py3-none-any.whl is banned in ") == (form == "version")
+    assert workshop.install(userb, store)[2] == (form == "version")

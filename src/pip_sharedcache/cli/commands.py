@@ -15,6 +15,7 @@ from typing import NoReturn
 from pip_sharedcache import __version__
 from pip_sharedcache.cli import (
     add,
+    ban,
     clean,
     completion,
     disable,
@@ -34,6 +35,7 @@ from pip_sharedcache.cli import (
     stats,
     status,
     verify,
+    who_has,
 )
 from pip_sharedcache.cli.choosing import TargetEnvironment
 from pip_sharedcache.cli.output import CANNOT, INTERRUPTED, Output, wants_json
@@ -43,7 +45,7 @@ from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, 
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
 _MODULES = (
     *(init, path, info, list_, stats, report, add, export, import_, repack),
-    *(remove, clean, gc, verify),
+    *(remove, clean, ban, who_has, gc, verify),
     *(doctor, enable, disable, status, shell_init, completion),
 )
 

@@ -51,4 +51,6 @@ def main_store(settings: config.Settings, output: Output, *, make: bool = False)
     store, unusable = open_main(settings, make=make)
     for one in unusable:
         output.warn(f"One of the shared stores is not used: {one}")
+    for line in store.bans.ignored:
+        output.warn(line)
     return store

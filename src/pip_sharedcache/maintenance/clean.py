@@ -101,10 +101,9 @@ def _require_store(path: Path, top: Directory) -> None:
         )
     owner = top.status().st_uid
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, owner):
-        who = trust.user_name(owner)
         raise StoreUnusable(
-            f"{path} is not deleted: it belongs to {who}",
-            f"{who} or root can run the same command",
+            f"{path} is not deleted: it belongs to {trust.user_name(owner)}",
+            f"{trust.owner_or_root(owner)} can run the same command",
         )
 
 

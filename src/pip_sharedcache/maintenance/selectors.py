@@ -52,6 +52,11 @@ class Selector:
             return True
         return version is not None and self._versions.contains(version, prereleases=True)
 
+    @property
+    def is_digest(self) -> bool:
+        """Return whether the word can be the beginning of a digest."""
+        return bool(self._beginning)
+
     def selects_digest(self, digest: str) -> bool:
         """Return whether the word is the beginning of ``digest``."""
         return bool(self._beginning) and digest.startswith(self._beginning)

@@ -199,9 +199,9 @@ class Downloads:
         found = set()
         for link in links:
             digests = self._acceptable.get(link.url) or digests_of(link)
-            private = self.responses.private(None, link)
-            origin = Origin(without_credentials(link.url), private)
-            if len(digests) == 1 and not session.sharing.is_private(origin):
+            origin = Origin(without_credentials(link.url), self.responses.private(None, link))
+            banned = len(digests) == 1 and session.layers.ban_of(digests[0], link.filename)
+            if len(digests) == 1 and not banned and not session.sharing.is_private(origin):
                 found.add(digests[0])
         return found
 

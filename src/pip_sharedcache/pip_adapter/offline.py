@@ -15,7 +15,7 @@ from optparse import Values
 from typing import Any
 
 from pip_sharedcache import fs
-from pip_sharedcache.model import Entry, Origin
+from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.pip_adapter.links import digests_of, local_directory
 from pip_sharedcache.pip_adapter.protocols import Link
 from pip_sharedcache.session.session import Session
@@ -83,7 +83,7 @@ def _wheels(layers: Layers) -> tuple[list[StoredEntry], int]:
         for item in list_entries(store, {}, [], (WHEELS,)):
             if item.distrust_reason:
                 untrusted += 1
-            elif not item.damage:
+            elif not item.damage and layers.ban_of(Digest(item.digest), item.title) is None:
                 usable.append(item)
     return usable, untrusted
 

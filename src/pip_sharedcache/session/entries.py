@@ -15,7 +15,7 @@ from pip_sharedcache.session.builds import SharedBuilds
 from pip_sharedcache.session.bytecode import SharedBytecode
 from pip_sharedcache.session.lookup import WheelLookup
 from pip_sharedcache.session.notices import warn
-from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.publisher import BANNED, Publisher
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import RunWheel
 from pip_sharedcache.store import Staged, Store
@@ -34,6 +34,8 @@ class RunEntries:
         builds: SharedBuilds,
         bytecode: SharedBytecode,
     ) -> None:
+        for line in (one for store in run.layers for one in store.bans.ignored):
+            warn(line)
         self._run = run
         self._layers = run.layers
         self._lookup = lookup
@@ -62,6 +64,8 @@ class RunEntries:
         """Stage the wheel at ``path`` with this ``digest``; None on failure."""
         if self._lookup.find([digest], path.name) is not None:
             return None
+        if self._layers.ban_of(digest, path.name) is not None:
+            return None  # the user sees the warning when pip installs it
         return self._publish(path, digest, origin)
 
     def entry_for(self, run_wheel: RunWheel, origin: Origin) -> Entry | None:
@@ -78,6 +82,10 @@ class RunEntries:
                 digest, _ = wheel.digest_of(path)
         except OSError:
             return None  # pip gets the same error, and reports it
+        if (ban := self._layers.ban_of(digest, path.name)) is not None:
+            self._publishing.refusal = BANNED
+            warn(f"{path.name} is {ban}; pip installs it without the shared store")
+            return None
         found = self._lookup.find([digest], path.name)
         if found is not None and found.identity in self._adopted:
             self._adopted.remove(found.identity)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pip_sharedcache import fs
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import (
+    Banned,
     DirectoryMissing,
     NoRoom,
     NotPublished,
@@ -23,6 +24,9 @@ from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store import Staged, Store
 
 logger = logging.getLogger(__name__)
+
+#: The refusal of a banned wheel.
+BANNED = "it is banned"
 
 _MANY = 300  # files: to flush so many one by one takes about as long as one sync of all
 
@@ -69,6 +73,9 @@ class Publisher:
             except UnusualWheel as error:
                 self.unusual.append(str(error))
                 self.refusal = "it is unusual"
+            except Banned as error:
+                logger.debug("%s: %s", otherwise, error)  # the run warns when pip installs it
+                self.refusal = BANNED
             except DirectoryMissing as error:
                 warn(f"Installed without publishing: {error}")  # the same line for all wheels
                 self.refusal = "the store lacks directories"

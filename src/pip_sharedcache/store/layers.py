@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import trust
@@ -14,6 +15,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.model import Digest, Entry, Identity, Policy
 from pip_sharedcache.store import built_wheels, lookup, resolutions
+from pip_sharedcache.store.bans import NO_BANS, Ban, Bans
 from pip_sharedcache.store.built_wheels import Build
 from pip_sharedcache.store.entry_trust import replaceable_by
 from pip_sharedcache.store.layout import Store
@@ -37,11 +39,19 @@ def widens(home: Store, other: Store) -> bool:
     return bool(two.st_mode & 0o005 or (two.st_mode & 0o050 and not same))
 
 
+def _with_bans_of_all(layers: Sequence[Store]) -> tuple[Store, ...]:
+    """Return ``layers``, each with the bans of all: what one bans, no run with it gets."""
+    if all(store.bans is NO_BANS for store in layers):
+        return tuple(layers)
+    bans = Bans.of_all(store.bans for store in layers)
+    return tuple(replace(store, bans=bans) for store in layers)
+
+
 class Layers:
     """The usable stores of a run, in lookup order."""
 
     def __init__(self, layers: Sequence[Store]) -> None:
-        self._layers = tuple(layers)
+        self._layers = _with_bans_of_all(layers)
         self._left: set[Path] = set()
         self._full: set[Path] = set()
         self._writable: dict[Path, bool] = {}
@@ -84,6 +94,10 @@ class Layers:
         """Return which users can replace ``entry`` with something else; "" where none can."""
         store = self.of(entry)
         return "" if store is None else replaceable_by(store, entry)
+
+    def ban_of(self, digest: Digest, filename: str) -> Ban | None:
+        """Return the ban of the wheel ``filename`` with this ``digest``, in any layer, or None."""
+        return self._layers[0].bans.find(digest, filename) if self._layers else None
 
     def find(
         self, digest: Digest, filename: str, without: Collection[Identity] = ()

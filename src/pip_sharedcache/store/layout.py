@@ -16,6 +16,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Policy
+from pip_sharedcache.store.bans import BANS_JSON, NO_BANS, Bans
 from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.store.homes import TAG, TAG_NAME, missing_store, open_own
 from pip_sharedcache.store.mapping import OwnerMapped, open_new, refuse_mapped_owner
@@ -57,6 +58,7 @@ class Store:
     ``packed``: whether new entries are packed; all entries can be read.
     ``trust``: the publishers that this process trusts there.
     ``policy``: the use that a run makes of it.
+    ``bans``: the wheels that nothing serves or publishes; in a run, those of all its stores.
     ``replaceable_by``: why the path may lead to another store later; "" if it cannot.
     ``replaceable_at``: the directory above it where others can replace the path, or None.
     ``replacing_groups``: the gids whose members can do so; None if others can too.
@@ -70,6 +72,7 @@ class Store:
     shares_builds: bool = False
     packed: bool = False
     policy: Policy = Policy.PUBLISH
+    bans: Bans = NO_BANS
     replaceable_by: str = ""
     replaceable_at: Path | None = None
     replacing_groups: frozenset[int] | None = None
@@ -133,7 +136,13 @@ class Store:
     def _read(cls, path: Path, directory: Directory) -> Store:
         names = directory.names()  # fails at once for a store with x but no r permission
         owner = directory.status().st_uid
+        # Listed already: a store without bans costs no further call.
+        bans = Bans.read(path, directory) if BANS_JSON in names else NO_BANS
+        store = cls._read_trust(path, directory, owner, names)
+        return replace(store, bans=bans) if bans is not NO_BANS else store
 
+    @classmethod
+    def _read_trust(cls, path: Path, directory: Directory, owner: int, names: list[str]) -> Store:
         def own() -> bool:
             return trust.is_really_ours(directory.descriptor)
 
@@ -375,7 +384,7 @@ def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
 
 def not_of_a_store(names: Iterable[str]) -> str:
     """Return one of ``names`` that neither a store nor a file system makes; "" if none is."""
-    ours = {TAG_NAME, STORE_JSON, *AREAS, USE, *_OF_FILE_SYSTEMS}
+    ours = {TAG_NAME, STORE_JSON, BANS_JSON, *AREAS, USE, *_OF_FILE_SYSTEMS}
     begins = (fs.NEW, ".nfs")  # unfinished files, and deleted ones that NFS keeps open
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""

@@ -60,8 +60,10 @@ def find(
     """Look for the wheel ``filename`` with this ``digest``; damaged entries never raise an error.
 
     ``without``: identities of entries known to be damaged. The same bytes under another file name
-    do not count: pip reads tags and the build number from the name.
+    do not count: pip reads tags and the build number from the name. A banned wheel is not found.
     """
+    if store.bans.find(digest, filename) is not None:
+        return LookupResult()
     return _Search(store, WHEELS, digest, filename, without).run(digest)
 
 

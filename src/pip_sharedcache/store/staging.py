@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
-from pip_sharedcache.errors import DirectoryMissing, NoRoom, NotPublished, NotWritable, reason
+from pip_sharedcache.errors import (
+    Banned,
+    DirectoryMissing,
+    NoRoom,
+    NotPublished,
+    NotWritable,
+    reason,
+)
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest, identity_of
 from pip_sharedcache.store import bytecode_paths
@@ -79,8 +86,10 @@ def stage_wheel(
     receives the number of bytes ready and of all bytes. ``packed``: whether the files become a
     pack, unless they are too many or too large for one; None: as the store has it, but a tree where
     one can be replaced. Raises NotPublished if the store cannot take the wheel (NoRoom for ENOSPC
-    or EDQUOT), or UnusualWheel.
+    or EDQUOT, Banned for a banned wheel), or UnusualWheel.
     """
+    if (ban := store.bans.find(digest, filename)) is not None:
+        raise Banned(f"{filename} is {ban}")
     source = WheelSource(path, filename, digest)
     pack = store.packed if packed is None else packed
     if pack and packed is None:

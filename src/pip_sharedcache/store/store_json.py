@@ -67,8 +67,7 @@ class StoreJson:
             why = f"{path / STORE_JSON} cannot be read: {reason(error)}"
             raise StoreUnusable(why) from error
         whole = top.status()
-        changeable = trust.writable_by_others(status) or _lists_let_change(top, whole)
-        if status.st_uid not in (0, whole.st_uid) or changeable:
+        if status.st_uid not in (0, whole.st_uid) or others_may_change(top, STORE_JSON, status):
             return None
         try:
             data: Any = json.loads(text)
@@ -97,14 +96,17 @@ class StoreJson:
         return cls(str(group), tuple(map(str, names)), builds, layout == PACKED, packs)
 
 
-def _lists_let_change(top: Directory, status: os.stat_result) -> bool:
-    """Return whether an access list lets others change or replace store.json in ``top``.
+def others_may_change(top: Directory, name: str, status: os.stat_result) -> bool:
+    """Return whether modes or access lists let others change, or replace, a file of the store.
 
-    Raises OSError.
+    ``status``: that of the file ``name`` in ``top``, whose owner counts as trusted here. Raises
+    OSError.
     """
-    if access_lists.foreign_writers(top.where, status.st_mode):
+    if trust.writable_by_others(status):
         return True
-    descriptor = top.open_file(STORE_JSON)
+    if access_lists.foreign_writers(top.where, top.status().st_mode):
+        return True
+    descriptor = top.open_file(name)
     try:
         return bool(access_lists.foreign_writers(descriptor, os.fstat(descriptor).st_mode))
     finally:

@@ -52,6 +52,11 @@ def user_name(uid: int) -> str:
         return f"uid {uid}"
 
 
+def owner_or_root(uid: int) -> str:
+    """Return "NAME or root" for the account ``uid``, and "root" for root."""
+    return " or ".join(dict.fromkeys([user_name(uid), "root"]))
+
+
 def group_name(gid: int) -> str:
     """Return the name of the group, or "gid N" if the name service has none."""
     try:

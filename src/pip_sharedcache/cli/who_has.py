@@ -1,0 +1,62 @@
+"""The command `who-has`, which names the environments that have a distribution of the store."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pip_sharedcache.cli.list_ import day, user_name
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.maintenance.installed import Installation, installations
+
+HELP = "name the environments into which a distribution was installed"
+DESCRIPTION = (
+    "Name the environments into which users installed a distribution through the store in use, by "
+    "the records of their installations (setting stats) and of their symlinks, and say whether it "
+    "is still there."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
+    parser.add_argument("names", metavar="NAME", nargs="+", help=NAMES)
+
+
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
+    store = store_in_use(output)
+    banned = [(one.digest, one.title) for one in store.bans.listed if one.digest and one.title]
+    found, missing = installations(store, chosen.names, banned)
+    output.result([_facts(one) for one in found])
+    output.table(
+        ["distribution", "environment", "user", "installed", "still there", "files"],
+        (
+            [
+                *(one.title, one.environment or "(withheld)", user_name(one.user)),
+                *("unknown" if one.at is None else day(one.at), one.there),
+                *("symlinks" if one.symlinks else "own",),
+            ]
+            for one in found
+        ),
+    )
+    for word in missing:
+        output.find(f"No record names {word}.")
+    if found:
+        output.say(
+            f"{counted(len(found), 'environment', 'environments')}, by the records there are."
+        )
+    return FINE if found and not missing else FINDINGS
+
+
+def _facts(one: Installation) -> dict[str, Any]:
+    return {
+        "title": one.title,
+        "environment": one.environment or None,
+        "user": user_name(one.user),
+        "at": one.at,
+        "how": one.how or None,
+        "symlinks": one.symlinks,
+        "there": one.there,
+    }

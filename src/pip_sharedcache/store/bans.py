@@ -1,0 +1,244 @@
+"""The bans of a store: wheels that its owner withdraws, in ``bans.json`` beside ``store.json``.
+
+A run reads the list of each of its stores once, and no store of the run serves or takes a wheel
+that one of them bans. The owner of the store, and root, change the list. As with store.json, a list
+that others could have changed is not trusted:
+
+- A list that belongs to another user is ignored, with one line: that user bans nothing.
+- A list of the owner that others may write, that cannot be read or that is damaged could ban the
+  wheel that a run is about to take. The run does not use the store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name, canonicalize_version
+from packaging.version import InvalidVersion, Version
+
+from pip_sharedcache import fs, trust
+from pip_sharedcache.errors import StoreUnusable, reason
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.model import Digest, as_digest
+from pip_sharedcache.store.store_json import others_may_change
+
+BANS_JSON = "bans.json"
+
+_FORMAT = 1
+_MOST = 4000  # bans
+_LONGEST = 200  # characters of a text
+
+
+@dataclass(frozen=True)
+class Ban:
+    """One ban: of a digest, or of all wheels of one version.
+
+    ``digest``: the digest of the wheel; "" for a version.
+    ``name``: the normalized name of the distribution; "" for a digest.
+    ``version``: the version; "" for a digest.
+    ``because``: the reason that the owner gave, or "".
+    ``by``: the name of the user who made the ban.
+    ``at``: when it was made, in seconds since the epoch.
+    ``title``: the file name of the banned wheel, if it was known; else "".
+    ``store``: the path of the store whose owner bans.
+    """
+
+    digest: str = ""
+    name: str = ""
+    version: str = ""
+    because: str = ""
+    by: str = ""
+    at: int = 0
+    title: str = ""
+    store: Path = Path()
+
+    @property
+    def what(self) -> str:
+        """Return the digest, or the name and version."""
+        return self.digest or f"{self.name}=={self.version}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return what identifies the banned wheels: 2 and 2.0 are one version."""
+        return (self.name, canonicalize_version(self.version)) if self.name else (self.digest, "")
+
+    def is_same(self, other: Ban) -> bool:
+        """Return whether ``other`` bans the same."""
+        return self.key == other.key
+
+    def __str__(self) -> str:
+        """Return where it is banned, and why, in words that follow "is"."""
+        return f"banned in {self.store}" + (f": {self.because}" if self.because else "")
+
+
+@dataclass(frozen=True)
+class Bans:
+    """The bans of one store, or of all stores of a run.
+
+    ``listed``: each ban.
+    ``ignored``: for each list that is ignored, a line that says why.
+    """
+
+    listed: tuple[Ban, ...] = ()
+    ignored: tuple[str, ...] = ()
+    _digests: dict[str, Ban] = field(default_factory=dict, repr=False, compare=False)
+    _versions: dict[tuple[str, str], Ban] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Arrange the bans for the look-up, which must cost nothing for a wheel."""
+        for ban in self.listed:
+            if ban.digest:
+                self._digests[ban.digest] = ban
+            else:
+                self._versions[ban.key] = ban
+
+    @classmethod
+    def of_all(cls, some: Iterable[Bans]) -> Bans:
+        """Return the bans of several stores as one; the nearest store names its reason."""
+        whole = list(some)
+        listed = tuple(ban for bans in reversed(whole) for ban in bans.listed)
+        return cls(listed, tuple(dict.fromkeys(line for bans in whole for line in bans.ignored)))
+
+    def find(self, digest: str, filename: str) -> Ban | None:
+        """Return the ban of the wheel ``filename`` with this ``digest``, or None."""
+        if digest in self._digests:
+            return self._digests[digest]
+        if not self._versions:
+            return None
+        name, _, rest = filename.partition("-")
+        try:
+            version = Version(rest.partition("-")[0])
+        except InvalidVersion:
+            return None
+        project = canonicalize_name(name)
+        # As for pip, demo==1.0 is also 1.0+local.
+        found = self._versions.get((project, canonicalize_version(version)))
+        return found or self._versions.get((project, canonicalize_version(version.public)))
+
+    def with_bans(self, more: Iterable[Ban]) -> Bans:
+        """Return these bans and ``more``, which replace bans of the same."""
+        more = tuple(more)
+        rest = (one for one in self.listed if not any(map(one.is_same, more)))
+        return Bans((*rest, *more))
+
+    def without(self, lifted: Iterable[Ban]) -> Bans:
+        """Return these bans without ``lifted``."""
+        gone = tuple(lifted)
+        return Bans(tuple(one for one in self.listed if one not in gone))
+
+    @classmethod
+    def read(cls, path: Path, top: Directory) -> Bans:
+        """Return the bans of the store ``path``, which is open as ``top`` and has a list.
+
+        Raises FileNotFoundError; StoreUnusable if the list says nothing reliable.
+        """
+        where, owner = path / BANS_JSON, top.status().st_uid
+        who = trust.owner_or_root(owner)
+        try:
+            # First: another user's link, or unreadable file, must not stop the use of the store.
+            status, text = top.file_status(BANS_JSON), b""
+            if status.st_uid in (0, owner):
+                text, status = top.read(BANS_JSON)
+            foreign = status.st_uid not in (0, owner) and trust.OWNERS_MEAN_SOMETHING
+            changeable = not foreign and others_may_change(top, BANS_JSON, status)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreUnusable(
+                f"{path} is not used: its list of bans cannot be read: {where}: {reason(error)}",
+                f"{who} can let all users read it (chmod 644 {where})",
+            ) from error
+        if foreign:
+            other = trust.user_name(status.st_uid)
+            why = f"it belongs to {other}, not to {who}"
+            return cls(ignored=(f"List of bans ignored: {where}: {why}; hint: rm -r {where}",))
+        if changeable:
+            raise StoreUnusable(
+                f"{path} is not used: others could have changed its list of bans: {where}",
+                f"{who} can check the list, then run chmod 644 {where}",
+            )
+        try:
+            return cls(tuple(_bans(json.loads(text), path)))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            why = " ".join(f"{error}".split())[:_LONGEST] or type(error).__name__
+            raise StoreUnusable(
+                f"{path} is not used: its list of bans is damaged: {where}: {why}",
+                f"{who} can correct it, or delete it, which lifts all bans",
+            ) from error
+
+    def write(self, top: Directory) -> None:
+        """Replace the list of the store that is open as ``top`` by these bans. Raises OSError.
+
+        The list is durable before it is visible: after a power cut, a half-written one would stop
+        the use of the store.
+        """
+        rows = [_row(ban) for ban in self.listed]
+        text = json.dumps({"format": _FORMAT, "bans": rows}, indent=2) + "\n"
+        new = f"{fs.NEW}{secrets.token_hex(8)}"
+        try:
+            with fs.create_file(top.path / new, 0o644, above=top.descriptor) as descriptor:
+                fs.write_all(descriptor, text.encode("utf-8"))
+                os.fsync(descriptor)
+            fs.rename_in(top, new, BANS_JSON)
+        except BaseException:
+            top.remove(new)
+            raise
+
+
+#: The bans of a store without a list.
+NO_BANS = Bans()
+
+
+def new_ban(store: Path, **what: str) -> Ban:
+    """Return a ban by this user, made now. Raises ValueError if a text is too long."""
+    by = trust.user_name(trust.user_id())
+    ban = Ban(by=by, at=int(time.time()), store=store, **what)
+    if any(len(text) > _LONGEST for text in (ban.because, ban.title, ban.what)):
+        raise ValueError(f"a text has more than {_LONGEST} characters")
+    return ban
+
+
+def _row(ban: Ban) -> dict[str, Any]:
+    if ban.digest:
+        what = {"sha256": ban.digest, **({"title": ban.title} if ban.title else {})}
+    else:
+        what = {"name": ban.name, "version": ban.version}
+    return {**what, "because": ban.because, "by": ban.by, "at": ban.at}
+
+
+def _bans(data: Any, store: Path) -> Iterable[Ban]:
+    """Yield the bans in the content of a list. Raises ValueError, KeyError, TypeError."""
+    if data["format"] != _FORMAT:
+        raise ValueError(f"format {data['format']!r:.40}, not {_FORMAT}; upgrade pip-sharedcache")
+    rows = data["bans"]
+    if not isinstance(rows, list) or len(rows) > _MOST:
+        raise TypeError(f"bans is no list of up to {_MOST} rows")
+    for row in rows:
+        at = row["at"]
+        if type(at) is not int:
+            raise TypeError("at is no time")
+        notes = {name: _text(row.get(name, "")) for name in ("because", "by", "title")}
+        if "sha256" in row:
+            digest: Digest | None = as_digest(_text(row["sha256"]))
+            if digest is None:
+                raise ValueError("sha256 is no digest")
+            yield Ban(digest=digest, at=at, store=store, **notes)
+        else:
+            name, version = canonicalize_name(_text(row["name"])), Version(_text(row["version"]))
+            if not name:
+                raise ValueError("a row bans no distribution")
+            yield Ban(name=name, version=str(version), at=at, store=store, **notes)
+
+
+def _text(told: object) -> str:
+    """Return the text ``told``, with escapes for what would control a terminal."""
+    if not isinstance(told, str) or len(told) > 2 * _LONGEST:
+        raise TypeError("not a text, or too long")
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in told)

@@ -1,0 +1,287 @@
+"""`store ban` and `store who-has` among real users, with real pips."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multiuser.test_gc import is_right, retired, visible
+from multiuser.test_removal import command, entry_of_hidden
+from multiuser.test_shared_store import Site, entry_of, rich_wheel, running_site
+from support import probes
+from support.accounts import Account, Accounts, run_as
+from support.faults import faults_of_store
+from support.wheels import digest
+
+pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.tmpfs)]
+
+
+@pytest.fixture(scope="module")
+def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
+    with running_site(accounts, public_python) as found:
+        rich_wheel(found.wheels, "alpha", requires="beta")
+        rich_wheel(found.wheels, "beta")
+        rich_wheel(found.wheels, "beta", "2.0")
+        rich_wheel(found.wheels, "gamma")
+        found.more_settings["PIP_SHAREDCACHE_RESOLUTIONS"] = "off"  # the tests count entries
+        yield found
+
+
+@pytest.fixture(params=["tree", "packed"])
+def store(site: Site, request: pytest.FixtureRequest) -> Path:
+    """A store of root's for the group in which usera has published alpha and beta 2.0."""
+    return site.filled_store("alpha", layout=request.param)
+
+
+def ban(site: Site, account: Account | None, store: Path, *arguments: str) -> str:
+    done = command(site, account, store, "ban", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def lines_about(said: str, word: str) -> list[str]:
+    return [line for line in said.splitlines() if word in line]
+
+
+def what_is_banned(site: Site, store: Path) -> list[str]:
+    done = command(site, site.accounts.userc, store, "ban", "--list", "--json")
+    return [one["sha256"] or f"{one['name']}=={one['version']}" for one in json.loads(done.stdout)]
+
+
+# -- what a ban does
+
+
+@pytest.mark.parametrize("form", ["digest", "beginning", "version"])
+def test_banned_wheel_is_retired_and_installed_by_pip_alone(
+    site: Site, store: Path, form: str
+) -> None:
+    userb = site.accounts.userb
+    beta = entry_of(store, "beta")
+    word = {"digest": beta.name, "beginning": beta.name[:8], "version": "Beta==2"}[form]
+    said = ban(site, None, store, word, "--because", "it steals tokens")
+    assert "Retired 2 entries of " in said
+    assert {path.name[:64] for path in visible(store)} == {entry_of_hidden(store, "alpha").name}
+    for _ in range(2):
+        environment = site.environment(userb)
+        site.index.clear()
+        said = site.install(userb, environment, store, "alpha")
+        (line,) = lines_about(said, " is banned in ")
+        assert line.strip().startswith(f"WARNING: beta-2.0-py3-none-any.whl is banned in {store}: ")
+        assert "it steals tokens" in line
+        assert "1 of 2 distributions" in said
+        assert is_right(site, environment, "alpha") == []
+        assert {path.name[:64] for path in visible(store)} == {entry_of_hidden(store, "alpha").name}
+    assert faults_of_store(store) == []
+
+
+def test_resolutions_do_not_bring_a_banned_wheel_back(site: Site, store: Path) -> None:
+    userb = site.accounts.userb
+    site.install(userb, site.environment(userb), store, "alpha", PIP_SHAREDCACHE_RESOLUTIONS="on")
+    ban(site, None, store, "beta==2.0")
+    environment = site.environment(userb)
+    said = site.install(userb, environment, store, "alpha", PIP_SHAREDCACHE_RESOLUTIONS="on")
+    assert len(lines_about(said, " is banned in ")) == 1
+    assert "1 of 2 distributions" in said
+    assert is_right(site, environment, "alpha") == []
+
+
+def test_untrusted_copy_of_a_banned_wheel_is_not_served(site: Site, store: Path) -> None:
+    ban(site, None, store, "beta==2.0")
+    os.rename(retired(store)[0], retired(store)[0].with_name(digest(_wheel(site, "beta-2.0"))))
+    environment = site.environment(None)
+    said = site.install(None, environment, store, "beta")
+    assert len(lines_about(said, " is banned in ")) == 1
+    assert "Using a checked copy" not in said
+
+
+def test_offline_does_not_offer_a_banned_wheel(site: Site) -> None:
+    userb = site.accounts.userb
+    far, near = site.filled_store("beta"), site.make_store(userb)
+    both = f"{near} backfill:{far}"
+    site.install(userb, site.environment(userb), near, "beta", PIP_SHAREDCACHE_DIR=both)
+    ban(site, None, far, "beta==2.0")
+    assert entry_of(near, "beta"), "the copy is in a store that bans nothing"
+    environment = site.environment(userb)
+    settings = site.settings(near, PIP_SHAREDCACHE_DIR=both, PIP_SHAREDCACHE_OFFLINE="yes")
+    done = run_as(userb, environment.command("install", "beta"), env=settings)
+    assert done.returncode == 1
+    assert "No matching distribution found for beta" in done.stderr
+
+
+def _wheel(site: Site, stem: str) -> Path:
+    (found,) = site.wheels.glob(f"{stem}-*.whl")
+    return found
+
+
+def test_import_and_export_refuse_banned_wheels(site: Site, store: Path) -> None:
+    usera = site.accounts.usera
+    archive = site.directory(usera) / "all.tar"
+    assert command(site, usera, store, "export", str(archive)).returncode == 0
+    ban(site, None, store, "beta==2.0", "--because", "broken")
+    done = command(site, usera, store, "import", str(archive))
+    assert done.returncode == 1
+    (line,) = lines_about(done.stdout + done.stderr, "banned")
+    assert "beta-2.0-py3-none-any.whl" in line
+
+
+@pytest.mark.parametrize("banning", ["near", "far"])
+def test_a_ban_holds_for_all_stores_of_a_run(site: Site, banning: str) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    far = site.filled_store("beta")
+    near = site.make_store(userb)
+    both = f"{near} backfill:{far}"
+    if banning == "far":
+        site.install(userb, site.environment(userb), near, "beta", PIP_SHAREDCACHE_DIR=both)
+        assert entry_of(near, "beta"), "it was copied there"
+        ban(site, None, far, "beta==2.0")
+    else:
+        ban(site, userb, near, "beta==2.0")
+    said = site.install(userb, site.environment(userb), near, "beta", PIP_SHAREDCACHE_DIR=both)
+    assert len(lines_about(said, " is banned in ")) == 1
+    assert "0 of 1 distributions" in said
+    if banning == "near":
+        assert not visible(near)
+    said = site.install(usera, site.environment(usera), far, "beta")
+    assert ("banned" in said) is (banning == "far"), "who uses the far store alone"
+
+
+def test_a_lifted_ban_lets_the_wheel_come_back(site: Site, store: Path) -> None:
+    userb = site.accounts.userb
+    beta = entry_of(store, "beta").name
+    ban(site, None, store, "beta==2.0")
+    ban(site, None, store, beta)
+    assert what_is_banned(site, store) == ["beta==2.0", beta]
+    done = command(site, None, store, "ban", "--lift", "beta==2", beta[:9], "gamma==1")
+    assert done.returncode == 1
+    assert lines_about(done.stdout, "Not banned: gamma==1")
+    assert what_is_banned(site, store) == []
+    said = site.install(userb, site.environment(userb), store, "beta")
+    assert "1 added to it" in said
+
+
+# -- who may, and whose list counts
+
+
+def test_members_can_neither_ban_nor_lift(site: Site, store: Path) -> None:
+    userb = site.accounts.userb
+    ban(site, None, store, "gamma==1.0")
+    for line in (["ban", "beta==2.0"], ["ban", "--lift", "gamma==1.0"]):
+        done = command(site, userb, store, *line)
+        assert done.returncode == 2
+        assert "belongs to root; hint: root can run the same command" in done.stderr
+    path = store / "bans.json"
+    for shell in ("rm -f", "mv -f /dev/null", "touch", "chmod 666"):
+        run_as(userb, ["sh", "-c", f"{shell} {path}"])
+    assert run_as(userb, ["sh", "-c", f"echo > {path}"]).returncode
+    assert what_is_banned(site, store) == ["gamma==1.0"]
+    assert len(visible(store)) == 4
+
+
+def test_owner_bans_entries_of_members(site: Site) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = site.make_store(usera)
+    site.install(userb, site.environment(userb), store, "beta")
+    assert "Retired 2 entries" in ban(site, usera, store, "beta==2.0")
+    assert not visible(store)
+    ban(site, None, store, "gamma==1.0")
+    assert what_is_banned(site, store) == ["beta==2.0", "gamma==1.0"], "root adds to usera's"
+    ban(site, usera, store, "alpha==1.0")
+    assert len(what_is_banned(site, store)) == 3, "and usera to root's"
+
+
+def test_list_of_another_user_is_ignored_and_said(site: Site) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = site.filled_store("beta")
+    store.chmod(0o3777)  # made by hand: others may put files there
+    row = {"name": "beta", "version": "2.0", "because": "", "by": "root", "at": 1}
+    text = json.dumps({"format": 1, "bans": [row]})
+    path = store / "bans.json"
+    for shell in (f"cat > {path}", f"ln -s /etc/shadow {path}", f"mkdir -m 0 {path}"):
+        run_as(userb, ["sh", "-c", shell], input=text, check=True)
+        environment = site.environment(usera)
+        said = site.install(usera, environment, store, "beta")
+        (line,) = lines_about(said, "bans.json")
+        assert f"List of bans ignored: {path}: it belongs to userb" in line
+        assert "banned" not in said.replace(str(path), "")
+        assert is_right(site, environment, "beta") == []
+        run_as(userb, ["rm", "-rf", path], check=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("chmod 666 {0}", "others could have changed its list of bans"),
+        ("chmod 600 {0}", "its list of bans cannot be read"),
+        ("echo > {0}", "its list of bans is damaged"),
+        ("echo '{{\"format\": 2}}' > {0}", "upgrade pip-sharedcache"),
+        ("head -c 2000000 /dev/zero > {0}", "its list of bans cannot be read"),
+        ("rm {0}; ln -s /dev/null {0}", "its list of bans cannot be read"),
+        ("rm {0}; mkfifo {0}", "its list of bans cannot be read"),
+    ],
+)
+def test_store_whose_list_says_nothing_reliable_is_not_used(
+    site: Site, change: str, why: str
+) -> None:
+    userb = site.accounts.userb
+    store = site.filled_store("beta")
+    ban(site, None, store, "gamma==1.0")
+    subprocess.run(["sh", "-c", change.format(store / "bans.json")], check=True)
+    environment = site.environment(userb)
+    said = site.install(userb, environment, store, "beta")
+    (line,) = lines_about(said, "bans")
+    assert why in line
+    assert "root" in line, "who can help"
+    assert is_right(site, environment, "beta") == []
+
+
+def test_texts_of_a_list_do_not_control_the_terminal(site: Site, store: Path) -> None:
+    ban(site, None, store, "beta==2.0", "--because", "\x1b[2J\nevil")
+    userb = site.accounts.userb
+    said = site.install(userb, site.environment(userb), store, "beta")
+    assert "\x1b[2J" not in said
+    assert len(lines_about(said, " is banned in ")) == 1
+
+
+def test_ban_refuses_what_is_not_one_wheel_or_version(site: Site, store: Path) -> None:
+    for word in ("beta", "beta>=1", "beta==1.*", "be*==1.0", "0123abcd", "../x", "==1"):
+        done = command(site, None, store, "ban", word)
+        assert done.returncode == 2, word
+        assert "hint: " in done.stderr
+    assert not (store / "bans.json").exists()
+
+
+# -- who-has
+
+
+def test_who_has_names_environments_by_records_and_symlinks(site: Site) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = site.make_store(None)
+    mine, theirs, gone = (site.environment(one) for one in (usera, userb, userb))
+    site.install(usera, mine, store, "beta")
+    site.install(userb, theirs, store, "beta", PIP_SHAREDCACHE_LINK_MODE="symlink")
+    site.install(userb, gone, store, "beta")
+    run_as(userb, gone.command("uninstall", "-y", "beta"), env=site.settings(store), check=True)
+    word = entry_of(store, "beta").name
+    said = command(site, None, store, "ban", word)
+    assert said.returncode == 1, "it broke symlinks"
+    assert (
+        f"Symlinks into a banned wheel are broken now: of userb in {theirs.prefix}" in said.stdout
+    )
+    for name in ("beta==2.0", word):
+        done = command(site, None, store, "who-has", name, "--json")
+        assert done.returncode == 0, done.stderr
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        found = {one["environment"]: one for one in rows}
+        assert set(found) == {str(one.prefix) for one in (mine, theirs, gone)}
+        assert [found[str(one.prefix)]["there"] for one in (mine, theirs, gone)] == [
+            *("yes", "yes", "no")
+        ]
+        assert found[str(theirs.prefix)]["symlinks"] is True
+        assert found[str(mine.prefix)]["user"] == "usera"
+    assert command(site, None, store, "who-has", "gamma").returncode == 1

@@ -6,6 +6,5 @@
 set -eu
 [ $# = 2 ] || { echo "usage: $0 GROUP DIR" >&2; exit 2; }
 
-pip-sharedcache store init --group "$1" "$2"
-python3 -m pip config --global set sharedcache.dir "$2"
+pip-sharedcache store setup --group "$1" "$2"
 pip-sharedcache store info

@@ -4,6 +4,7 @@ In one environment, in all environments of one interpreter, or in users' shells.
 """
 
 from pip_sharedcache.activation.conda import Activation
+from pip_sharedcache.activation.environments import environments
 from pip_sharedcache.activation.interpreters import (
     Interpreter,
     executable_of,
@@ -21,6 +22,7 @@ __all__ = [
     "Hook",
     "Interpreter",
     "Switch",
+    "environments",
     "executable_of",
     "function",
     "interpreter_of",

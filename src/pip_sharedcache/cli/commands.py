@@ -31,6 +31,7 @@ from pip_sharedcache.cli import (
     remove,
     repack,
     report,
+    setup,
     shell_init,
     stats,
     status,
@@ -44,7 +45,7 @@ from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, 
 #: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
 _MODULES = (
-    *(init, path, info, list_, stats, report, add, export, import_, repack),
+    *(setup, init, path, info, list_, stats, report, add, export, import_, repack),
     *(remove, clean, ban, who_has, gc, verify),
     *(doctor, enable, disable, status, shell_init, completion),
 )

@@ -20,6 +20,11 @@ HELP = "make a store, for a group or for yourself"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     parser.add_argument("directory", metavar="DIR", type=Path, help="make it in this directory")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of init and setup to ``parser``."""
     parser.add_argument("--group", default="", help="share the store with this group")
     parser.add_argument(
         "--layout",
@@ -34,7 +39,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     if chosen.directory == Path():
         raise UsageError("store init needs a directory")
-    packed = _is_packed(chosen.layout, output)
+    packed = is_packed(chosen.layout, output)
     made = make_store(chosen.directory, chosen.group, builds=chosen.builds, packed=packed)
     store, group = made.store, chosen.group
     whose = f"the members of {group}" if group else trust.user_name(store.owner)
@@ -45,7 +50,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     layout = layout_name(store.packed)
     output.say(f"Layout: {layout}")
     output.say(f"To use it: {command}")
-    for warning in _warnings(made):
+    for warning in warnings(made):
         output.warn(warning)
     owner = trust.user_name(store.owner)
     trusted = dict.fromkeys(["root", owner, "yourself", *store.trusted])  # by its users
@@ -56,7 +61,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     return FINE
 
 
-def _is_packed(layout: str | None, output: Output) -> bool | None:
+def is_packed(layout: str | None, output: Output) -> bool | None:
     """Return whether to make a packed store; None to let the file system decide.
 
     ``layout``: the value of --layout, or None. Hard links and symlinks lead to files of a tree.
@@ -67,7 +72,8 @@ def _is_packed(layout: str | None, output: Output) -> bool | None:
     return False if links else None
 
 
-def _warnings(made: Made) -> list[str]:
+def warnings(made: Made) -> list[str]:
+    """Return the problems of the place of a store, each with a hint."""
     store, above, found = made.store, made.replaceable_in, []
     hint = f"hint: PIP_SHAREDCACHE_DIR={shlex.quote(str(store.path))} pip-sharedcache store doctor"
     if above is not None:

@@ -6,7 +6,6 @@ Section ``[sharedcache]`` of pip's files, in pip's order. Each setting has the p
 from __future__ import annotations
 
 import configparser
-import contextlib
 import os
 import stat
 import sys
@@ -16,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.config import misspelt
+from pip_sharedcache.config.places import own_store as own_store
+from pip_sharedcache.config.places import site_has_store as site_has_store
+from pip_sharedcache.config.places import site_store as site_store
 from pip_sharedcache.config.values import (
     MOST_DOWNLOADS,
     MOST_PROCESSES,
@@ -39,7 +41,6 @@ SECTION = "sharedcache"
 ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
 #: Begins the variables that carry pip-sharedcache's options to the pip processes that pip starts.
 OPTION_PREFIX = "_PIP_SHAREDCACHE_OPTION_"
-APPLICATION = "pip-sharedcache"
 
 
 @dataclass(frozen=True)
@@ -367,25 +368,13 @@ ROWS = (
 NAMES = tuple(row.name for row in ROWS)
 
 
-def site_store() -> Path:
-    """Return the directory of the site's store, which counts if it exists and nothing is set."""
-    import platformdirs
-
-    return Path(platformdirs.site_cache_dir(APPLICATION, appauthor=False))
-
-
 def _default(searched: tuple[Path, ...]) -> dict[str, Any]:
     """Return the fields where no place sets ``dir``: the site's store, else the user's, if any."""
-    import platformdirs  # late: most commands of pip do not need it
-
-    path: Path | None = None
-    with contextlib.suppress(RuntimeError):  # no home directory
-        own = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
-        path = own if own.is_absolute() else None
+    path = own_store()
     source, private = "default: the private store", True
     site = site_store()
     try:
-        if (site / "store.json").is_file():
+        if site_has_store():
             path, source, private = site, "default: the site's store", False
     except OSError as error:
         source += f", since {site} cannot be read ({reason(error)})"

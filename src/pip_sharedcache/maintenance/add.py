@@ -124,7 +124,7 @@ def freeze(executable: Path) -> Frozen:
 
     Raise UsageError if pip fails.
     """
-    argv = [*_ourselves(), "--python", str(executable), "freeze"]
+    argv = [*ourselves(), "--python", str(executable), "freeze"]
     environ = {**_environ(), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(argv, stdout=subprocess.PIPE, encoding="utf-8", env=environ)
     if done.returncode:
@@ -147,7 +147,7 @@ def _resolve(
     pip fails.
     """
     report = place / "report.json"
-    argv = _ourselves()
+    argv = ourselves()
     if python is not None:
         argv += ["--python", str(python)]
     # These options come last: the user's arguments, which can follow --, may name another target.
@@ -183,7 +183,8 @@ def _distribution(store: Store, told: Any) -> Distribution:
     return Distribution(name, version, source["url"], digest, built, stored)
 
 
-def _ourselves() -> list[str]:
+def ourselves() -> list[str]:
+    """Return the command that runs pip through this package, as this process was started."""
     if resources.IN_ARCHIVE:
         return [sys.executable, os.path.abspath(sys.argv[0])]
     return [sys.executable, "-m", "pip_sharedcache"]

@@ -1,0 +1,84 @@
+"""The command `setup`, which makes a store and lets pip's configuration name it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+from pip_sharedcache import trust
+from pip_sharedcache.activation import environments
+from pip_sharedcache.cli import init
+from pip_sharedcache.cli.output import FINE, Output
+from pip_sharedcache.cli.stores import settings_in_use
+from pip_sharedcache.maintenance.setup import Plan, plan, set_up
+from pip_sharedcache.store import layout_name
+
+_MOST_NAMED = 10  # environments
+
+HELP = "make a store, and let pip's configuration name it"
+DESCRIPTION = (
+    "Make a store and write the line of pip's configuration that names it; nothing is asked. "
+    "Without DIR, root makes the site's store, which needs no line, and another user a store of "
+    "their own. The end says what to type next."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
+    what = "make the store in this directory (default: the site's store, or your own)"
+    parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", help=what)
+    init.add_options(parser)
+    what = "print what setup would do, and change nothing"
+    parser.add_argument("--dry-run", action="store_true", help=what)
+
+
+def run(chosen: argparse.Namespace, output: Output) -> int:
+    """Run the command, and return the exit status."""
+    planned = plan(settings_in_use(output), chosen.directory, chosen.group)
+    found = environments(os.environ, Path.cwd())
+    result = {
+        "path": str(planned.path),
+        "group": planned.group or None,
+        "dry_run": chosen.dry_run,
+        "configuration": planned.configuration or None,
+        "environments": [str(path) for path in found],
+    }
+    if chosen.dry_run:
+        _say(planned, f"Would make {planned.path}", "", output)
+        output.result({**result, "layout": None, "file": None})
+        return FINE
+    packed = init.is_packed(chosen.layout, output)
+    done = set_up(planned, builds=chosen.builds, packed=packed)
+    layout = layout_name(done.made.store.packed)
+    _say(planned, f"Made {planned.path} (layout {layout})", done.file, output)
+    for warning in init.warnings(done.made):
+        output.warn(warning)
+    for path in found[:_MOST_NAMED]:
+        output.say(
+            f"To let its own pip use the store: pip-sharedcache store enable --prefix "
+            f"{shlex.quote(str(path))}"
+        )
+    if more := found[_MOST_NAMED:]:
+        output.say(f"The same for {len(more):,} more environments")
+    output.say("Next: pip-sharedcache install REQUIREMENT")
+    output.result({**result, "layout": layout, "file": done.file or None})
+    return FINE
+
+
+def _say(planned: Plan, made: str, file: str, output: Output) -> None:
+    """Print what was ``made``, for whom, and how users find it; ``file``: "" in a dry run."""
+    if planned.group:
+        whose = f"the members of {planned.group}"
+    elif trust.user_id() == 0:
+        whose = "all users, who install from it; root publishes"
+    else:
+        whose = "you"
+    output.say(f"{made}, for {whose}.")
+    if planned.named_by:
+        output.say(f"No setting is needed: {planned.named_by}.")
+    elif file:
+        output.say(f"Wrote {file}: {planned.configuration}")
+    else:
+        output.say(f"Would run: {planned.configuration}")

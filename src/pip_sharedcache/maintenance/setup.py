@@ -1,0 +1,117 @@
+"""The set-up of a store in one step: where it is, and the line of configuration that names it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from pip_sharedcache import config, trust
+from pip_sharedcache.errors import FileError, UsageError
+from pip_sharedcache.maintenance.add import ourselves
+from pip_sharedcache.maintenance.stores import Made, make_store
+
+_SETTING = f"{config.SECTION}.dir"
+_WRITING = re.compile(r"^Writing to (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``set_up`` does.
+
+    ``path``: the directory of the store.
+    ``group``: the group that shares it, or "".
+    ``named_by``: why no line of configuration is needed; "" if one is.
+    """
+
+    path: Path
+    group: str
+    named_by: str = ""
+
+    @property
+    def level(self) -> str:
+        """Return the option of `pip config` for the file: of all users for root, else own."""
+        return "--global" if trust.user_id() == 0 else "--user"
+
+    @property
+    def configuration(self) -> str:
+        """Return the command that writes the line, or "" if none is needed."""
+        if self.named_by:
+            return ""
+        return f"pip config {self.level} set {_SETTING} {shlex.quote(str(self.path))}"
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """A store that was set up.
+
+    ``made``: the store, and the problems of its place.
+    ``file``: the configuration file that was written; "" if none was.
+    """
+
+    made: Made
+    file: str
+
+
+def plan(settings: config.Settings, directory: Path | None = None, group: str = "") -> Plan:
+    """Return the plan for a store in ``directory``, with the ``settings`` in force.
+
+    Without a directory, root makes the site's store, and another user a store of their own. Raise
+    UsageError if a group's store has no directory, or if the settings name another store.
+    """
+    path = Path(os.path.abspath(directory)) if directory is not None else _place(group)
+    named = settings.chosen.get("dir")
+    if not named:
+        defaults = {config.site_store(): "users find the site's store without a setting"}
+        if not config.site_has_store() and (own := config.own_store()) is not None:
+            defaults[own] = "you find your own store without a setting"
+        return Plan(path, group, defaults.get(path, ""))
+    source = named[-1].source
+    if settings.dir == path:
+        return Plan(path, group, f"{source} names it already")
+    there = ", ".join(str(layer.path) for layer in settings.layers) or config.OFF
+    raise UsageError(
+        f"{path} is not set up: {source} names another store: {there}",
+        f"set up that one, or remove {_SETTING} there",
+    )
+
+
+def _place(group: str) -> Path:
+    if trust.user_id() == 0:
+        return config.site_store()
+    if group:
+        raise UsageError(
+            f"The store of {group} needs a directory that its members reach",
+            f"pip-sharedcache store setup --group {shlex.quote(group)} DIR",
+        )
+    own = config.own_store()
+    if own is None:
+        raise UsageError("No home directory is known to keep a store in", "name a directory")
+    return own
+
+
+def set_up(planned: Plan, *, builds: bool = False, packed: bool | None = None) -> SetUp:
+    """Make the store of ``planned``, and let pip write the line of configuration.
+
+    ``builds``, ``packed``: as for make_store. Raise UsageError, FileError.
+    """
+    made = make_store(planned.path, planned.group, builds=builds, packed=packed)
+    if planned.named_by:
+        return SetUp(made, "")
+    done = subprocess.run(
+        [*ourselves(), "config", planned.level, "set", _SETTING, str(planned.path)],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if done.returncode:
+        why = next((line for line in done.stderr.splitlines() if line), "pip config failed")
+        raise FileError(
+            f"{planned.path} is ready, but {_SETTING} is not set: {why}",
+            f"set it by hand: {planned.configuration}",
+        )
+    found = _WRITING.search(done.stdout)
+    return SetUp(made, found[1] if found else "pip's configuration")

@@ -1,0 +1,124 @@
+"""`store setup`: from nothing to a store that every later command finds, by one command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from multiuser.test_shared_store import Site, rich_wheel, running_site
+from support import probes
+from support.accounts import Accounts, run_as
+
+pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts)]
+
+
+@pytest.fixture(scope="module")
+def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
+    with running_site(accounts, public_python) as found:
+        rich_wheel(found.wheels, "alpha", "1.0")
+        yield found
+
+
+class Home:
+    """A home directory of usera, in which nothing was set up yet."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self.path = site, site.directory(site.accounts.usera)
+        self.own = self.path / ".cache" / "pip-sharedcache"
+        self.configuration = self.path / ".config" / "pip" / "pip.conf"
+
+    def run(self, *words: str | Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
+        env = {
+            **self._site.settings(),
+            "PIP_CONFIG_FILE": None,
+            "XDG_CACHE_HOME": None,
+            "XDG_CONFIG_HOME": None,
+            "VIRTUAL_ENV": None,
+            "HOME": str(self.path),
+            **changes,
+        }
+        command = self._site.template.command(*words)
+        return run_as(self._site.accounts.usera, command, env=env, cwd=self.path)
+
+    def store(self) -> str:
+        """The store that a later command finds."""
+        done = self.run("store", "--json", "info")
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["path"])
+
+
+@pytest.fixture
+def home(site: Site) -> Home:
+    return Home(site)
+
+
+def test_without_a_directory_a_user_has_their_own_store(home: Home) -> None:
+    done = home.run("store", "setup")
+    assert done.returncode == 0, done.stderr
+    assert f"Made {home.own} (layout " in done.stdout
+    assert "No setting is needed: you find your own store" in done.stdout
+    assert done.stdout.splitlines()[-1] == "Next: pip-sharedcache install REQUIREMENT"
+    assert not home.configuration.exists()
+    assert home.store() == str(home.own)
+    done = home.run("install", "--target", home.path / "library", "alpha")
+    assert f"distributions from {home.own}" in done.stdout
+
+
+def test_a_directory_is_named_in_the_users_configuration(home: Home) -> None:
+    store = home.path / "a store"
+    done = home.run("store", "setup", "--group", "pkgshare", store)
+    assert done.returncode == 0, done.stderr
+    assert "for the members of pkgshare." in done.stdout
+    command = f"pip config --user set sharedcache.dir '{store}'"
+    assert f"Wrote {home.configuration}: {command}" in done.stdout
+    assert home.store() == str(store)
+    assert (store / "wheels" / "00").stat().st_mode & 0o7777 == 0o3775
+    again = home.run("store", "setup", "--group", "pkgshare", store)
+    assert again.returncode == 0, again.stderr
+    assert f"No setting is needed: {home.configuration} names it already." in again.stdout
+
+
+def test_nothing_is_made_where_another_store_is_named(home: Home) -> None:
+    home.run("store", "setup", home.path / "first")
+    done = home.run("store", "setup", home.path / "second")
+    assert done.returncode == 2
+    assert f"{home.configuration} names another store: {home.path / 'first'}" in done.stderr
+    assert not (home.path / "second").exists()
+    assert home.store() == str(home.path / "first")
+
+
+def test_a_group_needs_a_directory(home: Home) -> None:
+    done = home.run("store", "setup", "--group", "pkgshare")
+    assert done.returncode == 2
+    assert "hint: pip-sharedcache store setup --group pkgshare DIR" in done.stderr
+
+
+def test_dry_run_prints_the_plan_and_changes_nothing(home: Home) -> None:
+    store = home.path / "store"
+    done = home.run("store", "setup", "--dry-run", store)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"Would make {store}, for you.",
+        f"Would run: pip config --user set sharedcache.dir {store}",
+    ]
+    assert sorted(os.listdir(home.path)) == []
+
+
+def test_environments_that_it_finds_are_named(site: Site, home: Home) -> None:
+    for name in (".venv", ".virtualenvs/one two"):
+        (home.path / name).mkdir(parents=True)
+        (home.path / name / "pyvenv.cfg").write_text("")
+    listed = home.path / ".conda" / "environments.txt"
+    listed.parent.mkdir()
+    listed.write_text(f"{home.path / 'gone'}\n")
+    done = home.run("store", "--json", "setup")
+    named = json.loads(done.stdout)["environments"]
+    assert named == [str(home.path / ".venv"), str(home.path / ".virtualenvs" / "one two")]
+    done = home.run("store", "setup")
+    enable = "To let its own pip use the store: pip-sharedcache store enable --prefix"
+    assert f"{enable} '{home.path / '.virtualenvs' / 'one two'}'" in done.stdout

@@ -32,4 +32,4 @@ fi
 echo "In an active environment: $place/bin/pip-sharedcache install ..."
 echo "In another environment:  $place/bin/pip-sharedcache --python ENV/bin/python install ..."
 echo "In people's profiles:    . $place/init.bash (zsh, sh, fish, csh, tcsh)"
-echo "For an environment:      $place/bin/pip-sharedcache store enable --prefix ENV"
+echo "For an environment:      $place/bin/pip-sharedcache store enable --python ENV"

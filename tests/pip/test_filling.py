@@ -105,7 +105,7 @@ def test_bytecode_is_made_for_the_interpreters_that_are_named(
     targets: list[str] = []
     for number, python in enumerate(pythons):
         target = make_environment(one.prefix.parent / f"for-{number}", python=python, ours=False)
-        targets += ["--for", str(target.python)]
+        targets += ["--python", str(target.python if number else target.prefix)]
     _store(one, env, "add", "other", *targets)
     compiled = [title for title in _titles(one, env, "--bytecode") if title.startswith("cpython")]
     assert len({title.split("-")[1] for title in compiled}) == len(pythons)
@@ -118,14 +118,19 @@ def test_another_machines_wheels_are_added_without_bytecode(
     assert _titles(one, env, "--bytecode") == ["other-2.0-cp313-cp313-win_amd64.whl"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    ["--installed --python {0.prefix}", "--installed --python {0.python}", "--from-env {0.prefix}"],
+)
 def test_what_is_installed_elsewhere_is_added(
-    one: Environment, env: Variables, environment: EnvironmentFactory, wheels: Path
+    one: Environment, env: Variables, environment: EnvironmentFactory, wheels: Path, options: str
 ) -> None:
     source = environment("source", ours=False)
     run_as(None, source.plain("install", "--no-deps", "demo"), env=env, check=True)
     local = wheels / "unrelated-1.0-py3-none-any.whl"
     run_as(None, source.plain("install", local), env=env, check=True)
-    done = run_as(None, one.command("store", "add", "--from-env", source.prefix), env=env)
+    command = one.command("store", "add", *options.format(source).split())
+    done = run_as(None, command, env=env)
     assert done.returncode == 0, done.stderr
     assert "Not added: unrelated @ file://" in done.stderr
     assert _titles(one, env) == ["demo-1.0-py3-none-any.whl"]
@@ -152,7 +157,10 @@ def test_wheel_that_is_not_shared_is_reported(
     [
         ([], "needs requirements, -r or"),
         (["nowhere-to-be-found"], "pip cannot resolve or install the requirements"),
-        (["demo", "--for", "/usr/bin/env", "--platform", "any"], "exclude --for and --from-env"),
+        (
+            ["demo", "--for", "/usr/bin/env", "--platform", "any"],
+            "exclude --python and --installed",
+        ),
         (["--from-env", "/nonexistent"], "is not a Python environment"),
     ],
 )

@@ -84,7 +84,7 @@ def env(wheels: Path, store: Path) -> dict[str, str | None]:
 def _switch(command: str, environment: Environment, *more: str) -> subprocess.CompletedProcess[str]:
     """Ours is not installed there: it lies where the tests run."""
     ours = [sys.executable, "-m", "pip_sharedcache", "store", command]
-    return run_as(None, [*ours, "--prefix", environment.prefix, *more])
+    return run_as(None, [*ours, "--python", environment.prefix, *more])
 
 
 def _enable(environment: Environment, *more: str) -> list[Path]:
@@ -790,7 +790,7 @@ def test_a_prefix_whose_python_is_that_of_another_prefix_is_refused(
     ours = [sys.executable, "-m", "pip_sharedcache", "store", "enable", "--prefix", named]
     done = run_as(None, ours)
     assert done.returncode == 2
-    assert f"name it with --prefix {one.prefix}" in done.stderr
+    assert f"name it with --python {one.prefix}" in done.stderr
     assert differences(before, snapshot(one.prefix)) == []
 
 

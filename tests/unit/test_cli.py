@@ -1093,3 +1093,29 @@ def test_list_sorts_by_name_size_and_use_and_has_totals(kept: Kept, capsys: Capt
     total = capsys.readouterr().out.splitlines()[-1]
     assert total.startswith("Total: 1 wheel, ")
     assert "; 1 bytecode, " in total
+
+
+# -- which environment
+
+
+@pytest.mark.parametrize("word", ["{0}", "{0}/bin/python"])
+@pytest.mark.parametrize("option", ["--python", "--prefix"])
+def test_environment_is_named_by_its_directory_or_its_interpreter(
+    tmp_path: Path, option: str, word: str, capsys: Captured
+) -> None:
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=False)
+    for command in ("enable", "status", "disable"):
+        cli.main(["store", command, option, word.format(environment), "--json"])
+        assert _json(capsys)["prefix"] == str(environment)
+
+
+def test_help_shows_one_option_for_the_environment(capsys: Captured) -> None:
+    for command in ("enable", "disable", "status", "doctor", "add"):
+        with pytest.raises(SystemExit):
+            cli.main(["store", command, "--help"])
+        text = capsys.readouterr().out
+        assert "--python ENV" in text
+        assert not [
+            old for old in ("--prefix", "--environment", "--from-env", "--for ") if old in text
+        ]

@@ -294,7 +294,7 @@ def test_a_directory_that_is_not_there_is_a_wrong_argument(
     store: Store, environment: Path, capsys: Captured
 ) -> None:
     assert doctor(environment / "x") == 2
-    assert "name one with --environment" in capsys.readouterr().err
+    assert "name one with --python" in capsys.readouterr().err
 
 
 @needs(root)

@@ -99,7 +99,8 @@ class Interpreter:
 def interpreter_of(prefix: Path | None) -> Interpreter:
     """Return the interpreter of the environment at ``prefix``; None means this process's.
 
-    Raises FileError; UsageError, also where that interpreter reports another prefix.
+    ``prefix``: the directory of the environment, or the path of its interpreter. Raises FileError;
+    UsageError, also where the interpreter in the directory reports another prefix.
     """
     if prefix is None:
         paths = (sys.prefix, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))
@@ -111,11 +112,11 @@ def interpreter_of(prefix: Path | None) -> Interpreter:
         is_one, needed = ".".join(map(str, version)), ".".join(map(str, _OLDEST))
         raise UsageError(f"{executable} is Python {is_one}: {needed} or later is needed")
     interpreter = Interpreter(executable, version, *map(_path, told["paths"]))
-    if not _is_same(prefix, interpreter.prefix):
+    if prefix != executable and not _is_same(prefix, interpreter.prefix):
         raise UsageError(
             f"{executable} is the Python of {interpreter.prefix}, not of {prefix}: nothing was "
             "changed",
-            f"name it with --prefix {shlex.quote(str(interpreter.prefix))}",
+            f"name it with --python {shlex.quote(str(interpreter.prefix))}",
         )
     return interpreter
 
@@ -128,11 +129,13 @@ def _is_same(prefix: Path, other: Path) -> bool:
 
 
 def executable_of(prefix: Path) -> Path:
-    """Return the path of the interpreter in the environment at ``prefix``.
+    """Return the path of the interpreter in the environment at ``prefix``, which can be that path.
 
     Raises UsageError where no file is there, FileError where the system refuses to look.
     """
     with FileError.where_not("read"):
+        if _is_file(prefix):
+            return prefix
         found = [prefix / place for place in _PLACES if _is_file(prefix / place)]
     if not found:
         raise UsageError(f"{prefix} is not a Python environment: {_PLACES[0]} is missing")

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache.activation import interpreter_of
+from pip_sharedcache.activation import executable_of
+from pip_sharedcache.cli.choosing import add_python_option
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.stores import store_to_fill
@@ -27,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     repeated: dict[str, Any] = {"action": "append", "default": []}
     option("requirements", metavar="REQUIREMENT", nargs="*", help="add this, as for pip install")
     option("-r", "--requirement", metavar="FILE", help="add those of this file", **repeated)
-    option("--from-env", metavar="ENV", type=Path, help="add the distributions of this environment")
-    what = "resolve and compile for this interpreter; repeatable (default: active environment's)"
-    option("--for", metavar="PYTHON", dest="pythons", type=Path, help=what, **repeated)
+    what = "add the distributions that the environment has"
+    option("--installed", action="store_true", help=what)
+    option("--from-env", metavar="ENV", type=Path, help=argparse.SUPPRESS)
+    what = "resolve and compile for this environment; repeatable (default: the active one)"
+    add_python_option(parser, what, "--for", **repeated)
     what = "pass this to pip, and add no bytecode"
     option("--python-version", metavar="VERSION", help=what)
     option("--platform", metavar="TAG", help=what, **repeated)
@@ -40,23 +43,24 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     store = store_to_fill(output)
     cross = bool(chosen.python_version or chosen.platform or chosen.abi)
-    if cross and (chosen.pythons or chosen.from_env):
-        raise UsageError("--python-version, --platform and --abi exclude --for and --from-env")
+    if cross and (chosen.python or chosen.installed or chosen.from_env):
+        raise UsageError("--python-version, --platform and --abi exclude --python and --installed")
     wanted = [*chosen.requirements, *(f"--requirement={file}" for file in chosen.requirement)]
     wanted += chosen.beyond
-    pythons, frozen = [*chosen.pythons], None
-    if chosen.from_env is not None:
-        executable = interpreter_of(chosen.from_env).executable
+    pythons, frozen = [*map(executable_of, chosen.python)], None
+    if chosen.installed or chosen.from_env is not None:
+        named = chosen.from_env or next(iter(pythons), None)
+        executable = chosen.place.interpreter(named, output.verbose).executable
         pythons = pythons or [executable]
         frozen = freeze(executable)
         for line in frozen.left_out:
             output.warn(f"Not added: {line}: no index has it")
     if not wanted and frozen is None:
-        raise UsageError("store add needs requirements, -r or --from-env")
+        raise UsageError("store add needs requirements, -r or --installed")
     if cross:
         wanted += options_for(chosen.python_version, chosen.platform, chosen.abi)
     if not pythons and chosen.place.prefix is not None:
-        pythons = [chosen.place.executable("--for")]
+        pythons = [chosen.place.executable()]
         if output.verbose:
             chosen.place.tell(pythons[0])
     done = add_distributions(

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pip_sharedcache import pip_adapter
 from pip_sharedcache.activation import Interpreter, executable_of, interpreter_of
@@ -38,6 +40,19 @@ _HELP = frozenset({"-h", "--help"})
 #: Commands of pip that use no environment.
 _ANYWHERE = frozenset({"help", "completion"})
 _CHANGES = frozenset({"install", "uninstall"})
+
+
+def add_python_option(
+    parser: argparse._ActionsContainer, what: str, *synonyms: str, **more: Any
+) -> None:
+    """Add --python, which names an environment as pip's own option does, to ``parser``.
+
+    ``what``: the help. ``synonyms``: older names of the option, which are not shown. ``more``:
+    further arguments of add_argument.
+    """
+    for name in ("--python", *synonyms):
+        text = what if name == "--python" else argparse.SUPPRESS
+        parser.add_argument(name, dest="python", metavar="ENV", type=Path, help=text, **more)
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ class TargetEnvironment:
         Raises UsageError or FileError.
         """
         if prefix is None and self.prefix is not None:
-            executable = self.executable("--prefix")
+            executable = self.executable()
             if verbose:
                 self.tell(executable)
             prefix = self.prefix

@@ -16,9 +16,9 @@ add_arguments = enable.add_arguments
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     try:
-        found = [chosen.place.interpreter(chosen.prefix, output.verbose)]
+        found = [chosen.place.interpreter(chosen.python, output.verbose)]
     except SharedCacheError as error:
-        prefix = chosen.prefix or chosen.place.prefix
+        prefix = chosen.python or chosen.place.prefix
         found = libraries_of(prefix) if prefix else []
         if not found:
             raise

@@ -11,6 +11,7 @@ from typing import Any
 
 from pip_sharedcache import pip_adapter
 from pip_sharedcache.activation import Hook, Interpreter
+from pip_sharedcache.cli.choosing import add_python_option
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.config import Settings
@@ -41,13 +42,9 @@ _SHORT = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
-    parser.add_argument(
-        "--environment",
-        metavar="DIR",
-        type=Path,
-        help="try what can be linked into this directory (default: where the active environment "
-        "has its packages)",
-    )
+    what = "try what can be linked into this environment (default: the active one)"
+    add_python_option(parser, what)
+    parser.add_argument("--environment", metavar="DIR", type=Path, help=argparse.SUPPRESS)
     parser.add_argument(
         "--fix", action="store_true", help="fix the faults that you may fix without loss of data"
     )
@@ -55,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
-    here = chosen.place.interpreter(None, output.verbose)
+    here = chosen.place.interpreter(chosen.python, output.verbose)
     environment = (chosen.environment or here.library).absolute()
     if not environment.is_dir():
-        raise UsageError(f"{environment} is not a directory", "name one with --environment")
+        raise UsageError(f"{environment} is not a directory", "name one with --python")
     settings = settings_in_use(output)
     look = functools.partial(_examine, settings, environment, here)
     outcome = fix_all(look) if chosen.fix else Outcome(look())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import pip_adapter, resources
 from pip_sharedcache.activation import Activation, Hook, Interpreter, Switch, what_joins
+from pip_sharedcache.cli.choosing import add_python_option
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.errors import UsageError
 
@@ -16,8 +16,8 @@ HELP = "make plain pip install through the store"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of enable, disable and status to ``parser``."""
-    what = "use this environment (default: the active one)"
-    parser.add_argument("--prefix", metavar="ENV", type=Path, help=what)
+    what = "use this environment, or that of this interpreter (default: the active one)"
+    add_python_option(parser, what, "--prefix")
     where = parser.add_mutually_exclusive_group()
     what = "apply to all environments of its interpreter"
     where.add_argument("--sitecustomize", action="store_true", help=what)
@@ -51,9 +51,9 @@ def examine(interpreter: Interpreter) -> tuple[str, str, str, str]:
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
-    if chosen.prefix is None:
-        chosen.place.refuse("--prefix ENV")
-    interpreter = chosen.place.interpreter(chosen.prefix, output.verbose)
+    if chosen.python is None:
+        chosen.place.refuse("--python ENV")
+    interpreter = chosen.place.interpreter(chosen.python, output.verbose)
     written = switches_of(chosen, interpreter)[0].switch_on(carried())
     for path in written:
         output.say(f"Wrote {path}")

@@ -14,7 +14,7 @@ add_arguments = enable.add_arguments
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
-    interpreter = chosen.place.interpreter(chosen.prefix, output.verbose)
+    interpreter = chosen.place.interpreter(chosen.python, output.verbose)
     everywhere = Hook(interpreter, everywhere=True)
     hook, activated = everywhere.files(), []
     if not chosen.sitecustomize:

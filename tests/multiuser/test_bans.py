@@ -285,3 +285,15 @@ def test_who_has_names_environments_by_records_and_symlinks(site: Site) -> None:
         assert found[str(theirs.prefix)]["symlinks"] is True
         assert found[str(mine.prefix)]["user"] == "usera"
     assert command(site, None, store, "who-has", "gamma").returncode == 1
+
+
+def test_gc_retires_what_a_run_published_after_the_ban(site: Site, store: Path) -> None:
+    ban(site, None, store, "beta==2.0")
+    (dead,) = [path for path in retired(store) if any(path.glob("beta-*.whl"))]
+    back = dead.with_name(dead.name[len(".dead-") :].rpartition("-")[0])
+    os.rename(dead, back)
+    assert command(site, None, store, "gc", "--json").returncode == 0
+    assert back.exists(), "published within the hour"
+    done = command(site, None, store, "gc", "--json", later=7200)
+    assert json.loads(done.stdout)["retired"] == [str(back)]
+    assert entry_of_hidden(store, "alpha")

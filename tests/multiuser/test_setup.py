@@ -120,5 +120,5 @@ def test_environments_that_it_finds_are_named(site: Site, home: Home) -> None:
     named = json.loads(done.stdout)["environments"]
     assert named == [str(home.path / ".venv"), str(home.path / ".virtualenvs" / "one two")]
     done = home.run("store", "setup")
-    enable = "To let its own pip use the store: pip-sharedcache store enable --prefix"
+    enable = "To let its own pip use the store: pip-sharedcache store enable --python"
     assert f"{enable} '{home.path / '.virtualenvs' / 'one two'}'" in done.stdout

@@ -57,7 +57,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         output.warn(warning)
     for path in found[:_MOST_NAMED]:
         output.say(
-            f"To let its own pip use the store: pip-sharedcache store enable --prefix "
+            f"To let its own pip use the store: pip-sharedcache store enable --python "
             f"{shlex.quote(str(path))}"
         )
     if more := found[_MOST_NAMED:]:

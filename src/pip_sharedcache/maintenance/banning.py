@@ -23,7 +23,7 @@ from pip_sharedcache.maintenance.gc import Refusal, retire_build_records, retire
 from pip_sharedcache.maintenance.selectors import WITH_VERSIONS, Selector
 from pip_sharedcache.model import as_digest
 from pip_sharedcache.store import StoredEntry, run_log, symlink_registry, usage_marks
-from pip_sharedcache.store.bans import BANS_JSON, NO_BANS, Ban, Bans, new_ban
+from pip_sharedcache.store.bans import BANS_JSON, Ban, Bans, new_ban
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.symlink_registry import LinkHolder
 
@@ -60,9 +60,8 @@ def require_owner(store: Store, what: str) -> None:
 
 def own_bans(store: Store) -> Bans:
     """Return the bans in the list of ``store`` itself. Raise StoreUnusable, OSError."""
-    with Directory.open(store.path) as top, suppress(FileNotFoundError):
+    with Directory.open(store.path) as top:
         return Bans.read(store.path, top)
-    return NO_BANS
 
 
 def ban(store: Store, words: Sequence[str], because: str = "", *, track: Track = iter) -> Banned:

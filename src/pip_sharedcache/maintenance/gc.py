@@ -114,8 +114,9 @@ def collect(
 ) -> Collection:
     """Retire the entries of ``store`` that ``choose`` returns, and delete old retired ones.
 
-    Entries are deleted if they were retired more than an hour ago. ``track`` receives each entry as
-    it is read. Raise OSError.
+    Banned wheels are retired whatever their age is, unless they are in use. Entries are deleted if
+    they were retired more than an hour ago. ``track`` receives each entry as it is read. Raise
+    OSError.
 
     The order of these steps makes this safe beside installations. The time is read first:
     ``retire`` spares entries that come into use after this time. Entries are read before symlinks,
@@ -129,6 +130,14 @@ def collect(
     linked = symlink_registry.linked(store, marks)
     unread = dict([*contents.unread, *marks])
     retired = choose(contents.items, linked, now, older_than=older_than, max_size=max_size)
+    # A run that began before a ban can publish afterwards what is banned.
+    protected = spared(contents.items, linked, now)
+    bound = {*protected.recent, *protected.linked}
+    retired += [
+        item
+        for item in contents.of_area(WHEELS)
+        if item not in {*retired, *bound} and store.bans.find(item.digest, item.title) is not None
+    ]
     if any(store.path / USE in (path, *path.parents) for path in unread):
         retired = []  # entries in use would count as unused
     # The wheel of bytecode can be in a shard that cannot be read.
@@ -156,7 +165,7 @@ def collect(
         dry_run=dry_run,
         retired=tuple(retired),
         left=sum(item.size for item in left),
-        spared=spared(contents.items, linked, now),
+        spared=protected,
         linked=tuple(
             (item, user, where)
             for item in contents.items

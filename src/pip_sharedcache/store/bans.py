@@ -135,9 +135,9 @@ class Bans:
 
     @classmethod
     def read(cls, path: Path, top: Directory) -> Bans:
-        """Return the bans of the store ``path``, which is open as ``top`` and has a list.
+        """Return the bans of the store ``path``, which is open as ``top``.
 
-        Raises FileNotFoundError; StoreUnusable if the list says nothing reliable.
+        Raises StoreUnusable if the list says nothing reliable.
         """
         where, owner = path / BANS_JSON, top.status().st_uid
         who = trust.owner_or_root(owner)
@@ -145,11 +145,11 @@ class Bans:
             # First: another user's link, or unreadable file, must not stop the use of the store.
             status, text = top.file_status(BANS_JSON), b""
             if status.st_uid in (0, owner):
-                text, status = top.read(BANS_JSON)
+                text, status = fs.retry_stale(lambda: top.read(BANS_JSON))
             foreign = status.st_uid not in (0, owner) and trust.OWNERS_MEAN_SOMETHING
             changeable = not foreign and others_may_change(top, BANS_JSON, status)
         except FileNotFoundError:
-            raise
+            return NO_BANS  # none, or its owner has just deleted it
         except OSError as error:
             raise StoreUnusable(
                 f"{path} is not used: its list of bans cannot be read: {where}: {reason(error)}",

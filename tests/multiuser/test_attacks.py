@@ -20,6 +20,13 @@ from pathlib import Path
 import pytest
 
 from multiuser.test_shared_store import Site, entry_of, rich_wheel, running_site
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.model import LinkMode
+from pip_sharedcache.placement import LinkChoice, Linker
+from pip_sharedcache.placement.jobs import TargetDir
+from pip_sharedcache.store import Source
+from pip_sharedcache.store.entry_reading import read_manifest
+from pip_sharedcache.trust import mounts
 from support import probes
 from support.accounts import Account, Accounts, run_as
 from support.environments import Environment
@@ -681,3 +688,88 @@ def test_overflow_uid_does_not_trust_the_overflow_uid(site: Site, store: Path) -
     nobody = Account("nobody", 65534, 65534)
     environment, _ = install(site, nobody, store)
     assert_as_plain(site, environment)
+
+
+# -- what somebody puts in the place of a file of the environment
+
+
+def _plant_fifo(path: Path, theirs: Path) -> None:
+    os.mkfifo(path)
+
+
+def _plant_symlink(path: Path, theirs: Path) -> None:
+    path.symlink_to(theirs)
+
+
+def _plant_hard_link(path: Path, theirs: Path) -> None:
+    os.link(theirs, path)
+
+
+def _plant_file(path: Path, theirs: Path) -> None:
+    path.write_bytes(EVIL)
+    path.chmod(0o666)
+
+
+def _plant_empty_file(path: Path, theirs: Path) -> None:
+    path.touch()
+    path.chmod(0o666)
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "xfs"])
+@pytest.mark.parametrize("mode", [0o755, 0o2775], ids=["own-directory", "group-directory"])
+@pytest.mark.parametrize(
+    "plant",
+    [_plant_fifo, _plant_symlink, _plant_hard_link, _plant_file, _plant_empty_file],
+    ids=lambda plant: plant.__name__[len("_plant_") :],
+)
+def test_planted_file_in_a_new_directory_is_replaced_and_never_written(
+    site: Site,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[Path, Path], None],
+    mode: int,
+    kind: str,
+) -> None:
+    """On NFSv4, files in directories that nobody else may write are made without O_EXCL."""
+    monkeypatch.setattr(mounts, "kind_of_device", lambda device: kind)
+    usera, userb, group = site.accounts.usera, site.accounts.userb, site.accounts.group_gid
+    entry = entry_of(store, "alpha")
+    area = site.directory()
+    area.chmod(0o755)
+    theirs, directory = area / "theirs", area / "new"
+    theirs.touch()
+    theirs.chmod(0o666)  # else the kernel refuses hard links to it
+    directory.mkdir()
+    os.chown(theirs, userb.uid, userb.gid)
+    os.chown(directory, userb.uid, group)
+    directory.chmod(mode)
+    planted = directory / "planted.py"
+    with as_user(usera.uid, usera.gid, [group]):
+        try:
+            plant(planted, theirs)
+            refused = False
+        except PermissionError:
+            refused = True
+    assert refused is (mode == 0o755)
+    if refused:  # as if usera had done it while the directory was open to all
+        plant(planted, theirs)
+        os.chown(planted, *((-1, -1) if theirs.samefile(planted) else (usera.uid, usera.gid)))
+    before = theirs.stat()
+
+    linker = Linker(LinkChoice(LinkMode.COPY), 0o022)
+    with as_user(userb.uid, userb.gid, [group]), Directory.open(entry) as held:
+        manifest, status = read_manifest(held)
+        file = next(one for one in manifest.files if one.path == source_of(entry))
+        target = TargetDir(directory.stat().st_dev, 0, made=True)
+        source = Source(held, status.st_uid, manifest.files)
+        linker.place(source, file, str(planted), target, private=False)
+
+    placed = planted.lstat()
+    assert stat.S_ISREG(placed.st_mode)
+    assert (placed.st_uid, placed.st_nlink) == (userb.uid, 1)
+    assert planted.read_bytes() == (entry / "files" / source_of(entry)).read_bytes()
+    after = theirs.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (
+        *(before.st_ino, 0),
+        before.st_mtime_ns,
+    )

@@ -28,6 +28,7 @@ BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 
 _CLOEXEC, _NOFOLLOW = getattr(os, "O_CLOEXEC", 0), getattr(os, "O_NOFOLLOW", 0)
 BINARY, _DIRECTORY = getattr(os, "O_BINARY", 0), getattr(os, "O_DIRECTORY", 0)
+_DIRECT = getattr(os, "O_DIRECT", 0)
 # Without O_NONBLOCK, a FIFO in the place of a file would block its reader at open.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 #: Flags that refuse a symlink and do not wait for a FIFO.
@@ -127,13 +128,15 @@ class Directory:
         """Return the status of the directory itself (fstat). Raises OSError."""
         return os.stat(self.where)
 
-    def open_file(self, name: str) -> int:
+    def open_file(self, name: str, *, direct: bool = False) -> int:
         """Open the file ``name`` ("/" separated) for reading; the caller closes the descriptor.
 
-        Raises OSError, ELOOP where the last component is a symlink. A FIFO does not block.
+        ``direct``: without the page cache (O_DIRECT). Raises OSError, ELOOP where the last
+        component is a symlink. A FIFO does not block.
         """
         path, above = self._at(name)
-        return os.open(path, os.O_RDONLY | NOT_A_LINK | BINARY, dir_fd=above)
+        flags = os.O_RDONLY | NOT_A_LINK | BINARY | (_DIRECT if direct else 0)
+        return os.open(path, flags, dir_fd=above)
 
     def file_status(self, name: str) -> os.stat_result:
         """Return the status of ``name`` in this directory (lstat). Raises OSError."""

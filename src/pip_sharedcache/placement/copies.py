@@ -19,13 +19,18 @@ from pip_sharedcache.fs.dirfd import (
 from pip_sharedcache.fs.file_data import copy_bytes
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.jobs import Job, PlacementResult
+from pip_sharedcache.placement.new_files import NewFiles
 from pip_sharedcache.placement.ways import TRY_NEXT, Way, Ways
 from pip_sharedcache.store.entry_checks import check_hash, check_open, check_readable, damaged
 from pip_sharedcache.store.packs import Pack
 from pip_sharedcache.store.sources import Source
+from pip_sharedcache.trust import mounts
 
 #: How many of the store's files are opened before they are placed.
 _AHEAD = 32
+
+#: The file systems whose server gives delegations.
+_DELEGATES = frozenset({"nfs4"})
 
 
 class _Tree(NamedTuple):
@@ -114,7 +119,7 @@ class Copier:
         self._ways = ways
         self._umask = umask
         self._hashes = hashes
-        self._create_flags = CREATE & ~os.O_WRONLY | os.O_RDWR if hashes else CREATE
+        self._new = NewFiles(CREATE & ~os.O_WRONLY | os.O_RDWR if hashes else CREATE)
         self._ahead = _AHEAD
 
     def copy_all(
@@ -124,14 +129,22 @@ class Copier:
 
         Raises OSError where the environment cannot take one; ``outcome`` has those before it.
         """
-        if source.packed:
-            self._copy_packed(source, jobs, outcome)
-            return
+        try:
+            if source.packed:
+                self._copy_packed(source, jobs, outcome)
+            else:
+                self._copy_tree(way, source, jobs, outcome)
+        finally:
+            self._new.close()
+
+    def _copy_tree(
+        self, way: Way, source: Source, jobs: Sequence[Job], outcome: PlacementResult
+    ) -> None:
         done = 0
         while done < len(jobs):
             opened: list[int | DamagedEntry] = []
             try:
-                self._open_ahead(source.held, jobs[done : done + self._ahead], opened)
+                self._open_ahead(way, source.held, jobs[done : done + self._ahead], opened)
                 for job, one in zip(jobs[done:], opened):
                     if isinstance(one, int):
                         self._copy(_Tree(way, source.held, job.file, one), job, outcome)
@@ -156,15 +169,19 @@ class Copier:
             self._copy(_Packed(source.held, job.file, pack), job, outcome)
 
     def _open_ahead(
-        self, entry: Directory, jobs: Sequence[Job], sources: list[int | DamagedEntry]
+        self, way: Way, entry: Directory, jobs: Sequence[Job], sources: list[int | DamagedEntry]
     ) -> None:
         """Open the store's files for ``jobs``, and append descriptors or errors to ``sources``.
 
         The caller closes them: their numbers are consecutive, so that one system call is enough.
         """
+        # A client of NFSv4 then asks for no delegation, which it would have to return later. The
+        # server shares the data, so the page cache of the client is of no use.
+        shared = self._ways.may(LinkMode.REFLINK, way)
+        direct = shared and mounts.kind_of_device(way.source) in _DELEGATES
         for job in jobs:
             try:
-                sources.append(entry.open_file(f"files/{job.file.path}"))
+                sources.append(entry.open_file(f"files/{job.file.path}", direct=direct))
             except OSError as error:
                 if error.errno not in PROCESS_ERRORS:
                     sources.append(damaged(entry, job.file, reason(error)))
@@ -216,11 +233,11 @@ class Copier:
         replaced = False
         outcome.under_way = destination
         try:
-            target = os.open(destination, self._create_flags, asked)
+            target = self._new.create(job, asked)
         except FileExistsError:
             outcome.under_way = ""
             os.unlink(destination)
-            target = os.open(destination, self._create_flags, asked)
+            target = self._new.create(job, asked)
             replaced = True
         if hasattr(os, "fchmod") and (file.executable or parent.grant):
             # pip sets x for user, group and others despite the umask, which removed x at open.

@@ -18,10 +18,12 @@ class TargetDir:
 
     ``device``: its device number (st_dev).
     ``grant``: the group's bits (octal mode) for new files in a group environment; 0 elsewhere.
+    ``made``: whether this process made it in this run, without a grant.
     """
 
     device: int
     grant: int
+    made: bool = False
 
     @classmethod
     def of(cls, status: os.stat_result, group_environment: bool) -> TargetDir:

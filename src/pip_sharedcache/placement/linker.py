@@ -1,7 +1,7 @@
 """Placement of the store's files in an environment, by the first link mode that works.
 
 The linker never writes to an existing inode: it unlinks an existing name, and creates the new file
-with O_EXCL.
+with O_EXCL, or by ``OwnDirectory``.
 """
 
 from __future__ import annotations

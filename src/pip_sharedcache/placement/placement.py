@@ -100,6 +100,8 @@ class Placement:
             share_directory(information.path, above.grant)
             # By the file system's clock: pip's own files will have this ctime or a later one.
             self._since = os.lstat(information.path).st_ctime_ns
+        else:
+            self.target_dirs.add_made(information.path)
         self._place(self._wheel, self.target_dirs.jobs(library, self._taken.values()))
         if self._bytecode is not None:
             self._place_bytecode(library, self._bytecode)

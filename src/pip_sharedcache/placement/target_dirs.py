@@ -41,6 +41,10 @@ class TargetDirs:
             known = self._known[path] = self._make(path)
         return known
 
+    def add_made(self, path: str) -> None:
+        """Record that this process just made the directory ``path``, without a grant."""
+        self._known[path] = TargetDir(self.make(os.path.dirname(path)).device, 0, made=True)
+
     def jobs(self, library: str, files: Iterable[StoredFile]) -> list[Job]:
         """Make the directories for ``files`` in ``library``; return the jobs that place the files.
 
@@ -86,7 +90,7 @@ class TargetDirs:
         if above.grant:
             share_directory(path, above.grant)
             return self._look_at(path)
-        return above  # a new directory is on the device of its parent
+        return TargetDir(above.device, 0, made=True)  # it is on the device of its parent
 
     def _make_one(self, path: str) -> bool:
         """Make one directory; return False where ``path`` exists or its parent is missing."""

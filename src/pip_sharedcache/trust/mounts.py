@@ -120,6 +120,12 @@ def kind_of(where: int | str | Path) -> str:
         os.close(opened)
 
 
+@functools.lru_cache(maxsize=64)
+def kind_of_device(device: int) -> str:
+    """Return the type of the file system with this ``st_dev``; "" if it is unknown (btrfs)."""
+    return next((mount.kind for mount in mounted() if mount.device == device), "")
+
+
 def is_local(where: int | str | Path) -> bool:
     """Return whether ``where`` is on a file system that is known to be of this machine's kernel."""
     return kind_of(where) in _LOCAL

@@ -1,0 +1,56 @@
+"""What an installation asks of a file server for each file, as the client's kernel counts it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from support import rpcs
+from support.cluster import MOUNT_POINT
+from support.cluster_site import Site
+from support.hosts import ACCOUNTS
+from support.wheels import make_wheel
+
+USERA = ACCOUNTS.usera
+FILES = 300
+#: Requests that do not depend on the number of files.
+FEW = 60
+
+
+def install_counted(site: Site, layout: str, mode: str, name: str = "demo") -> Counter[str]:
+    """Install ``name`` twice, the second time with a client that has just mounted; the requests of
+    the second time, with the delegations that are given back."""
+    client = site.clients[0]
+    make_wheel(
+        site.wheels,
+        name,
+        files={f"{name}/{number % 3}/{number}.txt": f"{number}\n" * 300 for number in range(FILES)},
+    )
+    site.run(client, USERA, "store", "init", "--layout", layout, site.store)
+    calls: Counter[str] = Counter()
+    for number in "12":
+        environment = site.environment(client, USERA, number)
+        site.cluster.mount(client, site.version)
+        before = rpcs.count(client, MOUNT_POINT)
+        site.install(client, USERA, environment, name, PIP_SHAREDCACHE_LINK_MODE=mode)
+        client.sh("echo 2 >/proc/sys/vm/drop_caches; sleep 2")
+        calls = rpcs.count(client, MOUNT_POINT) - before
+    return calls
+
+
+@pytest.mark.parametrize(("layout", "mode"), [("packed", "copy"), ("tree", "reflink")])
+def test_new_file_in_a_new_directory_is_made_by_one_request(
+    site: Site, layout: str, mode: str
+) -> None:
+    calls = install_counted(site, layout, mode)
+    if site.version == "4.2":
+        assert calls["SETATTR"] < FEW, calls
+        assert calls["OPEN"] < (1 if layout == "packed" else 2) * FILES + FEW, calls
+
+
+def test_shared_file_leaves_no_delegation_behind(site: Site) -> None:
+    calls = install_counted(site, "tree", "reflink")
+    if site.version == "4.2":
+        assert calls["CLONE"] >= FILES, calls
+        assert calls["DELEGRETURN"] < FEW, calls

@@ -15,7 +15,7 @@ from support.wheels import make_wheel
 USERA = ACCOUNTS.usera
 FILES = 300
 #: Requests that do not depend on the number of files.
-FEW = 60
+FEW = 100
 
 
 def install_counted(site: Site, layout: str, mode: str, name: str = "demo") -> Counter[str]:
@@ -54,3 +54,13 @@ def test_shared_file_leaves_no_delegation_behind(site: Site) -> None:
     if site.version == "4.2":
         assert calls["CLONE"] >= FILES, calls
         assert calls["DELEGRETURN"] < FEW, calls
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "symlink"])
+def test_linked_file_is_neither_looked_up_nor_asked_for_its_status(site: Site, mode: str) -> None:
+    calls = install_counted(site, "tree", mode)
+    assert calls["LINK" if mode == "hardlink" else "SYMLINK"] >= FILES, calls
+    # Of a hard link, the client's kernel asks whether the source may be written
+    # (fs.protected_hardlinks).
+    assert calls["ACCESS"] < (FILES if mode == "hardlink" else 0) + FEW, calls
+    assert calls["LOOKUP"] + calls["GETATTR"] < 2 * FEW, calls

@@ -17,7 +17,6 @@ from pip_sharedcache.fs.dirfd import (
     finish_file,
     has_time,
     make_directory,
-    make_parents,
     replace_file,
     set_directory,
     write_all,
@@ -47,7 +46,13 @@ from pip_sharedcache.fs.rename import exchange, rename_in
 from pip_sharedcache.fs.stale import retry_stale
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
-from pip_sharedcache.fs.trees import give_tree, remove_empty, remove_tree, tree_size
+from pip_sharedcache.fs.trees import (
+    give_tree,
+    make_parents,
+    remove_empty,
+    remove_tree,
+    tree_size,
+)
 
 __all__ = [
     "DISK_ERRORS",

@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 
 _CLOEXEC, _NOFOLLOW = getattr(os, "O_CLOEXEC", 0), getattr(os, "O_NOFOLLOW", 0)
 BINARY, _DIRECTORY = getattr(os, "O_BINARY", 0), getattr(os, "O_DIRECTORY", 0)
-_DIRECT = getattr(os, "O_DIRECT", 0)
+_DIRECT, _PATH = getattr(os, "O_DIRECT", 0), getattr(os, "O_PATH", 0)
 # Without O_NONBLOCK, a FIFO in the place of a file would block its reader at open.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 #: Flags that refuse a symlink and do not wait for a FIFO.
@@ -42,6 +42,9 @@ NEW = ".new-"
 
 #: Flags that open a directory, and refuse a symlink to one.
 DIRECTORY = os.O_RDONLY | _DIRECTORY | _NOFOLLOW | _CLOEXEC
+
+#: The same for a directory that is not read: a file server is not asked whether it has changed.
+PLACE = DIRECTORY | _PATH
 
 #: Flags that open a directory whose path the administrator chose, symlinks included.
 FOLLOWED_DIRECTORY = os.O_RDONLY | _DIRECTORY | _CLOEXEC
@@ -74,19 +77,23 @@ class Directory:
         self.device = self.status().st_dev
 
     @classmethod
-    def open(cls, path: Path) -> Directory:
-        """Open ``path``, which the administrator chose: follow its symlinks. Raises OSError."""
+    def open(cls, path: Path, *, place: bool = False) -> Directory:
+        """Open ``path``, which the administrator chose: follow its symlinks. Raises OSError.
+
+        ``place``: as PLACE says; neither ``names`` nor ``set_mode`` can be called then.
+        """
         if not BY_DESCRIPTOR:
             if not stat.S_ISDIR(os.stat(path).st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
             return cls(path, None)
-        return cls(path, os.open(path, FOLLOWED_DIRECTORY))
+        return cls(path, os.open(path, FOLLOWED_DIRECTORY | (_PATH if place else 0)))
 
-    def subdirectory(self, name: str) -> Directory:
-        """Open the directory ``name`` in this one, but not a symlink. Raises OSError."""
+    def subdirectory(self, name: str, *, place: bool = False) -> Directory:
+        """Open the directory ``name`` in this one, as ``open`` does, but not a symlink."""
         if self.descriptor is None:
             return Directory.open(self.path / name)
-        return Directory(self.path / name, os.open(name, DIRECTORY, dir_fd=self.descriptor))
+        flags = PLACE if place else DIRECTORY
+        return Directory(self.path / name, os.open(name, flags, dir_fd=self.descriptor))
 
     def make(self, name: str, mode: int) -> Directory:
         """Make directory ``name`` (``mode`` minus umask) if missing; open it. Raises OSError."""
@@ -359,13 +366,6 @@ def ensure_directory(path: Path, mode: int, group: int | None = None) -> None:
         make_directory(path, mode, group)
     except FileExistsError:
         set_directory(path, mode, group, drop_access_lists=True)
-
-
-def make_parents(directory: Path, make: Callable[[Path], None]) -> None:
-    """Call ``make`` for each missing directory of the path ``directory``, from the top down."""
-    if not directory.is_dir():
-        make_parents(directory.parent, make)
-        make(directory)
 
 
 def _set(descriptor: int, mode: int, group: int | None, *, drop: bool) -> None:

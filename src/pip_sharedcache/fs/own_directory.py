@@ -12,11 +12,8 @@ import os
 import stat
 
 from pip_sharedcache import trust
-from pip_sharedcache.fs.dirfd import DIRECTORY, NOT_A_LINK
+from pip_sharedcache.fs.dirfd import NOT_A_LINK, PLACE
 from pip_sharedcache.trust import access_lists
-
-#: A directory that is opened to be read costs a request; one that is only a place costs none.
-_PLACE = DIRECTORY | getattr(os, "O_PATH", 0)
 
 
 class OwnDirectory:
@@ -38,7 +35,7 @@ class OwnDirectory:
         returned, so that the list lets nobody else write. Never raises OSError.
         """
         try:
-            descriptor = os.open(path, _PLACE)
+            descriptor = os.open(path, PLACE)
         except OSError:
             return None
         own = False

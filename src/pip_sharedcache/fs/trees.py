@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,3 +117,10 @@ def _sizes(directory: int, device: int, depth: int, counted: set[int]) -> Iterat
                 counted.add(status.st_ino)
             # A small file can lie in its inode and have no block: it would count as 0 bytes.
             yield min(status.st_size, max(status.st_blocks * 512, 4096))
+
+
+def make_parents(directory: Path, make: Callable[[Path], None]) -> None:
+    """Call ``make`` for each missing directory of the path ``directory``, from the top down."""
+    if not directory.is_dir():
+        make_parents(directory.parent, make)
+        make(directory)

@@ -14,7 +14,7 @@ from itertools import groupby
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.fs.dirfd import DIRECTORY, Directory
+from pip_sharedcache.fs.dirfd import Directory
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.copies import Copier
 from pip_sharedcache.placement.dist_info import unfinished_in
@@ -65,6 +65,14 @@ class Linker:
         if library not in self._unfinished:
             self._unfinished[library] = unfinished_in(library)
         return self._unfinished[library]
+
+    def look_ahead(self, source: Source, jobs: Sequence[Job]) -> None:
+        """Check the directories of ``source``; list those with several files to be linked."""
+        listed: set[str] = set()
+        if self.choice.in_force in (LinkMode.HARDLINK, LinkMode.SYMLINK) and not source.copied:
+            count = Counter(os.path.dirname(job.file.path) for job in jobs if not job.private)
+            listed = {f"files/{path}" for path, files in count.items() if files >= _SEVERAL}
+        source.check_directories(listed)
 
     def place(
         self,
@@ -148,7 +156,6 @@ class Linker:
         mode = self.choice.in_force
         if not self._ways.may(mode, way):
             return jobs
-        _list_ahead(source.held, jobs)
         for number, job in enumerate(jobs):
             try:
                 self._link(mode, source.held, way.publisher, job, outcome)
@@ -195,24 +202,6 @@ class Linker:
             # The link can still fail (EEXIST comes before EPERM); then a copy follows.
             outcome.replaced.add(destination)
             link()
-
-
-def _list_ahead(entry: Directory, jobs: Sequence[Job]) -> None:
-    """List the directories of ``entry`` that have several files of ``jobs``.
-
-    A file server then tells the status of all files with the names (READDIRPLUS of NFS), instead of
-    one by one when they are checked.
-    """
-    if entry.descriptor is None:
-        return
-    count = Counter(os.path.dirname(job.file.path) for job in jobs)
-    for path in (path for path, files in count.items() if files >= _SEVERAL):
-        with suppress(OSError):  # the check of each file reports it
-            descriptor = os.open(f"files/{path}", DIRECTORY, dir_fd=entry.descriptor)
-            try:
-                os.listdir(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _clear(jobs: Sequence[Job]) -> None:

@@ -177,6 +177,7 @@ class Placement:
     def _place(self, source: Source, jobs: Sequence[Job]) -> None:
         outcome = PlacementResult()
         try:
+            self._linker.look_ahead(source, jobs)
             if source.damage is not None:
                 outcome.damaged += [(job, source.damage) for job in jobs]
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 
 from pip_sharedcache import trust
@@ -18,12 +18,14 @@ _BLOCK = 1 << 20  # bytes
 
 
 def damage_of_directories(
-    entry: Directory, publisher: int, files: Iterable[StoredFile]
+    entry: Directory, publisher: int, files: Iterable[StoredFile], listed: Container[str] = ()
 ) -> DamagedEntry | None:
     """Return why no file of ``entry`` is trusted; None if all directories above them are.
 
     A directory that is a symlink, belongs to another user than ``publisher`` or can be written by
     others would let others exchange its files. The checks of the files report a missing directory.
+    ``listed``: directories that are listed, too ("files/..."). A file server then tells the status
+    of all files with the names (READDIRPLUS of NFS), instead of one by one when they are checked.
     """
     paths = {"files"}
     for file in files:
@@ -33,7 +35,7 @@ def damage_of_directories(
             above = above.rpartition("/")[0]
     for path in sorted(paths):
         try:
-            status = entry.file_status(path)
+            status = _listed_status(entry, path) if path in listed else entry.file_status(path)
         except OSError:
             continue
         if not stat.S_ISDIR(status.st_mode):
@@ -46,6 +48,18 @@ def damage_of_directories(
             continue
         return DamagedEntry(f"{entry.path / path}: {what}")
     return None
+
+
+def _listed_status(entry: Directory, path: str) -> os.stat_result:
+    """Return the status of the directory ``path``, and list it if this user may. Raises OSError."""
+    try:
+        with entry.subdirectory(path) as held:
+            # Asked first: on a file server, the listing changes what is known of the directory.
+            status = held.status()
+            held.names()
+            return status
+    except OSError:  # no directory, or not readable
+        return entry.file_status(path)
 
 
 def check_open(entry: Directory, publisher: int, file: StoredFile, source: int) -> None:

@@ -19,7 +19,7 @@ from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.store.bans import BANS_JSON, NO_BANS, Bans
 from pip_sharedcache.store.creation import Creation
 from pip_sharedcache.store.homes import TAG, TAG_NAME, missing_store, open_own
-from pip_sharedcache.store.mapping import OwnerMapped, open_new, refuse_mapped_owner
+from pip_sharedcache.store.mapping import OwnerMapped, open_or_make, refuse_mapped_owner, taken
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson, layout_name
 from pip_sharedcache.trust import Trust
 from pip_sharedcache.trust.mounts import unmounted_point
@@ -240,20 +240,24 @@ class Store:
     def opened(self, *names: str) -> Iterator[tuple[Directory, ...]]:
         """Open the directory below the store that ``names`` lead to, and all above it.
 
-        Yields them from the deepest to the store itself, and closes them at the end. No link below
-        the store is followed. Raises OSError.
+        Yields them from the deepest to the store itself, and closes them at the end. Those above
+        the deepest are places (Directory.open). No link below the store is followed. Raises
+        OSError.
         """
-        chain = fs.retry_stale(lambda: self._open_chain(names))
+        chain = fs.retry_stale(
+            lambda: self._open_chain(names, place=True), lambda: self._open_chain(names)
+        )
         with contextlib.ExitStack() as stack:
             for held in reversed(chain):
                 stack.enter_context(held)
             yield chain
 
-    def _open_chain(self, names: tuple[str, ...]) -> tuple[Directory, ...]:
+    def _open_chain(self, names: tuple[str, ...], place: bool = False) -> tuple[Directory, ...]:
         with contextlib.ExitStack() as stack:
-            chain = [stack.enter_context(Directory.open(self.path))]
-            for name in names:
-                chain.insert(0, stack.enter_context(chain[0].subdirectory(name)))
+            chain = [stack.enter_context(Directory.open(self.path, place=place))]
+            for number, name in enumerate(names, 1):
+                above = place and number < len(names)
+                chain.insert(0, stack.enter_context(chain[0].subdirectory(name, place=above)))
             stack.pop_all()
         return tuple(chain)
 
@@ -315,28 +319,32 @@ class Store:
 
         The caller closes it. Raises OSError: EEXIST if another user made something of its name.
         """
-        with self._made(USE) as above:
-            held = _open_or_make(above, str(trust.user_id()), 0o755)
+
+        def open_one(place: bool = False) -> Directory:
+            with self._made(USE, place=place) as above:
+                return open_or_make(above, str(trust.user_id()), 0o755)
+
+        held = fs.retry_stale(lambda: open_one(place=True), open_one)
         if trust.OWNERS_MEAN_SOMETHING and held.status().st_uid != trust.user_id():
             held.close()
-            raise _taken(held.path)
+            raise taken(held.path)
         return held
 
-    def _made(self, *names: str) -> Directory:
+    def _made(self, *names: str, place: bool = False) -> Directory:
         """Open the directory below the store that ``names`` lead to; make missing ones.
 
         They get the mode of the store's own directory. No link is followed: through one, the
-        store's owner could let root make directories anywhere. The caller closes the directory.
-        Raises OSError.
+        store's owner could let root make directories anywhere. ``place``: as for Directory.open.
+        The caller closes the directory. Raises OSError.
         """
-        held = Directory.open(self.path)
+        held = Directory.open(self.path, place=place)
         top = stat.S_IMODE(held.status().st_mode)
         mode = (top | (stat.S_ISVTX if top & 0o022 else 0)) & 0o3777
         for name in names:
             with held as above:
                 # Users with write access by the store's access list need it in the shards too.
                 try:
-                    held = _open_or_make(above, name, mode, keep_access_lists=True)
+                    held = open_or_make(above, name, mode, place=place, keep_access_lists=True)
                 except OwnerMapped:
                     raise
                 except PermissionError as error:
@@ -346,27 +354,6 @@ class Store:
                     what = f"{path} is missing and cannot be made: {reason(error)}"
                     raise MissingDirectory(error.errno, what, str(path)) from error
         return held
-
-
-def _open_or_make(
-    above: Directory, name: str, mode: int, *, keep_access_lists: bool = False
-) -> Directory:
-    try:
-        try:
-            return above.subdirectory(name)
-        except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):  # another process was faster
-                fs.make_directory(above.proc_path / name, mode, keep_access_lists=keep_access_lists)
-            return open_new(above, name)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise _taken(above.path / name) from error
-        raise
-
-
-def _taken(path: Path) -> OSError:
-    who = trust.user_name(path.lstat().st_uid)
-    return FileExistsError(errno.EEXIST, f"{path} was put there by {who}", str(path))
 
 
 def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:

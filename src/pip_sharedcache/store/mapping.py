@@ -1,4 +1,4 @@
-"""Refusal of places where a file server gives what a user makes to another user."""
+"""Directories below a store, opened or made; refusal where a file server gives them away."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class OwnerMapped(PermissionError):
     """A file server that gives this user's files to another user: nothing can be published."""
 
 
-def open_new(above: Directory, name: str) -> Directory:
+def _open_new(above: Directory, name: str) -> Directory:
     """Open the directory ``name`` that was just made in ``above``; the caller closes it.
 
     If a file server gave it to another user, delete it and raise OwnerMapped. Raises OSError.
@@ -57,3 +57,30 @@ def refuse_mapped_owner(path: Path) -> None:
         f"let the user who is to own the store make it (runuser -u USER -- {command}), or root on "
         "the file server",
     )
+
+
+def open_or_make(
+    above: Directory, name: str, mode: int, *, place: bool = False, keep_access_lists: bool = False
+) -> Directory:
+    """Open the directory ``name`` in ``above``, or make it; the caller closes it.
+
+    ``mode`` is for a new one (octal); ``place``: as for Directory.open. Raises OSError: EEXIST if
+    something else than a directory has the name.
+    """
+    try:
+        try:
+            return above.subdirectory(name, place=place)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                fs.make_directory(above.proc_path / name, mode, keep_access_lists=keep_access_lists)
+            return _open_new(above, name)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise taken(above.path / name) from error
+        raise
+
+
+def taken(path: Path) -> OSError:
+    """Return the error of a name that another user has taken."""
+    who = trust.user_name(path.lstat().st_uid)
+    return FileExistsError(errno.EEXIST, f"{path} was put there by {who}", str(path))

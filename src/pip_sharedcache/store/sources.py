@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
@@ -21,7 +21,6 @@ class Source:
     ``files``: those of the manifest, by path.
     ``packed``: whether the files are in a pack.
     ``copied``: whether no links are made to them: they are in a pack, or belong to one.
-    ``damage``: why none of the files of a tree may be placed, or None.
     """
 
     def __init__(
@@ -36,9 +35,8 @@ class Source:
         self.publisher = publisher
         self.files = {file.path: file for file in files}
         self.packed = self.copied = packed
-        self.damage: DamagedEntry | None = None
-        if not packed:
-            self.damage = damage_of_directories(held, publisher, self.files.values())
+        self._checked = packed
+        self._damage: DamagedEntry | None = None
         self._pack: Pack | None = None
 
     @classmethod
@@ -46,6 +44,19 @@ class Source:
         """Return the source for ``entry``, which is open as ``held``."""
         manifest = entry.manifest
         return cls(held, entry.publisher, manifest.files, packed=manifest.packed)
+
+    def check_directories(self, listed: Container[str] = ()) -> None:
+        """Find out ``damage``, once; ``listed`` is as for ``damage_of_directories``."""
+        if not self._checked:
+            files = self.files.values()
+            self._damage = damage_of_directories(self.held, self.publisher, files, listed)
+            self._checked = True
+
+    @property
+    def damage(self) -> DamagedEntry | None:
+        """Return why none of the files of a tree may be placed, or None."""
+        self.check_directories()
+        return self._damage
 
     def pack(self) -> Pack:
         """Return the pack, opened and checked by the first call. Raises DamagedEntry, OSError."""

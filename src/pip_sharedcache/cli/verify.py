@@ -12,6 +12,7 @@ from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.heal import Check, check
+from pip_sharedcache.maintenance.verdict import Damage
 from pip_sharedcache.store import AREAS
 
 HELP = "check every byte of every entry"
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fix", action="store_true", help="repair your entries (as root: all entries)"
     )
+
+
+_MOST_ALIKE = 3  # faults of one kind in one entry that have a line each
 
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
@@ -77,9 +81,17 @@ def _what_is_unread(one: Check) -> str:
 def _tell(one: Check, output: Output) -> dict[str, Any]:
     """Print the damage of an entry and its repair; return both for the JSON result."""
     item, who = one.verdict.item, trust.user_name(one.verdict.item.publisher)
+    by_kind: dict[str, list[Damage]] = {}
     for damage in one.verdict.damage:
-        path = item.path / damage.path
-        output.find(f"{path} {damage.what} ({item.title}, published by {who})")
+        by_kind.setdefault(damage.kind, []).append(damage)
+    for some in by_kind.values():
+        alike = some[1:] if len(some) > _MOST_ALIKE else []
+        for damage in some[: 1 if alike else None]:
+            more = f", and {len(alike):,} more files have this fault" if alike else ""
+            what = f"{item.path / damage.path} {damage.what}{more}"
+            output.find(f"{what} ({item.title}, published by {who})")
+        for damage in alike:
+            output.detail(f"{item.path / damage.path} {damage.what}")
     fixed, how = one.healing or (None, "")
     if how:
         output.find(f"{item.path} of {who}: {how}")

@@ -51,6 +51,7 @@ from pip_sharedcache.fs.trees import (
     make_parents,
     remove_empty,
     remove_tree,
+    restore_file,
     tree_size,
 )
 
@@ -93,6 +94,7 @@ __all__ = [
     "remove_tree",
     "rename_in",
     "replace_file",
+    "restore_file",
     "retry_stale",
     "set_directory",
     "sweep_temporary",

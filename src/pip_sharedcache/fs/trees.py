@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pip_sharedcache.fs.dirfd import BY_DESCRIPTOR, DIRECTORY, Directory
+from pip_sharedcache.fs.dirfd import BY_DESCRIPTOR, DIRECTORY, Directory, set_time
 
 _DEEPEST = 200  # levels of directories inside each other that a walk enters
 
@@ -38,6 +38,16 @@ def remove_empty(name: str, above: Directory) -> None:
         os.rmdir(above.path / name)
     else:
         os.rmdir(name, dir_fd=above.descriptor)
+
+
+def restore_file(descriptor: int, path: Path, mode: int, mtime: int) -> None:
+    """Give the open file ``path`` of this user ``mode`` and the time ``mtime`` (seconds) again.
+
+    Raises OSError.
+    """
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, mode)
+    set_time(descriptor, path, mtime)
 
 
 def give_tree(path: Path, uid: int) -> None:

@@ -32,8 +32,7 @@ from pip_sharedcache.store.entry_reading import (
     read_manifest,
     wheel_name,
 )
-from pip_sharedcache.store.filling import DIRECTORY
-from pip_sharedcache.store.forms import FILE, PROGRAM
+from pip_sharedcache.store.forms import DIRECTORY, FILE, PROGRAM
 from pip_sharedcache.store.layout import RESOLUTIONS, WHEELS
 from pip_sharedcache.store.packs import PACK, Pack
 from pip_sharedcache.store.resolutions import read_resolution

@@ -73,7 +73,7 @@ def check_open(entry: Directory, publisher: int, file: StoredFile, source: int) 
 
 def check(entry: Directory, publisher: int, file: StoredFile, status: os.stat_result) -> None:
     """Raise DamagedEntry if ``status`` of a store file does not match its manifest or publisher."""
-    if what := _fault(status, publisher, file.mtime, file.size):
+    if what := fault(status, publisher, file.mtime, file.size):
         raise damaged(entry, file, what)
 
 
@@ -86,11 +86,11 @@ def check_pack(entry: Directory, publisher: int, pack: int, file: StoredFile | N
         status = os.fstat(pack)
     except OSError as error:
         raise DamagedEntry(f"{entry.path / PACK}: {reason(error)}") from error
-    if what := _fault(status, publisher, None if file is None else file.mtime):
+    if what := fault(status, publisher, None if file is None else file.mtime):
         raise DamagedEntry(f"{entry.path / PACK}: {what}")
 
 
-def _fault(
+def fault(
     status: os.stat_result, publisher: int, mtime: int | None, size: int | None = None
 ) -> str:
     """Return how a file of an entry differs from what ``publisher`` published, or "".

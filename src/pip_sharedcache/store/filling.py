@@ -19,15 +19,13 @@ from pip_sharedcache.errors import NotPublished, UnusualWheel
 from pip_sharedcache.fs.workers import map_in_workers
 from pip_sharedcache.model import Compiled, Digest, Manifest, StoredFile
 from pip_sharedcache.store.entry_reading import MANIFEST
-from pip_sharedcache.store.forms import FILE, NewPack, NewTree
+from pip_sharedcache.store.forms import DIRECTORY, FILE, NewPack, NewTree
 from pip_sharedcache.store.packs import PACK, Layout
 from pip_sharedcache.store.unpack import ProgressCallback, copy_archive, unpack_all, write
 
 #: Fills a directory with bytecode.
 Compile = Callable[[Path], Compiled]
 
-#: The mode of all directories in an entry.
-DIRECTORY = 0o555
 _PIECE = 1000  # files for each task of a worker process
 _WEEKS = 1 << 21  # seconds, about three and a half weeks
 _EARLIEST = 315_619_200  # seconds; 1980-01-02, since FAT begins in 1980

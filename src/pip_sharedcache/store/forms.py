@@ -12,8 +12,9 @@ from typing import Union
 from pip_sharedcache import fs
 from pip_sharedcache.store.packs import PACK, Layout
 
-#: The modes of all files in an entry.
+#: The modes of all files in an entry, and of all directories.
 FILE, PROGRAM = 0o444, 0o555
+DIRECTORY = 0o555
 
 
 class NewTree:

@@ -18,11 +18,12 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.model import Digest, Entry, Identity, identity_of
+from pip_sharedcache.model import Digest, Entry, Identity, Policy, identity_of
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.entry_reading import read_entry
 from pip_sharedcache.store.entry_trust import distrust_reason
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
+from pip_sharedcache.store.restored import read_or_restore
 from pip_sharedcache.store.usage_marks import OWNERS_FAULT, used_beside
 
 logger = logging.getLogger(__name__)
@@ -178,7 +179,8 @@ class _Search:
                     )
             return None
         try:
-            entry = read_entry(held, status, self.digest, self.area)
+            read = read_entry if self.store.policy is Policy.READ_ONLY else read_or_restore
+            entry = read(held, status, self.digest, self.area)
             if entry.manifest.filename != self.filename:
                 return None
             self.check(entry)

@@ -18,7 +18,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import NotPublished, reason
 from pip_sharedcache.model import Digest, Entry, Identity, identity_of
 from pip_sharedcache.store.entry_reading import MANIFEST, is_damaged
-from pip_sharedcache.store.filling import DIRECTORY
+from pip_sharedcache.store.forms import DIRECTORY
 from pip_sharedcache.store.layout import DEAD, WHEELS, Store
 from pip_sharedcache.store.packs import PACK
 from pip_sharedcache.store.staging import Staged, stage_wheel

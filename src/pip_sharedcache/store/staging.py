@@ -23,7 +23,6 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Manifest, identity_of
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.filling import (
-    DIRECTORY,
     Compile,
     WheelSource,
     gather_bytecode,
@@ -31,7 +30,7 @@ from pip_sharedcache.store.filling import (
     unpack_wheel,
     write_record,
 )
-from pip_sharedcache.store.forms import is_tree
+from pip_sharedcache.store.forms import DIRECTORY, is_tree
 from pip_sharedcache.store.layout import BUILDS, BYTECODE, WHEELS, Store
 from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
 from pip_sharedcache.store.sources import Source

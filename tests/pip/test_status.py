@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from support import offline
 from support.accounts import run_as
-from support.environments import Environment, EnvironmentFactory, interpreters
+from support.environments import NEWEST_PIP, Environment, EnvironmentFactory, interpreters
 from support.probes import linux, needs
 from support.wheels import make_wheel
 
@@ -86,3 +87,24 @@ def test_a_pip_that_lacks_a_function_is_named_with_that(
     done = _install(one, shared_tmp)
     for said in (enable.stderr, status.stdout, done.stderr):
         assert "ZipBackedFile.save is missing); hint: upgrade pip-sharedcache" in said
+
+
+def test_all_that_a_user_enabled_is_listed_until_it_is_gone(
+    environment: EnvironmentFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    kept, switched_off, deleted = (environment(name) for name in ("kept", "off", "deleted"))
+    for one in (kept, switched_off, deleted):
+        assert _switch("enable", one).returncode == 0
+    shown = json.loads(_switch("status", kept, "--all", "--json").stdout)
+    prefixes = [facts["prefix"] for facts in shown["environments"]]
+    assert prefixes == sorted(str(one.prefix) for one in (kept, switched_off, deleted))
+    _switch("disable", switched_off)
+    shutil.rmtree(deleted.prefix)
+    done = _switch("status", kept, "--all")
+    assert done.returncode == 0, done.stderr
+    first, *_, last = done.stdout.splitlines()
+    assert first == f"{deleted.prefix}: is gone"
+    assert f"{kept.prefix}: pip {NEWEST_PIP} installs through the store" in done.stdout
+    assert last == "1 environment enabled by you."
+    assert str(deleted.prefix) not in _switch("status", kept, "--all").stdout

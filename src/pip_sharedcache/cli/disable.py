@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pip_sharedcache.activation import Hook, libraries_of
+from pip_sharedcache.activation import Hook, libraries_of, registry
 from pip_sharedcache.cli import enable
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.errors import SharedCacheError
@@ -42,6 +42,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
                 f"{interpreter.standard} for all environments of this interpreter; hint: "
                 "pip-sharedcache store disable --sitecustomize"
             )
+        if not enable.is_enabled(interpreter):
+            registry.forget(interpreter.prefix)
         removed += map(str, gone)
     output.result({"prefix": str(found[0].prefix), "removed": removed})
     return FINE

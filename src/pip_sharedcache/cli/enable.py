@@ -6,10 +6,17 @@ import argparse
 from typing import Any
 
 from pip_sharedcache import pip_adapter, resources
-from pip_sharedcache.activation import Activation, Hook, Interpreter, Switch, what_joins
+from pip_sharedcache.activation import (
+    Activation,
+    Hook,
+    Interpreter,
+    Switch,
+    registry,
+    what_joins,
+)
 from pip_sharedcache.cli.choosing import add_python_option
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import UsageError, reason
 
 HELP = "make plain pip install through the store"
 
@@ -41,6 +48,12 @@ def switches_of(chosen: argparse.Namespace, interpreter: Interpreter) -> list[Sw
     return [activation] if chosen.conda else [Hook(interpreter, everywhere=False), activation]
 
 
+def is_enabled(interpreter: Interpreter) -> bool:
+    """Return whether any file of enable is there for ``interpreter``."""
+    hooks = (Hook(interpreter, everywhere=everywhere) for everywhere in (False, True))
+    return any(switch.files() for switch in (*hooks, Activation(interpreter)))
+
+
 def examine(interpreter: Interpreter) -> tuple[str, str, str, str]:
     """Return what_joins(interpreter); a pip that is too old is unfit, examined or not."""
     pip, ours, unfit, said = what_joins(interpreter)
@@ -57,6 +70,11 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     written = switches_of(chosen, interpreter)[0].switch_on(carried())
     for path in written:
         output.say(f"Wrote {path}")
+    try:
+        registry.note(interpreter.prefix)
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        output.warn(f"status --all will not list {interpreter.prefix}: {why}")
     output.result({"prefix": str(interpreter.prefix), "written": list(map(str, written))})
     pip, ours, unfit, said = examine(interpreter)
     if unfit:

@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
-from pip_sharedcache.activation import Activation, Hook
+from pip_sharedcache.activation import Activation, Hook, Interpreter, registry
 from pip_sharedcache.cli import enable
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.errors import FileError, SharedCacheError
 
 HELP = "show whether plain pip installs through the store"
-add_arguments = enable.add_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command to ``parser``."""
+    enable.add_arguments(parser)
+    what = "show all environments that you enabled, and forget those that are gone"
+    parser.add_argument("--all", action="store_true", help=what)
 
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
+    if chosen.all:
+        return _show_all(chosen, output)
     interpreter = chosen.place.interpreter(chosen.python, output.verbose)
     everywhere = Hook(interpreter, everywhere=True)
-    hook, activated = everywhere.files(), []
-    if not chosen.sitecustomize:
+    fine, facts = _show(interpreter, output, with_others=not chosen.sitecustomize)
+    if left := everywhere.lines_elsewhere():
+        output.warn(left)
+    output.result(facts)
+    return FINE if fine else FINDINGS
+
+
+def _show(
+    interpreter: Interpreter, output: Output, *, with_others: bool
+) -> tuple[bool, dict[str, Any]]:
+    """Print the state of ``interpreter``; return whether it is fine, and the facts.
+
+    ``with_others``: whether the files of the environment alone, and those for conda, count.
+    """
+    hook, activated = Hook(interpreter, everywhere=True).files(), []
+    if with_others:
         hook = [*Hook(interpreter, everywhere=False).files(), *hook]
         activated = Activation(interpreter).files()
     pip, ours, unfit, said = enable.examine(interpreter)
@@ -39,15 +65,44 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     files = list(map(str, [*hook, *activated]))
     for path in files:
         output.say(f"  {path}")
-    if left := everywhere.lines_elsewhere():
-        output.warn(left)
-    output.result(
-        {
-            "prefix": str(interpreter.prefix),
-            "pip": pip or None,
-            "pip_sharedcache": None if unfit else ours or None,
-            "activation": bool(activated),
-            "files": files,
-        }
-    )
-    return FINE if (ours or activated) and not unfit else FINDINGS
+    facts = {
+        "prefix": str(interpreter.prefix),
+        "pip": pip or None,
+        "pip_sharedcache": None if unfit else ours or None,
+        "activation": bool(activated),
+        "files": files,
+    }
+    return bool(ours or activated) and not unfit, facts
+
+
+def _show_all(chosen: argparse.Namespace, output: Output) -> int:
+    """Show each environment that this user enabled; forget those that are gone."""
+    with FileError.where_not("read"):
+        known = registry.known()
+    shown, gone, fine = [], [], True
+    for prefix in known:
+        if not prefix.is_dir():
+            gone.append(_forgotten(prefix, "is gone", output))
+            continue
+        try:
+            interpreter = chosen.place.interpreter(prefix, output.verbose)
+        except SharedCacheError as error:
+            output.find(f"{prefix}: {error}")
+            fine = False
+            continue
+        if not enable.is_enabled(interpreter):
+            gone.append(_forgotten(prefix, "is not enabled any more", output))
+            continue
+        is_fine, facts = _show(interpreter, output, with_others=True)
+        fine &= is_fine
+        shown.append(facts)
+    number = counted(len(shown), "environment", "environments")
+    output.say(f"{number} enabled by you.")
+    output.result({"environments": shown, "gone": gone})
+    return FINE if fine else FINDINGS
+
+
+def _forgotten(prefix: Path, why: str, output: Output) -> str:
+    registry.forget(prefix)
+    output.say(f"{prefix}: {why}")
+    return str(prefix)

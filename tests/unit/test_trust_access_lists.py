@@ -190,8 +190,15 @@ def test_a_posix_list_counts_where_a_group_publishes(tmp_path: Path) -> None:
         subprocess.run(["setfacl", "-d", "-m", "g::r-x", str(tmp_path)], check=True)
         assert foreign_publishers(descriptor) == "", "a default list lets nobody publish"
         assert access_lists.is_posix(tmp_path)
+        subprocess.run(["setfacl", "-m", "u:54321:r-x,g:54322:r-x", str(tmp_path)], check=True)
+        assert foreign_publishers(descriptor) == "", "a list that lets nobody write"
+        for entry in ("u:54321:rwx", "g:54322:rwx"):
+            subprocess.run(["setfacl", "-m", entry, str(tmp_path)], check=True)
+            assert foreign_publishers(descriptor) == OTHERS
+            subprocess.run(["setfacl", "-m", "m::r-x", str(tmp_path)], check=True)
+            assert foreign_publishers(descriptor) == "", "the mask takes the right away"
+            subprocess.run(["setfacl", "-b", str(tmp_path)], check=True)
         subprocess.run(["setfacl", "-m", "u:54321:rwx", str(tmp_path)], check=True)
-        assert foreign_publishers(descriptor) == OTHERS
         assert foreign_writers(descriptor, os.fstat(descriptor).st_mode) == "", "its mode shows it"
     finally:
         os.close(descriptor)

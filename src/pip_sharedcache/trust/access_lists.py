@@ -43,6 +43,13 @@ _CHANGES = _IN_MODE | 0x40000 | 0x80000  # mode and list, owner
 _ALL_RIGHTS = 0x1F07FF
 _HEAD = struct.Struct(">4I")
 _OWNER, _GROUP, _EVERYONE = "OWNER@", "GROUP@", "EVERYONE@"
+_LETS_WRITE = "has an access list that lets others write"
+
+# linux/posix_acl_xattr.h and linux/posix_acl.h: version, kinds of entries, rights.
+_POSIX_VERSION = 2
+_POSIX_ENTRY = struct.Struct("<2HI")
+_NAMED, _MASK = (0x02, 0x08), 0x10  # an account or a group; the mask of their rights
+_POSIX_WRITE = 0x2
 
 
 class Rule(NamedTuple):
@@ -134,7 +141,7 @@ def _foreign_writers(
     """Return why others may write ``where``; "" if no list lets them write.
 
     ``shown``: for each name in an NFSv4 list, the rights that do not count. ``posix``: whether a
-    POSIX list is a reason.
+    POSIX list can be a reason.
     """
     if not hasattr(os, "getxattr"):
         return "may have an access list, which Python cannot read on this system"
@@ -143,7 +150,7 @@ def _foreign_writers(
         if isinstance(found, bytes):
             if name == NFS4:
                 return _of_rules(found, shown, inherited=inherited)
-            return "has an access list that lets others write" if posix else ""
+            return _of_posix(found) if posix else ""
         if found.errno == _NO_LIST:
             return ""  # a file system has lists of only one kind
         if found.errno != errno.EOPNOTSUPP:
@@ -166,8 +173,25 @@ def _of_rules(value: bytes, shown: Mapping[str, int], *, inherited: bool) -> str
         if not applies or rule.who == _OWNER:
             continue
         if rule.rights & _CHANGES & ~shown.get(rule.who, 0):
-            return "has an access list that lets others write"
+            return _LETS_WRITE
     return ""
+
+
+def _of_posix(value: bytes) -> str:
+    """Return why accounts or groups that a POSIX list names may write; "" if none may.
+
+    The mode shows what the other entries of the list let their users do.
+    """
+    rows, rest = divmod(len(value) - 4, _POSIX_ENTRY.size)
+    if rows < 0 or rest or int.from_bytes(value[:4], "little") != _POSIX_VERSION:
+        return "has an access list that cannot be decoded (it is not of the known version)"
+    mask, named = _POSIX_WRITE, 0
+    for kind, rights, _ in _POSIX_ENTRY.iter_unpack(value[4:]):
+        if kind == _MASK:
+            mask = rights
+        elif kind in _NAMED:
+            named |= rights
+    return _LETS_WRITE if named & mask & _POSIX_WRITE else ""
 
 
 def _read(where: int | str | Path, name: str) -> bytes | OSError:

@@ -43,7 +43,7 @@ from pip_sharedcache.fs.host import (
 from pip_sharedcache.fs.mapped_owner import mapped_owner, mapping_reason
 from pip_sharedcache.fs.quota import Quota, quota
 from pip_sharedcache.fs.rename import exchange, rename_in
-from pip_sharedcache.fs.stale import retry_stale
+from pip_sharedcache.fs.stale import is_gone, retry_stale
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
 from pip_sharedcache.fs.trees import (
@@ -83,6 +83,7 @@ __all__ = [
     "finish_file",
     "give_tree",
     "has_time",
+    "is_gone",
     "is_stale",
     "make_directory",
     "make_parents",

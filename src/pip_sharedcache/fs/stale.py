@@ -1,10 +1,13 @@
-"""Second attempts where a file server does not know a handle any more (ESTALE)."""
+"""Files that a file server does not have any more, although a client still knows them."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
+
+from pip_sharedcache.fs.dirfd import Directory
 
 Result = TypeVar("Result")
 
@@ -22,3 +25,16 @@ def retry_stale(action: Callable[[], Result], again: Callable[[], Result] | None
         if error.errno != errno.ESTALE:
             raise
     return (again or action)()
+
+
+def is_gone(directory: Path) -> bool:
+    """Return whether ``directory`` does not exist, on a file server either.
+
+    A client of a file server knows for a minute what another host has deleted meanwhile, and shows
+    its status. Only the opening of a directory asks the server.
+    """
+    try:
+        with Directory.open(directory):
+            return False
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ESTALE)

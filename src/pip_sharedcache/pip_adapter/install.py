@@ -10,7 +10,6 @@ import enum
 import errno
 import importlib.util
 import logging
-import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -332,7 +331,7 @@ class InstallWrappers:
         Raises _Stopped if another entry of the wheel is sound, or if pip has the entry's wheel and
         that is damaged or deleted. A deleted entry is vanished, not damaged."""
         entry = placement.entry
-        if not os.path.lexists(entry.path):
+        if fs.is_gone(entry.path):
             if self._own_wheel is None:
                 session.lookup.mark_vanished(entry)
                 raise _Stopped(_Outcome.REDOWNLOAD, what)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from pip_sharedcache import fs, trust
 from pip_sharedcache import store as stores
-from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Digest, Entry, Identity
 from pip_sharedcache.session.notices import warn
@@ -167,10 +166,10 @@ class WheelLookup:
 
         Garbage collection may have deleted it since the lookup: that is no damage.
         """
-        if os.path.lexists(entry.path):
-            self.mark_damaged(entry, what)
-        else:
+        if fs.is_gone(entry.path):
             self.mark_vanished(entry)
+        else:
+            self.mark_damaged(entry, what)
 
     def mark_vanished(self, entry: Entry, instead: str = "downloaded after all") -> None:
         """Record that ``entry`` was retired or deleted during this run, and warn.

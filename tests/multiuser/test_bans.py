@@ -51,7 +51,8 @@ def lines_about(said: str, word: str) -> list[str]:
 
 def what_is_banned(site: Site, store: Path) -> list[str]:
     done = command(site, site.accounts.userc, store, "ban", "--list", "--json")
-    return [one["sha256"] or f"{one['name']}=={one['version']}" for one in json.loads(done.stdout)]
+    bans = json.loads(done.stdout)["bans"]
+    return [one["sha256"] or f"{one['name']}=={one['version']}" for one in bans]
 
 
 # -- what a ban does
@@ -276,7 +277,7 @@ def test_who_has_names_environments_by_records_and_symlinks(site: Site) -> None:
     for name in ("beta==2.0", word):
         done = command(site, None, store, "who-has", name, "--json")
         assert done.returncode == 0, done.stderr
-        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        rows: list[dict[str, Any]] = json.loads(done.stdout)["installations"]
         found = {one["environment"]: one for one in rows}
         assert set(found) == {str(one.prefix) for one in (mine, theirs, gone)}
         assert [found[str(one.prefix)]["there"] for one in (mine, theirs, gone)] == [

@@ -190,9 +190,9 @@ def test_a_sound_store_is_sound_for_everybody(site: Site) -> None:
         said = doctor_of(site, name, store)()
         assert (said.status, said.findings, said.fixed) == (0, {}, [])
         assert said.facts["publishing"] is (name != "userc")
-        assert said.facts["link-mode"]["gets"] == "copy", "tmpfs has no reflinks"
+        assert said.facts["link_mode"]["gets"] == "copy", "tmpfs has no reflinks"
         allowed = name in ("root", "usera")
-        refusal = said.facts["link-mode"]["refusals"]["hardlink"]
+        refusal = said.facts["link_mode"]["refusals"]["hardlink"]
         protected = probes.protected_hardlinks() is None
         assert refusal == ("Operation not permitted" if protected and not allowed else None)
     assert modes(store) == before
@@ -209,7 +209,7 @@ def test_private_store_that_an_installation_made_has_no_finding(site: Site, umas
     said = doctor()
     assert said.facts["store"].startswith(str(home))
     # A wheel, a resolution and a judged page.
-    assert said.facts["entries"] == {"usera": {"": 3}}
+    assert said.facts["entries"] == [{"publisher": "usera", "distrust_reason": None, "entries": 3}]
     assert said.findings == {}
 
 
@@ -229,7 +229,10 @@ def test_sound_stores_of_other_kinds(site: Site, kind: str) -> None:
         assert said.findings == {}
         # root does not believe an owner in a store that anybody could have named.
         trusted = name == "usera" or (kind == "one user" and name != "root")
-        assert ("" in said.facts["entries"]["usera"]) is trusted
+        reasons = [
+            one["distrust_reason"] for one in said.facts["entries"] if one["publisher"] == "usera"
+        ]
+        assert (None in reasons) is trusted
 
 
 @broken
@@ -518,7 +521,7 @@ def test_reflinks_are_found_where_they_work(site: Site) -> None:
         doctor = doctor_of(site, "root", _store_on(site, point))
         (point / "environment").mkdir()
         said = Doctor(site, None, doctor.settings, point / "environment")()
-        assert said.facts["link-mode"]["gets"] == "reflink"
+        assert said.facts["link_mode"]["gets"] == "reflink"
         assert said.facts["filesystem"]["kind"] == "xfs"
         assert os.listdir(point / "environment") == []
 

@@ -240,8 +240,8 @@ def test_commands_tell_the_same_of_packs_and_trees(site: Site) -> None:
         environment = site.environment(usera)
         site.install(usera, environment, store, *NAMES)
         told[layout] = facts = {
-            "list": _json(site, usera, store, "list", "--bytecode"),
-            "resolutions": _json(site, usera, store, "list", "--resolutions"),
+            "list": _json(site, usera, store, "list", "--bytecode")["entries"],
+            "resolutions": _json(site, usera, store, "list", "--resolutions")["resolutions"],
             "info": _json(site, usera, store, "info", "alpha"),
             "stats": _json(site, usera, store, "stats"),
             "verify": _json(site, usera, store, "verify"),
@@ -339,6 +339,6 @@ def test_builds_and_resolutions_are_packed_and_shared(
         assert "WARNING" not in said
         assert differences(snapshot(expected.prefix), snapshot(environment.prefix)) == []
         assert _json(site, userb, store, "verify")["damaged"] == []
-        listed = _json(site, userb, store, "list", "--resolutions")
+        listed = _json(site, userb, store, "list", "--resolutions")["resolutions"]
         assert [one["damage"] for one in listed] == [None] * len(listed)
         assert listed

@@ -62,7 +62,7 @@ def _store(one: Environment, env: Variables, *arguments: str | Path) -> Any:
 
 
 def _titles(one: Environment, env: Variables, *arguments: str) -> list[str]:
-    return [item["title"] for item in _store(one, env, "list", *arguments)]
+    return [item["title"] for item in _store(one, env, "list", *arguments)["entries"]]
 
 
 # -- add

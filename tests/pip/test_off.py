@@ -137,6 +137,7 @@ def test_output_and_tree_are_those_of_plain_pip(
     pip: str, environment: EnvironmentFactory, env: Env
 ) -> None:
     plain, one = environment("plain", pip=pip), environment("other", pip=pip)
+    env["COLUMNS"] = "1000"  # else where a usage line breaks goes by the length of paths
     for words in (
         ["install", "demo"],
         ["install", "--dry-run", "--force-reinstall", "demo"],
@@ -259,3 +260,12 @@ def test_store_commands_say_that_no_store_is_used(
     assert finding["sentence"] == f"N{why[1:]}"
     argv = one.command("store", "path", f"--sharedcache-dir={store}")
     assert run_as(None, argv, env=off, check=True).stdout == f"{store}\n"
+
+
+def test_plain_pip_makes_no_requests_for_a_user_who_asked_for_none(
+    environment: EnvironmentFactory, env: Env
+) -> None:
+    done = run_as(None, environment().command("--no-sharedcache", "--offline", "list"), env=env)
+    why = "--offline takes wheels from the store, which --no-sharedcache switches off"
+    line = f"ERROR: {why}; hint: use one of them\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)

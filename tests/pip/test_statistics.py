@@ -56,17 +56,17 @@ def test_what_was_found_and_added_and_saved(
     assert told["entries"] == 4 + records
     assert told["reused"] == len(SOURCE)
     assert told["seconds_not_compiled"] > 0
-    assert {name: row["installed"] for name, row in told["package"].items()} == {
+    assert {name: row["installed"] for name, row in told["groups"].items()} == {
         "demo": 2,
         "other": 1,
     }
-    by_environment = _stats(one, env, "--by", "environment")["environment"]
+    by_environment = _stats(one, env, "--by", "environment")["groups"]
     assert {name: row["installed"] for name, row in by_environment.items()} == {
         str(one.prefix): 2,
         str(two.prefix): 1,
     }
-    assert list(_stats(one, env, "--by", "user")["user"]) == ["root"]
-    ((month, row),) = _stats(one, env, "--by", "month")["month"].items()
+    assert list(_stats(one, env, "--by", "user")["groups"]) == ["root"]
+    ((month, row),) = _stats(one, env, "--by", "month")["groups"].items()
     assert (len(month), row["runs"]) == (7, 2)
     said = run_as(None, one.command("store", "stats"), env=env, check=True).stdout
     assert "1 of 3 distributions (33%)" in said
@@ -79,7 +79,7 @@ def test_installation_elsewhere_counts_for_that_directory(
     there = tmp_path / "there"
     run_as(None, one.command("install", option, there, "demo"), env=env, check=True)
     wanted = f"{there}{one.prefix}" if option == "--root" else str(there)
-    assert list(_stats(one, env, "--by", "environment")["environment"]) == [wanted]
+    assert list(_stats(one, env, "--by", "environment")["groups"]) == [wanted]
 
 
 def test_run_that_installs_nothing_is_not_counted(one: Environment, env: Variables) -> None:
@@ -117,7 +117,7 @@ def test_who_does_not_want_that_is_not_recorded(
     settings = {**env, "PIP_SHAREDCACHE_STATS": stats}
     run_as(None, one.command("install", "demo"), env=settings, check=True)
     assert visible_entries(tmp_path / "store")
-    assert list(_stats(one, env, "--by", "environment")["environment"]) == [told] * bool(told)
+    assert list(_stats(one, env, "--by", "environment")["groups"]) == [told] * bool(told)
     for path in (tmp_path / "store" / "use").rglob("run*"):
         assert str(one.prefix) not in path.read_text()
 

@@ -73,6 +73,8 @@ def test_the_tabulator_key_completes_our_commands_and_pips(
         terminal.type(f". {file}; echo rea''dy\n", "ready")
         terminal.type("pip-sharedcache sto\tpat\t\n", str(store))
         terminal.type("pip-sharedcache --vers\t\n", " from ")
+        terminal.type("pip-sharedcache store stats --by us\t\n", "--by user")
+        terminal.type("pip-sharedcache list --sharedcache-link-mode=ref\t\n", "=reflink")
         terminal.type("pip-sharedcache install --sharedcache-buil\t", "sharedcache-build-salt=")
     finally:
         terminal.close()
@@ -85,6 +87,8 @@ def test_the_tabulator_key_completes_our_commands_and_pips(
         ("store ver", {"verify"}),
         ("store -v gc --older", {"--older-than"}),
         ("store shell-init z", {"zsh"}),
+        ("store stats --by env", {"environment"}),
+        ("install --sharedcache-link-mode=ref", {"--sharedcache-link-mode=reflink"}),
         ("uninst", {"uninstall"}),
         ("install --index", {"--index-url="}),
     ],

@@ -19,6 +19,7 @@ import pytest
 import pip_sharedcache
 from pip_sharedcache import cli, config, fs, pip_adapter, trust
 from pip_sharedcache.cli import quantities
+from pip_sharedcache.cli.quantities import moment
 from pip_sharedcache.errors import PipMissing
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.placement import reflinks_within
@@ -331,6 +332,8 @@ def test_init_by_a_user_names_a_configuration_that_they_may_write(
     with as_user(ALICE):
         assert cli.main(["store", "init", "--json", str(shared_tmp / "my own")]) == 0
     assert json.loads(capsys.readouterr().out) == {
+        "schema": 1,
+        "command": "init",
         "path": f"{shared_tmp}/my own",
         "group": None,
         "layout": "tree" if reflinks_within(shared_tmp) else "packed",
@@ -481,14 +484,15 @@ def test_info_and_doctor_show_every_setting_with_its_source(
     cli.main(["store", command, "--json"])
     data = _json(capsys)
     shown = (data["facts"] if command == "doctor" else data)["settings"]
-    assert tuple(shown) == config.NAMES
+    assert tuple(shown) == tuple(name.replace("-", "_") for name in config.NAMES)
     in_force = config.load([], os.environ).in_force()
     assert shown["stats"] == {
         "value": "off",
         "source": "environment variable PIP_SHAREDCACHE_STATS",
     }
     assert shown == {
-        name: {"value": one.value, "source": one.source} for name, one in in_force.items()
+        name.replace("-", "_"): {"value": one.value, "source": one.source}
+        for name, one in in_force.items()
     }
     cli.main(["store", command, "-v"])
     out = capsys.readouterr().out
@@ -662,17 +666,17 @@ def test_list_tells_of_each_wheel_in_a_table(kept: Kept, capsys: Captured) -> No
 def test_list_as_json_has_apparent_bytes_and_the_last_use(kept: Kept, capsys: Captured) -> None:
     usage_marks.mark_used(kept.store, [kept.demo.name])
     assert cli.main(["store", "list", "--json", "--bytecode", "demo"]) == 0
-    wheel, bytecode = _json(capsys)
+    wheel, bytecode = _json(capsys)["entries"]
     files = [path for path in kept.demo.rglob("*") if path.is_file()]
     sizes = sum(path.stat().st_size for path in files if path.name != "entry.json")
     assert (wheel["files"], wheel["bytes"]) == (len(files) - 2, sizes)
     assert wheel["sha256"] == bytecode["sha256"] == kept.demo.name
     assert wheel["path"] == str(kept.demo)
-    assert (wheel["published"], wheel["used_by"]) == (OLD, kept.store.path.owner())
-    assert wheel["used"] > OLD
+    assert (wheel["published"], wheel["used_by"]) == (moment(OLD), kept.store.path.owner())
+    assert wheel["used"] > moment(OLD)
     assert (wheel["trusted"], wheel["distrust_reason"], wheel["damage"]) == (True, None, None)
     assert (bytecode["area"], bytecode["title"]) == ("bytecode", "cpython-313-key")
-    assert (bytecode["used"], bytecode["used_by"]) == (OLD, kept.store.path.owner())
+    assert (bytecode["used"], bytecode["used_by"]) == (moment(OLD), kept.store.path.owner())
 
 
 @pytest.mark.parametrize("verb", ["list", "info"])
@@ -685,7 +689,7 @@ def test_a_distribution_that_is_not_there_is_a_finding(
     assert out.endswith("Not in the store: absent\n")
     assert cli.main(["store", verb, "--json", "absent"]) == 1
     shown = capsys.readouterr()
-    assert json.loads(shown.out) == []
+    assert json.loads(shown.out)["entries"] == []
     assert shown.err == "WARNING: Not in the store: absent\n"
 
 
@@ -702,7 +706,7 @@ def test_names_in_any_spelling_mean_the_same_to_all_commands(
         assert cli.main(["store", verb, "--json", *arguments, name]) == 0, name
         told = _json(capsys)
         found = {"verify": "checked", "export": "wheels"}.get(verb)
-        assert (told[found] if found else len(told)) == 1, name
+        assert (told[found] if found else len(told["entries"])) == 1, name
     for name in ("foo", "foo-bar==2.0", "foo-bar-1!2.0", "", "../x"):
         arguments = [str(shared_tmp / "x.tar")] if verb == "export" else []
         assert cli.main(["store", verb, *arguments, name]) == 1, name
@@ -719,7 +723,7 @@ def test_damage_is_a_finding_that_names_path_and_publisher(kept: Kept, capsys: C
     assert cli.main(["store", "list", "--json"]) == 1
     shown = capsys.readouterr()
     assert line in shown.err
-    assert [fact["damage"] for fact in json.loads(shown.out)] == [
+    assert [fact["damage"] for fact in json.loads(shown.out)["entries"]] == [
         None,
         f"{kept.other} lacks its wheel",
     ]
@@ -731,7 +735,8 @@ def test_untrusted_publisher_is_reported_with_the_reason(kept: Kept, capsys: Cap
         os.chown(path, ALICE, -1)
     assert cli.main(["store", "list", "--json"]) == 0
     trusted = {
-        fact["publisher"]: (fact["trusted"], fact["distrust_reason"]) for fact in _json(capsys)
+        fact["publisher"]: (fact["trusted"], fact["distrust_reason"])
+        for fact in _json(capsys)["entries"]
     }
     assert trusted[f"uid {ALICE}"] == (False, OBJECTION)
     assert trusted[kept.store.path.owner()] == (True, None)
@@ -754,7 +759,7 @@ def test_info_of_a_distribution_tells_all_about_it(kept: Kept, capsys: Captured)
     assert lines[5].startswith("  Bytecode:  cpython-313-key: 1 file, 8 bytes, by ")
     assert lines[6:] == [f"  Used:      {today} by {owner}"]
     assert cli.main(["store", "info", "--json", "demo"]) == 0
-    (fact,) = _json(capsys)
+    (fact,) = _json(capsys)["entries"]
     assert [use["user"] for use in fact["uses"]] == [owner]
     assert [one["path"] for one in fact["bytecode"]] == [str(kept.bytecode)]
 
@@ -763,11 +768,12 @@ def test_info_of_an_unmarked_entry_has_the_last_use_of_list(kept: Kept, capsys: 
     assert cli.main(["store", "info", "demo"]) == 0
     assert f"  Used:      2020-09-13 by {kept.store.path.owner()}" in capsys.readouterr().out
     assert cli.main(["store", "list", "demo", "--json"]) == 0
-    (listed,) = _json(capsys)
+    (listed,) = _json(capsys)["entries"]
     assert cli.main(["store", "info", "demo", "--json"]) == 0
-    (told,) = _json(capsys)
+    (told,) = _json(capsys)["entries"]
     (use,) = told["uses"]
-    assert (use["at"], use["user"]) == (told["used"], told["used_by"]) == (OLD, listed["used_by"])
+    assert (use["at"], use["user"]) == (told["used"], told["used_by"])
+    assert (use["at"], use["user"]) == (moment(OLD), listed["used_by"])
     assert cli.main(["store", "gc", "--older-than", "30d", "--dry-run", "--json"]) == 0
     assert str(kept.demo) in _json(capsys)["retired"]
 

@@ -24,6 +24,9 @@ def _speak(output: Output) -> None:
     output.result({"key": "ü"})
 
 
+RESULT = '{\n  "schema": 1,\n  "command": "list",\n  "key": "\\u00fc"\n}\n'
+
+
 @pytest.mark.parametrize(
     ("options", "out"),
     [
@@ -31,14 +34,15 @@ def _speak(output: Output) -> None:
         (["-v"], "said\nfound\ndetail\nhead\nrow\n"),
         (["-q"], "found\n"),
         (["-q", "-v"], "found\n"),
-        (["--json"], '{\n  "key": "\\u00fc"\n}\n'),
-        (["--json", "-v"], '{\n  "key": "\\u00fc"\n}\n'),
-        (["--json", "-q"], '{\n  "key": "\\u00fc"\n}\n'),
+        (["--json"], RESULT),
+        (["--json", "-v"], RESULT),
+        (["--json", "-q"], RESULT),
     ],
     ids=lambda options: " ".join(options) or "plain" if isinstance(options, list) else "",
 )
 def test_each_option_says_so_much(options: list[str], out: str, capsys: Captured) -> None:
     parser = argparse.ArgumentParser()
+    parser.set_defaults(command="list")
     Output.add_options(parser)
     _speak(Output.of(parser.parse_args(options)))
     assert capsys.readouterr() == (out, "WARNING: warned\n")
@@ -55,11 +59,11 @@ def test_names_from_a_store_do_not_steer_the_terminal(capsys: Captured) -> None:
 
 
 def test_json_takes_any_name_and_gives_it_back(capsys: Captured) -> None:
-    Output(as_json=True).result([ODD])
+    Output(as_json=True, command="list").result({"entries": [ODD]})
     text = capsys.readouterr().out
     assert text.isascii()
     assert "\x1b" not in text
-    assert json.loads(text) == [ODD]
+    assert json.loads(text) == {"schema": 1, "command": "list", "entries": [ODD]}
 
 
 def test_an_encoding_that_lacks_a_character_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

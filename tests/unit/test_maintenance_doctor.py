@@ -75,7 +75,7 @@ def test_empty_packed_store_copies(
     store = Store.make(shared_tmp / "packed", packed=True)
     monkeypatch.setenv("PIP_SHAREDCACHE_DIR", str(store.path))
     assert doctor(environment, "--json") == 0
-    told = said(capsys)["facts"]["link-mode"]
+    told = said(capsys)["facts"]["link_mode"]
     assert told["gets"] == "copy"
     links = {mode: why for mode, why in told["refusals"].items() if mode != "copy"}
     modes = ("reflink", "hardlink", "symlink")
@@ -176,7 +176,7 @@ def test_programs_get_the_same(store: Store, environment: Path, capsys: Captured
     data = said(capsys)
     assert data["facts"]["store"] == str(store.path)
     assert data["facts"]["directories"] == {"expected": 1030, "differing": 1}
-    assert data["facts"]["link-mode"]["refusals"]["copy"] is None
+    assert data["facts"]["link_mode"]["refusals"]["copy"] is None
     (finding,) = data["findings"]
     assert finding["name"] == "missing"
     assert finding["command"] == f"pip-sharedcache store init {store.path}"
@@ -308,7 +308,7 @@ def test_an_environment_that_one_may_not_write_is_said(
         assert doctor(environment, "--json") == 0
     facts = said(capsys)["facts"]
     assert facts["publishing"] is False
-    assert facts["link-mode"] is None
+    assert facts["link_mode"] is None
 
 
 def test_a_pip_that_is_built_differently_is_named(
@@ -343,8 +343,10 @@ def test_users_unknown_in_a_namespace_cause_no_finding(shared_tmp: Path, environ
         pytest.skip("no user namespaces here")
     done = subprocess.run([*command, *arguments], env=variables, capture_output=True, text=True)
     data = json.loads(done.stdout)
-    assert data["facts"]["id-mapping"] is True
-    assert data["facts"]["entries"] == {"nobody": {"may be anyone": 1}}
+    assert data["facts"]["id_mapping"] is True
+    assert data["facts"]["entries"] == [
+        {"publisher": "nobody", "distrust_reason": "may be anyone", "entries": 1}
+    ]
     assert data["findings"] == []
 
 

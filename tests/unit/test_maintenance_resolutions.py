@@ -171,9 +171,9 @@ def test_list_shows_resolutions(store: Store, capsys: Captured) -> None:
     old = put(store, data=(1_600_000_000, *requirements))
     new = put(store, OTHER, data=(1_700_000_000, "\x1b[2J", 7))
     assert cli.main(["store", "list", "--resolutions", "--json"]) == 0
-    first, second = said(capsys)
+    first, second = said(capsys)["resolutions"]
     assert (first["key"], first["requirements"], first["recorded"]) == (
-        *(OTHER, ["\x1b[2J"], 1_700_000_000),
+        *(OTHER, ["\x1b[2J"], "2023-11-14T22:13:20Z"),
     )
     assert second["requirements"] == ["Demo", "numpy", "a", "https://h/x.zip"]
     assert (second["path"], second["distributions"]) == (str(old.path), 2)
@@ -201,7 +201,7 @@ def test_list_takes_names_of_requirements_and_keys(
     put(store, data=(1, "demo>=1"))
     put(store, OTHER, data=(2, "else"))
     assert cli.main(["store", "list", "--resolutions", "--json", name]) == status
-    assert len(said(capsys)) == found
+    assert len(said(capsys)["resolutions"]) == found
 
 
 @needs(root)
@@ -213,11 +213,11 @@ def test_list_reads_no_resolution_of_an_untrusted_publisher(
     with as_user(ALICE, GROUP):
         put(Store.open(shared_tmp / "store"), data=(1, "demo"))
     assert cli.main(["store", "list", "--resolutions", "--json"]) == 0
-    (told,) = said(capsys)
+    (told,) = said(capsys)["resolutions"]
     assert (told["trusted"], told["distributions"], told["requirements"]) == (False, None, [])
     with as_user(ALICE, GROUP):
         assert cli.main(["store", "list", "--resolutions", "--json"]) == 0
-    (told,) = said(capsys)
+    (told,) = said(capsys)["resolutions"]
     assert (told["trusted"], told["distributions"], told["requirements"]) == (True, 2, ["demo"])
 
 
@@ -231,7 +231,7 @@ def test_list_names_a_damaged_resolution(store: Store, capsys: Captured) -> None
 def test_list_of_wheels_shows_no_resolutions(store: Store, capsys: Captured) -> None:
     put(store)
     assert cli.main(["store", "list", "--bytecode", "--json"]) == 0
-    assert said(capsys) == []
+    assert said(capsys)["entries"] == []
 
 
 def test_stats_count_resolutions_and_what_they_saved(store: Store, capsys: Captured) -> None:
@@ -252,7 +252,8 @@ def test_stats_count_resolutions_and_what_they_saved(store: Store, capsys: Captu
     assert (told["resolutions"], told["resolutions_stored"]) == (1, size)
     assert (told["resolutions_recorded"], told["resolutions_reused"]) == (1, 2)
     assert (told["requests_saved"], round(told["seconds_saved"], 3)) == (274, 8.8)
-    (of_user,) = told["user"].values()
+    assert told["by"] == "user"
+    (of_user,) = told["groups"].values()
     assert of_user["resolutions_reused"] == 2
     assert cli.main(["store", "stats"]) == 0
     out = capsys.readouterr().out

@@ -7,9 +7,11 @@ commands; that of ``cli.commands`` for ``store``; 2 where pip-sharedcache itself
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pip_sharedcache import config, pip_adapter
 from pip_sharedcache.errors import SharedCacheError, UsageError
@@ -164,7 +166,11 @@ def _completed() -> bool:
     from pip_sharedcache.cli.completion import words_of_line
 
     line = words_of_line(os.environ)
-    return line is not None and complete(line[0], _place_of_store(line[0]), line[1])
+    if line is None:
+        return False
+    with contextlib.suppress(UsageError):  # --sharedcache-dir names the store of the completions
+        line = replace(line, words=tuple(_take_options([*line.words])))
+    return complete(line, _place_of_store(line.words))
 
 
 def _place_of_store(arguments: Sequence[str]) -> int | None:
@@ -193,6 +199,10 @@ def _take_options(arguments: list[str]) -> list[str]:
     for each option: the pip processes that pip starts find the value there.
     Raises UsageError for an unknown option, or one without a value.
     """
+    if _OFFLINE in arguments and _OFF in arguments:
+        raise UsageError(
+            f"{_OFFLINE} takes wheels from the store, which {_OFF} switches off", "use one of them"
+        )
     rest: list[str] = []
     queue = iter(arguments)
     for argument in queue:

@@ -10,6 +10,7 @@ from typing import Any
 from pip_sharedcache import trust
 from pip_sharedcache.cli.gc import tell_refused, with_size
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import moment
 from pip_sharedcache.cli.stores import settings_in_use, store_to_change
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.banning import Banned, ban, lift
@@ -58,7 +59,9 @@ def _tell(done: Banned, output: Output) -> int:
             "bans": [_facts(one) for one in done.bans],
             "retired": [str(item.path) for item in done.retired],
             "refused": {str(one.path): one.reason for one in done.refused},
-            "linked": [[trust.user_name(one.user), one.place] for one in done.linked],
+            "linked": [
+                {"user": trust.user_name(one.user), "environment": one.place} for one in done.linked
+            ],
         }
     )
     for one in done.bans:
@@ -91,7 +94,7 @@ def _lift(words: Sequence[str], output: Output) -> int:
 def _list(output: Output) -> int:
     layers, unusable = Layers.of_settings(settings_in_use(output), make=False)
     listed = list(dict.fromkeys(one for store in layers for one in store.bans.listed))
-    output.result([_facts(one) for one in listed])
+    output.result({"bans": [_facts(one) for one in listed]})
     head = ["what", "wheel", "because", "by", "since", "store"]
     output.table(
         head,
@@ -115,7 +118,7 @@ def _facts(one: Ban) -> dict[str, Any]:
         "wheel": one.title or None,
         "because": one.because or None,
         "by": one.by,
-        "at": one.at,
+        "at": moment(one.at),
         "store": str(one.store),
     }
 

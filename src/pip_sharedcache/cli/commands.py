@@ -40,7 +40,9 @@ from pip_sharedcache.cli import (
 )
 from pip_sharedcache.cli.choosing import TargetEnvironment
 from pip_sharedcache.cli.output import CANNOT, INTERRUPTED, Output, wants_json
+from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
+from pip_sharedcache.store import distributions
 
 #: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
@@ -119,18 +121,35 @@ def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
     return parser, commands.choices
 
 
-def complete(words: Sequence[str], place: int | None, current: str) -> bool:
-    """Print pip-sharedcache's completions of ``current``; return whether pip has none to add.
+def complete(line: completion.Line, place: int | None) -> bool:
+    """Print pip-sharedcache's completions of ``line``; return whether pip has none to add.
 
-    ``words``: those before ``current``; ``place``: the index of ``store`` in ``words``, or None.
+    ``place``: the index of ``store`` in the words of the line, or None.
     """
-    if place is None:
+    words, current = line.words, line.current
+    values = completion.of_setting(words, current)
+    if values:
+        found = values
+    elif place is None:
         found = completion.beside_pip(words, current)
     else:
-        found = completion.of_store(words[place + 1 :], current, _parser()[1])
+        parsers = _parser()[1]
+        found = completion.of_store(words[place + 1 :], current, parsers, _distributions)
     if found:
-        print("\n".join(found))
-    return place is not None
+        print("\n".join(line.show(found)))
+    return place is not None or bool(values)
+
+
+def _distributions() -> set[str]:
+    """Return the names of the distributions in the store in use; none if it cannot be used."""
+    try:
+        output = Output()
+        settings = settings_in_use(output)
+        if settings.dir is None or not settings.dir.is_dir():  # a private one would be made
+            return set()
+        return distributions(main_store(settings, output))
+    except (SharedCacheError, OSError):
+        return set()  # the command itself says why
 
 
 def _options_last(arguments: list[str]) -> list[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pip_sharedcache import config
 from pip_sharedcache.activation import SHELLS
@@ -60,37 +61,97 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     return FINE
 
 
-def words_of_line(environ: Mapping[str, str]) -> tuple[list[str], str] | None:
-    """Return the words before the cursor, without the program, and the word at the cursor or "".
+@dataclass(frozen=True)
+class Line:
+    """A line that the user is typing.
 
-    None where COMP_WORDS is missing, or COMP_CWORD is missing or not a number.
+    ``words``: those before the cursor, without the program.
+    ``current``: the word at the cursor, or "".
+    ``is_split``: whether the shell (bash) regards the text behind a "=" as a word of its own.
+    """
+
+    words: tuple[str, ...]
+    current: str
+    is_split: bool = False
+
+    def show(self, found: Iterable[str]) -> list[str]:
+        """Return the completions ``found`` of ``current`` as the shell expects them."""
+        head = len(self.current.partition("=")[0]) + 1 if self.is_split else 0
+        return [one[head:] for one in found]
+
+
+def words_of_line(environ: Mapping[str, str]) -> Line | None:
+    """Return the line that the shell gives; None where COMP_WORDS or COMP_CWORD is missing.
+
+    None also where COMP_CWORD is not a number.
     """
     try:
         words = environ["COMP_WORDS"].split()
         place = int(environ["COMP_CWORD"])
     except (KeyError, ValueError):
         return None
-    return words[1:place], words[place] if place < len(words) else ""
+    current = words[place] if place < len(words) else ""
+    joined: list[str] = []
+    for word in words[1:place]:
+        if joined and (word == "=" or joined[-1].endswith("=")) and joined[-1].startswith("--"):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    begins_value = current == "=" and joined[-1:] != [] and joined[-1].startswith("--")
+    if begins_value or (joined and joined[-1].startswith("--") and joined[-1].endswith("=")):
+        return Line(tuple(joined[:-1]), joined[-1] + current, is_split=True)
+    return Line(tuple(joined), current)
 
 
 def of_store(
-    words: Sequence[str], current: str, commands: Mapping[str, argparse.ArgumentParser]
+    words: Sequence[str],
+    current: str,
+    commands: Mapping[str, argparse.ArgumentParser],
+    distributions: Callable[[], Iterable[str]],
 ) -> list[str]:
-    """Return the completions of ``current`` behind ``store`` and ``words``."""
+    """Return the completions of ``current`` behind ``store`` and ``words``.
+
+    ``distributions``: returns the names of the distributions in the store.
+    """
     chosen = next((word for word in words if word in commands), None)
     if chosen is None:
         return _beginning(current, commands)
+    options = {name: one for one in commands[chosen]._actions for name in one.option_strings}
+    name, head = _option_of(words, current)
+    if name in options and options[name].nargs != 0:
+        return _beginning(current, (f"{head}{one}" for one in options[name].choices or ()))
     if current.startswith("-"):
         return _beginning(current, _OPTION.findall(commands[chosen].format_help()))
+    if any(one.dest == "names" for one in commands[chosen]._actions):
+        return _beginning(current.lower(), distributions())
     return _beginning(current, _NAMES.get(chosen, ()))
 
 
 def beside_pip(words: Sequence[str], current: str) -> list[str]:
     """Return pip-sharedcache's completions of ``current`` behind ``words``, beside pip's own."""
-    if current.startswith("-"):
+    if current.startswith("-") and "=" not in current:
         settings = [f"--sharedcache-{name}=" for name in config.NAMES]
         return _beginning(current, ["--no-sharedcache", "--offline", *settings])
     return _beginning(current, ["store"]) if not words else []
+
+
+def of_setting(words: Sequence[str], current: str) -> list[str]:
+    """Return the completions of ``current``, where it is the value of one of our options."""
+    name, head = _option_of(words, current)
+    rows = (row for row in config.ROWS if name == f"--sharedcache-{row.name}")
+    return [one for row in rows for one in _beginning(current, (head + v for v in row.choices))]
+
+
+def _option_of(words: Sequence[str], current: str) -> tuple[str, str]:
+    """Return the option whose value is at the cursor, and the beginning of ``current`` before it.
+
+    ("", "") where the word at the cursor is no value of an option.
+    """
+    name, equals, _ = current.partition("=")
+    if equals and name.startswith("--"):
+        return name, f"{name}="
+    last = words[-1] if words else ""
+    return (last, "") if last.startswith("-") and not current.startswith("-") else ("", "")
 
 
 def _beginning(current: str, among: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from pip_sharedcache import pip_adapter
 from pip_sharedcache.activation import Hook, Interpreter
 from pip_sharedcache.cli.choosing import add_python_option
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.quantities import key
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import SharedCacheError, UsageError
@@ -110,7 +111,7 @@ def _show(output: Output, outcome: Outcome) -> None:
     report, fixed, left = outcome.report, outcome.fixed, outcome.left
     output.result(
         {
-            "facts": {fact.name: fact.value for fact in report.facts},
+            "facts": {key(fact.name): fact.value for fact in report.facts},
             "findings": [_as_data(finding, left) for finding in report.findings],
             "fixed": [_as_data(finding, {}) for finding in fixed],
         }

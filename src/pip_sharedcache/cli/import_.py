@@ -37,7 +37,16 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             else:
                 output.detail(f"{'Added' if one.new else 'Already there'}: {one.title}")
     new, bad = sum(one.new for one in arrived), sum(bool(one.problem) for one in arrived)
-    output.result({"store": str(store.path), "wheels": [vars(one) for one in arrived]})
+    facts = [
+        {
+            "title": one.title,
+            "sha256": one.digest,
+            "new": one.new,
+            "problem": one.problem or None,
+        }
+        for one in arrived
+    ]
+    output.result({"store": str(store.path), "wheels": facts})
     wheels = counted(len(arrived), "wheel", "wheels")
     are = "is" if len(arrived) == 1 else "are"
     output.say(f"{new} of {wheels} {are} new in {store.path}, {bad} left out.")

@@ -16,7 +16,7 @@ from pip_sharedcache.cli.list_ import (
     user_name,
 )
 from pip_sharedcache.cli.output import FINE, NAMES, Output
-from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.quantities import counted, key, moment
 from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable
@@ -71,7 +71,8 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
             "bytes": size,
             "link_mode": mode,
             "settings": {
-                name: {"value": one.value, "source": one.source} for name, one in in_force.items()
+                key(name): {"value": one.value, "source": one.source}
+                for name, one in in_force.items()
             },
             "layers": layers,
         }
@@ -129,7 +130,7 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
         facts.append(
             {
                 **facts_of(item),
-                "uses": [{"user": user_name(use.user), "at": int(use.when)} for use in uses],
+                "uses": [{"user": user_name(use.user), "at": moment(use.when)} for use in uses],
                 "bytecode": [facts_of(one) for one in bytecode],
             }
         )
@@ -144,7 +145,7 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
         # With -v the last use by each user, else only the latest use.
         for use in uses if output.verbose else uses[:1]:
             output.say(f"  Used:      {day(use.when)} by {user_name(use.user)}")
-    output.result(facts)
+    output.result({"entries": facts})
     return report_problems(output, [*wheels, *compiled], contents)
 
 

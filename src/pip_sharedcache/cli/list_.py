@@ -10,7 +10,7 @@ from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
-from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.quantities import counted, moment
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import Contents, read_entries
 from pip_sharedcache.maintenance.resolutions import ListedResolution, list_resolutions
@@ -54,7 +54,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     shown = sorted_items(contents, WHEELS, chosen.sort)
     if chosen.bytecode:
         shown += sorted_items(contents, BYTECODE, chosen.sort)
-    output.result([facts_of(item) for item in shown])
+    output.result({"entries": [facts_of(item) for item in shown]})
     head = ["wheel", "files", "size", "publisher", "published", "last used", "trusted", "path"]
     width = len(head) if output.verbose else len(head) - 2
     now = time.time()
@@ -90,7 +90,7 @@ def _list_resolutions(store: Store, names: Sequence[str], sort: str, output: Out
     found = list(listing.found)  # the latest first
     if sort != "name":
         found.sort(key=lambda one: _KEYS[sort](one.item))
-    output.result([_facts_of_resolution(one) for one in found])
+    output.result({"resolutions": [_facts_of_resolution(one) for one in found]})
     head = ["key", "distributions", "requirements", "publisher", "recorded", "last used", "size"]
     head += ["trusted", "path"]
     width = len(head) if output.verbose else len(head) - 2
@@ -124,7 +124,7 @@ def _facts_of_resolution(one: ListedResolution) -> dict[str, Any]:
     facts["key"] = facts.pop("sha256")
     return {
         **facts,
-        "recorded": one.at,
+        "recorded": moment(one.at),
         "distributions": one.distributions,
         "requirements": list(one.requirements),
         "damage": one.damage or None,
@@ -172,8 +172,8 @@ def facts_of(item: StoredEntry) -> dict[str, Any]:
         "distrust_reason": item.distrust_reason or None,
         "files": item.files,
         "bytes": item.size,
-        "published": int(item.published),
-        "used": int(last.when),
+        "published": moment(item.published),
+        "used": moment(last.when),
         "used_by": user_name(last.user),
         "damage": item.damage or None,
     }

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +22,10 @@ INTERRUPTED = 130
 
 #: The help of an argument that names entries of a store (maintenance.entries).
 NAMES = "select by distribution (demo, demo==1.0), wheel file name, or beginning of a digest"
+
+#: The version of the JSON results. A change that can break a program that reads them raises it; a
+#: new key does not.
+SCHEMA = 1
 
 _EVERY = 0.1  # seconds between two states of a progress line
 
@@ -41,6 +45,7 @@ class Output:
     """The output of one command: the result to standard output, all else to standard error.
 
     ``as_json``: whether the result is JSON.
+    ``command``: the name of the command; "" while it is not known.
     ``quiet``: whether to print only findings and warnings.
     ``verbose``: whether to print details.
     ``draws``: whether to show progress on a terminal.
@@ -50,6 +55,7 @@ class Output:
     quiet: bool = False
     verbose: bool = False
     draws: bool = True
+    command: str = ""
     _drawn: bool = False
     _told: bool = False
 
@@ -74,13 +80,17 @@ class Output:
     def of(cls, chosen: argparse.Namespace) -> Output:
         """Return the output that the options in ``chosen`` ask for."""
         drawn = chosen.progress_bar == "on" and os.environ.get("TERM") != "dumb"
-        return cls(chosen.json, chosen.quiet, chosen.verbose, drawn)
+        return cls(chosen.json, chosen.quiet, chosen.verbose, drawn, chosen.command)
 
-    def result(self, data: Any) -> None:
-        """Print the whole result as JSON; nothing without --json."""
+    def result(self, data: Mapping[str, Any]) -> None:
+        """Print the whole result as JSON; nothing without --json.
+
+        docs/reference.md has the keys of each command.
+        """
         if self.as_json:
             self._told = True
-            print(json.dumps(data, indent=2))
+            head = {"schema": SCHEMA, "command": self.command or None}
+            print(json.dumps({**head, **data}, indent=2))
 
     def tell_programs(self, error: SharedCacheError) -> None:
         """Print ``error`` as the JSON result; nothing after a result: two of them are no JSON.

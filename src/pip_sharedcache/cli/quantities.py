@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping
+from datetime import datetime, timezone
 
 #: The number of bytes in each unit of size.
 SIZES = dict.fromkeys(("", "b", "byte", "bytes"), 1)
@@ -51,3 +52,21 @@ def counted(number: int, one: str, many: str) -> str:
 def entries(number: int) -> str:
     """Return ``number`` with "entry" or "entries" behind it."""
     return counted(number, "entry", "entries")
+
+
+def moment(seconds: float | None) -> str | None:
+    """Return ``seconds`` since the epoch for a JSON result: UTC, as ISO 8601 has it.
+
+    None for None, and for a time that no calendar has: a file can have any timestamp.
+    """
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(int(seconds), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def key(name: str) -> str:
+    """Return ``name``, such as that of a setting, as a key of a JSON result."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower())

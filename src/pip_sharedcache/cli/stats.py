@@ -55,7 +55,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "refusals": dict(told.refusals),
             "left_to_pip": dict(told.reasons),
             "unread": {str(path): why for path, why in contents.unread},
-            chosen.by: {name: _facts(sums, whole) for name, sums in sorted(groups.items())},
+            "by": chosen.by,
+            "groups": {name: _facts(sums, whole) for name, sums in sorted(groups.items())},
         }
     )
     kinds = f"{counted(wheels, 'wheel', 'wheels')}, {compiled:,} bytecode, "

@@ -7,7 +7,7 @@ from typing import Any
 
 from pip_sharedcache.cli.list_ import day, user_name
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
-from pip_sharedcache.cli.quantities import counted
+from pip_sharedcache.cli.quantities import counted, moment
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.installed import Installation, installations
 
@@ -29,7 +29,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     banned = [(one.digest, one.title) for one in store.bans.listed if one.digest and one.title]
     found, missing = installations(store, chosen.names, banned)
-    output.result([_facts(one) for one in found])
+    output.result({"installations": [_facts(one) for one in found]})
     output.table(
         ["distribution", "environment", "user", "installed", "still there", "files"],
         (
@@ -55,7 +55,7 @@ def _facts(one: Installation) -> dict[str, Any]:
         "title": one.title,
         "environment": one.environment or None,
         "user": user_name(one.user),
-        "at": one.at,
+        "at": moment(one.at),
         "how": one.how or None,
         "symlinks": one.symlinks,
         "there": one.there,

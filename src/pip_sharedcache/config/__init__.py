@@ -22,6 +22,7 @@ from pip_sharedcache.config.values import (
     MOST_DOWNLOADS,
     MOST_PROCESSES,
     SWITCH,
+    OneOf,
     is_off,
     number_to,
     one_of,
@@ -258,6 +259,11 @@ class Row:
         """Return the name of the attribute of Settings that holds the value."""
         return self.name.replace("-", "_")
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Return the words that completion offers for the value."""
+        return self.parse.offered if isinstance(self.parse, OneOf) else ()
+
     def value(self, deciding: Sequence[Setting]) -> Any:
         """Return the value that these places give. Raises SettingError."""
         values = tuple(map(self.read, deciding))
@@ -327,7 +333,7 @@ ROWS = (
     ),
     Row(
         "resolutions",
-        one_of(SWITCH),
+        one_of(SWITCH, "on", "off"),
         "`on`",
         "`on`, `off`: whether the run records what pip's resolver chose, and gives it the same "
         "candidates again for the same question",
@@ -335,7 +341,7 @@ ROWS = (
     ),
     Row(
         "offline",
-        one_of(SWITCH),
+        one_of(SWITCH, "yes", "no"),
         "`no`",
         "`yes`, `no`: whether pip finds the wheels of the store alone, and makes no request",
         "yes or no",
@@ -358,7 +364,7 @@ ROWS = (
     ),
     Row(
         "group-environment",
-        one_of(SWITCH),
+        one_of(SWITCH, "yes", "no"),
         "`yes`",
         "whether files made in a group-writable, setgid environment may be replaced by the group",
         "yes or no",

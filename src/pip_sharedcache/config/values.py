@@ -91,6 +91,21 @@ def to_publishers(text: str) -> tuple[str, ...]:
     return () if text.lower() == "owner" else tuple(text.split())
 
 
-def one_of(values: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Return the parser of a setting that takes one word of ``values``, in any case."""
-    return lambda text: values[text.lower()]
+@dataclass(frozen=True)
+class OneOf:
+    """The parser of a setting that takes one word of ``values``, in any case.
+
+    ``offered``: the words that completion offers.
+    """
+
+    values: Mapping[str, Any]
+    offered: tuple[str, ...]
+
+    def __call__(self, text: str) -> Any:
+        """Return the value that ``text`` stands for."""
+        return self.values[text.lower()]
+
+
+def one_of(values: Mapping[str, Any], *offered: str) -> OneOf:
+    """Return the parser for ``values``; ``offered``: all words without any."""
+    return OneOf(values, offered or tuple(values))

@@ -3,7 +3,13 @@
 from pip_sharedcache.store import run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.built_wheels import NONE_YET, Build, find_build, key_of, stage_build
 from pip_sharedcache.store.bytecode_paths import compiled_path
-from pip_sharedcache.store.entries import StoredEntry, list_entries, names, survey
+from pip_sharedcache.store.entries import (
+    StoredEntry,
+    distributions,
+    list_entries,
+    names,
+    survey,
+)
 from pip_sharedcache.store.entry_reading import open_entry, read_manifest
 from pip_sharedcache.store.entry_trust import distrust_reason, replaceable_by
 from pip_sharedcache.store.filling import Compile
@@ -70,6 +76,7 @@ __all__ = [
     "compiled_path",
     "copy_wheel",
     "discard",
+    "distributions",
     "distrust_reason",
     "expected_directories",
     "find",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory, retry_stale
@@ -20,6 +23,7 @@ from pip_sharedcache.store.packs import PACK
 from pip_sharedcache.store.unread import is_damage, is_damage_inside
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
+_LONGEST = 2.0  # seconds
 _DAY = 24 * 3600  # seconds; no maintained clock is ahead by more
 
 
@@ -149,6 +153,25 @@ def names(store: Store, area: str) -> set[str]:
     for shard in SHARDS:
         with contextlib.suppress(OSError):
             found.update(filter(ENTRY_NAME.fullmatch, os.listdir(store.path / area / shard)))
+    return found
+
+
+def distributions(store: Store) -> set[str]:
+    """Return the names of the distributions in ``store``, for the completion of a line.
+
+    After two seconds the rest is left out: on a file server, a large store takes longer than a user
+    waits for the tabulator key.
+    """
+    found: set[str] = set()
+    end = time.monotonic() + _LONGEST
+    for shard in SHARDS:
+        with contextlib.suppress(OSError):
+            for name in filter(ENTRY_NAME.fullmatch, os.listdir(store.path / WHEELS / shard)):
+                if time.monotonic() > end:
+                    return found
+                files = os.listdir(store.path / WHEELS / shard / name)
+                wheels = (file for file in files if file.endswith(".whl"))
+                found.update(canonicalize_name(wheel.partition("-")[0]) for wheel in wheels)
     return found
 
 

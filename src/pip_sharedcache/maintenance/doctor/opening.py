@@ -34,7 +34,10 @@ def look_at_settings(report: DoctorReport, settings: Settings) -> None:
     """Report the settings and their sources."""
     in_force = settings.in_force()
     text = "; ".join(f"{name} = {one.value} ({one.source})" for name, one in in_force.items())
-    data = {name: {"value": one.value, "source": one.source} for name, one in in_force.items()}
+    data = {
+        name.replace("-", "_"): {"value": one.value, "source": one.source}
+        for name, one in in_force.items()
+    }
     report.add_fact("settings", text, data)
     for names, place in zip(settings.trust, settings.chosen.get("trust", ())):
         if unknown := trust.unknown_names(names):

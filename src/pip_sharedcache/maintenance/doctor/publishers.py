@@ -51,7 +51,12 @@ def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
         for name, counts in known.items()
         for why, number in counts.items()
     ]
-    report.add_fact("entries", "; ".join(parts) or "none yet", known)
+    facts = [
+        {"publisher": name, "distrust_reason": why or None, "entries": number}
+        for name, counts in known.items()
+        for why, number in counts.items()
+    ]
+    report.add_fact("entries", "; ".join(parts) or "none yet", facts)
     _find_unread(report, store, unread)
     if not users_are_mapped():
         _find_nobody(report, store, numbers)

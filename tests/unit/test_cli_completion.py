@@ -1,0 +1,96 @@
+"""Completion: which words may stand at the cursor, by the line that a shell gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache import cli, pip_adapter
+from pip_sharedcache.model import Digest
+from pip_sharedcache.store import Store, publish
+from support.probes import linux, needs
+from support.wheels import digest, make_wheel
+
+pytestmark = [needs(linux), pytest.mark.usefixtures("own_environment")]
+
+
+@pytest.fixture
+def store(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The store in use, with two wheels."""
+    made = Store.make(shared_tmp / "store")
+    for name in ("demo", "Foo_Bar"):
+        wheel = make_wheel(shared_tmp / "wheels", name)
+        publish(made, wheel, wheel.name, Digest(digest(wheel)))
+    monkeypatch.setenv("PIP_SHAREDCACHE_DIR", str(made.path))
+    return made
+
+
+def _complete(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
+    """What is offered at the end of ``line``."""
+    words = ["pip-sharedcache", *line.split(" ")]
+    monkeypatch.setenv("PIP_AUTO_COMPLETE", "1")
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    assert cli.main([]) == 1
+    return capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("store stats --by ", ["environment", "month", "package", "user"]),
+        ("store stats --by us", ["user"]),
+        ("store stats --by=us", ["--by=user"]),
+        ("store stats --by = us", ["user"]),
+        ("store stats --by =", ["environment", "month", "package", "user"]),
+        ("store list --sort ", ["name", "size", "used"]),
+        ("store init --layout p", ["packed"]),
+        ("store repack --layout ", ["packed", "tree"]),
+        ("store gc --progress-bar o", ["off", "on"]),
+        ("store info ", ["demo", "foo-bar"]),
+        ("store info Foo", ["foo-bar"]),
+        ("store -v verify --fix d", ["demo"]),
+        ("store list --by", ["--bytecode"]),
+        ("store list --bytecode d", ["demo"]),
+        ("store remove f", ["foo-bar"]),
+        ("install --sharedcache-link-mode ", ["copy", "hardlink", "reflink", "symlink"]),
+        ("install --sharedcache-link-mode=re", ["--sharedcache-link-mode=reflink"]),
+        ("install --sharedcache-link-mode = re", ["reflink"]),
+        ("store info --sharedcache-stats a", ["anonymous"]),
+        ("--sharedcache-resolutions ", ["off", "on"]),
+        ("--sharedcache-group-environment ", ["no", "yes"]),
+        ("store gc --older-than ", []),
+        ("store shell-init z", ["zsh"]),
+    ],
+)
+def test_values_are_offered(
+    line: str,
+    found: list[str],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(pip_adapter, "run_pip", lambda arguments: None)
+    assert _complete(line, monkeypatch, capsys) == found
+
+
+def test_store_of_the_line_gives_the_names(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PIP_SHAREDCACHE_DIR", "/nowhere")
+    assert _complete("store info ", monkeypatch, capsys) == []
+    line = f"store --sharedcache-dir = {store.path} info d"
+    assert _complete(line, monkeypatch, capsys) == ["demo"]
+
+
+def test_no_store_is_made_for_a_completion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert _complete("store info ", monkeypatch, capsys) == []
+    assert not (tmp_path / "cache").exists()

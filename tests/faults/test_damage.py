@@ -118,7 +118,8 @@ def _install(
     account = site.account(user)
     environment = site.environment(account)
     settings = {**OWNERS[owner], **settings}
-    said = site.install(account, environment, store, *FILES, MANY, *more, **settings)
+    # Without -v, many warnings of one kind are one line.
+    said = site.install(account, environment, store, "-v", *FILES, MANY, *more, **settings)
     assert differences(expected, snapshot(environment.prefix)) == []
     site.remove_environments()
     return [line for line in map(str.strip, said.splitlines()) if line.startswith("WARNING:")]

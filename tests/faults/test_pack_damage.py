@@ -180,7 +180,9 @@ def _install(site: Site, store: Path, owner: str, *more: str, **settings: str) -
     site.index.clear()
     environment = site.environment(site.accounts.usera)
     chosen: dict[str, Any] = {**OWNERS[owner], **settings}
-    said = site.install(site.accounts.usera, environment, store, *NAMES, MANY, *more, **chosen)
+    # Without -v, many warnings of one kind are one line.
+    words = ("-v", *NAMES, MANY, *more)
+    said = site.install(site.accounts.usera, environment, store, *words, **chosen)
     assert differences(expected, snapshot(environment.prefix)) == []
     site.remove_environments()
     return [line for line in map(str.strip, said.splitlines()) if line.startswith("WARNING:")]

@@ -230,8 +230,10 @@ def test_a_damaged_pack_is_not_used(store: Store, wheel: Path, tmp_path: Path, d
     elif damage == "manifest":
         data = pack.read_bytes()
         pack.write_bytes(data.replace(b'"sha256"', b'"sha257"'))
-    elif damage == "time":
-        pack.write_bytes(pack.read_bytes())
+    elif damage == "time":  # with one other byte: else it would get its time again
+        changed = bytearray(pack.read_bytes())
+        changed[next(file.offset for file in entry.manifest.files if file.size)] ^= 1
+        pack.write_bytes(changed)
     elif damage in ("gone", "link", "directory", "fifo"):
         pack.rename(tmp_path / PACK)
         if damage == "link":

@@ -570,7 +570,8 @@ def test_visible_attacks_of_a_trusted_publisher_change_nothing_and_are_reported(
     store = copy_of(site, basket)
     entries = attack_all_as_usera(site, SEEN, store)
     names = [attack.__name__ for attack in entries]
-    environment, said = install(site, site.accounts.userb, store, *names)
+    # Without -v, many warnings of one kind are one line.
+    environment, said = install(site, site.accounts.userb, store, "-v", *names)
     assert_as_plain(site, environment, *names)
     lines = [line for line in said.splitlines() if "usera" in line]
     silent = {

@@ -72,7 +72,8 @@ def test_visible_attacks_of_a_trusted_publisher_on_packs_change_nothing_and_are_
     entries = _attack_all(site, SEEN, store)
     names, userb = [attack.__name__ for attack in entries], site.accounts.userb
     environment = site.environment(userb)
-    said = site.install(userb, environment, store, *names)
+    # Without -v, many warnings of one kind are one line.
+    said = site.install(userb, environment, store, "-v", *names)
     assert_fit_for_a_terminal(said)
     assert_as_plain(site, environment, *names)
     lines = [line for line in said.splitlines() if "usera" in line]

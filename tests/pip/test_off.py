@@ -262,10 +262,17 @@ def test_store_commands_say_that_no_store_is_used(
     assert run_as(None, argv, env=off, check=True).stdout == f"{store}\n"
 
 
+@pytest.mark.parametrize("way", ["command", "pip"])
+@pytest.mark.parametrize("said", ["before", "variable"])
 def test_plain_pip_makes_no_requests_for_a_user_who_asked_for_none(
-    environment: EnvironmentFactory, env: Env
+    said: str, way: str, environment: EnvironmentFactory, env: Env
 ) -> None:
-    done = run_as(None, environment().command("--no-sharedcache", "--offline", "list"), env=env)
-    why = "--offline takes wheels from the store, which --no-sharedcache switches off"
-    line = f"ERROR: {why}; hint: use one of them\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    before, _, variables = SAID[said]
+    one = environment()
+    _enable(one)
+    argv = [*_pip(one, way), *before, "--offline", "install", "demo"]
+    done = run_as(None, argv, env={**env, **variables})
+    line = "ERROR: --offline takes wheels from the store, which is switched off; hint: use neither "
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(line)
+    assert len(done.stderr.splitlines()) == 1

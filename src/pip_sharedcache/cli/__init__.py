@@ -59,8 +59,7 @@ def main(
         if place is not None:
             return _store_command(rest[:place], rest[place + 1 :], for_active)
         run_pip, beside = pip_adapter.run_pip, not as_pip
-        if config.is_switched_off(os.environ, isolated="--isolated" in rest):
-            config.switch_off(os.environ)
+        if _is_switched_off(rest):
             run_pip, beside = pip_adapter.run_plain_pip, False
         words = _for_active_environment(rest) if for_active else rest
         _run(run_pip, words, _said_beside_pip(rest) if beside else "")
@@ -151,13 +150,28 @@ def join_pip() -> None:
     """
     try:
         sys.argv[1:] = _take_options(sys.argv[1:])
+        is_off = _is_switched_off(sys.argv[1:])
     except UsageError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    if config.is_switched_off(os.environ, isolated="--isolated" in sys.argv):
-        config.switch_off(os.environ)
-        return
-    pip_adapter.join_pip()
+    if not is_off:
+        pip_adapter.join_pip()
+
+
+def _is_switched_off(arguments: Sequence[str]) -> bool:
+    """Return whether plain pip is to run, here and in the pips that it starts.
+
+    Raises UsageError for --offline: plain pip would make the requests that the user does not want.
+    """
+    if not config.is_switched_off(os.environ, isolated="--isolated" in arguments):
+        return False
+    if config.option_variable("offline") in os.environ:
+        raise UsageError(
+            f"{_OFFLINE} takes wheels from the store, which is switched off",
+            f"use neither {_OFF} nor --sharedcache-dir=none or PIP_SHAREDCACHE_DIR=none",
+        )
+    config.switch_off(os.environ)
+    return True
 
 
 def _completed() -> bool:
@@ -199,10 +213,6 @@ def _take_options(arguments: list[str]) -> list[str]:
     for each option: the pip processes that pip starts find the value there.
     Raises UsageError for an unknown option, or one without a value.
     """
-    if _OFFLINE in arguments and _OFF in arguments:
-        raise UsageError(
-            f"{_OFFLINE} takes wheels from the store, which {_OFF} switches off", "use one of them"
-        )
     rest: list[str] = []
     queue = iter(arguments)
     for argument in queue:

@@ -122,7 +122,7 @@ def test_what_is_only_read_is_not_written_even_by_root(site: Site, curated: Path
     before = inodes(curated)
     for layers in (_layers(f"{curated} read-only"), _layers(f"{curated} READ-ONLY")):
         said = site.install(None, environment, layers, "--force-reinstall", "alpha", "beta")
-        assert "2 installed by pip alone: the store may only be read" in said
+        assert "1 installed by pip alone: the store may only be read" in said
         assert inodes(curated) == before
 
 

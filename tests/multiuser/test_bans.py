@@ -298,3 +298,17 @@ def test_gc_retires_what_a_run_published_after_the_ban(site: Site, store: Path) 
     done = command(site, None, store, "gc", "--json", later=7200)
     assert json.loads(done.stdout)["retired"] == [str(back)]
     assert entry_of_hidden(store, "alpha")
+
+
+def test_who_has_knows_the_directory_of_target(site: Site) -> None:
+    userb = site.accounts.userb
+    store, target = site.make_store(None), site.directory(userb) / "tokens"
+    site.install(userb, site.environment(userb), store, "--quiet", "--target", str(target), "beta")
+    ban(site, None, store, "beta==2.0")
+    done = command(site, None, store, "who-has", "beta==2.0")
+    assert done.returncode == 0, done.stderr
+    head, row, total = done.stdout.splitlines()
+    assert head.startswith("distribution ")
+    assert row.split()[:3] == ["beta-2.0-py3-none-any.whl", str(target), "userb"]
+    assert row.split()[4:] == ["yes", "own"]
+    assert total == "1 environment, by the records there are."

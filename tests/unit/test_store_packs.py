@@ -34,6 +34,7 @@ from pip_sharedcache.store import (
 )
 from pip_sharedcache.store.packs import PACK, Layout, Pack, read_manifest_text
 from pip_sharedcache.store.publish import make_visible
+from pip_sharedcache.trust import mounts
 from support.wheels import digest as sha256
 from support.wheels import make_wheel
 
@@ -428,3 +429,21 @@ def test_each_kind_of_damage_of_a_pack_is_found(store: Store, wheel: Path, kind:
         kind = "content"
     entry.path.chmod(0o555)
     assert kind in _kinds(store)[where]
+
+
+@pytest.mark.parametrize(("kind", "ahead"), [("nfs", True), ("nfs4", False), ("xfs", False)])
+def test_pack_is_read_ahead_where_the_client_copies_over_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ahead: bool
+) -> None:
+    """NFS 4.2 copies on the server; elsewhere, a call for each pack would gain nothing."""
+    store = Store.make(tmp_path / "store", packed=True)
+    wheel = make_wheel(tmp_path / "wheels")
+    entry = publish(store, wheel, wheel.name, Digest(sha256(wheel)))
+    advised: list[int] = []
+    monkeypatch.setattr(mounts, "kind_of_device", lambda device: kind)
+    monkeypatch.setattr(os, "posix_fadvise", lambda *arguments: advised.append(arguments[3]))
+    with Source.of(entry, Directory.open(entry.path)) as source:
+        source.pack()
+        source.pack()
+    wanted = [os.POSIX_FADV_SEQUENTIAL, os.POSIX_FADV_WILLNEED]
+    assert advised == (wanted if ahead else [])

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory, create_file, write_all
+from pip_sharedcache.fs.file_data import read_ahead_more
 from pip_sharedcache.model import Compiled, Entry, Manifest, StoredFile
 from pip_sharedcache.store.entry_checks import check_pack, damage_of_directories, damaged, opened
 from pip_sharedcache.store.packs import PACK, Pack
+from pip_sharedcache.trust import mounts
 
 
 class Source:
@@ -73,6 +75,8 @@ class Source:
             except BaseException:
                 pack.close()
                 raise
+            if mounts.kind_of_device(self.held.device) == "nfs":  # version 4.2 copies by itself
+                read_ahead_more(pack.descriptor)
             self._pack = pack
         return self._pack
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 umask 022
 unset PYTHONDONTWRITEBYTECODE
 
-programs="linux.uml rpc.nfsd mount.nfs rpcbind mkfs.xfs tc setpriv setfacl nfs4_setfacl"
+programs="linux.uml rpc.nfsd mount.nfs rpcbind mkfs.xfs tc setpriv setfacl nfs4_setfacl mfsmaster mfschunkserver mfsmount"
 for program in $programs; do
     PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null && continue
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -16,7 +16,7 @@ for program in $programs; do
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
         user-mode-linux nfs-kernel-server nfs-common rpcbind xfsprogs iproute2 kmod acl nfs4-acl-tools \
-        util-linux python3-venv >/dev/null
+        moosefs-master moosefs-chunkserver moosefs-client procps util-linux python3-venv >/dev/null
     break
 done
 

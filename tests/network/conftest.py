@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import MOUNT_POINT, VERSIONS, Cluster, Version, running_cluster
+from support.cluster import VERSIONS, Cluster, Version, mount_point, running_cluster
 from support.cluster_site import Site
 from support.environments import Environment, make_environment, public_directory
 from support.hosts import ACCOUNTS, PYTHON, missing
@@ -32,7 +32,7 @@ def installer(cluster: Cluster) -> Environment:
 
 @pytest.fixture(params=VERSIONS)
 def version(request: pytest.FixtureRequest) -> Version:
-    """Each version of NFS."""
+    """Each version of NFS; tests can ask for others, MooseFS included, by indirect parameters."""
     chosen: Version = request.param
     return chosen
 
@@ -45,8 +45,9 @@ def site(
     name = re.sub(r"\W+", "-", request.node.name).strip("-")
     wheels = cluster.shared / "wheels" / name
     wheels.mkdir(parents=True)
-    made = Site(cluster, installer, version, MOUNT_POINT / name, wheels)
+    made = Site(cluster, installer, version, mount_point(version) / name, wheels)
     cluster.recover()
+    cluster.serve(version)
     usera = ACCOUNTS.usera
     cluster.server.sh(
         'mkdir "$1"; chown "$2" "$1"; chmod 2775 "$1"',

@@ -6,33 +6,11 @@ import time
 
 import pytest
 
-from support.cluster_site import Site
+from support.cluster import Version
+from support.cluster_site import STAGING, VISIBLE, Site
 from support.hosts import ACCOUNTS
-from support.wheels import make_wheel
 
 USERA, USERB = ACCOUNTS.usera, ACCOUNTS.userb
-
-#: Patterns in a shard: an entry that is being made, one that is visible.
-STAGING, VISIBLE = ".new-*", "[0-9a-f]*"
-
-
-def make_wheels(site: Site) -> None:
-    """Three wheels of 150 modules each: enough to be in the middle."""
-    for name, requires in (("demo", ["left", "right"]), ("left", []), ("right", [])):
-        files = {f"{name}/module{n}.py": f"VALUE = {n}\n" * 20 for n in range(150)}
-        make_wheel(site.wheels, name, files={f"{name}/__init__.py": "", **files}, requires=requires)
-
-
-def wait_for(site: Site, pattern: str) -> None:
-    """Wait until a shard of the store has such a name, which the server sees at once."""
-    script = """
-        n=0
-        until ls -d "$1"/wheels/*/$2 >/dev/null 2>&1; do
-            n=$((n + 1)); [ $n -lt 3000 ] || exit 1
-            sleep 0.02
-        done
-    """
-    site.cluster.server.sh(script, site.store, pattern)
 
 
 def check_all(site: Site, names: list[str]) -> None:
@@ -46,23 +24,34 @@ def check_all(site: Site, names: list[str]) -> None:
         assert "all are sound" in text
 
 
-@pytest.mark.parametrize("moment", [STAGING, VISIBLE], ids=["staging", "visible"])
+@pytest.mark.parametrize(
+    ("version", "layout", "moment"),
+    [
+        pytest.param("4.2", "tree", STAGING, id="4.2-tree-staging"),
+        pytest.param("4.2", "packed", VISIBLE, id="4.2-packed-visible"),
+        pytest.param("3", "tree", VISIBLE, id="3-tree-visible"),
+        pytest.param("3", "packed", STAGING, id="3-packed-staging"),
+        pytest.param("moosefs", "tree", VISIBLE, id="moosefs-tree-visible"),
+        pytest.param("moosefs", "packed", STAGING, id="moosefs-packed-staging"),
+    ],
+    indirect=["version"],
+)
 def test_host_without_power_leaves_nothing_that_others_take_for_whole(
-    site: Site, moment: str
+    site: Site, version: Version, layout: str, moment: str
 ) -> None:
-    make_wheels(site)
+    site.make_wheels()
     first, second = site.clients
-    site.run(first, USERA, "store", "init", "--group", ACCOUNTS.group, site.store)
+    site.init(first, USERA, layout)
     broken = site.environment(first, USERA, "broken")
     running = site.start(first, USERA, broken, "demo")
-    wait_for(site, moment)
+    site.wait_for_shard(moment)
     first.off()
     assert running.status is None, "the installation had ended before"
 
     other = site.environment(second, USERB, "other")
     site.install(second, USERB, other, "demo")
     first.start()
-    site.cluster.mount(first, site.version)
+    site.cluster.mount(first, version)
     listed = site.run(first, USERA, "--python", broken / "bin" / "python", "list").stdout
     if moment == STAGING:
         assert "demo" not in listed
@@ -71,13 +60,26 @@ def test_host_without_power_leaves_nothing_that_others_take_for_whole(
     check_all(site, ["other", "broken"])
 
 
-def test_server_without_power_delays_installation(site: Site) -> None:
-    make_wheels(site)
+@pytest.mark.parametrize(
+    ("version", "layout"),
+    [
+        ("4.2", "tree"),
+        ("4.2", "packed"),
+        ("3", "tree"),
+        ("3", "packed"),
+    ],
+    indirect=["version"],
+)
+def test_server_that_starts_again_delays_installation(
+    site: Site, version: Version, layout: str
+) -> None:
+    site.make_wheels()
     first, second = site.clients
-    site.run(first, USERA, "store", "init", "--group", ACCOUNTS.group, site.store)
+    site.init(first, USERA, layout)
     one = site.environment(first, USERA, "one")
     running = site.start(first, USERA, one, "demo")
-    wait_for(site, STAGING)
+    site.wait_for_staging()
+    assert running.status is None, "the installation had ended before"
     site.cluster.server.off()
     site.cluster.start_server()
     done = running.wait()
@@ -88,17 +90,28 @@ def test_server_without_power_delays_installation(site: Site) -> None:
     check_all(site, ["one", "other"])
 
 
-def test_client_out_of_reach_for_30_seconds_goes_on(site: Site) -> None:
-    make_wheels(site)
+@pytest.mark.parametrize(
+    ("version", "layout"),
+    [("4.2", "tree"), ("4.2", "packed"), ("3", "tree"), ("3", "packed"), ("moosefs", "packed")],
+    indirect=["version"],
+)
+def test_client_out_of_reach_longer_than_its_lease_goes_on(
+    site: Site, version: Version, layout: str
+) -> None:
+    """The lease of v4.2 is ten seconds here; after it, the server drops all that the client has."""
+    site.make_wheels()
     first, second = site.clients
-    site.run(first, USERA, "store", "init", "--group", ACCOUNTS.group, site.store)
+    site.init(first, USERA, layout)
     one = site.environment(first, USERA, "one")
     running = site.start(first, USERA, one, "demo")
-    wait_for(site, STAGING)
+    site.wait_for_staging()
+    assert running.status is None, "the installation had ended before"
     site.cluster.cut(first)
     other = site.environment(second, USERB, "other")
     site.install(second, USERB, other, "demo")
     time.sleep(30)
+    if version == "4.2":
+        site.cluster.forget(first)
     site.cluster.join(first)
     done = running.wait()
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from support.cluster import Version
 from support.cluster_site import Site
 from support.hosts import ACCOUNTS
 from support.wheels import make_wheel
@@ -29,11 +30,24 @@ def make_wheels(site: Site) -> None:
         )
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077], ids=["022", "077"])
-def test_second_host_installs_what_the_first_stored(site: Site, umask: int) -> None:
+@pytest.mark.parametrize(
+    ("version", "layout", "umask"),
+    [
+        pytest.param("4.2", "tree", 0o022, id="4.2-tree-022"),
+        pytest.param("4.2", "packed", 0o077, id="4.2-packed-077"),
+        pytest.param("3", "tree", 0o077, id="3-tree-077"),
+        pytest.param("3", "packed", 0o022, id="3-packed-022"),
+        pytest.param("moosefs", "tree", 0o022, id="moosefs-tree-022"),
+        pytest.param("moosefs", "packed", 0o077, id="moosefs-packed-077"),
+    ],
+    indirect=["version"],
+)
+def test_second_host_installs_what_the_first_stored(
+    site: Site, version: Version, layout: str, umask: int
+) -> None:
     make_wheels(site)
     first, second = site.clients
-    site.run(first, USERA, "store", "init", "--group", ACCOUNTS.group, site.store, umask=umask)
+    site.init(first, USERA, layout, umask=umask)
     # The second host knows the store as it was: what is stored later is hidden by its caches.
     before = site.environment(second, USERB, "before", umask)
     site.install(second, USERB, before, "other", umask=umask)
@@ -43,7 +57,7 @@ def test_second_host_installs_what_the_first_stored(site: Site, umask: int) -> N
     at_once = site.environment(second, USERB, "at-once", umask)
     site.install(second, USERB, at_once, "demo", umask=umask)
 
-    site.cluster.mount(second, site.version)
+    site.cluster.mount(second, version)
     downloaded = len(site.index(second).wheels())
     text = ""
     for account, name in ((USERB, "later"), (USERC, "stranger")):

@@ -1,8 +1,9 @@
-"""A cluster: a server that exports a file system by NFS, and two clients, each with its own kernel.
+"""A cluster: a server that exports a file system, and two clients, each with its own kernel.
 
-The server's file system is xfs with reflinks on a disk of its own, exported with root squash; the
-clients mount it at /data as their kernels do by default, attribute caching included. What lies on
-it has the same path on the server. Each client has a cable of its own to the server.
+The server's file system is xfs with reflinks on a disk of its own, exported by NFS with root
+squash; the clients mount it at /data as their kernels do by default, attribute caching included.
+MooseFS, which clients mount by FUSE at /moose, keeps its data on the same disk. What lies on either
+has the same path on the server. Each client has a cable of its own to the server.
 """
 
 from __future__ import annotations
@@ -17,13 +18,20 @@ from pathlib import Path
 from typing import Literal
 
 from support.filesystems import remove_tree
-from support.hosts import PYTHON, Host, cable
+from support.hosts import GUEST, PYTHON, Host, cable
 
-Version = Literal["3", "4.2"]
+#: As what a client mounts the export: by which version of NFS, or as MooseFS.
+Version = Literal["3", "4.2", "moosefs"]
 
+#: Those of NFS.
 VERSIONS: tuple[Version, ...] = ("4.2", "3")
 MOUNT_POINT = Path("/data")
 EXPORT = Path("/export/data")
+
+
+def mount_point(version: Version) -> Path:
+    """Where it lies, on clients and on the server."""
+    return Path("/moose") if version == "moosefs" else MOUNT_POINT
 
 
 class Cluster:
@@ -50,6 +58,8 @@ class Cluster:
         ]
         self.export_options = ""
         self._shaped: dict[tuple[str, str, int], str] = {}
+        self._shifted: dict[tuple[str, int], float] = {}
+        self._moosefs_started = 0
         self._sockets = [end for ends in cables for end in ends]
 
     def start(self) -> None:
@@ -61,17 +71,32 @@ class Cluster:
     def start_server(self) -> None:
         """Switch the server on; it serves what lies on its disk."""
         self.server.start()
-        script = Path(__file__).parent / "guest" / "serve.sh"
-        self.server.run(["sh", script, self.export_options], timeout=120)
+        self.server.run(["sh", GUEST / "serve.sh", self.export_options], timeout=120)
+        if self._moosefs_started:
+            self.serve("moosefs")
+
+    def serve(self, version: Version) -> None:
+        """Let the server serve this, too: NFS it always does, MooseFS from the first time on."""
+        if version == "moosefs" and self._moosefs_started != self.server.starts:
+            self.server.run(["sh", GUEST / "moosefs.sh", "start"], timeout=120)
+            self._moosefs_started = self.server.starts
+
+    def crash_moosefs(self) -> None:
+        """Kill the processes of MooseFS on the server, and start them again."""
+        for what in ("crash", "start"):
+            self.server.run(["sh", GUEST / "moosefs.sh", what], timeout=120)
 
     def recover(self) -> None:
-        """Switch on what is off, and let all hosts reach one another without delay."""
+        """Switch on what is off, let all hosts reach one another without delay and agree on the
+        time."""
         if not self.server.is_on():
             self.start_server()
         for client in self.clients:
             if not client.is_on():
                 client.start()
             self.join(client)
+        for host in (self.server, *self.clients):
+            self.shift_clock(host, 0)
 
     def stop(self) -> None:
         """Switch all hosts off."""
@@ -81,8 +106,12 @@ class Cluster:
             end.close()
 
     def mount(self, client: Host, version: Version = "4.2", options: str = "") -> None:
-        """Mount the export at /data on a client, in place of what is mounted there."""
+        """Mount the export on a client, in place of what is mounted there."""
         address = self._addresses[self.clients.index(client)]
+        if version == "moosefs":
+            self.serve(version)
+            client.run(["sh", GUEST / "moosefs.sh", "mount", address], timeout=120)
+            return
         chosen = ",".join(filter(None, [f"vers={version}", options]))
         script = """
             options=$1 source=$2 target=$3
@@ -115,6 +144,27 @@ class Cluster:
         """Put it on the network again, without delay."""
         for host, device in self._ends(client):
             self._shape(host, device, "")
+
+    def forget(self, client: Host) -> None:
+        """Let the server drop what a client of v4.2 has open, as after the end of its lease.
+
+        A server drops it by itself only where it is in another client's way.
+        """
+        script = """
+            for one in /proc/fs/nfsd/clients/*; do
+                ! grep -q "^address: \"$1:" "$one/info" || { echo expire >"$one/ctl"; found=1; }
+            done
+            [ "$found" ]
+        """
+        self.server.sh(script, f"10.0.{self.clients.index(client) + 1}.2")
+
+    def shift_clock(self, host: Host, hours: float) -> None:
+        """Let the clock of a host be so many hours ahead of the machine's."""
+        before = self._shifted.get((host.name, host.starts), 0)
+        if before != hours:
+            seconds = round((hours - before) * 3600)
+            host.sh('date -s "@$(($(date +%s) + $1))" >/dev/null', str(seconds))
+            self._shifted[host.name, host.starts] = hours
 
     def _ends(self, client: Host) -> list[tuple[Host, str]]:
         return [(client, "vec0"), (self.server, f"vec{self.clients.index(client)}")]
@@ -149,7 +199,7 @@ class GuestIndex:
     """A package index that runs on a host, for the commands of that host. It ends with the host."""
 
     def __init__(self, host: Host, directory: Path) -> None:
-        program = Path(__file__).parent / "guest" / "index.py"
+        program = GUEST / "index.py"
         self._running = host.launch([PYTHON, program, directory])
         deadline = time.monotonic() + 120
         while not (lines := self._running.output()[0].splitlines()):

@@ -11,9 +11,13 @@ from pathlib import Path
 from support.accounts import Account, Argument
 from support.cluster import Cluster, GuestIndex, Version
 from support.environments import Environment
-from support.hosts import PYTHON, Host, Running
+from support.hosts import ACCOUNTS, PYTHON, Host, Running
 from support.plain import node_from_json
 from support.trees import Node, differences
+from support.wheels import make_wheel
+
+#: Patterns in a shard: an entry that is being made, one that is visible.
+STAGING, VISIBLE = ".new-*", "[0-9a-f]*"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,34 @@ class Site:
     def store(self) -> Path:
         """The path of the test's store on the clients."""
         return self.area / "store"
+
+    def make_wheels(self) -> None:
+        """Three wheels of 150 modules each: enough to be in the middle."""
+        for name, requires in (("demo", ["left", "right"]), ("left", []), ("right", [])):
+            files = {f"{name}/module{n}.py": f"VALUE = {n}\n" * 20 for n in range(150)}
+            files[f"{name}/__init__.py"] = ""
+            make_wheel(self.wheels, name, files=files, requires=requires)
+
+    def wait_for_shard(self, pattern: str) -> None:
+        """Wait until a shard of the store has such a name, which the server sees at once."""
+        _wait_for(self.cluster.server, f"{self.store}/wheels/*/{pattern}")
+
+    def wait_for_staging(self) -> None:
+        """Wait until an entry is being made."""
+        self.wait_for_shard(STAGING)
+
+    def init(
+        self,
+        host: Host,
+        account: Account | None,
+        layout: str,
+        *options: Argument,
+        umask: int = 0o022,
+    ) -> str:
+        """Make the store of the test for the group, and return what was said."""
+        group = ["--group", ACCOUNTS.group, "--layout", layout]
+        done = self.run(host, account, "store", "init", *group, *options, self.store, umask=umask)
+        return done.stdout + done.stderr
 
     def ours(self, *args: Argument) -> list[str]:
         """argv that runs our command."""
@@ -154,3 +186,19 @@ class Site:
             for name in names
             for line in differences(expected, self.tree(self.area / name))
         ]
+
+
+def wait_for_files(host: Host, environment: Path) -> None:
+    """Wait until a host sees the first modules of ``Site.make_wheels`` in an environment."""
+    _wait_for(host, f"{environment}/lib/python3*/site-packages/*/module1*.py")
+
+
+def _wait_for(host: Host, pattern: str) -> None:
+    script = """
+        n=0
+        until ls -d $1 >/dev/null 2>&1; do
+            n=$((n + 1)); [ $n -lt 6000 ] || exit 1
+            sleep 0.01
+        done
+    """
+    host.sh(script, pattern)

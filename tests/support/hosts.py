@@ -87,6 +87,15 @@ class Running:
         """Kill the command and all that it started."""
         self.host.tell(f"kill {self.number}")
 
+    def pause(self) -> None:
+        """Stop the command, and all that it started, until ``resume``."""
+        self.host.tell(f"stop {self.number}")
+        self.host.sh(":")  # orders are obeyed one after another
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.host.tell(f"cont {self.number}")
+
 
 class Host:
     """A host called ``name``, off at first.
@@ -112,6 +121,7 @@ class Host:
         self._disk = disk
         self._memory = memory
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._up = threading.Event()
         self._count = 0
@@ -157,6 +167,9 @@ class Host:
                 env={"PATH": _PATH, "TMPDIR": _memory_directory(), "HOME": str(self.shared)},
             )
         theirs.close()
+        # Also after the tests were killed: then the end of its input comes.
+        guard = ["sh", "-c", 'read -r _; kill -KILL "-$1"', "sh", str(self._process.pid)]
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
         threading.Thread(target=self._listen, args=(self._line,), daemon=True).start()
         if not self._up.wait(_UP_WITHIN) or not self.is_on():
             self.off()
@@ -170,6 +183,9 @@ class Host:
         """Cut its power: nothing that it holds in memory is written."""
         if self._process is None:
             return
+        if self._guard is not None:  # the number of the group may be another's soon
+            self._guard.kill()
+            self._guard.communicate()
         # Each process of the host is one of the machine, in the same process group.
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

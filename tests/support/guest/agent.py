@@ -1,12 +1,13 @@
 """The process of a host that runs commands: started by boot.sh, standard library only.
 
-Orders arrive at the serial line, "run N" or "kill N" (the whole process group). The file N.json of
-the directory named on the command line describes order N: argv, cwd, env. Its output goes to N.out
-and N.err there; the answer at the serial line is "end N STATUS".
+Orders arrive at the serial line: "run N", or "kill N", "stop N" and "cont N" for the whole process
+group. The file N.json of the directory named on the command line describes order N: argv, cwd, env.
+Its output goes to N.out and N.err there; the answer at the serial line is "end N STATUS".
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -15,8 +16,11 @@ import sys
 import threading
 import tty
 from pathlib import Path
+from typing import BinaryIO
 
 _LINE = "/dev/ttyS0"
+_POWER_OFF = 0x4321FEDC  # reboot(2)
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "cont": signal.SIGCONT}
 
 
 def main() -> None:
@@ -57,13 +61,23 @@ def main() -> None:
     with os.fdopen(os.dup(line), "rb", buffering=0) as orders:
         rest = b""
         while True:
-            *lines, rest = (rest + orders.read(4096)).split(b"\n")
+            data = _read(orders)
+            if not data:  # the tests have ended, or were killed: nobody else would end this host
+                ctypes.CDLL(None).reboot(_POWER_OFF)
+            *lines, rest = (rest + data).split(b"\n")
             for text in lines:
                 what, _, number = text.decode().partition(" ")
                 if what == "run":
                     threading.Thread(target=run, args=(number,), daemon=True).start()
-                elif what == "kill" and number in running:
-                    os.killpg(running[number].pid, signal.SIGKILL)
+                elif what in _SIGNALS and number in running:
+                    os.killpg(running[number].pid, _SIGNALS[what])
+
+
+def _read(orders: BinaryIO) -> bytes:
+    try:
+        return orders.read(4096)
+    except OSError:  # hung up
+        return b""
 
 
 if __name__ == "__main__":

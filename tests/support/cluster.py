@@ -152,9 +152,9 @@ class Cluster:
         """
         script = """
             for one in /proc/fs/nfsd/clients/*; do
-                ! grep -q "^address: \"$1:" "$one/info" || { echo expire >"$one/ctl"; found=1; }
+                ! grep -q "^address: .$1:" "$one/info" || { echo expire >"$one/ctl"; found=1; }
             done
-            [ "$found" ]
+            [ "${found:-}" ]
         """
         self.server.sh(script, f"10.0.{self.clients.index(client) + 1}.2")
 

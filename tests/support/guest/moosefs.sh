@@ -71,7 +71,7 @@ crash)
     pkill -KILL -x mfsmaster
     pkill -KILL -x mfschunkserver
     # Nobody reaps them: as zombies they stay.
-    while pgrep -x -r D,R,S,T 'mfsmaster|mfschunkserver' >/dev/null; do sleep 0.1; done
+    while pgrep -r D,R,S,T '^mfs(mast|chunk)' >/dev/null; do sleep 0.1; done
     rm -f "$state"/master/.mfsmaster.lock "$state"/chunkserver/.mfschunkserver.lock
     ;;
 mount)

@@ -539,3 +539,20 @@ def test_nothing_is_deleted_on_what_is_mounted_inside(store: Store) -> None:
 
 def test_grace_is_what_the_command_says() -> None:
     assert GRACE == HOUR
+
+
+@needs(root)
+def test_root_deletes_no_directory_that_a_publisher_moved_into_an_entry(shared_tmp: Path) -> None:
+    """Whoever may write in a colleague's directory may move it, with all that is deeper in it."""
+    entry = shared_tmp / "entry"
+    (entry / "files" / "theirs" / "deep").mkdir(parents=True)
+    kept = entry / "files" / "theirs" / "deep" / "notes"
+    kept.write_text("")
+    for path, owner in ((entry, 54321), (entry / "files", 54321), (kept.parent.parent, 54322)):
+        os.chown(path, owner, -1)
+    with pytest.raises(PermissionError, match="directory of another user"):
+        fs.remove_tree(entry)
+    assert kept.exists()
+    os.chown(kept.parent.parent, 54321, -1)
+    fs.remove_tree(entry)
+    assert not entry.exists()

@@ -120,7 +120,7 @@ def test_what_symlinks_lead_to_stays_a_tree(store: Store, wheel: Path, tmp_path:
     link.symlink_to(entry.path / "files" / "demo" / "__init__.py")
     known = symlink_registry.Link(entry.path.name, str(link), str(tmp_path))
     symlink_registry.register(store, [known])
-    _assert_none_changed(_repacked(store, packed=True), rf"symlinks of .* in {tmp_path} lead to it")
+    _assert_none_changed(_repacked(store, packed=True), rf"symlinks of .* in {tmp_path} lead there")
     assert link.read_bytes()
 
 
@@ -133,7 +133,7 @@ def _assert_none_changed(results: list[Repacked | None], why: str) -> None:
         assert re.search(why, one.why)
 
 
-_SOON = "was used within the last hour by .*, who installs with symlinks"
+_SOON = "used within the last hour by .*, who installs with symlinks"
 
 
 def test_what_may_get_symlinks_soon_stays_a_tree(store: Store, wheel: Path) -> None:
@@ -207,6 +207,34 @@ def test_what_root_changes_stays_its_publishers(
 
 
 @needs(root)
+@pytest.mark.parametrize("packed", [True, False])
+def test_root_does_nothing_in_a_directory_that_is_its_publishers_already(
+    shared_tmp: Path, wheel: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publisher may move a directory of others there: root would give them its files."""
+    store = Store.make(shared_tmp / "store", str(GROUP), packed=not packed)
+    with as_user(ALICE, GROUP):
+        _publish(store, wheel)
+    chown, given = os.chown, []
+
+    def chown_in_roots(path: Any, uid: int, gid: int, **how: Any) -> None:
+        above = os.fstat(how["dir_fd"]) if how.get("dir_fd") else os.stat(Path(path).parent)
+        assert above.st_uid == 0, "it is the publisher's already"
+        given.append(path)
+        chown(path, uid, gid, **how)
+
+    def none_given(*_: Any) -> None:
+        assert not given, "files are opened by their paths"
+
+    monkeypatch.setattr(os, "chown", chown_in_roots)
+    monkeypatch.setattr(fs, "synchronise", none_given)
+    first, *_ = list_entries(store, {}, [], AREAS)
+    results = list(repack(store, [first], packed))
+    assert [one.done for one in results if one] == [True]
+    assert given
+
+
+@needs(root)
 def test_a_member_changes_only_what_is_theirs(group_store: Store, shared_tmp: Path) -> None:
     hers, his = (make_wheel(shared_tmp / "wheels", name) for name in ("hers", "his"))
     with as_user(ALICE, GROUP):
@@ -216,7 +244,7 @@ def test_a_member_changes_only_what_is_theirs(group_store: Store, shared_tmp: Pa
         results = [one for one in _repacked(group_store, packed=True) if one]
         assert sum(one.done for one in results) == 2
         assert {one.why for one in results if one.why} == {
-            f"belongs to uid {ALICE}, who can run the same command"
+            f"published by uid {ALICE}; hint: uid {ALICE} or root can run the same command"
         }
         with pytest.raises(StoreUnusable, match="it belongs to root"):
             set_layout(group_store, packed=True)

@@ -45,7 +45,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         changed += one.done
         if one.why:
             left[one.why] += 1
-            output.detail(f"{one.item.path} ({one.item.title}) {one.why}")
+            output.detail(f"{one.item.path} ({one.item.title}): {one.why}")
     for why, number in left.items():
         output.find(f"Left as {'it is' if number == 1 else 'they are'}: {entries(number)}: {why}")
     output.result(

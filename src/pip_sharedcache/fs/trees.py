@@ -20,16 +20,19 @@ def remove_tree(path: Path, above: Directory | None = None) -> None:
     """Delete the directory tree ``path``, including read-only directories of this user.
 
     ``above``: the parent directory of ``path`` if it is open. The function follows no symlinks,
-    and deletes nothing on a file system that is mounted inside the tree. Raises OSError.
+    and deletes nothing on a file system that is mounted inside the tree. As root, it enters
+    directories of one user only, and of root: the owner of the tree could have moved others'
+    directories there. Raises OSError.
     """
+    owners: set[int] = set()
     if not BY_DESCRIPTOR:
         _remove_by_path(path)
     elif above is not None and above.descriptor is not None:
-        _remove_below(above.descriptor, path.name, above.device, _DEEPEST)
+        _remove_below(above.descriptor, path.name, above.device, _DEEPEST, owners)
     else:
         with Directory.open(path.parent) as opened:
             assert opened.descriptor is not None
-            _remove_below(opened.descriptor, path.name, opened.device, _DEEPEST)
+            _remove_below(opened.descriptor, path.name, opened.device, _DEEPEST, owners)
 
 
 def remove_empty(name: str, above: Directory) -> None:
@@ -50,27 +53,44 @@ def restore_file(descriptor: int, path: Path, mode: int, mtime: int) -> None:
     set_time(descriptor, path, mtime)
 
 
-def give_tree(path: Path, uid: int) -> None:
+def give_tree(path: Path, identity: tuple[int, int], uid: int) -> None:
     """Let the user ``uid`` own the tree ``path``, which this process (root's) just made.
 
-    Follows no symlink. Raises OSError.
+    A directory becomes theirs after all that is below it, and nothing is done below it afterwards:
+    they could have moved others' files there, which would become theirs. Follows no symlink.
+    ``identity``: its device and inode; the owner of the directory above could have exchanged it.
+    Raises OSError.
     """
-    for _, directories, files, descriptor in os.fwalk(path, follow_symlinks=False):
-        for name in (*files, *directories):
-            os.chown(name, uid, -1, dir_fd=descriptor, follow_symlinks=False)
-    os.chown(path, uid, -1, follow_symlinks=False)
+    top = os.open(path, DIRECTORY)
+    try:
+        status = os.fstat(top)
+        if (status.st_dev, status.st_ino) != identity:
+            raise OSError(errno.ESTALE, "It was exchanged", str(path))
+        for _, directories, files, inside in os.fwalk(
+            ".", topdown=False, follow_symlinks=False, dir_fd=top
+        ):
+            for name in (*files, *directories):
+                os.chown(name, uid, -1, dir_fd=inside, follow_symlinks=False)
+        os.fchown(top, uid, -1)
+    finally:
+        os.close(top)
 
 
-def _remove_below(above: int, name: str, device: int, depth: int) -> None:
+def _remove_below(above: int, name: str, device: int, depth: int, owners: set[int]) -> None:
+    """Delete as remove_tree does; ``owners``: the users but root whose directories were entered."""
     with _opened(name, above, device, depth) as directory:
         status = os.fstat(directory)
+        if os.geteuid() == 0 != status.st_uid:
+            owners.add(status.st_uid)
+            if len(owners) > 1:
+                raise PermissionError(errno.EPERM, "It has a directory of another user", name)
         if status.st_uid == os.geteuid() and status.st_mode & 0o700 != 0o700:
             os.fchmod(directory, 0o700)
         with os.scandir(directory) as found:
             entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
         for inside, is_directory in entries:
             if is_directory:
-                _remove_below(directory, inside, device, depth - 1)
+                _remove_below(directory, inside, device, depth - 1, owners)
             else:
                 os.unlink(inside, dir_fd=directory)
     os.rmdir(name, dir_fd=above)

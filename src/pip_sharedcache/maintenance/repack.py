@@ -6,6 +6,7 @@ hold the old one open go on with it undisturbed; garbage collection deletes it l
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ class Repacked:
 
     ``item``: the entry as it was.
     ``done``: whether it has the other form now.
-    ``why``: why not, in words that follow the entry's name; "" if it need not change.
+    ``why``: why not, as a phrase; "" if it need not change.
     """
 
     item: StoredEntry
@@ -56,7 +57,7 @@ def set_layout(store: Store, packed: bool) -> None:
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, store.owner):
         raise StoreUnusable(
             f"{store.path} keeps its layout {layout_name(not packed)}: it belongs to {owner}",
-            f"{owner} or root can run the same command",
+            f"{trust.owner_or_root(store.owner)} can run the same command",
         )
     try:
         with Directory.open(store.path) as top:
@@ -113,13 +114,13 @@ class _Symlinks:
             return ""  # records are never placed
         if holders := self._holders(item):
             user, where, _ = holders[0]
-            return f"is needed as a tree: symlinks of {trust.user_name(user)} in {where} lead to it"
+            return f"symlinks of {trust.user_name(user)} in {where} lead there"
         if makers := {use.user for use in self._recent(usage_marks.SYMLINKS)}:
             for use in item.uses(self._recent(item.path.name), self._now):
                 if use.user in makers and use.when >= self._now - IN_USE:
                     return (
-                        f"was used within the last hour by {trust.user_name(use.user)}, who "
-                        "installs with symlinks: the same command can change it later"
+                        f"used within the last hour by {trust.user_name(use.user)}, who installs "
+                        "with symlinks; hint: run the same command later"
                     )
         return ""
 
@@ -132,9 +133,9 @@ def _unfit(item: StoredEntry) -> str:
     """Return why this user cannot change ``item``, or ""."""
     who = trust.user_name(item.publisher)
     if item.damage:
-        return "is damaged: pip-sharedcache store verify --fix"
+        return "damaged; hint: pip-sharedcache store verify --fix"
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, item.publisher):
-        return f"belongs to {who}, who can run the same command"
+        return f"published by {who}; hint: {who} or root can run the same command"
     return ""
 
 
@@ -153,14 +154,13 @@ def _repack(
         staged = _stage(store, item, entry, packed)
         if staged.entry.manifest.packed is not packed:
             discard([staged])
-            return Repacked(item, False, "has more files than a pack can have, or larger ones")
-        if trust.user_id() == 0 and item.publisher != 0:
-            # It stays the publisher's: bytecode and marks of users name the publisher.
-            fs.give_tree(staged.entry.path, item.publisher)
+            return Repacked(item, False, "more files than a pack can have, or larger ones")
         if identity_of(os.lstat(item.path)) != item.identity:
             discard([staged])
             return None
-        _, old = replace_entry(store, staged, item.path)
+        # It stays the publisher's: bytecode and marks of users name the publisher.
+        owner = item.publisher if trust.user_id() == 0 else None
+        _, old = replace_entry(store, staged, item.path, owner)
         # An installation says that it makes symlinks, then opens the entry. This function replaces
         # the entry, then looks. So one of the two notices the other, and no symlink is broken.
         if symlinks and (why := symlinks.need(item)):
@@ -172,7 +172,9 @@ def _repack(
         raise StoreUnusable(str(error), "free some space, then run the same command") from error
     except (OSError, SharedCacheError) as error:
         what = reason(error) if isinstance(error, OSError) else str(error)
-        return Repacked(item, False, f"could not be changed: {what}")
+        if isinstance(error, OSError) and error.errno == errno.EXDEV:
+            what = "it is in a lower layer of an overlay; hint: change the store where that lies"
+        return Repacked(item, False, f"the system refused: {what}")
     return Repacked(item, True)
 
 

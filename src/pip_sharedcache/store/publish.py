@@ -119,14 +119,20 @@ def _winner(staged: Staged) -> Entry | None:
     return None if usable is None or _is_useless(usable.path, staged) else usable
 
 
-def replace_entry(store: Store, staged: Staged, target: Path) -> tuple[Entry, Path]:
+def replace_entry(
+    store: Store, staged: Staged, target: Path, owner: int | None = None
+) -> tuple[Entry, Path]:
     """Make ``staged`` durable, then visible in place of the entry ``target``, which is retired.
 
-    Symlinks into ``target`` lead to the new entry afterwards. Returns this, and the path to which
-    the old one was retired. Raises OSError.
+    ``owner``: the uid that is to own it, where root made it for its publisher. Symlinks into
+    ``target`` lead to the new entry afterwards. Returns this, and the path to which the old one was
+    retired. Raises OSError.
     """
     try:
         fs.synchronise(store.path, _files_of(staged.entry))
+        if owner is not None and owner != trust.user_id():
+            # Last: the owner may change what is theirs, so nothing in it is opened after this.
+            fs.give_tree(staged.entry.path, staged.entry.identity, owner)
         dead = put_in_place(staged.entry.path, target)
         return replace(staged.entry, path=target), dead
     finally:

@@ -15,6 +15,7 @@ from pip_sharedcache.fs import HOST
 from support import probes
 from support.accounts import Account, Accounts, run_as, start_as, stop
 from support.faults import faults_of_store, visible_entries
+from support.index import LocalIndex
 from support.wheels import digest, make_wheel
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.acl, probes.tmpfs)]
@@ -66,6 +67,23 @@ def test_eight_runs_that_miss_the_same_wheels_download_each_once(site: Site) -> 
     assert _downloads(site) == dict.fromkeys(NAMES, 1)
     assert faults_of_store(store) == []
     assert len(visible_entries(store)) == len(NAMES)
+    assert not list(store.glob("use/*/getting-*"))
+
+
+def test_runs_that_download_while_they_resolve_take_turns_as_well(site: Site) -> None:
+    """The index gives no metadata apart (PEP 658), so that pip downloads a wheel to read it."""
+    store, usera = site.make_store(None), site.accounts.usera
+    environments = [site.environment(usera) for _ in range(3)]
+    with LocalIndex(site.wheels, metadata=False) as index:
+        settings = site.settings(store, PIP_INDEX_URL=index.url)
+        commands = (environment.command("install", *NAMES) for environment in environments)
+        runs = [start_as(usera, command, env=settings) for command in commands]
+        for run in runs:
+            out, err = run.communicate(timeout=300)
+            assert run.returncode == 0, out + err
+            assert "WARNING" not in err
+        asked = Counter(Path(path).name.partition("-")[0] for path in index.wheel_requests())
+    assert asked == dict.fromkeys(NAMES, 1)
     assert not list(store.glob("use/*/getting-*"))
 
 

@@ -24,6 +24,7 @@ from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.pip_adapter import local_wheels, offline, seams
 from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
 from pip_sharedcache.pip_adapter.links import digests_of, serves_other, url_of
+from pip_sharedcache.pip_adapter.misses import Misses
 from pip_sharedcache.pip_adapter.protocols import (
     Distribution,
     Downloader,
@@ -65,6 +66,7 @@ class Downloads:
         self._must_hash = self._only_resolves = False
         self._downloader: Downloader | None = None
         self._batches = Batches()
+        self._misses = Misses(self._digests, lambda link: self.responses.private(None, link))
 
     def put_in(self) -> None:
         """Wrap the seams, in the modules that look them up."""
@@ -148,6 +150,9 @@ class Downloads:
             return call.proceed()
         if (served := self._serve(session, link, call.named["location"])) is not None:
             return served, _OCTETS
+        missing = self._misses.of(session, [link])
+        if missing and not self._only_resolves and not self._misses.in_turn(session, missing):
+            return self._download(session, call)
         self.before_download()
         path, content_type = self._batches.download(session, call.named["location"], call.proceed)
         self._note_download(session, link, path)
@@ -184,33 +189,16 @@ class Downloads:
         self, session: Session, call: Call, links: Sequence[Link], each: Iterable[Downloaded]
     ) -> Iterator[Downloaded]:
         """Yield what ``each`` yields, while the next of its ``links`` are asked for in threads."""
-        missing = [link for link in links if self._is_missing(session, link)]
-        ours = () if self._only_resolves else self._shareable(session, missing)
-        if session.turns.wait(ours):
-            missing = [link for link in missing if self._is_missing(session, link)]
+        look = self._misses.of if self._only_resolves else self._misses.in_turn
+        missing = look(session, links)
         urls = [url_of(link) for link in missing]
         if len(urls) >= _ENOUGH and not self._only_resolves:
             session.begin_head_start()
         most, location = session.settings.downloads, call.named["location"]
         return self._batches.run(call.instance, urls, most, location, each)
 
-    def _shareable(self, session: Session, links: Iterable[Link]) -> set[Digest]:
-        """Return the digests of those ``links`` that this run would publish."""
-        found = set()
-        for link in links:
-            digests = self._acceptable.get(link.url) or digests_of(link)
-            origin = Origin(without_credentials(link.url), self.responses.private(None, link))
-            banned = len(digests) == 1 and session.layers.ban_of(digests[0], link.filename)
-            if len(digests) == 1 and not banned and not session.sharing.is_private(origin):
-                found.add(digests[0])
-        return found
-
-    def _is_missing(self, session: Session, link: Link) -> bool:
-        """Return whether pip is going to download the wheel of ``link``."""
-        if not link.is_wheel or link.scheme not in ("http", "https"):
-            return False
-        digests = self._acceptable.get(link.url) or digests_of(link)
-        return not session.lookup.has(digests, link.filename)
+    def _digests(self, link: Link) -> tuple[Digest, ...]:
+        return self._acceptable.get(link.url) or digests_of(link)
 
     def _serve(self, session: Session, link: Link, location: str) -> str | None:
         """Return the path of a usable wheel for ``link`` from the store; None to download it.
@@ -218,7 +206,7 @@ class Downloads:
         The wheel is an entry's own, or a checked copy in ``location``."""
         if not link.is_wheel:
             return None
-        digests = self._acceptable.get(link.url) or digests_of(link)
+        digests = self._digests(link)
         origin = Origin(without_credentials(link.url), self.responses.private(None, link))
         found = self._trusted(session, digests, link.filename, location, origin)
         if found is not None:

@@ -37,18 +37,21 @@ class Turns:
     def wait(self, digests: Collection[Digest]) -> bool:
         """Claim ``digests``, which this run misses, and wait for older claims of them.
 
-        Returns whether there were any, after PATIENCE at the latest; False at once if this run
-        cannot publish.
+        Returns whether there were any, after PATIENCE at the latest. Returns False at once if this
+        run cannot publish, and if it has claims already: others may wait for it.
         """
-        store = self._layers.to_publish()
-        if not digests or store is None or not store.may_publish():
+        store, claimed = self._layers.to_publish(), [own.digests for _, own in self._claims]
+        new = set(digests).difference(*claimed)
+        if not new or store is None or not store.may_publish():
             return False
         try:
-            own = claims.make(store, digests)
+            own = claims.make(store, new)
         except OSError as error:
             logger.debug("Nothing is claimed in %s: %s", store.path, error)
             return False
         self._claims.append((store, own))
+        if claimed:
+            return False
         waiting = [
             one
             for one in claims.older(store, own)

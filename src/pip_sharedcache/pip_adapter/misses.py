@@ -1,0 +1,54 @@
+"""The wheels that pip is going to download, and the turn of a run to download them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pip_sharedcache.model import Digest, Origin
+from pip_sharedcache.pip_adapter.protocols import Link
+from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import without_credentials
+
+
+@dataclass(frozen=True)
+class Misses:
+    """What the stores of a run lack.
+
+    ``digests``: returns the digests that pip accepts for a link.
+    ``private``: returns why the wheel of a link must not be shared, or "".
+    """
+
+    digests: Callable[[Link], tuple[Digest, ...]]
+    private: Callable[[Link], str]
+
+    def of(self, session: Session, links: Iterable[Link]) -> list[Link]:
+        """Return those of ``links`` whose wheels pip is going to download."""
+        return [
+            link
+            for link in links
+            if link.is_wheel
+            and link.scheme in ("http", "https")
+            and not session.lookup.has(self.digests(link), link.filename)
+        ]
+
+    def in_turn(self, session: Session, links: Iterable[Link]) -> list[Link]:
+        """Return those of ``links`` that pip is going to download now, as it is this run's turn.
+
+        If another run that began earlier downloads them, wait until it has published them.
+        """
+        missing = self.of(session, links)
+        if session.turns.wait(self._shareable(session, missing)):
+            return self.of(session, missing)
+        return missing
+
+    def _shareable(self, session: Session, links: Iterable[Link]) -> set[Digest]:
+        """Return the digests of those ``links`` that this run would publish."""
+        found = set()
+        for link in links:
+            digests = self.digests(link)
+            origin = Origin(without_credentials(link.url), self.private(link))
+            banned = len(digests) == 1 and session.layers.ban_of(digests[0], link.filename)
+            if len(digests) == 1 and not banned and not session.sharing.is_private(origin):
+                found.add(digests[0])
+        return found

@@ -58,6 +58,15 @@ def test_a_manifest_with_impossible_sizes_is_damage(
     assert any("where its files cannot be" in damage.what for damage in verdict.damage)
 
 
+def test_a_pack_that_cannot_be_read_is_one_fault(store: Store, entry: Entry) -> None:
+    """It is no tree: none of its files is missing, and the pack is not in excess."""
+    pack = entry.path / PACK
+    rewrite(pack, pack.read_bytes()[:10])
+    (verdict,) = verify(list(list_entries(store, {}, [])))
+    assert verdict is not None
+    assert [(one.path, one.kind) for one in verdict.damage] == [(PACK, "content")]
+
+
 @pytest.mark.parametrize("size", [1 << 22, 1 << 61])
 def test_a_file_of_an_impossible_size_is_damage_and_takes_no_memory(
     entry: Entry, tmp_path: Path, size: int

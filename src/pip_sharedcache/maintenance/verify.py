@@ -145,7 +145,8 @@ class _Examination:
     ``sound_wheel``: the name of the entry's own wheel if it is sound; else "".
     ``expected``, ``directories``: the files and directories that the entry must have, by path.
     ``seen``: the paths that the entry has.
-    ``pack``: the manifest of a packed entry; None of another one.
+    ``packed``: whether the files are in a pack, readable or not.
+    ``pack``: the manifest of a packed entry; None of another one, or if it cannot be read.
     """
 
     held: Directory
@@ -158,6 +159,7 @@ class _Examination:
     expected: dict[str, StoredFile] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
+    packed: bool = False
     pack: Manifest | None = None
 
     def wheel(self) -> None:
@@ -193,7 +195,8 @@ class _Examination:
 
     def _manifest(self) -> Manifest | None:
         names = self.held.names()
-        name = PACK if PACK in names and MANIFEST not in names else MANIFEST
+        self.packed = PACK in names and MANIFEST not in names
+        name = PACK if self.packed else MANIFEST
         if not self._is_file(name):
             return None
         try:
@@ -274,13 +277,13 @@ class _Examination:
         ``beside``: expected files outside the directory of ``files``.
         """
         self.expected = {file.path: file for file in beside}
-        if self.pack is None:
+        if not self.packed:
             self.expected.update((f"{_FILES}/{file.path}", file) for file in files)
-        name = MANIFEST if self.pack is None else PACK
+        name = PACK if self.packed else MANIFEST
         self.expected[name] = StoredFile(name, _UNKNOWN, "", False, time)
         self.directories = {
             path[: slash.start()]
-            for path in (f"{_FILES}/" if self.pack is None else "", *self.expected)
+            for path in ("" if self.packed else f"{_FILES}/", *self.expected)
             for slash in re.finditer("/", path)
         }
         self._walk(self.held, "")

@@ -223,5 +223,5 @@ class WheelLookup:
         for other in self._distrust_reasons:
             logger.debug("%s", other)
         more = len(self._distrust_reasons) - 1
-        others = f"; so are those of {more} more publishers" if more > 0 else ""
+        others = f"; so are those of {more} more" if more > 0 else ""
         return f"Shared store: {first}{others}" if first else ""

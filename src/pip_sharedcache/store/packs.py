@@ -126,7 +126,9 @@ def read_manifest_text(descriptor: int, size: int) -> bytes:
     if comment is None or found[-_COMMENT_SIZE - _END.size :][:4] != b"PK\5\6":
         raise ValueError("it does not end as a pack does")
     offset, length, crc = int(comment[1]), int(comment[2]), int(comment[3], 16)
-    if length > MOST_MANIFEST or offset + length > size:
+    if length > MOST_MANIFEST:
+        raise ValueError(f"its manifest has more than {MOST_MANIFEST} bytes")
+    if offset + length > size:
         raise ValueError("its end says that the manifest is outside of it")
     if offset >= first:
         text = found[offset - first :][:length]

@@ -141,7 +141,7 @@ class Trials:
         refused = ", ".join(f"{mode.value} ({why})" for mode, why in refusals.items() if why)
         order = (asked, LinkMode.REFLINK, LinkMode.COPY)
         gets = next((mode for mode in order if not refusals[mode]), LinkMode.COPY)
-        text = f"{gets.value} for {environment} (tried with {whose}: {works} work"
+        text = f"{gets.value} for {environment} (tried with {whose}; possible: {works}"
         text += f"; not {refused})" if refused else ")"
         by_name = {mode.value: why or None for mode, why in refusals.items()}
         value = {"asked": asked.value, "gets": gets.value, "refusals": by_name}

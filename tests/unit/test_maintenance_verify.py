@@ -733,7 +733,14 @@ def test_a_sound_store_is_one_line_and_status_0(
     status, out, _ = _run(capsys, "--json")
     assert (status, json.loads(out)) == (
         0,
-        {"checked": 2, "damaged": [], "missing": [], "unread": {}},
+        {
+            "schema": 1,
+            "command": "verify",
+            "checked": 2,
+            "damaged": [],
+            "missing": [],
+            "unread": {},
+        },
     )
 
 
@@ -774,6 +781,8 @@ def test_json_tells_all_of_it(store: Store, wheel: Path, capsys: Captured) -> No
     status, out, _ = _run(capsys, "--fix", "--json")
     assert status == 1
     assert json.loads(out) == {
+        "schema": 1,
+        "command": "verify",
         "checked": 1,
         "damaged": [
             {

@@ -293,6 +293,7 @@ def test_lookup_among_ten_thousand_makes_the_same_calls(
         there = most
         with as_user(BOB, GROUP):
             opened = Store.open(store.path)
+            assert times(opened) == [1]  # the access lists of directories are asked for once
             with _calls(monkeypatch) as made:
                 assert times(opened) == [1]
                 assert find_resolutions(opened, Digest("cd" * 32)) == ()
@@ -312,6 +313,7 @@ def test_lookup_opens_sixteen_names_of_a_thousand(
             os.mkdir(f"{entry.path}.{number}")
     with as_user(BOB, GROUP):
         opened = Store.open(store.path)
+        assert times(opened) == [1]  # as above
         with _calls(monkeypatch) as made:
             assert times(opened) == [1]
     assert made.count("open") < 3 + 3 * 16

@@ -123,7 +123,7 @@ def carry(told, pip):  # type: ignore[no-untyped-def]
     ``pip``: the directory of the pip that runs. Where a package is missing or this interpreter is
     too old, the function warns, changes nothing and returns False.
     """
-    needed = told["requires"]
+    needed, what = told["requires"], "pip-sharedcache"
     roots = dict(told["roots"])
     version = list(sys.version_info[:2])
     for name, since in told["since"].items():
@@ -132,10 +132,10 @@ def carry(told, pip):  # type: ignore[no-untyped-def]
         vendored = os.path.join(pip, "_vendor")
         if is_brought(name, vendored):  # type: ignore[no-untyped-call]
             roots[name] = vendored
-        else:
-            needed = max(needed, since)
+        elif since > needed and version >= told["requires"]:
+            needed, what = since, "the package " + name + " of pip-sharedcache"
     if version < needed:
-        refuse("pip-sharedcache needs Python %s or later", ".".join(map(str, needed)))  # type: ignore[no-untyped-call]
+        refuse("%s needs Python %s or later", what, ".".join(map(str, needed)))  # type: ignore[no-untyped-call]
         return False
     for name, root in roots.items():
         if PathFinder.find_spec(name, [root]) is None:

@@ -136,7 +136,7 @@ PUBLISHING = {
     "no-directory-quota": ("mkdir", "/.new-", 0, "EDQUOT"),
     "read-only-at-start": ("mkdir", "/.new-", 0, "EROFS"),
     "wheel-not-created": ("openat", ".whl", 0, "ENOSPC"),
-    "wheel-not-written": ("write", ".whl", 0, "EIO"),
+    "wheel-not-written": ("pwrite64", ".whl", 0, "EIO"),
     "quota-at-write": ("write", "/files/", -1, "EDQUOT"),
     "quota-at-close-of-wheel": ("close", ".whl", 0, "EDQUOT"),
     "quota-at-close-of-file": ("close", "/files/", 0, "EDQUOT"),

@@ -127,7 +127,7 @@ def test_users_first_and_root_later(site: Site, kind: str, owner: str) -> None:
     assert "checked copy" not in said
     writable = kind in ("0777", "1777")
     assert publishers(store, "gamma") == ({ids["userc"]} if writable else set())
-    assert ("others not added, since you may not write it" in said) != writable
+    assert ("installed by pip alone: you may not write the store" in said) != writable
 
 
 @kinds

@@ -79,7 +79,7 @@ def test_installation_from_the_store_of_a_group_leaves_nothing(
     site.install(first, USERA, site.environment(first, USERA, "one"), NAMES[0])
     trusted, summary = install(site)
     assert "wheels of usera in" in trusted and "are checked in a copy" in trusted
-    assert "others not added, since you may not write it" in summary
+    assert "installed by pip alone: you may not write the store" in summary
     assert owners(site) == [str(USERA.uid)]
     assert "not possible for you: you may read the store only" in doctor(site)
     assert owners(site) == [str(USERA.uid)]

@@ -43,6 +43,7 @@ _PROBE = (
 _UNUSED_FOR = 30 * 86400
 # The certificate authorities that pip reads whenever it starts: about 120, for some 45 ms.
 _AUTHORITIES = "pip/_vendor/certifi/cacert.pem"
+_DATA = "share"  # where wheels put manual pages and the like, below the prefix
 _LAST_LINE = b"-----END CERTIFICATE-----\n"
 # Linux reads a longer first line in part only, and pip then writes another kind of script.
 _LONGEST_SHEBANG_PREFIX = 100
@@ -588,7 +589,7 @@ def _template(
 
     A directory in the cache with site-packages, bin and the prefix that is in the scripts.
     """
-    key = [interpreter.full_version, "3"]
+    key = [interpreter.full_version, "4"]
     key += [f"{wheel.name} {digest(wheel)}" for wheel in (installer, *wheels)]
     key += [template.name for template in below]
     name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:20]
@@ -605,6 +606,8 @@ def _template(
                 (new / part).mkdir()
                 for added in set(place.iterdir()) - before[place]:
                     _copy(added, new / part / added.name)
+            if (environment.prefix / _DATA).exists():
+                _copy(environment.prefix / _DATA, new / _DATA)
             (new / "prefix").write_text(str(environment.prefix), encoding="utf-8")
 
     return kept("templates", name, fill)
@@ -620,6 +623,8 @@ def _copy(source: Path, target: Path) -> None:
 def _fill(environment: Environment, template: Path) -> None:
     """Copy a template's packages and scripts, and put this prefix into the scripts."""
     _copy(template / "site-packages", environment.site_packages)
+    if (template / _DATA).exists():
+        shutil.copytree(template / _DATA, environment.prefix / _DATA, dirs_exist_ok=True)
     prefix = (template / "prefix").read_bytes()
     changed: dict[str, bytes] = {}
     for script in (template / "bin").iterdir():

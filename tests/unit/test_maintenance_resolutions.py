@@ -306,6 +306,8 @@ def test_doctor_says_whether_resolutions_are_reused(
     )
     os.environ["PIP_SHAREDCACHE_RESOLUTIONS"] = "off"
     assert line() == "neither recorded nor reused: resolutions = off"
+    os.environ.update(PIP_SHAREDCACHE_RESOLUTIONS="on", PIP_SHAREDCACHE_OFFLINE="yes")
+    assert line() == "neither recorded nor reused: offline = yes"
 
 
 @needs(root)

@@ -89,6 +89,8 @@ def _resolutions(settings: Settings) -> tuple[str, bool]:
     """Return what a run does with resolutions, and whether it records and reuses them."""
     if not settings.resolutions:
         return "neither recorded nor reused: resolutions = off", False
+    if settings.offline:
+        return "neither recorded nor reused: offline = yes", False
     if problem := pip_adapter.resolver_problem():
         return f"neither recorded nor reused with this pip: {problem}", False
     return "recorded and reused", True

@@ -84,7 +84,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     wheels = counted(number, "wheel", "wheels")
     output.say(f"Holds:     {wheels}, {megabytes(size)} as wheel files")
     output.say(f"Layout:    {layout_name(store.packed)}")
-    output.say(f"Link mode: {mode}")
+    output.say(f"Link mode: {mode}{'; files in packs are copied' if store.packed else ''}")
     for name, setting in in_force.items():
         output.detail(f"Setting:   {name} = {setting.value} ({setting.source})")
     for number, layer in enumerate(layers if len(layers) > 1 else (), 1):

@@ -24,7 +24,7 @@ from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.pip_adapter import local_wheels, offline, seams
 from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
 from pip_sharedcache.pip_adapter.links import digests_of, serves_other, url_of
-from pip_sharedcache.pip_adapter.misses import Misses
+from pip_sharedcache.pip_adapter.misses import Misses, comes_from_index
 from pip_sharedcache.pip_adapter.protocols import (
     Distribution,
     Downloader,
@@ -150,9 +150,10 @@ class Downloads:
             return call.proceed()
         if (served := self._serve(session, link, call.named["location"])) is not None:
             return served, _OCTETS
-        missing = self._misses.of(session, [link])
-        if missing and not self._only_resolves and not self._misses.in_turn(session, missing):
-            return self._download(session, call)
+        if self._waits(session, filter(comes_from_index, [link])):
+            served = self._serve(session, link, call.named["location"])
+            if served is not None:
+                return served, _OCTETS
         self.before_download()
         path, content_type = self._batches.download(session, call.named["location"], call.proceed)
         self._note_download(session, link, path)
@@ -189,13 +190,18 @@ class Downloads:
         self, session: Session, call: Call, links: Sequence[Link], each: Iterable[Downloaded]
     ) -> Iterator[Downloaded]:
         """Yield what ``each`` yields, while the next of its ``links`` are asked for in threads."""
-        look = self._misses.of if self._only_resolves else self._misses.in_turn
-        missing = look(session, links)
+        missing = self._misses.of(session, links)
+        if self._waits(session, missing):
+            missing = self._misses.of(session, missing)
         urls = [url_of(link) for link in missing]
         if len(urls) >= _ENOUGH and not self._only_resolves:
             session.begin_head_start()
         most, location = session.settings.downloads, call.named["location"]
         return self._batches.run(call.instance, urls, most, location, each)
+
+    def _waits(self, session: Session, missing: Iterable[Link]) -> bool:
+        """Return whether another run was waited for, which downloads some of ``missing``."""
+        return not self._only_resolves and self._misses.wait(session, missing)
 
     def _digests(self, link: Link) -> tuple[Digest, ...]:
         return self._acceptable.get(link.url) or digests_of(link)

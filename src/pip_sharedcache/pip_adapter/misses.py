@@ -11,6 +11,11 @@ from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import without_credentials
 
 
+def comes_from_index(link: Link) -> bool:
+    """Return whether ``link`` leads to a wheel on another machine, which pip downloads."""
+    return link.is_wheel and link.scheme in ("http", "https")
+
+
 @dataclass(frozen=True)
 class Misses:
     """What the stores of a run lack.
@@ -27,20 +32,15 @@ class Misses:
         return [
             link
             for link in links
-            if link.is_wheel
-            and link.scheme in ("http", "https")
-            and not session.lookup.has(self.digests(link), link.filename)
+            if comes_from_index(link) and not session.lookup.has(self.digests(link), link.filename)
         ]
 
-    def in_turn(self, session: Session, links: Iterable[Link]) -> list[Link]:
-        """Return those of ``links`` that pip is going to download now, as it is this run's turn.
+    def wait(self, session: Session, missing: Iterable[Link]) -> bool:
+        """Claim the wheels of ``missing``, and wait for a run that claimed some of them earlier.
 
-        If another run that began earlier downloads them, wait until it has published them.
+        Return whether there was one: it may have published them.
         """
-        missing = self.of(session, links)
-        if session.turns.wait(self._shareable(session, missing)):
-            return self.of(session, missing)
-        return missing
+        return session.turns.wait(self._shareable(session, missing))
 
     def _shareable(self, session: Session, links: Iterable[Link]) -> set[Digest]:
         """Return the digests of those ``links`` that this run would publish."""

@@ -146,7 +146,7 @@ def collect(
     refused: list[Refusal] = []
     done = Deleted()
     if not dry_run:
-        retired, refused = _retire_all(store, retired, now)
+        retired, refused = retire_all(store, retired, now)
     denied = {item for item in chosen if any(item.path == one.path for one in refused)}
     gone = set(retired)
     left = [item for item in contents.items if item not in gone]
@@ -179,9 +179,10 @@ def collect(
     )
 
 
-def _retire_all(
+def retire_all(
     store: Store, items: Iterable[StoredEntry], now: float
 ) -> tuple[list[StoredEntry], list[Refusal]]:
+    """Retire ``items`` as ``retire`` does; return those retired, and those that were refused."""
     retired, refused = [], []
     for item in items:
         try:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.errors import reason
 from pip_sharedcache.maintenance.entries import Track, read_entries
-from pip_sharedcache.maintenance.gc import Refusal, retire, retire_build_records
+from pip_sharedcache.maintenance.gc import Refusal, retire_all, retire_build_records
 from pip_sharedcache.maintenance.retention import Kept, reasons, spared
 from pip_sharedcache.store import run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.entries import StoredEntry
@@ -109,14 +108,11 @@ def remove(
 def _retire_all(
     store: Store, items: Iterable[StoredEntry], now: float, dry_run: bool
 ) -> tuple[list[StoredEntry], list[Refusal]]:
-    retired, refused = [], []
+    mine, refused = [], []
     for item in items:
-        if not may_retire(store, item.publisher):
+        if may_retire(store, item.publisher):
+            mine.append(item)
+        else:
             refused.append(Refusal(item.path, item.publisher, "belongs to another user"))
-            continue
-        try:
-            if dry_run or retire(store, item, now):
-                retired.append(item)
-        except OSError as error:
-            refused.append(Refusal(item.path, item.publisher, reason(error)))
-    return retired, refused
+    retired, more = (mine, []) if dry_run else retire_all(store, mine, now)
+    return retired, refused + more

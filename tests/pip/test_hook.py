@@ -30,7 +30,7 @@ from support.environments import (
 from support.faults import visible_entries
 from support.probes import linux, needs, root
 from support.trees import differences, snapshot
-from support.wheels import digest, make_wheel
+from support.wheels import BACKEND, digest, make_wheel
 
 pytestmark = [pytest.mark.pips, needs(linux)]
 
@@ -49,19 +49,6 @@ CELLS = (
     *(("23.0.1", "3.11"), ("24.0", "3.12"), ("25.3", "3.9"), ("25.3", "3.13")),
     *(("26.3", "3.10"), ("26.3", "3.13")),
 )
-BACKEND = """
-import os, zipfile
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    name = "built-1.0-py3-none-any.whl"
-    info = "built-1.0.dist-info/"
-    with zipfile.ZipFile(os.path.join(directory, name), "w") as archive:
-        archive.writestr("built.py", "")
-        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0\\n")
-        wheel = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
-        archive.writestr(info + "WHEEL", wheel)
-        archive.writestr(info + "RECORD", "")
-    return name
-"""
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from support.environments import Environment, EnvironmentFactory
 from support.faults import visible_entries
 from support.probes import linux, needs
 from support.trees import differences, snapshot
-from support.wheels import make_wheel
+from support.wheels import BACKEND, make_wheel
 
 pytestmark = [pytest.mark.pips, needs(linux)]
 
@@ -33,20 +33,6 @@ SAID: dict[str, tuple[list[str], list[str], Env]] = {
 #: How pip is started: through our command or script, or as pip where the hook is on.
 WAYS = ("command", "script", "hook", "pip")
 PIPS = ("23.0.1", "26.3")
-
-BACKEND = """
-import os, zipfile
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    name = "built-1.0-py3-none-any.whl"
-    info = "built-1.0.dist-info/"
-    with zipfile.ZipFile(os.path.join(directory, name), "w") as archive:
-        archive.writestr("built.py", "")
-        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0\\n")
-        wheel = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
-        archive.writestr(info + "WHEEL", wheel)
-        archive.writestr(info + "RECORD", "")
-    return name
-"""
 
 
 @pytest.fixture

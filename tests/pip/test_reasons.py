@@ -14,26 +14,12 @@ from support.environments import Environment, EnvironmentFactory
 from support.faults import visible_entries
 from support.index import IndexFactory
 from support.probes import linux, needs, root
-from support.wheels import make_wheel
+from support.wheels import BACKEND, make_wheel
 
 pytestmark = [pytest.mark.pips, needs(linux)]
 
 Env = dict[str, "str | None"]
 STRANGER = 54321  # no such account
-
-BACKEND = """
-import os, zipfile
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    name = "built-1.0-py3-none-any.whl"
-    info = "built-1.0.dist-info/"
-    with zipfile.ZipFile(os.path.join(directory, name), "w") as archive:
-        archive.writestr("built.py", "")
-        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0\\n")
-        wheel = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
-        archive.writestr(info + "WHEEL", wheel)
-        archive.writestr(info + "RECORD", "")
-    return name
-"""
 
 
 @pytest.fixture

@@ -18,6 +18,21 @@ _ENTRY_TIME = (2024, 1, 2, 3, 4, 6)
 
 Content = Union[bytes, str]
 
+#: A build backend (PEP 517) of one module; it makes a wheel of built 1.0.
+BACKEND = """
+import os, zipfile
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    name = "built-1.0-py3-none-any.whl"
+    info = "built-1.0.dist-info/"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as archive:
+        archive.writestr("built.py", "")
+        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0\\n")
+        wheel = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        archive.writestr(info + "WHEEL", wheel)
+        archive.writestr(info + "RECORD", "")
+    return name
+"""
+
 
 def digest(path: Path) -> str:
     """The sha256 of the file at path, in hex."""

@@ -602,6 +602,13 @@ def _our_version(environment: Environment) -> str:
     return f"pip-sharedcache {version} from {where} (python {python})\n"
 
 
+def _ours(environment: Environment, way: str, words: list[str]) -> list[str]:
+    """Our command with ``words``, as a module or as the script."""
+    if way == "module":
+        return environment.command(*words)
+    return [str(environment.scripts / "pip-sharedcache"), *words]
+
+
 @pytest.mark.parametrize("arguments", ["--version", "-V", "-vV", "-q --version", "-V list"])
 @pytest.mark.parametrize("way", ["module", "script"])
 def test_version_is_pips_line_and_ours(
@@ -609,8 +616,7 @@ def test_version_is_pips_line_and_ours(
 ) -> None:
     environment, variables = furnished
     words = shlex.split(arguments)
-    script = [str(environment.scripts / "pip-sharedcache"), *words]
-    argv = environment.command(*words) if way == "module" else script
+    argv = _ours(environment, way, words)
     plain = run_as(None, environment.plain(*words), env=variables)
     ours = run_as(None, argv, env=variables)
     assert ours.stdout == plain.stdout + _our_version(environment)
@@ -624,8 +630,7 @@ def test_general_help_is_pips_and_names_our_commands_and_options(
 ) -> None:
     environment, variables = furnished
     words = shlex.split(arguments)
-    script = [str(environment.scripts / "pip-sharedcache"), *words]
-    argv = environment.command(*words) if way == "module" else script
+    argv = _ours(environment, way, words)
     plain = run_as(None, environment.plain(*words), env=variables)
     ours = run_as(None, argv, env=variables)
     assert (ours.stderr, ours.returncode) == (plain.stderr, 0)

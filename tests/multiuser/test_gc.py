@@ -270,6 +270,8 @@ def test_installations_are_right_while_everybody_collects(
     Even by clocks that are hours ahead, for which nothing is in use."""
     usera, userb = site.accounts.usera, site.accounts.userb
     over, retirements = threading.Event(), [0]
+    made: list[Environment] = []
+    site.plain_tree(0o022, "alpha")  # before two threads ask for it
 
     def collect(account: Account | None) -> None:
         while not over.is_set():
@@ -279,6 +281,7 @@ def test_installations_are_right_while_everybody_collects(
 
     def install(account: Account) -> list[str]:
         environment = site.environment(account)
+        made.append(environment)
         site.install(account, environment, store, "alpha", PIP_SHAREDCACHE_LINK_MODE=mode)
         return is_right(site, environment, "alpha") if mode == "copy" else []
 
@@ -294,9 +297,9 @@ def test_installations_are_right_while_everybody_collects(
             over.set()
         for found_none in collecting:
             found_none.result()
-    for environment in site._environments:
+    for environment in made:
         program = "import alpha.deep.er, beta; print(alpha.__version__)"
-        done = run_as(None, [environment / "bin" / "python", "-c", program])
+        done = run_as(None, [environment.python, "-c", program])
         if done.stdout != "1.0\n":
             wrong.append(done.stderr)
     assert wrong == []

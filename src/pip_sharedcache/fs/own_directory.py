@@ -3,6 +3,8 @@
 On NFSv4, O_EXCL costs a request for each file: the server keeps a verifier in the times of the new
 file, and the client has to set the times afterwards (RFC 8881, section 18.16.3). Without O_EXCL,
 the call would also open what is there already, so the new file is checked before its first byte.
+Another process of this user that fills the same directory is not seen: both can write one file, as
+two runs of pip can.
 On NFSv3 and on local file systems, nothing would be saved.
 """
 

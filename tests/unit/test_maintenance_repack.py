@@ -30,8 +30,9 @@ from pip_sharedcache.store import (
 )
 from pip_sharedcache.store.packs import PACK
 from pip_sharedcache.store.publish import make_visible, replace_entry
-from support.filesystems import Kind, mounted
-from support.probes import linux, needs, root, xfs
+from support.faults import leftovers
+from support.filesystems import Kind, mounted, overlaid
+from support.probes import linux, needs, overlays, root, xfs
 from support.process import as_user
 from support.wheels import digest as sha256
 from support.wheels import make_wheel
@@ -247,13 +248,13 @@ def test_a_member_changes_only_what_is_theirs(group_store: Store, shared_tmp: Pa
             f"published by uid {ALICE}; hint: uid {ALICE} or root can run the same command"
         }
         with pytest.raises(StoreUnusable, match="it belongs to root"):
-            set_layout(group_store, packed=True)
+            set_layout(group_store, [], packed=True)
     assert _faults(group_store) == []
 
 
 def test_the_layout_of_a_store_is_kept_in_its_configuration(group_store: Store) -> None:
     for packed in (True, False):
-        set_layout(group_store, packed)
+        set_layout(group_store, [], packed)
         now = Store.open(group_store.path)
         assert now.packed is packed
         assert (now.group, now.trusted) == (group_store.group, group_store.trusted)
@@ -287,12 +288,42 @@ def test_names_choose_entries(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    set_layout(store, packed=True)
+    set_layout(store, [], packed=True)
     for name in ("one", "other"):
         _publish(store, make_wheel(shared_tmp / "wheels", name))
     assert _run(store, monkeypatch, "one") == 0
     assert "2 entries changed" in capsys.readouterr().out
     assert _run(store, monkeypatch, "none-such") == 1
+
+
+@needs(root, overlays)
+def test_store_with_entries_in_a_lower_layer_keeps_its_layout(
+    store: Store,
+    wheel: Path,
+    shared_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A container's image with a store in it; what is stored in the container can change."""
+    with mounted("tmpfs", shared_tmp) as above:
+        with overlaid(store.path, above) as place:
+            changed = Store.open(place)
+            _publish(changed, wheel)
+            assert _run(changed, monkeypatch, "--layout", "packed") == 0
+            assert Store.open(place).packed
+            assert _faults(changed) == []
+            assert {path.name[:6] for path in leftovers(place)} == {".dead-"}
+        capsys.readouterr()
+
+        _publish(store, wheel)
+        with overlaid(store.path, above) as place:
+            assert _run(Store.open(place), monkeypatch, "--layout", "packed") == 2
+            said = capsys.readouterr().err
+            assert said.startswith(f"ERROR: {place} keeps its layout tree: {place}/wheels/")
+            assert "is in a lower layer of an overlay; hint: change the store where" in said
+            assert not Store.open(place).packed
+            assert json.loads((place / "store.json").read_text())["format"] == 1
+            assert leftovers(place) == []
 
 
 @pytest.mark.filesystem

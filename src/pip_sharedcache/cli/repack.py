@@ -35,7 +35,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     contents = read_entries(store, chosen.names, AREAS, uses=False)
     output.find_or_warn(contents.problems())
     if packed is not store.packed:
-        set_layout(store, packed)
+        set_layout(store, contents.items, packed)
     changed, total, left = 0, 0, Counter[str]()
     found = repack(store, contents.items, packed)
     for one in output.progress(found, "Changed", len(contents.items)):

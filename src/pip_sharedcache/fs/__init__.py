@@ -40,6 +40,7 @@ from pip_sharedcache.fs.host import (
     is_stale,
     unloadable_because,
 )
+from pip_sharedcache.fs.lower_layer import is_in_lower_layer
 from pip_sharedcache.fs.mapped_owner import mapped_owner, mapping_reason
 from pip_sharedcache.fs.quota import Quota, quota
 from pip_sharedcache.fs.rename import exchange, rename_in
@@ -84,6 +85,7 @@ __all__ = [
     "give_tree",
     "has_time",
     "is_gone",
+    "is_in_lower_layer",
     "is_stale",
     "make_directory",
     "make_parents",

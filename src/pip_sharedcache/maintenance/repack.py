@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pip_sharedcache import fs, trust
@@ -33,6 +33,7 @@ from pip_sharedcache.store.staging import Staged, restage, stage_wheel
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson
 from pip_sharedcache.store.wheel_copies import copy_wheel
 
+_CHANGE_THERE = "change the store where that layer lies, for example when the image is made"
 _OFTEN = 100  # entries after which old ones are deleted
 
 
@@ -50,8 +51,12 @@ class Repacked:
     why: str = ""
 
 
-def set_layout(store: Store, packed: bool) -> None:
-    """Let new entries of ``store`` be packed, or trees. Raise StoreUnusable, FileError."""
+def set_layout(store: Store, items: Iterable[StoredEntry], packed: bool) -> None:
+    """Let new entries of ``store``, which has ``items``, be packed, or trees.
+
+    Raise StoreUnusable, also where items would stay as they are, in a lower layer of an overlay;
+    and FileError.
+    """
     path = store.path / STORE_JSON
     owner = trust.user_name(store.owner)
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, store.owner):
@@ -59,6 +64,13 @@ def set_layout(store: Store, packed: bool) -> None:
             f"{store.path} keeps its layout {layout_name(not packed)}: it belongs to {owner}",
             f"{trust.owner_or_root(store.owner)} can run the same command",
         )
+    for item in items:
+        if item.packed is not packed and fs.is_in_lower_layer(item.path):
+            raise StoreUnusable(
+                f"{store.path} keeps its layout {layout_name(not packed)}: {item.path} is in a "
+                "lower layer of an overlay",
+                _CHANGE_THERE,
+            )
     try:
         with Directory.open(store.path) as top:
             try:
@@ -173,7 +185,7 @@ def _repack(
     except (OSError, SharedCacheError) as error:
         what = reason(error) if isinstance(error, OSError) else str(error)
         if isinstance(error, OSError) and error.errno == errno.EXDEV:
-            what = "it is in a lower layer of an overlay; hint: change the store where that lies"
+            what = f"it is in a lower layer of an overlay; hint: {_CHANGE_THERE}"
         return Repacked(item, False, f"the system refused: {what}")
     return Repacked(item, True)
 

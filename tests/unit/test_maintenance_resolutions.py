@@ -311,6 +311,26 @@ def test_doctor_says_whether_resolutions_are_reused(
 
 
 @needs(root)
+def test_doctor_says_whether_resolutions_are_recorded_by_who_may_only_read(
+    shared_tmp: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.make(shared_tmp / "store", str(GROUP))
+    (shared_tmp / "environment").mkdir()
+    reader = "reused from trusted publishers; not recorded (publishing not {})"
+    cases = (
+        ("store", GROUP, "recorded and reused"),
+        ("store", 54321, reader.format("possible for you: you may read the store only")),
+        ("store read-only", GROUP, reader.format("tried: the settings call the store read-only")),
+        ("none-such", GROUP, "neither recorded nor reused: no store can be used"),
+    )
+    for named, gid, expected in cases:
+        monkeypatch.setenv("PIP_SHAREDCACHE_DIR", str(shared_tmp / named))
+        with as_user(ALICE, gid):
+            _doctor(shared_tmp / "environment")
+        assert f"resolutions: {expected}" in " ".join(capsys.readouterr().out.split()), named
+
+
+@needs(root)
 def test_doctor_says_what_an_older_store_of_a_group_lacks(
     shared_tmp: Path, capsys: Captured
 ) -> None:

@@ -79,20 +79,29 @@ def _examine(settings: Settings, environment: Path, here: Interpreter) -> Doctor
         )
     report.add_fact("pip", pip or "none")
     if problem is None:
-        report.add_fact("resolutions", *_resolutions(settings))
+        report.add_fact("resolutions", *_resolutions(settings, report))
     report.add_fact("python", f"{sys.version.split()[0]} ({sys.executable})")
     _look_at_hook(report, here)
     return report
 
 
-def _resolutions(settings: Settings) -> tuple[str, bool]:
-    """Return what a run does with resolutions, and whether it records and reuses them."""
+def _resolutions(settings: Settings, report: DoctorReport) -> tuple[str, bool]:
+    """Return what a run does with resolutions, and whether it records and reuses them.
+
+    ``report``: says whether the store can be used, and whether this user can publish there.
+    """
     if not settings.resolutions:
         return "neither recorded nor reused: resolutions = off", False
     if settings.offline:
         return "neither recorded nor reused: offline = yes", False
     if problem := pip_adapter.resolver_problem():
         return f"neither recorded nor reused with this pip: {problem}", False
+    facts = {fact.name: fact for fact in report.facts}
+    if "publishing" not in facts and "state" not in facts:
+        return "neither recorded nor reused: no store can be used", False
+    if "publishing" in facts and not facts["publishing"].value:
+        why = f"publishing {facts['publishing'].text}"
+        return f"reused from trusted publishers; not recorded ({why})", False
     return "recorded and reused", True
 
 

@@ -147,3 +147,39 @@ def test_no_store_is_no_reason_to_ask_the_index(site: Site, tmp_path: Path) -> N
     assert done.returncode == 1
     assert "found only what is in no store, since none works (wheels: 0)" in done.stderr
     assert site.index.requests == []
+
+
+@pytest.mark.parametrize("site", PIPS, indirect=True)
+def test_version_control_is_refused_before_it_starts(
+    site: Site, wheelhouse: Path, tmp_path: Path
+) -> None:
+    make_wheel(wheelhouse, "needy", requires=["other @ git+https://127.0.0.1:1/other.git"])
+    assert site.install(site.environment(), "--no-deps", "needy").returncode == 0
+    site.index.clear()
+    started = tmp_path / "started"
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("git", "hg", "svn", "bzr"):
+        (programs / name).write_text(f'#!/bin/sh\necho "$0 $*" >> {started}\nexit 1\n')
+        (programs / name).chmod(0o755)
+    path = f"{programs}:/usr/bin:/bin"
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("other @ hg+https://127.0.0.1:1/other\n")
+    for words, url in (
+        (["install", "other @ git+https://127.0.0.1:1/other.git"], "git+https://127.0.0.1:1/"),
+        (["install", f"git+file://{tmp_path}/other@main"], "git+file:"),
+        (["install", "-e", "git+ssh://git@127.0.0.1:1/other.git#egg=other"], "git+ssh://"),
+        (["install", "-r", str(requirements)], "hg+https://127.0.0.1:1/other"),
+        (["install", "needy"], "git+https://127.0.0.1:1/other.git"),
+        (["download", "-d", str(tmp_path), "other @ git+https://127.0.0.1:1/o.git"], "git+https:"),
+    ):
+        done = site.run(site.environment(), *words, **OFFLINE, PATH=path)
+        assert done.returncode == 1, words
+        assert "Traceback" not in done.stderr, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+        assert line.startswith(f"ERROR: Not fetched from version control: {url}"), line
+        assert "the setting offline" in line
+        assert not started.exists(), started.read_text()
+    done = site.install(site.environment(), "other @ git+https://127.0.0.1:1/o.git", PATH=path)
+    assert done.returncode == 1
+    assert f"{programs}/git" in started.read_text()

@@ -55,7 +55,7 @@ class Builds:
                 (seams.BUILT, self._built),
                 (seams.BUILD, self._build),
             ):
-                seams.wrap(seam, seams.during(lambda: self._downloads.session, handle))
+                seams.wrap(seam, seams.during(lambda: self._downloads.installing, handle))
 
     def begin(self, options: Values) -> None:
         """Record the ``options`` of pip at the start of a run."""

@@ -63,7 +63,7 @@ class Downloads:
         self.before_download: Callable[[], None] = do_nothing
         self._downloaders: weakref.WeakSet[Downloader] = weakref.WeakSet()
         self._acceptable: dict[str, tuple[Digest, ...]] = {}  # by URL
-        self._must_hash = self._only_resolves = False
+        self._must_hash = self._only_resolves = self._fetches = False
         self._downloader: Downloader | None = None
         self._batches = Batches()
         self._misses = Misses(self._digests, lambda link: self.responses.private(None, link))
@@ -78,13 +78,25 @@ class Downloads:
             (seams.DOWNLOAD_IN_TURN, self._download_in_turn),
             (seams.CHECK_HASHES, self._check_hashes),
             (seams.WHEEL_DISTRIBUTION, self._wheel_distribution),
+            (seams.OBTAIN, offline.obtain),
         ):
             seams.wrap(seam, seams.during(lambda: self.session, handle))
 
-    def begin(self, session: Session, options: Values) -> None:
-        """Begin a run with these ``options`` of pip."""
+    @property
+    def installing(self) -> Session | None:
+        """The run of pip install in progress."""
+        return None if self._fetches else self.session
+
+    @property
+    def fetching(self) -> Session | None:
+        """The run of another command in progress, which installs and publishes nothing."""
+        return self.session if self._fetches else None
+
+    def begin(self, session: Session, options: Values, *, fetches: bool = False) -> None:
+        """Begin a run with these ``options`` of pip; ``fetches``: it installs nothing."""
         self.session, self.cache = session, getattr(options, "cache_dir", None)
-        self._only_resolves = bool(getattr(options, "dry_run", False))
+        self._fetches = fetches
+        self._only_resolves = fetches or bool(getattr(options, "dry_run", False))
         session.compiles = bool(getattr(options, "compile", True))
 
     def end(self) -> None:
@@ -97,8 +109,6 @@ class Downloads:
     def _new_preparer(self, session: Session, call: Call) -> None:
         call.proceed()
         preparer: Preparer = call.instance
-        if preparer.download_dir is not None:
-            return  # pip download and pip wheel copy the files to a directory
         # With --require-hashes the user asks pip to check every byte.
         self._must_hash = bool(getattr(preparer, "require_hashes", True))
         if self._must_hash:
@@ -117,7 +127,7 @@ class Downloads:
         preparer: Preparer = call.instance
         requirement: Requirement = call.named["req"]
         link = requirement.link
-        if preparer.download_dir is not None or link is None or not link.is_wheel:
+        if link is None or not link.is_wheel:
             return call.proceed()
         if link.is_file:
             path = link.file_path
@@ -242,12 +252,11 @@ class Downloads:
         ``location`` where another file may be at the path by the time that pip opens it."""
         digests = tuple(digests)
         while (entry := session.lookup.find(digests, name)) is not None:
-            if session.lookup.replaceable_by(entry) or _is_to_be_verified(session, entry):
+            if session.lookup.replaceable_by(entry) or session.lookup.verifies_copy(entry):
                 if not location:
                     return None
-                copied = session.lookup.copy(entry, Path(location), told=True)
+                copied = session.lookup.copy_trusted(entry, Path(location))
                 if copied is None:
-                    session.lookup.skip(entry, f"{entry.wheel}: its bytes do not match its digest")
                     continue
                 return session.wheels.note(str(copied), origin)
             if self.trust(session, entry, origin):
@@ -313,17 +322,20 @@ class Downloads:
         The wheel is from a sound entry, or pip downloads it. Raises pip's own errors and
         InstallationError."""
         if session.lookup.is_vanished(entry):
-            return self._fetch(session, entry, "the entry was deleted")
+            return self.fetch(session, entry, "the entry was deleted")
         other = self.another(session, str(entry.wheel), entry)
         if other is not None:
             if other.entry is not None:
                 session.lookup.settle_damage(other.entry)
             return other.path
-        path = self._fetch(session, entry, "the entry and its wheel are damaged")
+        path = self.fetch(session, entry, "the entry and its wheel are damaged")
         session.heal(entry, Path(path))
         return path
 
-    def _fetch(self, session: Session, entry: Entry, what: str) -> str:
+    def fetch(self, session: Session, entry: Entry, what: str) -> str:
+        """Return the path of the wheel of ``entry``, which pip downloads because of ``what``.
+
+        Raises pip's own errors, and InstallationError where pip has no link to it."""
         exceptions = importlib.import_module("pip._internal.exceptions")
         hashes_module = importlib.import_module("pip._internal.utils.hashes")
         download = session.wheels.download_of(entry.manifest.digest)
@@ -384,11 +396,3 @@ class Downloads:
         path = Path(requirement.local_file_path or "")
         entries = self._distribution(path, path.name).iter_entry_points()
         return [entry.name for entry in entries if entry.group.endswith("_scripts")]
-
-
-def _is_to_be_verified(session: Session, entry: Entry) -> bool:
-    """Return whether every byte of the wheel must be checked in a copy.
-
-    The setting verify asks for the check. The copy is necessary if the publisher of ``entry`` or
-    the store's owner, as another user, could change the entry after the check."""
-    return session.settings.verify and session.lookup.is_of_others(entry)

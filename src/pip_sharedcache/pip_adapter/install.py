@@ -24,6 +24,7 @@ from pip_sharedcache.pip_adapter import offline, safety_wrappers, seams
 from pip_sharedcache.pip_adapter.bootstrap import CARRIED
 from pip_sharedcache.pip_adapter.builds import Builds
 from pip_sharedcache.pip_adapter.downloads import Downloads
+from pip_sharedcache.pip_adapter.fetching import Fetching, store_unusable
 from pip_sharedcache.pip_adapter.import_hooks import resolve_lazy_imports
 from pip_sharedcache.pip_adapter.parallel import LeftToOthers, ParallelInstall
 from pip_sharedcache.pip_adapter.progress import bars
@@ -35,7 +36,6 @@ from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session import notices
 from pip_sharedcache.session.session import MOST_WORKERS, Session
-from pip_sharedcache.session.state import Progress
 from pip_sharedcache.session.wheels import RunWheel
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class InstallWrappers:
 
     def __init__(
         self,
-        start: Callable[[Progress | None], Session],
+        start: Callable[..., Session],
         declines: Callable[[Values], bool] = lambda options: False,
     ) -> None:
         self._start = start
@@ -81,6 +81,7 @@ class InstallWrappers:
         self._downloads = Downloads()
         self._builds = Builds(self._downloads)
         self._resolutions = Resolutions(self._downloads)
+        self._fetching = Fetching(start, declines, self._downloads)
         self._parallel: ParallelInstall | None = None
         self._compiles = True
         self._device = 0
@@ -92,6 +93,7 @@ class InstallWrappers:
         self._downloads.put_in()
         self._builds.put_in()
         self._resolutions.put_in()
+        self._fetching.put_in()
         for seam, wrapper in (
             (seams.RUN_INSTALL, seams.during(lambda: self._start, self._run_install)),
             (seams.INSTALL_ALL, seams.during(lambda: self.session, self._install_all)),
@@ -113,15 +115,14 @@ class InstallWrappers:
 
     # -- the whole run
 
-    def _run_install(self, start: Callable[[Progress | None], Session], call: Call) -> Any:
+    def _run_install(self, start: Callable[..., Session], call: Call) -> Any:
         options: Values = call.named["options"]
         if self._declines(options):
             return call.proceed()
         try:
             session = start(bars(options))
         except Exception as error:  # for example a process limit, which pip may not reach
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            logger.warning("Installing without the shared store: the store cannot be used: %s", why)
+            logger.warning("%s", store_unusable(error))
             return call.proceed()
         if why := bytecode.not_shared_because():
             logger.debug("Bytecode is not shared, pip compiles it: %s", why)

@@ -18,6 +18,7 @@ from pip_sharedcache import fs
 from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.pip_adapter.links import digests_of, local_directory
 from pip_sharedcache.pip_adapter.protocols import Link
+from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import without_credentials
 from pip_sharedcache.store import WHEELS, StoredEntry, list_entries
@@ -74,6 +75,20 @@ def serve(session: Session, link: Link, trust: Callable[[Session, Entry, Origin]
         return False
     session.lookup.serve(entry)
     return True
+
+
+def obtain(session: Session, call: Call) -> Any:
+    """Let pip start git and the like, unless the setting offline is on: InstallationError then.
+
+    A local repository is no exception: it can have submodules on other machines.
+    """
+    if not session.settings.offline:
+        return call.proceed()
+    exceptions = importlib.import_module("pip._internal.exceptions")
+    raise exceptions.InstallationError(
+        f"Not fetched from version control: {call.named['url']}: the setting offline allows no "
+        "request; hint: name a version that the store has"
+    )
 
 
 def _wheels(layers: Layers) -> tuple[list[StoredEntry], int]:

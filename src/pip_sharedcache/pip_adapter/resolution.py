@@ -50,7 +50,7 @@ class Resolutions:
             logger.debug("No resolution is recorded or reused with this pip: %s", problem)
             return
         seams.wrap(
-            resolver_seams.RESOLVE, seams.during(lambda: self._downloads.session, self._resolve)
+            resolver_seams.RESOLVE, seams.during(lambda: self._downloads.installing, self._resolve)
         )
         for seam, handle in (
             (resolver_seams.FETCH_PAGE, self._fetch_page),

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _INSTALL = "pip._internal.commands.install"
+#: The other commands that take wheels from the store. The names can be those of distributions, too.
+_FETCHING = ("download", "wheel", "lock")
 _UNINSTALL = "pip._internal.commands.uninstall"
 _FORCE_REMOVE = "pip._internal.utils.misc"
 #: The oldest pip that has every seam. The seams decide whether a pip fits; this is for the advice.
@@ -63,7 +65,7 @@ def run_pip(arguments: Sequence[str]) -> None:
     consulted: list[ModuleType] = []
     settings = functools.cache(functools.partial(_settings, "--isolated" in arguments))
 
-    collect_again = _collect_less() if "install" in arguments else lambda: None
+    collect_again = _collect_less() if _uses_store(arguments) else lambda: None
 
     def put_in(module: ModuleType) -> None:
         consulted.append(module)
@@ -73,7 +75,7 @@ def run_pip(arguments: Sequence[str]) -> None:
             collect_again()
 
     _when_pip_comes(put_in)
-    if "install" in arguments:
+    if _uses_store(arguments):
         try:
             settings()  # a wrong setting must stop the run before pip starts
         except ConfigurationDamaged:
@@ -155,7 +157,7 @@ def join_pip() -> None:
 
     The user started plain pip, in an environment where the hook is active (activation).
     """
-    collect_again = _collect_less() if "install" in sys.argv else lambda: None
+    collect_again = _collect_less() if _uses_store(sys.argv[1:]) else lambda: None
 
     def put_in(_: ModuleType) -> None:
         try:
@@ -192,7 +194,22 @@ def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
         when_imported(module, _answer_with_our_runner)
     when_imported(_FORCE_REMOVE, _unless_damaged(_spare_foreign_files))
     when_imported(_UNINSTALL, _unless_damaged(_information_first))
-    when_imported(_INSTALL, _unless_damaged(put_in))
+    begun: list[ModuleType] = []
+
+    def once(module: ModuleType) -> None:
+        """Call ``put_in`` for the command alone: it imports the module of install by itself."""
+        if not begun:
+            begun.append(module)
+            put_in(module)
+
+    for module in (_INSTALL, *(f"pip._internal.commands.{name}" for name in _FETCHING)):
+        when_imported(module, _unless_damaged(once))
+
+
+def _uses_store(arguments: Sequence[str]) -> bool:
+    """Return whether ``arguments`` most likely call a command of pip that uses the store."""
+    first = next((one for one in arguments if not one.startswith("-")), "")
+    return "install" in arguments or first in _FETCHING
 
 
 def _unless_damaged(hook: Hook) -> Hook:
@@ -307,7 +324,7 @@ _warned: list[str] = []
 
 def _warn_of_damage(error: Exception) -> None:
     """Warn once, in a command that installs, that pip goes on by itself."""
-    if "install" in sys.argv and not _warned:
+    if _uses_store(sys.argv[1:]) and not _warned:
         _warned.append(str(error))
         # Before pip has set up logging, a line appears without its level.
         label = "" if logging.getLogger().handlers else "WARNING: "

@@ -97,6 +97,13 @@ _PREPARE = "pip._internal.operations.prepare"
 _DOWNLOAD = "pip._internal.network.download"
 
 RUN_INSTALL = Seam("pip._internal.commands.install", "InstallCommand.run", ("options", "args"))
+#: pip imports only the module of its command. ``lock`` came with pip 25.1.
+RUN_FETCHING = tuple(
+    Seam(f"pip._internal.commands.{name}", f"{name.title()}Command.run", ("options", "args"))
+    for name in ("download", "wheel", "lock")
+)
+#: Copies a file to the directory of pip download or pip wheel.
+KEEP_FILE = Seam(_PREPARE, "RequirementPreparer.save_linked_requirement", ("req",))
 PREPARER = Seam(
     _PREPARE,
     "RequirementPreparer.__init__",
@@ -174,6 +181,8 @@ SAVE_FILE = Seam(_WHEEL, "ZipBackedFile.save", ())
 ENSURE_DIRECTORY = Seam(_WHEEL, "ensure_dir", ("path",))
 COMPILE = Seam(_WHEEL, "compileall.compile_file", ("fullname", "force", "quiet"))
 FLUSH = Seam("pip._internal.utils.filesystem", "os.fsync", ("fd",))
+#: Starts git and the like, for pip's own clones and updates.
+OBTAIN = Seam("pip._internal.vcs.versioncontrol", "VersionControl.obtain", ("url",))
 FORCE_REMOVE = Seam("pip._internal.utils.misc", "rmtree_errorhandler", ("func", "path", "exc_info"))
 
 #: The seams that an installation through the store requires.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache import store as stores
-from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.model import Digest, Entry, Identity
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.state import RunState
@@ -109,21 +109,46 @@ class WheelLookup:
         for digest in digests:
             for found in self._layers.find(digest, filename, self._repairs.damaged):
                 told = bool(found.damages or found.unreadable)
-                if found.untrusted and (copied := self.copy(found.untrusted, directory, told=told)):
+                if found.untrusted and (
+                    copied := self._copy_of_untrusted(found.untrusted, directory, told=told)
+                ):
                     return copied
         return None
 
-    def copy(self, entry: Entry, directory: Path, *, told: bool = False) -> Path | None:
+    def copy_trusted(self, entry: Entry, directory: Path) -> Path | None:
+        """Copy the wheel of the trusted ``entry`` into ``directory`` and check every byte.
+
+        Return None after an error or with a wrong digest. ``find`` then skips the entry.
+        """
+        try:
+            if (copied := self._copy(entry, directory)) is not None:
+                return copied
+            self.skip(entry, f"{entry.wheel}: its bytes do not match its digest")
+        except DamagedEntry as error:
+            self.skip(entry, str(error))
+        except OSError as error:  # often of the directory: the entry may be sound
+            warn(f"Not used from the shared store: {entry.wheel}: {reason(error)}")
+            self._repairs.damaged.add(entry.identity)
+            self._forget(entry)
+        return None
+
+    def _copy(self, entry: Entry, directory: Path) -> Path | None:
+        target = directory / entry.manifest.filename
+        # pip download keeps the mode of the copy.
+        if not stores.copy_wheel(entry, target, 0o666 & ~trust.current_umask()):
+            return None
+        self._count_download(entry)
+        return target
+
+    def _copy_of_untrusted(self, entry: Entry, directory: Path, *, told: bool) -> Path | None:
         """Copy the wheel of ``entry`` into ``directory``; return None where its digest is wrong.
 
         None also follows an error of the copy. pip-sharedcache warns of both; with ``told``, when
         the user knows of the damage, of errors only.
         """
-        target = directory / entry.manifest.filename
         try:
-            if stores.copy_wheel(entry, target):
-                self._count_download(entry)
-                return target
+            if (copied := self._copy(entry, directory)) is not None:
+                return copied
             if not told:
                 warn(
                     f"{entry.wheel} is not the wheel it says it is "
@@ -188,8 +213,14 @@ class WheelLookup:
         """Return whether ``entry`` was retired or deleted during this run."""
         return entry.identity in self._vanished
 
-    def is_of_others(self, entry: Entry) -> bool:
-        """Return whether other users than root and this one own ``entry`` or its store."""
+    def verifies_copy(self, entry: Entry) -> bool:
+        """Return whether every byte of the wheel must be checked in a copy.
+
+        The setting verify asks for the check. The copy is necessary if the publisher of ``entry``
+        or the store's owner, as another user, could change the entry after the check.
+        """
+        if not self._run.settings.verify:
+            return False
         store = self._layers.of(entry)
         owners = {entry.publisher, entry.publisher if store is None else store.owner}
         return not owners <= {0, trust.user_id()}

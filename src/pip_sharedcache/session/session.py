@@ -15,7 +15,7 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.errors import DamagedEntry, StoreNotMade
 from pip_sharedcache.fs.workers import available_workers, limit_workers, map_in_workers
 from pip_sharedcache.model import Entry, Identity, Installed, Policy, total_size
 from pip_sharedcache.placement import Linker, Placement, RunReport, Unserved, make_visible
@@ -104,23 +104,26 @@ class Session:
         self.compiles = True
 
     @classmethod
-    def start(cls, settings: Settings, on_progress: Progress | None = None) -> Session:
-        """Open the stores that ``settings`` name. An unusable store causes a warning, no error."""
+    def start(
+        cls, settings: Settings, on_progress: Progress | None = None, *, fills: bool = True
+    ) -> Session:
+        """Open the stores that ``settings`` name. An unusable store causes a warning, no error.
+
+        ``fills``: whether missing stores of this user are made."""
         for note in (*settings.notes, *restrictions.unknown_names_in_trust(settings)):
             logger.warning(note)
         limit_workers(settings.processes)
         layers = Layers(())
-        if fs.can_open_pairs(_DESCRIPTORS // 2):
-            layers, unusable = Layers.of_settings(settings)
+        if not fills and settings.private and not os.path.lexists(settings.dir or ""):
+            pass  # the private store is not made yet
+        elif fs.can_open_pairs(_DESCRIPTORS // 2):
+            layers, unusable = Layers.of_settings(settings, make=fills)
             which = "one of the shared stores" if layers else "the shared store"
-            for error in unusable:
+            for error in (one for one in unusable if not isinstance(one, StoreNotMade)):
                 logger.warning("Installing without %s: %s (%s)", which, error, settings.dir_source)
         else:
-            logger.warning(
-                "Installing without the shared store: this process may not open %s more files "
-                "(see ulimit -n)",
-                _DESCRIPTORS,
-            )
+            why = f"this process may not open {_DESCRIPTORS} more files (see ulimit -n)"
+            logger.warning("Installing without the shared store: %s", why)
         return cls(settings, layers, trust.current_umask(), on_progress)
 
     # -- one wheel

@@ -13,10 +13,11 @@ from pip_sharedcache.model import Entry, megabytes
 from pip_sharedcache.store.entry_reading import open_entry
 
 
-def copy_wheel(entry: Entry, target: Path) -> bool:
+def copy_wheel(entry: Entry, target: Path, mode: int = 0o600) -> bool:
     """Copy the wheel of an untrusted ``entry`` to the new ``target``; return whether it matches.
 
-    If the copy does not have the digest, ``target`` is deleted. Raises DamagedEntry, OSError.
+    ``target`` gets exactly ``mode``. If the copy does not have the digest, ``target`` is deleted.
+    Raises DamagedEntry, OSError.
     """
     name = entry.manifest.filename
     with open_entry(entry) as held:
@@ -31,7 +32,7 @@ def copy_wheel(entry: Entry, target: Path) -> bool:
             raise DamagedEntry(
                 f"{entry.wheel} has {size}: more than half of the free space in {target.parent}"
             )
-        with fs.create_file(target, 0o600) as copy:
+        with fs.create_file(target, mode) as copy:
             left = status.st_size  # a file that grows during the copy would fill the disk
             for block in wheel.blocks(source):
                 fs.write_all(copy, block[:left])

@@ -62,6 +62,7 @@ def _commands(base: Path, one: Environment) -> dict[str, list[str]]:
         "export": ["export", str(base / "all.tar")],
         "import": ["import", str(base / "all.tar")],
         "repack": ["repack"],
+        "adopt": ["adopt"],
         "gc": ["gc", "--older-than", "0"],
         "verify": ["verify"],
         "doctor": ["doctor"],

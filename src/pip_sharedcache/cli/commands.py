@@ -15,6 +15,7 @@ from typing import NoReturn
 from pip_sharedcache import __version__
 from pip_sharedcache.cli import (
     add,
+    adopt,
     ban,
     clean,
     completion,
@@ -47,7 +48,7 @@ from pip_sharedcache.store import distributions
 #: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
 _MODULES = (
-    *(setup, init, path, info, list_, stats, report, add, export, import_, repack),
+    *(setup, init, path, info, list_, stats, report, add, export, import_, adopt, repack),
     *(remove, clean, ban, who_has, gc, verify),
     *(doctor, enable, disable, status, shell_init, completion),
 )

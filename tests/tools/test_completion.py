@@ -80,6 +80,31 @@ def test_the_tabulator_key_completes_our_commands_and_pips(
         terminal.close()
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_find_the_files_of_the_wheel(
+    shell: str, environment: Environment, tmp_path: Path
+) -> None:
+    share = environment.prefix / "share"
+    assert (share / "man" / "man1" / "pip-sharedcache.1").is_file()
+    path = f"{environment.scripts}:/usr/bin:/bin"
+    variables = {"TERM": "dumb", "HOME": str(tmp_path), "PATH": path}
+    if shell == "fish":
+        argv = ["/usr/bin/fish", "-c", "complete -C 'pip-sharedcache sto'"]
+        done = run_as(None, argv, env={**variables, "XDG_DATA_DIRS": str(share)}, check=True)
+        assert done.stdout.split() == ["store"]
+        return
+    first = f"fpath=({share}/zsh/site-functions $fpath); {STARTS['zsh'][1]}"
+    if shell == "bash":  # what bash-completion does at the first completion of the command
+        first = f". {share}/bash-completion/completions/pip-sharedcache"
+    terminal = Terminal(STARTS[shell][0], {**variables, "PIP_SHAREDCACHE_DIR": f"{tmp_path}/one"})
+    try:
+        terminal.type(f"{first}; echo rea''dy\n", "ready")
+        for _ in range(2):  # zsh replaces the function by its file at the first completion
+            terminal.type("pip-sharedcache sto\tpat\t\n", f"{tmp_path}/one")
+    finally:
+        terminal.close()
+
+
 @pytest.mark.parametrize(
     ("line", "found"),
     [

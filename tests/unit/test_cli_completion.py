@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from pip_sharedcache import cli, pip_adapter
+from pip_sharedcache.cli import completion
 from pip_sharedcache.model import Digest
 from pip_sharedcache.store import Store, publish
+from support import REPOSITORY
 from support.probes import linux, needs
 from support.wheels import digest, make_wheel
 
@@ -94,3 +96,10 @@ def test_no_store_is_made_for_a_completion(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert _complete("store info ", monkeypatch, capsys) == []
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("shell", completion.SCRIPTS)
+def test_file_for_packages_is_what_the_command_prints(shell: str) -> None:
+    """After a change: pip-sharedcache store completion SHELL > docs/completions/..."""
+    file = REPOSITORY / "docs" / "completions" / f"pip-sharedcache.{shell}"
+    assert file.read_text(encoding="utf-8") == completion.SCRIPTS[shell]

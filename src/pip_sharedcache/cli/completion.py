@@ -2,7 +2,8 @@
 
 The script that `store completion` prints works as pip's own script does: it runs the program with
 PIP_AUTO_COMPLETE set, the words of the line in COMP_WORDS, and the index of the word at the cursor
-in COMP_CWORD. The program prints the words that may stand at the cursor.
+in COMP_CWORD. The program prints the words that may stand at the cursor. docs/completions has the
+same scripts as files, which the wheel installs where shells look for them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pip_sharedcache.cli.output import FINE, Output
 
 HELP = "print a completion script for a shell"
 
-_SCRIPTS = {
+SCRIPTS = {
     "bash": """\
 _pip_sharedcache_complete() {
     COMPREPLY=($(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD PIP_AUTO_COMPLETE=1 \\
@@ -27,13 +28,18 @@ _pip_sharedcache_complete() {
 complete -o default -F _pip_sharedcache_complete pip-sharedcache
 """,
     "zsh": """\
+#compdef pip-sharedcache
 _pip_sharedcache_complete() {
     local -a found
     found=($(COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT - 1)) PIP_AUTO_COMPLETE=1 \\
         ${(Q)words[1]} 2>/dev/null))
     if (( $#found )); then compadd -a found; else _files; fi
 }
-compdef _pip_sharedcache_complete pip-sharedcache
+if [[ $funcstack[1] = _pip-sharedcache ]]; then
+    _pip_sharedcache_complete "$@"  # zsh has loaded this as a file of $fpath
+else
+    compdef _pip_sharedcache_complete pip-sharedcache
+fi
 """,
     "fish": """\
 function _pip_sharedcache_complete
@@ -46,18 +52,18 @@ complete -c pip-sharedcache -a '(_pip_sharedcache_complete)'
 """,
 }
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-_NAMES = {"shell-init": tuple(SHELLS), "completion": tuple(_SCRIPTS)}
+_NAMES = {"shell-init": tuple(SHELLS), "completion": tuple(SCRIPTS)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
-    names = f"name the shell: {', '.join(_SCRIPTS)}"
-    parser.add_argument("shell", choices=_SCRIPTS, metavar="SHELL", help=names)
+    names = f"name the shell: {', '.join(SCRIPTS)}"
+    parser.add_argument("shell", choices=SCRIPTS, metavar="SHELL", help=names)
 
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
-    output.script(chosen.shell, _SCRIPTS[chosen.shell])
+    output.script(chosen.shell, SCRIPTS[chosen.shell])
     return FINE
 
 

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 #: The sha256 of a whole wheel: 64 lower-case hexadecimal digits.
 Digest = NewType("Digest", str)
@@ -253,16 +253,31 @@ class Entry:
         return "" if metadata is None else metadata.sha256
 
 
+class Spooled(NamedTuple):
+    """A file whose bytes lie in a spool, until an entry gets it.
+
+    ``spool``: the descriptor of the spool, which its maker owns. ``start``: the offset there.
+    ``crc``, ``sha256``: of the bytes, the latter in hexadecimal.
+    """
+
+    path: str
+    spool: int
+    start: int
+    size: int
+    crc: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Compiled:
     """The result of compiling the sources of a wheel.
 
-    ``made``: paths of the new bytecode.
+    ``made``: the new bytecode.
     ``left``: paths of sources that pip must try: they do not compile, or not in every pip.
     ``untried``: by path, why this process could not compile a source that may be sound.
     """
 
-    made: Sequence[str]
+    made: Sequence[Spooled]
     left: Sequence[str] = ()
     untried: Mapping[str, str] = field(default_factory=dict)
 

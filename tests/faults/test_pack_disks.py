@@ -138,11 +138,9 @@ def temporary(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
         yield place
 
 
-@pytest.mark.parametrize(
-    "temporary", [1024, 4608], ids=["too small for sources", "for bytecode"], indirect=True
-)
+@pytest.mark.parametrize("temporary", [8, 1024], ids=["nothing", "a part"], indirect=True)
 @pytest.mark.parametrize("verify", ["changed", "always"])
-def test_bytecode_becomes_a_tree_where_temporary_files_do_not_fit(
+def test_bytecode_is_packed_where_temporary_files_do_not_fit(
     environment: EnvironmentFactory, wheels: Path, tmp_path: Path, temporary: Path, verify: str
 ) -> None:
     one, store = environment(), tmp_path / "store"
@@ -158,8 +156,7 @@ def test_bytecode_becomes_a_tree_where_temporary_files_do_not_fit(
         run_as(None, one.plain("uninstall", "-y", "code"), env=env, check=True)
         (wheel,), (bytecode,) = visible_entries(store), visible_entries(store, "bytecode")
         assert packed.is_packed(wheel)
-        assert not packed.is_packed(bytecode)
-        assert len(list(bytecode.rglob("*.pyc"))) == MODULES
+        assert packed.is_packed(bytecode)
     assert faults_of_store(store) == []
     assert not leftovers(store)
     assert os.listdir(temporary) == []
@@ -197,17 +194,17 @@ def test_what_a_killed_compilation_leaves_goes_with_the_next_one(
     calls = [
         call
         for call in ground.calls(argv, ground.temporary)
-        if call.touches(ground.temporary) and "/demo/" in call.text and "O_CREAT" in call.text
+        if call.touches(ground.temporary) and "/0" in call.text and "O_CREAT" in call.text
     ]
-    assert len(calls) > 4
+    assert calls
     for call in spread(calls, 4):
         ground.restore()
         ground.fresh_store()
         run_with_fault(argv, call, "signal=SIGKILL", env=ground.settings)
-    assert list(ground.temporary.rglob("demo/*.py*"))
+    assert list(ground.temporary.rglob("pip-sharedcache-*"))
     ground.restore()
     ground.succeed(argv)
-    assert not list(ground.temporary.rglob("demo/*.py*"))
+    assert not list(ground.temporary.rglob("pip-sharedcache-*"))
     assert not leftovers(ground.store)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import importlib.util
 import json
 import marshal
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +25,11 @@ import pytest
 
 from pip_sharedcache import bytecode
 from pip_sharedcache.bytecode import worker
-from pip_sharedcache.model import Digest, Entry, Manifest, StoredFile
+from pip_sharedcache.errors import DamagedEntry
+from pip_sharedcache.fs import Directory
+from pip_sharedcache.model import Compiled, Digest, Entry, Manifest, StoredFile
+from pip_sharedcache.store import Source, compiled_path
+from pip_sharedcache.store.spools import open_spools
 from support.probes import linux, needs
 
 pytestmark = needs(linux)
@@ -68,7 +74,7 @@ def _entry(base: Path, files: Mapping[str, bytes], mtime: int = MTIME) -> Entry:
         stored.write_bytes(data)
         stored.chmod(0o444)
         os.utime(stored, (mtime, mtime))
-        rows.append(StoredFile(path, len(data), "", False, mtime))
+        rows.append(StoredFile(path, len(data), hashlib.sha256(data).hexdigest(), False, mtime))
     base.mkdir(exist_ok=True)
     manifest = Manifest("demo-1.0-py3-none-any.whl", Digest("ab" * 32), 1, tuple(rows))
     status = base.stat()
@@ -77,19 +83,24 @@ def _entry(base: Path, files: Mapping[str, bytes], mtime: int = MTIME) -> Entry:
 
 def _compile(base: Path, files: Mapping[str, bytes]) -> tuple[set[str], set[str]]:
     """The sources that did compile, and those that did not; the bytecode lies in base/target."""
-    (base / "target").mkdir()
-    done = bytecode.compile_all(
-        _entry(base / "entry", files), base / "entry" / "files", base / "target"
-    )
-    made, failed = done.made, done.left
+    done = _compile_all(_entry(base / "entry", files), base / "target")
+    made = {one.path for one in done.made}
+    assert len(made) == len(done.made)
     assert not done.untried
-    below = {
-        path.relative_to(base / "target").as_posix()
-        for path in (base / "target").rglob("*")
-        if path.is_file()
-    }
-    assert sorted(made) == sorted(below), "what is said to be made is all that is there"
-    return {path for path in files if bytecode.compiled_path(path) in made}, set(failed)
+    return {path for path in files if compiled_path(path) in made}, set(done.left)
+
+
+def _compile_all(entry: Entry, target: Path, *, hashes: bool = False) -> Compiled:
+    """The bytecode lies below ``target`` afterwards."""
+    with Source.of(entry, Directory.open(entry.path)) as source, open_spools() as spools:
+        done = bytecode.compile_all(entry, source, spools, hashes=hashes)
+        for made in done.made:
+            data = os.pread(made.spool, made.size, made.start)
+            assert (zlib.crc32(data), hashlib.sha256(data).hexdigest()) == (made.crc, made.sha256)
+            path = target / made.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    return done
 
 
 def _many(files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -230,8 +241,6 @@ def test_what_this_process_cannot_compile_is_not_called_a_fault_of_the_source(
     }
     wanted = {name: files[name] for name in (path, "demo/bad.py", "demo/good.py")}
     entry = _entry(shared_tmp / "entry", wanted)
-    (shared_tmp / "target").mkdir()
-    (shared_tmp / "target").chmod(0o777)
     for name in wanted:
         if name == "demo/closed.py":
             (entry.path / "files" / name).chmod(0)
@@ -246,10 +255,9 @@ def test_what_this_process_cannot_compile_is_not_called_a_fault_of_the_source(
             size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (size + 30_000_000, size + 30_000_000))
         for path in {list(wanted)!r}:
-            done = worker["compile_source"](
-                {str(entry.path / "files")!r}, {str(shared_tmp / "target")!r}, path
-            )
-            print(*done, sep="|")
+            file = worker["File"](path, 1, 1, -1, "")
+            done, _ = worker["compile_source"]({str(entry.path / "files")!r}, file)
+            print(done.outcome, done.why, sep="|")
     """
     output = subprocess.run(
         [sys.executable, "-c", code.strip()], check=True, capture_output=True, text=True
@@ -283,7 +291,7 @@ def test_every_header_names_time_and_size_of_its_source(tmp_path: Path, several:
     files = _many(GOOD) if several else GOOD
     _compile(tmp_path, files)
     for path, data in files.items():
-        header = (tmp_path / "target" / bytecode.compiled_path(path)).read_bytes()[:16]
+        header = (tmp_path / "target" / compiled_path(path)).read_bytes()[:16]
         assert header[:4] == importlib.util.MAGIC_NUMBER
         assert struct.unpack("<III", header[4:]) == (0, MTIME, len(data)), path
 
@@ -292,7 +300,7 @@ def test_the_code_is_that_of_the_source(tmp_path: Path, several: bool) -> None:
     files = _many(GOOD) if several else GOOD
     _compile(tmp_path, files)
     for path in files:
-        data = (tmp_path / "target" / bytecode.compiled_path(path)).read_bytes()
+        data = (tmp_path / "target" / compiled_path(path)).read_bytes()
         direct = tmp_path / "direct.pyc"
         source = str(tmp_path / "entry" / "files" / path)
         py_compile.compile(source, str(direct), dfile=path, doraise=True)
@@ -309,7 +317,7 @@ def test_python_takes_it_for_placed_sources(tmp_path: Path) -> None:
     (library / "__pycache__").mkdir(parents=True)
     (library / "__init__.py").write_bytes(b"ANSWER = 13\n")  # as long, and of the same time
     os.utime(library / "__init__.py", (MTIME, MTIME))
-    compiled = bytecode.compiled_path("demo/__init__.py")
+    compiled = compiled_path("demo/__init__.py")
     (tmp_path / "library" / compiled).write_bytes((tmp_path / "target" / compiled).read_bytes())
     code = "import demo; print(demo.ANSWER, demo.__file__)"
     output = subprocess.run(
@@ -344,9 +352,9 @@ def test_a_large_wheel_is_dealt_out_once(
     monkeypatch.setattr(bytecode, "cpus", lambda: cpus)
     order, jobs = bytecode._order, []
 
-    def noted(process: Any, job: Any) -> Any:
-        jobs.append(list(job["paths"]))
-        return order(process, job)
+    def noted(process: Any, source: Any, spool: Any, files: Any) -> Any:
+        jobs.append([file.path for file in files])
+        return order(process, source, spool, files)
 
     monkeypatch.setattr(bytecode, "_order", noted)
     files = _many({**GOOD, **BAD})
@@ -376,22 +384,31 @@ def test_the_optimisation_level_is_that_of_the_interpreter(tmp_path: Path) -> No
     """In the processes beside it too, which take nothing from the environment."""
     files = _many({"demo/__init__.py": b'"""Words."""\nassert False\n'})
     entry = _entry(tmp_path / "entry", files)
-    (tmp_path / "target").mkdir()
     rows = [[f.path, f.size, f.mtime] for f in entry.manifest.files]
     code = f"""if True:
+        import os
         from pathlib import Path
         from pip_sharedcache import bytecode
+        from pip_sharedcache.fs import Directory
         from pip_sharedcache.model import Entry, Manifest, StoredFile
-        bytecode._cpus = lambda: 2
+        from pip_sharedcache.store import Source
+        from pip_sharedcache.store.spools import open_spools
+        bytecode.cpus = lambda: 2
         files = tuple(StoredFile(p, s, "", False, t) for p, s, t in {rows!r})
         entry = Entry(Path({str(entry.path)!r}), 0, (0, 0), Manifest("x", "y", 1, files))
-        source, target = entry.path / "files", Path({str(tmp_path / "target")!r})
-        done = bytecode.compile_all(entry, source, target)
-        assert len(done.made) == len(files) and not done.left
+        with Source.of(entry, Directory.open(entry.path)) as source, open_spools() as spools:
+            done = bytecode.compile_all(entry, source, spools)
+            assert len(done.made) == len(files) and not done.left
+            (small,) = [made for made in done.made if made.path.startswith("demo/")]
+            Path({str(tmp_path / "found")!r}).write_bytes(
+                small.path.encode() + b"|" + os.pread(small.spool, small.size, small.start)
+            )
     """
     subprocess.run([sys.executable, "-OO", "-c", code.strip()], check=True)
     compiled = importlib.util.cache_from_source("demo/__init__.py", optimization=2)
-    loaded = marshal.loads((tmp_path / "target" / compiled).read_bytes()[16:])
+    path, _, data = (tmp_path / "found").read_bytes().partition(b"|")
+    assert path.decode() == compiled
+    loaded = marshal.loads(data[16:])
     assert "AssertionError" not in loaded.co_names
     assert "Words." not in loaded.co_consts
 
@@ -402,10 +419,11 @@ def _killed_after_one(tmp_path: Path) -> Path:
         "import json, os, runpy, sys\n"
         "job = json.load(sys.stdin)\n"
         f"worker = runpy.run_path({str(WORKER)!r})\n"
-        "source, target = (worker['_inherited'](*job[name]) for name in ('source', 'target'))\n"
-        "path = job['paths'][0]\n"
-        "done = worker['compile_source'](source, target, path)\n"
-        "os.write(1, json.dumps([path, *done]).encode() + b'\\n[\"half')\n"
+        "source, (_, spool) = worker['_inherited'](*job['source']), job['spool']\n"
+        "files = [worker['File'](*job['files'][0])]\n"
+        "(done,) = worker['compile_all'](source, spool, files)\n"
+        "os.write(spool, b'half of a second')\n"
+        "os.write(1, json.dumps(done).encode() + b'\\n[\"half')\n"
         "os.kill(os.getpid(), 9)\n"
     )
     return killed
@@ -419,15 +437,15 @@ def test_what_a_killed_process_left_is_compiled_here_where_that_is_right_for_eve
     monkeypatch.setattr(bytecode, "_WORKER", _killed_after_one(tmp_path))
     monkeypatch.setattr(sys, "warnoptions", ["error"] if asked else [])
     files = _many({**GOOD, **BAD})
-    (tmp_path / "target").mkdir()
     entry = _entry(tmp_path / "entry", files)
-    done = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
+    done = _compile_all(entry, tmp_path / "target")
     if asked:
         assert len(done.made) == 2
         assert len(done.untried) == len(files) - 2
         assert set(done.untried.values()) == {"its process has ended"}
     else:
-        assert {bytecode.compiled_path(path) for path in files if path not in BAD} == set(done.made)
+        made = {one.path for one in done.made}
+        assert {compiled_path(path) for path in files if path not in BAD} == made
         assert (set(done.left), done.untried) == (set(BAD), {})
 
 
@@ -443,11 +461,10 @@ def test_where_no_process_can_be_started_all_is_compiled_here(
 def test_a_source_that_vanished_is_untried(tmp_path: Path) -> None:
     entry = _entry(tmp_path / "entry", GOOD)
     (tmp_path / "entry" / "files" / "top.py").unlink()
-    (tmp_path / "target").mkdir()
-    done = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
+    done = _compile_all(entry, tmp_path / "target")
     assert (done.left, list(done.untried)) == ([], ["top.py"])
     assert len(done.made) == len(GOOD) - 1
-    assert bytecode.compiled_path("top.py") not in done.made
+    assert compiled_path("top.py") not in {made.path for made in done.made}
 
 
 def test_warnings_of_a_source_do_not_keep_it_from_the_others(
@@ -485,20 +502,32 @@ def test_the_worker_writes_a_line_for_what_it_tried(
 ) -> None:
     files = {**GOOD, **BAD, **CODECS}
     entry = _entry(tmp_path / "entry", files)
-    job = {
-        "source": (str(entry.path / "files"), None),
-        "target": (str(tmp_path / "target"), None),
-        "paths": [*files, "demo/none.py"],
-    }
-    lines = _work(job, *options)
+    none = StoredFile("demo/none.py", 1, "", False, MTIME)
+    lines = _work(_job(tmp_path, entry, none), *options)
     last = lines.pop()
-    assert lines == [[path, "compiled" if path in GOOD else "left", ""] for path in files]
+    found = {path: outcome for path, outcome, *_ in lines}
+    assert found == {path: "compiled" if path in GOOD else "left" for path in files}
     assert (last[0], last[1]) == ("demo/none.py", "untried")
     assert str(last[2]).startswith("FileNotFoundError: ")
-    made = {
-        p.relative_to(tmp_path / "target").as_posix() for p in tmp_path.rglob("target/**/*.pyc")
+    data, end = (tmp_path / "spool").read_bytes(), 0
+    for _, outcome, why, start, size, crc, sha256 in lines:
+        assert why == ""
+        if outcome == "compiled":
+            one, end = data[start : start + size], end + size
+            assert (zlib.crc32(one), hashlib.sha256(one).hexdigest()) == (crc, sha256)
+    assert len(data) == end
+
+
+def _job(directory: Path, entry: Entry, *more: StoredFile) -> dict[str, object]:
+    """A job of the worker; the bytecode goes to the file "spool" of ``directory``."""
+    spool = directory / "spool"
+    spool.touch()
+    files = [bytecode._row(file, False) for file in (*entry.manifest.files, *more)]
+    return {
+        "source": (str(entry.path / "files"), None),
+        "spool": (str(spool), None),
+        "files": files,
     }
-    assert made == {bytecode.compiled_path(path) for path in GOOD}
 
 
 def _allow_4096_bytes_a_file() -> None:
@@ -513,13 +542,9 @@ def test_the_worker_ends_where_a_file_was_written_in_part(tmp_path: Path) -> Non
         + b"]\n"
     )
     entry = _entry(tmp_path / "entry", {"a.py": b"X = 1\n", "b.py": long, "c.py": b"X = 1\n"})
-    job = {
-        "source": (str(entry.path / "files"), None),
-        "target": (str(tmp_path / "target"), None),
-        "paths": ["a.py", "b.py", "c.py"],
-    }
+    job = _job(tmp_path, entry)
     lines = _work(job, preexec_fn=_allow_4096_bytes_a_file)
-    assert lines == [["a.py", "compiled", ""], [None, errno.ENOSPC, ""]]
+    assert [line[:2] for line in lines] == [["a.py", "compiled"], [None, errno.ENOSPC]]
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -527,19 +552,18 @@ def test_bytecode_is_not_shared_from_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
     entry = _entry(tmp_path / "entry", {f"m{n}.py": b"X = 1\n" for n in range(20)})
-    (tmp_path / "target").mkdir()
     if beside:
         monkeypatch.setattr(sys, "warnoptions", ["ignore"])  # one process more is started for it
         popen = functools.partial(subprocess.Popen, preexec_fn=_allow_no_bytes)
         monkeypatch.setattr(subprocess, "Popen", popen)
         with pytest.raises(OSError) as raised:
-            bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
+            _compile_all(entry, tmp_path / "target")
     else:
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
         try:
             with pytest.raises(OSError) as raised:
-                bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
+                _compile_all(entry, tmp_path / "target")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert raised.value.errno == errno.ENOSPC
@@ -554,13 +578,13 @@ def test_what_python_warns_of_is_not_shown(tmp_path: Path) -> None:
     entry = _entry(tmp_path / "entry", {"a.py": b"X = '\\d' is 5\n"})
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        done = bytecode.compile_all(entry, entry.path / "files", tmp_path / "target")
+        done = _compile_all(entry, tmp_path / "target")
     assert done.made
     assert seen == []
 
 
 def test_the_worker_with_nothing_to_do_writes_nothing(tmp_path: Path) -> None:
-    job = {"source": (str(tmp_path), None), "target": (str(tmp_path), None), "paths": []}
+    job = {"source": (str(tmp_path), None), "spool": (str(tmp_path / "spool"), None), "files": []}
     assert _work(job) == []
     assert os.listdir(tmp_path) == []
 
@@ -569,23 +593,44 @@ def test_the_worker_imports_nothing_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "pip_sharedcache.py").write_text("raise SystemExit('imported')")
     copy = tmp_path / "worker.py"
     copy.write_text(WORKER.read_text(encoding="utf-8"), encoding="utf-8")
-    job = json.dumps({"source": ("", None), "target": ("", None), "paths": []})
+    job = json.dumps({"source": ("", None), "spool": ("", None), "files": []})
     done = subprocess.run([sys.executable, "-S", str(copy)], input=job, text=True, cwd=tmp_path)
     assert done.returncode == 0
 
 
-def test_the_worker_does_not_leave_the_target(tmp_path: Path) -> None:
-    """A link in the entry is read like a file, but nothing is written beside the sources."""
-    entry = _entry(tmp_path / "entry", GOOD)
-    before = sorted(entry.path.rglob("*"))
-    job = {
-        "source": (str(entry.path / "files"), None),
-        "target": (str(tmp_path / "target"), None),
-        "paths": list(GOOD),
-    }
-    _work(job, cwd=tmp_path)
-    assert sorted(entry.path.rglob("*")) == before
-    assert sorted(os.listdir(tmp_path)) == ["entry", "target"]
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
+def test_what_took_the_place_of_a_source_is_not_read(
+    tmp_path: Path, kind: str, several: bool
+) -> None:
+    """And not waited for: nobody may write to the FIFO."""
+    files = _many(GOOD) if several else GOOD
+    entry = _entry(tmp_path / "entry", files)
+    path = entry.path / "files" / "top.py"
+    path.unlink()
+    if kind == "symlink":
+        path.symlink_to("demo/empty.py")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    done = _compile_all(entry, tmp_path / "target")
+    assert (len(done.made), list(done.untried)) == (len(files) - 1, ["top.py"])
+
+
+@pytest.mark.parametrize("data", [b"X = 1\n", b"Y = 12\n"], ids=["other", "longer"])
+def test_sources_are_compared_where_that_is_asked(
+    tmp_path: Path, data: bytes, several: bool
+) -> None:
+    files = {"edited.py": b"Y = 1\n", **(_many(GOOD) if several else GOOD)}
+    entry = _entry(tmp_path / "entry", files)
+    assert len(_compile_all(entry, tmp_path / "target", hashes=True).made) == len(files)
+    path = entry.path / "files" / "edited.py"
+    path.unlink()
+    path.write_bytes(data)
+    with pytest.raises(
+        DamagedEntry, match=r"files/edited\.py: has other bytes than were published"
+    ):
+        _compile_all(entry, tmp_path / "target", hashes=True)
 
 
 # -- PEP 263
@@ -618,26 +663,16 @@ def test_whether_a_codec_is_needed_is_read_off_the_first_two_lines(
 ) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "module.py").write_bytes(head + b"pass\n")
-    done = worker.compile_source(str(tmp_path / "source"), str(tmp_path / "target"), "module.py")
-    assert done == ("left" if needs_codec else "compiled", "")
-    assert (tmp_path / "target").exists() is not needs_codec
+    file = worker.File("module.py", 0, MTIME, -1, "")
+    done, data = worker.compile_source(str(tmp_path / "source"), file)
+    assert (done.outcome, done.why) == ("left" if needs_codec else "compiled", "")
+    assert (data == b"") is needs_codec
 
 
-@pytest.mark.parametrize("kind", ["missing", "directory", "fifo in the way", "no room"])
+@pytest.mark.parametrize("kind", ["missing", "directory"])
 def test_what_cannot_be_tried_is_left_to_pip(tmp_path: Path, kind: str) -> None:
-    (tmp_path / "source").mkdir()
-    source = tmp_path / "source" / "module.py"
-    target = tmp_path / "target"
     if kind == "directory":
-        source.mkdir()
-    elif kind != "missing":
-        source.write_text("X = 1\n")
-    if kind == "no room":
-        target.touch()
-    if kind == "fifo in the way":
-        compiled = target / bytecode.compiled_path("module.py")
-        compiled.parent.mkdir(parents=True)
-        compiled.mkdir()
-    outcome, why = worker.compile_source(str(source.parent), str(target), "module.py")
-    assert outcome == "untried"
-    assert why
+        (tmp_path / "module.py").mkdir()
+    done, _ = worker.compile_source(str(tmp_path), worker.File("module.py", 0, MTIME, -1, ""))
+    assert done.outcome == "untried"
+    assert done.why

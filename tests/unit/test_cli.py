@@ -24,6 +24,7 @@ from pip_sharedcache.errors import PipMissing
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.placement import reflinks_within
 from pip_sharedcache.store import (
+    Spools,
     Store,
     find,
     list_entries,
@@ -629,9 +630,8 @@ def kept(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
     assert entry is not None
     sources = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
 
-    def compiled(files: Path) -> Compiled:
-        (files / "x.pyc").write_bytes(b"compiled")
-        return Compiled(["x.pyc"], sources)
+    def compiled(spools: Spools) -> Compiled:
+        return Compiled([spools.add("x.pyc", b"compiled")], sources)
 
     stage = stage_bytecode(store, entry, "cpython-313", "cpython-313-key", compiled)
     (bytecode,) = make_visible(store, [stage])

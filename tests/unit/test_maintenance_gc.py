@@ -18,6 +18,7 @@ from pip_sharedcache.maintenance.gc import Deleted, delete_retired, retire
 from pip_sharedcache.maintenance.retention import GRACE, choose
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
+    Spools,
     Store,
     StoredEntry,
     find,
@@ -60,10 +61,9 @@ def _publish(store: Store, name: str = "demo", size: int = 0) -> Entry:
 
 
 def _compile(store: Store, entry: Entry, tag: str = "cpython-313") -> Entry:
-    def compiled(files: Path) -> Compiled:
-        (files / "x.pyc").write_bytes(b"compiled")
+    def compiled(spools: Spools) -> Compiled:
         sources = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
-        return Compiled(["x.pyc"], sources)
+        return Compiled([spools.add("x.pyc", b"compiled")], sources)
 
     (found,) = make_visible(store, [stage_bytecode(store, entry, tag, f"{tag}-key", compiled)])
     assert isinstance(found, Entry)

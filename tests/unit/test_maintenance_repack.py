@@ -19,6 +19,7 @@ from pip_sharedcache.model import Compiled, Digest, Entry, identity_of
 from pip_sharedcache.store import (
     AREAS,
     Source,
+    Spools,
     Store,
     find,
     find_bytecode,
@@ -62,11 +63,9 @@ def _publish(store: Store, wheel: Path) -> tuple[Entry, Entry]:
     """The entry of the wheel, and its bytecode."""
     entry = publish(store, wheel, wheel.name, Digest(sha256(wheel)))
 
-    def compile_into(target: Path) -> Compiled:
+    def compile_into(spools: Spools) -> Compiled:
         with Source.of(entry, Directory.open(entry.path)) as source:
-            if source.packed:
-                return bytecode.compile_packed(entry, source, target)
-            return bytecode.compile_all(entry, entry.path / "files", target)
+            return bytecode.compile_all(entry, source, spools)
 
     tag, key = bytecode.tag(), bytecode.fits(entry)
     (made,) = make_visible(store, [stage_bytecode(store, entry, tag, key, compile_into)])

@@ -24,6 +24,7 @@ from pip_sharedcache.maintenance.verdict import Damage, Verdict
 from pip_sharedcache.maintenance.verify import verify
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.store import (
+    Spools,
     Store,
     list_entries,
     make_visible,
@@ -127,14 +128,12 @@ def _publish(store: Store, wheel: Path) -> Entry:
 def _compile(store: Store, entry: Entry) -> Entry:
     """Bytecode as compileall writes it, for sources of the time that KEY names."""
 
-    def into(files: Path) -> Compiled:
-        path = files / "demo" / "__pycache__" / f"__init__.{TAG}.pyc"
-        path.parent.mkdir(parents=True)
+    def into(spools: Spools) -> Compiled:
+        path = f"demo/__pycache__/__init__.{TAG}.pyc"
         size = (240).to_bytes(4, "little")
         header = bytes.fromhex("cb0d0d0a") + bytes(4) + (1700000000).to_bytes(4, "little") + size
-        path.write_bytes(header + b"code" * 100)
         left = [file.path for file in entry.manifest.files if file.path.endswith(".py")]
-        return Compiled([str(path.relative_to(files))], left)
+        return Compiled([spools.add(path, header + b"code" * 100)], left)
 
     (made,) = make_visible(store, [stage_bytecode(store, entry, TAG, KEY, into)])
     assert isinstance(made, Entry)

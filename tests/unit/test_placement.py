@@ -28,7 +28,6 @@ from pip_sharedcache.fs import (
     alive,
     create_file,
     dirfd,
-    finish_file,
     make_directory,
     remove_tree,
     set_directory,
@@ -492,23 +491,6 @@ def test_a_copy_that_does_not_fit_raises(tmp_path: Path) -> None:
     with file_size_limit(1000), pytest.raises(OSError) as caught:
         _copied(tmp_path / "source", tmp_path / "target", 5000)
     assert caught.value.errno == errno.EFBIG
-
-
-def test_a_finished_file_has_its_mode_and_time(tmp_path: Path) -> None:
-    os.umask(0o077)
-    (tmp_path / "file").write_bytes(b"12345")
-    finish_file(tmp_path / "file", 0o444, MTIME)
-    assert oct(_mode(tmp_path / "file")) == oct(0o444)
-    assert (tmp_path / "file").stat().st_mtime_ns == MTIME * 10**9
-
-
-def test_a_link_is_not_finished(tree: Path) -> None:
-    before = (tree / "file").stat()
-    with pytest.raises(OSError) as caught:
-        finish_file(tree / "link", 0o444, MTIME)
-    assert caught.value.errno == errno.ELOOP
-    assert (tree / "file").stat().st_mode == before.st_mode
-    assert (tree / "file").stat().st_mtime_ns == before.st_mtime_ns
 
 
 # -- what a group shares

@@ -27,7 +27,7 @@ from pip_sharedcache.session import session as session_module
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import has_credentials, without_credentials
-from pip_sharedcache.store import Store, lookup
+from pip_sharedcache.store import Spools, Store, lookup
 from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs, root
 from support.process import as_user, file_size_limit
@@ -620,8 +620,8 @@ def test_bytecode_that_does_not_fit_the_store_is_said_and_pip_compiles(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def full(entry: object, source: Path, files: Path) -> Any:
-        (files / "half.pyc").touch()
+    def full(entry: object, source: object, spools: Spools, *, hashes: bool) -> Any:
+        spools.add("half.pyc", b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(bytecode, "compile_all", full)

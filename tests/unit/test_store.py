@@ -13,6 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,8 +42,11 @@ from pip_sharedcache.model import (
     Digest,
     Entry,
     Manifest,
+    identity_of,
 )
 from pip_sharedcache.store import (
+    PACK,
+    Spools,
     Staged,
     Store,
     copy_wheel,
@@ -1456,11 +1460,8 @@ TAG, KEY = f"{sys.implementation.cache_tag}", "cpython-300-abcd-5"
 
 
 def _compiled(*paths: str, left: tuple[str, ...] = ("demo/part/__init__.py",)) -> Compile:
-    def compile_into(files: Path) -> Compiled:
-        for path in paths:
-            (files / path).parent.mkdir(parents=True, exist_ok=True)
-            (files / path).write_bytes(b"compiled " + path.encode())
-        return Compiled(paths, left)
+    def compile_into(spools: Spools) -> Compiled:
+        return Compiled([spools.add(path, b"compiled " + path.encode()) for path in paths], left)
 
     return compile_into
 
@@ -1597,10 +1598,9 @@ def test_outdated_bytecode_of_another_publisher_is_skipped(group_store: Store, w
         assert find_bytecode(opened, entry, TAG, key).entry == old
 
 
-def _partly_compiled(files: Path) -> Compiled:
-    _compiled(PYC)(files)
-    (files / "demo/__pycache__/left.pyc.1234").touch()
-    return Compiled([PYC], (), {"demo/part/__init__.py": "MemoryError"})
+def _partly_compiled(spools: Spools) -> Compiled:
+    made = _compiled(PYC)(spools).made
+    return Compiled(made, (), {"demo/part/__init__.py": "MemoryError"})
 
 
 def test_bytecode_that_lacks_a_source_for_no_fault_of_its_own_is_not_revealed(
@@ -1640,8 +1640,8 @@ def test_bytecode_that_lacks_a_source_is_damaged_until_a_complete_one_is_there(
 def test_compiling_that_is_interrupted_leaves_nothing(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
 
-    def interrupted(files: Path) -> Any:
-        (files / "half.pyc").touch()
+    def interrupted(spools: Spools) -> Any:
+        spools.add("half.pyc", b"half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -1654,14 +1654,33 @@ def test_bytecode_that_does_not_fit_is_reported_and_leaves_nothing(
 ) -> None:
     entry = _publish(store, wheel)
 
-    def full(files: Path) -> Any:
-        (files / "half.pyc").touch()
+    def full(spools: Spools) -> Any:
+        spools.add("half.pyc", b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(NotPublished, match=os.strerror(errno.ENOSPC)) as caught:
         stage_bytecode(store, entry, TAG, KEY, full)
     assert f"the bytecode of {wheel.name}" in str(caught.value)
     assert _bytecode_names(store, wheel) == []
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["tree", "packed"])
+def test_where_the_temporary_directory_is_full_bytecode_waits_in_the_store(
+    store: Store, wheel: Path, packed: bool
+) -> None:
+    entry, above = _publish(store, wheel), []
+
+    def compile_into(spools: Spools) -> Compiled:
+        above.append(identity_of(spools.new().path.parent.parent.stat()))
+        if len(above) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return _compiled(PYC)(spools)
+
+    staged = stage_bytecode(store, entry, TAG, KEY, compile_into, packed=packed)
+    assert above == [identity_of(os.stat(tempfile.gettempdir())), staged.entry.identity]
+    found = {PACK} if packed else {"files", "entry.json"}
+    assert set(os.listdir(staged.entry.path)) == found
+    assert [file.path for file in staged.entry.manifest.files] == [PYC]
 
 
 # -- what killed publishers left

@@ -24,6 +24,7 @@ from pip_sharedcache.placement import LinkChoice, Linker
 from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
 from pip_sharedcache.store import (
     Source,
+    Spools,
     Store,
     compiled_path,
     find,
@@ -285,9 +286,9 @@ def test_an_edit_after_the_look_up_is_seen(store: Store, wheel: Path, tmp_path: 
 def test_bytecode_is_packed_too(store: Store, wheel: Path) -> None:
     entry = _publish(store, wheel)
 
-    def fill(target: Path) -> Compiled:
+    def fill(spools: Spools) -> Compiled:
         with Source.of(entry, Directory.open(entry.path)) as source:
-            return bytecode.compile_packed(entry, source, target)
+            return bytecode.compile_all(entry, source, spools)
 
     tag, key = bytecode.tag(), bytecode.fits(entry)
     staged = stage_bytecode(store, entry, tag, key, fill)

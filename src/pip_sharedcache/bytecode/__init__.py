@@ -15,32 +15,49 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pip_sharedcache import resources
-from pip_sharedcache.bytecode.worker import COMPILED, LEFT, UNTRIED, compile_source
-from pip_sharedcache.fs import (
-    NO_SPACE_ERRORS,
-    Directory,
-    can_start_threads,
-    cpus,
-    temporary_directory,
-)
-from pip_sharedcache.model import Compiled, Entry, StoredFile
-from pip_sharedcache.store import Source, compiled_path
+from pip_sharedcache.bytecode import worker
+from pip_sharedcache.bytecode.worker import DAMAGED, LEFT, UNTRIED
+from pip_sharedcache.fs import HANDS_ON_DESCRIPTORS, Directory, can_start_threads, cpus
+from pip_sharedcache.model import Compiled, Entry, Spooled, StoredFile
+from pip_sharedcache.store import PACK, Source, Spools, compiled_path
 
 logger = logging.getLogger(__name__)
 
-#: The result for each source, by its path: one of worker.OUTCOMES, and the reason if it is UNTRIED.
-_Results = dict[str, tuple[str, str]]
+#: The result for each source, by its path, and the descriptor of its spool.
+_Results = dict[str, tuple[worker.Done, int]]
 
 _WORKER = resources.path_of("bytecode", "worker.py")
 _RESERVE = 1  # threads that pip can start at the same time: its progress bar
 _SMALL = 100_000  # bytes of source that compile in the time in which an interpreter starts
 _EACH = 3_000  # bytes of source that compile in the time of one open, write and rename
+_LONGEST = 255  # bytes in the name of a file (NAME_MAX)
+_NO_RESULT = worker.Done("", UNTRIED, "its process has ended"), -1
+
+
+class _Handed(NamedTuple):
+    """A file or directory that worker processes use: its path, and its descriptor here, if any."""
+
+    path: Path
+    descriptor: int | None
+
+    @property
+    def number(self) -> int | None:
+        """Return the descriptor that a worker process inherits; None where none can."""
+        return self.descriptor if HANDS_ON_DESCRIPTORS else None
+
+
+class _Job(NamedTuple):
+    """The sources to compile, all in one directory or pack, and the spools for the bytecode."""
+
+    source: _Handed
+    files: Sequence[worker.File]
+    spools: Spools
 
 
 def not_shared_because() -> str:
@@ -83,33 +100,42 @@ def fits(entry: Entry) -> str:
     return f"{tag()}-{importlib.util.MAGIC_NUMBER.hex()}-{mtime}-{entry.publisher}"
 
 
-def compile_all(entry: Entry, source: Path, target: Path) -> Compiled:
-    """Compile all sources of ``entry`` from the directory ``source`` into ``target``.
+def compile_all(entry: Entry, source: Source, spools: Spools, *, hashes: bool = False) -> Compiled:
+    """Compile all sources of ``entry``, which is open as ``source``, into ``spools``.
 
-    Raise OSError if the disk is full, and with EAGAIN if the options of this process change
-    bytecode and no other process can be started.
+    ``hashes``: whether each source must have the bytes that the manifest lists: its publisher can
+    edit it meanwhile. Raise DamagedEntry if one has not, or if its pack cannot be read; OSError if
+    the disk is full, and with EAGAIN if the options of this process change bytecode and no other
+    process can be started.
     """
-    sources = [file for file in entry.manifest.files if file.path.endswith(".py")]
+    files = [file for file in entry.manifest.files if file.path.endswith(".py")]
     # Deal out large sources first, in turn, so that the processes end together.
-    sources.sort(key=lambda file: file.size, reverse=True)
-    paths = [file.path for file in sources]
-    workers = min(cpus(), sum(file.size + _EACH for file in sources) // _SMALL)
+    files.sort(key=lambda file: file.size, reverse=True)
+    workers = min(cpus(), sum(file.size + _EACH for file in files) // _SMALL)
     asked = _asked_of_this_process()
-    workers = max(workers, 1 if asked and paths else 0)
-    results: _Results = {}
-    if workers >= (1 if asked else 2):
-        results = _compile_beside(workers, paths, source, target)
-    if asked and paths and not results:  # bytecode of this process would not suit other users
-        raise OSError(errno.EAGAIN, "No process can be started to compile bytecode", str(target))
-    if not asked:
-        rest = [path for path in paths if path not in results]
-        results.update(_compile_here(rest, source, target))
-    outcomes = {path: results.get(path, (UNTRIED, "its process has ended")) for path in paths}
-    return Compiled(
-        [compiled_path(path) for path, (outcome, _) in outcomes.items() if outcome == COMPILED],
-        [path for path, (outcome, _) in outcomes.items() if outcome == LEFT],
-        {path: why for path, (outcome, why) in outcomes.items() if outcome == UNTRIED},
-    )
+    workers = max(workers, 1 if asked and files else 0)
+    with _opened(source) as directory:
+        job = _Job(directory, [_row(file, hashes) for file in files], spools)
+        results: _Results = {}
+        if workers >= (1 if asked else 2):
+            results = _compile_beside(workers, job)
+        if asked and files and not results:  # bytecode of this process would not suit other users
+            raise OSError(errno.EAGAIN, "No process can be started to compile bytecode")
+        if not asked:
+            results.update(_compile_here(job, results))
+    made, left, untried = [], [], {}
+    for file in files:
+        done, spool = results.get(file.path, _NO_RESULT)
+        if done.outcome == DAMAGED:
+            raise source.damaged(file, done.why)
+        compiled = compiled_path(file.path)
+        if done.outcome == LEFT or len(os.fsencode(compiled.rpartition("/")[2])) > _LONGEST:
+            left.append(file.path)
+        elif done.outcome == UNTRIED:
+            untried[file.path] = done.why
+        else:
+            made.append(Spooled(compiled, spool, done.start, done.size, done.crc, done.sha256))
+    return Compiled(made, left, untried)
 
 
 def _asked_of_this_process() -> bool:
@@ -124,54 +150,34 @@ def _asked_of_this_process() -> bool:
     return bool(named) or longest != usual
 
 
-def compile_packed(entry: Entry, source: Source, target: Path) -> Compiled:
-    """Compile as ``compile_all`` does, from the pack of ``source``.
-
-    The worker processes read files: the sources are unpacked first. Raise DamagedEntry if the pack
-    cannot be read, and OSError as ``compile_all`` does.
-    """
-    return _compile_copies(entry, source.copy, target)
-
-
-def compile_checked(entry: Entry, source: Source, target: Path) -> Compiled:
-    """Compile as ``compile_all`` does, but from checked copies of the files of ``source``.
-
-    The copies have the bytes that the manifest lists: the publisher can edit the files meanwhile.
-    Raise DamagedEntry if a file differs, and OSError as ``compile_all`` does.
-    """
-    return _compile_copies(entry, source.copy_checked, target)
+@contextlib.contextmanager
+def _opened(source: Source) -> Iterator[_Handed]:
+    """Yield the pack of ``source``, or the directory of its files. Raise DamagedEntry, OSError."""
+    if source.packed:
+        yield _Handed(source.held.path / PACK, source.pack().descriptor)
+        return
+    with Directory.open(source.held.proc_path / "files") as files:
+        yield _Handed(files.path, files.descriptor)
 
 
-def _compile_copies(
-    entry: Entry, copy: Callable[[StoredFile, Path], None], target: Path
-) -> Compiled:
-    """Compile copies of the sources in a temporary directory; beside ``target`` if that is full."""
-    files = [file for file in entry.manifest.files if file.path.endswith(".py")]
-
-    def copies(directory: Path) -> Path:
-        for file in files:
-            copy(file, directory)
-        return directory
-
-    with contextlib.ExitStack() as stack:
-        try:
-            source = copies(stack.enter_context(temporary_directory()))
-        except OSError as error:
-            if error.errno not in NO_SPACE_ERRORS:
-                raise
-            stack.close()
-            beside = tempfile.TemporaryDirectory(dir=target.parent)
-            source = copies(Path(stack.enter_context(beside)))
-        return compile_all(entry, source, target)
+def _row(file: StoredFile, hashes: bool) -> worker.File:
+    return worker.File(file.path, file.size, file.mtime, file.offset, file.sha256 if hashes else "")
 
 
-def _compile_here(paths: Sequence[str], source: Path, target: Path) -> _Results:
+def _compile_here(job: _Job, others: Container[str]) -> _Results:
+    """Return the results of the sources that are not in ``others``."""
+    files = [file for file in job.files if file.path not in others]
+    if not files:
+        return {}
+    source = job.source.descriptor if files[0].offset >= 0 else str(job.source.path)
+    assert source is not None  # a pack is a file, which has a descriptor everywhere
+    spool = job.spools.new().descriptor
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as pip and the worker processes do
-        return {path: compile_source(str(source), str(target), path) for path in paths}
+        return {done.path: (done, spool) for done in worker.compile_all(source, spool, files)}
 
 
-def _compile_beside(wanted: int, paths: Sequence[str], source: Path, target: Path) -> _Results:
+def _compile_beside(wanted: int, job: _Job) -> _Results:
     """Return the results of up to ``wanted`` worker processes.
 
     A path has no result if its process did not start, or was killed before. Raise OSError if the
@@ -179,44 +185,43 @@ def _compile_beside(wanted: int, paths: Sequence[str], source: Path, target: Pat
     """
     results: _Results = {}
     full = 0
+    spools = [_Handed(*job.spools.new()) for _ in range(wanted)]
     with contextlib.ExitStack() as ends:
-        directories = [ends.enter_context(Directory.open(path)) for path in (source, target)]
-        processes = _start(wanted, directories)
+        processes = _start(job.source, spools)
         for process in processes:
             ends.callback(_end, process)
-        names = [(str(one.path), one.descriptor) for one in directories]
-        for number, process in enumerate(processes):
-            share = list(paths[number :: len(processes)])
-            _order(process, {"source": names[0], "target": names[1], "paths": share})
-        for process in processes:
+        for number, (process, spool) in enumerate(zip(processes, spools)):
+            _order(process, job.source, spool, job.files[number :: len(processes)])
+        for process, spool in zip(processes, spools):
             output, _ = process.communicate()
             for line in output.splitlines(keepends=True):
                 if not line.endswith(b"\n"):
                     continue  # the process was killed while it wrote this line
-                path, outcome, why = json.loads(line)
+                path, *rest = json.loads(line)
                 if path is None:
-                    full = outcome
+                    (full,) = rest
                 else:
-                    results[path] = outcome, why
+                    assert spool.descriptor is not None
+                    results[path] = worker.Done(path, *rest), spool.descriptor
     if full:
-        raise OSError(full, os.strerror(full), str(target))
+        raise OSError(full, os.strerror(full))
     return results
 
 
-def _start(wanted: int, handed: Sequence[Directory]) -> list[subprocess.Popen[bytes]]:
-    """Start up to ``wanted`` worker processes, which wait for their jobs.
+def _start(source: _Handed, spools: Sequence[_Handed]) -> list[subprocess.Popen[bytes]]:
+    """Start a worker process for each of ``spools``; the processes wait for their jobs.
 
     If a limit on processes holds, fewer start, so that pip can still start a thread. The worker
-    processes inherit the descriptors of ``handed``: an interpreter that has capabilities may not
-    use the descriptors of another process by name, and a path could lead elsewhere by now.
+    processes inherit descriptors: an interpreter that has capabilities may not use those of another
+    process by name, and a path could lead elsewhere by now.
     """
     level = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     command = [sys.executable, "-I", "-S", "-B", "-W", "ignore", *level, str(_WORKER)]
     processes: list[subprocess.Popen[bytes]] = []
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-    numbers = [one.descriptor for one in handed if one.descriptor is not None]
     try:
-        while sys.executable and len(processes) < wanted:
+        for spool in spools if sys.executable else ():
+            numbers = [one.number for one in (source, spool) if one.number is not None]
             processes.append(
                 subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, pass_fds=numbers)
             )
@@ -231,10 +236,15 @@ def _start(wanted: int, handed: Sequence[Directory]) -> list[subprocess.Popen[by
     return processes
 
 
-def _order(process: subprocess.Popen[bytes], job: Mapping[str, object]) -> None:
+def _order(
+    process: subprocess.Popen[bytes], source: _Handed, spool: _Handed, files: Sequence[worker.File]
+) -> None:
+    names = {
+        name: (str(one.path), one.number) for name, one in (("source", source), ("spool", spool))
+    }
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # the process ended early: its sources are UNTRIED
-        process.stdin.write(json.dumps(job).encode())
+        process.stdin.write(json.dumps({**names, "files": files}).encode())
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
     process.stdin = None

@@ -1,13 +1,19 @@
 """Compilation of sources one after another, in this process or in the process of a script.
 
-As a script, this module reads one JSON object from standard input: the directories "source" and
-"target", and "paths" below "source". Each directory is a path, and the descriptor that this process
-has inherited for it (null for none). The script writes one line of JSON for each path: the path,
-the outcome (one of OUTCOMES), and the reason if the outcome is UNTRIED. If the disk is full, the
-last line has null as the path, and the errno. This module imports nothing of the project.
+As a script, this module reads one JSON object from standard input:
+
+- "source": the directory of the sources, or the pack that has them;
+- "spool": the file to which the bytecode is appended;
+- "files": the sources, each as the list of the fields of ``File``.
+
+"source" and "spool" are each a path, and the descriptor that this process has inherited for it
+(null for none). The script writes one line of JSON for each source: the fields of ``Done``. If the
+disk is full, the last line has null as the path, and the errno. This module imports nothing of the
+project.
 """
 
 import errno
+import hashlib
 import importlib.machinery
 import importlib.util
 import json
@@ -17,11 +23,14 @@ import re
 import stat
 import struct
 import sys
-from typing import Optional
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Optional, Union
 
 #: COMPILED: the source was compiled. LEFT: the source does not compile for any user, or pip should
-#: compile it. UNTRIED: this process failed because of its own limits, memory or rights.
-COMPILED, LEFT, UNTRIED = OUTCOMES = "compiled", "left", "untried"
+#: compile it. UNTRIED: this process failed because of its own limits, memory or rights. DAMAGED:
+#: the source is not as the manifest has it.
+COMPILED, LEFT, UNTRIED, DAMAGED = OUTCOMES = "compiled", "left", "untried", "damaged"
 
 _STANDARD_OUTPUT = 1
 _LOADER = importlib.machinery.SourceFileLoader("", "")  # compiles as the import system does
@@ -30,6 +39,39 @@ _LARGEST = 0xFFFFFFFF
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
 _PLAIN = {b"utf-8", b"utf8", b"ascii", b"us-ascii", b"latin-1", b"iso-8859-1"}
+_BINARY = getattr(os, "O_BINARY", 0)
+_STEP = 1 << 24  # bytes: a manifest can give a size for which there is no memory
+#: A symlink or FIFO that somebody put in the place of a source is neither followed nor waited for.
+_READ = os.O_RDONLY | _BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+class File(NamedTuple):
+    """A source as its manifest has it.
+
+    ``mtime``: seconds. ``offset``: that in the pack; below 0 for a file of the directory.
+    ``sha256``: in hexadecimal; "" if the bytes are not to be compared.
+    """
+
+    path: str
+    size: int
+    mtime: int
+    offset: int
+    sha256: str
+
+
+class Done(NamedTuple):
+    """The result for one source: one of OUTCOMES, the reason for UNTRIED or DAMAGED.
+
+    For COMPILED: the place of the .pyc in the spool, its CRC-32, and its sha256 in hexadecimal.
+    """
+
+    path: str
+    outcome: str
+    why: str = ""
+    start: int = 0
+    size: int = 0
+    crc: int = 0
+    sha256: str = ""
 
 
 def _needs_a_codec(data: bytes) -> bool:
@@ -44,58 +86,91 @@ def _needs_a_codec(data: bytes) -> bool:
     return False
 
 
-def compile_source(source: str, target: str, path: str) -> tuple[str, str]:
-    """Compile ``path`` below ``source`` into ``target``; return the outcome and the reason.
+def compile_all(source: Union[str, int], spool: int, files: Iterable[File]) -> Iterator[Done]:
+    """Compile ``files``, and append the bytecode to ``spool``, which is empty; yield each result.
 
-    The outcome is one of OUTCOMES; the reason is "" unless the outcome is UNTRIED. The .pyc names
-    the time and size of its source, as that of py_compile does. Raise OSError if the disk is full.
+    ``source``: the path of the directory, or the descriptor of the pack. Raise OSError if the disk
+    is full.
     """
-    compiled = os.path.join(target, importlib.util.cache_from_source(path))
+    end = 0
+    for file in files:
+        done, bytecode = compile_source(source, file)
+        if done.outcome == COMPILED:
+            try:
+                _append(spool, bytecode)
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    raise
+                yield Done(file.path, UNTRIED, _words(error))
+                end = os.lseek(spool, 0, os.SEEK_CUR)
+                continue
+            sums = zlib.crc32(bytecode), hashlib.sha256(bytecode).hexdigest()
+            done = Done(file.path, COMPILED, "", end, len(bytecode), *sums)
+            end += len(bytecode)
+        yield done
+
+
+def compile_source(source: Union[str, int], file: File) -> tuple[Done, bytes]:
+    """Compile ``file`` of ``source``; return the result, without a place, and the .pyc.
+
+    The .pyc names the time and size of its source, as that of py_compile does.
+    """
+    path = file.path
     try:
-        with open(os.path.join(source, path), "rb") as file:
-            status, data = os.fstat(file.fileno()), file.read()
+        data = _read(source, file)
+        if file.sha256 and hashlib.sha256(data).hexdigest() != file.sha256:
+            return Done(path, DAMAGED, "has other bytes than were published"), b""
+        if file.offset >= 0 and len(data) != file.size:
+            return Done(path, DAMAGED, "the pack ends within it"), b""
         if _needs_a_codec(data):
-            return LEFT, ""
+            return Done(path, LEFT), b""
         try:
             code = _LOADER.source_to_code(data, path)
         except Exception as error:
             if _is_of_source(error, data):
-                return LEFT, ""
+                return Done(path, LEFT), b""
             raise
-        facts = (0, int(status.st_mtime) & _LARGEST, status.st_size & _LARGEST)
+        facts = (0, file.mtime & _LARGEST, len(data) & _LARGEST)
         bytecode = importlib.util.MAGIC_NUMBER + _FACTS.pack(*facts) + marshal.dumps(code)
-        _write(compiled, bytecode, stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise
-        if error.errno == errno.ENAMETOOLONG:  # the name is too long with the suffix of a .pyc
-            return LEFT, ""
-        return UNTRIED, _words(error)
     except Exception as error:  # for example MemoryError: pip compiles the source, or fails too
-        return UNTRIED, _words(error)
-    return COMPILED, ""
+        return Done(path, UNTRIED, _words(error)), b""
+    return Done(path, COMPILED), bytecode
 
 
-def _write(compiled: str, data: bytes, mode: int) -> None:
-    """Write the .pyc file ``compiled``. Raise OSError, with ENOSPC if only a part was written.
-
-    Older Pythons' py_compile does not notice the latter, and to read each file again, and load its
-    code, takes as long as to write it.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+def _read(source: Union[str, int], file: File) -> bytes:
+    """Return the bytes of ``file``, or fewer at the end of a pack. Raise OSError."""
+    if isinstance(source, int):
+        return _read_at(source, file.size, file.offset)
+    descriptor = os.open(os.path.join(source, file.path), _READ)
     try:
-        descriptor = os.open(compiled, flags, mode & 0o666)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(compiled), exist_ok=True)
-        descriptor = os.open(compiled, flags, mode & 0o666)
-    except FileExistsError:  # what a killed process left
-        os.unlink(compiled)
-        descriptor = os.open(compiled, flags, mode & 0o666)
-    try:
-        if os.write(descriptor, data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), compiled)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        return _read_at(descriptor, status.st_size, 0)
     finally:
         os.close(descriptor)
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    pieces = []
+    while size > 0:
+        # Processes that share the descriptor share its position, too, which only Windows needs.
+        if hasattr(os, "pread"):
+            piece = os.pread(descriptor, min(size, _STEP), offset)
+        else:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            piece = os.read(descriptor, min(size, _STEP))
+        if not piece:
+            break
+        pieces.append(piece)
+        size, offset = size - len(piece), offset + len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _append(spool: int, data: bytes) -> None:
+    """Append ``data``. Raise OSError, with ENOSPC if only a part was written."""
+    if os.write(spool, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_of_source(error: BaseException, data: bytes) -> bool:
@@ -132,20 +207,28 @@ def _inherited(path: str, descriptor: Optional[int]) -> str:
     return ""
 
 
+def _opened(flags: int, path: str, descriptor: Optional[int]) -> int:
+    return os.open(path, flags | _BINARY) if descriptor is None else descriptor
+
+
 def work() -> None:
     """Compile the sources that the job on standard input names."""
     job = json.load(sys.stdin)
-    source, target = (_inherited(*job[name]) for name in ("source", "target"))
-    for path in job["paths"]:
-        if not (source and target):
-            _tell([path, UNTRIED, "the directory of the source cannot be opened"])
-            continue
-        try:
-            outcome, why = compile_source(source, target, path)
-        except OSError as error:
-            _tell([None, error.errno, ""])
-            break
-        _tell([path, outcome, why])
+    files = [File(*row) for row in job["files"]]
+    if not files:
+        return
+    packed = files[0].offset >= 0
+    named = job["source"]
+    source = _opened(os.O_RDONLY, *named) if packed else _inherited(*named)
+    if source == "":
+        for file in files:
+            _tell(Done(file.path, UNTRIED, "the directory of the source cannot be opened"))
+        return
+    try:
+        for done in compile_all(source, _opened(os.O_WRONLY, *job["spool"]), files):
+            _tell(done)
+    except OSError as error:
+        _tell([None, error.errno])
 
 
 def _tell(what: object) -> None:

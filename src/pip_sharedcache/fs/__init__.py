@@ -14,7 +14,6 @@ from pip_sharedcache.fs.dirfd import (
     Directory,
     create_file,
     ensure_directory,
-    finish_file,
     has_time,
     make_directory,
     replace_file,
@@ -29,6 +28,7 @@ from pip_sharedcache.fs.file_data import (
     write_file,
 )
 from pip_sharedcache.fs.host import (
+    HANDS_ON_DESCRIPTORS,
     HOST,
     alive,
     can_fork,
@@ -58,6 +58,7 @@ from pip_sharedcache.fs.trees import (
 
 __all__ = [
     "DISK_ERRORS",
+    "HANDS_ON_DESCRIPTORS",
     "HOST",
     "HOST_NAME",
     "NEW",
@@ -81,7 +82,6 @@ __all__ = [
     "exchange",
     "file_system_time",
     "find_moved_directory",
-    "finish_file",
     "give_tree",
     "has_time",
     "is_gone",

@@ -282,20 +282,6 @@ def replace_file(path: Path, data: bytes, mode: int, gid: int = -1) -> None:
         raise
 
 
-def finish_file(path: Path, mode: int, mtime: int) -> None:
-    """Set exactly ``mode`` and ``mtime`` (seconds) on a file that a child process just made.
-
-    Raises OSError, ELOOP for a symlink.
-    """
-    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | BINARY)
-    try:
-        if hasattr(os, "fchmod"):
-            os.fchmod(descriptor, mode)
-        set_time(descriptor, path, mtime)
-    finally:
-        os.close(descriptor)
-
-
 def set_time(descriptor: int, path: str | Path, mtime: int) -> None:
     """Set the modification time (seconds) of a file that the caller just created.
 

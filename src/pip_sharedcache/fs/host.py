@@ -30,6 +30,9 @@ def _name() -> str:
 #: The name of this machine in temporary names, by which a later run finds a killed run's files.
 HOST = _name()
 
+#: Whether a child process can inherit descriptors (pass_fds of subprocess).
+HANDS_ON_DESCRIPTORS = os.name == "posix"
+
 _STALE = 6 * 3600  # seconds
 
 

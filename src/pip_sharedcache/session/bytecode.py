@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from pathlib import Path
 
 from pip_sharedcache import bytecode
 from pip_sharedcache import store as stores
@@ -186,24 +185,20 @@ class SharedBytecode:
         return there if self._layers.may_relay((there, source or entry), near) else None
 
 
-def _copy(compiled: Entry, target: Path) -> Compiled:
-    """Copy the bytecode ``compiled`` to ``target``, with the result of bytecode.compile_all.
+def _copy(compiled: Entry, spools: stores.Spools) -> Compiled:
+    """Copy the bytecode ``compiled`` to ``spools``, with the result of bytecode.compile_all.
 
     Raises DamagedEntry, OSError.
     """
     with stores.Source.of(compiled, stores.open_entry(compiled)) as source:
-        return source.copy_all(compiled.manifest, target)
+        return source.spool(compiled.manifest, spools)
 
 
-def _compile(entry: Entry, verify: bool, target: Path) -> Compiled:
-    """Compile the sources of ``entry`` to ``target``, with the result of bytecode.compile_all.
+def _compile(entry: Entry, verify: bool, spools: stores.Spools) -> Compiled:
+    """Compile the sources of ``entry`` to ``spools``, with the result of bytecode.compile_all.
 
     The sources come from the open directory of the entry that was looked up and trusted: another
     user may have put other sources at its path. Raises DamagedEntry, OSError.
     """
     with stores.Source.of(entry, stores.open_entry(entry)) as source:
-        if verify:
-            return bytecode.compile_checked(entry, source, target)
-        if source.packed:
-            return bytecode.compile_packed(entry, source, target)
-        return bytecode.compile_all(entry, source.held.proc_path / "files", target)
+        return bytecode.compile_all(entry, source, spools, hashes=verify)

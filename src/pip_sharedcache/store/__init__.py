@@ -34,6 +34,7 @@ from pip_sharedcache.store.open import (
     open_store,
     store_replaceable_by,
 )
+from pip_sharedcache.store.packs import PACK
 from pip_sharedcache.store.publish import discard, make_durable, make_visible, publish
 from pip_sharedcache.store.resolutions import (
     JUDGED_PAGE,
@@ -43,6 +44,7 @@ from pip_sharedcache.store.resolutions import (
     stage_resolution,
 )
 from pip_sharedcache.store.sources import Source
+from pip_sharedcache.store.spools import Spools
 from pip_sharedcache.store.staging import Staged, stage_bytecode, stage_wheel
 from pip_sharedcache.store.stale_staging import clear_own
 from pip_sharedcache.store.store_json import PACKED, STORE_JSON, TREE, layout_name
@@ -55,6 +57,7 @@ __all__ = [
     "JUDGED_PAGE",
     "NONE_YET",
     "ONLY",
+    "PACK",
     "PACKED",
     "PATIENCE",
     "RESOLUTION",
@@ -68,6 +71,7 @@ __all__ = [
     "Build",
     "Compile",
     "Source",
+    "Spools",
     "Staged",
     "Store",
     "StoredEntry",

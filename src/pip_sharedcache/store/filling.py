@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import os
 import secrets
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,14 +17,15 @@ from typing import NamedTuple
 from pip_sharedcache import fs, wheel
 from pip_sharedcache.errors import NotPublished, UnusualWheel
 from pip_sharedcache.fs.workers import map_in_workers
-from pip_sharedcache.model import Compiled, Digest, Manifest, StoredFile
+from pip_sharedcache.model import Compiled, Digest, Manifest, Spooled, StoredFile
 from pip_sharedcache.store.entry_reading import MANIFEST
 from pip_sharedcache.store.forms import DIRECTORY, FILE, NewPack, NewTree
 from pip_sharedcache.store.packs import PACK, Layout
+from pip_sharedcache.store.spools import Spools, open_spools
 from pip_sharedcache.store.unpack import ProgressCallback, copy_archive, unpack_all, write
 
-#: Fills a directory with bytecode.
-Compile = Callable[[Path], Compiled]
+#: Appends bytecode to spools.
+Compile = Callable[[Spools], Compiled]
 
 _PIECE = 1000  # files for each task of a worker process
 _WEEKS = 1 << 21  # seconds, about three and a half weeks
@@ -99,60 +100,58 @@ def gather_bytecode(
     """Fill ``staging`` with bytecode; return the manifest, and why sources are untried.
 
     The compiled files get the mode FILE and one time. ``pack``: whether they become a pack if they
-    can; then they are compiled in a temporary directory, which is seldom on a file server. They
-    become a tree if that has too little free space. Raises OSError.
+    can. Raises OSError.
     """
-    if pack:
-        with contextlib.suppress(_NotPacked):
-            return _compile_aside(staging, digest, interpreter, compile_into)
-    now = own_time()
-    top = staging / "files"
-    fs.make_directory(top, 0o700)
-    compiled = compile_into(top)
-    made = list(compiled.made)
-    directories = _tidy(top, {top / path for path in made})
-
-    def finish(paths: Sequence[str]) -> list[StoredFile]:
-        files = []
-        for path in paths:
-            fs.finish_file(top / path, FILE, now)
-            sha256, size = wheel.digest_of(top / path)
-            files.append(StoredFile(path, size, sha256, False, now))
-        return files
-
-    pieces = [made[start : start + _PIECE] for start in range(0, len(made), _PIECE)]
-    files = [file for some in map_in_workers(pieces, finish, finish) for file in some]
-    manifest = Manifest(interpreter, digest, 0, tuple(files), tuple(compiled.left))
-    _complete(staging, manifest, directories, now)
-    return manifest, compiled.untried
-
-
-class _NotPacked(Exception):
-    """Files that no pack can have, or for which the temporary directory has no free space."""
-
-
-def _compile_aside(
-    staging: Path, digest: Digest, interpreter: str, compile_into: Compile
-) -> tuple[Manifest, Mapping[str, str]]:
-    """Fill ``staging`` with a pack of bytecode. Raises _NotPacked, OSError."""
-    with contextlib.ExitStack() as stack:
-        try:
-            directory = stack.enter_context(fs.temporary_directory()) / "files"
-            directory.mkdir()
-            compiled = compile_into(directory)
-        except OSError as error:
-            if error.errno in fs.NO_SPACE_ERRORS:
-                raise _NotPacked from error
+    try:
+        with open_spools() as spools:
+            compiled = compile_into(spools)
+            return _keep(staging, digest, interpreter, compiled, pack), compiled.untried
+    except OSError as error:
+        if error.errno not in fs.NO_SPACE_ERRORS or os.listdir(staging):
             raise
-        layout = Layout((path, os.path.getsize(directory / path)) for path in compiled.made)
-        if not layout.fits:
-            raise _NotPacked
-        manifest = Manifest(interpreter, digest, 0, (), tuple(compiled.left), packed=True)
-        manifest = _pack(
-            *(staging, manifest, layout, compiled.made),
-            lambda path: (directory / path).read_bytes(),
-        )
-        return manifest, compiled.untried
+    # The temporary directory is full, the store need not be.
+    with open_spools(staging) as spools:
+        compiled = compile_into(spools)
+        return _keep(staging, digest, interpreter, compiled, pack), compiled.untried
+
+
+def _keep(
+    staging: Path, digest: Digest, interpreter: str, compiled: Compiled, pack: bool
+) -> Manifest:
+    """Fill ``staging`` with what was compiled; return the manifest. Raises OSError."""
+    manifest = Manifest(interpreter, digest, 0, (), tuple(compiled.left), packed=pack)
+    if pack:
+        layout = Layout((made.path, made.size) for made in compiled.made)
+        if layout.fits:
+            return _pack(staging, manifest, layout, compiled.made, _spooled)
+    now = own_time()
+    paths = [made.path for made in compiled.made]
+    tree = NewTree(staging / "files", now)
+    directories = _make_tree(staging / "files", paths)
+
+    def finish(some: Sequence[Spooled]) -> list[StoredFile]:
+        for made in some:
+            tree.put(made.path, _spooled(made), made.crc, executable=False)
+        return [StoredFile(made.path, made.size, made.sha256, False, now) for made in some]
+
+    def again(some: Sequence[Spooled]) -> list[StoredFile]:
+        for made in some:
+            tree.undo(made.path)
+        return finish(some)
+
+    made = compiled.made
+    pieces = [made[start : start + _PIECE] for start in range(0, len(made), _PIECE)]
+    files = [file for part in map_in_workers(pieces, finish, again) for file in part]
+    manifest = replace(manifest, files=tuple(files), packed=False)
+    _complete(staging, manifest, directories, now)
+    return manifest
+
+
+def _spooled(made: Spooled) -> bytes:
+    data = fs.read_at(made.spool, made.size, made.start)
+    if len(data) != made.size:
+        raise OSError(errno.EIO, f"A spool ends within {made.path}")
+    return data
 
 
 def write_record(
@@ -160,8 +159,10 @@ def write_record(
 ) -> Manifest:
     if pack:
         layout = Layout([(name, len(data))])
+        sums = zlib.crc32(data), hashlib.sha256(data).hexdigest()
+        record = Spooled(name, -1, 0, len(data), *sums)
         manifest = Manifest(kind, key, 0, (), packed=True)
-        return _pack(staging, manifest, layout, [name], lambda _: data)
+        return _pack(staging, manifest, layout, [record], lambda _: data)
     now = own_time()
     top = staging / "files"
     fs.make_directory(top, 0o700)
@@ -176,24 +177,24 @@ def _pack(
     staging: Path,
     manifest: Manifest,
     layout: Layout,
-    paths: Sequence[str],
-    read: Callable[[str], bytes],
+    files: Sequence[Spooled],
+    read: Callable[[Spooled], bytes],
 ) -> Manifest:
-    """Fill ``staging`` with a pack of the files ``paths`` (in the order of ``layout``).
+    """Fill ``staging`` with a pack of ``files`` (in the order of ``layout``).
 
     ``read`` returns the bytes of one. Returns ``manifest`` with these files. Raises OSError.
     """
-    now, files, facts = own_time(), [], []
+    now = own_time()
     with fs.create_file(staging / PACK, FILE, now) as target:
-        new = NewPack(target, layout, paths)
-        for path in paths:
-            data = read(path)
-            crc, sha256 = zlib.crc32(data), hashlib.sha256(data).hexdigest()
-            new.put(path, data, crc, executable=False)
-            facts.append((crc, False))
-            files.append(StoredFile(path, len(data), sha256, False, now, new.offset(path)))
-        manifest = replace(manifest, files=tuple(files))
-        new.finish(facts, manifest.to_json())
+        new = NewPack(target, layout, [file.path for file in files])
+        for file in files:
+            new.put(file.path, read(file), file.crc, executable=False)
+        stored = [
+            StoredFile(file.path, file.size, file.sha256, False, now, new.offset(file.path))
+            for file in files
+        ]
+        manifest = replace(manifest, files=tuple(stored))
+        new.finish([(file.crc, False) for file in files], manifest.to_json())
     return manifest
 
 
@@ -209,29 +210,6 @@ def own_time() -> int:
     """
     now = max(int(time.time()), _EARLIEST + _WEEKS)  # without a hardware clock, time starts in 1970
     return (now - secrets.randbelow(_WEEKS)) // 2 * 2
-
-
-def _tidy(top: Path, made: Container[Path]) -> set[Path]:
-    """Delete the files below ``top`` that are not in ``made``; return the directories that remain.
-
-    A killed worker process leaves such files. Raises OSError.
-    """
-    directories = set()
-    for path, _, names in os.walk(top, topdown=False, onerror=_raise):
-        directory = Path(path)
-        for name in names:
-            if directory / name not in made:
-                os.unlink(directory / name)
-        if directory == top or os.listdir(directory):
-            directories.add(directory)
-        else:
-            os.rmdir(directory)
-    return directories
-
-
-def _raise(error: OSError) -> None:
-    """Raise ``error``: without this function, os.walk skips unreadable directories."""
-    raise error
 
 
 def _complete(staging: Path, manifest: Manifest, directories: set[Path], mtime: int) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Container, Iterable
-from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry, reason
-from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory, create_file, write_all
+from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory
 from pip_sharedcache.fs.file_data import read_ahead_more
 from pip_sharedcache.model import Compiled, Entry, Manifest, StoredFile
 from pip_sharedcache.store.entry_checks import check_pack, damage_of_directories, damaged, opened
 from pip_sharedcache.store.packs import PACK, Pack
+from pip_sharedcache.store.spools import Spools
 from pip_sharedcache.trust import mounts
 
 
@@ -99,34 +99,27 @@ class Source:
                 raise
             raise damaged(self.held, file, reason(error)) from error
 
-    def copy_checked(self, file: StoredFile, directory: Path) -> None:
-        """Copy ``file`` to its path below ``directory``, with mode 0o600.
+    def read_checked(self, file: StoredFile) -> bytes:
+        """Return the bytes of ``file``, with the sha256 of the manifest. Raises as ``read`` does.
 
-        Raises DamagedEntry if the bytes do not have the sha256 of the manifest, OSError.
+        Raises DamagedEntry if the bytes differ.
         """
-        self._copy(file, directory, hashes=True)
-
-    def copy(self, file: StoredFile, directory: Path) -> None:
-        """Copy ``file`` as ``copy_checked`` does, but compare only its size."""
-        self._copy(file, directory, hashes=False)
-
-    def _copy(self, file: StoredFile, directory: Path, *, hashes: bool) -> None:
         data = self.read(file)
-        if len(data) != file.size or (hashes and hashlib.sha256(data).hexdigest() != file.sha256):
-            raise damaged(self.held, file, "has other bytes than were published")
-        path = directory / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with create_file(path, 0o600, file.mtime) as descriptor:
-            write_all(descriptor, data)
+        if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+            raise self.damaged(file, "has other bytes than were published")
+        return data
 
-    def copy_all(self, manifest: Manifest, target: Path) -> Compiled:
-        """Copy the files of ``manifest`` as ``copy_checked`` does, as if they were compiled.
+    def damaged(self, file: StoredFile, what: str) -> DamagedEntry:
+        """Return the error for ``file``; ``what`` follows its path."""
+        return damaged(self.held, file, what)
+
+    def spool(self, manifest: Manifest, spools: Spools) -> Compiled:
+        """Append the files of ``manifest``, checked, to ``spools``, as if they were compiled.
 
         Raises DamagedEntry, OSError.
         """
-        for file in manifest.files:
-            self.copy_checked(file, target)
-        return Compiled([file.path for file in manifest.files], manifest.failed)
+        made = [spools.add(file.path, self.read_checked(file)) for file in manifest.files]
+        return Compiled(made, manifest.failed)
 
     def close_pack(self) -> None:
         """Close the pack if it is open; a later call of ``pack`` opens it again."""

@@ -118,8 +118,8 @@ def stage_bytecode(
 ) -> Staged:
     """Stage the bytecode of ``entry`` for ``interpreter`` in its shard of ``store``.
 
-    ``compile_into(files)`` fills the directory ``files``. ``packed`` is as for ``stage_wheel``.
-    Raises NotPublished.
+    ``compile_into(spools)`` appends it to ``spools``. ``packed`` is as for ``stage_wheel``. Raises
+    NotPublished.
     """
     pack = store.packed if packed is None else packed
     digest = entry.manifest.digest
@@ -186,7 +186,7 @@ def restage(store: Store, area: str, entry: Entry, source: Source, *, packed: bo
     """
     manifest = entry.manifest
 
-    copy = functools.partial(source.copy_all, manifest)
+    copy = functools.partial(source.spool, manifest)
 
     def fill(staging: Path) -> Manifest:
         return gather_bytecode(staging, manifest.digest, manifest.filename, copy, packed)[0]

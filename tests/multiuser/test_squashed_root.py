@@ -128,3 +128,24 @@ def test_installation_by_a_mapped_root_says_so_once_and_leaves_nothing(
         assert f"not possible for you: {WHY.format(name, squash)}" in done.stdout
         assert f"Nothing can be published in {store} by root: " in done.stdout
         assert _paths(server) == before
+
+
+@probes.needs(probes.fuse)
+def test_doctor_says_that_root_publishes_nothing_in_the_store_of_a_group(site: Site) -> None:
+    """Installations by root get wheels from there, in a checked copy, and add none."""
+    with _served(site, NOBODY) as (client, _):
+        store = client / "store"
+        command = site.template.command("store", "init", "--layout", "tree", "--group", "pkgshare")
+        run_as(site.accounts.usera, [*command, store], env=site.settings(), check=True)
+        environment = site.environment(None)
+        command = environment.command("store", "doctor", "--environment", environment.prefix)
+        why = "a file server may treat root as another user (root_squash)"
+        with site.administered(environment, store) as settings:
+            done = run_as(None, command, env=settings)
+            assert done.returncode == 1
+            assert f"publishing: not possible for you: {why}" in " ".join(done.stdout.split())
+            assert f"Nothing can be published in {store} by root: {why}." in done.stdout
+        userc = site.accounts.userc
+        done = run_as(userc, command, env=site.settings(store))
+        assert "not possible for you: you may read the store only" in done.stdout
+        assert "root_squash" not in done.stdout

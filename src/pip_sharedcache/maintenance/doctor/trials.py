@@ -73,11 +73,16 @@ class Trials:
         where = _where_to_publish(store)
         if store.policy is Policy.READ_ONLY:
             report.add_fact("publishing", "not tried: the settings call the store read-only", False)
-        elif where is None:
-            why = store.missing_directories()[0] or "you may read the store only"
-            report.add_fact("publishing", f"not possible for you: {why}", False)
+        elif where is None or not os.access(where, os.W_OK | os.X_OK):
+            missing, mount = store.missing_directories()[0], mount_of(store.path.resolve())
+            writable = mount is not None and not mount.read_only
+            if trust.user_id() == 0 and where is not None and writable and not missing:
+                self._find_mapping("a file server may treat root as another user (root_squash)")
+            else:
+                why = missing or "you may read the store only"
+                report.add_fact("publishing", f"not possible for you: {why}", False)
         elif (owner := fs.mapped_owner(where)) is not None:
-            self._find_mapping(owner)
+            self._find_mapping(fs.mapping_reason(owner))
         else:
             try:
                 with try_writing(where, _PROBE_TIME) as (held, file):
@@ -89,8 +94,7 @@ class Trials:
                 report.add_fact("publishing", f"fails: {reason(error)}", False)
                 self._find_failure(error)
 
-    def _find_mapping(self, owner: int) -> None:
-        why = fs.mapping_reason(owner)
+    def _find_mapping(self, why: str) -> None:
         self._report.add_fact("publishing", f"not possible for you: {why}", False)
         user = trust.user_name(trust.user_id())
         self._report.add_finding(
@@ -191,12 +195,12 @@ class Trials:
 
 
 def _where_to_publish(store: Store) -> Path | None:
-    """Return the deepest directory in which this process may publish; None if there is none."""
+    """Return the deepest directory in which entries are published; None if it cannot be opened."""
     shards = ((WHEELS, shard) for shard in SHARDS)
     for names in (*shards, (WHEELS,), ()):
         try:
             with store.opened(*names) as (held, *_):
-                return held.path if os.access(held.path, os.W_OK | os.X_OK) else None
+                return held.path
         except FileNotFoundError:
             continue  # a store made by hand has only the directories needed so far
         except OSError:

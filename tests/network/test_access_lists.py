@@ -48,21 +48,30 @@ LAYOUTS = pytest.mark.parametrize(
 )
 
 
-@LAYOUTS
-@pytest.mark.parametrize("when", ["before init", "after init"])
+@pytest.mark.parametrize(
+    ("version", "layout", "when"),
+    [
+        ("4.2", "tree", "before init"),
+        ("4.2", "packed", "before init"),
+        ("4.2", "tree", "after init"),
+        ("4.2", "packed", "after init"),
+        ("3", "tree", "after init"),
+        ("3", "packed", "after init"),
+    ],
+    indirect=["version"],
+)
 def test_list_of_the_shards_that_lets_others_write_is_seen(
     site: Site, version: Version, layout: str, when: str
 ) -> None:
     make_wheels(site)
     first = site.clients[0]
     if when == "before init":
-        site.cluster.server.sh('setfacl -d -m u:userc:rwx "$1"', site.area)
-    said = site.init(first, USERA, layout)
-    if when == "after init":
+        said = init_below_a_default_list(site, layout)
+        assert f"Members of {ACCOUNTS.group} are not trusted" in said
+    else:
+        site.init(first, USERA, layout)
         site.cluster.server.sh('setfacl -m u:userc:rwx "$1"/wheels/??', site.store)
         site.cluster.mount(first, version)
-    else:
-        assert f"Members of {ACCOUNTS.group} are not trusted" in said
     site.install(first, USERB, site.environment(first, USERB, "one"), "demo")
 
     said = install(site, "two")
@@ -70,6 +79,38 @@ def test_list_of_the_shards_that_lets_others_write_is_seen(
     assert "has an access list that lets others write" in said
     assert ("access-list" if version == "3" else "nfs4-access-list") in findings(site)
     check(site, "one", "two")
+
+
+@pytest.mark.parametrize(
+    ("version", "layout"), [("3", "tree"), ("3", "packed")], indirect=["version"]
+)
+def test_init_deletes_an_inherited_list_where_the_protocol_can(
+    site: Site, version: Version, layout: str
+) -> None:
+    make_wheels(site)
+    first, second = site.clients
+    assert "not trusted" not in init_below_a_default_list(site, layout)
+    lists = 'getfacl -p -n "$1" "$1"/* "$1"/wheels/?? | grep "^[a-z]*:[0-9]" || :'
+    assert site.cluster.server.sh(lists, site.store) == ""
+    site.install(first, USERB, site.environment(first, USERB, "one"), "demo")
+
+    assert "WARNING" not in install(site, "two")
+    assert site.index(second).wheels() == []
+    assert {"access-list", "nfs4-access-list"} & set(findings(site)) == set()
+    check(site, "one", "two")
+
+
+def init_below_a_default_list(site: Site, layout: str) -> str:
+    """Make the store where a list is inherited that lets another user write; return what was said.
+
+    The environments do not inherit it: they would be shared ones.
+    """
+    site.cluster.server.sh('setfacl -d -m u:userc:rwx "$1"', site.area)
+    said = site.init(site.clients[0], USERA, layout)
+    site.cluster.server.sh('setfacl -k "$1"', site.area)
+    for client in site.clients:
+        site.cluster.mount(client, site.version)
+    return said
 
 
 @LAYOUTS

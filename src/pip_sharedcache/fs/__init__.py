@@ -42,6 +42,7 @@ from pip_sharedcache.fs.host import (
 )
 from pip_sharedcache.fs.lower_layer import is_in_lower_layer
 from pip_sharedcache.fs.mapped_owner import mapped_owner, mapping_reason
+from pip_sharedcache.fs.memory import give_back, use_one_arena
 from pip_sharedcache.fs.quota import Quota, quota
 from pip_sharedcache.fs.rename import exchange, rename_in
 from pip_sharedcache.fs.stale import is_gone, retry_stale
@@ -82,6 +83,7 @@ __all__ = [
     "exchange",
     "file_system_time",
     "find_moved_directory",
+    "give_back",
     "give_tree",
     "has_time",
     "is_gone",
@@ -106,6 +108,7 @@ __all__ = [
     "temporary_name",
     "tree_size",
     "unloadable_because",
+    "use_one_arena",
     "write_all",
     "write_at",
     "write_file",

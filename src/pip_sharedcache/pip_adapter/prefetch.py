@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from pip_sharedcache.fs import can_open_pairs, can_start_threads
+from pip_sharedcache.fs import can_open_pairs, can_start_threads, use_one_arena
 from pip_sharedcache.pip_adapter.growing_files import GrowingFile, close_response
 from pip_sharedcache.pip_adapter.requests_ahead import (
     RequestsAhead,
@@ -100,6 +100,7 @@ class Prefetch:
             logger.debug("Wheels are downloaded one after another: limits allow no more")
             return False
         self._log.begin()
+        use_one_arena()
         with suppress(RuntimeError, MemoryError):  # a limit of this moment: fewer threads
             for _ in range(wanted):
                 thread = threading.Thread(target=self._work, daemon=True)

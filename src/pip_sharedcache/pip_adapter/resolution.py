@@ -15,7 +15,7 @@ from optparse import Values
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import trust
+from pip_sharedcache import fs, trust
 from pip_sharedcache.pip_adapter import resolver_seams, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads, do_nothing
 from pip_sharedcache.pip_adapter.fresh_pages import FreshPages
@@ -95,6 +95,8 @@ class Resolutions:
                 answer = self._replay(session, call, pages, known)
                 if answer is not None:
                     return answer
+            fs.use_one_arena()
+            ending.callback(fs.give_back)  # of what was kept of pages
             requests = self._downloads.responses.requests
             self._run = recording = self._recording(session, call, pages, question)
             ending.callback(recording.close)

@@ -352,9 +352,9 @@ def test_a_large_wheel_is_dealt_out_once(
     monkeypatch.setattr(bytecode, "cpus", lambda: cpus)
     order, jobs = bytecode._order, []
 
-    def noted(process: Any, source: Any, spool: Any, files: Any) -> Any:
+    def noted(one: Any, source: Any, files: Any) -> Any:
         jobs.append([file.path for file in files])
-        return order(process, source, spool, files)
+        return order(one, source, files)
 
     monkeypatch.setattr(bytecode, "_order", noted)
     files = _many({**GOOD, **BAD})
@@ -363,6 +363,26 @@ def test_a_large_wheel_is_dealt_out_once(
     assert len(jobs) == min(cpus, 4), "no more than the source is worth"
     assert sorted(path for job in jobs for path in job) == sorted(files)
     assert all(any(path.startswith("big/") for path in job) for job in jobs)
+
+
+def test_no_process_waits_for_another_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results of 2,000 sources are more than a pipe holds: 64 KiB."""
+    monkeypatch.setattr(bytecode, "cpus", lambda: 2)
+    order, orders = bytecode._order, []
+
+    def second_first(one: Any, source: Any, files: Any) -> None:
+        """The first process gets its job when the second has ended."""
+        orders.append((one, source, files))
+        if len(orders) == 2:
+            order(*orders[1])
+            orders[1][0].process.wait(60)
+            order(*orders[0])
+
+    monkeypatch.setattr(bytecode, "_order", second_first)
+    files = {f"m{number}.py": b"X = 1\n" for number in range(2000)}
+    assert _compile(tmp_path, files)[0] == set(files)
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["plain", "with -X"])

@@ -23,7 +23,14 @@ from typing import NamedTuple
 from pip_sharedcache import resources
 from pip_sharedcache.bytecode import worker
 from pip_sharedcache.bytecode.worker import DAMAGED, LEFT, UNTRIED
-from pip_sharedcache.fs import HANDS_ON_DESCRIPTORS, Directory, can_start_threads, cpus
+from pip_sharedcache.fs import (
+    HANDS_ON_DESCRIPTORS,
+    NO_SPACE_ERRORS,
+    Directory,
+    can_start_threads,
+    cpus,
+    read_at,
+)
 from pip_sharedcache.model import Compiled, Entry, Spooled, StoredFile
 from pip_sharedcache.store import PACK, Source, Spools, compiled_path
 
@@ -177,6 +184,17 @@ def _compile_here(job: _Job, others: Container[str]) -> _Results:
         return {done.path: (done, spool) for done in worker.compile_all(source, spool, files)}
 
 
+class _Started(NamedTuple):
+    """A worker process, its spool, and the descriptor of the file to which it writes results.
+
+    The file is no pipe: a process whose pipe is full would wait until the one before it has ended.
+    """
+
+    process: subprocess.Popen[bytes]
+    spool: _Handed
+    results: int
+
+
 def _compile_beside(wanted: int, job: _Job) -> _Results:
     """Return the results of up to ``wanted`` worker processes.
 
@@ -185,16 +203,15 @@ def _compile_beside(wanted: int, job: _Job) -> _Results:
     """
     results: _Results = {}
     full = 0
-    spools = [_Handed(*job.spools.new()) for _ in range(wanted)]
     with contextlib.ExitStack() as ends:
-        processes = _start(job.source, spools)
-        for process in processes:
-            ends.callback(_end, process)
-        for number, (process, spool) in enumerate(zip(processes, spools)):
-            _order(process, job.source, spool, job.files[number :: len(processes)])
-        for process, spool in zip(processes, spools):
-            output, _ = process.communicate()
-            for line in output.splitlines(keepends=True):
+        workers = _start(wanted, job)
+        for one in workers:
+            ends.callback(_end, one.process)
+        for number, one in enumerate(workers):
+            _order(one, job.source, job.files[number :: len(workers)])
+        for process, spool, lines in workers:
+            process.wait()
+            for line in read_at(lines, os.fstat(lines).st_size, 0).splitlines(keepends=True):
                 if not line.endswith(b"\n"):
                     continue  # the process was killed while it wrote this line
                 path, *rest = json.loads(line)
@@ -208,40 +225,41 @@ def _compile_beside(wanted: int, job: _Job) -> _Results:
     return results
 
 
-def _start(source: _Handed, spools: Sequence[_Handed]) -> list[subprocess.Popen[bytes]]:
-    """Start a worker process for each of ``spools``; the processes wait for their jobs.
+def _start(wanted: int, job: _Job) -> list[_Started]:
+    """Start up to ``wanted`` worker processes, which wait for their jobs.
 
     If a limit on processes holds, fewer start, so that pip can still start a thread. The worker
     processes inherit descriptors: an interpreter that has capabilities may not use those of another
-    process by name, and a path could lead elsewhere by now.
+    process by name, and a path could lead elsewhere by now. Raise OSError if the disk is full.
     """
     level = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     command = [sys.executable, "-I", "-S", "-B", "-W", "ignore", *level, str(_WORKER)]
-    processes: list[subprocess.Popen[bytes]] = []
+    workers: list[_Started] = []
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     try:
-        for spool in spools if sys.executable else ():
-            numbers = [one.number for one in (source, spool) if one.number is not None]
-            processes.append(
-                subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, pass_fds=numbers)
+        while sys.executable and len(workers) < wanted:
+            spool, results = _Handed(*job.spools.new()), job.spools.new().descriptor
+            numbers = [one.number for one in (job.source, spool) if one.number is not None]
+            process = subprocess.Popen(
+                command, stdin=pipe, stdout=results, stderr=nowhere, pass_fds=numbers
             )
-    except OSError as error:  # EAGAIN, ENOMEM, EMFILE; or the interpreter was deleted
-        logger.debug("Only %s compilers can be started: %s", len(processes), error)
-    except BaseException:  # Ctrl-C
-        for process in processes:
-            _end(process)
-        raise
-    while processes and not can_start_threads(_RESERVE):
-        _end(processes.pop())
-    return processes
+            workers.append(_Started(process, spool, results))
+    except BaseException as error:
+        # EAGAIN, ENOMEM, EMFILE; or the interpreter was deleted
+        if not isinstance(error, OSError) or error.errno in NO_SPACE_ERRORS:
+            for one in workers:
+                _end(one.process)
+            raise
+        logger.debug("Only %s compilers can be started: %s", len(workers), error)
+    while workers and not can_start_threads(_RESERVE):
+        _end(workers.pop().process)
+    return workers
 
 
-def _order(
-    process: subprocess.Popen[bytes], source: _Handed, spool: _Handed, files: Sequence[worker.File]
-) -> None:
-    names = {
-        name: (str(one.path), one.number) for name, one in (("source", source), ("spool", spool))
-    }
+def _order(one: _Started, source: _Handed, files: Sequence[worker.File]) -> None:
+    handed = {"source": source, "spool": one.spool}
+    names = {name: (str(which.path), which.number) for name, which in handed.items()}
+    process = one.process
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # the process ended early: its sources are UNTRIED
         process.stdin.write(json.dumps({**names, "files": files}).encode())
@@ -251,11 +269,10 @@ def _order(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill ``process`` if it still runs, close its pipes and wait for its end."""
+    """Kill ``process`` if it still runs, close its pipe and wait for its end."""
     if process.poll() is None:
         process.kill()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
     process.wait()

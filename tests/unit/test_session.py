@@ -613,6 +613,23 @@ def test_damaged_bytecode_is_said_once_and_pip_compiles(
     assert str(stored) in message
 
 
+def test_bytecode_that_was_deleted_meanwhile_is_gone_and_not_damaged(
+    session: Session, sources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _placed(session, sources, tmp_path / "one") as begun:
+        session.bytecode.save(begun, str(tmp_path / "one" / "demo/__init__.py"))
+    session.finish()
+    later = _again(session)
+    with _placed(later, sources, tmp_path / "two") as begun:
+        (entry,) = session.settings.dir.glob("bytecode/*/*")
+        fs.remove_tree(entry)
+        for _ in range(2):
+            assert not later.bytecode.save(begun, str(tmp_path / "two" / "demo/__init__.py"))
+    later.finish()
+    assert caplog.messages == [f"{entry} is gone from the shared store: compiled after all"]
+    assert _entries(session, "bytecode") == 0
+
+
 def test_bytecode_that_does_not_fit_the_store_is_said_and_pip_compiles(
     session: Session,
     sources: Path,

@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 
-from pip_sharedcache import bytecode
+from pip_sharedcache import bytecode, fs
 from pip_sharedcache import store as stores
 from pip_sharedcache.errors import DamagedEntry, DamagedFile
 from pip_sharedcache.model import Compiled, Entry, Identity, total_size
@@ -137,13 +137,18 @@ class SharedBytecode:
         """Return bytecode of ``entry`` other than ``damaged``; None for pip to compile it.
 
         ``what`` describes the damage. If no other bytecode exists, or if this user may replace
-        ``damaged``, the run publishes bytecode anew at its end.
+        ``damaged``, the run publishes bytecode anew at its end: not if garbage collection has
+        deleted ``damaged`` since the lookup, which is no damage.
         """
         without = {*self._repairs.damaged, damaged.identity}
         key = bytecode.fits(entry)
+        gone = fs.is_gone(damaged.path)
         there = self._layers.find_bytecode(entry, bytecode.tag(), key, without).entry
         told = there is not None and not self._layers.heals(damaged)
-        self._repairs.mark_bytecode_damaged(damaged, entry, what, told=told)
+        if gone:
+            self._repairs.mark_bytecode_vanished(damaged, told=there is not None)
+        else:
+            self._repairs.mark_bytecode_damaged(damaged, entry, what, told=told)
         if there is not None:
             self._run.uses.record(there)
         return there

@@ -107,6 +107,18 @@ class Repairs:
         self._bytecode[entry.manifest.digest] = entry
         warn(line)
 
+    def mark_bytecode_vanished(self, vanished: Entry, *, told: bool) -> None:
+        """Do not use the bytecode ``vanished`` again in this run: it was deleted during the run.
+
+        Warn, but not with ``told``, because sound bytecode is in use.
+        """
+        self.damaged.add(vanished.identity)
+        line = f"{vanished.path} is gone from the shared store"
+        if told:
+            logger.debug("%s: other bytecode is used", line)
+        else:
+            warn(f"{line}: compiled after all")
+
     def heal(self, entry: Entry, wheel_file: Path) -> None:
         """Record that the run is to publish the damaged ``entry`` anew at its end.
 

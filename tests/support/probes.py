@@ -234,6 +234,13 @@ def overlays() -> str | None:
 
 
 @functools.cache
+def rootless_overlays() -> str | None:
+    """Users can have namespaces with several users in them, and overlays there (fuse-overlayfs)."""
+    reason = fuse() or accounts() or _program("fuse-overlayfs") or _program("newuidmap")
+    return reason or _works(["unshare", "--map-root-user", "--mount", "true"])
+
+
+@functools.cache
 def protected_hardlinks() -> str | None:
     """The kernel refuses links to files of others."""
     setting = Path("/proc/sys/fs/protected_hardlinks")

@@ -49,7 +49,7 @@ class Home:
         """The store that a later command finds."""
         done = self.run("store", "--json", "info")
         assert done.returncode == 0, done.stderr
-        return str(json.loads(done.stdout)["path"])
+        return str(json.loads(done.stdout)["store"])
 
 
 @pytest.fixture

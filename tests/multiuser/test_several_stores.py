@@ -583,8 +583,8 @@ def test_commands_tell_of_all_layers(site: Site, group: Path, curated: Path) -> 
     env = {**site.settings(), "PIP_SHAREDCACHE_DIR": layers}
     info = run_as(userb, site.template.command("store", "info", "--json"), env=env, check=True)
     told = json.loads(info.stdout)
-    assert told["path"] == str(group), "the one that is published to"
-    assert [(one["path"], one["policy"], bool(one["unusable"])) for one in told["layers"]] == [
+    assert told["store"] == str(group), "the one that is published to"
+    assert [(one["store"], one["policy"], bool(one["unusable"])) for one in told["layers"]] == [
         (str(curated), "read-only", False),
         (str(group), "publish", False),
         ("/nowhere", "publish", True),
@@ -592,7 +592,7 @@ def test_commands_tell_of_all_layers(site: Site, group: Path, curated: Path) -> 
     odd = {**env, "PIP_SHAREDCACHE_DIR": f"/nowhere:{curated}:{group}"}
     for words in (["info", "--json"], ["path", "--json"]):
         told = run_as(userb, site.template.command("store", *words), env=odd, check=True)
-        assert json.loads(told.stdout)["path"] == str(group), "where a run would publish"
+        assert json.loads(told.stdout)["store"] == str(group), "where a run would publish"
         assert told.stderr.count("/nowhere does not exist") == 1
     shown = run_as(userb, site.template.command("store", "info"), env=env, check=True).stdout
     assert f"Layer 1:   {curated} (read-only): can be used" in shown

@@ -663,7 +663,7 @@ def test_store_info_says_what_a_store_holds(
     facts = json.loads(done.stdout)
     wheels = list(served.directory.glob("d*.whl"))
     expected = {
-        "path": str(store),
+        "store": str(store),
         "source": VARIABLE,
         "group": None,
         "trusted": [],
@@ -681,7 +681,7 @@ def test_store_info_of_the_default_store(run: Runner, tmp_path: Path) -> None:
     done = run("store", "info", "--json", env={"HOME": str(tmp_path)})
     assert (done.returncode, done.stderr) == (0, "")
     facts = json.loads(done.stdout)
-    assert facts["path"] == f"{tmp_path}/.cache/pip-sharedcache"
+    assert facts["store"] == f"{tmp_path}/.cache/pip-sharedcache"
     assert facts["wheels"] == 0
 
 

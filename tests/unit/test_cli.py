@@ -335,7 +335,7 @@ def test_init_by_a_user_names_a_configuration_that_they_may_write(
     assert json.loads(capsys.readouterr().out) == {
         "schema": 1,
         "command": "init",
-        "path": f"{shared_tmp}/my own",
+        "store": f"{shared_tmp}/my own",
         "group": None,
         "layout": "tree" if reflinks_within(shared_tmp) else "packed",
         "to_use": f"pip config --user set sharedcache.dir '{shared_tmp}/my own'",
@@ -442,7 +442,7 @@ def test_info_as_json_can_be_read_by_a_machine(
     store, wheel = _store_with_a_wheel(shared_tmp, monkeypatch)
     assert cli.main(["store", "info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["path"] == str(store.path)
+    assert facts["store"] == str(store.path)
     assert facts["source"] == "environment variable PIP_SHAREDCACHE_DIR"
     assert facts["owner"] == store.path.owner()
     assert facts["group"] is None
@@ -817,8 +817,9 @@ def test_gc_names_owners_of_kept_entries_and_users_that_can_delete_them(
         out = capsys.readouterr().out
         assert cli.main(["store", "gc", "--older-than", "30d", "--json"]) == 1
     owner, refused = kept.store.path.owner(), _json(capsys)["refused"]
+    refused = [one["path"] for one in refused]
     assert out.splitlines()[2] == (
-        f"Cannot retire or delete 3 entries of {owner}: {next(iter(refused))}: Permission denied; "
+        f"Cannot retire or delete 3 entries of {owner}: {refused[0]}: Permission denied; "
         f"hint: {' or '.join(dict.fromkeys([owner, 'root']))} can run the same command"
     )
     assert set(refused) == {
@@ -930,8 +931,12 @@ def test_gc_that_takes_nothing_says_for_whom_it_keeps_each_entry(
     assert cli.main(["store", "gc", "--older-than=5000w", "--json"]) == 0
     facts = _json(capsys)["kept_because"]
     assert [(one["reason"], one["entries"], one["users"]) for one in facts] == [
-        ("used since then", 2, {user: 2}),
-        (f"{may} that cannot be read here: The disk of this path is not mounted", 1, {user: 1}),
+        ("used since then", 2, [{"user": user, "number": 2}]),
+        (
+            f"{may} that cannot be read here: The disk of this path is not mounted",
+            1,
+            [{"user": user, "number": 1}],
+        ),
     ]
     assert all(one["bytes"] for one in facts)
 

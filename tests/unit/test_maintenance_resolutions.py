@@ -253,7 +253,7 @@ def test_stats_count_resolutions_and_what_they_saved(store: Store, capsys: Captu
     assert (told["resolutions_recorded"], told["resolutions_reused"]) == (1, 2)
     assert (told["requests_saved"], round(told["seconds_saved"], 3)) == (274, 8.8)
     assert told["by"] == "user"
-    (of_user,) = told["groups"].values()
+    (of_user,) = told["groups"]
     assert of_user["resolutions_reused"] == 2
     assert cli.main(["store", "stats"]) == 0
     out = capsys.readouterr().out

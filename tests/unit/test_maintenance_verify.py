@@ -738,7 +738,7 @@ def test_a_sound_store_is_one_line_and_status_0(
             "checked": 2,
             "damaged": [],
             "missing": [],
-            "unread": {},
+            "unread": [],
         },
     )
 
@@ -798,7 +798,7 @@ def test_json_tells_all_of_it(store: Store, wheel: Path, capsys: Captured) -> No
             }
         ],
         "missing": [],
-        "unread": {},
+        "unread": [],
     }
 
 

@@ -143,7 +143,7 @@ def test_json_lists_what_is_unread(served: Served, command: str, capsys: Capture
     served.fail("opendir", "EIO", path)
     assert served.run(command, "--json") == 1
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert result["unread"] == {str(path): EIO}
+    assert result["unread"] == [{"path": str(path), "reason": EIO}]
     if command == "verify":
         assert (result["checked"], result["damaged"]) == (2, [])
 
@@ -191,7 +191,7 @@ def test_damage_counts_as_damage_although_another_file_is_unread(
     result = json.loads(capsys.readouterr().out)
     assert result["checked"] == 3
     assert [one["path"] for one in result["damaged"]] == [str(demo)]
-    assert result["unread"] == {str(demo): f"files/demo/a.py: {EIO}"}
+    assert result["unread"] == [{"path": str(demo), "reason": f"files/demo/a.py: {EIO}"}]
 
 
 @needs(fuse)
@@ -253,7 +253,7 @@ def test_gc_retires_nothing_if_usage_marks_cannot_be_read(
     assert served.run("gc", "--older-than", "0", "--json") == 1
     result = json.loads(capsys.readouterr().out)
     assert result["retired"] == []
-    assert list(result["unread"]) == [str(use)]
+    assert [one["path"] for one in result["unread"]] == [str(use)]
     served.faults.write_text("")
     assert served.run("gc", "--older-than", "0", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["retired"]) == len(NAMES)

@@ -55,7 +55,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     store = done.made.store
     output.result(
         {
-            "path": str(store.path),
+            "store": str(store.path),
             "group": chosen.group or None,
             "layout": layout_name(store.packed),
             "old": str(done.aside),

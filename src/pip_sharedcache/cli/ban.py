@@ -9,7 +9,7 @@ from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.gc import tell_refused, with_size
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import moment
 from pip_sharedcache.cli.stores import settings_in_use, store_to_change
 from pip_sharedcache.errors import UsageError
@@ -58,7 +58,7 @@ def _tell(done: Banned, output: Output) -> int:
         {
             "bans": [_facts(one) for one in done.bans],
             "retired": [str(item.path) for item in done.retired],
-            "refused": {str(one.path): one.reason for one in done.refused},
+            "refused": reasons((one.path, one.reason) for one in done.refused),
             "linked": [
                 {"user": trust.user_name(one.user), "environment": one.place} for one in done.linked
             ],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.gc import tell_refused
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import counted, entries
 from pip_sharedcache.cli.stores import store_to_change
 from pip_sharedcache.errors import UsageError
@@ -91,11 +91,11 @@ def _agrees(doomed: Doomed) -> bool:
 
 def _facts(doomed: Doomed, done: Cleaned | None) -> dict[str, object]:
     return {
-        "path": str(doomed.path),
+        "store": str(doomed.path),
         "wheels": doomed.wheels,
         "linked": list(doomed.linked),
         "deleted": done.deleted if done else 0,
-        "refused": {str(one.path): one.reason for one in done.refused} if done else {},
+        "refused": reasons((one.path, one.reason) for one in done.refused) if done else [],
         "left": list(done.left) if done else [],
         "gone": done is not None and not done.stays_because,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pip_sharedcache import trust
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output, numbers, reasons
 from pip_sharedcache.cli.quantities import age, counted, entries, size
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.entries import unread_lines
@@ -72,8 +72,8 @@ def _tell(chosen: argparse.Namespace, output: Output, done: Collection, store: S
             "kept_because": kept_facts(done.reasons),
             "deleted": done.deleted,
             "kept": done.kept,
-            "refused": {str(one.path): one.reason for one in done.refused},
-            "unread": {str(path): why for path, why in done.unread.items()},
+            "refused": reasons((one.path, one.reason) for one in done.refused),
+            "unread": reasons(done.unread.items()),
         }
     )
     for item in done.retired:
@@ -135,7 +135,10 @@ def tell_kept(some: Sequence[Kept], say: Callable[[str], None]) -> None:
 
 def kept_facts(some: Iterable[Kept]) -> list[dict[str, Any]]:
     """Return the reasons for which entries stay, for the JSON result."""
-    return [{"reason": one.reason, **_sum(one.items), "users": _by_name(one)} for one in some]
+    return [
+        {"reason": one.reason, **_sum(one.items), "users": numbers("user", _by_name(one))}
+        for one in some
+    ]
 
 
 def _unread(done: Collection, store: Store) -> list[str]:

@@ -58,7 +58,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     in_force, you_trust = settings.in_force(), trusted_names(store)
     output.result(
         {
-            "path": str(store.path),
+            "store": str(store.path),
             "source": settings.dir_source,
             "owner": owner,
             "group": store.group or None,
@@ -90,7 +90,7 @@ def _info_of_store(store: Store, settings: Settings, output: Output) -> int:
     for number, layer in enumerate(layers if len(layers) > 1 else (), 1):
         usable = "can be used" if layer["made"] else "the first installation makes it"
         state = layer["unusable"] or usable
-        output.say(f"Layer {number}:   {layer['path']} ({layer['policy']}): {state}")
+        output.say(f"Layer {number}:   {layer['store']} ({layer['policy']}): {state}")
     return FINE
 
 
@@ -109,7 +109,7 @@ def _layers(settings: Settings) -> list[dict[str, Any]]:
     """Return facts about each configured store, nearest first: also whether it can be used."""
     return [
         {
-            "path": str(layer.path),
+            "store": str(layer.path),
             "policy": layer.policy.value,
             "made": (made := not isinstance(one, StoreNotMade)),
             "unusable": str(one) if made and isinstance(one, StoreUnusable) else None,

@@ -56,7 +56,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     trusted = dict.fromkeys(["root", owner, "yourself", *store.trusted])  # by its users
     output.detail(f"Trusted publishers: {', '.join(trusted)}")
     output.result(
-        {"path": str(store.path), "group": group or None, "layout": layout, "to_use": command}
+        {"store": str(store.path), "group": group or None, "layout": layout, "to_use": command}
     )
     return FINE
 

@@ -40,6 +40,16 @@ def wants_json(arguments: Iterable[str]) -> bool:
     return any(len(one) > 2 and "--json".startswith(one) for one in arguments)
 
 
+def reasons(some: Iterable[tuple[object, str]]) -> list[dict[str, str]]:
+    """Return the paths and reasons in ``some`` for a JSON result."""
+    return [{"path": str(path), "reason": reason} for path, reason in some]
+
+
+def numbers(key: str, some: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the names and numbers in ``some`` for a JSON result; ``key``: of the names."""
+    return [{key: name, "number": number} for name, number in some.items()]
+
+
 @dataclass
 class Output:
     """The output of one command: the result to standard output, all else to standard error.

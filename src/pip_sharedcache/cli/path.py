@@ -22,5 +22,5 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     path = str(one or open_store(settings).path)
     output.find(path)
     output.detail(f"from {settings.dir_source}")
-    output.result({"path": path, "source": settings.dir_source})
+    output.result({"store": path, "source": settings.dir_source})
     return FINE

@@ -6,7 +6,7 @@ import argparse
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.gc import kept_facts, tell_kept, tell_refused, with_size
-from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.maintenance.removal import Removal, remove
@@ -43,9 +43,9 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "retired": [str(item.path) for item in done.retired],
             "bytes": sum(item.size for item in done.retired),
             "kept_because": kept_facts(done.kept),
-            "refused": {str(one.path): one.reason for one in done.refused},
+            "refused": reasons((one.path, one.reason) for one in done.refused),
             "missing": list(done.missing),
-            "unread": {str(path): why for path, why in done.unread},
+            "unread": reasons(done.unread),
         }
     )
     _tell(store, done, output)

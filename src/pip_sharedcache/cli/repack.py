@@ -50,7 +50,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         output.find(f"Left as {'it is' if number == 1 else 'they are'}: {entries(number)}: {why}")
     output.result(
         {
-            "path": str(store.path),
+            "store": str(store.path),
             "layout": layout_name(packed),
             "changed": changed,
             "left": sum(left.values()),

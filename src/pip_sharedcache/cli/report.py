@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pip_sharedcache.cli.files import written
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import unread_lines
@@ -37,7 +37,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "file": str(chosen.html),
             "bytes": len(text),
             "entries": page.entries,
-            "unread": {str(path): why for path, why in page.unread},
+            "unread": reasons(page.unread),
         }
     )
     output.say(f"Wrote {chosen.html} with {entries(page.entries)} of {store.path}.")

@@ -39,7 +39,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     planned = plan(settings_in_use(output), chosen.directory, chosen.group)
     found = environments(os.environ, Path.cwd())
     result = {
-        "path": str(planned.path),
+        "store": str(planned.path),
         "group": planned.group or None,
         "dry_run": chosen.dry_run,
         "configuration": planned.configuration or None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output, numbers, reasons
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.quantities import entries as named
 from pip_sharedcache.cli.stores import store_in_use
@@ -52,11 +52,13 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "judged_pages": len(pages),
             "judged_pages_stored": judged,
             **_facts(whole, whole),
-            "refusals": dict(told.refusals),
-            "left_to_pip": dict(told.reasons),
-            "unread": {str(path): why for path, why in contents.unread},
+            "refusals": numbers("reason", told.refusals),
+            "left_to_pip": numbers("reason", told.reasons),
+            "unread": reasons(contents.unread),
             "by": chosen.by,
-            "groups": {name: _facts(sums, whole) for name, sums in sorted(groups.items())},
+            "groups": [
+                {"name": name, **_facts(sums, whole)} for name, sums in sorted(groups.items())
+            ],
         }
     )
     kinds = f"{counted(wheels, 'wheel', 'wheels')}, {compiled:,} bytecode, "

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pip_sharedcache import trust
-from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.entries import read_entries
@@ -58,7 +58,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "checked": checked,
             "damaged": damaged,
             "missing": list(contents.missing),
-            "unread": {str(path): why for path, why in unread.items()},
+            "unread": reasons(unread.items()),
         }
     )
     problems = replace(contents, unread=tuple(unread.items())).problems()

@@ -205,6 +205,14 @@ def fuse() -> str | None:
 
 
 @functools.cache
+def autofs() -> str | None:
+    """The kernel has an automounter."""
+    known = Path("/proc/filesystems")
+    there = known.exists() and "\tautofs\n" in known.read_text()
+    return linux() or root() or (None if there else "this kernel has no autofs")
+
+
+@functools.cache
 def bind_mounts() -> str | None:
     """A directory can be shown read-only at another place."""
     reason = linux() or root() or _program("mount")

@@ -181,6 +181,18 @@ def test_sound_wheel_beside_a_damaged_one_is_taken(site: Site) -> None:
     assert entry_of(store, "alpha").name == alpha.name
 
 
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+def test_modes_that_were_lost_are_those_of_a_store_again(site: Site, layout: str) -> None:
+    """Anybody could have changed these files: only their digests tell that they are right."""
+    usera = site.accounts.usera
+    store = restored(site, site.accounts.userb, site.directory(usera), layout)
+    subprocess.run(["chmod", "-R", "a+rwX", store], check=True)
+    told = adopt(site, usera, store)
+    assert not any(one["problem"] for one in told["wheels"])
+    assert len(told["wheels"]) == len(NAMES)
+    assert faults_of_store(store) == []
+
+
 def test_bans_stay(site: Site) -> None:
     usera = site.accounts.usera
     store = restored(site, None, site.directory(usera))

@@ -1,7 +1,7 @@
 """The runs of ``pip download``, ``pip wheel`` and ``pip lock``, which take wheels from the stores.
 
 pip reads the metadata from the entry's own wheel, as in an installation. ``download`` and ``wheel``
-keep a copy whose every byte is checked. Nothing is published: neither wheels nor resolutions.
+keep a copy whose every byte is checked. No entry is published: neither wheels nor resolutions.
 """
 
 from __future__ import annotations

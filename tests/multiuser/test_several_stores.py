@@ -600,6 +600,12 @@ def test_commands_tell_of_all_layers(site: Site, group: Path, curated: Path) -> 
     assert doctor.returncode == 1
     assert "/nowhere does not exist: pip installs without this layer" in doctor.stdout
     assert f"all other lines are about {group}" in doctor.stdout
+    doctor = run_as(userb, site.template.command("store", "doctor", "--json"), env=env)
+    assert json.loads(doctor.stdout)["facts"]["layers"] == [
+        {"store": str(curated), "policy": "read-only"},
+        {"store": str(group), "policy": "publish"},
+        {"store": "/nowhere", "policy": "publish"},
+    ]
     one = [*site.template.command("--sharedcache-dir", f"{curated} read-only")]
     path = run_as(userb, [*one, "store", "path"], env=site.settings(), check=True)
     assert path.stdout.strip() == str(curated)

@@ -18,7 +18,7 @@ from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import SharedCacheError, UsageError
 from pip_sharedcache.maintenance.doctor import DoctorReport, Finding, Outcome, examine, fix_all
-from pip_sharedcache.maintenance.doctor.report import quoted
+from pip_sharedcache.maintenance.doctor.report import LAYER, quoted
 
 HELP = "find faults, and name the commands that fix them"
 DESCRIPTION = (
@@ -120,9 +120,11 @@ def _look_at_hook(report: DoctorReport, here: Interpreter) -> None:
 
 def _show(output: Output, outcome: Outcome) -> None:
     report, fixed, left = outcome.report, outcome.fixed, outcome.left
+    facts = {key(one.name): one.value for one in report.facts if not one.name.startswith(LAYER)}
+    layers = [one.value for one in report.facts if one.name.startswith(LAYER)]
     output.result(
         {
-            "facts": {key(fact.name): fact.value for fact in report.facts},
+            "facts": {**facts, "layers": layers},
             "findings": [_as_data(finding, left) for finding in report.findings],
             "fixed": [_as_data(finding, {}) for finding in fixed],
         }

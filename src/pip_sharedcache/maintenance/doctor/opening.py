@@ -12,7 +12,7 @@ from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
 from pip_sharedcache.fs.responsiveness import is_responsive
 from pip_sharedcache.maintenance.doctor.configuration import check_store_json
 from pip_sharedcache.maintenance.doctor.directories import find_blocked_directory
-from pip_sharedcache.maintenance.doctor.report import DoctorReport, forget, quoted
+from pip_sharedcache.maintenance.doctor.report import LAYER, DoctorReport, forget, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import mount_of
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store import (
@@ -130,8 +130,8 @@ def look_at_layers(report: DoctorReport, settings: Settings) -> Settings:
         settings = replace(settings, dir=main.path)
     for number, (layer, one) in enumerate(zip(settings.layers, opened), 1):
         named = f"{layer.path} ({layer.policy.value})"
-        facts = {"path": str(layer.path), "policy": layer.policy.value}
-        report.add_fact(f"layer {number}", named, facts)
+        facts = {"store": str(layer.path), "policy": layer.policy.value}
+        report.add_fact(f"{LAYER}{number}", named, facts)
         if isinstance(one, (Store, StoreNotMade)) or layer.path == settings.dir:
             continue  # the first installation makes a missing private store
         sentence = f"{one.message}: pip installs without this layer"

@@ -11,6 +11,9 @@ from typing import Any
 from pip_sharedcache import trust
 from pip_sharedcache.config import OPTION_PREFIX
 
+#: The beginning of the names of facts about one of several stores; a number follows.
+LAYER = "layer "
+
 
 @dataclass(frozen=True)
 class Fact:

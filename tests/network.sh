@@ -2,7 +2,7 @@
 # Run the tests that need hosts with kernels of their own, and NFS: sh tests/network.sh [--quick]
 # [pytest arguments]. As root on Debian it installs what they need. A test that cannot run fails.
 #
-#   (no option)  all of them, also with MooseFS: an hour
+#   (no option)  all of them, also with MooseFS: an hour or two
 #   --quick      those of network-quick.txt: minutes (CI)
 set -eu
 cd "$(dirname "$0")/.."

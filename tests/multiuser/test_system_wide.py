@@ -130,6 +130,27 @@ def machine(shared_tmp: Path, accounts: Accounts, public_python: Path) -> Machin
     return made
 
 
+@pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
+def test_what_root_sets_up_with_umask_077_is_read_by_all(machine: Machine, existing: bool) -> None:
+    configuration = machine.etc / "pip.conf"
+    if existing:
+        configuration.write_text("[global]\ntimeout = 60\n")
+        configuration.chmod(0o600)
+    program, group = machine.central.scripts / "pip-sharedcache", machine.accounts.group
+    command = f"umask 077; {program} store setup --group {group} /var/cache/elsewhere"
+    done = machine.run(command)
+    assert done.returncode == 0, done.stderr
+    assert configuration.stat().st_mode & 0o777 == (0o600 if existing else 0o644)
+    if not existing:
+        assert done.stderr == ""
+        assert "from /var/cache/elsewhere" in machine.install("nothing but PATH").stdout
+        return
+    for done in (done, machine.run(command)):  # a second time, the file names the store already
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("WARNING: Other users do not find the store: /etc/pip.conf: ")
+        assert line.endswith("hint: chmod o+r /etc/pip.conf")
+
+
 @pytest.mark.parametrize(
     ("how", "circumstances"),
     [

@@ -55,6 +55,11 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     _say(planned, f"Made {planned.path} (layout {layout})", done.file, output)
     for warning in init.warnings(done.made):
         output.warn(warning)
+    if done.hidden:
+        output.warn(
+            f"Other users do not find the store: {done.hidden}: its mode lets only its owner and "
+            f"group read it, and setup keeps the mode; hint: chmod o+r {shlex.quote(done.hidden)}"
+        )
     for path in found[:_MOST_NAMED]:
         output.say(
             f"To let its own pip use the store: pip-sharedcache store enable --python "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,13 @@ class Plan:
     ``path``: the directory of the store.
     ``group``: the group that shares it, or "".
     ``named_by``: why no line of configuration is needed; "" if one is.
+    ``file``: the source of the setting that names the store already, or "".
     """
 
     path: Path
     group: str
     named_by: str = ""
+    file: str = ""
 
     @property
     def level(self) -> str:
@@ -50,10 +53,12 @@ class SetUp:
 
     ``made``: the store, and the problems of its place.
     ``file``: the configuration file that was written; "" if none was.
+    ``hidden``: root's configuration file that other users cannot read; "" if there is none.
     """
 
     made: Made
     file: str
+    hidden: str = ""
 
 
 def plan(settings: config.Settings, directory: Path | None = None, group: str = "") -> Plan:
@@ -71,7 +76,7 @@ def plan(settings: config.Settings, directory: Path | None = None, group: str = 
         return Plan(path, group, defaults.get(path, ""))
     source = named[-1].source
     if settings.dir == path:
-        return Plan(path, group, f"{source} names it already")
+        return Plan(path, group, f"{source} names it already", source)
     there = ", ".join(str(layer.path) for layer in settings.layers) or config.OFF
     raise UsageError(
         f"{path} is not set up: {source} names another store: {there}",
@@ -100,12 +105,14 @@ def set_up(planned: Plan, *, builds: bool = False, packed: bool | None = None) -
     """
     made = make_store(planned.path, planned.group, builds=builds, packed=packed)
     if planned.named_by:
-        return SetUp(made, "")
+        return SetUp(made, "", _hidden(planned.file))
     done = subprocess.run(
         [*ourselves(), "config", planned.level, "set", _SETTING, str(planned.path)],
         capture_output=True,
         encoding="utf-8",
         errors="replace",
+        # A new file for all users is for them to read; else it is as private as its user wishes.
+        umask=0o022 if planned.level == "--global" else -1,
     )
     if done.returncode:
         why = next((line for line in done.stderr.splitlines() if line), "pip config failed")
@@ -114,4 +121,14 @@ def set_up(planned: Plan, *, builds: bool = False, packed: bool | None = None) -
             f"set it by hand: {planned.configuration}",
         )
     found = _WRITING.search(done.stdout)
-    return SetUp(made, found[1] if found else "pip's configuration")
+    file = found[1] if found else "pip's configuration"
+    return SetUp(made, file, _hidden(file))
+
+
+def _hidden(file: str) -> str:
+    """Return ``file`` if it is a file of root whose mode lets no other user read it, else ""."""
+    try:
+        mode = os.stat(file).st_mode if os.path.isabs(file) and trust.user_id() == 0 else 0o444
+    except OSError:  # its text came from elsewhere
+        return ""
+    return "" if mode & stat.S_IROTH else file

@@ -145,8 +145,8 @@ def test_what_root_sets_up_with_umask_077_is_read_by_all(machine: Machine, exist
         assert done.stderr == ""
         assert "from /var/cache/elsewhere" in machine.install("nothing but PATH").stdout
         return
-    for done in (done, machine.run(command)):  # a second time, the file names the store already
-        (line,) = done.stderr.splitlines()
+    for each in (done, machine.run(command)):  # a second time, the file names the store already
+        (line,) = each.stderr.splitlines()
         assert line.startswith("WARNING: Other users do not find the store: /etc/pip.conf: ")
         assert line.endswith("hint: chmod o+r /etc/pip.conf")
 

@@ -37,7 +37,7 @@ venv=.cache/venv
 
 # The disk of the server in memory, where there is room: it is synced after each call.
 free=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
-if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ]; then
+if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 8000000 ] && ! grep -q ' /dev/shm .*noexec' /proc/mounts; then
     TMPDIR=$(mktemp -d /dev/shm/XXX)
     export TMPDIR
     chmod 1777 "$TMPDIR"

@@ -22,7 +22,8 @@ SILENCE = "does not answer for 10 seconds"
 def local_environment(host: Host, account: Account, name: str) -> Path:
     """Make an environment that is not on the export."""
     path = Path("/home", account.name, name)
-    host.run([PYTHON, "-m", "venv", "--without-pip", "--prompt", "test", path], account)
+    # One of an earlier test may be there.
+    host.run([PYTHON, "-m", "venv", "--clear", "--without-pip", "--prompt", "test", path], account)
     return path
 
 

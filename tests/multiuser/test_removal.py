@@ -211,11 +211,13 @@ def test_clean_follows_no_symlink_and_no_mount(site: Site) -> None:
     done = clean(site, usera, store, "--yes", str(link))
     assert done.returncode == 2
     assert f"{link} is not deleted: it is a symlink; hint: name the store: {store}" in done.stderr
-    places = [store / "wheels" / "inside", store / "use" / "inside", store / "resolutions"]
-    run_as(usera, ["rm", "-rf", places[-1]], check=True)
+    shard = store / "wheels" / ("ff" if not any(store.glob("wheels/ff/*")) else "fe")
+    places = [shard, store / "use" / "12345", store / "resolutions"]
+    run_as(usera, ["rm", "-rf", *places], check=True)
     for place in places:
         run_as(usera, ["ln", "-s", outside, place], check=True)
-    with mounted("tmpfs", store / "bytecode" / "00", size_mb=1) as mount:
+    run_as(usera, ["mkdir", store / "use" / "12346"], check=True)
+    with mounted("tmpfs", store / "use" / "12346", size_mb=1) as mount:
         (mount / "kept").write_text("of another file system")
         done = clean(site, None, store, "--yes")
         assert done.returncode == 1
@@ -284,3 +286,68 @@ def test_clean_leaves_files_that_are_of_no_store(site: Site) -> None:
     assert done.returncode == 1
     assert f"{store} stays: it holds notes.txt, which is of no store." in done.stdout
     assert os.listdir(store) == ["notes.txt"]
+
+
+def test_clean_refuses_a_directory_with_the_file_names_of_a_store(site: Site) -> None:
+    userb = site.accounts.userb
+    shop = site.directory(userb) / "shop"
+    shell = (
+        f"mkdir -p {shop}/wheels {shop}/use/photos && cd {shop} && touch wheels/my.whl use/photos/b"
+    )
+    run_as(userb, ["sh", "-c", shell], check=True)
+    store = site.make_store(userb)
+    tag, own = (store / "CACHEDIR.TAG").read_text(), (store / "store.json").read_text()
+    shops = json.dumps({"name": "my shop", "format": 1, "items": []})
+    for text, mark in ((shops, ""), (shops, tag), (own, ""), (own, "of a shop"), ("", tag)):
+        for name, content in (("store.json", text), ("CACHEDIR.TAG", mark)):
+            (shop / name).unlink(missing_ok=True)
+            if content:
+                (shop / name).write_text(content)
+        done = clean(site, userb, store, "--yes", str(shop))
+        assert done.returncode == 2, done.stdout
+        assert "is no store that pip-sharedcache made" in done.stderr
+        assert (shop / "wheels" / "my.whl").exists()
+        assert (shop / "use" / "photos" / "b").exists()
+
+
+def test_clean_leaves_files_of_no_store_below_the_areas(site: Site) -> None:
+    usera = site.accounts.usera
+    own = site.make_store(usera)
+    site.install(usera, site.environment(usera), own, "beta")
+    names = ["use/photos/b", "wheels/00/note", "wheels/precious", "zeta", "zulu"]
+    shell = f"cd {own} && mkdir use/photos && echo keep | tee {' '.join(names)}"
+    run_as(usera, ["sh", "-c", shell], check=True)
+    done = clean(site, usera, own, "--yes")
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("Left, since it is of no store: ") == 3
+    assert f"{own} stays: it holds use/photos and 4 more, which are of no store." in done.stdout
+    left = [path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file()]
+    assert sorted(left) == names
+    assert sorted(path.name for path in own.glob("wheels/*")) == ["00", "precious"]
+
+
+@pytest.mark.parametrize("who", ["owner", "root"])
+def test_clean_deletes_the_remains_of_a_failed_deletion(site: Site, who: str) -> None:
+    usera = site.accounts.usera
+    store, other = site.make_store(usera), site.make_store(usera)
+    site.install(usera, site.environment(usera), store, "beta")
+    run_as(usera, ["rm", "-rf", store])
+    assert os.listdir(store), "rm -rf cannot do it"
+    assert not (store / "store.json").exists()
+    actor = usera if who == "owner" else None
+    shard = entry_of(store, "beta").parent
+    for path in (store / "note", store / "wheels" / "note", shard / "note"):
+        run_as(usera, ["touch", path], check=True)
+        done = clean(site, actor, other, "--yes", str(store))
+        assert done.returncode == 2, done.stdout
+        assert "note is there" in done.stderr
+        path.unlink()
+    mark = store / "use"
+    mark.mkdir()
+    done = clean(site, actor, other, "--yes", str(store))
+    assert done.returncode == 2
+    assert "belongs to another user" in done.stderr
+    mark.rmdir()
+    done = clean(site, actor, other, "--yes", str(store))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not store.exists()

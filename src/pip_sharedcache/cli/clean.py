@@ -20,6 +20,7 @@ from pip_sharedcache.maintenance.gc import Refusal
 from pip_sharedcache.store import USE
 
 _MOST_NAMED = 20  # environments: a user can register symlinks of any number of them
+_MOST_LINES = 3  # of one kind
 
 HELP = "delete a whole store"
 DESCRIPTION = (
@@ -54,6 +55,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     done = clean(doomed)
     output.result(_facts(doomed, done))
     _tell_refused(path, done.refused, output)
+    for name in done.left[:_MOST_LINES] if len(done.left) > 1 else ():
+        output.find(f"Left, since it is of no store: {path / name}")
     if done.stays_because:
         output.find(f"Deleted {entries(done.deleted)}. {path} stays: {done.stays_because}.")
         return FINDINGS

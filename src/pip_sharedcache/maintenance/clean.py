@@ -1,14 +1,13 @@
 """The deletion of a whole store, although its directories are read-only.
 
 Everything happens by descriptors below the store that was looked at: no symlink is followed, no
-other file system is entered, and a file that no store has stays. Entries that belong to other
+other file system is entered, and a file whose name no store has stays. Entries that belong to other
 users, and that only they and root can delete, stay too; the store then stays usable for them.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -21,12 +20,13 @@ from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.gc import Refusal, dead_name
 from pip_sharedcache.store import Store, symlink_registry
-from pip_sharedcache.store.homes import TAG_NAME
-from pip_sharedcache.store.layout import AREAS, SHARDS, USE, WHEELS, not_of_a_store
-from pip_sharedcache.store.store_json import STORE_JSON
+from pip_sharedcache.store.homes import TAG, TAG_NAME
+from pip_sharedcache.store.layout import AREAS, DEAD, SHARDS, USE, WHEELS, not_of_a_store
+from pip_sharedcache.store.store_json import ALWAYS, STORE_JSON, StoreJson
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
 
 _LAST = (STORE_JSON, TAG_NAME)  # as long as something is left, the directory is a store
+_UNFINISHED = (fs.NEW, ".nfs")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Cleaned:
 
     ``deleted``: the number of entries that were deleted, retired ones and leftovers included.
     ``refused``: what this user cannot delete.
-    ``left``: names in the directory of the store that are of no store, and stay.
+    ``left``: paths in the store that are of no store, and stay.
     ``stays_because``: why the directory of the store stays; "" if it was deleted.
     """
 
     deleted: int = 0
     refused: list[Refusal] = field(default_factory=list)
-    left: tuple[str, ...] = ()
+    left: list[str] = field(default_factory=list)
     stays_because: str = ""
 
 
@@ -110,22 +110,97 @@ def _require_store(path: Path, top: Directory) -> None:
 def _no_store_because(top: Directory, names: set[str]) -> str:
     """Return why the directory ``top`` with these ``names`` is no store; "" if it is one.
 
-    A private store has no store.json. Without that, nothing else than a store may be there: many
-    programs mark their caches with the same tag.
+    A private store has no store.json, and a deletion that failed can have left neither store.json
+    nor the tag. Then nothing else than a store's files may be there, and without both, nothing of
+    other users than the owner.
     """
-    if STORE_JSON in names:
+    for name in _LAST:
+        if name in names and (why := _foreign_because(top, name)):
+            return why
+    missing = [name for name in _LAST if name not in names]
+    if not missing:
+        return ""
+    if missing == list(_LAST):
+        what = f"neither {STORE_JSON} nor {TAG_NAME} is there"
+        if not any(ENTRY_NAME.fullmatch(name) for area in AREAS for name in _entries(top, area)):
+            return what
+    else:
+        what = f"{missing[0]} is missing"
+    if other := not_of_a_store(names) or next(_misplaced(top), ""):
+        return f"{what}, and {other} is there"
+    if missing == list(_LAST) and (other := _of_another_owner(top)):
+        return f"{what}, and {other} belongs to another user"
+    return ""
+
+
+def _foreign_because(top: Directory, name: str) -> str:
+    """Return why the file ``name`` (one of _LAST) in ``top`` is not a store's; "" if it is."""
+    try:
+        text, _ = top.read(name)
+        if name == STORE_JSON:
+            StoreJson.parse(top.path, text, required=ALWAYS)
+            return ""
+    except StoreUnusable as error:
+        return str(error)
+    except OSError as error:
+        return f"{name} cannot be read: {reason(error)}"
+    return "" if text == TAG.encode("ascii") else f"another program wrote {name}"
+
+
+def _entries(top: Directory, area: str) -> Iterator[str]:
+    for shard in _shards(top, area):
+        yield from (name for name in _names(shard) if name.startswith(shard.path.name))
+
+
+def _misplaced(top: Directory) -> Iterator[str]:
+    """Yield each path below the areas that has not the form of a store's. Raises OSError."""
+    for area in (*AREAS, USE):
         try:
-            data = json.loads(top.read(STORE_JSON)[0])
-        except (ValueError, RecursionError, OSError) as error:
-            return f"{STORE_JSON} cannot be read: {error}"
-        return "" if isinstance(data, dict) and "format" in data else f"{STORE_JSON} is another's"
-    if TAG_NAME not in names:
-        return f"neither {STORE_JSON} nor {TAG_NAME} is there"
-    if other := not_of_a_store(names):
-        return f"{STORE_JSON} is missing, and {other} is there"
-    strange = (f"{WHEELS}/{name}" for name in _names_below(top, WHEELS) if name not in SHARDS)
-    found = next(strange, "")
-    return f"{STORE_JSON} is missing, and {found} is there" if found else ""
+            held = top.subdirectory(area)
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:
+            yield area
+            continue
+        with held:
+            for name in held.names():
+                if not _is_of_area(area, name):
+                    yield f"{area}/{name}"
+                elif area != USE and name in SHARDS:
+                    yield from (f"{area}/{name}/{one}" for one in _misplaced_in(held, name))
+
+
+def _misplaced_in(held: Directory, name: str) -> list[str]:
+    if not stat.S_ISDIR(held.file_status(name).st_mode):
+        return [""]
+    with held.subdirectory(name) as shard:
+        return [one for one in shard.names() if not _is_of_shard(one)]
+
+
+def _is_of_area(area: str, name: str) -> bool:
+    """Return whether a store has files of this ``name`` in ``area``, one of AREAS or USE."""
+    shard = name.isascii() and name.isdecimal() if area == USE else name in SHARDS
+    return shard or name.startswith(_UNFINISHED)
+
+
+def _is_of_shard(name: str) -> bool:
+    return ENTRY_NAME.fullmatch(name) is not None or name.startswith((DEAD, *_UNFINISHED))
+
+
+def _of_another_owner(top: Directory) -> str:
+    """Return a path below ``top`` that the owner of ``top`` does not own, or "". Raises OSError."""
+    if top.descriptor is None or not trust.OWNERS_MEAN_SOMETHING:
+        return ""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    owner = top.status().st_uid
+    for where, directories, files, held in os.fwalk(".", dir_fd=top.descriptor, onerror=fail):
+        for name in (*directories, *files):
+            if os.stat(name, dir_fd=held, follow_symlinks=False).st_uid != owner:
+                return os.path.normpath(os.path.join(where, name))
+    return ""
 
 
 def _linked(path: Path) -> tuple[str, ...]:
@@ -148,9 +223,9 @@ def clean(doomed: Doomed) -> Cleaned:
             if (status.st_dev, status.st_ino) != (doomed.device, doomed.inode):
                 raise StoreUnusable(f"{path} is not deleted: it was replaced meanwhile")
             _let_write(top)
-            for name in (*AREAS, USE):
-                for shard in _shards(top, name):
-                    _empty(shard, top.device, done)
+            for area in (*AREAS, USE):
+                for shard in _shards(top, area, done):
+                    _empty(shard, area, top.device, done)
             _remove_top(above, top, done)
     except OSError as error:
         why = f"{path} cannot be deleted: {reason(error)}"
@@ -158,10 +233,10 @@ def clean(doomed: Doomed) -> Cleaned:
     return done
 
 
-def _shards(top: Directory, area: str) -> Iterator[Directory]:
+def _shards(top: Directory, area: str, done: Cleaned | None = None) -> Iterator[Directory]:
     """Yield each directory in ``area``, held open until the next step; ``use`` is one itself.
 
-    Other files are left to the end, and so are directories that cannot be opened.
+    ``done`` gets the names that no store has, and the directories that cannot be opened.
     """
     with suppress(FileNotFoundError, NotADirectoryError), top.subdirectory(area) as held:
         _let_write(held)
@@ -169,20 +244,25 @@ def _shards(top: Directory, area: str) -> Iterator[Directory]:
             yield held
             return
         for name in held.names():
-            with suppress(OSError):
+            if not _is_of_area(area, name):
+                if done is not None:
+                    done.left.append(f"{area}/{name}")
+                continue
+            try:
                 shard = held.subdirectory(name)
-                with shard:
-                    yield shard
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # a symlink, which _remove_area deletes
+            except OSError as error:
+                if done is not None:
+                    owner = held.file_status(name).st_uid
+                    done.refused.append(Refusal(held.path / name, owner, reason(error)))
+                continue
+            with shard:
+                yield shard
 
 
 def _names(held: Directory) -> list[str]:
     with suppress(OSError):
-        return held.names()
-    return []
-
-
-def _names_below(top: Directory, name: str) -> list[str]:
-    with suppress(OSError), top.subdirectory(name) as held:
         return held.names()
     return []
 
@@ -195,8 +275,8 @@ def _let_write(held: Directory) -> None:
             held.set_mode(stat.S_IMODE(status.st_mode) | 0o700)
 
 
-def _empty(shard: Directory, device: int, done: Cleaned) -> None:
-    """Delete everything in ``shard`` that this user can delete, and count it in ``done``."""
+def _empty(shard: Directory, area: str, device: int, done: Cleaned) -> None:
+    """Delete what a store has in ``shard`` and this user can delete; count it in ``done``."""
     if shard.device != device:
         why = "Another file system is mounted on it"
         done.refused.append(Refusal(shard.path, shard.status().st_uid, why))
@@ -204,13 +284,18 @@ def _empty(shard: Directory, device: int, done: Cleaned) -> None:
     _let_write(shard)
     for name in _names(shard):
         path = shard.path / name
+        if not (_is_of_area(area, name) if area == USE else _is_of_shard(name)):
+            done.left.append(
+                f"{area}/{name}" if area == USE else f"{area}/{shard.path.name}/{name}"
+            )
+            continue
         try:
             status = shard.file_status(name)
             if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, status.st_uid):
                 done.refused.append(Refusal(path, status.st_uid, "belongs to another user"))
                 continue
             _delete(shard, name, stat.S_ISDIR(status.st_mode))
-            done.deleted += not name.startswith(".") and shard.path.name != USE
+            done.deleted += not name.startswith(".") and area != USE
         except FileNotFoundError:
             continue  # garbage collection deleted it
         except OSError as error:
@@ -234,19 +319,39 @@ def _remove_top(above: Directory, top: Directory, done: Cleaned) -> None:
         done.stays_because = "it holds files that cannot be deleted"
         return
     names = _names(top)
-    done.left = tuple(sorted(name for name in names if not_of_a_store([name])))
-    ordered = [name for name in names if name not in (*_LAST, *done.left)]
+    foreign = [name for name in names if not_of_a_store([name])]
+    done.left = sorted([*done.left, *foreign])
+    ordered = [name for name in names if name not in (*_LAST, *foreign)]
     try:
         for name in (*ordered, *(name for name in _LAST if name in names)):
-            if stat.S_ISDIR(top.file_status(name).st_mode):
-                fs.remove_tree(top.path / name, top)
-            else:
+            if not stat.S_ISDIR(top.file_status(name).st_mode):
                 top.remove(name)
+            elif name in (*AREAS, USE):
+                _remove_area(top, name, done.left)
+            else:
+                fs.remove_tree(top.path / name, top)
         if done.left:
-            done.stays_because = f"it holds {done.left[0]}, which is of no store"
+            more = f" and {len(done.left) - 1:,} more" if len(done.left) > 1 else ""
+            are = "are" if more else "is"
+            done.stays_because = f"it holds {done.left[0]}{more}, which {are} of no store"
         else:
             fs.remove_empty(top.path.name, above)
     except OSError as error:
         done.stays_because = reason(error)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             done.stays_because = "something new was put in it meanwhile"
+
+
+def _remove_area(top: Directory, area: str, left: list[str]) -> None:
+    """Delete the emptied directory ``area``, but no directory in which a file of ``left`` is."""
+    with top.subdirectory(area) as held:
+        for name in held.names():
+            path = f"{area}/{name}"
+            if any(f"{one}/".startswith(f"{path}/") for one in left):
+                continue
+            if not stat.S_ISDIR(held.file_status(name).st_mode):
+                held.remove(name)
+            else:
+                fs.remove_empty(name, held)
+    if not any(one.startswith(f"{area}/") for one in left):
+        fs.remove_empty(area, top)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ STORE_JSON = "store.json"
 
 #: The values of "layout": how entries keep their files.
 TREE, PACKED = "tree", "packed"
+#: Keys of each store.json that pip-sharedcache wrote, beside "format".
+ALWAYS = ("group", "trusted")
 _MOST_NAMES = 1000  # each opening of the store looks up every name
 
 
@@ -69,11 +72,21 @@ class StoreJson:
         whole = top.status()
         if status.st_uid not in (0, whole.st_uid) or others_may_change(top, STORE_JSON, status):
             return None
+        return cls.parse(path, text)
+
+    @classmethod
+    def parse(cls, path: Path, text: bytes, required: Iterable[str] = ()) -> StoreJson:
+        """Return the content that ``text`` is for the store ``path``; raise StoreUnusable.
+
+        ``required``: keys that must be there, beside "format".
+        """
         try:
             data: Any = json.loads(text)
             version, group = data["format"], data.get("group") or ""
             layout = data.get("layout", TREE)
             names = data.get("trusted", [])
+            if missing := [key for key in required if key not in data]:
+                raise TypeError(f"{missing[0]} is missing")
             if not isinstance(names, list) or len(names) > _MOST_NAMES:
                 raise TypeError(f"trusted is no list of up to {_MOST_NAMES} names")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

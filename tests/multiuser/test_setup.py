@@ -122,3 +122,35 @@ def test_environments_that_it_finds_are_named(site: Site, home: Home) -> None:
     done = home.run("store", "setup")
     enable = "To let its own pip use the store: pip-sharedcache store enable --python"
     assert f"{enable} '{home.path / '.virtualenvs' / 'one two'}'" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["setup", "init"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a:b", "':' and line breaks separate the stores"),
+        ("a\nb", "':' and line breaks separate the stores"),
+        ("a\rb", "':' and line breaks separate the stores"),
+        ("blank ", "a blank at the end is not read"),
+        ("p read-only", "the last word, read-only, is read as a policy"),
+        ("my private", "the last word, private, is read as a policy"),
+        ("my Backfill", "the last word, Backfill, is read as a policy"),
+        ("a\udce4", "the name is not UTF-8"),
+    ],
+)
+def test_a_directory_that_no_setting_can_name_is_not_made(
+    home: Home, command: str, name: str, why: str
+) -> None:
+    done = home.run("store", command, home.path / name)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f" is not made: the setting dir cannot name it: {why}" in line
+    assert line.endswith("hint: name another directory")
+    assert os.listdir(home.path) == []
+
+
+@pytest.mark.parametrize("name", ["private", "a  b", " a", "read-only/x", "\u00e4 #;%(x)s"])
+def test_an_unusual_directory_is_set_up_and_found(home: Home, name: str) -> None:
+    done = home.run("store", "setup", home.path / name)
+    assert done.returncode == 0, done.stderr
+    assert home.store() == str(home.path / name)

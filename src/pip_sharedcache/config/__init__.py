@@ -34,6 +34,7 @@ from pip_sharedcache.config.values import (
 from pip_sharedcache.config.values import OFF as OFF
 from pip_sharedcache.config.values import STATS as STATS
 from pip_sharedcache.config.values import LayerSetting as LayerSetting
+from pip_sharedcache.config.values import unnameable as unnameable
 from pip_sharedcache.errors import ConfigurationDamaged, SettingError, reason
 from pip_sharedcache.model import LinkMode, Policy
 from pip_sharedcache.trust.paths import is_replaceable, is_root

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import io
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -64,6 +66,35 @@ def to_layers(text: str) -> tuple[LayerSetting, ...]:
             raise ValueError(name)
         layers.setdefault(path, LayerSetting(path, policy))
     return tuple(layers.values())
+
+
+def unnameable(path: Path) -> str:
+    """Return why the setting ``dir`` cannot name the store ``path`` in a file; "" if it can."""
+    text = str(path)
+    try:
+        if _from_file(text) == (LayerSetting(path, Policy.PUBLISH),):
+            return ""
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    except (configparser.Error, ValueError):
+        pass  # for one of the reasons below
+    if os.pathsep in text or len(text.splitlines()) > 1:
+        return f"{os.pathsep!r} and line breaks separate the stores of a list"
+    if text != text.strip():
+        return "a blank at the end is not read"
+    return f"the last word, {text.split()[-1]}, is read as a policy"
+
+
+def _from_file(text: str) -> tuple[LayerSetting, ...]:
+    """Return the stores that ``text`` names after pip has written it to a file and read it."""
+    text.encode("utf-8")
+    written = io.StringIO(newline=None)  # a file translates \r, too
+    parser = configparser.RawConfigParser()
+    parser["x"] = {"dir": text}
+    parser.write(written)
+    again = configparser.RawConfigParser()
+    again.read_string(written.getvalue())
+    return to_layers(again["x"]["dir"].strip())
 
 
 def to_prefixes(text: str) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from pip_sharedcache import fs, trust
+from pip_sharedcache import config, fs, trust
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import FileError, StoreNotMade, StoreUnusable
+from pip_sharedcache.errors import FileError, StoreNotMade, StoreUnusable, UsageError
 from pip_sharedcache.model import Policy
 from pip_sharedcache.placement import reflinks_within, try_making_as
 from pip_sharedcache.store import (
@@ -94,6 +94,7 @@ def make_store(
     the directory or the group is not suitable, FileError if the system refuses.
     """
     path = Path(os.path.abspath(directory))
+    _refuse_unnameable(path)
     try:
         if packed is None and not os.path.lexists(path / STORE_JSON):
             packed = not _reflinks_at(path)
@@ -111,6 +112,16 @@ def make_store(
     if not group:
         return Made(store, replaceable)
     return Made(store, replaceable, _distrusted(store), _refused(store))
+
+
+def _refuse_unnameable(path: Path) -> None:
+    """Refuse a store that users could name nowhere. Raises UsageError."""
+    if path in (config.site_store(), config.own_store()):
+        return  # users need no name to find it
+    if why := config.unnameable(path):
+        raise UsageError(
+            f"{path} is not made: the setting dir cannot name it: {why}", "name another directory"
+        )
 
 
 def _reflinks_at(path: Path) -> bool:

@@ -2379,3 +2379,19 @@ def test_a_large_wheel_that_is_broken_is_unusual_and_leaves_nothing(
     with pytest.raises(UnusualWheel):
         _publish(store, large)
     assert [name for name in os.listdir(_shard(store, large)) if name.startswith(".")] == []
+
+
+def test_server_that_does_not_answer_is_asked_for_one_shard_only(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def silent(path: object, *_: object, **__: object) -> os.stat_result:
+        asked.append(str(path))
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", silent)
+        patch.setattr(os, "access", lambda path, mode: False)
+        assert not store.may_publish()
+    assert asked == [str(store.path / "wheels" / "00")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import shlex
 import stat
@@ -273,9 +272,16 @@ class Store:
 
     def _publishing_directory(self) -> Path:
         wheels = self.path / WHEELS
-        shards = (wheels / shard for shard in SHARDS)
-        places = (*itertools.islice(filter(os.path.exists, shards), 1), wheels, self.path)
-        return next(filter(os.path.exists, places), self.path)
+        for place in (*(wheels / shard for shard in SHARDS), wheels):
+            try:
+                os.stat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError:
+                # A server that does not answer takes seconds for each of them (mount option soft).
+                return wheels
+            return place
+        return self.path
 
     def missing_directories(self, error: OSError | None = None) -> tuple[str, str]:
         """Return which directories that ``make`` made are missing, and the remedy.

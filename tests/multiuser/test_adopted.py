@@ -220,7 +220,7 @@ def test_full_disk_leaves_the_old_store_in_place(site: Site) -> None:
         assert [path.name for path in small.iterdir()] == ["restored"]
 
 
-@pytest.mark.parametrize("why", ["symlink", "mount", "parent", "links", "other"])
+@pytest.mark.parametrize("why", ["symlink", "mount", "parent", "links", "other", "empty", "own"])
 def test_what_cannot_be_adopted_is_refused(site: Site, why: str) -> None:
     usera, userb = site.accounts.usera, site.accounts.userb
     home = site.directory(usera)
@@ -239,6 +239,11 @@ def test_what_cannot_be_adopted_is_refused(site: Site, why: str) -> None:
         named = home / "documents"
         named.mkdir()
         (named / "letter").write_text("")
+    elif why == "empty":
+        named = home / "empty"
+        named.mkdir()
+    elif why == "own":
+        subprocess.run(["chown", "-R", str(usera.uid), store], check=True)
     before = inodes(home)
     if why == "mount":
         with mounted("tmpfs", home, size_mb=8) as point:
@@ -251,7 +256,29 @@ def test_what_cannot_be_adopted_is_refused(site: Site, why: str) -> None:
         "parent": "others can rename files in",
         "links": "lead into it",
         "other": "is no store",
+        "empty": "it is no store",
+        "own": "it is yours already",
     }
     assert reasons[why] in told["error"], told
     if why != "mount":
         assert inodes(home) == before
+
+
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+@pytest.mark.parametrize("who", ["owner", "root"])
+def test_hint_deletes_the_old_store(site: Site, who: str, layout: str) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    home = site.directory(usera)
+    home.chmod(0o777)
+    store = restored(site, userb, home, layout)
+    command = site.template.command("store", "adopt", "--layout", layout, store)
+    done = run_as(usera, command, env=site.settings(), check=True)
+    (hint,) = [line for line in done.stdout.splitlines() if line.startswith("The old store is in")]
+    assert "its owner or root can delete it: pip-sharedcache store clean " in hint
+    aside = hint.rpartition(" ")[2]
+    clean = site.template.command("store", "clean", "--yes", aside)
+    refused = run_as(usera, clean, env=site.settings())
+    assert f"it belongs to {userb.name}" in refused.stderr
+    done = run_as(userb if who == "owner" else None, clean, env=site.settings())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(home.iterdir()) == [store]

@@ -75,6 +75,6 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         output.say(f"Not taken over, since no digest can tell whether it is right: {other}.")
     if before.group and not chosen.group:
         output.say(f"The old store was for the group {before.group}; the new one is for you alone.")
-    delete = f"rm -rf {shlex.quote(str(done.aside))}"
+    delete = f"pip-sharedcache store clean {shlex.quote(str(done.aside))}"
     output.say(f"The old store is in {done.aside}; its owner or root can delete it: {delete}")
     return FINDINGS if done.left or orphan.problems else FINE

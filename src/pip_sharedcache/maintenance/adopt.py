@@ -33,7 +33,9 @@ from pip_sharedcache.maintenance.banning import own_bans
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.stores import Made, make_store
 from pip_sharedcache.model import Entry, Identity, identity_of
-from pip_sharedcache.store import AREAS, WHEELS, Store, symlink_registry
+from pip_sharedcache.store import AREAS, STORE_JSON, WHEELS, Store, symlink_registry
+from pip_sharedcache.store.homes import TAG_NAME
+from pip_sharedcache.store.store_json import ALWAYS, StoreJson
 from pip_sharedcache.trust.paths import replaceable_at
 
 #: A wheel of a store: its entries, of one publisher or several.
@@ -84,7 +86,7 @@ def look(path: Path) -> Orphan:
         _refuse(path, f"others can rename files in {above}", "move it to a directory of root first")
     try:
         identity = identity_of(os.lstat(path))
-        store = Store.open(path)
+        store = _opened(path)
         linked = symlink_registry.linked(store, [])
         places = list(dict.fromkeys(one.place for some in linked.values() for one in some))
         if places:
@@ -104,6 +106,19 @@ def look(path: Path) -> Orphan:
         len(contents.items) - len(contents.of_area(WHEELS)),
         tuple(contents.problems()),
     )
+
+
+def _opened(path: Path) -> Store:
+    """Open the store ``path`` of another user. Raises StoreUnusable, OSError."""
+    store = Store.open(path)
+    if not {STORE_JSON, TAG_NAME, WHEELS} & set(os.listdir(path)):
+        _refuse(path, "it is no store", "name the directory of a store")
+    if os.path.lexists(path / STORE_JSON):
+        with Directory.open(path) as top:
+            StoreJson.parse(path, top.read(STORE_JSON)[0], required=ALWAYS)
+    if trust.OWNERS_MEAN_SOMETHING and store.owner == trust.user_id():
+        _refuse(path, "it is yours already", "pip-sharedcache store verify finds damage in it")
+    return store
 
 
 def adopt(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.activation import Activation, Hook, Interpreter, registry
 from pip_sharedcache.cli import enable
-from pip_sharedcache.cli.output import FINDINGS, FINE, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import counted
-from pip_sharedcache.errors import FileError, SharedCacheError
+from pip_sharedcache.errors import FileError, SharedCacheError, reason
 
 HELP = "show whether plain pip installs through the store"
 
@@ -79,16 +81,17 @@ def _show_all(chosen: argparse.Namespace, output: Output) -> int:
     """Show each environment that this user enabled; forget those that are gone."""
     with FileError.where_not("read"):
         known = registry.known()
-    shown, gone, fine = [], [], True
+    shown, gone, unread, fine = [], [], [], True
     for prefix in known:
-        if not prefix.is_dir():
-            gone.append(_forgotten(prefix, "is gone", output))
-            continue
         try:
+            if not _is_directory(prefix):
+                gone.append(_forgotten(prefix, "is gone", output))
+                continue
             interpreter = chosen.place.interpreter(prefix, output.verbose)
-        except SharedCacheError as error:
-            output.find(f"{prefix}: {error}")
-            fine = False
+        except (SharedCacheError, OSError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            output.find(f"{prefix}: {why}")
+            unread.append((prefix, why))
             continue
         if not enable.is_enabled(interpreter):
             gone.append(_forgotten(prefix, "is not enabled any more", output))
@@ -98,8 +101,16 @@ def _show_all(chosen: argparse.Namespace, output: Output) -> int:
         shown.append(facts)
     number = counted(len(shown), "environment", "environments")
     output.say(f"{number} enabled by you.")
-    output.result({"environments": shown, "gone": gone})
-    return FINE if fine else FINDINGS
+    output.result({"environments": shown, "gone": gone, "unread": reasons(unread)})
+    return FINE if fine and not unread else FINDINGS
+
+
+def _is_directory(path: Path) -> bool:
+    """Return whether ``path`` is a directory. Raises OSError if the system does not tell."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _forgotten(prefix: Path, why: str, output: Output) -> str:

@@ -121,6 +121,15 @@ def test_remove_of_a_colleagues_entry_says_who_can(site: Site, store: Path) -> N
     assert len(visible(store)) == 4
 
 
+def test_remove_of_a_colleagues_entry_in_use_does_not_advise_to_wait(site: Site) -> None:
+    store = site.filled_store("alpha")
+    done = command(site, site.accounts.userb, store, "remove", "alpha")
+    assert done.returncode == 1
+    assert "belongs to another user; hint: usera or root can run the same command" in done.stdout
+    assert "within the last hour" not in done.stdout
+    assert len(visible(store)) == 4
+
+
 def test_remove_leaves_bytecode_of_colleagues_to_gc(site: Site) -> None:
     usera, userb = site.accounts.usera, site.accounts.userb
     store = site.make_store(None)
@@ -324,6 +333,23 @@ def test_clean_leaves_files_of_no_store_below_the_areas(site: Site) -> None:
     left = [path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file()]
     assert sorted(left) == names
     assert sorted(path.name for path in own.glob("wheels/*")) == ["00", "precious"]
+
+
+def test_clean_of_a_read_only_mount_says_one_line_for_all_entries(site: Site) -> None:
+    store = site.make_store(None)
+    site.install(None, site.environment(None), store, "alpha")
+    subprocess.run(["mount", "--bind", store, store], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", store], check=True)
+        done = clean(site, None, store, "--yes")
+    finally:
+        subprocess.run(["umount", store], check=True)
+    assert done.returncode == 1
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("Cannot delete 5 files: ")
+    assert first.endswith(": Read-only file system")
+    assert len(rest) == 1, done.stdout
+    assert len(visible(store)) == 4
 
 
 @pytest.mark.parametrize("who", ["owner", "root"])

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,15 +71,27 @@ def _tell_refused(path: Path, refused: Sequence[Refusal], output: Output) -> Non
     remove = f"pip-sharedcache --sharedcache-dir {shlex.quote(str(path))} store remove '*'"
     hint = f"{{who}} can run {remove}, root the same command"
     tell_refused((one for one in foreign if one not in marks), "delete", output, hint=hint)
-    for one in marks:
+    if len(marks) > _MOST_LINES:
+        output.find(
+            f"Cannot delete the usage marks of {len(marks):,} users: {marks[0].path}: "
+            f"{marks[0].reason}; hint: root can run the same command"
+        )
+    for one in marks if len(marks) <= _MOST_LINES else ():
         who = trust.user_name(one.owner)
         output.find(
             f"Cannot delete the usage marks of {who}: {one.path}: {one.reason}; hint: root can run "
             "the same command"
         )
+    by_reason: dict[str, list[Refusal]] = defaultdict(list)
     for one in refused:
         if one not in foreign:
-            output.find(f"Cannot delete {one.path}: {one.reason}")
+            by_reason[one.reason].append(one)
+    for why, some in by_reason.items():
+        if len(some) > _MOST_LINES:
+            output.find(f"Cannot delete {len(some):,} files: {some[0].path}: {why}")
+        for one in some:
+            tell = output.find if len(some) <= _MOST_LINES else output.detail
+            tell(f"Cannot delete {one.path}: {why}")
 
 
 def _agrees(doomed: Doomed) -> bool:

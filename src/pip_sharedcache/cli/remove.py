@@ -61,8 +61,8 @@ def _tell(store: Store, done: Removal, output: Output) -> None:
         output.say(
             f"The next store gc, at least {GRACE // 60} minutes from now, deletes the files."
         )
-    tell_kept(done.kept, output.find)
     tell_refused(done.refused, "retire", output, others=[trust.user_name(store.owner)])
+    tell_kept(done.kept, output.find)
     then = "remove retired nothing, since entries in use may look unused"
     for line in unread_lines(done.unread, then if done.marks_unread else ""):
         output.find(line)

@@ -73,7 +73,13 @@ def remove(
     bound = {*protected.recent, *protected.linked}
     free = [item for item in contents.items if item not in bound and not marks_unread]
     wheels = [item for item in free if item.area == WHEELS]
-    retired, refused = _retire_all(store, wheels, now, dry_run)
+    # Neither time nor the end of the symlinks would let this user retire these.
+    others = [
+        item
+        for item in contents.of_area(WHEELS)
+        if item in bound and not may_retire(store, item.publisher)
+    ]
+    retired, refused = _retire_all(store, [*wheels, *others], now, dry_run)
     with_wheel = {one.digest for one in contents.of_area(WHEELS) if one not in set(retired)}
     gone = {item.digest for item in retired} - with_wheel
     compiled = [one for one in free if one.area == BYTECODE and one.digest not in with_wheel]
@@ -89,7 +95,8 @@ def remove(
             run_log.append_collection(store, run_log.Collection(int(now), len(retired), size))
     denied = {one.path for one in refused}
     tried = {item for item in (*wheels, *own) if item.path not in denied}
-    left = [item for item in contents.items if item not in set(retired)]
+    told = {item.digest for item in others}
+    left = [item for item in contents.items if item not in set(retired) and item.digest not in told]
     kept = reasons(left, tried, linked, now, None)
     if foreign:
         users = Counter(item.publisher for item in foreign)

@@ -288,6 +288,14 @@ def test_who_has_names_environments_by_records_and_symlinks(site: Site) -> None:
     assert command(site, None, store, "who-has", "gamma").returncode == 1
 
 
+def test_who_has_without_a_record_says_so(site: Site) -> None:
+    store = site.make_store(None)
+    site.install(None, site.environment(None), store, "beta", PIP_SHAREDCACHE_STATS="off")
+    done = command(site, None, store, "who-has", "beta", "delta")
+    assert done.returncode == 1
+    assert done.stdout == "No record names beta.\nNo record names delta.\n"
+
+
 def test_gc_retires_what_a_run_published_after_the_ban(site: Site, store: Path) -> None:
     ban(site, None, store, "beta==2.0")
     (dead,) = [path for path in retired(store) if any(path.glob("beta-*.whl"))]

@@ -46,7 +46,7 @@ class Installation:
 def installations(
     store: Store, words: Sequence[str], known: Iterable[tuple[str, str]] = ()
 ) -> tuple[list[Installation], list[str]]:
-    """Return who installed through ``store`` what ``words`` select; and the words that select none.
+    """Return who installed through ``store`` what ``words`` select; and words without installation.
 
     ``words``: as for Selector. ``known``: digests and file names of wheels that the store no longer
     has. The latest installation comes first. Raise OSError.
@@ -55,16 +55,14 @@ def installations(
     titles.update((item.digest, item.title) for item in list_entries(store, {}, [], (WHEELS,)))
     selectors = [Selector(word) for word in words]
     selected: set[str] = set()
-    missing = []
+    meant: dict[str, set[str]] = {}
     found: dict[tuple[int, str, str], Installation] = {}
     recorded = list(run_log.runs(store))
     every = {one.title for _, run in recorded for one in run.distributions} | set(titles.values())
     for selector in selectors:
         of_digest = {title for digest, title in titles.items() if selector.selects_digest(digest)}
-        meant = of_digest | set(filter(selector.selects_title, every))
-        selected |= meant
-        if not meant:
-            missing.append(selector.word)
+        meant[selector.word] = of_digest | set(filter(selector.selects_title, every))
+        selected |= meant[selector.word]
     for user, run in sorted(recorded, key=lambda one: one[1].at):
         for one in run.distributions:
             if one.title in selected:
@@ -76,6 +74,8 @@ def installations(
             key = _key_of(found, holder.user, title, holder.place)
             before = found.get(key) or Installation(title, holder.place, holder.user, None, "")
             found[key] = replace(before, symlinks=True)
+    installed = {one.title for one in found.values()}
+    missing = [word for word, some in meant.items() if not some & installed]
     results = [replace(one, there=_still_there(one)) for one in found.values()]
     return sorted(results, key=lambda one: (-(one.at or 0), one.environment)), missing
 

@@ -27,6 +27,7 @@ Done = subprocess.CompletedProcess[str]
 SAID: dict[str, tuple[list[str], list[str], Env]] = {
     "before": (["--no-sharedcache"], [], {}),
     "behind": ([], ["--no-sharedcache"], {}),
+    "before a store": (["--no-sharedcache"], ["--sharedcache-dir=/nowhere"], {}),
     "setting": ([], ["--sharedcache-dir=none"], {}),
     "variable": ([], [], {"PIP_SHAREDCACHE_DIR": "none"}),
 }

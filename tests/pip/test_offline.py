@@ -183,3 +183,48 @@ def test_version_control_is_refused_before_it_starts(
     done = site.install(site.environment(), "other @ git+https://127.0.0.1:1/o.git", PATH=path)
     assert done.returncode == 1
     assert f"{programs}/git" in started.read_text()
+
+
+@pytest.mark.parametrize("words", ["index versions part", "list --outdated", "search part"])
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_no_command_makes_a_request(site: Site, words: str, how: str) -> None:
+    environment = site.environment()
+    assert site.install(environment, "part==1.0").returncode == 0
+    site.index.clear()
+    settings = {"PIP_DISABLE_PIP_VERSION_CHECK": None, **(OFFLINE if how == "variable" else {})}
+    option = ["--offline"] if how == "option" else []
+    done = site.run(environment, *option, *words.split(), **settings)
+    (line,) = done.stderr.splitlines()[:1]
+    assert line.startswith("ERROR: The setting offline allows no request: http"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert site.index.requests == []
+
+
+def test_commands_without_a_request_run_as_ever(site: Site) -> None:
+    environment = site.environment()
+    assert site.install(environment, "part==1.0").returncode == 0
+    site.index.clear()
+    done = site.run(environment, "list", PIP_DISABLE_PIP_VERSION_CHECK=None, **OFFLINE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "part" in done.stdout
+    assert site.index.requests == []
+
+
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+def test_wheels_of_a_restored_store_are_found(site: Site, layout: str) -> None:
+    """As `tar -m` and `cp -r` leave it: with other times."""
+    environment = site.environment()
+    made = site.run(environment, "store", "init", "--layout", layout, str(site.store))
+    assert made.returncode == 0, made.stderr
+    assert site.install(environment, "demo").returncode == 0
+    copy = site.store.with_name("copy")
+    subprocess.run(["cp", "-r", site.store, copy], check=True)
+    site.index.clear()
+    settings = {**OFFLINE, "PIP_SHAREDCACHE_DIR": str(copy)}
+    done = site.run(site.environment(), "install", "demo", **settings)
+    assert "Successfully installed demo-1.0" in done.stdout, done.stderr
+    assert "WARNING" not in done.stderr
+    assert site.index.requests == []
+    verified = site.run(environment, "store", "verify", **settings)
+    assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -214,13 +214,13 @@ def _take_options(arguments: list[str]) -> list[str]:
     Raises UsageError for an unknown option, or one without a value.
     """
     rest: list[str] = []
-    queue = iter(arguments)
+    queue, is_off = iter(arguments), False
     for argument in queue:
         if argument == "--":
             rest += [argument, *queue]
             break
         if argument == _OFF:
-            config.switch_off(os.environ)
+            is_off = True
             continue
         if argument == _OFFLINE:
             os.environ[config.option_variable("offline")] = "yes"
@@ -238,4 +238,6 @@ def _take_options(arguments: list[str]) -> list[str]:
                 raise UsageError(f"{_OPTION}{name} needs a value")
             value = following
         os.environ[config.option_variable(name)] = value
+    if is_off:  # last: it holds at any position, also before --sharedcache-dir
+        config.switch_off(os.environ)
     return rest

@@ -70,7 +70,7 @@ class Fetching:
         if options.verbose <= options.quiet:
             notices.hold()
         try:
-            with offline.only_the_store(session, call.instance, options):
+            with offline.only_the_store(session, options):
                 status = call.proceed()
         finally:
             self._downloads.end()

@@ -134,7 +134,7 @@ class InstallWrappers:
         if options.verbose <= options.quiet:
             notices.hold()
         try:
-            with offline.only_the_store(session, call.instance, options):
+            with offline.only_the_store(session, options):
                 status = call.proceed()
         except BaseException:
             session.end_head_start()

@@ -1,4 +1,4 @@
-"""Installations from the wheels of the stores alone, without a request (setting offline).
+"""Runs of pip on the wheels of the stores alone, without a request (setting offline).
 
 pip resolves as always. What it finds is a page of links, as for --find-links, to the wheels of
 entries whose publisher is trusted. Every request of pip's session fails.
@@ -30,8 +30,8 @@ _PAGE = "shared-store.html"
 
 
 @contextmanager
-def only_the_store(session: Session, command: Any, options: Values) -> Iterator[None]:
-    """Let pip's ``command`` with these ``options`` find only what the stores of ``session`` have.
+def only_the_store(session: Session, options: Values) -> Iterator[None]:
+    """Let pip's command with these ``options`` find only what the stores of ``session`` have.
 
     Does nothing unless the setting offline is on. Directories of --find-links still count. If pip
     ends in an error, a warning says where its answer came from. Raises OSError if the page cannot
@@ -40,7 +40,6 @@ def only_the_store(session: Session, command: Any, options: Values) -> Iterator[
     if not session.settings.offline:
         yield
         return
-    _refuse_requests(command.get_default_session(options))
     wheels, untrusted = _wheels(session.layers)
     where = ", ".join(str(store.path) for store in session.layers) or "no store, since none works"
     with fs.temporary_directory() as directory:
@@ -106,16 +105,3 @@ def _wheels(layers: Layers) -> tuple[list[StoredEntry], int]:
 def _link_to(item: StoredEntry) -> str:
     url = (item.path / item.title).as_uri()
     return f'<a href="{html.escape(url)}#sha256={item.digest}">{html.escape(item.title)}</a>\n'
-
-
-def _refuse_requests(session: Any) -> None:
-    """Let each request of pip's ``session`` to another machine fail before it is made."""
-    errors = importlib.import_module("pip._vendor.requests.exceptions")
-    original = session.get_adapter
-
-    def get_adapter(url: str) -> Any:
-        if url.lower().startswith("file:"):
-            return original(url)
-        raise errors.ConnectionError(f"the setting offline allows no request: {url}")
-
-    session.get_adapter = get_adapter

@@ -30,6 +30,7 @@ from pip_sharedcache.errors import (
     SettingError,
     SharedCacheError,
 )
+from pip_sharedcache.pip_adapter import no_requests
 from pip_sharedcache.pip_adapter.bootstrap import RUNNER, RUNNER_VARIABLE, carried, leave_archive
 from pip_sharedcache.pip_adapter.config_files import configuration_files
 from pip_sharedcache.pip_adapter.import_hooks import Hook, forget, when_imported
@@ -74,7 +75,7 @@ def run_pip(arguments: Sequence[str]) -> None:
         finally:
             collect_again()
 
-    _when_pip_comes(put_in)
+    _when_pip_comes(put_in, settings)
     if _uses_store(arguments):
         try:
             settings()  # a wrong setting must stop the run before pip starts
@@ -158,11 +159,12 @@ def join_pip() -> None:
     The user started plain pip, in an environment where the hook is active (activation).
     """
     collect_again = _collect_less() if _uses_store(sys.argv[1:]) else lambda: None
+    settings = functools.cache(functools.partial(_settings, "--isolated" in sys.argv))
 
     def put_in(_: ModuleType) -> None:
         try:
-            settings = _settings("--isolated" in sys.argv)
-            _put_in(settings, lambda options: _wants_nothing_kept(settings, options))
+            known = settings()
+            _put_in(known, lambda options: _wants_nothing_kept(known, options))
         except SettingError as error:
             # A wrong value in a shared configuration must not stop the pip of all users.
             logger.warning("WARNING: Installing without the shared store: %s", error)
@@ -171,7 +173,7 @@ def join_pip() -> None:
         finally:
             collect_again()
 
-    _when_pip_comes(put_in)
+    _when_pip_comes(put_in, settings)
 
 
 def _freeze() -> None:
@@ -181,15 +183,14 @@ def _freeze() -> None:
 
 
 def _wants_nothing_kept(settings: config.Settings, options: Values) -> bool:
-    """Return whether plain pip runs without its cache directory, and no store was named.
-
-    The default store would be in this user's cache directory. pip runs so when an image is built,
-    or under ensurepip.
-    """
+    """Return whether pip keeps no cache, as in images, and only the user's own store is there."""
     return settings.private and not getattr(options, "cache_dir", True)
 
 
-def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
+def _when_pip_comes(
+    put_in: Callable[[ModuleType], None], settings: Callable[[], config.Settings]
+) -> None:
+    no_requests.register(settings)
     for module in _RUNNABLE:
         when_imported(module, _answer_with_our_runner)
     when_imported(_FORCE_REMOVE, _unless_damaged(_spare_foreign_files))

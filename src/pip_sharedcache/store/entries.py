@@ -16,10 +16,11 @@ from packaging.utils import canonicalize_name
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory, retry_stale
 from pip_sharedcache.model import Digest, Entry, Identity, identity_of, total_size
-from pip_sharedcache.store.entry_reading import MANIFEST, read_entry, wheel_name
+from pip_sharedcache.store.entry_reading import MANIFEST, wheel_name
 from pip_sharedcache.store.entry_trust import distrust_reason
 from pip_sharedcache.store.layout import BYTECODE, SHARDS, WHEELS, Store
 from pip_sharedcache.store.packs import PACK
+from pip_sharedcache.store.restored import read_or_restore
 from pip_sharedcache.store.unread import is_damage, is_damage_inside
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
@@ -218,7 +219,7 @@ def _item(
             status = held.status()
             why_not = distrust_reason(store, held, chain)
             title = wheel_name(held)
-            manifest = read_entry(held, status, Digest(name[:64]), area).manifest
+            manifest = read_or_restore(held, status, Digest(name[:64]), area).manifest
             title, files, packed = manifest.filename, len(manifest.files), manifest.packed
             size = manifest.size + total_size(manifest.files)
     except FileNotFoundError:

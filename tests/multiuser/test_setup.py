@@ -154,3 +154,21 @@ def test_an_unusual_directory_is_set_up_and_found(home: Home, name: str) -> None
     done = home.run("store", "setup", home.path / name)
     assert done.returncode == 0, done.stderr
     assert home.store() == str(home.path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["/", "home", "file", "file/x", "/usr/x", "link", "a:b", "group", "root's"]
+)
+def test_dry_run_refuses_what_the_run_refuses(site: Site, home: Home, name: str) -> None:
+    paths = {"home": home.path, "root's": site.directory(None)}
+    directory = paths.get(name, home.path / name)
+    (home.path / "file").touch()
+    (home.path / "link").symlink_to(site.directory(site.accounts.usera))
+    words = ["--group", "root"] if name == "group" else []
+    planned = home.run("store", "setup", "--dry-run", *words, directory)
+    done = home.run("store", "setup", *words, directory)
+    assert (planned.returncode, planned.stdout, planned.stderr) == (2, "", done.stderr)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert str(directory) in line
+    assert sorted(os.listdir(home.path)) == ["file", "link"]

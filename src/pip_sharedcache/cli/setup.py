@@ -13,6 +13,7 @@ from pip_sharedcache.cli import init
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.maintenance.setup import Plan, plan, set_up
+from pip_sharedcache.maintenance.stores import refuse_unsuitable
 from pip_sharedcache.store import layout_name
 
 _MOST_NAMED = 10  # environments
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     planned = plan(settings_in_use(output), chosen.directory, chosen.group)
+    packed = init.is_packed(chosen.layout, output)
+    # The dry run says what would go wrong, too.
+    refuse_unsuitable(planned.path, planned.group, builds=chosen.builds, packed=packed)
     found = environments(os.environ, Path.cwd())
     result = {
         "store": str(planned.path),
@@ -49,7 +53,6 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         _say(planned, f"Would make {planned.path}", "", output)
         output.result({**result, "layout": None, "file": None})
         return FINE
-    packed = init.is_packed(chosen.layout, output)
     done = set_up(planned, builds=chosen.builds, packed=packed)
     layout = layout_name(done.made.store.packed)
     _say(planned, f"Made {planned.path} (layout {layout})", done.file, output)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,11 +96,34 @@ def make_store(
     the directory or the group is not suitable, FileError if the system refuses.
     """
     path = Path(os.path.abspath(directory))
-    _refuse_unnameable(path)
-    try:
+    refuse_unsuitable(path, group, builds=builds, packed=packed)
+    with _explained(path):
         if packed is None and not os.path.lexists(path / STORE_JSON):
             packed = not _reflinks_at(path)
         store = Store.make(path, group, builds=builds, packed=packed)
+    replaceable = _replaceable_in(store)
+    if not group:
+        return Made(store, replaceable)
+    return Made(store, replaceable, _distrusted(store), _refused(store))
+
+
+def refuse_unsuitable(
+    path: Path, group: str = "", *, builds: bool = False, packed: bool | None = None
+) -> None:
+    """Raise what ``make_store`` would raise, as far as that is known without a write.
+
+    ``path`` is absolute. The other arguments and the errors are those of ``make_store``.
+    """
+    _refuse_unnameable(path)
+    with _explained(path):
+        Store.refuse_unsuitable(path, group, builds=builds, packed=packed)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Raise FileError in place of an OSError of the block, which makes the store ``path``."""
+    try:
+        yield
     except OSError as error:
         where = error.filename or path
         failure = FileError.of(path, f"made: {where}", error)
@@ -108,10 +133,6 @@ def make_store(
                 "to own the store make it, or root on the file server"
             )
         raise failure from error
-    replaceable = _replaceable_in(store)
-    if not group:
-        return Made(store, replaceable)
-    return Made(store, replaceable, _distrusted(store), _refused(store))
 
 
 def _refuse_unnameable(path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import shlex
 import stat
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
-from pip_sharedcache.errors import reason
+from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.trust.mounts import unmounted_point
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,44 @@ class Creation:
         for path, before in self._changed:
             with contextlib.suppress(OSError):
                 fs.set_directory(path, stat.S_IMODE(before.st_mode), before.st_gid)
+
+
+def refuse_place(path: Path, group: str = "") -> None:
+    """Refuse a new store ``path`` that this user cannot make there, or that a mount would hide.
+
+    Writes nothing. ``group``: the name of the group that is to share the store, or "". Raises
+    UsageError, and the OSError that a write would raise.
+    """
+    if point := unmounted_point(path):
+        raise UsageError(
+            f"{path} is not made: nothing is mounted at {point}", f"mount {shlex.quote(point)}"
+        )
+    if group and trust.user_id() != 0:
+        refuse_stranger(path, group)
+    nearest, first = path, path  # what exists, and the first directory to make
+    while not os.path.lexists(nearest) and nearest != nearest.parent:
+        nearest, first = nearest.parent, nearest
+    if not nearest.is_dir():
+        raise _error(errno.ENOTDIR, nearest)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        read_only = hasattr(os, "statvfs") and os.statvfs(nearest).f_flag & os.ST_RDONLY
+        raise _error(errno.EROFS if read_only else errno.EACCES, first)
+    owners = (0, path.stat().st_uid) if nearest == path else (trust.user_id(),)
+    if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in owners:
+        raise _error(errno.EPERM, path)  # to set the mode
+
+
+def refuse_stranger(path: Path, group: str) -> None:
+    """Refuse to make the store ``path`` for a ``group`` without this user. Raises UsageError."""
+    if hasattr(os, "getgroups") and trust.group_id(group) not in (os.getegid(), *os.getgroups()):
+        raise UsageError(
+            f"{path} cannot be made for the group {group}: you are not in it",
+            "its members, from their next login on, and root can run the same command",
+        )
+
+
+def _error(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
 
 
 def _is_own(path: Path) -> bool:

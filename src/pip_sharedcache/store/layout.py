@@ -16,7 +16,7 @@ from pip_sharedcache.errors import StoreUnusable, UsageError, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.store.bans import BANS_JSON, NO_BANS, Bans
-from pip_sharedcache.store.creation import Creation
+from pip_sharedcache.store.creation import Creation, refuse_place, refuse_stranger
 from pip_sharedcache.store.homes import TAG, TAG_NAME, missing_store, open_own
 from pip_sharedcache.store.mapping import OwnerMapped, open_or_make, refuse_mapped_owner, taken
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson, layout_name
@@ -181,16 +181,41 @@ class Store:
         they are in a store that is there, else not. Raises UsageError if the path or the group is
         unsuitable, OSError if the system refuses.
         """
-        gid = None
-        if group:
-            gid = trust.group_id(group)
-            if gid is None:
-                raise UsageError(f"There is no group {group!r} on this machine")
+        cls.refuse_unsuitable(path, group, builds=builds, packed=packed)
+        gid = trust.group_id(group) if group else None
+        refuse_mapped_owner(path)
+        made = Creation()
+        try:
+            told = StoreJson(group, (f"@{group}",) if group else (), builds, bool(packed))
+            cls._make(made, path, gid, told)
+        except BaseException as error:
+            made.undo()
+            if gid is not None and isinstance(error, OSError) and error.errno == errno.EPERM:
+                refuse_stranger(path, group)
+            raise
+        return cls.open(path)
+
+    @classmethod
+    def refuse_unsuitable(
+        cls, path: Path, group: str = "", *, builds: bool = False, packed: bool | None = None
+    ) -> None:
+        """Raise what ``make`` would raise, as far as that is known without a write.
+
+        The arguments and errors are those of ``make``.
+        """
+        if group and trust.group_id(group) is None:
+            raise UsageError(f"There is no group {group!r} on this machine")
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is not a directory")
         if path.is_dir() and not_of_a_store(os.listdir(path)):
             raise UsageError(f"{path} holds other files already", "name an empty or new directory")
-        if path.is_dir() and (path / STORE_JSON).exists():
+        if path.is_symlink():
+            raise UsageError(
+                f"{path} is a symlink", f"name {os.path.realpath(path)}, where the link leads"
+            )
+        if not (path / STORE_JSON).exists():
+            refuse_place(path, group)
+        else:
             existing = cls.open(path)
             if existing.shares_builds != builds and builds:
                 raise UsageError(
@@ -209,20 +234,6 @@ class Store:
                     f"{path} is a store of {whose} already",
                     f"change group and trusted in {path / STORE_JSON}, or make a new one",
                 )
-        refuse_mapped_owner(path)
-        made = Creation()
-        try:
-            told = StoreJson(group, (f"@{group}",) if group else (), builds, bool(packed))
-            cls._make(made, path, gid, told)
-        except BaseException as error:
-            made.undo()
-            if gid is not None and _is_of_strangers(error, gid):
-                raise UsageError(
-                    f"{path} cannot be made for the group {group}: you are not in it",
-                    "its members, from their next login on, and root can run the same command",
-                ) from error
-            raise
-        return cls.open(path)
 
     @staticmethod
     def _make(made: Creation, path: Path, gid: int | None, told: StoreJson) -> None:
@@ -382,9 +393,3 @@ def not_of_a_store(names: Iterable[str]) -> str:
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""
     )
-
-
-def _is_of_strangers(error: BaseException, gid: int) -> bool:
-    """Return whether ``error`` (EPERM) means that this process is not in the group ``gid``."""
-    refused = isinstance(error, OSError) and error.errno == errno.EPERM
-    return refused and hasattr(os, "getgroups") and gid not in (os.getegid(), *os.getgroups())

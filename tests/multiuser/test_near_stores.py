@@ -228,3 +228,43 @@ def test_an_empty_directory_of_root_may_be_a_mount_point(
     (point / "other").mkdir()
     (said,) = run_as(None, argv, env=env, check=True).stderr.splitlines()
     assert f"hint: pip-sharedcache store init {point}/store" in said
+
+
+@needs(probes.root)
+@pytest.mark.parametrize("policy", ["backfill", "private"])
+def test_no_near_store_is_made_where_nothing_is_mounted(
+    policy: str,
+    environment: EnvironmentFactory,
+    shared_tmp: Path,
+    offline_env: dict[str, str | None],
+) -> None:
+    point = shared_tmp / "node"
+    point.mkdir()
+    line = f"/dev/sdx {point} ext4 defaults 0 0\n"
+    env = {**offline_env, "PIP_SHAREDCACHE_DIR": f"{point / 'near'} {policy}"}
+    one = environment()
+    for words in (["install", "demo"], ["store", "info"]):
+        done = _unmounted(shared_tmp, line, one.command(*words), env)
+        (said,) = done.stderr.splitlines()
+        assert f"nothing is mounted at {point}; hint: mount {point}" in said
+        assert os.listdir(point) == []
+
+
+@needs(probes.root)
+@pytest.mark.parametrize("command", [["setup"], ["setup", "--dry-run"], ["init"]])
+def test_no_store_is_set_up_where_nothing_is_mounted(
+    command: list[str],
+    environment: EnvironmentFactory,
+    shared_tmp: Path,
+    offline_env: dict[str, str | None],
+) -> None:
+    point = shared_tmp / "node"
+    point.mkdir()
+    line = f"/dev/sdx {point} ext4 defaults 0 0\n"
+    one = environment()
+    for store in (point, point / "below" / "store"):
+        argv = one.command("store", *command, store)
+        done = _unmounted(shared_tmp, line, argv, offline_env)
+        refused = f"{store} is not made: nothing is mounted at {point}; hint: mount {point}"
+        assert (done.returncode, done.stderr) == (2, f"ERROR: {refused}\n")
+        assert os.listdir(point) == []

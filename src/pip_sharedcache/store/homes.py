@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import stat
@@ -41,6 +42,8 @@ def open_own(path: Path, mode: int, hidden: bool) -> Directory:
     """
     held, missing = _nearest(path)
     try:
+        if missing and unmounted_point(path):  # the mount would hide it
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         if not (hidden and missing and trust.OWNERS_MEAN_SOMETHING and held.status().st_uid == 0):
             _refuse_if_foreign(path, held)
         for name in missing:
@@ -57,6 +60,8 @@ def open_own(path: Path, mode: int, hidden: bool) -> Directory:
 
 def makes_near(path: Path) -> bool:
     """Return whether ``make_near`` would make the missing ``path``. Raises OSError."""
+    if unmounted_point(path):  # the mount would hide it
+        return False
     status = os.stat(path.parent)
     if status.st_mode & stat.S_ISVTX:
         return True
@@ -67,8 +72,8 @@ def makes_near(path: Path) -> bool:
 def make_near(path: Path) -> None:
     """Make the missing store ``path`` for this user alone, with mode 0700.
 
-    Does nothing where its parent is missing, or is neither this user's own nor sticky: without the
-    disk of the node, there is nothing to be near to. Raises OSError.
+    Does nothing where its parent is missing, or is neither this user's own nor sticky, or where a
+    mount is missing: without the disk of the node, there is nothing to be near to. Raises OSError.
     """
     with contextlib.suppress(FileNotFoundError):
         if os.path.lexists(path) or not makes_near(path):

@@ -14,6 +14,7 @@ from pip_sharedcache.fs.responsiveness import is_responsive
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store.homes import make_near, makes_near, may_be_of_stranger
 from pip_sharedcache.store.layout import Store
+from pip_sharedcache.trust.mounts import unmounted_point
 from pip_sharedcache.trust.paths import is_replaceable, replaceable_steps
 
 #: Seconds that a store has to respond; a run does not use a store that takes longer.
@@ -113,7 +114,7 @@ def is_made_later(layer: LayerSetting) -> bool:
     if os.path.lexists(layer.path):
         return False
     if layer.policy is Policy.PRIVATE:
-        return True
+        return not unmounted_point(layer.path)
     try:
         return layer.policy is Policy.BACKFILL and makes_near(layer.path)
     except OSError:

@@ -76,11 +76,13 @@ def test_a_directory_is_named_in_the_users_configuration(home: Home) -> None:
     assert "for the members of pkgshare." in done.stdout
     command = f"pip config --user set sharedcache.dir '{store}'"
     assert f"Wrote {home.configuration}: {command}" in done.stdout
+    assert f"\nEach other member of pkgshare types: {command}\n" in done.stdout
     assert home.store() == str(store)
     assert (store / "wheels" / "00").stat().st_mode & 0o7777 == 0o3775
     again = home.run("store", "setup", "--group", "pkgshare", store)
     assert again.returncode == 0, again.stderr
     assert f"No setting is needed: {home.configuration} names it already." in again.stdout
+    assert f"Each other member of pkgshare types: {command}\n" in again.stdout
 
 
 def test_nothing_is_made_where_another_store_is_named(home: Home) -> None:

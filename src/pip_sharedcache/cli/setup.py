@@ -90,3 +90,5 @@ def _say(planned: Plan, made: str, file: str, output: Output) -> None:
         output.say(f"Wrote {file}: {planned.configuration}")
     else:
         output.say(f"Would run: {planned.configuration}")
+    if command := planned.members_command:
+        output.say(f"Each other member of {planned.group} types: {command}")

@@ -27,12 +27,14 @@ class Plan:
     ``group``: the group that shares it, or "".
     ``named_by``: why no line of configuration is needed; "" if one is.
     ``file``: the source of the setting that names the store already, or "".
+    ``for_all``: whether all users of this machine find the store without a line of their own.
     """
 
     path: Path
     group: str
     named_by: str = ""
     file: str = ""
+    for_all: bool = False
 
     @property
     def level(self) -> str:
@@ -45,6 +47,13 @@ class Plan:
         if self.named_by:
             return ""
         return f"pip config {self.level} set {_SETTING} {shlex.quote(str(self.path))}"
+
+    @property
+    def members_command(self) -> str:
+        """Return the command for each member of the group, or "" if members need none."""
+        if not self.group or self.for_all or self.level == "--global":
+            return ""
+        return f"pip config --user set {_SETTING} {shlex.quote(str(self.path))}"
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,10 @@ def plan(settings: config.Settings, directory: Path | None = None, group: str = 
         defaults = {config.site_store(): "users find the site's store without a setting"}
         if not config.site_has_store() and (own := config.own_store()) is not None:
             defaults[own] = "you find your own store without a setting"
-        return Plan(path, group, defaults.get(path, ""))
+        return Plan(path, group, defaults.get(path, ""), for_all=path == config.site_store())
     source = named[-1].source
     if settings.dir == path:
-        return Plan(path, group, f"{source} names it already", source)
+        return Plan(path, group, f"{source} names it already", source, named[-1].administered)
     there = ", ".join(str(layer.path) for layer in settings.layers) or config.OFF
     raise UsageError(
         f"{path} is not set up: {source} names another store: {there}",

@@ -174,3 +174,29 @@ def test_dry_run_refuses_what_the_run_refuses(site: Site, home: Home, name: str)
     (line,) = done.stderr.splitlines()
     assert str(directory) in line
     assert sorted(os.listdir(home.path)) == ["file", "link"]
+
+
+@pytest.mark.parametrize("which", ["directory", "file", "no file"])
+def test_a_configuration_that_cannot_be_written_is_named_with_the_reason(
+    site: Site, home: Home, which: str
+) -> None:
+    store, configuration = site.directory(site.accounts.usera) / "store", home.configuration
+    above, changes = home.path / ".config", {}
+    if which == "directory":
+        home.path.chmod(0o555)
+        os.chown(home.path, 0, 0)
+        why = f"{configuration} cannot be written: {above}: Permission denied"
+    elif which == "file":
+        configuration.parent.mkdir(parents=True)
+        configuration.write_text("[global]\ntimeout = 60\n")
+        why = f"{configuration} cannot be written: Permission denied"
+    else:
+        changes["PIP_CONFIG_FILE"] = os.devnull
+        why = "pip uses no configuration file, since PIP_CONFIG_FILE is /dev/null"
+    done = home.run("store", "setup", store, **changes)
+    assert done.returncode == 2
+    command = f"pip config --user set sharedcache.dir {store}"
+    assert done.stderr == (
+        f"ERROR: {store} is ready, but sharedcache.dir is not set: {why}; hint: repair this and "
+        f"type: {command}; or, without a file: export PIP_SHAREDCACHE_DIR={store}\n"
+    )

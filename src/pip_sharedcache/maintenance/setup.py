@@ -16,6 +16,8 @@ from pip_sharedcache.maintenance.add import ourselves
 from pip_sharedcache.maintenance.stores import Made, make_store
 
 _SETTING = f"{config.SECTION}.dir"
+#: The error in the traceback that pip prints.
+_ERRNO = re.compile(r"\[Errno \d+\] (.+?): (['\"])(.*)\2$", re.MULTILINE)
 _WRITING = re.compile(r"^Writing to (.+)$", re.MULTILINE)
 
 
@@ -123,15 +125,26 @@ def set_up(planned: Plan, *, builds: bool = False, packed: bool | None = None) -
         # A new file for all users is for them to read; else it is as private as its user wishes.
         umask=0o022 if planned.level == "--global" else -1,
     )
-    if done.returncode:
-        why = next((line for line in done.stderr.splitlines() if line), "pip config failed")
-        raise FileError(
-            f"{planned.path} is ready, but {_SETTING} is not set: {why}",
-            f"set it by hand: {planned.configuration}",
-        )
     found = _WRITING.search(done.stdout)
     file = found[1] if found else "pip's configuration"
+    if done.returncode:
+        variable = f"{config.ENVIRONMENT_PREFIX}DIR={shlex.quote(str(planned.path))}"
+        raise FileError(
+            f"{planned.path} is ready, but {_SETTING} is not set: {_why_not(file, done.stderr)}",
+            f"repair this and type: {planned.configuration}; or, without a file: export {variable}",
+        )
     return SetUp(made, file, _hidden(file))
+
+
+def _why_not(file: str, said: str) -> str:
+    """Return why pip, which ``said`` this, did not write ``file``."""
+    if failed := _ERRNO.findall(said):
+        reason, _, where = failed[-1]
+        return f"{file} cannot be written: {reason if where == file else f'{where}: {reason}'}"
+    if os.environ.get("PIP_CONFIG_FILE") == os.devnull:
+        return f"pip uses no configuration file, since PIP_CONFIG_FILE is {os.devnull}"
+    errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
+    return errors[0][len("ERROR: ") :] if errors else "pip config failed"
 
 
 def _hidden(file: str) -> str:

@@ -557,7 +557,7 @@ IN_STORE = [
     *(("remove demo", 0), ("remove demo absent", 1), ("remove", 2), ("remove absent --dry-run", 1)),
     *(("ban demo==1.0", 0), ("ban demo", 2), ("ban", 2), ("ban --list", 0), ("ban --list x", 2)),
     *(("ban --lift demo==1.0", 1), ("who-has absent", 1), ("who-has", 2)),
-    *(("clean", 2), ("clean --yes {0}", 2), ("clean --yes {0}/no", 2), ("clean --yes", 2)),
+    *(("clean", 2), ("clean --yes {0}", 2), ("clean --yes {0}/no", 2), ("clean --yes", 0)),
     *(("doctor --environment={0}/no", 2), ("init {0}/new", 0), ("init {0}/junk.tar", 2)),
     *(
         ("status --prefix={0}/env", 1),

@@ -377,3 +377,15 @@ def test_clean_deletes_the_remains_of_a_failed_deletion(site: Site, who: str) ->
     done = clean(site, actor, other, "--yes", str(store))
     assert done.returncode == 0, done.stdout + done.stderr
     assert not store.exists()
+
+
+def test_clean_in_a_directory_of_another_user_leaves_an_empty_one(site: Site) -> None:
+    usera = site.accounts.usera
+    store = site.make_store(usera)
+    site.install(usera, site.environment(usera), store, "beta")
+    os.chown(store.parent, 0, 0)
+    done = clean(site, usera, store, "--yes")
+    assert done.returncode == 1
+    why = f"{store} stays: it is empty, and root can delete it from {store.parent}."
+    assert why in done.stdout
+    assert os.listdir(store) == []

@@ -335,11 +335,20 @@ def _remove_top(above: Directory, top: Directory, done: Cleaned) -> None:
             are = "are" if more else "is"
             done.stays_because = f"it holds {done.left[0]}{more}, which {are} of no store"
         else:
-            fs.remove_empty(top.path.name, above)
+            _remove_empty_top(above, top, done)
     except OSError as error:
         done.stays_because = reason(error)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             done.stays_because = "something new was put in it meanwhile"
+
+
+def _remove_empty_top(above: Directory, top: Directory, done: Cleaned) -> None:
+    try:
+        fs.remove_empty(top.path.name, above)
+    except PermissionError:
+        # For example a store that adopt set aside, in the directory of the new owner.
+        who = trust.owner_or_root(above.status().st_uid)
+        done.stays_because = f"it is empty, and {who} can delete it from {above.path}"
 
 
 def _remove_area(top: Directory, area: str, left: list[str]) -> None:

@@ -1130,3 +1130,15 @@ def test_help_shows_one_option_for_the_environment(capsys: Captured) -> None:
         assert not [
             old for old in ("--prefix", "--environment", "--from-env", "--for ") if old in text
         ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["init", "setup", "clean --yes", "adopt", "export", "import", "add --python", "report --html"],
+)
+def test_an_empty_path_is_no_path(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It comes of an unset variable in a script, and is not the current directory."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(["store", *words.split(), ""])
+    assert end.value.code == 2
+    assert "an empty path names nothing" in capsys.readouterr().err

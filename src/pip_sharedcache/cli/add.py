@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.activation import executable_of
 from pip_sharedcache.cli.choosing import add_python_option
+from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.stores import store_to_fill
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("-r", "--requirement", metavar="FILE", help="add those of this file", **repeated)
     what = "add the distributions that the environment has"
     option("--installed", action="store_true", help=what)
-    option("--from-env", metavar="ENV", type=Path, help=argparse.SUPPRESS)
+    option("--from-env", metavar="ENV", type=path_argument, help=argparse.SUPPRESS)
     what = "resolve and compile for this environment; repeatable (default: the active one)"
     add_python_option(parser, what, "--for", **repeated)
     what = "pass this to pip, and add no bytecode"

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 from pip_sharedcache import trust
+from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.init import add_options, is_packed, warnings
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
@@ -28,7 +29,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     what = "adopt the store in this directory (default: the store in use)"
-    parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", help=what)
+    parser.add_argument("directory", metavar="DIR", type=path_argument, nargs="?", help=what)
     add_options(parser)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pip_sharedcache import pip_adapter
 from pip_sharedcache.activation import Interpreter, executable_of, interpreter_of
+from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import plain
 from pip_sharedcache.errors import SharedCacheError, UsageError
 
@@ -52,7 +53,9 @@ def add_python_option(
     """
     for name in ("--python", *synonyms):
         text = what if name == "--python" else argparse.SUPPRESS
-        parser.add_argument(name, dest="python", metavar="ENV", type=Path, help=text, **more)
+        parser.add_argument(
+            name, dest="python", metavar="ENV", type=path_argument, help=text, **more
+        )
 
 
 @dataclass(frozen=True)

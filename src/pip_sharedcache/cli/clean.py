@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pip_sharedcache import trust
+from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.gc import tell_refused
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import counted, entries
@@ -34,7 +35,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     what = "delete the store in this directory (default: the store in use)"
-    parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", help=what)
+    parser.add_argument("directory", metavar="DIR", type=path_argument, nargs="?", help=what)
     parser.add_argument("-y", "--yes", action="store_true", help="delete without a question")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pip_sharedcache import pip_adapter
 from pip_sharedcache.activation import Hook, Interpreter
 from pip_sharedcache.cli.choosing import add_python_option
+from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import key
 from pip_sharedcache.cli.stores import settings_in_use
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     what = "try what can be linked into this environment (default: the active one)"
     add_python_option(parser, what)
-    parser.add_argument("--environment", metavar="DIR", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--environment", metavar="DIR", type=path_argument, help=argparse.SUPPRESS)
     parser.add_argument(
         "--fix", action="store_true", help="fix the faults that you may fix without loss of data"
     )

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pip_sharedcache.cli.files import written
+from pip_sharedcache.cli.files import path_argument, written
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.stores import store_in_use
@@ -21,7 +21,7 @@ HELP = "write wheels of the store into one archive"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     what = "write this file; - is standard output"
-    parser.add_argument("file", metavar="FILE", type=Path, help=what)
+    parser.add_argument("file", metavar="FILE", type=path_argument, help=what)
     parser.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import stat
@@ -11,6 +12,16 @@ from typing import IO
 
 from pip_sharedcache import fs
 from pip_sharedcache.errors import FileError
+
+
+def path_argument(text: str) -> Path:
+    """Return the path ``text``. Raises argparse.ArgumentTypeError for an empty one.
+
+    An unset variable in a script would otherwise name the current directory.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path names nothing")
+    return Path(text)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.stores import store_to_fill
@@ -18,7 +19,7 @@ HELP = "add the wheels of an exported archive"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     what = "read this file; - is standard input"
-    parser.add_argument("file", metavar="FILE", type=Path, help=what)
+    parser.add_argument("file", metavar="FILE", type=path_argument, help=what)
 
 
 def run(chosen: argparse.Namespace, output: Output) -> int:

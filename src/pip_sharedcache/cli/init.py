@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from pip_sharedcache import trust
+from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.errors import UsageError
@@ -19,7 +20,9 @@ HELP = "make a store, for a group or for yourself"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
-    parser.add_argument("directory", metavar="DIR", type=Path, help="make it in this directory")
+    parser.add_argument(
+        "directory", metavar="DIR", type=path_argument, help="make it in this directory"
+    )
     add_options(parser)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from pip_sharedcache.cli.files import written
+from pip_sharedcache.cli.files import path_argument, written
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use
@@ -21,7 +20,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     parser.add_argument(
-        "--html", metavar="FILE", type=Path, required=True, help="write to this file"
+        "--html", metavar="FILE", type=path_argument, required=True, help="write to this file"
     )
 
 

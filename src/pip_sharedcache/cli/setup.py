@@ -10,6 +10,7 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.activation import environments
 from pip_sharedcache.cli import init
+from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.maintenance.setup import Plan, plan, set_up
@@ -29,7 +30,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     what = "make the store in this directory (default: the site's store, or your own)"
-    parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", help=what)
+    parser.add_argument("directory", metavar="DIR", type=path_argument, nargs="?", help=what)
     init.add_options(parser)
     what = "print what setup would do, and change nothing"
     parser.add_argument("--dry-run", action="store_true", help=what)

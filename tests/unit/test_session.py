@@ -20,6 +20,7 @@ import pytest
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache import wheel as wheel_module
 from pip_sharedcache.config import Settings
+from pip_sharedcache.fs import remove_tree
 from pip_sharedcache.model import Digest, LinkMode, Origin
 from pip_sharedcache.placement import Placement, RunReport, commit, make_visible
 from pip_sharedcache.session import notices
@@ -417,6 +418,20 @@ def test_damaged_entry_is_not_used_again_and_its_publisher_named(
     assert "a file is missing" in message
     assert Path(entry.path).owner() in message
     assert message.endswith("; a sound one was published in its place")
+
+
+def test_an_entry_that_is_deleted_before_it_is_opened_is_not_called_damaged(
+    session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _run(session, wheel)
+    later = _again(session)
+    entry = later.lookup.find([_digest(wheel)], wheel.name)
+    assert entry is not None
+    remove_tree(entry.path)
+    later.wheels.note(str(wheel), SHARED)
+    assert later.begin(str(wheel)) is None, "pip installs it"
+    (message,) = caplog.messages
+    assert message == f"{entry.path} is gone from the shared store: pip installs its own wheel"
 
 
 def test_damaged_entry_is_not_used_for_symlinks(session: Session, wheel: Path) -> None:

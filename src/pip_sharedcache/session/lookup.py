@@ -186,13 +186,14 @@ class WheelLookup:
         self._forget(entry)
         self._repairs.mark_damaged(entry, what)
 
-    def skip(self, entry: Entry, what: str) -> None:
+    def skip(self, entry: Entry, what: str, instead: str = "downloaded after all") -> None:
         """Mark ``entry`` as damaged, as ``what`` says, or as vanished if its path is gone.
 
-        Garbage collection may have deleted it since the lookup: that is no damage.
+        Garbage collection may have deleted it since the lookup: that is no damage. ``instead`` is
+        as for ``mark_vanished``.
         """
         if fs.is_gone(entry.path):
-            self.mark_vanished(entry)
+            self.mark_vanished(entry, instead)
         else:
             self.mark_damaged(entry, what)
 

@@ -154,7 +154,7 @@ class Session:
         try:
             return Placement(entry, stores.open_entry(entry), self._linker, RunReport())
         except DamagedEntry as error:
-            self.lookup.mark_damaged(entry, str(error))
+            self.lookup.skip(entry, str(error), "pip installs its own wheel")
             self.fall_back(entry)
             return None
 

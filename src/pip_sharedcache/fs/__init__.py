@@ -44,7 +44,7 @@ from pip_sharedcache.fs.lower_layer import is_in_lower_layer
 from pip_sharedcache.fs.mapped_owner import mapped_owner, mapping_reason
 from pip_sharedcache.fs.memory import give_back, use_one_arena
 from pip_sharedcache.fs.quota import Quota, quota
-from pip_sharedcache.fs.rename import exchange, rename_in
+from pip_sharedcache.fs.rename import put_in_place, rename_in
 from pip_sharedcache.fs.stale import is_gone, retry_stale
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
@@ -80,7 +80,6 @@ __all__ = [
     "device_of",
     "directory_chain",
     "ensure_directory",
-    "exchange",
     "file_system_time",
     "find_moved_directory",
     "give_back",
@@ -93,6 +92,7 @@ __all__ = [
     "make_parents",
     "mapped_owner",
     "mapping_reason",
+    "put_in_place",
     "quota",
     "read_at",
     "remove_empty",

@@ -34,6 +34,25 @@ def exchange(one: Path, other: Path) -> bool:
     raise error
 
 
+def put_in_place(new: Path, target: Path, aside: Path) -> None:
+    """Rename the directory ``new`` to ``target``, and the directory that was there to ``aside``.
+
+    One call exchanges both, because symlinks into ``target`` would break in between. Where the
+    system has no such call, the name is missing for a moment. Raises OSError; then the old
+    directory has its name again, if nobody else has taken that.
+    """
+    if exchange(new, target):
+        os.rename(new, aside)
+        return
+    os.rename(target, aside)
+    try:
+        os.rename(new, target)
+    except OSError:
+        if not os.path.lexists(target):
+            os.rename(aside, target)
+        raise
+
+
 def rename_in(held: Directory, old: str, new: str) -> None:
     """Rename ``old`` in the open directory ``held`` to ``new``. Raises OSError."""
     if held.descriptor is None:

@@ -210,15 +210,7 @@ def _swap(orphan: Orphan, new: Path) -> Path:
     aside = path.with_name(f"{path.name}.old-{secrets.token_hex(4)}")
     if identity_of(os.lstat(path)) != orphan.identity:
         _refuse(path, "it was replaced meanwhile", "run the same command again")
-    if fs.exchange(new, path):
-        os.rename(new, aside)
-        return aside
-    os.rename(path, aside)
-    try:
-        os.rename(new, path)
-    except OSError:
-        os.rename(aside, path)
-        raise
+    fs.put_in_place(new, path, aside)
     return aside
 
 

@@ -199,21 +199,10 @@ def _replace(staging: Path, target: Path) -> bool:
 def put_in_place(staging: Path, target: Path) -> Path:
     """Rename ``staging`` to ``target``; return the path to which the old entry was retired.
 
-    ``staging``: a staged entry, or a retired one that is restored. One call exchanges both, because
-    symlinks into ``target`` would break in between. Where the system has no such call, the name is
-    missing for a moment. Raises OSError.
+    ``staging``: a staged entry, or a retired one that is restored. Raises OSError.
     """
     dead = target.with_name(f"{DEAD}{target.name}-{secrets.token_hex(4)}")
-    if fs.exchange(staging, target):
-        os.rename(staging, dead)
-        return dead
-    os.rename(target, dead)
-    try:
-        os.rename(staging, target)
-    except OSError:
-        if not os.path.lexists(target):
-            os.rename(dead, target)
-        raise
+    fs.put_in_place(staging, target, dead)
     return dead
 
 

@@ -17,14 +17,14 @@ unset PYTHONDONTWRITEBYTECODE
 tier=quick
 case "${1:-}" in --all | --full) tier=${1#--} && shift ;; esac
 
-programs="openssl setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc setcap patchelf fuse-overlayfs newuidmap"
+programs="openssl ssh-keygen ssh-agent setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc setcap patchelf fuse-overlayfs newuidmap"
 if [ "$tier" != quick ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     for program in $programs; do
         command -v "$program" >/dev/null && continue
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
             acl openssl strace xfsprogs btrfs-progs e2fsprogs util-linux sudo git passwd zsh fish tcsh \
-            environment-modules chromium groff-base python3-venv fakeroot proot gcc libc6-dev libcap2-bin patchelf \
+            environment-modules openssh-client chromium groff-base python3-venv fakeroot proot gcc libc6-dev libcap2-bin patchelf \
             fuse-overlayfs uidmap >/dev/null
         break
     done

@@ -151,6 +151,18 @@ class SeamMissing(SharedCacheError):
     code = "seam-missing"
 
 
+class SigningError(SharedCacheError):
+    """A key that does not sign: absent, locked, refused by its agent. Exit status 2."""
+
+    code = "signing"
+
+
+class NotSigned(SharedCacheError):
+    """Data without a signature of an allowed signer; ``message``: the reason alone."""
+
+    code = "not-signed"
+
+
 def reason(error: OSError) -> str:
     """Return the system's message for ``error``, without the path: callers name the path."""
     return error.strerror or type(error).__name__

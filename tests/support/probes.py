@@ -154,6 +154,12 @@ def openssl() -> str | None:
     return _program("openssl")
 
 
+@functools.cache
+def openssh() -> str | None:
+    """Signatures can be made, with keys of files and of an agent."""
+    return _program("ssh-keygen") or _program("ssh-agent") or _program("ssh-add")
+
+
 def chromium() -> str | None:
     """A browser that can be run without a screen."""
     return _program("chromium")

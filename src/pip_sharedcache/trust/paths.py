@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pip_sharedcache.trust import access_lists
 from pip_sharedcache.trust.mounts import mounted
+from pip_sharedcache.trust.publishers import group_name, user_name
 
 _MOST_LINKS = 40  # the limit of the kernel (path_resolution(7))
 
@@ -84,6 +85,31 @@ def replaceable_at(path: Path) -> Path | None:
     except OSError:
         return path
     return next((step for step, it in on_the_way if _is_of_others(step, it, theirs, root)), None)
+
+
+def replaceable_by(path: Path, owners: frozenset[int]) -> str:
+    """Return which users except root and ``owners`` (uids) can replace the absolute ``path``.
+
+    The result is a sentence without its end, "" if there are no such users. ``path`` itself is one
+    of the steps, as in ``is_replaceable``.
+    """
+    if not hasattr(os, "geteuid"):
+        return ""
+    owners |= _ROOT
+    theirs = _of_others(owners)
+    try:
+        on_the_way = list(steps(path))
+    except OSError as error:
+        return f"the directories above it cannot be read: {error.strerror}"
+    for step, status in on_the_way:
+        if not _is_of_others(step, status, theirs, owners):
+            continue
+        if status.st_uid not in owners:
+            return f"{user_name(status.st_uid)} owns {step}"
+        alone = status.st_mode & 0o022 == stat.S_IWGRP and status.st_dev not in theirs
+        listed = access_lists.foreign_publishers(step) if alone else True
+        return f"{'others' if listed else f'group {group_name(status.st_gid)}'} can change {step}"
+    return ""
 
 
 def replaceable_steps(path: Path, owners: frozenset[int]) -> list[tuple[Path, int | None]]:

@@ -5,10 +5,7 @@ Section ``[sharedcache]`` of pip's files, in pip's order. Each setting has the p
 
 from __future__ import annotations
 
-import configparser
 import os
-import stat
-import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +15,8 @@ from pip_sharedcache.config import misspelt
 from pip_sharedcache.config.places import own_store as own_store
 from pip_sharedcache.config.places import site_has_store as site_has_store
 from pip_sharedcache.config.places import site_store as site_store
+from pip_sharedcache.config.sources import Setting as Setting
+from pip_sharedcache.config.sources import from_environment, from_file
 from pip_sharedcache.config.values import (
     MOST_DOWNLOADS,
     MOST_PROCESSES,
@@ -35,7 +34,7 @@ from pip_sharedcache.config.values import OFF as OFF
 from pip_sharedcache.config.values import STATS as STATS
 from pip_sharedcache.config.values import LayerSetting as LayerSetting
 from pip_sharedcache.config.values import unnameable as unnameable
-from pip_sharedcache.errors import ConfigurationDamaged, SettingError, reason
+from pip_sharedcache.errors import SettingError, reason
 from pip_sharedcache.model import LinkMode, Policy
 from pip_sharedcache.trust.paths import is_replaceable, is_root
 
@@ -43,15 +42,6 @@ SECTION = "sharedcache"
 ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
 #: Begins the variables that carry pip-sharedcache's options to the pip processes that pip starts.
 OPTION_PREFIX = "_PIP_SHAREDCACHE_OPTION_"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A value, its source for messages, and whether only root could write or choose the source."""
-
-    value: str
-    source: str
-    administered: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,11 +101,11 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     files = tuple(files)
     unread: list[tuple[Path, str]] = []
     notes: list[str] = []
-    layers = [_from_file(path, unread, notes) for path in files]
+    layers = [from_file(path, SECTION, unread, notes) for path in files]
     if not isolated:
         notes += misspelt.in_environment(environ, SECTION, ENVIRONMENT_PREFIX)
-        layers.append(_from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {1}"))
-    layers.append(_from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}"))
+        layers.append(from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {1}"))
+    layers.append(from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}"))
     notes += (
         f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored"
         for layer in layers
@@ -150,53 +140,6 @@ def switch_off(environ: MutableMapping[str, str]) -> None:
 def option_variable(name: str) -> str:
     """Return the environment variable that carries the option ``--sharedcache-<name>``."""
     return OPTION_PREFIX + name.replace("-", "_").upper()
-
-
-def _from_file(path: Path, unread: list[tuple[Path, str]], notes: list[str]) -> dict[str, Setting]:
-    parser = configparser.RawConfigParser()
-    try:
-        with path.open(encoding="utf-8") as file:
-            administered = _is_administered(path, os.fstat(file.fileno()))
-            parser.read_file(file)
-    except OSError as error:
-        # As in pip, the file sets nothing. An unreadable home can hide that the file exists.
-        if os.path.lexists(path):
-            unread.append((path, reason(error)))
-        return {}
-    except (configparser.Error, UnicodeDecodeError) as error:
-        # For some errors, only the second line names the line of the file.
-        why = " ".join(line.strip() for line in str(error).splitlines())
-        raise ConfigurationDamaged(f"Configuration file {path} cannot be read: {why}") from error
-    notes += misspelt.in_file(parser, SECTION, path)
-    return {
-        key.replace("_", "-").lower(): Setting(value.strip(), str(path), administered)
-        for key, value in (parser.items(SECTION) if parser.has_section(SECTION) else ())
-        if value and value.strip()
-    }
-
-
-def _from_environment(environ: Mapping[str, str], prefix: str, words: str) -> dict[str, Setting]:
-    found = {}
-    for variable, value in environ.items():
-        if variable.startswith(prefix) and value.strip():
-            name = variable[len(prefix) :].replace("_", "-").lower()
-            found[name] = Setting(value.strip(), words.format(name, variable))
-    return found
-
-
-def _is_administered(path: Path, status: os.stat_result) -> bool:
-    """Return whether only root could have written, or chosen, the open file ``path``.
-
-    Root as owner is not enough: through sudo, a user's variables or links can lead to a file of
-    root's with the user's text, such as /proc/PID/cmdline.
-    """
-    # pip's files for all users, or all users of this interpreter. HOME, XDG_CONFIG_HOME,
-    # XDG_CONFIG_DIRS and PIP_CONFIG_FILE lead to other files.
-    fixed = {
-        *("/etc/pip.conf", "/etc/xdg/pip/pip.conf", str(Path(sys.prefix, "pip.conf"))),
-        "/Library/Application Support/pip/pip.conf",
-    }
-    return str(path) in fixed and stat.S_ISREG(status.st_mode) and not is_replaceable(path)
 
 
 def _last(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:

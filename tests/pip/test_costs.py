@@ -172,6 +172,21 @@ def test_nothing_is_requested_or_compiled_or_started_twice(place: Place, wheelho
     assert not list(environment.site_packages.glob("part*/__pycache__/broken*"))
 
 
+def test_hits_make_no_temporary_directory_each(place: Place, wheelhouse: Path) -> None:
+    names = [f"part{number}" for number in range(6)]
+    for name in names:
+        make_wheel(wheelhouse, name)
+    log = place.base / "made"
+    tool = ("strace", "-f", "-qq", "-e", "trace=mkdir,mkdirat", "-o", str(log))
+
+    def made() -> int:
+        place.install(place.environment(), *names, tool=tool)
+        return log.read_text().count("/pip-unpack-")
+
+    assert made() >= 1
+    assert made() <= 1  # of the batch of downloads, which is empty
+
+
 def _times_of_entries(store: Path) -> dict[Path, int]:
     """Of all of a store but the marks of its users."""
     parts = (store / "wheels", store / "bytecode")

@@ -9,14 +9,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
-import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from optparse import Values
 from pathlib import Path
 from typing import Any
-
-from packaging.utils import parse_wheel_filename
 
 from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import reason
@@ -26,7 +23,6 @@ from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
 from pip_sharedcache.pip_adapter.links import digests_of, serves_other, url_of
 from pip_sharedcache.pip_adapter.misses import Misses, comes_from_index
 from pip_sharedcache.pip_adapter.protocols import (
-    Distribution,
     Downloader,
     Hashes,
     Link,
@@ -41,7 +37,7 @@ from pip_sharedcache.session.wheels import RunWheel, without_credentials
 logger = logging.getLogger(__name__)
 
 _ENOUGH = 4  # wheels: for fewer, worker processes are not worth their start
-_OCTETS = "application/octet-stream"
+_OCTETS = local_wheels.OCTETS
 
 
 def do_nothing() -> None:
@@ -76,6 +72,7 @@ class Downloads:
             (seams.DOWNLOAD, self._download),
             (seams.DOWNLOAD_BATCH, self._download_batch),
             (seams.DOWNLOAD_IN_TURN, self._download_in_turn),
+            (seams.GET_FILE, self._get_file),
             (seams.CHECK_HASHES, self._check_hashes),
             (seams.WHEEL_DISTRIBUTION, self._wheel_distribution),
             (seams.OBTAIN, offline.obtain),
@@ -154,6 +151,12 @@ class Downloads:
 
     # -- downloads
 
+    def _get_file(self, session: Session, call: Call) -> Any:
+        link, kept = call.named["link"], call.named["download_dir"]
+        ours = call.named["download"] in self._downloaders and not kept
+        served = self._serve(session, link, "") if ours else None
+        return call.proceed() if served is None else local_wheels.checked(call, served)
+
     def _download(self, session: Session, call: Call) -> Any:
         downloader, link = call.instance, call.named["link"]
         if downloader not in self._downloaders:
@@ -219,7 +222,7 @@ class Downloads:
     def _serve(self, session: Session, link: Link, location: str) -> str | None:
         """Return the path of a usable wheel for ``link`` from the store; None to download it.
 
-        The wheel is an entry's own, or a checked copy in ``location``."""
+        The wheel is an entry's own, or a checked copy in ``location``; "" for no copy."""
         if not link.is_wheel:
             return None
         digests = self._digests(link)
@@ -230,6 +233,8 @@ class Downloads:
             if found.entry is not None:
                 found.download = link, location
             return found.path
+        if not location:
+            return None
         copied = session.lookup.copy_untrusted(digests, link.filename, Path(location))
         if copied is None:
             return None
@@ -271,7 +276,7 @@ class Downloads:
         if origin is None:
             return None
         digest, filename = entry.manifest.digest, entry.manifest.filename
-        _, location = session.wheels.download_of(digest) or (None, "")
+        location = local_wheels.directory_for(session.wheels.download_of(digest))
         return self._trusted(session, [digest], filename, location, origin)
 
     def trust(self, session: Session, entry: Entry, origin: Origin) -> bool:
@@ -284,7 +289,8 @@ class Downloads:
         found = session.wheels.note(str(entry.wheel), origin)
         exceptions = importlib.import_module("pip._internal.exceptions")
         try:
-            text = self._distribution(entry.wheel, entry.manifest.filename).read_text("METADATA")
+            made = local_wheels.distribution_of(entry.wheel, entry.manifest.filename)
+            text = made.read_text("METADATA")
         except (OSError, *wheel.BROKEN, exceptions.InstallationError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
             session.lookup.skip(entry, f"{entry.wheel}: cannot be read: {why}")
@@ -345,8 +351,7 @@ class Downloads:
                 f"The shared store has no usable wheel: {entry.path} (published by {whose}): "
                 f"{what}; hint: name another store with --sharedcache-dir"
             )
-        link, location = download
-        path, _ = self._downloader(link, location)
+        path, _ = self._downloader(download[0], local_wheels.directory_for(download))
         session.lookup.record_download(entry)
         hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(path)
         return str(path)
@@ -380,19 +385,8 @@ class Downloads:
             found.distributions[name] = call.proceed()
         return found.distributions[name]
 
-    def _distribution(self, path: Path, filename: str) -> Distribution:
-        """Return pip's own distribution of the wheel at ``path``, for which pip will ask again.
-
-        Raises OSError, BadZipFile, pip's InstallationError."""
-        module: Any = sys.modules[seams.WHEEL_DISTRIBUTION.module]
-        archive = module.FilesystemWheel(str(path))
-        found: Distribution = module.get_wheel_distribution(
-            archive, parse_wheel_filename(filename)[0]
-        )
-        return found
-
     def scripts_of(self, requirement: Requirement) -> list[str]:
         """Return the names of the scripts that pip generates for ``requirement``."""
         path = Path(requirement.local_file_path or "")
-        entries = self._distribution(path, path.name).iter_entry_points()
+        entries = local_wheels.distribution_of(path, path.name).iter_entry_points()
         return [entry.name for entry in entries if entry.group.endswith("_scripts")]

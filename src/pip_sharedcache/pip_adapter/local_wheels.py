@@ -1,14 +1,24 @@
-"""Wheels that pip takes from the local file system: which were built, and which others may have."""
+"""Wheels that pip takes from the local file system, and its values for those of the store."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from pathlib import Path
+from typing import Any
+
+from packaging.utils import parse_wheel_filename
 
 from pip_sharedcache import trust
+from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.links import local_directory
-from pip_sharedcache.pip_adapter.protocols import Preparer, Requirement
+from pip_sharedcache.pip_adapter.protocols import Distribution, Preparer, Requirement
+from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
+
+#: The type of the content of each wheel, which pip does not read.
+OCTETS = "application/octet-stream"
 
 
 def was_built(requirement: Requirement, path: str, cache: str | None) -> bool:
@@ -38,3 +48,38 @@ def private_because(
     if session.sharing.shows_others() and not trust.readable_by_all(Path(path)):
         return "other users may not read the file"
     return ""
+
+
+def distribution_of(path: Path, filename: str) -> Distribution:
+    """Return pip's own distribution of the wheel at ``path``, for which pip will ask again.
+
+    Raises OSError, BadZipFile, pip's InstallationError.
+    """
+    module: Any = sys.modules[seams.WHEEL_DISTRIBUTION.module]
+    archive = module.FilesystemWheel(str(path))
+    found: Distribution = module.get_wheel_distribution(archive, parse_wheel_filename(filename)[0])
+    return found
+
+
+def checked(call: Call, path: str) -> Any:
+    """Return pip's file for the wheel at ``path``, in place of the result of ``seams.GET_FILE``.
+
+    Raises pip's HashMismatch where the user named other digests.
+    """
+    if hashes := call.named["hashes"]:
+        hashes.check_against_path(path)
+    return sys.modules[seams.GET_FILE.module].File(path, OCTETS)
+
+
+def directory_for(download: tuple[Any, str] | None) -> str:
+    """Return the directory for the copy or the ``download`` of a wheel; "" without a download.
+
+    ``download``: pip's link and directory. A wheel of the store got no directory of its own: to
+    make and to delete one for each wheel takes longer than to look up the wheel.
+    """
+    if download is None:
+        return ""
+    if download[1]:
+        return download[1]
+    module = importlib.import_module("pip._internal.utils.temp_dir")
+    return str(module.TempDirectory(kind="unpack", globally_managed=True).path)

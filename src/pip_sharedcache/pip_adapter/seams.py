@@ -117,6 +117,8 @@ DOWNLOAD_BATCH = Seam(
 )
 #: Only in pips without BatchDownloader (from 25.2).
 DOWNLOAD_IN_TURN = Seam(_DOWNLOAD, "Downloader.batch", ("links", "location"))
+#: pip makes a temporary directory for each download, and deletes the directory at its end.
+GET_FILE = Seam(_PREPARE, "get_http_url", ("link", "download", "download_dir", "hashes"))
 CHECK_HASHES = Seam(
     "pip._internal.utils.hashes",
     "Hashes.check_against_path",

@@ -38,20 +38,29 @@ class PathClaims:
         ``scripts``: names of the scripts that pip generates.
         """
         self._scheme = self._scheme or self._scheme_of(name)
-        claimed = {f"{self._resolve(self._scheme['scripts'])}/{script}" for script in scripts}
+        above = self._resolve(self._scheme["scripts"])
+        claimed = {f"{above}/{script}" for script in scripts}
+        parents = {above} if claimed else set()
+        known: dict[str, tuple[str, ...]] = {}
         for file in files:
-            claimed.update(self._ends(name, file))
+            directory, _, base = file.rpartition("/")
+            within = directory or file  # a file of the top directory can be called x.data
+            if within not in known:
+                known[within] = self._places(name, directory, within)
+            claimed.update([place + base for place in known[within]])
+        parents.update(place[:-1] for places in known.values() for place in places)
         for path in [path for path in claimed if path.endswith(".pyc")]:
             try:  # pip overwrites this file when it compiles that source, perhaps of another wheel
-                claimed.add(importlib.util.source_from_cache(path))
+                source = importlib.util.source_from_cache(path)
             except ValueError:
                 continue
+            claimed.add(source)
+            parents.add(os.path.dirname(source))
         directories: set[str] = set()
-        for path in claimed:
-            above = os.path.dirname(path)
-            while above not in directories and above != "/":
-                directories.add(above)
-                above = os.path.dirname(above)
+        for parent in parents:
+            while parent not in directories and parent != "/":
+                directories.add(parent)
+                parent = os.path.dirname(parent)
         # The commit renames .dist-info as a whole: files of another wheel in it would be lost.
         claimed.update(f"{path}/" for path in directories if path.endswith(".dist-info"))
         self._files.update(claimed)
@@ -70,20 +79,23 @@ class PathClaims:
             and not any(path in self._files for path in directories)
         )
 
-    def _ends(self, name: str, file: str) -> Iterable[str]:
-        """Yield the path of a wheel's file: both library paths, since only WHEEL tells which."""
-        top, _, rest = file.partition("/")
+    def _places(self, name: str, directory: str, within: str) -> tuple[str, ...]:
+        """Return the real paths, "/" at the end, of a ``directory`` in the wheel of ``name``.
+
+        ``within``: the same, or a file that is in no directory. Most often one path: the library
+        directories are one; only WHEEL tells which of two pip takes.
+        """
+        top, _, rest = within.partition("/")
         keys = ["purelib", "platlib"]
         if top.endswith(".data"):
-            key, _, rest = rest.partition("/")
+            key, _, directory = rest.partition("/")
             keys = [key]
-        else:
-            rest = file
-        directory, _, base = rest.rpartition("/")
+        found: dict[str, None] = {}
         for key in keys:
             scheme = self._scheme_of(name) if key == "headers" else self._scheme
             if key in scheme:
-                yield f"{self._resolve(os.path.join(scheme[key], directory))}/{base}"
+                found[f"{self._resolve(os.path.join(scheme[key], directory))}/"] = None
+        return tuple(found)
 
     def _resolve(self, directory: str) -> str:
         """Return os.path.realpath of ``directory``, with one lookup for each directory."""

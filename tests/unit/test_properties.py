@@ -3,7 +3,9 @@ error that it documents, whatever the bytes are."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
 import math
 import os
@@ -28,6 +30,7 @@ from pip_sharedcache.errors import SettingError, UnusualWheel
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.stats import GROUPS, Savings
 from pip_sharedcache.model import Digest, Installed, Manifest, StoredFile, path_problem
+from pip_sharedcache.signing import BytecodeStatement, armor, read_signed, read_statement
 from pip_sharedcache.store import run_log, symlink_registry
 from pip_sharedcache.store.run_log import Run
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
@@ -554,3 +557,120 @@ def test_settings_of_any_file_are_sound_or_a_setting_error(own: Directory, text:
     path = own.path / "pip.conf"
     path.write_bytes(text)
     load([path], {})
+
+
+# -- signed data
+
+STATEMENTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "failed": st.lists(PATHS, max_size=2, unique=True).map(sorted),
+        "files": st.lists(
+            st.tuples(PATHS.map(lambda path: f"{path}.pyc"), st.integers(0, 1 << 32), HASHES),
+            max_size=3,
+            unique_by=lambda row: row[0],
+        ).map(sorted),
+        "format": st.just(1),
+        "kind": st.just("bytecode"),
+        "magic": st.sampled_from(["a70d0d0a", "cb0d0d0a", "a70d0d0"]),
+        "tag": st.sampled_from(["cpython-311", "cpython-311.opt-1", "../x"]),
+        "wheel": HASHES,
+    }
+)
+BUILDS = st.fixed_dictionaries(
+    {
+        "details": st.dictionaries(TEXT, JSON, max_size=3),
+        "filename": st.sampled_from(["demo-1.0-py3-none-any.whl", "../x.whl", "demo"]),
+        "format": st.just(1),
+        "key": HASHES,
+        "kind": st.just("build"),
+        "wheel": HASHES,
+    }
+)
+
+
+def canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+@settings(THOROUGH, max_examples=200)
+@given(hostile(STATEMENTS) | hostile(BUILDS) | (STATEMENTS | BUILDS).map(canonical))
+@example(b"[" * 100_000)
+@example(canonical({"format": 1, "kind": "bytecode", "x": "y"}))
+@example(b'{"format":1,"kind":"build","x":' + b"1" * 1_000_000 + b"}")
+@example(b'{"format":1e999,"kind":"build"}')
+def test_statement_of_any_bytes_is_sound_or_a_value_error(text: bytes) -> None:
+    try:
+        found = read_statement(text)
+    except ValueError:
+        return
+    assert found.to_bytes() == text, "one form only"
+    assert "/" not in found.key
+    if isinstance(found, BytecodeStatement):
+        for path in (*found.failed, *(file.path for file in found.files)):
+            assert not path_problem(path)
+            assert not leaves_its_directory(path)
+
+
+@settings(FEW)
+@given(
+    STATEMENTS.map(
+        lambda data: {
+            **data,
+            "magic": "a70d0d0a",
+            "tag": "cpython-311",
+            "files": [row for row in data["files"] if row[1] < 1 << 32],
+        }
+    )
+)
+def test_statement_of_sound_values_is_read(data: dict[str, Any]) -> None:
+    found = read_statement(canonical(data))
+    assert isinstance(found, BytecodeStatement)
+    assert [tuple(file) for file in found.files] == data["files"]
+
+
+HEADS = st.fixed_dictionaries(
+    {
+        "format": st.just(1),
+        "kind": st.sampled_from(["bytecode", "build", "other"]),
+        "statement": st.integers(0, 40) | COUNTS,
+        "signature": st.integers(0, 40) | COUNTS,
+    }
+)
+
+
+@settings(THOROUGH, max_examples=200)
+@given(hostile(HEADS), st.binary(max_size=60))
+@example(b"[" * 1_000_000, b"")
+def test_signed_data_of_any_bytes_is_whole_or_a_value_error(head: bytes, rest: bytes) -> None:
+    file = io.BytesIO(head + b"\n" + rest)
+    try:
+        found = read_signed(file)
+    except ValueError:
+        return
+    assert rest.startswith(found.statement + found.signature)
+    again = io.BytesIO(found.to_bytes() + b"payload")
+    assert read_signed(again) == found
+    assert again.read() == b"payload"
+
+
+BLOBS = st.binary(max_size=40).map(lambda data: struct.pack(">I", len(data)) + data)
+
+
+@settings(THOROUGH, max_examples=200)
+@given(
+    st.binary(max_size=60)
+    | st.lists(BLOBS | st.binary(max_size=5), max_size=6).map(
+        lambda parts: b"SSHSIG\0\0\0\1" + b"".join(parts)
+    ),
+    st.booleans(),
+)
+@example(b"SSHSIG\0\0\0\1\xff\xff\xff\xff", True)
+def test_signature_of_any_bytes_is_read_or_a_value_error(data: bytes, wrapped: bool) -> None:
+    if wrapped:
+        body = base64.encodebytes(data)
+        data = b"-----BEGIN SSH SIGNATURE-----\n" + body + b"-----END SSH SIGNATURE-----\n"
+    with contextlib.suppress(ValueError):
+        found = armor.read_envelope(data)
+        assert found.namespace.isascii()
+        assert found.fingerprint.startswith("SHA256:")
+        assert not wrapped or found.key in base64.b64decode(body)

@@ -1,5 +1,38 @@
 """Signatures of OpenSSH over derived data, where the owner of a file says nothing."""
 
 from pip_sharedcache.signing.openssh import NAMESPACE, Signature, Signers, sign
+from pip_sharedcache.signing.signed_data import MOST_HEAD, SignedData, read_signed
+from pip_sharedcache.signing.statements import (
+    BUILD,
+    BYTECODE,
+    BuildStatement,
+    BytecodeStatement,
+    SignedFile,
+    Statement,
+    bytecode_key,
+    read_statement,
+    subject_digest,
+    with_source_time,
+    without_source_time,
+)
 
-__all__ = ["NAMESPACE", "Signature", "Signers", "sign"]
+__all__ = [
+    "BUILD",
+    "BYTECODE",
+    "MOST_HEAD",
+    "NAMESPACE",
+    "BuildStatement",
+    "BytecodeStatement",
+    "Signature",
+    "SignedData",
+    "SignedFile",
+    "Signers",
+    "Statement",
+    "bytecode_key",
+    "read_signed",
+    "read_statement",
+    "sign",
+    "subject_digest",
+    "with_source_time",
+    "without_source_time",
+]

@@ -43,6 +43,12 @@ from pip_sharedcache.store.resolutions import (
     find_resolutions,
     stage_resolution,
 )
+from pip_sharedcache.store.signed_bytecode import (
+    interpreter_of,
+    make_statement,
+    signed_bytes,
+    spool_signed,
+)
 from pip_sharedcache.store.sources import Source
 from pip_sharedcache.store.spools import Spools
 from pip_sharedcache.store.staging import Staged, stage_bytecode, stage_wheel
@@ -88,11 +94,13 @@ __all__ = [
     "find_bytecode",
     "find_resolutions",
     "find_retired",
+    "interpreter_of",
     "is_made_later",
     "key_of",
     "layout_name",
     "list_entries",
     "make_durable",
+    "make_statement",
     "make_visible",
     "missing_store",
     "names",
@@ -104,6 +112,8 @@ __all__ = [
     "refuse_foreign_home",
     "replaceable_by",
     "run_log",
+    "signed_bytes",
+    "spool_signed",
     "stage_build",
     "stage_bytecode",
     "stage_resolution",

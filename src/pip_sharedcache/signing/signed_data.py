@@ -1,0 +1,81 @@
+"""The form of signed data: a line, the statement, its signature; in an object, files follow.
+
+The line is a JSON object with the version of the form, the kind of the statement, and the sizes of
+statement and signature in bytes. A file of the store's ``signatures/`` ends behind the signature.
+In an object of a remote layer, the files of the statement follow, in its order.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from pip_sharedcache.errors import NotSigned
+from pip_sharedcache.signing.armor import MOST_SIGNATURE
+from pip_sharedcache.signing.openssh import Signature, Signers
+from pip_sharedcache.signing.statements import MOST_STATEMENT, Statement, read_statement
+
+#: The version of the form.
+SIGNED_FORMAT = 1
+_LONGEST = 200  # bytes of the line
+#: The most bytes of all that precedes the files.
+MOST_HEAD = _LONGEST + MOST_STATEMENT + MOST_SIGNATURE
+
+
+@dataclass(frozen=True)
+class SignedData:
+    """A statement and the signature that somebody put beside it; nothing is checked yet.
+
+    ``kind``: one of statements.BYTECODE, BUILD.
+    ``statement``, ``signature``: the bytes of both; the latter is armored.
+    """
+
+    kind: str
+    statement: bytes
+    signature: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return what precedes the files."""
+        sizes = {"statement": len(self.statement), "signature": len(self.signature)}
+        line = json.dumps({"format": SIGNED_FORMAT, "kind": self.kind, **sizes})
+        return b"".join([line.encode("ascii"), b"\n", self.statement, self.signature])
+
+    def check(self, signers: Signers, kind: str, key: str) -> tuple[Statement, Signature]:
+        """Return the statement about ``kind`` and ``key``, and who signed it.
+
+        Raises NotSigned; also for a sound signature over a statement about something else, which
+        somebody put in this place.
+        """
+        signature = signers.verify(self.statement, self.signature)
+        try:
+            statement = read_statement(self.statement)
+        except ValueError as error:
+            raise NotSigned(f"{signature.principal} signed {error}") from error
+        if (statement.kind, statement.key) != (kind, key):
+            raise NotSigned(f"{signature.principal} signed {statement.kind} {statement.key}")
+        return statement, signature
+
+
+def read_signed(file: BinaryIO) -> SignedData:
+    """Return the signed data at the position of ``file``, which is then where the files begin.
+
+    Raises ValueError if there is none, OSError.
+    """
+    line = file.readline(_LONGEST)
+    try:
+        head = json.loads(line) if line.endswith(b"\n") else None
+        if not isinstance(head, dict) or head["format"] != SIGNED_FORMAT:
+            raise ValueError(f"no signed data of format {SIGNED_FORMAT}")
+        kind, sizes = head["kind"], (head["statement"], head["signature"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"no signed data: {type(error).__name__} {error!s:.100}") from error
+    limits = (MOST_STATEMENT, MOST_SIGNATURE)
+    if not isinstance(kind, str) or not all(
+        type(size) is int and 0 <= size <= limit for size, limit in zip(sizes, limits)
+    ):
+        raise ValueError("no signed data: its sizes or its kind are malformed")
+    statement, signature = (file.read(size) for size in sizes)
+    if (len(statement), len(signature)) != sizes:
+        raise ValueError("no signed data: it ends too early")
+    return SignedData(kind, statement, signature)

@@ -632,6 +632,7 @@ HEADS = st.fixed_dictionaries(
     {
         "format": st.just(1),
         "kind": st.sampled_from(["bytecode", "build", "other"]),
+        "key": TEXT,
         "statement": st.integers(0, 40) | COUNTS,
         "signature": st.integers(0, 40) | COUNTS,
     }

@@ -168,7 +168,7 @@ def test_signed_data_is_about_what_it_was_asked_for(
     allowed.write_text(f"alice@example.org {public(key)}\n", encoding="ascii")
     signers = Signers(allowed)
     text = statement.to_bytes()
-    made = SignedData(BYTECODE, text, sign(text, key))
+    made = SignedData.of(statement, sign(text, key))
     file = io.BytesIO(made.to_bytes() + b"".join(payload))
     again = read_signed(file)
     assert again == made
@@ -185,8 +185,7 @@ def test_signed_data_is_about_what_it_was_asked_for(
             made.check(signers, BYTECODE, other)
     for changed in (b"x", b"{}", text + b" ", b"[" * 10_000):
         with pytest.raises(NotSigned, match=r"alice@example\.org signed"):
-            SignedData(BYTECODE, changed, sign(changed, key)).check(
-                signers, BYTECODE, statement.key
-            )
+            one = replace(made, statement=changed, signature=sign(changed, key))
+            one.check(signers, BYTECODE, statement.key)
     with pytest.raises(NotSigned, match="incorrect signature"):
         replace(made, statement=b"{}").check(signers, BYTECODE, statement.key)

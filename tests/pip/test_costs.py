@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import random
 import re
 import subprocess
@@ -191,6 +192,32 @@ def _times_of_entries(store: Path) -> dict[Path, int]:
     """Of all of a store but the marks of its users."""
     parts = (store / "wheels", store / "bytecode")
     return {path: path.stat().st_mtime_ns for part in parts for path in part.rglob("*")}
+
+
+#: A file system that keeps no times, as each program sees it.
+_NO_TIMES = ("strace", "-f", "-qq", "-o", "/dev/null")
+_NO_TIMES += ("-e", "trace=utimensat", "-e", "inject=utimensat:error=EOPNOTSUPP")
+
+
+@pytest.mark.parametrize("mode", ["reflink", "copy", "hardlink", "symlink"])
+def test_bytecode_fits_sources_whose_time_cannot_be_set(
+    place: Place, wheelhouse: Path, mode: str
+) -> None:
+    files = {f"demo/m{number}.py": f"X = {number}\n" * number for number in range(5)}
+    make_wheel(wheelhouse, "demo", files=files)
+    settings = {"PIP_SHAREDCACHE_LINK_MODE": mode}
+    place.install(place.environment(), "demo")
+    (entry,) = visible_entries(place.store, "bytecode")
+    environment = place.environment()
+    run = place.install(environment, "demo", tool=_NO_TIMES, **settings)
+    assert not re.search("(?i)warning|damage", run.stdout + run.stderr)
+    for source in environment.site_packages.glob("demo/*.py"):
+        bytecode = Path(importlib.util.cache_from_source(source))
+        (kept,) = entry.rglob(bytecode.name)
+        new, old = bytecode.read_bytes(), kept.read_bytes()
+        assert int.from_bytes(new[8:12], "little") == int(source.stat().st_mtime)
+        assert (new[:8], new[12:]) == (old[:8], old[12:])
+        assert (new[8:12] == old[8:12]) == (mode in ("hardlink", "symlink"))
 
 
 def test_what_was_placed_is_imported_from_its_bytecode(place: Place, wheelhouse: Path) -> None:

@@ -2486,23 +2486,29 @@ def test_sources_are_taken_with_their_bytecode_and_those_that_do_not_compile_lef
     assert sorted(taken.recorded()) == sorted(wanted | {"demo-1.0.data/scripts/run"})
 
 
-def test_bytecode_is_left_to_pip_where_a_source_cannot_have_the_time_that_it_names(
-    taken: Taken, monkeypatch: pytest.MonkeyPatch
+@MODE
+def test_bytecode_of_a_source_without_its_time_gets_the_time_of_the_source(
+    taken: Taken, monkeypatch: pytest.MonkeyPatch, mode: LinkMode
 ) -> None:
     """File systems that let nobody set a time (some of file servers and object stores)."""
+    set_time = copies_module.set_time
 
     def refuse(target: int, path: str, mtime: int) -> None:
         if path.endswith(SOURCES[0]):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        set_time(target, path, mtime)
 
     monkeypatch.setattr(copies_module, "set_time", refuse)
-    begun = taken.take()
+    begun = taken.take(mode)
     taken.save_rest(begun)
-    (undone,) = [job.destination for job, _ in begun.undone]
-    assert undone == str(taken.library / _pyc(SOURCES[0]))
-    assert taken.tree() >= PLACED | COMPILED - {_pyc(SOURCES[0])}
-    assert not Path(undone).exists()
-    begun.undo()
+    assert begun.undone == []
+    begun.commit()
+    for source in SOURCES:
+        time = int((taken.library / source).stat().st_mtime)
+        kept, new = f"bytecode of {source}".encode() * 20, (taken.library / _pyc(source))
+        expected = kept[:8] + time.to_bytes(4, "little") + kept[12:]
+        refused = source == SOURCES[0] and mode in (LinkMode.COPY, LinkMode.REFLINK)
+        assert new.read_bytes() == (expected if refused else kept)
 
 
 def test_a_script_that_pip_generated_is_taken_back(taken: Taken, tmp_path: Path) -> None:

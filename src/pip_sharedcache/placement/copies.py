@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Sequence
 from typing import NamedTuple, Union
 
@@ -16,7 +17,7 @@ from pip_sharedcache.fs.dirfd import (
     close_all,
     set_time,
 )
-from pip_sharedcache.fs.file_data import copy_bytes
+from pip_sharedcache.fs.file_data import copy_bytes, write_at
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.jobs import Job, PlacementResult
 from pip_sharedcache.placement.new_files import NewFiles
@@ -31,6 +32,13 @@ _AHEAD = 32
 
 #: The file systems whose server gives delegations.
 _DELEGATES = frozenset({"nfs4"})
+
+#: The file systems on which the time of a file costs a request, and a changed copy of its bytecode
+#: none: with NFS 4.2, the server copies the bytecode.
+_TIMES_COST = frozenset({"nfs"})
+
+#: Where bytecode contains the time of its source, and how (PEP 552).
+_TIME_OFFSET, _TIME = 8, struct.Struct("<I")
 
 
 class _Tree(NamedTuple):
@@ -201,7 +209,9 @@ class Copier:
                     check_hash(content.entry, file, target)
                 if file.path.endswith(".py"):
                     # Bytecode contains the time of its source; no other file needs the time.
-                    self._set_time(target, job, outcome)
+                    self._settle_time(target, job, mode, outcome)
+                if job.source_time is not None:
+                    write_at(target, _TIME.pack(job.source_time & 0xFFFFFFFF), _TIME_OFFSET)
             except BaseException:
                 os.close(target)
                 os.unlink(destination)
@@ -218,13 +228,17 @@ class Copier:
             outcome.record(job, mode, replaced)
 
     @staticmethod
-    def _set_time(target: int, job: Job, outcome: PlacementResult) -> None:
-        try:
-            set_time(target, job.destination, job.file.mtime)
-        except OSError as error:
-            if error.errno not in TRY_NEXT:
-                raise
-            outcome.untimed.add(job.destination)  # pip sets no times: no reason to fail
+    def _settle_time(target: int, job: Job, mode: LinkMode, outcome: PlacementResult) -> None:
+        """Give a source its time, or record the time that it has. Raises OSError."""
+        kind = mounts.kind_of_device(job.target_dir.device)
+        if mode is not LinkMode.COPY or kind not in _TIMES_COST:
+            try:
+                set_time(target, job.destination, job.file.mtime)
+                return
+            except OSError as error:
+                if error.errno not in TRY_NEXT:
+                    raise
+        outcome.times[job.destination] = int(os.fstat(target).st_mtime)  # as the importer reads it
 
     def _create(self, job: Job, outcome: PlacementResult) -> tuple[int, bool]:
         """Create the destination with pip's mode; return its descriptor, and whether it existed."""

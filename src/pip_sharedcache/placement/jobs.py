@@ -43,12 +43,15 @@ class Job(NamedTuple):
     ``destination``: its path in the environment.
     ``target_dir``: the properties of the directory of ``destination``.
     ``private``: whether each link mode makes a new inode (.dist-info, scripts).
+    ``source_time``: the time of the source of this bytecode, in seconds since 1970; None for the
+        time that the bytecode contains.
     """
 
     file: StoredFile
     destination: str
     target_dir: TargetDir
     private: bool = False
+    source_time: int | None = None
 
 
 @dataclass
@@ -60,7 +63,7 @@ class PlacementResult:
     ``created``: destinations where no file was before.
     ``damaged``: jobs whose file in the store differs from the manifest; no file was placed.
     ``replaced``: destinations where an old file was deleted for a link, even if the link failed.
-    ``untimed``: sources whose time could not be set, so that no shared bytecode fits them.
+    ``times``: the times of sources that do not have that of the manifest, in seconds since 1970.
     ``written``: destinations that may not be on the disk yet. A hard link can lead to an entry that
         becomes durable only at the end of the run; a symlink leads to a visible entry.
     ``under_way``: a destination that was free, and where a file may be now: Ctrl-C can come right
@@ -72,7 +75,7 @@ class PlacementResult:
     created: list[str] = field(default_factory=list)
     damaged: list[tuple[Job, DamagedEntry]] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
-    untimed: set[str] = field(default_factory=set)
+    times: dict[str, int] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     under_way: str = ""
 
@@ -83,7 +86,7 @@ class PlacementResult:
         self.created += other.created
         self.damaged += other.damaged
         self.replaced |= other.replaced
-        self.untimed |= other.untimed
+        self.times.update(other.times)
         self.written += other.written
 
     def record(self, job: Job, mode: LinkMode, replaced: bool) -> None:

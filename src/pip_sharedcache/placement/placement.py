@@ -62,7 +62,7 @@ class Placement:
         self._recorded = False
         self._meeting: frozenset[str] = frozenset()
         self._for_bytecode: set[str] = set()
-        self._untimed: set[str] = set()
+        self._times: dict[str, int] = {}  # of sources, by the path of their bytecode
 
     # -- .dist-info, under a temporary name until the commit
 
@@ -147,32 +147,29 @@ class Placement:
 
     def _place_bytecode(self, library: str, source: Source) -> None:
         """Place the taken bytecode; add errors to ``undone``, since pip needs no bytecode."""
-        fitting = self._fitting(library)
+        taken = self._taken_bytecode
         try:
-            self._place(source, self.target_dirs.jobs(library, fitting))
+            self._place(source, self._timed(self.target_dirs.jobs(library, taken)))
         except OSError:
             met = {*self._placed, *(job.destination for job, _ in self.undone)}
-            for file in fitting:
+            for file in taken:
                 destination = path_in(library, file)
                 if destination in met:
                     continue  # a second try would count it twice
                 try:
-                    self._place(source, self.target_dirs.jobs(library, [file]))
+                    self._place(source, self._timed(self.target_dirs.jobs(library, [file])))
                 except OSError as error:
                     self.undone.append((Job(file, destination, TargetDir(0, 0)), error))
 
-    def _fitting(self, library: str) -> list[StoredFile]:
-        """Return the taken bytecode, but not for untimed sources, which pip compiles."""
-        stale = {importlib.util.cache_from_source(path) for path in self._untimed}
-        fitting = []
-        for file in self._taken_bytecode:
-            destination = path_in(library, file)
-            if destination in stale:
-                why = OSError(errno.EOPNOTSUPP, "The time of the source cannot be set", destination)
-                self.undone.append((Job(file, destination, TargetDir(0, 0)), why))
-            else:
-                fitting.append(file)
-        return fitting
+    def _timed(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return ``jobs``, those for bytecode with the time that its source has here."""
+        times = self._times
+        return [
+            job._replace(private=True, source_time=times[job.destination])
+            if job.destination in times
+            else job
+            for job in jobs
+        ]
 
     def _place(self, source: Source, jobs: Sequence[Job]) -> None:
         outcome = PlacementResult()
@@ -193,7 +190,8 @@ class Placement:
         if outcome.under_way:
             self._placed.append(outcome.under_way)
         self.undone += outcome.damaged
-        self._untimed |= outcome.untimed
+        for path, seconds in outcome.times.items():
+            self._times[importlib.util.cache_from_source(path)] = seconds
         self.report.placed.update(outcome.files)
         self.report.placed_bytes.update(outcome.size)
 
@@ -237,7 +235,7 @@ class Placement:
                 if file is None:
                     raise FileNotFoundError(errno.ENOENT, "No bytecode in the store", path)
                 parent = self.target_dirs.make(os.path.dirname(path))
-                self._place(self._bytecode, [Job(file, path, parent)])
+                self._place(self._bytecode, self._timed([Job(file, path, parent)]))
             except OSError as problem:  # pip compiles it
                 self.undone.append((job, problem))
 
@@ -291,7 +289,7 @@ class Placement:
     ) -> None:
         job = Job(file, destination, self.target_dirs.make(os.path.dirname(destination)), private)
         before = len(self.undone)
-        self._place(source, [job])
+        self._place(source, self._timed([job]))
         if len(self.undone) > before:
             raise self.undone.pop()[1]
 
@@ -310,8 +308,7 @@ class Placement:
         """
         compiled = importlib.util.cache_from_source(source)
         record_path = self._sources.get(source)
-        timed = source not in self._untimed
-        if self._bytecode is not None and record_path is not None and timed:
+        if self._bytecode is not None and record_path is not None:
             file = self._bytecode.files.get(compiled_path(record_path))
             if file is not None:
                 self._place_one(self._bytecode, file, compiled, private=False)

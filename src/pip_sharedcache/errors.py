@@ -139,6 +139,12 @@ class DamagedEntry(SharedCacheError):
     code = "damaged-entry"
 
 
+class CopiedEntry(DamagedEntry):
+    """An entry whose files lost their times, because its store was copied or restored."""
+
+    code = "copied-entry"
+
+
 class DamagedFile(DamagedEntry):
     """A file that differs from its entry's manifest: the code that places it finds this, too."""
 

@@ -737,6 +737,7 @@ def test_a_sound_store_is_one_line_and_status_0(
             "command": "verify",
             "checked": 2,
             "damaged": [],
+            "copied": [],
             "missing": [],
             "unread": [],
         },
@@ -797,6 +798,7 @@ def test_json_tells_all_of_it(store: Store, wheel: Path, capsys: Captured) -> No
                 "action": "made anew from its own wheel",
             }
         ],
+        "copied": [],
         "missing": [],
         "unread": [],
     }

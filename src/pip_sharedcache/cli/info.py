@@ -146,7 +146,7 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
         for use in uses if output.verbose else uses[:1]:
             output.say(f"  Used:      {day(use.when)} by {user_name(use.user)}")
     output.result({"entries": facts})
-    return report_problems(output, [*wheels, *compiled], contents)
+    return report_problems(output, store, [*wheels, *compiled], contents)
 
 
 def _size(item: StoredEntry) -> str:

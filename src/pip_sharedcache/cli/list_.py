@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted, moment
 from pip_sharedcache.cli.stores import store_in_use
-from pip_sharedcache.maintenance.entries import Contents, read_entries
+from pip_sharedcache.maintenance.entries import Contents, copied_lines, read_entries
 from pip_sharedcache.maintenance.resolutions import ListedResolution, list_resolutions
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry
@@ -67,21 +67,23 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         if not item.damage
     ]
     output.table(head[:width], rows)
-    if rows:
+    if shown:
         output.say(f"Total: {_totals(shown)}")
     if not contents.whole and not contents.unread:
         output.say(f"{store.path} holds no wheels yet.")
-    return report_problems(output, shown, contents)
+    return report_problems(output, store, shown, contents)
 
 
 def _totals(shown: Sequence[StoredEntry]) -> str:
     """Return the number and the size of the entries in each area, in words."""
     parts = []
     for area, one, many in ((WHEELS, "wheel", "wheels"), (BYTECODE, "bytecode", "bytecode")):
-        some = [item for item in shown if item.area == area and not item.damage]
+        some = [item for item in shown if item.area == area]
         if some:
             size = megabytes(sum(item.size for item in some))
-            parts.append(f"{counted(len(some), one, many)}, {size}")
+            damaged = sum(bool(item.damage) for item in some)
+            more = f" ({damaged:,} damaged)" if damaged else ""
+            parts.append(f"{counted(len(some), one, many)}{more}, {size}")
     return "; ".join(parts)
 
 
@@ -112,6 +114,7 @@ def _list_resolutions(store: Store, names: Sequence[str], sort: str, output: Out
     if not listing.found and not listing.problems:
         output.say(f"{store.path} holds no resolutions yet.")
     lines = [_damage(one.item, one.damage) for one in found if one.damage]
+    lines += copied_lines(store, (one.item for one in found))
     lines += listing.problems
     output.find_or_warn(lines)
     return FINDINGS if lines else FINE
@@ -147,10 +150,12 @@ def sorted_items(contents: Contents, area: str, sort: str = "name") -> list[Stor
     return sorted(items, key=_KEYS[sort])
 
 
-def report_problems(output: Output, items: Iterable[StoredEntry], contents: Contents) -> int:
-    """Print damaged entries and other problems, and return the exit status."""
+def report_problems(
+    output: Output, store: Store, items: Sequence[StoredEntry], contents: Contents
+) -> int:
+    """Print damaged entries and other problems of ``store``, and return the exit status."""
     lines = [_damage(item, item.damage) for item in items if item.damage]
-    lines += contents.problems()
+    lines += [*copied_lines(store, items), *contents.problems()]
     output.find_or_warn(lines)
     return FINDINGS if lines else FINE
 
@@ -176,6 +181,7 @@ def facts_of(item: StoredEntry) -> dict[str, Any]:
         "used": moment(last.when),
         "used_by": user_name(last.user),
         "damage": item.damage or None,
+        "copied": item.copied,
     }
 
 

@@ -9,7 +9,7 @@ from pip_sharedcache.cli.output import FINDINGS, FINE, Output, numbers, reasons
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.quantities import entries as named
 from pip_sharedcache.cli.stores import store_in_use
-from pip_sharedcache.maintenance.entries import read_entries, unread_lines
+from pip_sharedcache.maintenance.entries import copied_lines, read_entries, unread_lines
 from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
 from pip_sharedcache.model import megabytes
 from pip_sharedcache.store import AREAS, BUILDS, BYTECODE, JUDGED_PAGE, RESOLUTIONS, WHEELS
@@ -37,6 +37,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     judged = sum(item.size for item in pages)
     asked = sum(item.size for item in recorded) - judged
     stored = sum(item.size for item in contents.items)
+    damaged = sum(bool(item.damage) for item in contents.items)
     told = Savings.of(store, [chosen.by])
     whole, groups = told.whole, told.groups[chosen.by]
     output.result(
@@ -44,6 +45,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "store": str(store.path),
             "entries": contents.whole,
             "stored": stored,
+            "damaged": damaged,
+            "copied": sum(item.copied for item in contents.items),
             "wheels": wheels,
             "bytecode": compiled,
             "build_records": builds,
@@ -65,6 +68,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     kinds += f"{counted(builds, 'build record', 'build records')}, "
     kinds += f"{counted(resolutions, 'resolution', 'resolutions')}, "
     kinds += f"{counted(len(pages), 'judged page', 'judged pages')}"
+    kinds += f"; {damaged:,} damaged" if damaged else ""
     output.say(
         f"Stored:          {megabytes(stored)} in {named(contents.whole)} of {store.path}: {kinds}"
     )
@@ -97,9 +101,11 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     head = [chosen.by, "installed", "found", "added", "by pip", "size"]
     more = [] if chosen.by == "package" else ["runs", "not downloaded", "not copied"]
     output.table([*head, *more], (_row(name, sums)[: len(head + more)] for name, sums in biggest))
-    for line in unread_lines(contents.unread, "not counted"):
+    lines = copied_lines(store, contents.items)
+    lines += unread_lines(contents.unread, "not counted")
+    for line in lines:
         output.find(line)
-    return FINDINGS if contents.unread else FINE
+    return FINDINGS if lines else FINE
 
 
 def _row(name: str, sums: Totals) -> list[str]:

@@ -10,7 +10,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
-from pip_sharedcache.maintenance.entries import read_entries
+from pip_sharedcache.maintenance.entries import copied_lines, read_entries
 from pip_sharedcache.maintenance.heal import Check, check
 from pip_sharedcache.maintenance.verdict import Damage
 from pip_sharedcache.store import AREAS
@@ -40,6 +40,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     contents = read_entries(store, chosen.names, AREAS, uses=False)
     unread = dict(contents.unread)
     damaged: list[dict[str, Any]] = []
+    copied: list[Check] = []
     checked = 0
     found = check(store, contents.items, fix=chosen.fix)
     for one in output.progress(found, "Checked", len(contents.items)):
@@ -48,15 +49,22 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         if one.verdict.unread:
             unread[one.verdict.item.path] = _what_is_unread(one)
         checked += bool(one.verdict.damage or not one.verdict.unread)
-        if one.verdict.damage:
+        if one.verdict.is_copied:
+            copied.append(one)
+            _tell_healing(one, output)
+        elif one.verdict.damage:
             damaged.append(_tell(one, output))
         elif not one.verdict.unread:
             output.detail(f"{one.verdict.item.path}: {one.verdict.item.title} is sound")
     fixed = sum(bool(facts["fixed"]) for facts in damaged)
+    fixed += sum(one.healing is not None and one.healing.done for one in copied)
+    for line in copied_lines(store, [one.verdict.item for one in copied if not one.healing]):
+        output.find(line)
     output.result(
         {
             "checked": checked,
             "damaged": damaged,
+            "copied": [_facts(one) for one in copied],
             "missing": list(contents.missing),
             "unread": reasons(unread.items()),
         }
@@ -65,9 +73,11 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     output.find_or_warn(problems)
     line = f"Checked {entries(checked)} of {store.path}"
     if checked:
-        line += f": {len(damaged)} damaged" if damaged else ": all are sound"
-    output.say(line + (f", {fixed} of them repaired." if damaged and chosen.fix else "."))
-    return FINDINGS if damaged or problems else FINE
+        line += f": {len(damaged)} damaged" if damaged or copied else ": all are sound"
+        line += f", {len(copied)} copied without their times" if copied else ""
+    faulty = damaged or copied
+    output.say(line + (f", {fixed} of them repaired." if faulty and chosen.fix else "."))
+    return FINDINGS if faulty or problems else FINE
 
 
 def _what_is_unread(one: Check) -> str:
@@ -92,15 +102,26 @@ def _tell(one: Check, output: Output) -> dict[str, Any]:
             output.find(f"{what} ({item.title}, published by {who})")
         for damage in alike:
             output.detail(f"{item.path / damage.path} {damage.what}")
+    _tell_healing(one, output)
+    return _facts(one)
+
+
+def _tell_healing(one: Check, output: Output) -> None:
+    if one.healing:
+        item = one.verdict.item
+        output.find(f"{item.path} of {trust.user_name(item.publisher)}: {one.healing.what}")
+
+
+def _facts(one: Check) -> dict[str, Any]:
+    """Return the damage of an entry and its repair, for the JSON result."""
+    item = one.verdict.item
     fixed, how = one.healing or (None, "")
-    if how:
-        output.find(f"{item.path} of {who}: {how}")
     return {
         "path": str(item.path),
         "area": item.area,
         "title": item.title,
         "sha256": item.digest,
-        "publisher": who,
+        "publisher": trust.user_name(item.publisher),
         "damage": [vars(damage) for damage in one.verdict.damage],
         "fixed": fixed,
         "action": how or None,

@@ -52,7 +52,8 @@ def select(contents: Contents) -> list[Entry]:
     """
     best: dict[tuple[str, str], StoredEntry] = {}
     for item in sorted(
-        contents.items, key=lambda item: (bool(item.damage), bool(item.distrust_reason))
+        contents.items,
+        key=lambda item: (bool(item.damage), item.copied, bool(item.distrust_reason)),
     ):
         if item.title.endswith(".whl"):
             best.setdefault((item.title, item.digest), item)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pip_sharedcache import trust
 from pip_sharedcache.maintenance.selectors import Selector
 from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry, usage_marks
 from pip_sharedcache.store.entries import list_entries
+from pip_sharedcache.store.restored import COPIED, copied_hint
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
 #: A function that passes entries on as they are read, for example to show the progress.
@@ -67,6 +70,22 @@ def unread_lines(unread: Iterable[tuple[Path, str]], then: str = "") -> list[str
     numbers = [(entries, "entry", "entries"), (len(lines) - entries, "directory", "directories")]
     parts = [f"{many:,} {one if many == 1 else more}" for many, one, more in numbers if many]
     return [*lines, f"Not read, so neither sound nor damaged: {' and '.join(parts)}"]
+
+
+def copied_lines(store: Store, items: Iterable[StoredEntry]) -> list[str]:
+    """Return a line for each publisher of ``items`` that lost their times in a copy of ``store``.
+
+    Such entries are neither damaged nor used as they are: only another time shows a change.
+    """
+    lines = []
+    for uid, many in sorted(Counter(item.publisher for item in items if item.copied).items()):
+        who, number = trust.user_name(uid), f"{many:,} {'entry' if many == 1 else 'entries'}"
+        owner = "" if uid == store.owner else f", a store of {trust.user_name(store.owner)},"
+        lines.append(
+            f"{number} of {who} in {store.path}{owner} {COPIED}: installations check the wheels "
+            f"in a copy, and use nothing else of them; hint: {copied_hint(store.path, who)}"
+        )
+    return lines
 
 
 def read_entries(

@@ -29,6 +29,7 @@ from pip_sharedcache.store import Source, StoredEntry, layout_name, symlink_regi
 from pip_sharedcache.store.entry_reading import read_entry
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 from pip_sharedcache.store.publish import discard, put_in_place, replace_entry
+from pip_sharedcache.store.restored import COPIED, copied_hint
 from pip_sharedcache.store.staging import Staged, restage, stage_wheel
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson
 from pip_sharedcache.store.wheel_copies import copy_wheel
@@ -146,6 +147,8 @@ def _unfit(item: StoredEntry) -> str:
     who = trust.user_name(item.publisher)
     if item.damage:
         return "damaged; hint: pip-sharedcache store verify --fix"
+    if item.copied:
+        return f"{COPIED}; hint: {copied_hint(item.path.parents[2], who)}"
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, item.publisher):
         return f"published by {who}; hint: {who} or root can run the same command"
     return ""

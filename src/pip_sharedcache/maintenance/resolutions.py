@@ -76,7 +76,7 @@ def _is_meant(one: ListedResolution, word: Selector) -> bool:
 
 def _listed(item: StoredEntry, unread: list[tuple[Path, str]]) -> ListedResolution | None:
     """Return the resolution of ``item``; None if it was added to ``unread``, with the reason."""
-    if item.damage or item.distrust_reason:
+    if item.damage or item.copied or item.distrust_reason:
         return ListedResolution(item, damage=item.damage)
     try:
         stored = retry_stale(partial(_read, item))

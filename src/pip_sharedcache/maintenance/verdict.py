@@ -40,3 +40,8 @@ class Verdict:
     identity: Identity | None = None
     wheel: str = ""
     unread: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_copied(self) -> bool:
+        """Return whether a copy of the store lost times and modes, and all bytes are right."""
+        return self.item.copied and {one.kind for one in self.damage} <= {"time", "mode"}

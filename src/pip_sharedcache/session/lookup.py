@@ -30,6 +30,7 @@ class WheelLookup:
         self._not_downloaded: set[Digest] = set()
         self._vanished: set[Identity] = set()
         self._untrusted: set[Digest] = set()
+        self._copied: set[Digest] = set()
 
     def find(self, digests: Iterable[Digest], filename: str) -> Entry | None:
         """Return the usable entry for ``filename`` with one of ``digests``, or None."""
@@ -55,13 +56,15 @@ class WheelLookup:
                         digest, f"Entry in the shared store is not used: {trouble}", lasting=True
                     )
                 if found.untrusted and not found.damages:
-                    self._untrusted.add(digest)
+                    (self._copied if found.copied else self._untrusted).add(digest)
         return None
 
     def miss_of(self, digest: Digest) -> str:
         """Return why ``find`` has found no entry of ``digest``, as a phrase."""
         if self._repairs.is_known(digest):
             return "its entry is damaged"
+        if digest in self._copied:
+            return "its entry was copied without its times"
         if digest in self._untrusted:
             return "its publisher is not trusted"
         return "the store did not have it"

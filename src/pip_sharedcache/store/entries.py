@@ -13,10 +13,10 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.errors import CopiedEntry, DamagedEntry, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory, retry_stale
 from pip_sharedcache.model import Digest, Entry, Identity, identity_of, total_size
-from pip_sharedcache.store.entry_reading import MANIFEST, wheel_name
+from pip_sharedcache.store.entry_reading import MANIFEST, read_manifest, wheel_name
 from pip_sharedcache.store.entry_trust import distrust_reason
 from pip_sharedcache.store.layout import BYTECODE, SHARDS, WHEELS, Store
 from pip_sharedcache.store.packs import PACK
@@ -44,6 +44,8 @@ class StoredEntry:
     ``distrust_reason``: why the publisher is not trusted, or "".
     ``damage``: why the entry cannot be used, or "".
     ``packed``: whether its files are in a pack; known of sound entries.
+    ``copied``: whether the entry lost its times because the store was copied or restored. Its
+    manifest and its wheel are there, but a run uses only a checked copy of the wheel.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class StoredEntry:
     distrust_reason: str = ""
     damage: str = ""
     packed: bool = False
+    copied: bool = False
 
     @property
     def digest(self) -> str:
@@ -208,7 +211,7 @@ def _item(
     Raises OSError if the entry cannot be read, which says nothing about the entry.
     """
     shard = chain[0]
-    title, files, size, damage, why_not, packed = "", 0, 0, "", "", False
+    title, files, size, damage, why_not, packed, copied = "", 0, 0, "", "", False, False
     held = None
     try:
         status = shard.file_status(name)
@@ -219,7 +222,10 @@ def _item(
             status = held.status()
             why_not = distrust_reason(store, held, chain)
             title = wheel_name(held)
-            manifest = read_or_restore(held, status, Digest(name[:64]), area).manifest
+            try:
+                manifest = read_or_restore(held, status, Digest(name[:64]), area).manifest
+            except CopiedEntry:
+                copied, manifest = True, read_manifest(held)[0]
             title, files, packed = manifest.filename, len(manifest.files), manifest.packed
             size = manifest.size + total_size(manifest.files)
     except FileNotFoundError:
@@ -233,7 +239,7 @@ def _item(
     identity = identity_of(status)
     return StoredEntry(
         *(shard.path / name, area, title or name, status.st_uid, identity, status.st_mtime, use),
-        *(files, size, why_not, damage, packed),
+        *(files, size, why_not, damage, packed, copied),
     )
 
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from pip_sharedcache import fs, trust, wheel
-from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.errors import CopiedEntry, DamagedEntry, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import MOST_MANIFEST, Digest, Entry, Manifest, identity_of
 from pip_sharedcache.store.layout import WHEELS
@@ -74,19 +74,36 @@ def wheel_name(held: Directory) -> str:
 
 
 def read_entry(held: Directory, status: os.stat_result, digest: Digest, area: str) -> Entry:
-    """Return the held entry after checks of manifest and wheel. Raises DamagedEntry, OSError."""
+    """Return the held entry after checks of manifest and wheel.
+
+    Raises DamagedEntry, OSError; CopiedEntry if all of the entry has another time.
+    """
     manifest, record = read_manifest(held)
     name = manifest_name(manifest)
     if manifest.digest != digest:
         raise DamagedEntry(f"{held.path / name} speaks of another wheel")
     # All files of an entry have one time; another time shows a modification.
     if manifest.files and not fs.has_time(record, manifest.files[0].mtime):
+        if _is_copied(held, manifest):
+            raise CopiedEntry(f"{held.path} was copied or restored without the times of its files")
         raise DamagedEntry(f"{held.path / name} was changed after it was published")
     _check_owner(held, name, record, status)
     entry = Entry(held.path, status.st_uid, identity_of(status), manifest)
     if area == WHEELS:
         _check_wheel(held, entry)
     return entry
+
+
+def _is_copied(held: Directory, manifest: Manifest) -> bool:
+    """Return whether all of the entry has lost its time, not the file with ``manifest`` alone."""
+    names = [manifest.filename] if manifest.metadata is not None else []
+    names += [] if manifest.packed else [f"files/{manifest.files[0].path}"]
+    try:
+        statuses = [held.file_status(name) for name in names]
+    except OSError:
+        return False
+    mtime = manifest.files[0].mtime
+    return not any(fs.has_time(status, mtime) for status in statuses)
 
 
 def _check_wheel(held: Directory, entry: Entry) -> None:

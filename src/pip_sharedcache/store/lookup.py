@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
-from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.errors import CopiedEntry, DamagedEntry, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Entry, Identity, Policy, identity_of
 from pip_sharedcache.store import bytecode_paths
 from pip_sharedcache.store.entry_reading import read_entry
 from pip_sharedcache.store.entry_trust import distrust_reason
 from pip_sharedcache.store.layout import BYTECODE, DEAD, WHEELS, Store
-from pip_sharedcache.store.restored import read_or_restore
+from pip_sharedcache.store.restored import COPIED, copied_hint, read_or_restore
 from pip_sharedcache.store.usage_marks import OWNERS_FAULT, used_beside
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class LookupResult:
     ``damages``: the damage of other entries, with their publishers.
     ``unreadable``: entries that the disk or the file server failed to read.
     ``own``: a damaged entry of this user that was skipped, and its damage.
+    ``copied``: whether an entry was not used because it lost its times in a copy of the store.
     """
 
     entry: Entry | None = None
@@ -53,6 +54,7 @@ class LookupResult:
     damages: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     own: tuple[Entry, str] | None = None
+    copied: bool = False
 
 
 def find(
@@ -149,6 +151,14 @@ class _Search:
             with shard.subdirectory(name) as held:
                 return self._look(held, held.status())
         except FileNotFoundError:
+            return None
+        except CopiedEntry:
+            who = _publisher(shard, name)
+            self.result.copied = True
+            self.result.distrust_reasons.append(
+                f"wheels of {who} in {self.store.path} are checked in a copy, since they "
+                f"{COPIED}; hint: {copied_hint(self.store.path, who)}"
+            )
             return None
         except DamagedEntry as error:
             lines, what = self.result.damages, _what(error, path)

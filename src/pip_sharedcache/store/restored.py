@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
+from pathlib import Path
 
 from pip_sharedcache import fs, trust, wheel
 from pip_sharedcache.errors import DamagedEntry
@@ -22,11 +24,23 @@ from pip_sharedcache.store.packs import PACK, Pack
 
 logger = logging.getLogger(__name__)
 
+#: What happened to an entry that lost its times, in words that follow "entries".
+COPIED = "were copied or restored without the times of their files"
+
+
+def copied_hint(store: Path, publisher: str) -> str:
+    """Return what gives the entries of ``publisher`` their times again, in words for a hint."""
+    return (
+        f"{publisher} can run `pip-sharedcache store verify`, or `pip-sharedcache store adopt "
+        f"{shlex.quote(str(store))}` makes the store yours"
+    )
+
 
 def read_or_restore(held: Directory, status: os.stat_result, digest: Digest, area: str) -> Entry:
     """Return what read_entry returns; first give this user's entry its time again, if it lost that.
 
-    ``area``: the entry's. Raises DamagedEntry, OSError.
+    ``area``: the entry's. Raises DamagedEntry, OSError; CopiedEntry where the entry lost its time,
+    and this user cannot give it that time again.
     """
     try:
         return read_entry(held, status, digest, area)
@@ -37,7 +51,10 @@ def read_or_restore(held: Directory, status: os.stat_result, digest: Digest, are
 
 
 def _restore(held: Directory, digest: Digest, area: str) -> bool:
-    """Return whether the entry ``held`` had lost its time, and has it again. Raises nothing."""
+    """Return whether the entry ``held`` had lost its time, and has it again.
+
+    Raises DamagedEntry if it has other bytes than were published.
+    """
     try:
         manifest, record = read_manifest(held)
         if manifest.digest != digest or not manifest.files:
@@ -56,7 +73,7 @@ def _restore(held: Directory, digest: Digest, area: str) -> bool:
         name = manifest_name(manifest)
         with os.fdopen(held.open_file(name), "rb") as file:
             fs.restore_file(file.fileno(), held.path / name, FILE, mtime)
-    except (DamagedEntry, OSError) as error:
+    except OSError as error:
         logger.debug("%s does not get its time again: %s", held.path, error)
         return False
     logger.debug("%s was copied without its time, and has it again", held.path)

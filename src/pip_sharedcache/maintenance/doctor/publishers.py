@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.errors import reason
-from pip_sharedcache.fs import retry_stale
+from pip_sharedcache.errors import CopiedEntry, DamagedEntry, reason
+from pip_sharedcache.fs import Directory, retry_stale
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, enumeration, quoted
 from pip_sharedcache.maintenance.doctor.surroundings import users_are_mapped
 from pip_sharedcache.maintenance.entries import unread_lines
+from pip_sharedcache.model import Digest
 from pip_sharedcache.store import (
     AREAS,
     SHARDS,
@@ -23,9 +24,12 @@ from pip_sharedcache.store import (
     distrust_reason,
     usage_marks,
 )
+from pip_sharedcache.store.entry_reading import read_entry
+from pip_sharedcache.store.restored import COPIED
 from pip_sharedcache.store.unread import is_damage
 
 _MOST_NAMED = 3
+_MOST_SAMPLES = 10  # entries of a publisher whose times are looked at
 
 
 def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
@@ -36,11 +40,14 @@ def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
     numbers: Counter[tuple[int, str]] = Counter()  # of entries, by uid and reason for distrust
     writable: dict[int, list[Path]] = defaultdict(list)
     samples: dict[bool, Path] = {}  # by whether the publisher is another user
+    sampled: dict[int, list[Path]] = defaultdict(list)
     unread: list[tuple[Path, str]] = []
     for area, path, status, why in _entries(store, unread):
         numbers[status.st_uid, why] += 1
         if trust.writable_by_others(status):
             writable[status.st_uid].append(path)
+        if area == WHEELS and len(sampled[status.st_uid]) < _MOST_SAMPLES:
+            sampled[status.st_uid].append(path)
         if area == WHEELS and not why:
             samples.setdefault(status.st_uid != trust.user_id(), path)
     known: dict[str, Counter[str]] = defaultdict(Counter)
@@ -58,6 +65,7 @@ def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
     ]
     report.add_fact("entries", "; ".join(parts) or "none yet", facts)
     _find_unread(report, store, unread)
+    _find_copied(report, store, sampled)
     if not users_are_mapped():
         _find_nobody(report, store, numbers)
     for uid, paths in writable.items():
@@ -82,6 +90,35 @@ def _find_unread(report: DoctorReport, store: Store, unread: list[tuple[Path, st
             f"ls -la {quoted(*(path for path, _ in unread[:_MOST_NAMED]))}; dmesg | tail",
             "the system, the disk or the file server refuses to read it",
         )
+
+
+def _find_copied(report: DoctorReport, store: Store, sampled: Mapping[int, list[Path]]) -> None:
+    """Report the publishers whose entries lost their times; the first entries are looked at."""
+    for uid, paths in sampled.items():
+        copied = [path for path in paths if _is_copied(path)]
+        if copied:
+            who = trust.user_name(uid)
+            report.add_finding(
+                "copied",
+                f"Entries of {who} in {store.path}, which belongs to "
+                f"{trust.user_name(store.owner)}, {COPIED}, for example {copied[0]}: installations "
+                "check the wheels in a copy, and use nothing else of them; `pip-sharedcache store "
+                f"adopt {quoted(store.path)}` makes the store yours",
+                "pip-sharedcache store verify",
+                "only their owner can give them their times again",
+                (uid,),
+            )
+
+
+def _is_copied(path: Path) -> bool:
+    try:
+        with Directory.open(path) as held:
+            read_entry(held, held.status(), Digest(path.name[:64]), WHEELS)
+    except CopiedEntry:
+        return True
+    except (OSError, DamagedEntry):
+        return False  # others report what cannot be read, and verify reports damage
+    return False
 
 
 def _find_nobody(report: DoctorReport, store: Store, numbers: Counter[tuple[int, str]]) -> None:

@@ -17,7 +17,8 @@ from multiuser.test_shared_store import Site, entry_of, rich_wheel, running_site
 from support import probes
 from support.accounts import Account, Accounts, run_as
 from support.faults import faults_of_store
-from support.wheels import digest
+from support.filesystems import Kind, mounted
+from support.wheels import digest, make_wheel
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.tmpfs)]
 
@@ -29,6 +30,8 @@ def site(accounts: Accounts, public_python: Path) -> Iterator[Site]:
         rich_wheel(found.wheels, "beta")
         rich_wheel(found.wheels, "beta", "2.0")
         rich_wheel(found.wheels, "gamma")
+        blob = os.urandom(1 << 19)  # enough for what xfs reserves before it creates a file
+        make_wheel(found.wheels, "large", files={"large/__init__.py": "", "large/blob": blob})
         found.more_settings["PIP_SHAREDCACHE_RESOLUTIONS"] = "off"  # the tests count entries
         yield found
 
@@ -164,6 +167,75 @@ def test_a_lifted_ban_lets_the_wheel_come_back(site: Site, store: Path) -> None:
     assert what_is_banned(site, store) == []
     said = site.install(userb, site.environment(userb), store, "beta")
     assert "1 added to it" in said
+
+
+# -- a full file system
+
+
+def fill(account: Account | None, directory: Path) -> None:
+    """Leave no byte and no entry of a directory to ``account`` on the file system."""
+    text = "for size in 1M 4k 1; do dd if=/dev/zero bs=$size >> fill; done; mkdir -p more; "
+    text += "for n in $(seq 999); do mkdir more/$n || exit 0; done"
+    run_as(account, ["sh", "-c", text], cwd=directory)
+
+
+@pytest.fixture(params=["tmpfs", "ext4", "xfs", "btrfs"])
+def small(site: Site, request: pytest.FixtureRequest) -> Iterator[Path]:
+    kind: Kind = request.param
+    sizes = {"xfs": 320, "btrfs": 128}
+    with mounted(kind, site.directory(None), size_mb=sizes.get(kind, 16)) as point:
+        usera = site.accounts.usera
+        os.chown(point, usera.uid, usera.gid)
+        yield point
+
+
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+@pytest.mark.parametrize("banning", ["owner", "root"])
+def test_ban_on_a_full_disk_takes_the_space_of_the_banned_wheel(
+    site: Site, small: Path, banning: str, layout: str
+) -> None:
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = small / "store"
+    init = site.template.command("store", "init", "--layout", layout, store)
+    run_as(usera, init, env=site.settings(), check=True)
+    site.install(usera, site.environment(usera), store, "large", "gamma")
+    gamma = entry_of_hidden(store, "gamma")
+    fill(usera, small)
+    said = ban(site, usera if banning == "owner" else None, store, "large==1.0")
+    assert "Retired 2 entries" in said
+    assert what_is_banned(site, store) == ["large==1.0"]
+    assert {path.name[:64] for path in visible(store)} == {gamma.name}
+    said = site.install(userb, site.environment(userb), store, "large")
+    assert len(lines_about(said, " is banned in ")) == 1
+    subprocess.run(["rm", "-rf", small / "fill", small / "more"], check=True)
+    assert faults_of_store(store) == []
+
+
+def test_ban_without_any_space_says_that_nothing_is_banned(site: Site) -> None:
+    """The wheel belongs to a member, so the owner may retire it, but not delete it."""
+    usera, userb = site.accounts.usera, site.accounts.userb
+    with mounted("ext4", site.directory(None), size_mb=16) as small:
+        os.chown(small, usera.uid, usera.gid)
+        store = small / "store"
+        init = site.template.command("store", "init", "--group", "pkgshare", store)
+        run_as(usera, init, env=site.settings(), check=True)
+        site.install(userb, site.environment(userb), store, "beta")
+        fill(usera, small)
+        for word in ("beta==2.0", "delta==1.0"):
+            done = command(site, usera, store, "ban", word)
+            assert done.returncode == 2
+            (line,) = done.stderr.splitlines()
+            assert f"Nothing is banned: {store}/bans.json cannot be changed: No space left" in line
+            assert f"; hint: free some space in {store}, then run the same command" in line
+            assert ("; 2 entries retired, which the next" in line) is (word == "beta==2.0")
+            assert what_is_banned(site, store) == []
+        subprocess.run(["rm", "-rf", small / "fill"], check=True)
+        ban(site, usera, store, "beta==2.0")
+        ban(site, usera, store, "gamma==1.0")
+        fill(usera, small)
+        done = command(site, usera, store, "ban", "--lift", "beta==2.0", "gamma==1.0")
+        assert done.returncode == 0, done.stderr
+        assert what_is_banned(site, store) == []
 
 
 # -- who may, and whose list counts

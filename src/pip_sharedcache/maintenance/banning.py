@@ -2,7 +2,8 @@
 
 The list is written first, so that no run that begins afterwards takes or publishes such a wheel.
 Then the entries of all publishers are retired, also those in use. A retired entry stays
-whole for an hour, for installations that have it open.
+whole for an hour, for installations that have it open. Where the file system is full, the entries
+are retired first, and deleted at once if the list needs their space.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from pip_sharedcache import trust
+from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import FileError, StoreUnusable, UsageError, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.entries import Track, read_entries
-from pip_sharedcache.maintenance.gc import Refusal, retire_build_records, retire_path
+from pip_sharedcache.maintenance.gc import (
+    Refusal,
+    delete_retired,
+    retire_build_records,
+    retire_path,
+)
 from pip_sharedcache.maintenance.selectors import WITH_VERSIONS, Selector
 from pip_sharedcache.model import as_digest
 from pip_sharedcache.store import StoredEntry, run_log, symlink_registry, usage_marks
@@ -77,7 +84,8 @@ def ban(store: Store, words: Sequence[str], because: str = "", *, track: Track =
         bans = [_ban_of(store, contents.of_area(WHEELS), word, because) for word in words]
     except ValueError as error:
         raise UsageError(f"Cannot ban: {error}") from error
-    _write(store, own_bans(store).with_bans(bans))
+    listed = own_bans(store).with_bans(bans)
+    full = _no_space_for(store, listed)
     wanted = Bans(tuple(bans))
     digests = {
         item.digest
@@ -88,15 +96,17 @@ def ban(store: Store, words: Sequence[str], because: str = "", *, track: Track =
     linked: dict[str, list[LinkHolder]] = {}
     with suppress(OSError):  # the ban must not wait for records of other users
         linked = symlink_registry.linked(store, [])
-    retired, refused = [], []
+    retired, refused, dead = [], [], []
     for item in doomed:
         try:
-            retire_path(item.path)
+            dead.append((retire_path(item.path), item.publisher))
             retired.append(item)
         except FileNotFoundError:
             continue
         except OSError as error:
             refused.append(Refusal(item.path, item.publisher, reason(error)))
+    if full is not None:
+        _write_after_deleting(store, listed, dead, now)
     retire_build_records(store, digests.__contains__, now)
     if retired:
         size = sum(item.size for item in retired)
@@ -110,6 +120,52 @@ def ban(store: Store, words: Sequence[str], because: str = "", *, track: Track =
         tuple(refused),
         tuple(contents.problems()),
     )
+
+
+def _no_space_for(store: Store, bans: Bans) -> FileError | None:
+    """Write the list of ``store``; return the error if the file system is full or over quota.
+
+    Raise FileError for all other errors.
+    """
+    try:
+        _write(store, bans)
+    except FileError as error:
+        if error.errno not in fs.NO_SPACE_ERRORS:
+            raise
+        return error
+    return None
+
+
+def _write_after_deleting(
+    store: Store, bans: Bans, dead: Sequence[tuple[Path, int]], now: float
+) -> None:
+    """Write the list of ``store``, whose file system is full, after deletions of retired entries.
+
+    ``dead``: the entries that this ban has just retired, each with its publisher. They are deleted
+    only if the entries that were retired an hour ago are not enough. Raise FileError.
+    """
+    delete_retired(store, now)
+    if _no_space_for(store, bans) is None:
+        return
+    _delete_now(dead)
+    if (error := _no_space_for(store, bans)) is None:
+        return
+    number = f"{len(dead):,} {'entry' if len(dead) == 1 else 'entries'}"
+    retired = f"; {number} retired, which the next installation can publish again" if dead else ""
+    raise FileError(
+        f"Nothing is banned: {error.message}{retired}",
+        f"free some space in {store.path}, then run the same command",
+        path=error.path,
+        errno=error.errno,
+    )
+
+
+def _delete_now(dead: Iterable[tuple[Path, int]]) -> None:
+    """Delete the retired entries ``dead``; installations that have one open install without it."""
+    for path, publisher in dead:
+        if trust.user_id() in (0, publisher):
+            with suppress(OSError):
+                fs.remove_tree(path)
 
 
 def _ban_of(store: Store, wheels: Iterable[StoredEntry], word: str, because: str) -> Ban:
@@ -178,4 +234,7 @@ def _names(one: Ban, word: str) -> bool:
 def _write(store: Store, bans: Bans) -> None:
     path = store.path / BANS_JSON
     with FileError.where_not("changed", path), Directory.open(store.path) as top:
-        bans.write(top)
+        if bans.listed:
+            bans.write(top)
+        else:
+            top.remove(BANS_JSON)  # also possible where the file system is full

@@ -16,7 +16,13 @@ except OSError:  # another process has removed the directory
 if sys.path[0] in ("", here):
     sys.path.pop(0)
 
-from pip_sharedcache.cli import main, script
+from pip_sharedcache import interrupts
+
+interrupts.exit_quietly()
+try:
+    from pip_sharedcache.cli import main, script
+finally:
+    interrupts.raise_again()
 
 
 def run() -> NoReturn:

@@ -80,6 +80,76 @@ def test_ctrl_c_around_the_rename_leaves_nothing_half_listed(
     assert not left
 
 
+#: Runs when an interpreter starts: notes each search for a module, and sends SIGINT at one of them.
+AT_AN_IMPORT = """
+import os, signal, sys
+class Finder:
+    count = 0
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        with open(os.environ["NOTES"], "a") as notes:
+            notes.write(name + chr(10))
+        if str(cls.count) == os.environ.get("AT"):
+            os.kill(os.getpid(), signal.SIGINT)
+        cls.count += 1
+if "NOTES" in os.environ:
+    sys.meta_path.insert(0, Finder)
+"""
+
+#: Modules that are found before the first line of ours that can do anything.
+BEFORE = ("__future__", "signal", "enum", "types")
+
+
+@pytest.mark.parametrize(
+    ("way", "last"),
+    [
+        ("module", "pip_sharedcache.session.session"),
+        ("script", "pip_sharedcache.session.session"),
+        ("hook", "pip_sharedcache.session.session"),
+        ("child", "pip_sharedcache.session.session"),
+        ("list", "pip._internal.commands.list"),
+        ("store", "pip_sharedcache.cli.verify"),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported_is_quiet(way: str, last: str, tmp_path: Path) -> None:
+    environment = make_environment(tmp_path / "one")
+    python = [str(environment.python), "-m"]
+    install = ["install", "--no-index", "--find-links", str(tmp_path), "demo"]
+    make_wheel(tmp_path, "demo", files={"demo.py": ""})
+    command = {
+        "module": [*python, "pip_sharedcache", *install],
+        "script": [str(environment.python.with_name("pip-sharedcache")), *install],
+        "hook": [*python, "pip", *install],
+        "list": [*python, "pip_sharedcache", "list"],
+        "store": [*python, "pip_sharedcache", "store", "path"],
+    }.get(way, [])
+    if way == "hook":
+        subprocess.run(environment.command("store", "enable"), check=True, stdout=subprocess.PIPE)
+    if way == "child":
+        central = make_environment(tmp_path / "two")
+        command = central.command("--python", str(environment.python), *install)
+    (environment.site_packages / "interrupting.py").write_text(AT_AN_IMPORT)
+    (environment.site_packages / "0.pth").write_text("import interrupting\n")
+    notes = tmp_path / "notes"
+    settings = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NOTES": str(notes)}
+
+    def run(**changes: str) -> subprocess.CompletedProcess[str]:
+        notes.unlink(missing_ok=True)
+        return subprocess.run(
+            command, env={**settings, **changes}, capture_output=True, text=True, check=False
+        )
+
+    assert run().returncode == 0
+    names = notes.read_text().splitlines()
+    first = names.index("json" if way in ("hook", "child") else "pip_sharedcache.interrupts") + 1
+    until = names.index(last) + 1
+    places = [place for place in range(first, until) if names[place] not in BEFORE]
+    assert len(places) > 10
+    for place in [*places[:: len(places) // 9 + 1], places[-1]]:
+        done = run(AT=str(place))
+        assert (done.returncode, done.stderr) == (130, ""), names[place]
+
+
 def test_ctrl_c_while_one_pip_waits_for_another_is_no_traceback(tmp_path: Path) -> None:
     """As newer pips have it."""
     central, target = (make_environment(tmp_path / name, pip="23.0.1") for name in ("one", "two"))

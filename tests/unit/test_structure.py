@@ -39,7 +39,7 @@ def read_map() -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
 FLOORS, INSIDE = read_map()
 TOP = ("__main__", "pip_adapter/__runner__")
 #: The parts that a module of the lowest floors may import.
-BASE = ("errors", "resources", "trust", "model", "config", "wheel")
+BASE = ("errors", "interrupts", "resources", "trust", "model", "config", "wheel")
 DEPENDENCIES = {"pip", "packaging", "wrapt", "platformdirs"}
 
 #: Calls that link, clone, copy, or set an owner, a mode or a time. umask: only asked by trust.

@@ -6,10 +6,22 @@ TOLD is the data for the runner (pip_adapter.bootstrap), as JSON in base64. A pr
 pip's own script, such as a shim of another tool, runs unchanged. Imports nothing of the project.
 """
 
-import base64
-import errno
 import os
-import sys
+import signal
+
+
+def quiet_exit(number, frame):  # type: ignore[no-untyped-def]
+    """End this process after Ctrl-C, as pip_sharedcache.interrupts does."""
+    os._exit(130)
+
+
+# The program that replaces this one has its own handler; on Windows, this one waits for the other.
+if os.pathsep != ";" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, quiet_exit)
+
+import base64  # noqa: E402
+import errno  # noqa: E402
+import sys  # noqa: E402
 
 _RUNNER = os.path.join("pip_adapter", "__runner__.py")
 _WINDOWS = os.pathsep == ";"

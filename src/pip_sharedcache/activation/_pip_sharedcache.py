@@ -31,6 +31,10 @@ def start():  # type: ignore[no-untyped-def]
 def step_in():  # type: ignore[no-untyped-def]
     """Make pip install through the store; without the runner, pip installs as plain pip does."""
     import os
+    import signal
+
+    def quiet_exit(number, frame):  # type: ignore[no-untyped-def]
+        os._exit(130)  # after Ctrl-C while the imports run, as pip_sharedcache.interrupts does
 
     here = os.path.dirname(os.path.abspath(__file__))
     told = dict(TOLD)
@@ -43,6 +47,11 @@ def step_in():  # type: ignore[no-untyped-def]
         return
     names = {"__name__": "_pip_sharedcache_runner", "__file__": runner}
     finders = list(sys.meta_path)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        try:  # noqa: SIM105
+            signal.signal(signal.SIGINT, quiet_exit)
+        except ValueError:
+            pass  # not the main thread
     try:
         exec(compile(text, runner, "exec"), names)
         names["join"](told)  # type: ignore[operator]
@@ -54,3 +63,6 @@ def step_in():  # type: ignore[no-untyped-def]
             what = f"the package of {runner} is damaged: {type(error).__name__}: {error}"
             line = "WARNING: Installing without the shared store: " + " ".join(what.split())
             logging.getLogger("pip_sharedcache").warning(line)
+    finally:
+        if signal.getsignal(signal.SIGINT) is quiet_exit:  # else pip's command ends it
+            signal.signal(signal.SIGINT, signal.default_int_handler)

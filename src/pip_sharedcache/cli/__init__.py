@@ -7,14 +7,23 @@ commands; that of ``cli.commands`` for ``store``; 2 where pip-sharedcache itself
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from pip_sharedcache import interrupts
 
-from pip_sharedcache import config, pip_adapter
-from pip_sharedcache.errors import SharedCacheError, UsageError
+_WAS_QUIET = interrupts.is_quiet()
+if not _WAS_QUIET:
+    interrupts.exit_quietly()
+try:
+    import contextlib
+    import os
+    import sys
+    from collections.abc import Callable, Sequence
+    from dataclasses import replace
+
+    from pip_sharedcache import config, pip_adapter
+    from pip_sharedcache.errors import SharedCacheError, UsageError
+finally:
+    if not _WAS_QUIET:
+        interrupts.raise_again()
 
 _OPTION = "--sharedcache-"
 _OFF, _OFFLINE = "--no-sharedcache", "--offline"
@@ -47,7 +56,14 @@ def main(
     (cli.choosing), not the environment in which this process runs. ``as_pip``: the user, or pip,
     started pip: its help and version are pip's alone.
     """
-    rest = list(sys.argv[1:] if arguments is None else arguments)
+    interrupts.exit_quietly()
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments), for_active, as_pip)
+    finally:
+        interrupts.raise_again()
+
+
+def _main(rest: list[str], for_active: bool, as_pip: bool) -> int:
     if "PIP_AUTO_COMPLETE" in os.environ and _completed():
         return 1  # pip's status after a completion
     place = None
@@ -62,6 +78,7 @@ def main(
         if _is_switched_off(rest):
             run_pip, beside = pip_adapter.run_plain_pip, False
         words = _for_active_environment(rest) if for_active else rest
+        pip_adapter.exit_quietly_until_command(words)
         _run(run_pip, words, _said_beside_pip(rest) if beside else "")
     except SharedCacheError as error:
         if place is None:
@@ -78,12 +95,7 @@ def main(
         print(f"ERROR: {what}: {error}; {hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        if place is not None:  # while the command is imported; it handles all later ones itself
-            from pip_sharedcache.cli.output import INTERRUPTED
-
-            print("WARNING: Interrupted", file=sys.stderr)
-            return INTERRUPTED
-        # pip handles it, except before its command begins and while it waits for that of --python
+        # pip handles it, except while it waits for the pip of --python
         print("ERROR: Operation cancelled by user", file=sys.stderr)
         return 1  # pip's status
     return 0
@@ -154,6 +166,8 @@ def join_pip() -> None:
     except UsageError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    if pip_adapter.is_started_as_pip(sys.argv[0]):
+        pip_adapter.exit_quietly_until_command(sys.argv[1:])
     if not is_off:
         pip_adapter.join_pip()
 

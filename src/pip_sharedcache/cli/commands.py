@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from pip_sharedcache import __version__
+from pip_sharedcache import __version__, interrupts
 from pip_sharedcache.cli import (
     add,
     adopt,
@@ -40,7 +40,7 @@ from pip_sharedcache.cli import (
     who_has,
 )
 from pip_sharedcache.cli.choosing import TargetEnvironment
-from pip_sharedcache.cli.output import CANNOT, INTERRUPTED, Output, wants_json
+from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
 from pip_sharedcache.store import distributions
@@ -90,12 +90,13 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
     chosen.beyond, chosen.place = beyond, place
     output = Output.of(chosen)
     try:
+        interrupts.raise_again()
         status: int = chosen.run(chosen, output)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         output.warn("Interrupted")
-        return INTERRUPTED
+        return interrupts.INTERRUPTED
     except BrokenPipeError:
         output.give_up()
         return CANNOT

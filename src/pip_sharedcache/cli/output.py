@@ -17,8 +17,6 @@ from pip_sharedcache.errors import SharedCacheError
 #: Exit statuses: success; findings, or an incomplete result; failure.
 FINE, FINDINGS, CANNOT = 0, 1, 2
 
-#: The exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT.
-INTERRUPTED = 130
 
 #: The help of an argument that names entries of a store (maintenance.entries).
 NAMES = "select by distribution (demo, demo==1.0), wheel file name, or beginning of a digest"

@@ -1,6 +1,10 @@
 """The boundary to pip: the only code that imports ``pip._internal`` and wrapt."""
 
 from pip_sharedcache.pip_adapter.bootstrap import RUNNER, carried, prefer_neighbours
+from pip_sharedcache.pip_adapter.cancelling import (
+    exit_quietly_until_command,
+    is_started_as_pip,
+)
 from pip_sharedcache.pip_adapter.config_files import configuration_files, configured
 from pip_sharedcache.pip_adapter.run import (
     examine_pip,
@@ -18,6 +22,8 @@ __all__ = [
     "configuration_files",
     "configured",
     "examine_pip",
+    "exit_quietly_until_command",
+    "is_started_as_pip",
     "is_too_old",
     "join_pip",
     "prefer_neighbours",

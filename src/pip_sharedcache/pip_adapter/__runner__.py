@@ -9,12 +9,23 @@ for a package gets pip's own copy of the package, or else plain pip with a warni
 The file name prevents an import. The syntax must suit every Python on which pip runs.
 """
 
-import json
-import logging
 import os
-import runpy
-import sys
-from importlib.machinery import PathFinder
+import signal
+
+
+def quiet_exit(number, frame):  # type: ignore[no-untyped-def]
+    """End this process after Ctrl-C while its imports run, as pip_sharedcache.interrupts does."""
+    os._exit(130)
+
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, quiet_exit)
+
+import json  # noqa: E402
+import logging  # noqa: E402
+import runpy  # noqa: E402
+import sys  # noqa: E402
+from importlib.machinery import PathFinder  # noqa: E402
 
 #: pip's own copies of these packages run on each Python of that pip, and replace our copies where
 #: the interpreter is too old for ours. Values: a file, and a definition in it that we use.
@@ -40,6 +51,7 @@ def run():  # type: ignore[no-untyped-def]
     is_first = drop_own_directory(told["pip"])  # type: ignore[no-untyped-call]
     main = ours(told)  # type: ignore[no-untyped-call]
     if main is None:
+        raise_again()  # type: ignore[no-untyped-call]
         too_old = list(sys.version_info[:2]) < told["requires"]
         if too_old and told["pip"] and not os.path.exists(told["pip"]):
             # A pip in an archive does not check the version itself.
@@ -54,6 +66,12 @@ def run():  # type: ignore[no-untyped-def]
             runpy.run_module("pip", run_name="__main__", alter_sys=True)
         return
     sys.exit(main(as_pip=True))
+
+
+def raise_again():  # type: ignore[no-untyped-def]
+    """Let Ctrl-C raise KeyboardInterrupt again, for a pip that runs by itself."""
+    if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == quiet_exit.__name__:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def drop_own_directory(pip):  # type: ignore[no-untyped-def]
@@ -113,6 +131,7 @@ def join(told):  # type: ignore[no-untyped-def]
         join_pip()
     except Exception as error:
         sys.meta_path[:] = finders
+        raise_again()  # type: ignore[no-untyped-call]
         reason = "pip-sharedcache cannot run here, or is damaged: %s: %s"
         refuse(reason, type(error).__name__, error)  # type: ignore[no-untyped-call]
 

@@ -116,6 +116,72 @@ def test_offline_does_not_offer_a_banned_wheel(site: Site) -> None:
     done = run_as(userb, environment.command("install", "beta"), env=settings)
     assert done.returncode == 1
     assert "No matching distribution found for beta" in done.stderr
+    (line,) = lines_about(done.stderr, "Offline: ")
+    assert f"; beta==2.0 is banned in {far}); hint: " in line
+
+
+@pytest.mark.parametrize("word", ["beta==2.0", "digest"])
+def test_offline_names_a_ban_or_damage_as_the_reason(site: Site, store: Path, word: str) -> None:
+    userb = site.accounts.userb
+    beta = entry_of(store, "beta")
+    ban(site, None, store, beta.name if word == "digest" else word, "--because", "it steals")
+    environment = site.environment(userb)
+    settings = site.settings(store, PIP_SHAREDCACHE_OFFLINE="yes")
+    done = run_as(userb, environment.command("install", "alpha"), env=settings)
+    (line,) = lines_about(done.stderr, "Offline: ")
+    what = "beta-2.0-py3-none-any.whl" if word == "digest" else word
+    assert f"; {what} is banned in {store}: it steals); hint: " in line
+    alpha = entry_of_hidden(store, "alpha")
+    name = "alpha-1.0-py3-none-any.whl"
+    (alpha / name).chmod(0o666)
+    done = run_as(userb, environment.command("install", "alpha"), env=settings)
+    (line,) = lines_about(done.stderr, "Offline: ")
+    assert f"; {name} is damaged: {alpha / name} " in line
+
+
+def test_wrong_hash_offline_is_pips_error_alone(site: Site, store: Path, tmp_path: Path) -> None:
+    userb = site.accounts.userb
+    listed = site.directory(userb) / "requirements.txt"
+    listed.write_text(f"beta==2.0 --hash=sha256:{'0' * 64}\n")
+    settings = site.settings(store, PIP_SHAREDCACHE_OFFLINE="yes")
+    done = run_as(userb, site.environment(userb).command("install", "-r", listed), env=settings)
+    assert done.returncode == 1
+    assert "DO NOT MATCH" in done.stderr
+    assert "Offline: " not in done.stderr
+
+
+def test_both_bans_of_a_wheel_give_their_reasons(site: Site, store: Path) -> None:
+    userb = site.accounts.userb
+    ban(site, None, store, entry_of(store, "beta").name, "--because", "it steals")
+    ban(site, None, store, "beta==2.0", "--because", "it is broken")
+    said = site.install(userb, site.environment(userb), store, "beta")
+    (line,) = lines_about(said, " is banned in ")
+    assert f"is banned in {store}: it steals; also banned in {store}: it is broken;" in line
+
+
+@pytest.mark.parametrize("what", ["download", "wheel"])
+def test_fetching_a_banned_wheel_says_so(site: Site, store: Path, what: str) -> None:
+    userb = site.accounts.userb
+    ban(site, None, store, "beta==2.0", "--because", "it steals")
+    place = site.directory(userb)
+    option = "--dest" if what == "download" else "--wheel-dir"
+    command = site.environment(userb).command(what, "--no-deps", "beta", option, place)
+    done = run_as(userb, command, env=site.settings(store))
+    assert done.returncode == 0, done.stderr
+    (line,) = lines_about(done.stderr, " is banned in ")
+    assert f"beta-2.0-py3-none-any.whl is banned in {store}: it steals; pip keeps it" in line
+    assert [path.name for path in place.iterdir()] == ["beta-2.0-py3-none-any.whl"]
+
+
+def test_adding_a_banned_wheel_says_so(site: Site, store: Path) -> None:
+    ban(site, None, store, "beta==2.0", "--because", "it steals")
+    usera = site.accounts.usera
+    done = command(site, usera, store, "add", "--quiet", "beta")
+    assert done.returncode == 1
+    assert f"Not in {store}: beta 2.0: banned in {store}: it steals" in done.stdout
+    done = command(site, usera, store, "add", "--json", "beta")
+    (row,) = json.loads(done.stdout)["distributions"]
+    assert row["banned"] == f"banned in {store}: it steals"
 
 
 def _wheel(site: Site, stem: str) -> Path:

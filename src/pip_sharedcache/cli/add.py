@@ -68,7 +68,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     )
     missing = [one for one in done.distributions if not one.stored]
     for one in missing:
-        why = "built here, and not shared" if one.built else f"from {one.url}"
+        why = one.banned or ("built here, and not shared" if one.built else f"from {one.url}")
         output.find(f"Not in {store.path}: {one.name} {one.version}: {why}")
     rows = [asdict(one) for one in done.distributions]
     output.result({"store": str(store.path), "new": done.new, "distributions": rows})

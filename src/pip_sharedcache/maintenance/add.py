@@ -39,6 +39,7 @@ class Distribution:
     ``sha256``: the digest of the source; None if pip does not report a digest.
     ``built``: whether pip built the wheel from a source.
     ``stored``: whether the store has the wheel now.
+    ``banned``: where and why the wheel is banned, in words that follow "is"; "" if it is not.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Distribution:
     sha256: Digest | None
     built: bool
     stored: bool
+    banned: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,11 @@ def _distribution(store: Store, told: Any) -> Distribution:
         stored = find(store, digest, filename).entry is not None
     else:  # older pips do not report the digest
         stored = any(store.path.glob(f"{WHEELS}/*/*/{glob.escape(filename)}"))
-    return Distribution(name, version, source["url"], digest, built, stored)
+    # The version is banned for every wheel of it, also for one that was built here.
+    known = f"{name}-{version}-py3-none-any.whl" if built else filename
+    ban = store.bans.find("" if digest is None else digest, known)
+    why = "" if ban is None else str(ban)
+    return Distribution(name, version, source["url"], digest, built, stored, why)
 
 
 def ourselves() -> list[str]:

@@ -7,13 +7,14 @@ keep a copy whose every byte is checked. No entry is published: neither wheels n
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from optparse import Values
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import fs
+from pip_sharedcache import fs, wheel
 from pip_sharedcache.pip_adapter import offline, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.protocols import Requirement
@@ -23,6 +24,20 @@ from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import RunWheel
 
 logger = logging.getLogger(__name__)
+
+
+def _warn_of_ban(session: Session, path: str) -> None:
+    """Warn that the wheel at ``path``, which pip keeps, is banned in a store."""
+    banning = any(store.bans.listed for store in session.layers)
+    if not banning or not path.endswith(".whl"):
+        return
+    try:
+        digest, _ = wheel.digest_of(Path(path))
+    except OSError:
+        return  # pip gets the same error, and reports it
+    name = os.path.basename(path)
+    if (ban := session.layers.ban_of(digest, name)) is not None:
+        notices.warn(f"{name} is {ban}; pip keeps it without the shared store")
 
 
 def store_unusable(error: Exception) -> str:
@@ -84,6 +99,7 @@ class Fetching:
         requirement: Requirement = call.named["req"]
         found = session.lookup.relocate(requirement.local_file_path or "")
         if found.entry is None:
+            _warn_of_ban(session, found.path)
             return call.proceed()
         before = requirement.local_file_path
         with fs.temporary_directory() as directory:

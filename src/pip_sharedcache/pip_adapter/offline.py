@@ -9,10 +9,13 @@ from __future__ import annotations
 import html
 import importlib
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from optparse import Values
 from typing import Any
+
+from packaging.utils import canonicalize_name
 
 from pip_sharedcache import fs
 from pip_sharedcache.model import Digest, Entry, Origin
@@ -27,6 +30,10 @@ from pip_sharedcache.store.layers import Layers
 logger = logging.getLogger(__name__)
 
 _PAGE = "shared-store.html"
+#: pip's errors that can come from what pip does not find, or may not request. After others, such as
+#: a wrong hash or a failed build, the answer would be noise.
+_NOT_FOUND = ("DistributionNotFound", "InstallationError", "NetworkConnectionError")
+_MOST_NAMED = 3
 
 
 @contextmanager
@@ -40,7 +47,7 @@ def only_the_store(session: Session, options: Values) -> Iterator[None]:
     if not session.settings.offline:
         yield
         return
-    wheels, untrusted = _wheels(session.layers)
+    wheels, left_out, untrusted = _wheels(session.layers)
     where = ", ".join(str(store.path) for store in session.layers) or "no store, since none works"
     with fs.temporary_directory() as directory:
         page = directory / _PAGE
@@ -50,8 +57,11 @@ def only_the_store(session: Session, options: Values) -> Iterator[None]:
         options.no_index = True
         try:
             yield
-        except Exception:
+        except Exception as error:
+            if type(error).__name__ not in _NOT_FOUND:
+                raise
             others = f"; of untrusted publishers, not used: {untrusted}" if untrusted else ""
+            others += _told_of(left_out, f"{error}")
             logger.warning(
                 "Offline: pip found only what is in %s (wheels: %d%s); hint: without the setting "
                 "offline, it asks its index",
@@ -90,16 +100,43 @@ def obtain(session: Session, call: Call) -> Any:
     )
 
 
-def _wheels(layers: Layers) -> tuple[list[StoredEntry], int]:
-    """Return the usable wheels in ``layers``, and the number of those of untrusted publishers."""
-    usable, untrusted = [], 0
+def _told_of(left_out: Sequence[tuple[str, str]], error: str) -> str:
+    """Return words for the wheels ``left_out`` of the distributions that ``error`` names, or "".
+
+    ``left_out``: the distribution, and a clause that names the wheel and the reason.
+    """
+    words = set(map(canonicalize_name, re.findall(r"\w[\w.-]*", error)))
+    named = [what for project, what in left_out if canonicalize_name(project) in words]
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    return f"; {'; '.join(named[:_MOST_NAMED])}{more}" if named else ""
+
+
+def _wheels(layers: Layers) -> tuple[list[StoredEntry], list[tuple[str, str]], int]:
+    """Return the usable wheels in ``layers``, those left out, and the number of untrusted ones.
+
+    Those left out are as for _told_of; untrusted are the wheels of untrusted publishers.
+    """
+    usable, damaged, untrusted = [], [], 0
+    banned: dict[str, str] = {}
     for store in layers:
+        for ban in store.bans.listed:
+            title = ban.title or ban.what
+            banned[f"{title} is {ban}"] = ban.name or title.partition("-")[0]
         for item in list_entries(store, {}, [], (WHEELS,)):
             if item.distrust_reason:
                 untrusted += 1
-            elif not item.damage and layers.ban_of(Digest(item.digest), item.title) is None:
+            elif item.damage:
+                damaged.append(item)
+            elif layers.ban_of(Digest(item.digest), item.title) is None:
                 usable.append(item)
-    return usable, untrusted
+    offered = {item.digest for item in usable}
+    left_out = [(project, what) for what, project in banned.items()]
+    left_out += [
+        (item.title.partition("-")[0], f"{item.title} is damaged: {item.damage}")
+        for item in damaged
+        if item.digest not in offered
+    ]
+    return usable, left_out, untrusted
 
 
 def _link_to(item: StoredEntry) -> str:

@@ -16,7 +16,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Ban:
     ``at``: when it was made, in seconds since the epoch.
     ``title``: the file name of the banned wheel, if it was known; else "".
     ``store``: the path of the store whose owner bans.
+    ``also``: the other bans of a wheel that was looked for.
     """
 
     digest: str = ""
@@ -58,6 +59,7 @@ class Ban:
     at: int = 0
     title: str = ""
     store: Path = Path()
+    also: tuple[Ban, ...] = ()
 
     @property
     def what(self) -> str:
@@ -75,7 +77,8 @@ class Ban:
 
     def __str__(self) -> str:
         """Return where it is banned, and why, in words that follow "is"."""
-        return f"banned in {self.store}" + (f": {self.because}" if self.because else "")
+        said = f"banned in {self.store}" + (f": {self.because}" if self.because else "")
+        return "; also ".join([said, *map(str, self.also)])
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,14 @@ class Bans:
         return cls(listed, tuple(dict.fromkeys(line for bans in whole for line in bans.ignored)))
 
     def find(self, digest: str, filename: str) -> Ban | None:
-        """Return the ban of the wheel ``filename`` with this ``digest``, or None."""
-        if digest in self._digests:
-            return self._digests[digest]
+        """Return the ban of the wheel ``filename`` with this ``digest``, or None.
+
+        A ban of the digest comes first; that of the version is ``also`` then.
+        """
+        first, other = self._digests.get(digest), self._of_version(filename)
+        return replace(first, also=(other,)) if first and other else first or other
+
+    def _of_version(self, filename: str) -> Ban | None:
         if not self._versions:
             return None
         name, _, rest = filename.partition("-")
@@ -196,7 +204,7 @@ class Bans:
 NO_BANS = Bans()
 
 
-def new_ban(store: Path, **what: str) -> Ban:
+def new_ban(store: Path, **what: Any) -> Ban:
     """Return a ban by this user, made now. Raises ValueError if a text is too long."""
     by = trust.user_name(trust.user_id())
     ban = Ban(by=by, at=int(time.time()), store=store, **what)
@@ -224,7 +232,9 @@ def _bans(data: Any, store: Path) -> Iterable[Ban]:
         at = row["at"]
         if type(at) is not int:
             raise TypeError("at is no time")
-        notes = {name: _text(row.get(name, "")) for name in ("because", "by", "title")}
+        notes: dict[str, Any] = {
+            name: _text(row.get(name, "")) for name in ("because", "by", "title")
+        }
         if "sha256" in row:
             digest: Digest | None = as_digest(_text(row["sha256"]))
             if digest is None:

@@ -125,3 +125,28 @@ def test_fish(line: str, found: set[str], environment: Environment, tmp_path: Pa
     argv = ["/usr/bin/fish", "--no-config", tmp_path / "script"]
     done = run_as(None, argv, env={"PATH": path, "HOME": str(tmp_path)}, check=True)
     assert set(done.stdout.split()) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("store stats --by en", {"environment"}),
+        ("store import en", {"en v.txt"}),
+        ("store report --html=en", {"--html=en v.txt"}),
+        ("store report --html en", {"en v.txt"}),
+        ("install --requirement=en", {"--requirement=en v.txt"}),
+    ],
+)
+def test_fish_offers_files_only_where_nothing_else_fits(
+    line: str, found: set[str], environment: Environment, tmp_path: Path
+) -> None:
+    (tmp_path / "en v.txt").write_text("")
+    (tmp_path / "script").write_text(
+        script(environment, "fish") + f"complete -C 'pip-sharedcache {line}'\n"
+    )
+    path = f"{environment.scripts}:/usr/bin:/bin"
+    argv = ["/usr/bin/fish", "--no-config", "script"]
+    variables = {"PATH": path, "HOME": str(tmp_path)}
+    done = run_as(None, argv, env=variables, check=True, cwd=tmp_path)
+    shown = {one.partition("\t")[0].replace("\\ ", " ") for one in done.stdout.splitlines()}
+    assert shown == found

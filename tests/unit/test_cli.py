@@ -1142,3 +1142,22 @@ def test_an_empty_path_is_no_path(words: str, capsys: pytest.CaptureFixture[str]
         cli.main(["store", *words.split(), ""])
     assert end.value.code == 2
     assert "an empty path names nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--no-sharedcache=1", "install", "x"], "--no-sharedcache takes no value"),
+        (["install", "x", "--offline=yes"], "--offline takes no value"),
+        (["store", "status", "--all", "--python", sys.executable], "it excludes --python"),
+        (["store", "list", "--resolutions", "--bytecode"], "--resolutions lists no wheels"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(words: list[str], why: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip_sharedcache", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ERROR: ")
+    assert why in line

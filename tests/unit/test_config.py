@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -198,6 +199,43 @@ def test_a_variable_that_is_most_likely_misspelt_is_noted(variable: str) -> None
     (note,) = load([], {variable: "/x"}).notes
     assert note == f"Variable {variable} is ignored; hint: write PIP_SHAREDCACHE_DIR"
     assert load([], {variable: "/x"}, isolated=True).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "right"),
+    [
+        ("PIP_SHAREDCACHEDIR", "PIP_SHAREDCACHE_DIR"),
+        ("PIP_SHARED_CACHEDIR", "PIP_SHAREDCACHE_DIR"),
+        ("PIP_SHARECACHE_DIR", "PIP_SHAREDCACHE_DIR"),
+        ("PIP_SHAREDCACHES_DIR", "PIP_SHAREDCACHE_DIR"),
+        ("PIP_SHAREDCACHELINKMODE", "PIP_SHAREDCACHE_LINK_MODE"),
+        ("PIP_SHAREDCASHE_LINK_MODE", "PIP_SHAREDCACHE_LINK_MODE"),
+        ("PIP_SHAREDCACHED", ""),
+        ("PIP_SHAREDCACHE", ""),
+        ("PIP_CACHE_DIR", ""),
+        ("PIP_SHARE_DIR", ""),
+        ("PIP_STATS", ""),
+    ],
+)
+def test_a_variable_with_another_beginning_is_noted(variable: str, right: str) -> None:
+    hint = f"Variable {variable} is ignored; hint: write {right}"
+    assert load([], {variable: "/x"}).notes == ((hint,) if right else ())
+
+
+@pytest.mark.parametrize("before", ["pip._vendor.platformdirs", "platformdirs"])
+def test_a_relative_xdg_directory_is_ignored(
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the XDG Base Directory Specification says; pip has an older platformdirs."""
+    monkeypatch.setitem(sys.modules, "platformdirs", importlib.import_module(before))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, directory in (("XDG_CACHE_HOME", ".cache"), ("XDG_DATA_HOME", ".local/share")):
+        for value in ("cache", "./cache", ""):
+            monkeypatch.setenv(name, value)
+            found = config.own_store() if name == "XDG_CACHE_HOME" else config.own_data()
+            assert found == tmp_path / directory / "pip-sharedcache"
+            assert os.environ[name] == value
 
 
 def test_a_percent_sign_is_one(tmp_path: Path) -> None:

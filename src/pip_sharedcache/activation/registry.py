@@ -10,7 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from pip_sharedcache import fs
+from pip_sharedcache import config, fs
 
 _LONGEST = 1 << 14  # bytes of a path
 
@@ -44,9 +44,7 @@ def known() -> list[Path]:
 
 
 def _directory() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("pip-sharedcache", appauthor=False)) / "enabled"
+    return config.own_data() / "enabled"
 
 
 def _name(prefix: Path) -> str:

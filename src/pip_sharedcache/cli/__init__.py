@@ -239,6 +239,8 @@ def _take_options(arguments: list[str]) -> list[str]:
         if argument == _OFFLINE:
             os.environ[config.option_variable("offline")] = "yes"
             continue
+        if argument.startswith((f"{_OFF}=", f"{_OFFLINE}=")):
+            raise UsageError(f"{argument.partition('=')[0]} takes no value: {argument}")
         if not argument.startswith(_OPTION):
             rest.append(argument)
             continue

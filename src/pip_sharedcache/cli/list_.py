@@ -12,6 +12,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted, moment
 from pip_sharedcache.cli.stores import store_in_use
+from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.entries import Contents, copied_lines, read_entries
 from pip_sharedcache.maintenance.resolutions import ListedResolution, list_resolutions
 from pip_sharedcache.model import megabytes
@@ -47,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
+    if chosen.resolutions and chosen.bytecode:
+        raise UsageError("--resolutions lists no wheels, and so no --bytecode of them")
     store = store_in_use(output)
     if chosen.resolutions:
         return _list_resolutions(store, chosen.names, chosen.sort, output)

@@ -12,7 +12,7 @@ from pip_sharedcache.activation import Activation, Hook, Interpreter, registry
 from pip_sharedcache.cli import enable
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import counted
-from pip_sharedcache.errors import FileError, SharedCacheError, reason
+from pip_sharedcache.errors import FileError, SharedCacheError, UsageError, reason
 
 HELP = "show whether plain pip installs through the store"
 
@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     if chosen.all:
+        if chosen.python or chosen.sitecustomize:
+            raise UsageError("--all shows every environment: it excludes --python, --sitecustomize")
         return _show_all(chosen, output)
     interpreter = chosen.place.interpreter(chosen.python, output.verbose)
     everywhere = Hook(interpreter, everywhere=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.config import misspelt
+from pip_sharedcache.config.places import own_data as own_data
 from pip_sharedcache.config.places import own_store as own_store
 from pip_sharedcache.config.places import site_has_store as site_has_store
 from pip_sharedcache.config.places import site_store as site_store
@@ -101,9 +102,9 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     files = tuple(files)
     unread: list[tuple[Path, str]] = []
     notes: list[str] = []
-    layers = [from_file(path, SECTION, unread, notes) for path in files]
+    layers = [from_file(path, SECTION, unread, notes, NAMES) for path in files]
     if not isolated:
-        notes += misspelt.in_environment(environ, SECTION, ENVIRONMENT_PREFIX)
+        notes += misspelt.in_environment(environ, SECTION, ENVIRONMENT_PREFIX, NAMES)
         layers.append(from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {1}"))
     layers.append(from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}"))
     notes += (

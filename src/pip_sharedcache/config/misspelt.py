@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import configparser
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 #: A section of pip is "global" or a command of pip; none of these is near the name.
 _NEAR = 0.8
+#: A variable that has one letter more or less than ours, or another one.
+_ALMOST = 0.93
 _PREFIX = "PIP_"
 
 
-def in_file(parser: configparser.RawConfigParser, section: str, path: object) -> Iterator[str]:
+def in_file(
+    parser: configparser.RawConfigParser, section: str, path: object, known: Sequence[str]
+) -> Iterator[str]:
     """Yield a sentence on each section and option in the file ``path`` that is misspelt.
 
-    ``section``: the name of our section.
+    ``section``: the name of our section. ``known``: the names of the settings.
     """
     for other in parser.sections():
         if other == section:
@@ -26,36 +30,56 @@ def in_file(parser: configparser.RawConfigParser, section: str, path: object) ->
             yield f"Section [{other}] of {path} is ignored; hint: write [{section}]"
             continue
         for option in parser.options(other):
-            if name := _setting_in(option, section):
+            if name := _setting_in(option, section, known):
                 yield (
                     f"Option {option} in section [{other}] of {path} is ignored; "
                     f"hint: write {name} in section [{section}]"
                 )
 
 
-def in_environment(names: Iterable[str], section: str, prefix: str) -> Iterator[str]:
+def in_environment(
+    names: Iterable[str], section: str, prefix: str, known: Sequence[str]
+) -> Iterator[str]:
     """Yield a sentence on each variable in ``names`` that is misspelt.
 
-    ``prefix``: the beginning of our variables.
+    ``prefix``: the beginning of our variables. ``known``: the names of the settings.
     """
     for name in names:
         if not name.startswith(_PREFIX) or name.startswith(prefix):
             continue
-        if setting := _setting_in(name[len(_PREFIX) :], section):
+        if setting := _setting_in(name[len(_PREFIX) :], section, known):
             right = prefix + setting.replace("-", "_").upper()
             yield f"Variable {name} is ignored; hint: write {right}"
 
 
-def _setting_in(name: str, section: str) -> str:
-    """Return the setting that ``name`` means, as in "shared_cache.link-mode"; "" for none."""
+def _setting_in(name: str, section: str, known: Sequence[str]) -> str:
+    """Return the setting that ``name`` means, as in "shared_cache.link-mode"; "" for none.
+
+    ``known``: the names of the settings, which are also found without a separator before them.
+    """
     # With a separator in front of the setting: PIP_SHAREDCACHED may belong to another program.
     pattern = rf"{'[-_. ]?'.join(section)}[-_. ](.*)"
     found = re.fullmatch(pattern, name, re.IGNORECASE)
-    return re.sub(r"[_. ]", "-", found[1]).lower() if found else ""
+    if found:
+        return re.sub(r"[_. ]", "-", found[1]).lower()
+    letters = _letters(name)
+    if len(letters) <= len(section) or letters[0] != section[0]:
+        return ""  # as nearly all: difflib need not be imported
+    meant = {section + _letters(one): one for one in known}
+    if letters in meant:
+        return meant[letters]
+    import difflib
+
+    near = difflib.get_close_matches(letters, meant, 1, _ALMOST)
+    return meant[near[0]] if near else ""
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _is_near(other: str, section: str) -> bool:
-    letters = re.sub(r"[^a-z]", "", other.lower())
+    letters = _letters(other)
     letters = letters[3:] if letters.startswith("pip") else letters
     if letters == section:
         return True

@@ -6,7 +6,7 @@ import configparser
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,16 @@ class Setting:
 
 
 def from_file(
-    path: Path, section: str, unread: list[tuple[Path, str]], notes: list[str]
+    path: Path,
+    section: str,
+    unread: list[tuple[Path, str]],
+    notes: list[str],
+    known: Sequence[str],
 ) -> dict[str, Setting]:
     """Return the settings in ``section`` of the file ``path``, by name.
 
-    Appends to ``unread`` if the file cannot be read, and to ``notes``. Raises ConfigurationDamaged.
+    ``known``: the names of all settings. Appends to ``unread`` if the file cannot be read, and to
+    ``notes``. Raises ConfigurationDamaged.
     """
     parser = configparser.RawConfigParser()
     try:
@@ -45,7 +50,7 @@ def from_file(
         # For some errors, only the second line names the line of the file.
         why = " ".join(line.strip() for line in str(error).splitlines())
         raise ConfigurationDamaged(f"Configuration file {path} cannot be read: {why}") from error
-    notes += misspelt.in_file(parser, section, path)
+    notes += misspelt.in_file(parser, section, path, known)
     return {
         key.replace("_", "-").lower(): Setting(value.strip(), str(path), administered)
         for key, value in (parser.items(section) if parser.has_section(section) else ())

@@ -7,6 +7,7 @@ into text and an exit status. Imports nothing of the project.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 
@@ -167,6 +168,24 @@ class NotSigned(SharedCacheError):
     """Data without a signature of an allowed signer; ``message``: the reason alone."""
 
     code = "not-signed"
+
+
+#: What pip does in each of its commands that use the store.
+_DOING = {
+    "install": "Installing",
+    "download": "Downloading",
+    "wheel": "Collecting wheels",
+    "lock": "Locking",
+}
+
+
+def without_store(which: str = "the shared store") -> str:
+    """Return the beginning of a warning that the command of this process does not use a store.
+
+    ``which``: the store, in words.
+    """
+    command = next((word for word in sys.argv[1:] if word in _DOING), "install")
+    return f"{_DOING[command]} without {which}"
 
 
 def reason(error: OSError) -> str:

@@ -398,7 +398,8 @@ def test_ban_refuses_what_is_not_one_wheel_or_version(site: Site, store: Path) -
 # -- who-has
 
 
-def test_who_has_names_environments_by_records_and_symlinks(site: Site) -> None:
+@pytest.mark.parametrize("form", ["digest", "version"])
+def test_who_has_names_environments_by_records_and_symlinks(site: Site, form: str) -> None:
     usera, userb = site.accounts.usera, site.accounts.userb
     store = site.make_store(None)
     mine, theirs, gone = (site.environment(one) for one in (usera, userb, userb))
@@ -406,7 +407,9 @@ def test_who_has_names_environments_by_records_and_symlinks(site: Site) -> None:
     site.install(userb, theirs, store, "beta", PIP_SHAREDCACHE_LINK_MODE="symlink")
     site.install(userb, gone, store, "beta")
     run_as(userb, gone.command("uninstall", "-y", "beta"), env=site.settings(store), check=True)
-    word = entry_of(store, "beta").name
+    before = command(site, None, store, "who-has", "beta").stdout.splitlines()
+    assert sorted(line.rpartition("  ")[2] for line in before[1:4]) == ["own", "own", "symlinks"]
+    word = entry_of(store, "beta").name if form == "digest" else "beta==2.0"
     said = command(site, None, store, "ban", word)
     assert said.returncode == 1, "it broke symlinks"
     assert (
@@ -422,6 +425,10 @@ def test_who_has_names_environments_by_records_and_symlinks(site: Site) -> None:
             *("yes", "yes", "no")
         ]
         assert found[str(theirs.prefix)]["symlinks"] is True
+        assert found[str(theirs.prefix)]["broken"] is True
+        shown = command(site, None, store, "who-has", name).stdout.splitlines()
+        (line,) = [line for line in shown if str(theirs.prefix) in line]
+        assert line.endswith("  broken symlinks")
         assert found[str(mine.prefix)]["user"] == "usera"
     assert command(site, None, store, "who-has", "gamma").returncode == 1
 

@@ -204,6 +204,23 @@ def test_offline_the_files_come_from_the_store_alone(site: Site, command: str) -
     assert site.index.requests == []
 
 
+@pytest.mark.parametrize(
+    ("command", "doing"),
+    [
+        ("install", "Installing"),
+        ("download", "Downloading"),
+        ("wheel", "Collecting wheels"),
+        ("lock", "Locking"),
+    ],
+)
+def test_warning_fits_the_command(site: Site, command: str, doing: str) -> None:
+    (site.store / "store.json").write_text("damaged")
+    done = site.run(command, "part==1.0", environment=site.environment())
+    assert done.returncode == 0, done.stderr
+    (line,) = [one for one in done.stderr.splitlines() if "without the shared store" in one]
+    assert line.strip().startswith(f"WARNING: {doing} without the shared store: ")
+
+
 def test_offline_lock_makes_no_request(site: Site) -> None:
     site.install("demo")
     site.index.clear()

@@ -28,6 +28,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     store = store_in_use(output)
     banned = [(one.digest, one.title) for one in store.bans.listed if one.digest and one.title]
+    banned += [wheel for one in store.bans.listed for wheel in one.wheels]
     found, missing = installations(store, chosen.names, banned)
     output.result({"installations": [_facts(one) for one in found]})
     output.table(
@@ -36,7 +37,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             [
                 *(one.title, one.environment or "(withheld)", user_name(one.user)),
                 *("unknown" if one.at is None else day(one.at), one.there),
-                *("symlinks" if one.symlinks else "own",),
+                *(_files(one),),
             ]
             for one in found
         ),
@@ -50,6 +51,13 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     return FINE if found and not missing else FINDINGS
 
 
+def _files(one: Installation) -> str:
+    """Return whose the files are: the store's, by symlinks, or the environment's own."""
+    if not one.symlinks:
+        return "own"
+    return "broken symlinks" if one.broken else "symlinks"
+
+
 def _facts(one: Installation) -> dict[str, Any]:
     return {
         "title": one.title,
@@ -58,5 +66,6 @@ def _facts(one: Installation) -> dict[str, Any]:
         "at": moment(one.at),
         "how": one.how or None,
         "symlinks": one.symlinks,
+        "broken": one.broken,
         "there": one.there,
     }

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -172,7 +173,10 @@ def _ban_of(store: Store, wheels: Iterable[StoredEntry], word: str, because: str
     """Return the ban that ``word`` asks for. Raise UsageError, ValueError."""
     exact = WITH_VERSIONS.fullmatch(word.strip())
     if exact is not None:
-        return new_ban(store.path, **_version_of(word, exact[1], exact[2]), because=because)
+        version: dict[str, Any] = {**_version_of(word, exact[1], exact[2])}
+        same = Bans((Ban(**version),))
+        had = {one.digest: one.title for one in wheels if same.find(one.digest, one.title)}
+        return new_ban(store.path, **version, because=because, wheels=tuple(had.items()))
     selector = Selector(word)
     named = {item.digest: item.title for item in wheels if selector.selects_digest(item.digest)}
     digest = as_digest(word)

@@ -31,6 +31,7 @@ class Installation:
     ``at``: the latest installation, in seconds since the epoch; None for a record of symlinks only.
     ``how``: "found" in the store, "added" to the store, or "pip" where pip installed it alone.
     ``symlinks``: whether its files are symlinks into the store.
+    ``broken``: whether the store no longer has what these symlinks lead to.
     ``there``: whether it is still there: THERE, GONE or UNKNOWN.
     """
 
@@ -41,6 +42,7 @@ class Installation:
     how: str
     symlinks: bool = False
     there: str = UNKNOWN
+    broken: bool = False
 
 
 def installations(
@@ -52,7 +54,8 @@ def installations(
     has. The latest installation comes first. Raise OSError.
     """
     titles = dict(known)
-    titles.update((item.digest, item.title) for item in list_entries(store, {}, [], (WHEELS,)))
+    present = {item.path.name: item for item in list_entries(store, {}, [], (WHEELS,))}
+    titles.update((item.digest, item.title) for item in present.values())
     selectors = [Selector(word) for word in words]
     selected: set[str] = set()
     meant: dict[str, set[str]] = {}
@@ -73,7 +76,7 @@ def installations(
         for holder in holders if title in selected else ():
             key = _key_of(found, holder.user, title, holder.place)
             before = found.get(key) or Installation(title, holder.place, holder.user, None, "")
-            found[key] = replace(before, symlinks=True)
+            found[key] = replace(before, symlinks=True, broken=name not in present)
     installed = {one.title for one in found.values()}
     missing = [word for word, some in meant.items() if not some & installed]
     results = [replace(one, there=_still_there(one)) for one in found.values()]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import fs, wheel
+from pip_sharedcache.errors import without_store
 from pip_sharedcache.pip_adapter import offline, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.protocols import Requirement
@@ -43,7 +44,7 @@ def _warn_of_ban(session: Session, path: str) -> None:
 def store_unusable(error: Exception) -> str:
     """Return the warning that pip runs without the store because of ``error``."""
     why = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"Installing without the shared store: the store cannot be used: {why}"
+    return f"{without_store()}: the store cannot be used: {why}"
 
 
 class Fetching:

@@ -29,6 +29,7 @@ from pip_sharedcache.errors import (
     SeamMissing,
     SettingError,
     SharedCacheError,
+    without_store,
 )
 from pip_sharedcache.pip_adapter import no_requests
 from pip_sharedcache.pip_adapter.bootstrap import RUNNER, RUNNER_VARIABLE, carried, leave_archive
@@ -167,7 +168,7 @@ def join_pip() -> None:
             _put_in(known, lambda options: _wants_nothing_kept(known, options))
         except SettingError as error:
             # A wrong value in a shared configuration must not stop the pip of all users.
-            logger.warning("WARNING: Installing without the shared store: %s", error)
+            logger.warning("WARNING: %s: %s", without_store(), error)
         else:
             atexit.register(_freeze)  # as in run_pip
         finally:
@@ -330,16 +331,16 @@ def _warn_of_damage(error: Exception) -> None:
         # Before pip has set up logging, a line appears without its level.
         label = "" if logging.getLogger().handlers else "WARNING: "
         logger.warning(
-            "%sInstalling without the shared store: "
-            "pip-sharedcache cannot run here, or is damaged: %s: %s",
+            "%s%s: pip-sharedcache cannot run here, or is damaged: %s: %s",
             label,
+            without_store(),
             type(error).__name__,
             " ".join(str(error).split()),
         )
 
 
 def _warn(error: SeamMissing) -> None:
-    logger.warning("WARNING: Installing without the shared store: %s", error)
+    logger.warning("WARNING: %s: %s", without_store(), error)
 
 
 def _spare_foreign_files(_: ModuleType) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import DamagedEntry, StoreNotMade
+from pip_sharedcache.errors import DamagedEntry, StoreNotMade, without_store
 from pip_sharedcache.fs.workers import available_workers, limit_workers, map_in_workers
 from pip_sharedcache.model import Entry, Identity, Installed, Policy, total_size
 from pip_sharedcache.placement import Linker, Placement, RunReport, Unserved, make_visible
@@ -120,10 +120,10 @@ class Session:
             layers, unusable = Layers.of_settings(settings, make=fills)
             which = "one of the shared stores" if layers else "the shared store"
             for error in (one for one in unusable if not isinstance(one, StoreNotMade)):
-                logger.warning("Installing without %s: %s (%s)", which, error, settings.dir_source)
+                logger.warning("%s: %s (%s)", without_store(which), error, settings.dir_source)
         else:
             why = f"this process may not open {_DESCRIPTORS} more files (see ulimit -n)"
-            logger.warning("Installing without the shared store: %s", why)
+            logger.warning("%s: %s", without_store(), why)
         return cls(settings, layers, trust.current_umask(), on_progress)
 
     # -- one wheel

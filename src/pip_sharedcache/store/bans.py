@@ -49,6 +49,7 @@ class Ban:
     ``title``: the file name of the banned wheel, if it was known; else "".
     ``store``: the path of the store whose owner bans.
     ``also``: the other bans of a wheel that was looked for.
+    ``wheels``: the digests and file names of the wheels of a version that the store had.
     """
 
     digest: str = ""
@@ -60,6 +61,7 @@ class Ban:
     title: str = ""
     store: Path = Path()
     also: tuple[Ban, ...] = ()
+    wheels: tuple[tuple[str, str], ...] = ()
 
     @property
     def what(self) -> str:
@@ -214,10 +216,12 @@ def new_ban(store: Path, **what: Any) -> Ban:
 
 
 def _row(ban: Ban) -> dict[str, Any]:
+    what: dict[str, Any]
     if ban.digest:
         what = {"sha256": ban.digest, **({"title": ban.title} if ban.title else {})}
     else:
         what = {"name": ban.name, "version": ban.version}
+        what.update({"wheels": dict(ban.wheels)} if ban.wheels else {})
     return {**what, "because": ban.because, "by": ban.by, "at": ban.at}
 
 
@@ -244,7 +248,9 @@ def _bans(data: Any, store: Path) -> Iterable[Ban]:
             name, version = canonicalize_name(_text(row["name"])), Version(_text(row["version"]))
             if not name:
                 raise ValueError("a row bans no distribution")
-            yield Ban(name=name, version=str(version), at=at, store=store, **notes)
+            had = {_text(one): _text(title) for one, title in row.get("wheels", {}).items()}
+            wheels = tuple(had.items())
+            yield Ban(name=name, version=str(version), at=at, store=store, wheels=wheels, **notes)
 
 
 def _text(told: object) -> str:

@@ -176,7 +176,7 @@ def offline_env(shared_tmp: Path) -> dict[str, str | None]:
 
 
 @needs(probes.root)
-@pytest.mark.parametrize("which", ["above", "itself"])
+@pytest.mark.parametrize("which", ["above", "itself", "link", "link to a link"])
 def test_where_fstab_names_a_mount_point_the_hint_is_to_mount_it(
     which: str,
     environment: EnvironmentFactory,
@@ -186,6 +186,10 @@ def test_where_fstab_names_a_mount_point_the_hint_is_to_mount_it(
     point = shared_tmp / "lab server"
     point.mkdir()
     store = point / "a" / "store" if which == "above" else point
+    if which.startswith("link"):
+        (shared_tmp / "link").symlink_to(point)
+        (shared_tmp / "other").symlink_to("link")
+        store = shared_tmp / ("link" if which == "link" else "other") / "store"
     line = f"server:/lab {str(point).replace(' ', chr(92) + '040')} nfs defaults 0 0\n"
     env = {**offline_env, "PIP_SHAREDCACHE_DIR": str(store)}
     one = environment()
@@ -206,12 +210,14 @@ def test_what_is_mounted_is_no_reason(
     environment: EnvironmentFactory, shared_tmp: Path, offline_env: dict[str, str | None]
 ) -> None:
     with mounted("tmpfs", shared_tmp, size_mb=16) as point:
-        env = {**offline_env, "PIP_SHAREDCACHE_DIR": str(point / "store")}
-        line = f"none {point} tmpfs defaults 0 0\n"
+        (shared_tmp / "link").symlink_to(point)
         argv = environment().command("install", "demo")
-        done = _unmounted(shared_tmp, line, argv, env)
-        (said,) = done.stderr.splitlines()
-        assert f"hint: pip-sharedcache store init {point}/store" in said
+        for named in (point, shared_tmp / "link"):
+            env = {**offline_env, "PIP_SHAREDCACHE_DIR": str(named / "store")}
+            line = f"none {named} tmpfs defaults 0 0\n"
+            done = _unmounted(shared_tmp, line, argv, env)
+            (said,) = done.stderr.splitlines()
+            assert f"hint: pip-sharedcache store init {named}/store" in said
 
 
 @needs(probes.root)

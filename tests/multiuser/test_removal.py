@@ -319,6 +319,43 @@ def test_clean_refuses_a_directory_with_the_file_names_of_a_store(site: Site) ->
         assert (shop / "use" / "photos" / "b").exists()
 
 
+@pytest.mark.parametrize("layout", ["tree", "packed"])
+@pytest.mark.parametrize("who", ["owner", "root"])
+def test_clean_leaves_an_entry_with_a_foreign_file(site: Site, who: str, layout: str) -> None:
+    usera = site.accounts.usera
+    store = site.make_store(usera, layout=layout)
+    site.install(usera, site.environment(usera), store, "alpha")
+    beta = entry_of(store, "beta")
+    places = ["note", "mine/note", *(["files/beta/note"] if layout == "tree" else [])]
+    shell = f"chmod -R u+w {beta}; cd {beta}; mkdir mine; for one in {' '.join(places)}; do "
+    run_as(usera, ["sh", "-c", f"{shell} echo keep > $one; done"], check=True)
+    done = clean(site, usera if who == "owner" else None, store, "--yes")
+    assert done.returncode == 1, done.stderr
+    for place in ("mine", "note", *places[2:]):
+        assert f"Left, since it is of no store: {beta}/{place}\n" in done.stdout
+    assert all((beta / place).read_text() == "keep\n" for place in places)
+    assert [path.name for path in store.glob("wheels/*/*")] == [beta.name]
+    assert list(store.glob("bytecode/*/*")) == []
+
+
+@pytest.mark.parametrize("empty", ["store.json", "CACHEDIR.TAG", "store.json CACHEDIR.TAG"])
+def test_clean_deletes_a_store_whose_own_files_are_empty(site: Site, empty: str) -> None:
+    usera = site.accounts.usera
+    store = site.make_store(usera)
+    site.install(usera, site.environment(usera), store, "beta")
+    for name in empty.split():
+        (store / name).write_text("")
+    note = store / "wheels" / "note"
+    note.write_text("keep")
+    done = clean(site, usera, store, "--yes", str(store))
+    assert done.returncode == 2
+    assert note.exists()
+    note.unlink()
+    done = clean(site, usera, store, "--yes", str(store))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not store.exists()
+
+
 def test_clean_leaves_files_of_no_store_below_the_areas(site: Site) -> None:
     usera = site.accounts.usera
     own = site.make_store(usera)

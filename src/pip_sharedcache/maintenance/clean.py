@@ -19,6 +19,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.gc import Refusal, dead_name
+from pip_sharedcache.maintenance.strangers import strangers
 from pip_sharedcache.store import Store, symlink_registry
 from pip_sharedcache.store.homes import TAG, TAG_NAME
 from pip_sharedcache.store.layout import AREAS, DEAD, SHARDS, USE, WHEELS, not_of_a_store
@@ -114,6 +115,8 @@ def _no_store_because(top: Directory, names: set[str]) -> str:
     nor the tag. Then nothing else than a store's files may be there, and without both, nothing of
     other users than the owner.
     """
+    empty = {name for name in _LAST if name in names and _is_empty(top, name)}
+    names = names - empty  # what a full disk or a power cut left of them: as if missing
     for name in _LAST:
         if name in names and (why := _foreign_because(top, name)):
             return why
@@ -131,6 +134,11 @@ def _no_store_because(top: Directory, names: set[str]) -> str:
     if missing == list(_LAST) and (other := _of_another_owner(top)):
         return f"{what}, and {other} belongs to another user"
     return ""
+
+
+def _is_empty(top: Directory, name: str) -> bool:
+    status = top.file_status(name)
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
 def _foreign_because(top: Directory, name: str) -> str:
@@ -294,12 +302,24 @@ def _empty(shard: Directory, area: str, device: int, done: Cleaned) -> None:
             if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, status.st_uid):
                 done.refused.append(Refusal(path, status.st_uid, "belongs to another user"))
                 continue
+            if stat.S_ISDIR(status.st_mode) and (left := _strangers(shard, area, name)):
+                done.left += left
+                continue
             _delete(shard, name, stat.S_ISDIR(status.st_mode))
             done.deleted += not name.startswith(".") and area != USE
         except FileNotFoundError:
             continue  # garbage collection deleted it
         except OSError as error:
             done.refused.append(Refusal(path, status.st_uid, reason(error)))
+
+
+def _strangers(shard: Directory, area: str, name: str) -> list[str]:
+    """Return the paths in the store of what is in the entry ``name``, but not of it."""
+    if area == USE or not ENTRY_NAME.fullmatch(name):
+        return []
+    with suppress(OSError), shard.subdirectory(name) as entry:
+        return [f"{area}/{shard.path.name}/{name}/{path}" for path in strangers(entry)]
+    return []
 
 
 def _delete(shard: Directory, name: str, is_directory: bool) -> None:

@@ -147,7 +147,7 @@ def missing_store(path: Path) -> tuple[str, str]:
     above = next((one for one in path.parents if os.path.isdir(one)), path)
     try:
         status = above.stat()
-        if status.st_uid != 0 or os.path.ismount(above) or os.listdir(above):
+        if status.st_uid != 0 or os.path.ismount(os.path.realpath(above)) or os.listdir(above):
             return what, make
     except OSError:  # nothing is known about it
         return what, make

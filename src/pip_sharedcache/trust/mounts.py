@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +68,24 @@ def unmounted_point(path: Path) -> str:
     """Return the mount point on the absolute ``path`` at which no file system is mounted, or "".
 
     A mount point is a directory that fstab(5) names, or at which the kernel mounts on demand
-    (autofs).
+    (autofs). Symlinks on ``path`` can lead to one.
     """
     there: dict[str, str] = {mount.point: mount.kind for mount in mounted()}
     wanted = _named_in_fstab() | {point for point, kind in there.items() if kind == _AUTOMOUNT}
+    if not wanted:
+        return ""
+    real = Path(os.path.realpath(path))
+    if found := _first_unmounted(real, there, wanted):
+        return found
+    # fstab can name a symlink: what is mounted there has the real path.
+    return "" if real == path else _first_unmounted(path, there, wanted)
+
+
+def _first_unmounted(path: Path, there: Mapping[str, str], wanted: Container[str]) -> str:
     for one in (path, *path.parents):
         kind = there.get(str(one))
+        if kind is None and str(one) in wanted:
+            kind = there.get(os.path.realpath(one))
         if str(one) in wanted and kind in (None, _AUTOMOUNT):
             return str(one)
         if kind is not None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,10 @@ import pytest
 from multiuser.test_shared_store import Site, entries, running_site
 from support.accounts import Account, Accounts, run_as
 from support.environments import Environment
-from support.probes import needs, setpriv, tmpfs
+from support.keys import NAMESPACES, make_key, public
+from support.probes import needs, openssh, setpriv, tmpfs
+from support.process import as_user
+from support.tampering import evil_like, rewrite
 from support.trees import differences, snapshot
 
 pytestmark = [pytest.mark.multiuser, needs(tmpfs, setpriv)]
@@ -287,6 +291,42 @@ def test_build_of_an_untrusted_publisher_is_used_by_no_other_user(workshop: Work
     assert workshop.install(site.accounts.usera, other, **narrow)[2] == 0, "his own"
 
 
+@needs(openssh)
+def test_build_of_an_untrusted_publisher_is_used_if_an_allowed_signer_signed_it(
+    workshop: Workshop,
+) -> None:
+    """The wheel is copied and has the signed digest; a wheel in its place is refused."""
+    site = workshop.site
+    usera, userb, store = site.accounts.usera, site.accounts.userb, workshop.make_store(None)
+    (store / "store.json").write_text((store / "store.json").read_text().replace("false", "true"))
+    assert workshop.install(usera, store)[2] == 1
+    keys = site.directory(usera)
+    with as_user(usera.uid, usera.gid):
+        key = make_key(keys, "key")
+    allowed = site.directory() / "allowed"
+    allowed.write_text(f"ci {NAMESPACES} {public(key)}\n")
+    signing = site.settings(store, PIP_SHAREDCACHE_SIGNING_KEY=str(key))
+    done = run_as(usera, site.template.command("store", "sign", "built"), env=signing, check=True)
+    assert "Signed 2 entries" in done.stdout
+    # The signer's word is enough: neither the owner of the store nor usera is trusted.
+    changes = {"PIP_SHAREDCACHE_TRUST": "owner", "PIP_SHAREDCACHE_SIGNERS": str(allowed)}
+    subprocess.run(["cp", "-a", store, store.with_name("copy")], check=True)
+    expected, _, _ = workshop.install(userb, None)
+    environment, said, built = workshop.install(userb, store, **changes)
+    assert built == 0
+    assert "Using built-1.0-py3-none-any.whl from the shared store, a build that ci signed" in said
+    assert differences(snapshot(expected.prefix), snapshot(environment.prefix)) == []
+    assert len(entries(store)) == 2, "userb's copy"
+
+    store = store.with_name("copy")
+    (wheel,) = entries(store)[0].glob("*.whl")
+    with as_user(usera.uid, usera.gid):
+        rewrite(wheel, evil_like(wheel))
+    _, said, built = workshop.install(userb, store, **changes)
+    assert built == 1
+    assert "is not the wheel it says it is (published by usera)" in said
+
+
 def test_with_required_hashes_it_is_built(workshop: Workshop) -> None:
     site = workshop.site
     store = workshop.make_store(None, "--builds")
@@ -378,6 +418,7 @@ def test_build_record_does_not_bring_a_banned_wheel_back(workshop: Workshop, for
     word = wheel.name if form == "digest" else "built==1.0"
     command = site.template.command("store", "ban", word)
     run_as(None, command, env=site.settings(store), check=True)
+    time.sleep(2)  # a zip keeps even seconds
     _, said, built = workshop.install(userb, store)
     assert built == 1
     assert wheel.name not in os.listdir(wheel.parent)

@@ -17,10 +17,11 @@ from pip_sharedcache.cli.output import SCHEMA
 from support import REPOSITORY, offline
 from support.accounts import run_as
 from support.environments import Environment, make_environment
-from support.probes import linux, needs
+from support.keys import make_key, public
+from support.probes import linux, needs, openssh
 from support.wheels import make_wheel
 
-pytestmark = [pytest.mark.pips, needs(linux)]
+pytestmark = [pytest.mark.pips, needs(linux, openssh)]
 
 #: Keys whose value is a map from data (paths, users, reasons, …) to something.
 _TIMES = {"published", "used", "at", "recorded"}
@@ -47,11 +48,16 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
     make_wheel(base / "wheels", "demo", files={"demo.py": "N = 1\n"})
     make_wheel(base / "wheels", "other")
     env = offline(base / "wheels", base / "store")
+    env["PIP_SHAREDCACHE_SIGNING_KEY"] = str(make_key(base, "key"))
+    (base / "allowed").write_text(f"alice@example.org {public(base / 'key')}\n")
+    # root uses no file that another user could have named.
+    (one.prefix / "pip.conf").write_text(f"[sharedcache]\nsigners = {base / 'allowed'}\n")
     found = {}
     for name, words in _commands(base, one).items():
         if name == "adopt":  # the store of another user
             subprocess.run(["chown", "-R", "12345", base / "store"], check=True)
-        found[name] = _run(one, env, words)
+        configured = {"PIP_CONFIG_FILE": None} if "--signatures" in words else {}
+        found[name] = _run(one, {**env, **configured}, words)
     yield found
 
 
@@ -73,6 +79,8 @@ def _commands(base: Path, one: Environment) -> dict[str, list[str]]:
         **({"adopt": ["adopt"]} if _MAY_ADOPT else {}),
         "gc": ["gc", "--older-than", "0"],
         "verify": ["verify"],
+        "sign": ["sign", "demo"],
+        "verify --signatures": ["verify", "--signatures"],
         "doctor": ["doctor"],
         "enable": ["enable"],
         "status": ["status"],

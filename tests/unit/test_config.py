@@ -258,6 +258,9 @@ WRONG = [
     ("dir", "/nul/\0/inside", "an absolute path"),
     ("share", "/nul/\0/inside", "URL prefixes or absolute paths"),
     ("dir", "~nobody-has-this-name/store", "an absolute path"),
+    ("signers", "relative/signers", "an absolute path"),
+    ("revoked-signers", "/nul/\0/inside", "an absolute path"),
+    ("signing-key", "~nobody-has-this-name/key", "an absolute path"),
     ("link-mode", "hard", "reflink, hardlink, symlink, copy"),
     ("group-environment", "maybe", "yes or no"),
     ("resolutions", "maybe", "on or off"),
@@ -352,6 +355,9 @@ def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> Non
         "stats": "off",
         "resolutions": "off",
         "offline": "yes",
+        "signers": "/a/signers",
+        "revoked-signers": "/a/revoked",
+        "signing-key": "/a/key.pub",
     }
     settings = load([], {option_variable(name): values[name]})
     assert settings != load([], {})
@@ -520,6 +526,9 @@ OTHER = {
     "group-environment": "no",
     "resolutions": "no",
     "offline": "yes",
+    "signers": "/a/signers",
+    "revoked-signers": "/a/revoked",
+    "signing-key": "/a/key.pub",
 }
 
 

@@ -31,6 +31,7 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.stats import GROUPS, Savings
 from pip_sharedcache.model import Digest, Installed, Manifest, StoredFile, path_problem
 from pip_sharedcache.signing import BytecodeStatement, armor, read_signed, read_statement
+from pip_sharedcache.signing.allowed import read_allowed
 from pip_sharedcache.store import run_log, symlink_registry
 from pip_sharedcache.store.run_log import Run
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
@@ -675,3 +676,29 @@ def test_signature_of_any_bytes_is_read_or_a_value_error(data: bytes, wrapped: b
         assert found.namespace.isascii()
         assert found.fingerprint.startswith("SHA256:")
         assert not wrapped or found.key in base64.b64decode(body)
+
+
+ALLOWED = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *("alice", '"a b"', "#", "ssh-ed25519", "AAAA", "A===", "cert-authority", '"'),
+                *('namespaces="a,b"', 'valid-before="20200101"', 'valid-before="99999999Z"'),
+                *('valid-after="999999999999"', 'x="', ",", "=", "\n", "ssh-rsa A", "[", "*"),
+            ]
+        ),
+        TEXT,
+    ),
+    max_size=12,
+)
+
+
+@settings(THOROUGH, max_examples=200)
+@given(ALLOWED.map(" ".join))
+@example("a " + "x" * 100_000)
+@example("a " + '"' * 100_001 + " ssh-rsa AAAA")
+@example("a " + 'n="",' * 20_000 + " ssh-rsa AAAA")
+def test_allowed_signers_of_any_text_can_be_shown(text: str) -> None:
+    for one in read_allowed(text.encode("utf-8", "surrogatepass")):
+        assert one.principals.isprintable()
+        assert one.key.isprintable()

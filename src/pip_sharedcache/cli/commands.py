@@ -34,6 +34,7 @@ from pip_sharedcache.cli import (
     report,
     setup,
     shell_init,
+    sign,
     stats,
     status,
     verify,
@@ -49,7 +50,7 @@ from pip_sharedcache.store import distributions
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
 _MODULES = (
     *(setup, init, path, info, list_, stats, report, add, export, import_, adopt, repack),
-    *(remove, clean, ban, who_has, gc, verify),
+    *(remove, clean, ban, who_has, gc, verify, sign),
     *(doctor, enable, disable, status, shell_init, completion),
 )
 

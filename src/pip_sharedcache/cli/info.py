@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from pip_sharedcache import signing
 from pip_sharedcache.cli.list_ import (
     day,
     facts_of,
@@ -19,17 +21,20 @@ from pip_sharedcache.cli.output import FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted, key, moment
 from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import StoreNotMade, StoreUnusable
+from pip_sharedcache.errors import SettingError, StoreNotMade, StoreUnusable
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.stores import trusted_names
-from pip_sharedcache.model import Policy, megabytes
+from pip_sharedcache.model import Digest, Policy, megabytes
+from pip_sharedcache.signing import Signers, bytecode_key
 from pip_sharedcache.store import (
     BYTECODE,
     WHEELS,
     Store,
     StoredEntry,
+    find_signed,
     layout_name,
     open_layers,
+    signers_of,
     survey,
     usage_marks,
 )
@@ -47,7 +52,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     settings = settings_in_use(output)
     store = main_store(settings, output)
     if chosen.names:
-        return _info_of(store, chosen.names, output)
+        return _info_of(store, settings, chosen.names, output)
     return _info_of_store(store, settings, output)
 
 
@@ -118,20 +123,28 @@ def _layers(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
+def _info_of(store: Store, settings: Settings, names: Sequence[str], output: Output) -> int:
     """Print the facts about the entries of the distributions ``names``; return the exit status."""
     contents = read_entries(store, names)
     wheels, compiled = sorted_items(contents, WHEELS), sorted_items(contents, BYTECODE)
     facts = []
+    try:
+        signers = signers_of(settings, [store])
+    except SettingError as error:
+        output.warn(f"No signature counts: {error}")
+        signers = None
     now = time.time()
     for item in wheels:
         uses = item.uses(usage_marks.uses(store, item.path.name), now)
         bytecode = [one for one in compiled if one.digest == item.digest]
+        signed_by = _signers_of(store, signers, bytecode)
         facts.append(
             {
                 **facts_of(item),
                 "uses": [{"user": user_name(use.user), "at": moment(use.when)} for use in uses],
-                "bytecode": [facts_of(one) for one in bytecode],
+                "bytecode": [
+                    {**facts_of(one), "signed_by": signed_by.get(one.path)} for one in bytecode
+                ],
             }
         )
         output.say(item.title)
@@ -141,12 +154,33 @@ def _info_of(store: Store, names: Sequence[str], output: Output) -> int:
         output.say(f"  Holds:     {_size(item)} with the wheel")
         for one in bytecode:
             publisher, used = user_name(one.publisher), day(one.used(now))
-            output.say(f"  Bytecode:  {one.title}: {_size(one)}, by {publisher}, used {used}")
+            signed = f", signed by {signed_by[one.path]}" if one.path in signed_by else ""
+            size = _size(one)
+            output.say(f"  Bytecode:  {one.title}: {size}, by {publisher}{signed}, used {used}")
         # With -v the last use by each user, else only the latest use.
         for use in uses if output.verbose else uses[:1]:
             output.say(f"  Used:      {day(use.when)} by {user_name(use.user)}")
     output.result({"entries": facts})
     return report_problems(output, store, [*wheels, *compiled], contents)
+
+
+def _signers_of(
+    store: Store, signers: Signers | None, items: Sequence[StoredEntry]
+) -> dict[Path, str]:
+    """Return who signed each of the bytecode entries ``items``, if an allowed signer did.
+
+    The bytes are not checked: store verify --signatures does that.
+    """
+    found: dict[Path, str] = {}
+    if signers is None:
+        return found
+    for item in items:
+        tag, magic, *_ = [*item.title.rsplit("-", 3)[:2], "", ""]
+        key = bytecode_key(Digest(item.digest), tag, magic)
+        signed = find_signed(store, signing.BYTECODE, key, signers, [])
+        if signed is not None:
+            found[item.path] = signed[1].principal
+    return found
 
 
 def _size(item: StoredEntry) -> str:

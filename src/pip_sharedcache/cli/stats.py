@@ -12,7 +12,15 @@ from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import copied_lines, read_entries, unread_lines
 from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import AREAS, BUILDS, BYTECODE, JUDGED_PAGE, RESOLUTIONS, WHEELS
+from pip_sharedcache.store import (
+    AREAS,
+    BUILDS,
+    BYTECODE,
+    JUDGED_PAGE,
+    RESOLUTIONS,
+    WHEELS,
+    count_signatures,
+)
 
 HELP = "show what the store saves, and for which users"
 DESCRIPTION = "Add up the records that installations leave (setting stats)."
@@ -36,6 +44,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     resolutions = len(recorded) - len(pages)
     judged = sum(item.size for item in pages)
     asked = sum(item.size for item in recorded) - judged
+    signed = count_signatures(store)
     stored = sum(item.size for item in contents.items)
     damaged = sum(bool(item.damage) for item in contents.items)
     told = Savings.of(store, [chosen.by])
@@ -57,6 +66,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             **_facts(whole, whole),
             "refusals": numbers("reason", told.refusals),
             "left_to_pip": numbers("reason", told.reasons),
+            "signatures": signed,
             "unread": reasons(contents.unread),
             "by": chosen.by,
             "groups": [
@@ -68,6 +78,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     kinds += f"{counted(builds, 'build record', 'build records')}, "
     kinds += f"{counted(resolutions, 'resolution', 'resolutions')}, "
     kinds += f"{counted(len(pages), 'judged page', 'judged pages')}"
+    kinds += f", {counted(signed, 'signature', 'signatures')}" if signed else ""
     kinds += f"; {damaged:,} damaged" if damaged else ""
     output.say(
         f"Stored:          {megabytes(stored)} in {named(contents.whole)} of {store.path}: {kinds}"

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
-from pip_sharedcache.cli.quantities import entries
-from pip_sharedcache.cli.stores import store_in_use, store_to_change
-from pip_sharedcache.maintenance.entries import copied_lines, read_entries
+from pip_sharedcache.cli.quantities import counted, entries
+from pip_sharedcache.cli.stores import (
+    main_store,
+    settings_in_use,
+    store_in_use,
+    store_to_change,
+)
+from pip_sharedcache.errors import UsageError
+from pip_sharedcache.maintenance.entries import copied_lines, read_entries, unread_lines
 from pip_sharedcache.maintenance.heal import Check, check
+from pip_sharedcache.maintenance.signatures import CheckedSignature, check_signatures
 from pip_sharedcache.maintenance.verdict import Damage
-from pip_sharedcache.store import AREAS
+from pip_sharedcache.store import AREAS, list_signatures, signers_of
 
 HELP = "check every byte of every entry"
 DESCRIPTION = (
     "Compare every file of every entry with the entry's own wheel, whose digest "
     "is the entry's name. Exit status 1 means that an entry is damaged, repaired or not, or could "
-    "not be read."
+    "not be read; with --signatures, that a signature does not count."
 )
 
 
@@ -29,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fix", action="store_true", help="repair your entries (as root: all entries)"
     )
+    parser.add_argument(
+        "--signatures",
+        action="store_true",
+        help="check the signatures instead, and every byte that is signed",
+    )
 
 
 _MOST_ALIKE = 3  # faults of one kind in one entry that have a line each
@@ -36,6 +49,8 @@ _MOST_ALIKE = 3  # faults of one kind in one entry that have a line each
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
+    if chosen.signatures:
+        return _check_signatures(chosen, output)
     store = store_to_change(output) if chosen.fix else store_in_use(output)
     contents = read_entries(store, chosen.names, AREAS, uses=False)
     unread = dict(contents.unread)
@@ -78,6 +93,56 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     faulty = damaged or copied
     output.say(line + (f", {fixed} of them repaired." if faulty and chosen.fix else "."))
     return FINDINGS if faulty or problems else FINE
+
+
+def _check_signatures(chosen: argparse.Namespace, output: Output) -> int:
+    if chosen.names or chosen.fix:
+        raise UsageError("With --signatures, all signatures are checked, and none is repaired")
+    settings = settings_in_use(output)
+    store = main_store(settings, output)
+    signers = signers_of(settings, [store])
+    if signers is None:
+        raise UsageError(
+            "No signature is checked: no signers are named",
+            "pip config set sharedcache.signers /path/to/allowed_signers",
+        )
+    unread: list[tuple[Path, str]] = []
+    there = list(list_signatures(store, unread))
+    told: list[dict[str, Any]] = []
+    for one in output.progress(check_signatures(store, there, signers), "Checked", len(there)):
+        if one is None:
+            continue  # deleted meanwhile
+        told.append(_tell_signature(one, output))
+    output.result({"signatures": told, "unread": reasons(unread)})
+    problems = unread_lines(unread)
+    output.find_or_warn(problems)
+    wrong = sum(not (one["counts"] or one["gone"]) for one in told)
+    end = "all count" if not wrong else f"{wrong} of them {'do' if wrong > 1 else 'does'} not count"
+    number = counted(len(told), "signature", "signatures")
+    output.say(f"Checked {number} of {store.path}" + (f": {end}." if told else "."))
+    return FINDINGS if wrong or problems else FINE
+
+
+def _tell_signature(one: CheckedSignature, output: Output) -> dict[str, Any]:
+    """Print what is wrong with a signature; return all about it for the JSON result."""
+    path, owner = one.signature.path, trust.user_name(one.signature.owner)
+    about = f"{one.signature.kind} {one.signature.key}".strip()
+    by = f", signed by {one.by}" if one.by else ""
+    line = f"{path}: {about or 'no signature'}{by}: {one.why or 'it counts'} (file of {owner})"
+    if one.why and not one.is_gone:
+        output.find(line)
+    else:
+        output.detail(line)
+    return {
+        "path": str(path),
+        "kind": one.signature.kind,
+        "subject": one.signature.key,
+        "signed_by": one.by or None,
+        "owner": owner,
+        "counts": not one.why,
+        "gone": one.is_gone,
+        "reason": one.why or None,
+    }
 
 
 def _what_is_unread(one: Check) -> str:

@@ -26,6 +26,7 @@ from pip_sharedcache.config.values import (
     is_off,
     number_to,
     one_of,
+    to_file,
     to_layers,
     to_lines,
     to_prefixes,
@@ -75,6 +76,9 @@ class Settings:
     stats: str = "full"
     resolutions: bool = True
     offline: bool = False
+    signers: Path | None = None
+    revoked_signers: Path | None = None
+    signing_key: Path | None = None
     notes: tuple[str, ...] = ()
     dir_administered: bool = False
     chosen: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
@@ -266,6 +270,29 @@ ROWS = (
         "file whose size or time has changed",
         "always, or changed (only files whose size or time has changed)",
         deciding=_first_true,
+    ),
+    Row(
+        "signers",
+        to_file,
+        "none",
+        "a file of allowed signers (`ssh-keygen`): bytecode and builds that one of them signed are "
+        "used, although their publisher is not trusted",
+        "an absolute path",
+    ),
+    Row(
+        "revoked-signers",
+        to_file,
+        "none",
+        "a key revocation list, or public keys, one on a line: their signatures do not count",
+        "an absolute path",
+    ),
+    Row(
+        "signing-key",
+        to_file,
+        "none",
+        "the key with which `store sign` signs: a private key, or a public one of which the agent "
+        "has the private half",
+        "an absolute path",
     ),
     Row("build-salt", str, "none", "any text: separates builds with different tools"),
     Row(

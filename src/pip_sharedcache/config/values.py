@@ -106,6 +106,14 @@ def to_prefixes(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def to_file(text: str) -> Path:
+    """Return the absolute path in ``text``; a "~" at its beginning is a home directory."""
+    path = Path(os.path.expanduser(text))  # ValueError for an account like "~a\0b"
+    if not path.is_absolute() or "\0" in text:
+        raise ValueError(text)
+    return path
+
+
 def number_to(most: int) -> Callable[[str], int]:
     """Return the parser of a setting that takes a number from 1 to ``most``."""
 

@@ -175,7 +175,11 @@ class Directory:
         with create_file(self.path / new, 0o644, above=self.descriptor) as descriptor:
             write_all(descriptor, content)
         (source, above), (target, _) = self._at(new), self._at(name)
-        os.replace(source, target, src_dir_fd=above, dst_dir_fd=above)
+        try:
+            os.replace(source, target, src_dir_fd=above, dst_dir_fd=above)
+        except BaseException:
+            _unlink(self.path / new, self.descriptor)
+            raise
 
     def remove(self, name: str) -> None:
         """Delete the file ``name`` if ``name`` exists. Raises OSError."""

@@ -22,12 +22,21 @@ from pip_sharedcache.maintenance.gc import Refusal, dead_name
 from pip_sharedcache.maintenance.strangers import strangers
 from pip_sharedcache.store import Store, symlink_registry
 from pip_sharedcache.store.homes import TAG, TAG_NAME
-from pip_sharedcache.store.layout import AREAS, DEAD, SHARDS, USE, WHEELS, not_of_a_store
+from pip_sharedcache.store.layout import (
+    AREAS,
+    DEAD,
+    SHARDS,
+    SIGNATURES,
+    USE,
+    WHEELS,
+    not_of_a_store,
+)
 from pip_sharedcache.store.store_json import ALWAYS, STORE_JSON, StoreJson
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
 
 _LAST = (STORE_JSON, TAG_NAME)  # as long as something is left, the directory is a store
 _UNFINISHED = (fs.NEW, ".nfs")
+_AREAS = (*AREAS, SIGNATURES, USE)
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ def _entries(top: Directory, area: str) -> Iterator[str]:
 
 def _misplaced(top: Directory) -> Iterator[str]:
     """Yield each path below the areas that has not the form of a store's. Raises OSError."""
-    for area in (*AREAS, USE):
+    for area in _AREAS:
         try:
             held = top.subdirectory(area)
         except FileNotFoundError:
@@ -186,7 +195,7 @@ def _misplaced_in(held: Directory, name: str) -> list[str]:
 
 
 def _is_of_area(area: str, name: str) -> bool:
-    """Return whether a store has files of this ``name`` in ``area``, one of AREAS or USE."""
+    """Return whether a store has files of this ``name`` in ``area``, one of _AREAS."""
     shard = name.isascii() and name.isdecimal() if area == USE else name in SHARDS
     return shard or name.startswith(_UNFINISHED)
 
@@ -231,7 +240,7 @@ def clean(doomed: Doomed) -> Cleaned:
             if (status.st_dev, status.st_ino) != (doomed.device, doomed.inode):
                 raise StoreUnusable(f"{path} is not deleted: it was replaced meanwhile")
             _let_write(top)
-            for area in (*AREAS, USE):
+            for area in _AREAS:
                 for shard in _shards(top, area, done):
                     _empty(shard, area, top.device, done)
             _remove_top(above, top, done)
@@ -346,7 +355,7 @@ def _remove_top(above: Directory, top: Directory, done: Cleaned) -> None:
         for name in (*ordered, *(name for name in _LAST if name in names)):
             if not stat.S_ISDIR(top.file_status(name).st_mode):
                 top.remove(name)
-            elif name in (*AREAS, USE):
+            elif name in _AREAS:
                 _remove_area(top, name, done.left)
             else:
                 fs.remove_tree(top.path / name, top)

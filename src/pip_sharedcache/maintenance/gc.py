@@ -29,6 +29,7 @@ from pip_sharedcache.maintenance.retention import (
     reasons,
     spared,
 )
+from pip_sharedcache.maintenance.signatures import delete_signatures
 from pip_sharedcache.store import run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.built_wheels import read_build
 from pip_sharedcache.store.entries import StoredEntry
@@ -121,8 +122,8 @@ def collect(
     The order of these steps makes this safe beside installations. The time is read first:
     ``retire`` spares entries that come into use after this time. Entries are read before symlinks,
     because an installation marks an entry before it registers symlinks to the entry. Build records
-    are compared with the wheels that are left. Marks and symlinks are forgotten last, after all
-    steps that use them.
+    are compared with the wheels that are left, and signatures with all that is left. Marks and
+    symlinks are forgotten last, after all steps that use them.
     """
     now = usage_marks.now(store)
     contents = read_entries(store, areas=(WHEELS, BYTECODE, RESOLUTIONS), track=track)
@@ -154,6 +155,7 @@ def collect(
         if not unread:
             wheels = {item.digest for item in left if item.area == WHEELS}
             retire_build_records(store, lambda digest: digest not in wheels, now)
+            delete_signatures(store, now)
         done = delete_retired(store, now)
         if retired:
             size = sum(item.size for item in retired)

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping
 from optparse import Values
+from pathlib import Path
 from typing import Any
 
 from packaging.tags import sys_tags
@@ -25,13 +26,14 @@ from packaging.utils import canonicalize_name
 from pip_sharedcache import fs, trust
 from pip_sharedcache import store as stores
 from pip_sharedcache.model import Digest, Origin
-from pip_sharedcache.pip_adapter import build_inputs, seams
+from pip_sharedcache.pip_adapter import build_inputs, local_wheels, seams
 from pip_sharedcache.pip_adapter.downloads import Downloads
 from pip_sharedcache.pip_adapter.links import private_source_because, source_of
 from pip_sharedcache.pip_adapter.protocols import Link, Requirement
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import has_credentials, without_credentials
+from pip_sharedcache.store import Build
 
 logger = logging.getLogger(__name__)
 
@@ -141,11 +143,14 @@ class Builds:
         if key is None:
             return None
         origin = Origin(without_credentials(link.url))
+        copied = ""
         while (build := session.builds.find(key)) is not None:
             entry = session.lookup.find([build.digest], build.filename)
             if entry is not None and session.lookup.replaceable_by(entry):
                 return None  # another file may be at the path, and no digest exists to check it
             if entry is not None and self._downloads.trust(session, entry, origin):
+                break
+            if build.signed_by and (copied := self._copy_of_signed(session, build, origin)):
                 break
             # A build record without its wheel must not block another build: the next build record
             # is published beside it, or replaces it.
@@ -156,13 +161,28 @@ class Builds:
         fits = canonicalize_name(pip_wheel.name) == canonicalize_name(name)
         if not fits or not pip_wheel.supported(call.named["supported_tags"]):
             return None
-        logger.info(
-            "Using %s from the shared store, built by %s",
-            build.filename,
-            trust.user_name(entry.publisher),
-        )
+        if copied:
+            how = f"a build that {build.signed_by} signed"
+        else:
+            assert entry is not None
+            how = f"built by {trust.user_name(entry.publisher)}"
+            copied = session.lookup.serve(entry).path
+        logger.info("Using %s from the shared store, %s", build.filename, how)
         session.builds.heal(key, build)
-        return self._as_pips(session.lookup.serve(entry).path, build.details)
+        return self._as_pips(copied, build.details)
+
+    def _copy_of_signed(self, session: Session, build: Build, origin: Origin) -> str:
+        """Return the path of a checked copy of the signed ``build``'s wheel; "" without one.
+
+        Its publisher is not trusted, but the signer named its digest.
+        """
+        directory = Path(local_wheels.new_directory())
+        copied = session.lookup.copy_untrusted([build.digest], build.filename, directory)
+        if copied is None:
+            return ""
+        found = session.wheels.note(str(copied), origin)
+        found.digest, found.verified = build.digest, True
+        return str(copied)
 
     def _as_pips(self, path: str, details: Mapping[str, Any]) -> Any:
         cache = importlib.import_module("pip._internal.cache")

@@ -79,7 +79,10 @@ def directory_for(download: tuple[Any, str] | None) -> str:
     """
     if download is None:
         return ""
-    if download[1]:
-        return download[1]
+    return download[1] or new_directory()
+
+
+def new_directory() -> str:
+    """Make a directory, which pip deletes at its end; return the path. Raises OSError."""
     module = importlib.import_module("pip._internal.utils.temp_dir")
     return str(module.TempDirectory(kind="unpack", globally_managed=True).path)

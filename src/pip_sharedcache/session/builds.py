@@ -22,11 +22,12 @@ class SharedBuilds:
         self._run = run
         self._layers, self._repairs = run.layers, run.repairs
         self._publishing = publishing
+        self._skipped: set[Digest] = set()
 
     @property
     def are_used(self) -> bool:
-        """Return whether the owner of one of the stores shares builds."""
-        return any(store.shares_builds for store in self._layers)
+        """Return whether the owner of one of the stores shares builds, or signatures count."""
+        return self._run.signatures.count or any(store.shares_builds for store in self._layers)
 
     @property
     def are_published(self) -> bool:
@@ -34,12 +35,21 @@ class SharedBuilds:
         return self._layers.main is not None and self._layers.main.shares_builds
 
     def find(self, key: Digest) -> Build | None:
-        """Return the wheel that a trusted publisher built for ``key``, or None."""
-        return self._layers.find_build(key, self._repairs.damaged)
+        """Return the wheel that a trusted publisher built for ``key``, or None.
+
+        A build that an allowed signer signed counts, too.
+        """
+        if (found := self._layers.find_build(key, self._repairs.damaged)) is not None:
+            return found
+        signed = self._run.signatures.build_of(key)
+        return None if signed is None or signed.digest in self._skipped else signed
 
     def skip(self, build: Build) -> None:
         """Do not find ``build`` again, because its wheel is not usable."""
-        self._repairs.skip_build_record(build.record)
+        if build.signed_by:
+            self._skipped.add(build.digest)
+        else:
+            self._repairs.skip_build_record(build.record)
 
     def record(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
         """Record that pip built the wheel at ``path``, which may be shared as ``key``."""

@@ -8,7 +8,7 @@ import time
 
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache import store as stores
-from pip_sharedcache.errors import DamagedEntry, DamagedFile
+from pip_sharedcache.errors import DamagedEntry, DamagedFile, NotSigned
 from pip_sharedcache.model import Compiled, Entry, Identity, total_size
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.notices import warn
@@ -122,16 +122,31 @@ class SharedBytecode:
             except DamagedEntry as error:
                 self._repairs.mark_bytecode_damaged(farther, entry, str(error), told=False)
                 there = farther = None
-        if farther is None:
+        signed = self._add_signed(entry, tag, key) if farther is there is None else None
+        if farther is None and signed is None:
             made = self._add(entry, tag, key, compile_it)
         if there is not None and made is None:
             self._run.uses.record(there)
-        if farther is not None:
+        if farther is not None or signed is not None:
             self._report.reused += sources
         elif made is not None:
             self._report.compiled += sources
             self._report.compile_seconds += time.monotonic() - began
-        return made or there
+        return made or signed or there
+
+    def _add_signed(self, entry: Entry, tag: str, key: str) -> Entry | None:
+        """Publish the bytecode of ``entry`` that an allowed signer signed; None if there is none.
+
+        It is copied from entries of untrusted publishers.
+        """
+        fill = self._run.signatures.bytecode_of(entry, tag)
+        if fill is None:
+            return None
+        try:
+            return self._add(entry, tag, key, fill)
+        except NotSigned as error:
+            warn(f"Signed bytecode in the shared store is not used: {error}")
+            return None
 
     def _replacement(self, damaged: Entry, entry: Entry, what: str) -> Entry | None:
         """Return bytecode of ``entry`` other than ``damaged``; None for pip to compile it.

@@ -10,6 +10,7 @@ from pip_sharedcache.model import LinkMode
 from pip_sharedcache.placement import LinkChoice, RunReport
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.restrictions import Sharing, SymlinkCheck
+from pip_sharedcache.session.signatures import RunSignatures
 from pip_sharedcache.session.usage import UsageRecorder
 from pip_sharedcache.session.wheels import RunWheels
 from pip_sharedcache.store.layers import Layers
@@ -32,6 +33,7 @@ class RunState:
     ``links``: its link mode.
     ``symlinks``: the check that symlinks are safe.
     ``sharing``: which wheels may be shared.
+    ``signatures``: the derived data that allowed signers signed.
     """
 
     settings: Settings
@@ -44,12 +46,14 @@ class RunState:
     links: LinkChoice = field(init=False)
     symlinks: SymlinkCheck = field(init=False)
     sharing: Sharing = field(init=False)
+    signatures: RunSignatures = field(init=False)
 
     def __post_init__(self) -> None:
         self.uses = UsageRecorder(self.layers)
         self.links = LinkChoice(self.settings.link_mode)
         self.symlinks = SymlinkCheck(self.links, self.layers, self.uses)
         self.sharing = Sharing(self.settings, self.layers)
+        self.signatures = RunSignatures(self.settings, self.layers)
 
 
 @dataclass(frozen=True)

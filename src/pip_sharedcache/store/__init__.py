@@ -43,12 +43,24 @@ from pip_sharedcache.store.resolutions import (
     find_resolutions,
     stage_resolution,
 )
+from pip_sharedcache.store.signatures import (
+    StoredSignature,
+    check_stored,
+    count_signatures,
+    find_signed,
+    list_signatures,
+    own_signed,
+    signers_of,
+    write_signed,
+)
 from pip_sharedcache.store.signed_bytecode import (
+    check_signed,
     interpreter_of,
     make_statement,
     signed_bytes,
     spool_signed,
 )
+from pip_sharedcache.store.signed_files import UncheckedFiles, find_unchecked
 from pip_sharedcache.store.sources import Source
 from pip_sharedcache.store.spools import Spools
 from pip_sharedcache.store.staging import Staged, stage_bytecode, stage_wheel
@@ -82,9 +94,14 @@ __all__ = [
     "Store",
     "StoredEntry",
     "StoredResolution",
+    "StoredSignature",
+    "UncheckedFiles",
+    "check_signed",
+    "check_stored",
     "clear_own",
     "compiled_path",
     "copy_wheel",
+    "count_signatures",
     "discard",
     "distributions",
     "distrust_reason",
@@ -94,11 +111,14 @@ __all__ = [
     "find_bytecode",
     "find_resolutions",
     "find_retired",
+    "find_signed",
+    "find_unchecked",
     "interpreter_of",
     "is_made_later",
     "key_of",
     "layout_name",
     "list_entries",
+    "list_signatures",
     "make_durable",
     "make_statement",
     "make_visible",
@@ -107,12 +127,14 @@ __all__ = [
     "open_entry",
     "open_layers",
     "open_store",
+    "own_signed",
     "publish",
     "read_manifest",
     "refuse_foreign_home",
     "replaceable_by",
     "run_log",
     "signed_bytes",
+    "signers_of",
     "spool_signed",
     "stage_build",
     "stage_bytecode",
@@ -122,4 +144,5 @@ __all__ = [
     "survey",
     "symlink_registry",
     "usage_marks",
+    "write_signed",
 ]

@@ -38,6 +38,7 @@ class Build:
     ``details``: JSON values: the source, the settings, the builder, the place and the time.
     ``record``: the identity of the build record; NONE_YET before it is written.
     ``damaged``: this user's damaged build record, which a new one replaces; NONE_YET if none.
+    ``signed_by``: the allowed signer whose statement it is; "" for a record of a trusted publisher.
     """
 
     digest: Digest
@@ -45,6 +46,7 @@ class Build:
     details: Mapping[str, Any]
     record: Identity = NONE_YET
     damaged: Identity = NONE_YET
+    signed_by: str = ""
 
 
 def key_of(settings: Mapping[str, Any]) -> Digest:

@@ -28,7 +28,11 @@ BYTECODE = "bytecode"
 BUILDS = "builds"
 RESOLUTIONS = "resolutions"
 AREAS = (WHEELS, BYTECODE, BUILDS, RESOLUTIONS)
+#: Signatures of derived data: files, no entries.
+SIGNATURES = "signatures"
 USE = "use"
+#: Directories that stores of earlier versions lack, and need for nothing else.
+ADDED = (RESOLUTIONS, SIGNATURES)
 #: Prefix of the names of retired entries.
 DEAD = ".dead-"
 SHARDS = tuple(f"{number:02x}" for number in range(256))
@@ -298,8 +302,8 @@ class Store:
         """Return which directories that ``make`` made are missing, and the remedy.
 
         Both are text for a message; both are "" if no directory is missing, if this user is not in
-        the group of the store, or if ``error`` has another cause. Older stores have no
-        ``resolutions/``, and need none.
+        the group of the store, or if ``error`` has another cause. Older stores lack those of ADDED,
+        and need none.
         """
         if error is not None and not isinstance(error, MissingDirectory):
             return "", ""
@@ -307,11 +311,11 @@ class Store:
         if gid is None or gid not in {os.getegid(), *os.getgroups()}:
             return "", ""
         paths = (self.path / relative for relative, _ in expected_directories(shared=True))
-        optional = self.path / RESOLUTIONS
+        optional = {self.path / name for name in ADDED}
         missing = [
             path
             for path in paths
-            if optional not in (path, path.parent) and not os.path.lexists(path)
+            if not optional & {path, path.parent} and not os.path.lexists(path)
         ]
         if not missing:
             return "", ""
@@ -326,8 +330,8 @@ class Store:
     def shard(self, area: str, digest: Digest) -> Directory:
         """Open the shard for ``digest`` in ``area``; make it if it is missing.
 
-        ``area``: one of AREAS. The caller closes it. Raises OSError: EEXIST if something else than
-        a directory has its name.
+        ``area``: one of AREAS, or SIGNATURES. The caller closes it. Raises OSError: EEXIST if
+        something else than a directory has its name.
         """
         return self._made(area, digest[:2])
 
@@ -376,11 +380,12 @@ class Store:
 def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
     """Yield each directory that Store.make makes, parents first: relative path and octal mode.
 
-    The path of the store itself is "". ``shared``: whether a group shares the store.
+    The path of the store itself is "". ``shared``: whether a group shares the store; in another
+    one, the first signature makes the directories of signatures.
     """
     top, shard = (0o2755, _SHARED_SHARD) if shared else (0o755, _PRIVATE_SHARD)
     yield "", top
-    for area in AREAS:
+    for area in (*AREAS, SIGNATURES) if shared else AREAS:
         yield area, top
         yield from ((f"{area}/{name}", shard) for name in SHARDS)
     yield USE, shard
@@ -388,7 +393,7 @@ def expected_directories(*, shared: bool) -> Iterator[tuple[str, int]]:
 
 def not_of_a_store(names: Iterable[str]) -> str:
     """Return one of ``names`` that neither a store nor a file system makes; "" if none is."""
-    ours = {TAG_NAME, STORE_JSON, BANS_JSON, *AREAS, USE, *_OF_FILE_SYSTEMS}
+    ours = {TAG_NAME, STORE_JSON, BANS_JSON, *AREAS, SIGNATURES, USE, *_OF_FILE_SYSTEMS}
     begins = (fs.NEW, ".nfs")  # unfinished files, and deleted ones that NFS keeps open
     return min(
         (name for name in names if name not in ours and not name.startswith(begins)), default=""

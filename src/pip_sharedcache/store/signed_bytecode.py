@@ -79,18 +79,33 @@ def spool_signed(
     for file in statement.files:
         if file.path not in sources:
             raise NotSigned(f"what is signed has {file.path}, for which the wheel has no source")
-        data = read(file)
-        try:
-            data = without_source_time(data)
-        except ValueError as error:
-            raise NotSigned(f"{file.path} is {error}") from error
-        if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
-            raise NotSigned(f"{file.path} has other bytes than were signed")
-        if data[:4].hex() != statement.magic:
-            raise NotSigned(f"{file.path} is signed, but is for another interpreter")
-        data = with_source_time(data, sources[file.path].mtime)
-        made.append(spools.add(file.path, data))
+        data = _checked(statement, file, read)
+        made.append(spools.add(file.path, with_source_time(data, sources[file.path].mtime)))
     return Compiled(made, statement.failed)
+
+
+def check_signed(statement: BytecodeStatement, read: Callable[[SignedFile], bytes]) -> None:
+    """Raise NotSigned unless each file of ``statement`` has the signed bytes.
+
+    ``read``: as for ``spool_signed``.
+    """
+    for file in statement.files:
+        _checked(statement, file, read)
+
+
+def _checked(
+    statement: BytecodeStatement, file: SignedFile, read: Callable[[SignedFile], bytes]
+) -> bytes:
+    """Return the signed bytes of ``file``, without the time of its source. Raises NotSigned."""
+    try:
+        data = without_source_time(read(file))
+    except ValueError as error:
+        raise NotSigned(f"{file.path} is {error}") from error
+    if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+        raise NotSigned(f"{file.path} has other bytes than were signed")
+    if data[:4].hex() != statement.magic:
+        raise NotSigned(f"{file.path} is signed, but is for another interpreter")
+    return data
 
 
 def _sorted(bytecode: Manifest) -> list[StoredFile]:

@@ -35,6 +35,7 @@ _ANSWERS = frozenset(
     for name in (stem, f"{stem}64")
 ) | {b"__fxstatat", b"__fxstatat64", b"statx", b"getuid", b"geteuid", b"getresuid"}
 
+_ALL_USERS = ["0", "0", "4294967295"]  # /proc/self/uid_map without a mapping
 _DYNAMIC_SYMBOLS = 11  # elf(5), SHT_DYNSYM
 
 
@@ -65,6 +66,18 @@ def hidden_because() -> str:
     if not hasattr(os, "geteuid"):
         return ""
     return _preloaded() or _traced() or _other_user()
+
+
+@functools.cache
+def users_are_mapped() -> bool:
+    """Return whether this process is in a user namespace that hides some users.
+
+    All hidden owners are shown as one overflow uid (user_namespaces(7)).
+    """
+    try:
+        return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_USERS
+    except OSError:
+        return False  # this system has no user namespaces
 
 
 def user_id_for_kernel() -> int | None:

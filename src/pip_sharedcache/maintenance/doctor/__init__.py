@@ -24,6 +24,7 @@ from pip_sharedcache.maintenance.doctor.directories import (
 from pip_sharedcache.maintenance.doctor.opening import look_at_layers, look_at_settings, reach
 from pip_sharedcache.maintenance.doctor.publishers import look_at_publishers, look_at_use
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, Fact, Finding, quoted
+from pip_sharedcache.maintenance.doctor.signers import look_at_signers
 from pip_sharedcache.maintenance.doctor.surroundings import (
     look_at_filesystem,
     look_at_users,
@@ -103,6 +104,7 @@ def _look_into(report: DoctorReport, settings: Settings, store: Store, environme
         )
     sample = look_at_publishers(report, store)
     look_at_use(report, store)
+    look_at_signers(report, settings, store)
     Trials(report, store, settings, environment).run(sample)
 
 

@@ -17,9 +17,9 @@ from pip_sharedcache.maintenance.doctor.report import (
     not_owner_of,
     quoted,
 )
-from pip_sharedcache.maintenance.doctor.surroundings import users_are_mapped
-from pip_sharedcache.store import RESOLUTIONS, STORE_JSON, expected_directories
-from pip_sharedcache.trust import access_lists
+from pip_sharedcache.store import STORE_JSON, expected_directories
+from pip_sharedcache.store.layout import ADDED, SIGNATURES
+from pip_sharedcache.trust import access_lists, identity
 
 #: For nfs4_setfacl(1): only the entries of the mode, which chmod(1) sets afterwards.
 _PLAIN_LIST = "A::OWNER@:rwaDxtTcCy,A:g:GROUP@:rxtcy,A::EVERYONE@:rxtcy"
@@ -75,9 +75,11 @@ def look_at_made(report: DoctorReport, made: Made) -> None:
     """Compare all directories with those that Store.make makes, and report the differences."""
     by_kind: dict[tuple[str, int], list[_Difference]] = {}
     expected = dict(expected_directories(shared=made.gid is not None))
-    later: set[str] = set()  # directories of a later version, of which this store has none
-    if not os.path.lexists(made.top / RESOLUTIONS):
-        later = {relative for relative in expected if relative.partition("/")[0] == RESOLUTIONS}
+    # Directories of a later version, of which this store has none.
+    missing = {name for name in ADDED if not os.path.lexists(made.top / name)}
+    later = {relative for relative in expected if relative.partition("/")[0] in missing}
+    if SIGNATURES in missing:  # the owner needs none, and others are told if they sign
+        expected = {one: mode for one, mode in expected.items() if not one.startswith(SIGNATURES)}
     if made.gid is None:  # the first resolution makes them
         expected = {path: mode for path, mode in expected.items() if path not in later}
     for relative, mode in expected.items():
@@ -111,7 +113,7 @@ def _differences(made: Made, path: Path, mode: int) -> Iterator[_Difference]:
         why = "pip-sharedcache does not use it"
         yield differs("no-directory", "is not a directory", why, made.owner)
         return
-    hidden = trust.NOBODY if users_are_mapped() else frozenset()
+    hidden = trust.NOBODY if identity.users_are_mapped() else frozenset()
     if status.st_uid not in {*hidden, 0, made.owner}:
         who = trust.user_name(status.st_uid)
         yield differs("owner", f"belongs to {who}", f"{who} may rename all files in it", made.owner)

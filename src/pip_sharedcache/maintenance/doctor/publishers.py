@@ -12,7 +12,6 @@ from pip_sharedcache import trust
 from pip_sharedcache.errors import CopiedEntry, DamagedEntry, reason
 from pip_sharedcache.fs import Directory, retry_stale
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, enumeration, quoted
-from pip_sharedcache.maintenance.doctor.surroundings import users_are_mapped
 from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.model import Digest
 from pip_sharedcache.store import (
@@ -27,6 +26,7 @@ from pip_sharedcache.store import (
 from pip_sharedcache.store.entry_reading import read_entry
 from pip_sharedcache.store.restored import COPIED
 from pip_sharedcache.store.unread import is_damage
+from pip_sharedcache.trust import identity
 
 _MOST_NAMED = 3
 _MOST_SAMPLES = 10  # entries of a publisher whose times are looked at
@@ -66,7 +66,7 @@ def look_at_publishers(report: DoctorReport, store: Store) -> Path | None:
     report.add_fact("entries", "; ".join(parts) or "none yet", facts)
     _find_unread(report, store, unread)
     _find_copied(report, store, sampled)
-    if not users_are_mapped():
+    if not identity.users_are_mapped():
         _find_nobody(report, store, numbers)
     for uid, paths in writable.items():
         report.add_finding(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from pip_sharedcache.trust.mounts import Mount, mounted
 _LITTLE_SPACE = 100 * 10**6  # bytes that a large wheel and its files take
 _FEW_INODES = 5000  # the number of files in large distributions
 _SCARCE = "a large distribution cannot be published"
-_ALL_USERS = ["0", "0", "4294967295"]
 _PROTECTED_HARDLINKS = Path("/proc/sys/fs/protected_hardlinks")
 
 
@@ -88,7 +86,7 @@ def look_at_users(report: DoctorReport) -> None:
     report.add_fact("user", trust.user_name(uid), uid)
     note = "for files that you install; the store does not depend on it"
     report.add_fact("umask", f"{trust.current_umask():04o} ({note})")
-    mapped = users_are_mapped()
+    mapped = identity.users_are_mapped()
     text = "only some users (a user namespace)" if mapped else "all users"
     report.add_fact("id-mapping", text, mapped)
     if hidden := identity.hidden_because():
@@ -99,18 +97,6 @@ def look_at_users(report: DoctorReport) -> None:
     text = "1, users can hard-link their own files only" if protected else "0"
     text = "not on this system" if protected is None else text
     report.add_fact("protected-hardlinks", text, protected is True)
-
-
-@functools.cache
-def users_are_mapped() -> bool:
-    """Return whether this process is in a user namespace that hides some users.
-
-    All hidden owners are shown as one overflow uid (user_namespaces(7)).
-    """
-    try:
-        return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_USERS
-    except OSError:
-        return False  # this system has no user namespaces
 
 
 def protected_hardlinks() -> bool | None:

@@ -140,6 +140,10 @@ class DamagedEntry(SharedCacheError):
     code = "damaged-entry"
 
 
+class UnreachableEntry(DamagedEntry):
+    """An entry that could not be read after a long wait: its file server does not answer."""
+
+
 class CopiedEntry(DamagedEntry):
     """An entry whose files lost their times, because its store was copied or restored."""
 

@@ -10,7 +10,8 @@ is that of its last modification, so that tests can set it on the server.
 
 FAULTS is a file with one line for each fault: ``<question> <error> <times> <path>``, for example
 ``readdir ESTALE 1 wheels/ab``. The error answers so many of these questions about that path or one
-below it; -1: all of them.
+below it; -1: all of them. An error ``ETIMEDOUT+1.5`` comes after that many seconds, as that of a
+mount with the option soft. FAULTS.given gets the line of each fault that was given.
 """
 
 from __future__ import annotations
@@ -121,6 +122,10 @@ class _Mirror:
             below = path == where or path.startswith(f"{where}/")
             if asked == name and below and self._given.get(line, 0) != int(times):
                 self._given[line] = self._given.get(line, 0) + 1
+                with open(f"{self._faults}.given", "a") as given:
+                    given.write(f"{line}\n")
+                error, _, seconds = error.partition("+")
+                time.sleep(float(seconds or 0))
                 raise OSError(getattr(errno, error), line)
 
     # -- nodes

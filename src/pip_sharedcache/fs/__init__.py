@@ -45,7 +45,7 @@ from pip_sharedcache.fs.mapped_owner import mapped_owner, mapping_reason
 from pip_sharedcache.fs.memory import give_back, use_one_arena
 from pip_sharedcache.fs.quota import Quota, quota
 from pip_sharedcache.fs.rename import put_in_place, rename_in
-from pip_sharedcache.fs.stale import is_gone, retry_stale
+from pip_sharedcache.fs.stale import is_gone, is_silence, retry_stale
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
 from pip_sharedcache.fs.trees import (
@@ -87,6 +87,7 @@ __all__ = [
     "has_time",
     "is_gone",
     "is_in_lower_layer",
+    "is_silence",
     "is_stale",
     "make_directory",
     "make_parents",

@@ -1,15 +1,28 @@
-"""Files that a file server does not have any more, although a client still knows them."""
+"""Files that a file server does not have any more, and file servers that do not answer any more."""
 
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from pip_sharedcache.fs.dirfd import Directory
+from pip_sharedcache.fs.dirfd import DISK_ERRORS, Directory
 
 Result = TypeVar("Result")
+
+_LONG = 1.0  # seconds
+
+
+def is_silence(error: BaseException | None, began: float) -> bool:
+    """Return whether ``error`` came from a file server that does not answer.
+
+    Where it is mounted with the option soft, each call fails only after seconds: a caller does not
+    make any further ones. ``began``: when the failed call began (time.monotonic).
+    """
+    slow = time.monotonic() - began > _LONG
+    return slow and isinstance(error, OSError) and error.errno in DISK_ERRORS
 
 
 def retry_stale(action: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:

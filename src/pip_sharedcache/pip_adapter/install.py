@@ -196,7 +196,7 @@ class InstallWrappers:
         Raises the errors that pip is to handle. Undoes the installation unless it returns DONE."""
         is_worker = self._parallel is not None and self._parallel.is_worker
         wheel = session.lookup.relocate(bound["wheel_path"])
-        if wheel.entry is not None and wheel.is_gone:
+        if wheel.entry is not None and session.lookup.is_gone(wheel):
             if is_worker:
                 return _Outcome.LEAVE_TO_PARENT
             session.lookup.mark_vanished(wheel.entry)
@@ -277,8 +277,7 @@ class InstallWrappers:
         freed = session.give_up_publishing(device)
         if self._parallel is not None:
             freed |= self._parallel.give_up_publishing(device)
-        freed |= session.free_head_start(device)
-        return freed
+        return session.free_head_start(device) or freed
 
     def _parse_wheel(self, placement: Placement, call: Call) -> Any:
         info_directory, metadata = call.proceed()
@@ -327,12 +326,13 @@ class InstallWrappers:
                 placement.not_compiled(source)
 
     def _doubt(self, session: Session, placement: Placement, what: str) -> None:
-        """Mark the entry as damaged, and return if pip can take the file from its wheel.
+        """Mark the entry as damaged, vanished or lost; return if pip has a wheel with the file.
 
-        Raises _Stopped if another entry of the wheel is sound, or if pip has the entry's wheel and
-        that is damaged or deleted. A deleted entry is vanished, not damaged."""
+        Raises _Stopped if another entry is sound, or if pip has the entry's own damaged wheel."""
         entry = placement.entry
-        if fs.is_gone(entry.path):
+        if placement.is_unreachable:
+            session.lookup.mark_lost(entry, what)
+        if placement.is_unreachable or fs.is_gone(entry.path):
             if self._own_wheel is None:
                 session.lookup.mark_vanished(entry)
                 raise _Stopped(_Outcome.REDOWNLOAD, what)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import time
 from collections.abc import Sequence
 from typing import NamedTuple, Union
 
-from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.errors import DamagedEntry, UnreachableEntry, reason
 from pip_sharedcache.fs.dirfd import (
     CREATE,
     PROCESS_ERRORS,
@@ -18,11 +19,18 @@ from pip_sharedcache.fs.dirfd import (
     set_time,
 )
 from pip_sharedcache.fs.file_data import copy_bytes, write_at
+from pip_sharedcache.fs.stale import is_silence
 from pip_sharedcache.model import LinkMode, StoredFile
 from pip_sharedcache.placement.jobs import Job, PlacementResult
 from pip_sharedcache.placement.new_files import NewFiles
 from pip_sharedcache.placement.ways import TRY_NEXT, Way, Ways
-from pip_sharedcache.store.entry_checks import check_hash, check_open, check_readable, damaged
+from pip_sharedcache.store.entry_checks import (
+    check_hash,
+    check_open,
+    check_readable,
+    damaged,
+    unreadable,
+)
 from pip_sharedcache.store.packs import Pack
 from pip_sharedcache.store.sources import Source
 from pip_sharedcache.trust import mounts
@@ -39,6 +47,12 @@ _TIMES_COST = frozenset({"nfs"})
 
 #: Where bytecode contains the time of its source, and how (PEP 552).
 _TIME_OFFSET, _TIME = 8, struct.Struct("<I")
+
+
+def give_up_if_silent(source: Source, error: DamagedEntry, began: float) -> None:
+    """Give up ``source`` if its file server does not answer. ``began``: as for fs.is_silence."""
+    if is_silence(error.__cause__, began):
+        source.given_up = UnreachableEntry(str(error))
 
 
 class _Tree(NamedTuple):
@@ -152,10 +166,16 @@ class Copier:
         while done < len(jobs):
             opened: list[int | DamagedEntry] = []
             try:
-                self._open_ahead(way, source.held, jobs[done : done + self._ahead], opened)
+                if source.given_up is None:
+                    self._open_ahead(way, source, jobs[done : done + self._ahead], opened)
+                else:
+                    opened += [source.given_up] * (len(jobs) - done)
                 for job, one in zip(jobs[done:], opened):
-                    if isinstance(one, int):
-                        self._copy(_Tree(way, source.held, job.file, one), job, outcome)
+                    if source.given_up is not None:
+                        outcome.damaged.append((job, source.given_up))
+                    elif isinstance(one, int):
+                        content = _Tree(way, source.held, job.file, one)
+                        self._copy(source, content, job, outcome)
                     else:
                         outcome.damaged.append((job, one))
                     done += 1
@@ -174,12 +194,15 @@ class Copier:
             outcome.damaged += [(job, error) for job in jobs]
             return
         for job in jobs:
-            self._copy(_Packed(source.held, job.file, pack), job, outcome)
+            if source.given_up is None:
+                self._copy(source, _Packed(source.held, job.file, pack), job, outcome)
+            else:
+                outcome.damaged.append((job, source.given_up))
 
     def _open_ahead(
-        self, way: Way, entry: Directory, jobs: Sequence[Job], sources: list[int | DamagedEntry]
+        self, way: Way, source: Source, jobs: Sequence[Job], opened: list[int | DamagedEntry]
     ) -> None:
-        """Open the store's files for ``jobs``, and append descriptors or errors to ``sources``.
+        """Open the files of ``source`` for ``jobs``; append descriptors or errors to ``opened``.
 
         The caller closes them: their numbers are consecutive, so that one system call is enough.
         """
@@ -188,18 +211,23 @@ class Copier:
         shared = self._ways.may(LinkMode.REFLINK, way)
         direct = shared and mounts.kind_of_device(way.source) in _DELEGATES
         for job in jobs:
+            began = time.monotonic()
             try:
-                sources.append(entry.open_file(f"files/{job.file.path}", direct=direct))
+                opened.append(source.held.open_file(f"files/{job.file.path}", direct=direct))
             except OSError as error:
                 if error.errno not in PROCESS_ERRORS:
-                    sources.append(damaged(entry, job.file, reason(error)))
-                elif sources:
+                    damage = unreadable(source.held, job.file, error)
+                    opened.append(damage)
+                    give_up_if_silent(source, damage, began)
+                    if source.given_up is not None:
+                        return
+                elif opened:
                     return  # place the open files first
                 else:
                     raise
 
-    def _copy(self, content: _Content, job: Job, outcome: PlacementResult) -> None:
-        file, destination = job.file, job.destination
+    def _copy(self, source: Source, content: _Content, job: Job, outcome: PlacementResult) -> None:
+        file, destination, began = job.file, job.destination, time.monotonic()
         try:
             content.check()
             target, replaced = self._create(job, outcome)
@@ -223,7 +251,8 @@ class Copier:
                 raise
         except DamagedEntry as error:
             outcome.under_way = ""
-            outcome.damaged.append((job, error))
+            give_up_if_silent(source, error, began)
+            outcome.damaged.append((job, source.given_up or error))
         else:
             outcome.record(job, mode, replaced)
 

@@ -7,16 +7,17 @@ with O_EXCL, or by ``OwnDirectory``.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 
 from pip_sharedcache import trust
-from pip_sharedcache.errors import DamagedEntry, reason
+from pip_sharedcache.errors import DamagedEntry, UnreachableEntry, reason
 from pip_sharedcache.fs.dirfd import Directory
 from pip_sharedcache.model import LinkMode, StoredFile
-from pip_sharedcache.placement.copies import Copier
+from pip_sharedcache.placement.copies import Copier, give_up_if_silent
 from pip_sharedcache.placement.dist_info import unfinished_in
 from pip_sharedcache.placement.jobs import Job, PlacementResult, TargetDir
 from pip_sharedcache.placement.link_choice import LinkChoice
@@ -130,6 +131,8 @@ class Linker:
             done.damaged = [(asked[job.destination], error) for job, error in done.damaged]
             outcome.add(done)
             self._ways.learn(learned)
+            lost = (error for _, error in done.damaged if isinstance(error, UnreachableEntry))
+            source.given_up = source.given_up or next(lost, None)
 
     def place_all(self, source: Source, jobs: Sequence[Job], outcome: PlacementResult) -> None:
         """Place files of ``source``, and record the results in ``outcome``.
@@ -157,10 +160,15 @@ class Linker:
         if not self._ways.may(mode, way):
             return jobs
         for number, job in enumerate(jobs):
+            if source.given_up is not None:
+                outcome.damaged.append((job, source.given_up))
+                continue
+            began = time.monotonic()
             try:
                 self._link(mode, source.held, way.publisher, job, outcome)
             except DamagedEntry as error:
-                outcome.damaged.append((job, error))
+                give_up_if_silent(source, error, began)
+                outcome.damaged.append((job, source.given_up or error))
             except OSError as error:
                 if error.errno in TRY_NEXT:
                     self._ways.refuse(mode, way, reason(error))

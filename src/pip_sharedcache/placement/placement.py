@@ -64,6 +64,11 @@ class Placement:
         self._for_bytecode: set[str] = set()
         self._times: dict[str, int] = {}  # of sources, by the path of their bytecode
 
+    @property
+    def is_unreachable(self) -> bool:
+        """Return whether the file server of the entry stopped answering."""
+        return self._wheel.given_up is not None
+
     # -- .dist-info, under a temporary name until the commit
 
     def stage_dist_info(self, info_directory: str) -> str:
@@ -104,6 +109,7 @@ class Placement:
             self.target_dirs.add_made(information.path)
         self._place(self._wheel, self.target_dirs.jobs(library, self._taken.values()))
         if self._bytecode is not None:
+            self._bytecode.given_up = self._wheel.given_up
             self._place_bytecode(library, self._bytecode)
 
     # -- many files at once

@@ -29,6 +29,7 @@ class WheelLookup:
         self._skipped: dict[Digest, tuple[Entry, str]] = {}
         self._not_downloaded: set[Digest] = set()
         self._vanished: set[Identity] = set()
+        self._lost: set[Path] = set()  # stores whose file server stopped answering
         self._untrusted: set[Digest] = set()
         self._copied: set[Digest] = set()
 
@@ -40,12 +41,15 @@ class WheelLookup:
                 return known
             layers = self._layers.find(digest, filename, self._repairs.damaged)
             for found in layers:
+                if found.silent is not None:
+                    self._lose(*found.silent)
+                    continue
                 if found.own is not None:
                     self._skipped.setdefault(digest, found.own)
             if layers and (entry := layers[-1].entry) is not None:
                 self.remember(entry)
                 return entry
-            for found in layers:
+            for found in (one for one in layers if one.silent is None):
                 self._distrust_reasons.update(dict.fromkeys(found.distrust_reasons))
                 for damage in found.damages:
                     self._repairs.record_damage(
@@ -175,6 +179,8 @@ class WheelLookup:
         Garbage collection may have retired its entry, which stays complete until it is deleted.
         """
         handed = self._run.wheels.at(path)
+        if handed.entry is not None and self.is_lost(handed.entry):
+            return handed
         retired = stores.find_retired(handed.entry) if handed.entry and handed.is_gone else None
         if retired is None:
             return handed
@@ -205,17 +211,39 @@ class WheelLookup:
 
         ``instead``: the end of the warning, which says what pip-sharedcache does then.
         """
-        self._vanished.add(entry.identity)
         self._forget(entry)
+        if self.is_lost(entry):
+            return  # the user knows
+        self._vanished.add(entry.identity)
         warn(f"{entry.path} is gone from the shared store: {instead}")
+
+    def mark_lost(self, entry: Entry, what: str) -> None:
+        """Go on without the store of ``entry``, whose file server stopped answering, and warn."""
+        self._lose(entry.path.parents[2], what)
+
+    def _lose(self, store: Path, what: str) -> None:
+        # Each call to the server would wait for seconds until it fails.
+        if store not in self._lost:
+            self._lost.add(store)
+            self._layers.drop(store)
+            self.forget_all()
+            warn(f"{store} does not answer any more, and is not used: {what}")
+
+    def is_gone(self, wheel: RunWheel) -> bool:
+        """Return whether ``wheel`` is an entry's own, and cannot be read any more."""
+        return wheel.entry is not None and (self.is_lost(wheel.entry) or wheel.is_gone)
+
+    def is_lost(self, entry: Entry) -> bool:
+        """Return whether the store of ``entry`` stopped answering in this run."""
+        return entry.path.parents[2] in self._lost
 
     def _forget(self, entry: Entry) -> None:
         """Remove ``entry`` from the results, so that ``find`` searches the layers again."""
         self._found.pop((entry.manifest.digest, entry.manifest.filename), None)
 
     def is_vanished(self, entry: Entry) -> bool:
-        """Return whether ``entry`` was retired or deleted during this run."""
-        return entry.identity in self._vanished
+        """Return whether ``entry`` was retired, deleted or lost during this run."""
+        return entry.identity in self._vanished or self.is_lost(entry)
 
     def verifies_copy(self, entry: Entry) -> bool:
         """Return whether every byte of the wheel must be checked in a copy.

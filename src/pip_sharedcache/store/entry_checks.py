@@ -152,6 +152,13 @@ def check_hash(entry: Directory, file: StoredFile, source: int) -> None:
         raise damaged(entry, file, "has other bytes than were published")
 
 
+def unreadable(entry: Directory, file: StoredFile, error: OSError) -> DamagedEntry:
+    """Return the error for ``file`` of the open ``entry``, which ``error`` caused."""
+    found = damaged(entry, file, reason(error))
+    found.__cause__ = error
+    return found
+
+
 def damaged(entry: Directory, file: StoredFile, what: str) -> DamagedEntry:
     """Return the error for ``file`` of the open ``entry``; ``what`` follows its path."""
     if file.offset >= 0:

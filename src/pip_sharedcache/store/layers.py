@@ -83,6 +83,10 @@ class Layers:
         """Return the store that messages name: where this run publishes, else the nearest."""
         return self.to_publish() or next(iter(self._layers), None)
 
+    def drop(self, path: Path) -> None:
+        """Go on without the store ``path``, whose file server does not answer any more."""
+        self._layers = tuple(store for store in self._layers if store.path != path)
+
     # -- looking up
 
     def of(self, entry: Entry) -> Store | None:

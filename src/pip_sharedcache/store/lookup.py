@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,7 @@ class LookupResult:
     ``unreadable``: entries that the disk or the file server failed to read.
     ``own``: a damaged entry of this user that was skipped, and its damage.
     ``copied``: whether an entry was not used because it lost its times in a copy of the store.
+    ``silent``: the store whose file server does not answer, with the error; else None.
     """
 
     entry: Entry | None = None
@@ -55,6 +57,7 @@ class LookupResult:
     unreadable: list[str] = field(default_factory=list)
     own: tuple[Entry, str] | None = None
     copied: bool = False
+    silent: tuple[Path, str] | None = None
 
 
 def find(
@@ -128,12 +131,13 @@ class _Search:
         return fs.retry_stale(lambda: self._run(plain), again)
 
     def _run(self, plain: str) -> LookupResult:
-        found = self.result
+        found, began = self.result, time.monotonic()
         with ExitStack() as stack:
             try:
                 opened = self.store.opened(self.area, self.digest[:2])
                 self.chain = stack.enter_context(opened)
-            except OSError:
+            except OSError as error:
+                self._note_silence(error, began)
                 return found
             for name in _candidates(self.store, plain, self.chain[0]):
                 if (entry := self.usable(name)) is not None:
@@ -141,11 +145,17 @@ class _Search:
                     for other in (*found.distrust_reasons, *found.damages, *found.unreadable):
                         logger.debug("Not used from the shared store: %s", other)
                     return LookupResult(entry, own=found.own)
+                if found.silent:
+                    break
         return found
+
+    def _note_silence(self, error: OSError, began: float) -> None:
+        if fs.is_silence(error, began):
+            self.result.silent = self.store.path, reason(error)
 
     def usable(self, name: str) -> Entry | None:
         """Return the entry ``name`` if it is usable; else record the reason and return None."""
-        shard = self.chain[0]
+        shard, began = self.chain[0], time.monotonic()
         path = shard.path / name
         try:
             with shard.subdirectory(name) as held:
@@ -168,6 +178,7 @@ class _Search:
             if error.errno in fs.PROCESS_ERRORS:
                 logger.debug("Not looked at: %s: %s", path, reason(error))
                 return None
+            self._note_silence(error, began)
             lines = self.result.unreadable if error.errno in fs.DISK_ERRORS else self.result.damages
             what = _what(error, path)
         lines.append(f"{what} (published by {_publisher(shard, name)})")

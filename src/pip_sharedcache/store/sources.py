@@ -23,6 +23,7 @@ class Source:
     ``files``: those of the manifest, by path.
     ``packed``: whether the files are in a pack.
     ``copied``: whether no links are made to them: they are in a pack, or belong to one.
+    ``given_up``: why no further file is read: a file server does not answer; else None.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Source:
         self.publisher = publisher
         self.files = {file.path: file for file in files}
         self.packed = self.copied = packed
+        self.given_up: DamagedEntry | None = None
         self._checked = packed
         self._damage: DamagedEntry | None = None
         self._pack: Pack | None = None
@@ -56,9 +58,10 @@ class Source:
 
     @property
     def damage(self) -> DamagedEntry | None:
-        """Return why none of the files of a tree may be placed, or None."""
-        self.check_directories()
-        return self._damage
+        """Return why none of the files may be placed, or None."""
+        if self.given_up is None:
+            self.check_directories()
+        return self.given_up or self._damage
 
     def pack(self) -> Pack:
         """Return the pack, opened and checked by the first call. Raises DamagedEntry, OSError."""

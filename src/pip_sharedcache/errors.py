@@ -143,6 +143,8 @@ class DamagedEntry(SharedCacheError):
 class UnreachableEntry(DamagedEntry):
     """An entry that could not be read after a long wait: its file server does not answer."""
 
+    code = "unreachable-entry"
+
 
 class CopiedEntry(DamagedEntry):
     """An entry whose files lost their times, because its store was copied or restored."""

@@ -221,7 +221,7 @@ def test_files_too_large_for_a_pack_become_a_tree(
 @pytest.mark.parametrize(
     "damage", ["cut", "time", "mode", "gone", "link", "directory", "fifo", "manifest"]
 )
-def test_a_damaged_pack_is_not_used(store: Store, wheel: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_pack_is_not_used(store: Store, wheel: Path, damage: str) -> None:
     entry = _publish(store, wheel)
     pack = entry.path / PACK
     entry.path.chmod(0o755)
@@ -237,9 +237,10 @@ def test_a_damaged_pack_is_not_used(store: Store, wheel: Path, tmp_path: Path, d
         changed[next(file.offset for file in entry.manifest.files if file.size)] ^= 1
         pack.write_bytes(changed)
     elif damage in ("gone", "link", "directory", "fifo"):
-        pack.rename(tmp_path / PACK)
+        aside = store.path.with_name(PACK)  # on the file system of the store
+        pack.rename(aside)
         if damage == "link":
-            pack.symlink_to(tmp_path / PACK)
+            pack.symlink_to(aside)
         elif damage == "directory":
             pack.mkdir()
         elif damage == "fifo":

@@ -101,18 +101,23 @@ BEFORE = ("__future__", "signal", "enum", "types")
 
 
 @pytest.mark.parametrize(
-    ("way", "last"),
+    ("way", "last", "pip"),
     [
-        ("module", "pip_sharedcache.session.session"),
-        ("script", "pip_sharedcache.session.session"),
-        ("hook", "pip_sharedcache.session.session"),
-        ("child", "pip_sharedcache.session.session"),
-        ("list", "pip._internal.commands.list"),
-        ("store", "pip_sharedcache.cli.verify"),
+        ("module", "pip_sharedcache.session.session", NEWEST_PIP),
+        ("module", "pip_sharedcache.session.session", "23.0.1"),
+        ("script", "pip_sharedcache.session.session", NEWEST_PIP),
+        ("hook", "pip_sharedcache.session.session", NEWEST_PIP),
+        ("hook", "pip_sharedcache.session.session", "23.0.1"),
+        ("child", "pip_sharedcache.session.session", NEWEST_PIP),
+        ("child", "pip_sharedcache.session.session", "23.0.1"),
+        ("list", "pip._internal.commands.list", NEWEST_PIP),
+        ("store", "pip_sharedcache.cli.verify", NEWEST_PIP),
     ],
 )
-def test_ctrl_c_while_modules_are_imported_is_quiet(way: str, last: str, tmp_path: Path) -> None:
-    environment = make_environment(tmp_path / "one")
+def test_ctrl_c_while_modules_are_imported_is_quiet(
+    way: str, last: str, pip: str, tmp_path: Path
+) -> None:
+    environment = make_environment(tmp_path / "one", pip=pip)
     python = [str(environment.python), "-m"]
     install = ["install", "--no-index", "--find-links", str(tmp_path), "demo"]
     make_wheel(tmp_path, "demo", files={"demo.py": ""})
@@ -126,7 +131,7 @@ def test_ctrl_c_while_modules_are_imported_is_quiet(way: str, last: str, tmp_pat
     if way == "hook":
         subprocess.run(environment.command("store", "enable"), check=True, stdout=subprocess.PIPE)
     if way == "child":
-        central = make_environment(tmp_path / "two")
+        central = make_environment(tmp_path / "two", pip=pip)
         command = central.command("--python", str(environment.python), *install)
     (environment.site_packages / "interrupting.py").write_text(AT_AN_IMPORT)
     (environment.site_packages / "0.pth").write_text("import interrupting\n")

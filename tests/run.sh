@@ -61,6 +61,6 @@ case $tier in
     full) set -- --full "$@" ;;
 esac
 [ "$tier" = quick ] ||
-    set -- tests/faults tests/multiuser tests/pip tests/tools tests/docs tests/test_examples.py "$@"
+    set -- tests/faults tests/multiuser tests/pip tests/remote tests/tools tests/docs tests/test_examples.py "$@"
 workers=$(($(getconf _NPROCESSORS_ONLN) + 1))
 "$venv/bin/python" -m pytest -n "$workers" --dist worksteal "$@"

@@ -358,6 +358,8 @@ def test_an_option_is_carried_under_a_name_that_is_found_again(name: str) -> Non
         "signers": "/a/signers",
         "revoked-signers": "/a/revoked",
         "signing-key": "/a/key.pub",
+        "remote-timeout": "7",
+        "remote-python": "/opt/python3",
     }
     settings = load([], {option_variable(name): values[name]})
     assert settings != load([], {})
@@ -529,6 +531,8 @@ OTHER = {
     "signers": "/a/signers",
     "revoked-signers": "/a/revoked",
     "signing-key": "/a/key.pub",
+    "remote-timeout": "5",
+    "remote-python": "/usr/bin/python3",
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache.config import misspelt
+from pip_sharedcache.config.directories import default, directory
 from pip_sharedcache.config.places import own_data as own_data
 from pip_sharedcache.config.places import own_store as own_store
 from pip_sharedcache.config.places import site_has_store as site_has_store
@@ -21,6 +22,7 @@ from pip_sharedcache.config.sources import from_environment, from_file
 from pip_sharedcache.config.values import (
     MOST_DOWNLOADS,
     MOST_PROCESSES,
+    MOST_TIMEOUT,
     SWITCH,
     OneOf,
     is_off,
@@ -28,17 +30,20 @@ from pip_sharedcache.config.values import (
     one_of,
     to_file,
     to_layers,
-    to_lines,
     to_prefixes,
     to_publishers,
+    to_python,
+    without_secrets,
 )
 from pip_sharedcache.config.values import OFF as OFF
 from pip_sharedcache.config.values import STATS as STATS
+from pip_sharedcache.config.values import WEB_SCHEME as WEB_SCHEME
 from pip_sharedcache.config.values import LayerSetting as LayerSetting
+from pip_sharedcache.config.values import RemoteSetting as RemoteSetting
 from pip_sharedcache.config.values import unnameable as unnameable
-from pip_sharedcache.errors import SettingError, reason
+from pip_sharedcache.errors import SettingError
 from pip_sharedcache.model import LinkMode, Policy
-from pip_sharedcache.trust.paths import is_replaceable, is_root
+from pip_sharedcache.trust.paths import is_root
 
 SECTION = "sharedcache"
 ENVIRONMENT_PREFIX = "PIP_SHAREDCACHE_"
@@ -55,6 +60,7 @@ class Settings:
     ``off``: whether ``dir`` is "none": plain pip runs.
     ``processes``: the number of processes; 0 for a number that depends on the machine.
     ``trust``: lists of publishers; a trusted publisher is in each of them.
+    ``remotes``: the remote stores, nearest first; none is among ``layers``.
     ``notes``: sentences on unknown and misspelt settings.
     ``chosen``: by name, the places that decide a setting; without those that nobody set.
     ``dir_administered``: whether only root could have set ``dir``.
@@ -79,12 +85,15 @@ class Settings:
     signers: Path | None = None
     revoked_signers: Path | None = None
     signing_key: Path | None = None
+    remote_timeout: int = 20
+    remote_python: Path | None = None
     notes: tuple[str, ...] = ()
     dir_administered: bool = False
     chosen: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
     searched: tuple[Path, ...] = ()
     unread: tuple[tuple[Path, str], ...] = ()
     layers: tuple[LayerSetting, ...] = ()
+    remotes: tuple[RemoteSetting, ...] = ()
 
     def in_force(self) -> dict[str, Setting]:
         """Return the text in force of each of ROWS, by name, and the places that it comes from."""
@@ -123,7 +132,10 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
         if places := [layer[row.name] for layer in layers if row.name in layer]:
             chosen[row.name] = row.deciding(row, places)
             values[row.field] = row.value(chosen[row.name])
-    values |= _directory(values["dir"], chosen["dir"][-1]) if "dir" in chosen else _default(files)
+    if "dir" in chosen:
+        values |= directory(values["dir"], chosen["dir"][-1], files)
+    else:
+        values |= default(files)
     return Settings(**values, notes=tuple(notes), chosen=chosen, unread=tuple(unread))
 
 
@@ -172,20 +184,6 @@ def _unless_barred(row: Row, places: Sequence[Setting]) -> Sequence[Setting]:
     return [one for one, value in fixed if not value and is_root()] or places[-1:]
 
 
-def _directory(layers: Sequence[LayerSetting], named: Setting) -> dict[str, Any]:
-    """Return the fields of Settings that ``dir`` decides."""
-    if not layers:
-        return {"dir": None, "dir_source": named.source, "off": True}
-    # HOME gives "~"; through sudo, HOME may be a user's.
-    by_home = any(line.partition("/")[0] == "~" for line in to_lines(named.value))
-    return {
-        "dir": next((one.path for one in layers if one.policy.shares), layers[0].path),
-        "dir_source": named.source,
-        "dir_administered": named.administered and not by_home,
-        "layers": layers,
-    }
-
-
 @dataclass(frozen=True)
 class Row:
     """All about one setting.
@@ -224,7 +222,8 @@ class Row:
             return self.parse(setting.value)
         except (ValueError, KeyError):
             raise SettingError(
-                f"{SECTION}.{self.name} = {setting.value!r} ({setting.source}) cannot be used",
+                f"{SECTION}.{self.name} = {without_secrets(setting.value)!r} ({setting.source}) "
+                "cannot be used",
                 f"use {self.takes}",
             ) from None
 
@@ -234,9 +233,12 @@ ROWS = (
         "dir",
         to_layers,
         "the site's store, else your own",
-        f"the store, an absolute path; or [several](#several-stores); or `{OFF}` for plain pip",
+        f"the store, an absolute path; or [several](#several-stores), some of them "
+        f"[URLs](#remote-stores); or `{OFF}` for plain pip",
         f"an absolute path, or several, nearest first, each on a line or after a {os.pathsep!r}; "
-        f"a path may be followed by {', '.join(one.value for one in Policy)}; {OFF} for plain pip",
+        f"a path may be followed by {', '.join(one.value for one in Policy)}; a URL (s3, gs, az, "
+        "file, https) has no password, and may be followed by publish (not https) or read-only; "
+        f"{OFF} for plain pip",
     ),
     Row(
         "link-mode",
@@ -335,6 +337,21 @@ ROWS = (
         f"a number from 1 to {MOST_DOWNLOADS}",
     ),
     Row(
+        "remote-timeout",
+        number_to(MOST_TIMEOUT),
+        "`20`",
+        "the seconds that a remote store may take to answer, 1 to "
+        f"{MOST_TIMEOUT}; a slower one is not used for the rest of the run",
+        f"a number from 1 to {MOST_TIMEOUT}",
+    ),
+    Row(
+        "remote-python",
+        to_python,
+        "the one that runs pip-sharedcache",
+        "the interpreter that has the client library of remote stores (obstore), an absolute path",
+        "an absolute path",
+    ),
+    Row(
         "group-environment",
         one_of(SWITCH, "yes", "no"),
         "`yes`",
@@ -344,24 +361,3 @@ ROWS = (
     ),
 )
 NAMES = tuple(row.name for row in ROWS)
-
-
-def _default(searched: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the fields where no place sets ``dir``: the site's store, else the user's, if any."""
-    path = own_store()
-    source, private = "default: the private store", True
-    site = site_store()
-    try:
-        if site_has_store():
-            path, source, private = site, "default: the site's store", False
-    except OSError as error:
-        source += f", since {site} cannot be read ({reason(error)})"
-    return {
-        "searched": searched,
-        "dir": path,
-        "dir_source": source,
-        "private": private,
-        "layers": () if path is None else (LayerSetting(path, Policy.PUBLISH),),
-        # Variables name the user's own store; through sudo, a user may have set those of root.
-        "dir_administered": path is not None and not private and not is_replaceable(path.parent),
-    }

@@ -26,6 +26,20 @@ SWITCH: Mapping[str, bool] = {
 OFF = "none"
 MOST_PROCESSES = 64
 MOST_DOWNLOADS = 32
+#: Seconds that a remote store may take to answer, at most.
+MOST_TIMEOUT = 600
+
+#: The URL schemes of remote stores: of a client library, and of pip's own session (read-only).
+LIBRARY_SCHEMES = ("s3", "gs", "az", "file")
+WEB_SCHEME = "https"
+
+#: A URL, with the colons in it; else a text without a colon and a line break.
+_ITEM = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/\s@]*@)?(?:\[[0-9A-Fa-f:.]*\]|[^:/\s]*)(?::[0-9]+)?[^:\n]*"
+    if os.pathsep == ":"
+    else r"[A-Za-z][A-Za-z0-9+.-]+://[^;\n]*"
+)
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
 
 
 @dataclass(frozen=True)
@@ -36,27 +50,49 @@ class LayerSetting:
     policy: Policy
 
 
+@dataclass(frozen=True)
+class RemoteSetting:
+    """A remote store: its URL without a final slash, and whether runs push to it (Policy)."""
+
+    url: str
+    policy: Policy
+
+
 def is_off(text: str) -> bool:
     """Return whether ``text``, a value of ``dir``, names no store."""
     return text.strip().lower() == OFF
 
 
 def to_lines(text: str) -> list[str]:
-    """Return the items of ``text``: one on a line, or with os.pathsep between them."""
-    return [line.strip() for line in re.split(f"[\n{os.pathsep}]", text) if line.strip()]
+    """Return the items of ``text``: one on a line, or with os.pathsep between them.
+
+    The colons of a URL separate nothing.
+    """
+    found, rest = [], text
+    while rest:
+        blank = len(rest) - len(rest.lstrip())
+        match = _ITEM.match(rest, blank)
+        end = match.end() if match else len(re.match(f"[^\n{os.pathsep}]*", rest)[0])  # type: ignore[index]
+        found.append(rest[:end].strip())
+        rest = rest[end + 1 :]
+    return [line for line in found if line]
 
 
-def to_layers(text: str) -> tuple[LayerSetting, ...]:
-    """Return the stores in ``text``, nearest first: absolute paths, each with a policy or none.
+def to_layers(text: str) -> tuple[LayerSetting | RemoteSetting, ...]:
+    """Return the stores in ``text``, nearest first, each with a policy or none.
 
-    Returns () for OFF.
+    These are absolute paths, and URLs. Returns () for OFF.
     """
     if is_off(text):
         return ()
-    layers: dict[Path, LayerSetting] = {}
+    layers: dict[Path | str, LayerSetting | RemoteSetting] = {}
     for line in to_lines(text) or [""]:
         name, word = line.rsplit(None, 1) if len(line.split()) > 1 else (line, "")
         word = {"readonly": "read-only"}.get(word.lower(), word.lower())
+        if "://" in line:
+            remote = _to_remote(name, word)
+            layers.setdefault(remote.url, remote)
+            continue
         try:
             policy = Policy(word)
         except ValueError:
@@ -66,6 +102,38 @@ def to_layers(text: str) -> tuple[LayerSetting, ...]:
             raise ValueError(name)
         layers.setdefault(path, LayerSetting(path, policy))
     return tuple(layers.values())
+
+
+def _to_remote(url: str, word: str) -> RemoteSetting:
+    """Return the remote store ``url`` with the policy ``word``, or the usual one for "".
+
+    A URL with a user, a password or a query is wrong: messages and records show URLs.
+    """
+    parts = urlsplit(url)
+    of_web = parts.scheme == WEB_SCHEME
+    policy = Policy(word or ("read-only" if of_web else "publish"))
+    plain = url.isascii() and url.isprintable() and not set(url) & set(" @?#\\\"'<>")
+    named = bool(parts.path.strip("/")) if parts.scheme == "file" else bool(parts.hostname)
+    known = of_web or (
+        parts.scheme in LIBRARY_SCHEMES and not (parts.scheme == "file" and parts.netloc)
+    )
+    allowed = (Policy.READ_ONLY,) if of_web else (Policy.READ_ONLY, Policy.PUBLISH)
+    if not (plain and named and known and policy in allowed and ".." not in parts.path.split("/")):
+        raise ValueError(url)
+    return RemoteSetting(url.rstrip("/"), policy)
+
+
+def without_secrets(text: str) -> str:
+    """Return ``text``, a wrong value, without the users and passwords in its URLs."""
+    return _CREDENTIALS.sub("****@", text)
+
+
+def to_python(text: str) -> Path:
+    """Return the absolute path ``text`` of an interpreter."""
+    path = Path(os.path.expanduser(text))
+    if not path.is_absolute() or "\0" in text:
+        raise ValueError(text)
+    return path
 
 
 def unnameable(path: Path) -> str:
@@ -85,7 +153,7 @@ def unnameable(path: Path) -> str:
     return f"the last word, {text.split()[-1]}, is read as a policy"
 
 
-def _from_file(text: str) -> tuple[LayerSetting, ...]:
+def _from_file(text: str) -> tuple[LayerSetting | RemoteSetting, ...]:
     """Return the stores that ``text`` names after pip has written it to a file and read it."""
     text.encode("utf-8")
     written = io.StringIO(newline=None)  # a file translates \r, too
@@ -118,7 +186,7 @@ def number_to(most: int) -> Callable[[str], int]:
     """Return the parser of a setting that takes a number from 1 to ``most``."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or len(text) > 2 or not 1 <= int(text) <= most:
+        if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
             raise ValueError(text)
         return int(text)
 

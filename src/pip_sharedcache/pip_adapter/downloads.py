@@ -29,6 +29,7 @@ from pip_sharedcache.pip_adapter.protocols import (
     Preparer,
     Requirement,
 )
+from pip_sharedcache.pip_adapter.pulls import Pulls
 from pip_sharedcache.pip_adapter.responses import Responses
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
@@ -63,6 +64,7 @@ class Downloads:
         self._downloader: Downloader | None = None
         self._batches = Batches()
         self._misses = Misses(self._digests, lambda link: self.responses.private(None, link))
+        self._pulls = Pulls(self._misses, self._note_new)
 
     def put_in(self) -> None:
         """Wrap the seams, in the modules that look them up."""
@@ -119,6 +121,7 @@ class Downloads:
         pip_session = getattr(preparer, "_session", None)
         if pip_session is not None:
             self.responses.watch(pip_session)
+            self._pulls.begin(session, pip_session)
 
     def _fetch_metadata(self, session: Session, call: Call) -> Any:
         preparer: Preparer = call.instance
@@ -163,7 +166,9 @@ class Downloads:
             return call.proceed()
         if (served := self._serve(session, link, call.named["location"])) is not None:
             return served, _OCTETS
-        if self._waits(session, filter(comes_from_index, [link])):
+        missing = list(filter(comes_from_index, [link]))
+        waited = self._waits(session, missing)
+        if waited or not self._pulls.fetch(session, missing, call.named["location"]):
             served = self._serve(session, link, call.named["location"])
             if served is not None:
                 return served, _OCTETS
@@ -206,10 +211,10 @@ class Downloads:
         missing = self._misses.of(session, links)
         if self._waits(session, missing):
             missing = self._misses.of(session, missing)
-        urls = [url_of(link) for link in missing]
-        if len(urls) >= _ENOUGH and not self._only_resolves:
+        if len(missing) >= _ENOUGH and not self._only_resolves:
             session.begin_head_start()
         most, location = session.settings.downloads, call.named["location"]
+        urls = [url_of(link) for link in self._pulls.fetch(session, missing, location)]
         return self._batches.run(call.instance, urls, most, location, each)
 
     def _waits(self, session: Session, missing: Iterable[Link]) -> bool:
@@ -225,6 +230,8 @@ class Downloads:
         The wheel is an entry's own, or a checked copy in ``location``; "" for no copy."""
         if not link.is_wheel:
             return None
+        if (pulled := self._pulls.take(link)) is not None:
+            return pulled
         digests = self._digests(link)
         origin = Origin(without_credentials(link.url), self.responses.private(None, link))
         found = self._trusted(session, digests, link.filename, location, origin)
@@ -368,8 +375,9 @@ class Downloads:
         hashes: Hashes = call.instance
         found = session.wheels.at(call.named["path"])
         known = found.digest is not None and hashes.is_hash_allowed("sha256", found.digest)
-        if known and found.verified and found.entry is not None:
-            return None  # the wheel has that digest: pip checked it, or the publisher is trusted
+        is_checked = found.entry is not None or (found.pulled and not self._must_hash)
+        if known and found.verified and is_checked:
+            return None  # the wheel has that digest: it was checked, or the publisher is trusted
         result = call.proceed()
         # pip accepted the file: if only one digest is allowed, the file has that digest.
         found.verified |= known and getattr(hashes, "digest_count", 0) == 1

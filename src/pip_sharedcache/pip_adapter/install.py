@@ -145,9 +145,7 @@ class InstallWrappers:
             session.finish()
         if status == 0:
             # A failed run installed nothing. pip sets its target options during the run.
-            session.record_run(environment_of(options))
-            for level, line in session.closing_lines():
-                logger.log(level, "%s", line)
+            session.conclude(environment_of(options))
         return status
 
     def _install_all(self, session: Session, call: Call) -> Any:

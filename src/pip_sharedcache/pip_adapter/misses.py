@@ -40,15 +40,15 @@ class Misses:
 
         Return whether there was one: it may have published them.
         """
-        return session.turns.wait(self._shareable(session, missing))
+        return session.turns.wait(self.shareable(session, missing).keys())
 
-    def _shareable(self, session: Session, links: Iterable[Link]) -> set[Digest]:
-        """Return the digests of those ``links`` that this run would publish."""
-        found = set()
+    def shareable(self, session: Session, links: Iterable[Link]) -> dict[Digest, Link]:
+        """Return those of ``links`` whose wheels this run would publish, by their digests."""
+        found = {}
         for link in links:
             digests = self.digests(link)
             origin = Origin(without_credentials(link.url), self.private(link))
             banned = len(digests) == 1 and session.layers.ban_of(digests[0], link.filename)
             if len(digests) == 1 and not banned and not session.sharing.is_private(origin):
-                found.add(digests[0])
+                found[digests[0]] = link
         return found

@@ -74,12 +74,13 @@ def length_of(response: Any) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def quiet(session: Any) -> Any:
+def quiet(session: Any, **changes: Any) -> Any:
     """Return pip's ``session`` for threads: it asks the user nothing, and retries nothing.
 
-    Connections, HTTP cache and known passwords are those of ``session``.
+    Connections, HTTP cache and known passwords are those of ``session``. ``changes``: as for
+    without_retries.
     """
-    twin = without_retries(session)
+    twin = without_retries(session, **changes)
     if hasattr(getattr(twin, "auth", None), "handle_401"):
         twin.auth = copy.copy(twin.auth)
         twin.auth.handle_401 = lambda response, **_: response

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
@@ -19,7 +19,7 @@ from pip_sharedcache.errors import DamagedEntry, StoreNotMade, without_store
 from pip_sharedcache.fs.workers import available_workers, limit_workers, map_in_workers
 from pip_sharedcache.model import Entry, Identity, Installed, Policy, total_size
 from pip_sharedcache.placement import Linker, Placement, RunReport, Unserved, make_visible
-from pip_sharedcache.session import notices, restrictions
+from pip_sharedcache.session import closing, notices, restrictions
 from pip_sharedcache.session.builds import SharedBuilds
 from pip_sharedcache.session.bytecode import SharedBytecode
 from pip_sharedcache.session.entries import RunEntries
@@ -34,6 +34,7 @@ from pip_sharedcache.session.judged_pages import SharedPages
 from pip_sharedcache.session.lookup import WheelLookup
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.remotes import RunRemotes
 from pip_sharedcache.session.resolutions import SharedResolutions
 from pip_sharedcache.session.state import Progress, RunState, WorkerPart
 from pip_sharedcache.session.turns import Turns
@@ -66,6 +67,7 @@ class Session:
     ``bytecode``: the bytecode of the wheels.
     ``resolutions``: what pip's resolver was asked before, and answered.
     ``pages``: what pip's finder made of index pages.
+    ``remotes``: its remote stores.
     ``turns``: the order of runs that miss the same wheels.
     ``compiles``: whether pip compiles what it installs.
     ``unusual``: why wheels are left to pip's own installer. A warning only if pip installs them.
@@ -88,6 +90,7 @@ class Session:
         self.bytecode = SharedBytecode(run, self._publishing)
         self.resolutions = SharedResolutions(run, self._publishing)
         self.pages = SharedPages(run, self._publishing)
+        self.remotes = RunRemotes(run)
         self._entries = RunEntries(run, self.lookup, self._publishing, self.builds, self.bytecode)
         self._linker = Linker(
             run.links,
@@ -371,28 +374,24 @@ class Session:
                     warn(warning)
                 self._run.repairs.mark_reported(published.reported)
             self.turns.end()
+            self.remotes.end()
             self._run.repairs.report_rest()
         finally:
             notices.end()
 
-    def record_run(self, environment: str) -> None:
-        """Record this run, which has installed to ``environment``, in the store."""
+    def conclude(self, environment: str) -> None:
+        """Record this successful run, log its lines, and push to remote stores.
+
+        ``environment``: the path to which the run has installed.
+        """
         if self.settings.stats != "off":
             seconds = time.monotonic() - self._began
             shown = environment if self.settings.stats == "full" else ""
             self._run.uses.record_run(self.report, self.links, seconds, shown)
-
-    def closing_lines(self) -> Iterator[tuple[int, str]]:
-        """Yield the level (of logging) and the text of each line after a successful run."""
-        if unusual := "; ".join(self.unusual):
-            yield logging.WARNING, f"Not shared, and installed by pip itself: {unusual}"
-        for line in filter(None, (self.lookup.untrusted_summary(), self.summary())):
-            yield logging.INFO, line
-        for unserved in self.report.unserved:
-            yield notices.VERBOSE, unserved.sentence
+        for level, line in closing.closing_lines(self._run, self.lookup, self.unusual):
+            logger.log(level, "%s", line)
+        self.remotes.push_published()
 
     def summary(self) -> str:
         """Return the last line of a run that installed something; "" where there is none."""
-        if not self.layers or not self.report.installed:
-            return ""
-        return self.report.sentence([store.path for store in self.layers]) + self.links.summary()
+        return closing.summary(self._run)

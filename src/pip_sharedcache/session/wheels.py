@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from pip_sharedcache import wheel
@@ -23,6 +23,7 @@ class RunWheel:
     ``digest``: the digest that the store or the index gives.
     ``verified``: whether pip checked ``digest``, or its publisher is trusted.
     ``hashed``: whether this run read all bytes for that.
+    ``pulled``: whether the file came from a remote store, and has ``digest``.
     ``build``: the key and the build record of a wheel that was built here.
     ``download``: pip's link and directory, for a download after all.
     ``distributions``: pip's own distribution of the wheel, by the name that pip asks for.
@@ -34,6 +35,7 @@ class RunWheel:
     digest: Digest | None = None
     verified: bool = False
     hashed: bool = False
+    pulled: bool = False
     build: tuple[Digest, Build] | None = None
     download: tuple[Any, str] | None = None
     distributions: dict[str, Any] = field(default_factory=dict)
@@ -48,6 +50,13 @@ class RunWheel:
         if self.entry is not None:
             return [file.path for file in self.entry.manifest.files]
         return wheel.names_in(self.path)
+
+
+class WantedWheel(NamedTuple):
+    """A wheel for a transfer: its digest by the user's index, and its file name."""
+
+    digest: Digest
+    filename: str
 
 
 class RunWheels:
@@ -69,6 +78,14 @@ class RunWheels:
     def add(self, moved: RunWheel) -> None:
         """Record the wheel ``moved`` under its new path."""
         self._by_path[os.path.abspath(moved.path)] = moved
+
+    def downloaded(self) -> list[RunWheel]:
+        """Return the wheels that pip downloaded: no entry's own, none that was built here."""
+        return [
+            one
+            for one in self._by_path.values()
+            if one.entry is None and one.build is None and one.origin is not None and one.digest
+        ]
 
     def download_of(self, digest: Digest) -> tuple[Any, str] | None:
         """Return pip's link and directory to download the wheel of ``digest``, or None.

@@ -118,6 +118,18 @@ class Layers:
                 break
         return tuple(found)
 
+    def find_shared(self, digest: Digest, filename: str) -> Entry | None:
+        """Return the usable entry of a wheel in a layer for what may be shared, or None.
+
+        Its publisher must be root, the owner of the store or this user.
+        """
+        for store in self._layers:
+            if store.policy.shares:
+                entry = lookup.find(store, digest, filename).entry
+                if entry is not None and self.may_relay([entry], store):
+                    return entry
+        return None
+
     def find_bytecode(
         self, entry: Entry, tag: str, interpreter: str, without: Collection[Identity] = ()
     ) -> LookupResult:

@@ -1,0 +1,115 @@
+"""Requests to a remote store, their answers, and its failures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Union
+
+from pip_sharedcache.errors import SharedCacheError
+
+#: Bytes a second that a remote store must send or take to be worth waiting for.
+SLOWEST = 50_000
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Get the object ``key``, of at most ``most`` bytes, as the new file ``path``."""
+
+    key: str
+    path: Path
+    most: int
+
+
+@dataclass(frozen=True)
+class Put:
+    """Put the file ``path`` as the object ``key``, if its bytes have this ``sha256``."""
+
+    key: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Has:
+    """Ask for the size of the object ``key``."""
+
+    key: str
+
+
+Request = Union[Fetch, Put, Has]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a request.
+
+    ``size``: bytes of the object; -1 where there is none.
+    ``sha256``: of the bytes that were got.
+    ``problem``: why the request has no result although the remote store works; "" if it has one.
+    """
+
+    size: int = -1
+    sha256: str = ""
+    problem: str = ""
+
+
+MISSING = Answer()
+
+
+class RemoteFailed(SharedCacheError):
+    """A remote store that cannot be used: runs leave it alone until their end."""
+
+    code = "remote-failed"
+
+
+class Access(Protocol):
+    """The access to one remote store. ``end`` must be called."""
+
+    def ask(
+        self,
+        requests: Sequence[Request],
+        answered: Callable[[Request, Answer], None],
+        within: float | None = None,
+    ) -> None:
+        """Make ``requests``, several at one time, and call ``answered`` for each answer.
+
+        ``within``: the most seconds for all of them; None for no limit but that of the silence.
+        Raises RemoteFailed, whose text names no store. Requests without an answer leave no file.
+        """
+
+    def end(self) -> None:
+        """End the access; further calls do nothing."""
+
+
+def refusal(status: int) -> RemoteFailed:
+    """Return the failure of a store whose server answered with the HTTP ``status``."""
+    told = f"status {status}"
+    if status in (401, 403):
+        hint = "check your credentials, and that they may read and list there"
+        return RemoteFailed(f"the server refuses access ({told})", hint)
+    if status == 404:
+        return RemoteFailed(f"it does not exist ({told})")
+    if status == 429:
+        return RemoteFailed(f"the server answers no more requests now ({told})")
+    if status == 507:
+        return RemoteFailed(f"it is full ({told})")
+    who = "the server fails" if status >= 500 else "the server refuses the request"
+    return RemoteFailed(f"{who} ({told})")
+
+
+def local_problem(number: int) -> str:
+    """Return the problem of a file of this machine, by its errno."""
+    return f"a file on this machine cannot be used: {os.strerror(number)}"
+
+
+def silence(seconds: float) -> RemoteFailed:
+    """Return the failure of a store that has not answered for so long."""
+    return RemoteFailed(f"the server gave no answer in {seconds:g} seconds")
+
+
+def slowness() -> RemoteFailed:
+    """Return the failure of a store that is slower than SLOWEST."""
+    return RemoteFailed(f"the connection has less than {SLOWEST // 1000} kB a second")

@@ -1,0 +1,225 @@
+"""The process that speaks to an object store: a script for an interpreter that has obstore.
+
+It imports nothing of pip-sharedcache: the interpreter can be another one. Requests and replies are
+frames, each a length of four bytes (big-endian) and JSON in UTF-8. The first request opens a store;
+each later one has a number, and gets one reply with it:
+
+    {"open": URL, "timeout": seconds, "requests": the most at one time}    {"opened": true}
+    {"id": 1, "get": key, "path": new file, "most": bytes}     {"id": 1, "size": n, "sha256": hex}
+    {"id": 2, "put": key, "path": file, "sha256": hex}         {"id": 2, "size": n}
+    {"id": 3, "has": key}                                      {"id": 3, "size": n}
+
+A reply can have an error instead: {"id": 1, "error": kind, "status": number}. The kind is one of
+``missing`` (no such object), ``wrong`` (the object, or the file to put, is not the expected one),
+``local`` (a file here; the status is errno), ``refused`` (the status is that of HTTP), ``region``
+(the bucket is in another region), ``library`` (obstore cannot be imported), ``failed``. Between
+replies, {"bytes": n} says how many more
+bytes have been sent or received. No text of the library is passed on: it can have credentials.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, BinaryIO, Optional
+from urllib.parse import unquote, urlsplit
+
+_PIECE = 1 << 20  # bytes that are written at once
+_PART = 8 << 20  # bytes of one part of a large object
+_OFTEN = 0.2  # seconds between two reports of progress
+_RETRIES = 2
+_STATUS = re.compile(r"status code: ([1-5][0-9]{2})\b")
+
+Reply = dict[str, Any]
+
+
+class _Wrong(Exception):
+    """An object, or a file to put, that is not the expected one."""
+
+
+class _Progress:
+    """Counts bytes, and tells how many there are."""
+
+    def __init__(self, tell: Callable[[Reply], None]) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._bytes = 0
+        self._told = time.monotonic()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._bytes += count
+            now = time.monotonic()
+            if now - self._told < _OFTEN:
+                return
+            count, self._bytes, self._told = self._bytes, 0, now
+        self._tell({"bytes": count})
+
+
+class _Bucket:
+    """One open store of the library."""
+
+    def __init__(self, asked: Reply, progress: _Progress) -> None:
+        import obstore
+        from obstore.store import LocalStore, from_url
+
+        self._library = obstore
+        self._progress = progress
+        url, limit = asked["open"], timedelta(seconds=asked["timeout"])
+        options: dict[str, Any] = {}
+        if url.startswith("file:"):
+            self._store = LocalStore(unquote(urlsplit(url).path), mkdir=True)
+        else:
+            endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
+            options["client_options"] = {
+                "connect_timeout": limit,
+                "read_timeout": limit,
+                "timeout": timedelta(days=1),  # of a whole object: its size is not known
+                "allow_http": endpoint.startswith("http://"),
+            }
+            backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1)}
+            options["retry_config"] = {
+                "backoff": {**backoff, "base": 2},
+                "max_retries": _RETRIES,
+                "retry_timeout": limit,
+            }
+            self._store = from_url(url, **options)
+
+    def get(self, asked: Reply) -> Reply:
+        found = self._library.get(self._store, asked["get"])
+        if found.meta["size"] > asked["most"]:
+            raise _Wrong
+        hasher, size = hashlib.sha256(), 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        with os.fdopen(os.open(asked["path"], flags, 0o666), "wb") as file:
+            for piece in found.stream(min_chunk_size=_PIECE):
+                size += len(piece)
+                if size > asked["most"]:
+                    raise _Wrong
+                hasher.update(piece)
+                file.write(piece)
+                self._progress.add(len(piece))
+        return {"size": size, "sha256": hasher.hexdigest()}
+
+    def put(self, asked: Reply) -> Reply:
+        with open(asked["path"], "rb") as file:
+            hasher, size = hashlib.sha256(), 0
+            for piece in _pieces(file):
+                hasher.update(piece)
+                size += len(piece)
+            if hasher.hexdigest() != asked["sha256"]:
+                raise _Wrong
+            file.seek(0)
+            if size <= _PART:
+                self._library.put(self._store, asked["put"], file.read(), use_multipart=False)
+                self._progress.add(size)
+            else:
+                pieces = self._counted(_pieces(file))
+                self._library.put(self._store, asked["put"], pieces, chunk_size=_PART)
+        return {"size": size}
+
+    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            yield piece
+            self._progress.add(len(piece))
+
+    def has(self, asked: Reply) -> Reply:
+        return {"size": self._library.head(self._store, asked["has"])["size"]}
+
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(_PIECE), b"")
+
+
+def _error_of(error: BaseException) -> Reply:
+    """Return the kind of ``error`` and its number, without its text."""
+    if isinstance(error, _Wrong):
+        return {"error": "wrong", "status": 0}
+    text, name = str(error), type(error).__name__
+    if isinstance(error, FileNotFoundError) or name == "NotFoundError":
+        if getattr(error, "filename", None):
+            return {"error": "local", "status": error.errno or 0}  # type: ignore[attr-defined]
+        # A bucket that does not exist is no missing object.
+        return {"error": "refused" if "NoSuchBucket" in text else "missing", "status": 404}
+    if "BareRedirect" in text:
+        return {"error": "region", "status": 0}
+    known = {
+        "PermissionDeniedError": 403,
+        "PermissionError": 403,
+        "UnauthenticatedError": 401,
+        "AlreadyExistsError": 409,
+        "PreconditionError": 412,
+    }
+    if isinstance(error, OSError) and error.errno:
+        return {"error": "local", "status": error.errno}
+    found = _STATUS.search(text)
+    status = known.get(name) or (int(found[1]) if found else 0)
+    return {"error": "refused" if status else "failed", "status": status}
+
+
+def _read(source: BinaryIO) -> Optional[Reply]:
+    """Return the next frame; None at the end."""
+    head = source.read(4)
+    if len(head) < 4:
+        return None
+    length = int.from_bytes(head, "big")
+    body = source.read(length)
+    return json.loads(body) if len(body) == length else None
+
+
+def _open(asked: Reply, progress: _Progress) -> tuple[Optional[_Bucket], Reply]:
+    try:
+        return _Bucket(asked, progress), {"opened": True}
+    except Exception as error:
+        missing = isinstance(error, ImportError)
+        return None, {"error": "library" if missing else "failed", "status": 0}
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer the requests of ``source`` to ``sink`` until the end of ``source``."""
+    lock = threading.Lock()
+
+    def tell(reply: Reply) -> None:
+        data = json.dumps(reply).encode()
+        with lock:
+            sink.write(len(data).to_bytes(4, "big") + data)
+            sink.flush()
+
+    asked = _read(source)
+    if asked is None:
+        return
+    bucket, reply = _open(asked, _Progress(tell))
+    tell(reply)
+    if bucket is None:
+        return
+    verbs = {"get": bucket.get, "put": bucket.put, "has": bucket.has}
+
+    def answer(one: Reply) -> None:
+        try:
+            reply = next(run for verb, run in verbs.items() if verb in one)(one)
+        except BaseException as error:  # such as a panic of the library, which is no Exception
+            reply = _error_of(error)
+            if "put" in one and reply["error"] == "missing":
+                reply["error"] = "refused"
+        tell({"id": one["id"], **reply})
+
+    pool = ThreadPoolExecutor(asked["requests"])
+    while (one := _read(source)) is not None:
+        pool.submit(answer, one)
+    # The client has all replies that it wants. Threads that still wait for a server end with this.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever the library prints is no frame
+    serve(sys.stdin.buffer, answers)

@@ -1,0 +1,68 @@
+"""The remote stores of one run, which cost nothing until a wheel is missed, or published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pip_sharedcache.session.state import RunState
+from pip_sharedcache.session.wheels import WantedWheel
+
+if TYPE_CHECKING:
+    from pip_sharedcache.session.transfers import Transfers
+
+
+class RunRemotes:
+    """The remote stores of ``run``.
+
+    ``web``: makes the access to a store on a web server, of its URL; the adapter sets it.
+    """
+
+    def __init__(self, run: RunState) -> None:
+        self._run = run
+        self.web: Callable[[str], Any] | None = None
+        self._transfers: Transfers | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether the settings name remote stores, and this run may make requests."""
+        return bool(self._run.settings.remotes) and not self._run.settings.offline
+
+    def pull(
+        self,
+        wheels: Sequence[WantedWheel],
+        directory: Path,
+        arrived: Callable[[WantedWheel, Path], None],
+    ) -> None:
+        """Get ``wheels``, as Transfers.pull does."""
+        if wheels and self.named:
+            self._open().pull(wheels, directory, arrived)
+
+    def push_published(self) -> None:
+        """Push what this run has downloaded and published. To be called after ``finish``."""
+        if not self.named:
+            return
+        sharing = self._run.sharing
+        wheels = [
+            WantedWheel(one.digest, Path(one.path).name)
+            for one in self._run.wheels.downloaded()
+            if one.digest and one.origin and not one.pulled and not sharing.is_private(one.origin)
+        ]
+        if wheels:
+            self._open().push(wheels)
+            self.end()
+
+    def end(self) -> None:
+        """End the access to all remote stores; further calls do nothing."""
+        if self._transfers is not None:
+            self._transfers.end()
+
+    def _open(self) -> Transfers:
+        if self._transfers is None:
+            # Late: a run that misses nothing imports no client.
+            from pip_sharedcache.session.transfers import Transfers
+
+            assert self.web is not None
+            self._transfers = Transfers(self._run, self.web)
+        return self._transfers

@@ -1,0 +1,40 @@
+"""Fixtures of the tests of remote stores: an interpreter with the client library, machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from support.environments import EnvironmentFactory, environment_with
+from support.machines import Machine, MachineFactory
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter that has obstore."""
+    return environment_with(tmp_path_factory.mktemp("library") / "environment", "obstore").python
+
+
+@pytest.fixture
+def machine(tmp_path: Path, environment: EnvironmentFactory, library: Path) -> MachineFactory:
+    """machine(name, *remotes, variables): a new machine whose setting dir has these remotes."""
+
+    def make(
+        name: str, *remotes: str, variables: Mapping[str, str | None], pip: str | None = None
+    ) -> Machine:
+        home, store = tmp_path / f"home-{name}", tmp_path / f"store-{name}"
+        home.mkdir()
+        store.mkdir()
+        given = {
+            **variables,
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "PIP_SHAREDCACHE_REMOTE_PYTHON": str(library),
+        }
+        made = Machine(environment(name, pip=pip), store, home, given)
+        made.name_remote(*remotes)
+        return made
+
+    return make

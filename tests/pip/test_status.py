@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.pips, needs(linux)]
 def _switch(command: str, environment: Environment, *more: str) -> subprocess.CompletedProcess[str]:
     """pip-sharedcache is not installed there: it lies where the tests run."""
     ours = [sys.executable, "-m", "pip_sharedcache", "store", command]
-    return run_as(None, [*ours, "--python", environment.prefix, *more])
+    # One excludes the other.
+    which = [] if "--all" in more else ["--python", str(environment.prefix)]
+    return run_as(None, [*ours, *which, *more])
 
 
 def _install(environment: Environment, shared_tmp: Path) -> subprocess.CompletedProcess[str]:

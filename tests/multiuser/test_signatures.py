@@ -243,11 +243,12 @@ def test_only_what_an_allowed_signer_signed_is_used_of_an_untrusted_publisher(
                 if why and f"{path}: " in line and why in line:
                     missing.remove(f"{name}: {why}")
     assert not missing, said
-    # Published anew, it is userb's own from now on, and the next one needs no signature.
+    # Others who trust userb need not trust the signers of his: he has published what he compiled.
+    beside = {path.name[:64] for path in store.glob(f"bytecode/*/*.{userb.uid}")}
+    assert {entry_of(signed, name).name for name in names if name != "sound"} == beside
     environment = site.environment(userb)
-    said = _install(userb, environment, settings, *names)
-    assert "WARNING" not in said
-    assert _says(environment, userb, [*expected]) == expected
+    assert "WARNING" not in _install(userb, environment, settings, *names)
+    assert set(_says(environment, userb, [*expected]).values()) == {"source"}
 
 
 def test_signed_bytecode_is_used_where_owners_mean_nothing(site: Site, keys: Path) -> None:
@@ -298,6 +299,8 @@ def test_root_uses_signed_bytecode_if_only_root_named_the_signers(site: Site, si
         with site.administered(environment, store, more) as settings:
             said = _install(None, environment, {**settings, **elsewhere}, name)
         assert _says(environment, None, [name]) == {name: word}, said
+        (published,) = store.glob(f"bytecode/*/{entry_of(signed, name).name}.*.0")
+        assert published.stat().st_uid == 0, "signers of all users: it is for all"
         assert ("No signature counts: sharedcache.revoked-signers" in said) is not bool(revoked)
 
 

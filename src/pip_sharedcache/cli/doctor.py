@@ -37,6 +37,7 @@ _SHORT = (
     "free",
     "entries",
     "publishing",
+    "signers",
     "link-mode",
     "resolutions",
 )

@@ -315,7 +315,7 @@ def _empty(shard: Directory, area: str, device: int, done: Cleaned) -> None:
                 done.left += left
                 continue
             _delete(shard, name, stat.S_ISDIR(status.st_mode))
-            done.deleted += not name.startswith(".") and area != USE
+            done.deleted += not name.startswith(".") and area not in (SIGNATURES, USE)
         except FileNotFoundError:
             continue  # garbage collection deleted it
         except OSError as error:

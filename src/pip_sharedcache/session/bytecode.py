@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from dataclasses import replace
 
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache import store as stores
@@ -14,6 +15,7 @@ from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.state import RunState
+from pip_sharedcache.store import Staged, Store
 
 logger = logging.getLogger(__name__)
 
@@ -142,8 +144,16 @@ class SharedBytecode:
         fill = self._run.signatures.bytecode_of(entry, tag)
         if fill is None:
             return None
+        signatures, damaged = self._run.signatures, self._repairs.damaged
+
+        def stage(store: Store) -> Staged:
+            staged = stores.stage_bytecode(store, entry, tag, key, fill, damaged)
+            return replace(staged, unshared=not signatures.may_relay_to(store))
+
         try:
-            return self._add(entry, tag, key, fill)
+            return self._publishing.add(
+                lambda: self._layers.to_complete(entry), stage, "Installed without sharing bytecode"
+            )
         except NotSigned as error:
             warn(f"Signed bytecode in the shared store is not used: {error}")
             return None

@@ -113,8 +113,8 @@ class Publisher:
         staged, self._staged = self._staged, []
         durable, self._durable = self._durable, set()
         visible: dict[Identity, Entry | None] = {}
-        stores.discard(one for one in staged if one.partial)
-        for store, some in _by_store(one for one in staged if not one.partial).items():
+        stores.discard(one for one in staged if not one.is_published)
+        for store, some in _by_store(one for one in staged if one.is_published).items():
             failure = self._failures.pop(store.path, None)
             if failure is not None:
                 # The kernel reports a failed write only once: a second sync would succeed.
@@ -172,7 +172,7 @@ class Publisher:
         fresh = [
             one
             for one in self._staged
-            if not one.partial and one.entry.identity not in self._durable
+            if one.is_published and one.entry.identity not in self._durable
         ]
         if sum(len(one.entry.manifest.files) for one in fresh) < _MANY:
             return

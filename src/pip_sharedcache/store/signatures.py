@@ -40,7 +40,7 @@ from pip_sharedcache.signing import (
     read_signed,
     subject_digest,
 )
-from pip_sharedcache.store.layout import SHARDS, SIGNATURES, Store
+from pip_sharedcache.store.layout import SHARDS, SIGNATURES, MissingDirectory, Store
 from pip_sharedcache.trust import identity
 
 _MOST = 8  # signatures that are checked for one subject: anybody may add any number
@@ -127,10 +127,10 @@ def write_signed(store: Store, signed: SignedData) -> Path:
             return shard.path / name
     except OSError as error:
         top = store.path / SIGNATURES
-        if not top.is_dir() and isinstance(error, PermissionError):
+        if isinstance(error, MissingDirectory):
             group = f"--group {shlex.quote(store.group)} " if store.group else ""
             raise DirectoryMissing(
-                f"{top} is missing, and you may not make it",
+                f"{error.filename} is missing, and you may not make it",
                 f"pip-sharedcache store init {group}{shlex.quote(str(store.path))} makes it (as "
                 f"{trust.owner_or_root(store.owner)})",
             ) from error

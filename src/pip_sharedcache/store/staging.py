@@ -53,6 +53,7 @@ class Staged:
     ``damaged``: identities of entries that the run found damaged.
     ``source``: the wheel entry that the bytecode was compiled from, the only one it fits; or None.
     ``partial``: why bytecode that lacks sources is for this process only; "" if all can use it.
+    ``unshared``: whether only this run may use it, since others may not trust its source.
     """
 
     store: Store
@@ -64,6 +65,12 @@ class Staged:
     damaged: Container[Identity]
     source: Identity | None = None
     partial: str = ""
+    unshared: bool = False
+
+    @property
+    def is_published(self) -> bool:
+        """Return whether the entry is to become visible, and not only for this run."""
+        return not self.partial and not self.unshared
 
 
 def stage_wheel(

@@ -22,7 +22,6 @@ def look_at_signers(report: DoctorReport, settings: Settings, store: Store) -> N
     if settings.signing_key is not None:
         report.add_fact("signing-key", str(settings.signing_key))
     if settings.signers is None:
-        report.add_fact("signers", "none: no signature counts", [])
         return
     path = settings.signers
     if shutil.which("ssh-keygen") is None:

@@ -176,6 +176,12 @@ class NotSigned(SharedCacheError):
     code = "not-signed"
 
 
+class CannotCheck(NotSigned):
+    """An ssh-keygen that is missing or does not answer: no signature counts."""
+
+    code = "cannot-check"
+
+
 #: What pip does in each of its commands that use the store.
 _DOING = {
     "install": "Installing",

@@ -271,13 +271,25 @@ def test_signed_bytecode_is_used_where_owners_mean_nothing(site: Site, keys: Pat
         )
         assert said.count("Signed bytecode of sound-1.0-py3-none-any.whl is used") == 1, said
         assert len(list(own.glob("bytecode/*/*"))) == 1
-        # From now on it is userb's own, and nobody's signature is asked for.
-        environment = site.environment(userb)
-        said = _install(userb, environment, settings, "-v", "sound", "forged")
-        assert "Signed" not in said
-        assert len(list(own.glob("bytecode/*/*"))) == 2, "compiled: what nobody signed"
-        names = ["sound", "forged"]
-        assert _says(environment, userb, names) == dict.fromkeys(names, "source")
+    # From now on it is userb's own, and nobody's signature is asked for.
+    environment = site.environment(userb)
+    said = _install(userb, environment, settings, "-v", "sound", "forged")
+    assert "Signed" not in said
+    assert len(list(own.glob("bytecode/*/*"))) == 2, "compiled: what nobody signed"
+    names = ["sound", "forged"]
+    assert _says(environment, userb, names) == dict.fromkeys(names, "source")
+
+
+def test_ssh_keygen_that_is_missing_is_one_line(site: Site, signed: Path) -> None:
+    userb, store = site.accounts.userb, _copy_of(site, signed)
+    environment, names = site.environment(userb), ["sound", "replayed", "forged", "other"]
+    settings = {**site.settings(store, PIP_SHAREDCACHE_TRUST="owner"), **_signers(site)}
+    command = ["env", "PATH=/nonexistent", *environment.command("install", "-v", *names)]
+    done = run_as(userb, command, env=settings, check=True)
+    said = done.stdout + done.stderr
+    assert said.count("No signature counts: ssh-keygen cannot be started: No such file") == 1, said
+    assert "Signature not used" not in said
+    assert set(_says(environment, userb, names).values()) == {"source"}
 
 
 def test_root_uses_signed_bytecode_if_only_root_named_the_signers(site: Site, signed: Path) -> None:

@@ -21,7 +21,7 @@ from pip_sharedcache.cli.output import FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted, key, moment
 from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import SettingError, StoreNotMade, StoreUnusable
+from pip_sharedcache.errors import CannotCheck, SettingError, StoreNotMade, StoreUnusable
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.stores import trusted_names
 from pip_sharedcache.model import Digest, Policy, megabytes
@@ -137,7 +137,7 @@ def _info_of(store: Store, settings: Settings, names: Sequence[str], output: Out
     for item in wheels:
         uses = item.uses(usage_marks.uses(store, item.path.name), now)
         bytecode = [one for one in compiled if one.digest == item.digest]
-        signed_by = _signers_of(store, signers, bytecode)
+        signed_by = _signers_of(store, signers, bytecode, output)
         facts.append(
             {
                 **facts_of(item),
@@ -165,7 +165,7 @@ def _info_of(store: Store, settings: Settings, names: Sequence[str], output: Out
 
 
 def _signers_of(
-    store: Store, signers: Signers | None, items: Sequence[StoredEntry]
+    store: Store, signers: Signers | None, items: Sequence[StoredEntry], output: Output
 ) -> dict[Path, str]:
     """Return who signed each of the bytecode entries ``items``, if an allowed signer did.
 
@@ -177,7 +177,11 @@ def _signers_of(
     for item in items:
         tag, magic, *_ = [*item.title.rsplit("-", 3)[:2], "", ""]
         key = bytecode_key(Digest(item.digest), tag, magic)
-        signed = find_signed(store, signing.BYTECODE, key, signers, [])
+        try:
+            signed = find_signed(store, signing.BYTECODE, key, signers, [])
+        except CannotCheck as error:
+            output.warn(f"No signature counts: {error}")
+            break
         if signed is not None:
             found[item.path] = signed[1].principal
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache import store as stores
-from pip_sharedcache.errors import DamagedEntry, NotSigned, reason
+from pip_sharedcache.errors import CannotCheck, DamagedEntry, NotSigned, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.retention import GRACE
 from pip_sharedcache.model import Digest, identity_of
@@ -139,7 +139,7 @@ def check_signatures(
 ) -> Iterator[CheckedSignature | None]:
     """Check ``signatures`` of ``store``, and the signed bytes of every file.
 
-    Yields the result for each; None for one that has vanished meanwhile.
+    Yields the result for each; None for one that has vanished meanwhile. Raises CannotCheck.
     """
     for one in signatures:
         try:
@@ -147,6 +147,8 @@ def check_signatures(
         except FileNotFoundError:
             yield None
             continue
+        except CannotCheck:
+            raise
         except NotSigned as error:
             yield CheckedSignature(one, "", str(error))
             continue

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pip_sharedcache import store as stores
 from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import NotSigned, SettingError
+from pip_sharedcache.errors import CannotCheck, NotSigned, SettingError
 from pip_sharedcache.model import Compiled, Digest, Entry
 from pip_sharedcache.session.notices import VERBOSE, warn
 from pip_sharedcache.signing import (
@@ -95,7 +95,12 @@ class RunSignatures:
             return None
         refusals: list[str] = []
         for store in self._layers:
-            found = stores.find_signed(store, kind, key, signers, refusals)
+            try:
+                found = stores.find_signed(store, kind, key, signers, refusals)
+            except CannotCheck as error:
+                warn(f"No signature counts: {error}")
+                self._signers = None
+                return None
             if found is not None:
                 by = found[1]
                 logger.debug("%s signed %s %s (%s)", by.principal, kind, key, by.key)

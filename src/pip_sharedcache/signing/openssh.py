@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pip_sharedcache import trust
-from pip_sharedcache.errors import NotSigned, SettingError, SigningError, reason
+from pip_sharedcache.errors import CannotCheck, NotSigned, SettingError, SigningError, reason
 from pip_sharedcache.signing import ssh_keygen
 from pip_sharedcache.signing.armor import MOST_SIGNATURE, Envelope, read_envelope
 from pip_sharedcache.signing.ssh_keygen import Answer, NoAnswer
@@ -106,11 +106,11 @@ class Signers:
     def verify(self, statement: bytes, signature: bytes) -> Signature:
         """Return who signed ``statement``, if it is an allowed signer.
 
-        ``signature``: any bytes. Raises NotSigned, whose message is the reason; after an
-        ssh-keygen that did not answer, at once.
+        ``signature``: any bytes. Raises NotSigned, whose message is the reason: CannotCheck if
+        ssh-keygen does not answer, and from then on at once.
         """
         if self._no_answer:
-            raise NotSigned(self._no_answer)
+            raise CannotCheck(self._no_answer)
         try:
             envelope = read_envelope(signature)
         except ValueError as error:
@@ -123,8 +123,8 @@ class Signers:
                 _write(file, signature)
                 return self._verify(statement, envelope, str(file))
         except NoAnswer as error:
-            self._no_answer = f"no signature can be checked: {error}"
-            raise NotSigned(self._no_answer) from error
+            self._no_answer = str(error)
+            raise CannotCheck(self._no_answer) from error
         except OSError as error:
             raise NotSigned(f"the signature cannot be checked: {reason(error)}") from error
 

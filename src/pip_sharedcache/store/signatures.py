@@ -22,6 +22,7 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import (
+    CannotCheck,
     DirectoryMissing,
     NoRoom,
     NotSigned,
@@ -71,7 +72,7 @@ def find_signed(
     """Return the statement about ``kind`` and ``key`` that an allowed signer made, or None.
 
     ``refusals`` gets a line for each signature that does not count. The contents of the store never
-    cause an error.
+    cause an error. Raises CannotCheck.
     """
     subject = subject_digest(kind, key)
     with suppress(OSError), store.opened(SIGNATURES, subject[:2]) as chain:
@@ -81,6 +82,8 @@ def find_signed(
                 return signed.check(signers, kind, key)
             except FileNotFoundError:
                 continue
+            except CannotCheck:
+                raise
             except (NotSigned, OSError, ValueError, MemoryError) as error:
                 refusals.append(f"{chain[0].path / name}: {_why(error)}")
     return None

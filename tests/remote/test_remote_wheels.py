@@ -187,3 +187,28 @@ def test_store_push_puts_what_is_not_there(
     assert done.returncode == 1
     assert "Not all was pushed: s3://bucket/pip: the server refuses access" in done.stderr
     one.check_no_secrets()
+
+
+def test_doctor_tries_each_remote_store(
+    machine: MachineFactory, server: ObjectServer, pages: LocalIndex
+) -> None:
+    variables = {**pages.variables, **server.variables, "PIP_SHAREDCACHE_REMOTE_TIMEOUT": "2"}
+    one = machine("one", server.url, "https://localhost/pip", variables=variables)
+    one.run("install", "one")
+    done = one.attempt("store", "doctor")
+    assert f"{server.url} (publish): can be read and written; " in done.stdout, done.stdout
+    assert "https://localhost/pip (read-only): pip's own session reads it" in done.stdout
+    assert "Remote store" not in done.stdout
+    told = json.loads(one.attempt("store", "doctor", "--json").stdout)
+    assert [row["works"] for row in told["facts"]["remotes"]] == [True, None]
+    assert server.keys("probe") == ["probe"]
+    for fault, expected in (
+        (Fault(403, verbs=("PUT",)), "Remote store cannot be written: s3://bucket/pip: the server"),
+        (Fault(403), "Remote store is not used: s3://bucket/pip: the server refuses access"),
+        (Fault(hang=60), "s3://bucket/pip: the server gave no answer in 2 seconds"),
+    ):
+        server.fault = lambda key, fault=fault: fault  # type: ignore[misc]
+        done = one.attempt("store", "doctor")
+        assert done.returncode == 1
+        assert expected in done.stdout + done.stderr, done.stdout + done.stderr
+    one.check_no_secrets()

@@ -56,6 +56,10 @@ class Machine:
             self.outputs.append(log.read_text(encoding="utf-8", errors="replace"))
         return done
 
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the interpreter of the environment; it must succeed."""
+        return run_as(None, [str(self.environment.python), *arguments], check=True)
+
     def installed(self, *names: str) -> dict[str, Any]:
         """What is in the environment's site-packages of these distributions."""
         found = snapshot(self.environment.site_packages)

@@ -19,7 +19,7 @@ from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import SharedCacheError, UsageError
 from pip_sharedcache.maintenance.doctor import DoctorReport, Finding, Outcome, examine, fix_all
-from pip_sharedcache.maintenance.doctor.report import LAYER, quoted
+from pip_sharedcache.maintenance.doctor.report import LAYER, REMOTE, quoted
 
 HELP = "find faults, and name the commands that fix them"
 DESCRIPTION = (
@@ -122,18 +122,22 @@ def _look_at_hook(report: DoctorReport, here: Interpreter) -> None:
 
 def _show(output: Output, outcome: Outcome) -> None:
     report, fixed, left = outcome.report, outcome.fixed, outcome.left
-    facts = {key(one.name): one.value for one in report.facts if not one.name.startswith(LAYER)}
-    layers = [one.value for one in report.facts if one.name.startswith(LAYER)]
+    listed = {"layers": LAYER, "remotes": REMOTE}
+    single = (one for one in report.facts if not one.name.startswith(tuple(listed.values())))
+    facts = {key(one.name): one.value for one in single}
+    for name, beginning in listed.items():
+        facts[name] = [one.value for one in report.facts if one.name.startswith(beginning)]
     output.result(
         {
-            "facts": {**facts, "layers": layers},
+            "facts": facts,
             "findings": [_as_data(finding, left) for finding in report.findings],
             "fixed": [_as_data(finding, {}) for finding in fixed],
         }
     )
     width = max(len(fact.name) for fact in report.facts) + 1
     for fact in report.facts:
-        say = output.say if fact.name in _SHORT else output.detail
+        shown = fact.name in _SHORT or fact.name.startswith(REMOTE)
+        say = output.say if shown else output.detail
         say(f"{(fact.name + ':').ljust(width)} {fact.text}")
     for finding in fixed:
         output.find(f"Fixed: {finding.sentence}")

@@ -11,11 +11,11 @@ from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.archive import select
 from pip_sharedcache.maintenance.entries import read_entries
-from pip_sharedcache.maintenance.push import push_wheels, targets
+from pip_sharedcache.maintenance.push import push_entries, targets
 from pip_sharedcache.model import Policy, megabytes
-from pip_sharedcache.store import WHEELS
+from pip_sharedcache.store import BYTECODE, WHEELS
 
-HELP = "put wheels of the store into the remote stores"
+HELP = "put wheels of the store, and signed bytecode, into the remote stores"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,22 +30,24 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     store = main_store(settings, output)
     if store.policy is Policy.PRIVATE:
         raise UsageError(f"Cannot push: {store.path} keeps wheels that must not be shared")
-    contents = read_entries(store, chosen.names, (WHEELS,), uses=False)
-    entries = select(contents)
-    problems = contents.problems()
+    contents = read_entries(store, chosen.names, (WHEELS, BYTECODE), uses=False)
+    problems = list(contents.problems())
     remotes: list[dict[str, Any]] = []
-    for one in push_wheels(settings, entries, lambda: None):
-        pushed = one.pushed
-        found = [f"{one.url}: {problem}" for problem in pushed.problems]
-        found += [f"{one.url}: {one.failure}"] if one.failure else []
-        problems = [*problems, *(f"Not all was pushed: {problem}" for problem in found)]
-        counts = {"pushed": pushed.count, "bytes": pushed.size, "present": pushed.present}
+    for one in push_entries(settings, select(contents), contents.items):
+        problems += [f"Not all was pushed: {one.url}: {problem}" for problem in one.problems]
+        counts = {
+            "pushed": one.wheels.count,
+            "bytecode": one.bytecode.count,
+            "bytes": one.wheels.size + one.bytecode.size,
+            "present": one.wheels.present + one.bytecode.present,
+        }
         remotes.append({"url": one.url, **counts})
-        wheels = counted(pushed.count, "wheel", "wheels")
-        output.say(
-            f"Pushed {wheels} ({megabytes(pushed.size)}) to {one.url}; {pushed.present} were there."
-        )
+        what = counted(one.wheels.count, "wheel", "wheels")
+        if settings.signing_key is not None:
+            what += f", and bytecode of {counted(one.bytecode.count, 'wheel', 'wheels')}"
+        size = megabytes(counts["bytes"])
+        output.say(f"Pushed {what} ({size}) to {one.url}; {counts['present']} were there.")
     for problem in problems:
         output.warn(problem)
-    output.result({"store": str(store.path), "remotes": remotes, "problems": list(problems)})
+    output.result({"store": str(store.path), "remotes": remotes, "problems": problems})
     return FINDINGS if problems else FINE

@@ -96,7 +96,7 @@ class Downloads:
         self.session, self.cache = session, getattr(options, "cache_dir", None)
         self._fetches = fetches
         self._only_resolves = fetches or bool(getattr(options, "dry_run", False))
-        session.compiles = bool(getattr(options, "compile", True))
+        session.compiles = not self._only_resolves and bool(getattr(options, "compile", True))
 
     def end(self) -> None:
         """Forget the session and the downloader at the end of a run."""

@@ -53,7 +53,7 @@ class Pulls:
             self._paths[link.url] = str(path)
             session.stage_ahead(found)
 
-        session.remotes.pull(wanted, Path(location), arrived)
+        session.remotes.pull(wanted, Path(location), arrived, compiles=session.compiles)
         return [link for link in links if link.url not in self._paths]
 
     def take(self, link: Link) -> str | None:

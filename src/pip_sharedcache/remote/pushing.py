@@ -36,6 +36,18 @@ class Pushed:
     problems: list[str] = field(default_factory=list)
 
 
+def missing(store: RemoteStore, keys: Sequence[str], within: float | None = None) -> list[str]:
+    """Return those ``keys`` that ``store`` does not have; none if it fails. ``within``: seconds."""
+    there: set[str] = set()
+
+    def answered(request: Request, answer: Answer) -> None:
+        if answer.size >= 0 and request.key not in store.wrong:
+            there.add(request.key)
+
+    works = store.ask([Has(key) for key in keys], answered, within)
+    return [key for key in keys if key not in there] if works else []
+
+
 def push(
     store: RemoteStore,
     items: Sequence[Item],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import time
 from dataclasses import replace
@@ -30,6 +31,7 @@ class SharedBytecode:
         self._verify = run.settings.verify  # the sha256 of each source before its compilation
         self._farther: dict[Identity, Entry] = {}
         self._staged: dict[Identity, Entry] = {}
+        self._refusal, self._warned = "", False
 
     def stage_ahead(self, entry: Entry) -> Entry | None:
         """Return the bytecode of the staged ``entry``, compiled and staged; None on failure."""
@@ -124,7 +126,9 @@ class SharedBytecode:
             except DamagedEntry as error:
                 self._repairs.mark_bytecode_damaged(farther, entry, str(error), told=False)
                 there = farther = None
-        signed = self._add_signed(entry, tag, key) if farther is there is None else None
+        signed = None
+        if farther is there is None:
+            signed = self._add_pulled(entry, tag, key) or self._add_signed(entry, tag, key)
         if farther is None and signed is None:
             made = self._add(entry, tag, key, compile_it)
         if there is not None and made is None:
@@ -136,6 +140,50 @@ class SharedBytecode:
             self._report.compile_seconds += time.monotonic() - began
         return made or signed or there
 
+    def _add_pulled(self, entry: Entry, tag: str, key: str) -> Entry | None:
+        """Publish the signed bytecode of ``entry`` that a remote store gave; None without any."""
+        pulled = self._run.pulled_bytecode.get(entry.manifest.digest)
+        signers = None if pulled is None else self._run.signatures.signers
+        if pulled is None or signers is None:
+            return None
+        # Late, as all of the remote stores.
+        from pip_sharedcache.remote.bytecode_objects import spool_object
+
+        magic = importlib.util.MAGIC_NUMBER.hex()
+        fill = functools.partial(spool_object, pulled.path, signers, entry, tag, magic)
+        try:
+            return self._stage_signed(entry, tag, key, fill)
+        except NotSigned as error:
+            self._refusal = f"Bytecode of the remote store is not used: {pulled.url}: {error}"
+            self.warn_of_refusal(self._refusal)
+            return None
+
+    def warn_of_refusal(self, warning: str) -> None:
+        """Warn of bytecode of a remote store that is not used, once in a run; "": of none."""
+        if warning and not self._warned:
+            self._warned = True
+            warn(warning)
+
+    def take_refusal(self) -> str:
+        """Return and clear the last warning, for another process to show; "" without one."""
+        refusal, self._refusal, self._warned = self._refusal, "", False
+        return refusal
+
+    def _stage_signed(self, entry: Entry, tag: str, key: str, fill: stores.Compile) -> Entry | None:
+        """Publish signed bytecode, but use it in this run alone if not all have its signers.
+
+        Raises NotSigned.
+        """
+        signatures, damaged = self._run.signatures, self._repairs.damaged
+
+        def stage(store: Store) -> Staged:
+            staged = stores.stage_bytecode(store, entry, tag, key, fill, damaged)
+            return replace(staged, unshared=not signatures.may_relay_to(store))
+
+        return self._publishing.add(
+            lambda: self._layers.to_complete(entry), stage, "Installed without sharing bytecode"
+        )
+
     def _add_signed(self, entry: Entry, tag: str, key: str) -> Entry | None:
         """Publish the bytecode of ``entry`` that an allowed signer signed; None if there is none.
 
@@ -144,16 +192,8 @@ class SharedBytecode:
         fill = self._run.signatures.bytecode_of(entry, tag)
         if fill is None:
             return None
-        signatures, damaged = self._run.signatures, self._repairs.damaged
-
-        def stage(store: Store) -> Staged:
-            staged = stores.stage_bytecode(store, entry, tag, key, fill, damaged)
-            return replace(staged, unshared=not signatures.may_relay_to(store))
-
         try:
-            return self._publishing.add(
-                lambda: self._layers.to_complete(entry), stage, "Installed without sharing bytecode"
-            )
+            return self._stage_signed(entry, tag, key, fill)
         except NotSigned as error:
             warn(f"Signed bytecode in the shared store is not used: {error}")
             return None

@@ -16,25 +16,34 @@ from typing import Any
 from pip_sharedcache.fs.workers import WorkerPool
 from pip_sharedcache.model import Digest, Entry, Origin
 from pip_sharedcache.placement import RunReport
+from pip_sharedcache.session.state import PulledBytecode
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DownloadedWheel:
-    """A wheel that pip has downloaded: its path, the sha256 that it must have, and its origin."""
+    """A wheel that pip has downloaded: its path, the sha256 that it must have, and its origin.
+
+    ``bytecode``: its signed bytecode of a remote store; None without any.
+    """
 
     path: str
     digest: Digest
     origin: Origin
+    bytecode: PulledBytecode | None = None
 
 
 @dataclass(frozen=True)
 class StagedWheel:
-    """The staged entry of a wheel, and that of its bytecode, or None."""
+    """The staged entry of a wheel, and that of its bytecode, or None.
+
+    ``warning``: why signed bytecode of a remote store is not used; "" if it is, or without any.
+    """
 
     entry: Entry
     bytecode: Entry | None
+    warning: str = ""
 
 
 @dataclass(frozen=True)

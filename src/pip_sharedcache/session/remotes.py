@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pip_sharedcache import bytecode
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import WantedWheel
 
@@ -34,10 +36,14 @@ class RunRemotes:
         wheels: Sequence[WantedWheel],
         directory: Path,
         arrived: Callable[[WantedWheel, Path], None],
+        *,
+        compiles: bool,
     ) -> None:
-        """Get ``wheels``, as Transfers.pull does."""
+        """Get ``wheels``, as Transfers.pull does; ``compiles``: with their bytecode."""
         if wheels and self.named:
-            self._open().pull(wheels, directory, arrived)
+            tag = bytecode.tag() if compiles and self._run.signatures.count else ""
+            interpreter = (tag, MAGIC_NUMBER.hex()) if tag else None
+            self._open().pull(wheels, directory, arrived, interpreter)
 
     def push_published(self) -> None:
         """Push what this run has downloaded and published. To be called after ``finish``."""
@@ -47,11 +53,15 @@ class RunRemotes:
         wheels = [
             WantedWheel(one.digest, Path(one.path).name)
             for one in self._run.wheels.downloaded()
-            if one.digest and one.origin and not one.pulled and not sharing.is_private(one.origin)
+            if one.digest and one.origin and not sharing.is_private(one.origin)
         ]
-        if wheels:
+        # Of pulled wheels alone there is nothing to push but bytecode.
+        if wheels and (self._run.settings.signing_key or not self._are_pulled(wheels)):
             self._open().push(wheels)
             self.end()
+
+    def _are_pulled(self, wheels: Sequence[WantedWheel]) -> bool:
+        return self._transfers is not None and self._transfers.pulled_all(wheels)
 
     def end(self) -> None:
         """End the access to all remote stores; further calls do nothing."""

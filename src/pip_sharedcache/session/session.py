@@ -250,8 +250,9 @@ class Session:
     def stage_ahead(self, run_wheel: RunWheel) -> None:
         """Let a worker process stage ``run_wheel``, whose digest and origin are known."""
         if run_wheel.digest is not None and run_wheel.origin is not None:
+            code = self._run.pulled_bytecode.get(run_wheel.digest)
             self._head_start.add(
-                DownloadedWheel(run_wheel.path, run_wheel.digest, run_wheel.origin)
+                DownloadedWheel(run_wheel.path, run_wheel.digest, run_wheel.origin, code)
             )
 
     def go_on(self) -> None:
@@ -268,6 +269,7 @@ class Session:
             self._entries.adopt(staged.entry)
             if staged.bytecode is not None:
                 self.bytecode.adopt(staged.entry, staged.bytecode)
+            self.bytecode.warn_of_refusal(staged.warning)
 
     def free_head_start(self, device: int) -> bool:
         """Delete what was staged ahead on ``device`` (st_dev); return whether there was any."""
@@ -301,8 +303,9 @@ class Session:
         try:
             entry = self._entries.stage_ahead(Path(one.path), one.digest, one.origin)
             if entry is not None:
+                self._run.note_bytecode(one.digest, one.bytecode)
                 code = self.bytecode.stage_ahead(entry) if self.compiles else None
-                staged.append(StagedWheel(entry, code))
+                staged.append(StagedWheel(entry, code, self.bytecode.take_refusal()))
         except Exception:
             # The installation of the wheel stages it again, and its user sees the error.
             logger.debug("%s is not staged yet", one.path, exc_info=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pip_sharedcache.config import Settings
-from pip_sharedcache.model import LinkMode
+from pip_sharedcache.model import Digest, LinkMode
 from pip_sharedcache.placement import LinkChoice, RunReport
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.restrictions import Sharing, SymlinkCheck
@@ -19,6 +20,14 @@ from pip_sharedcache.store.layers import Layers
 Progress = Callable[[str], Callable[[int, int], None]]
 
 
+@dataclass(frozen=True)
+class PulledBytecode:
+    """Signed bytecode that came from a remote store, unchecked: the ``url`` there, the file."""
+
+    url: str
+    path: Path
+
+
 @dataclass
 class RunState:
     """The state that the parts of one run share.
@@ -28,6 +37,7 @@ class RunState:
     ``on_progress``: draws the progress of the unpacking of a wheel; None for no drawing.
     ``report``: its counts.
     ``wheels``: the wheels that pip has.
+    ``pulled_bytecode``: the signed bytecode of wheels that remote stores gave.
     ``repairs``: the damage that it found.
     ``uses``: its usage marks.
     ``links``: its link mode.
@@ -41,6 +51,7 @@ class RunState:
     on_progress: Progress | None = None
     report: RunReport = field(default_factory=RunReport)
     wheels: RunWheels = field(default_factory=RunWheels)
+    pulled_bytecode: dict[Digest, PulledBytecode] = field(default_factory=dict)
     repairs: Repairs = field(default_factory=Repairs)
     uses: UsageRecorder = field(init=False)
     links: LinkChoice = field(init=False)
@@ -54,6 +65,11 @@ class RunState:
         self.symlinks = SymlinkCheck(self.links, self.layers, self.uses)
         self.sharing = Sharing(self.settings, self.layers)
         self.signatures = RunSignatures(self.settings, self.layers)
+
+    def note_bytecode(self, digest: Digest, pulled: PulledBytecode | None) -> None:
+        """Record signed bytecode that another process has pulled for the wheel ``digest``."""
+        if pulled is not None:
+            self.pulled_bytecode[digest] = pulled
 
 
 @dataclass(frozen=True)

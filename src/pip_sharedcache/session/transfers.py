@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
+from pip_sharedcache import bytecode, fs
 from pip_sharedcache.config import WEB_SCHEME, RemoteSetting
-from pip_sharedcache.errors import reason
-from pip_sharedcache.model import Digest, Policy, megabytes
+from pip_sharedcache.errors import DamagedEntry, SigningError, reason
+from pip_sharedcache.model import Digest, Entry, Policy, megabytes
 from pip_sharedcache.remote.access import Access, Answer, Fetch, Request
+from pip_sharedcache.remote.bytecode_objects import MOST_BYTECODE, object_key, write_object
 from pip_sharedcache.remote.client import Client, interpreter
-from pip_sharedcache.remote.pushing import Item, push
+from pip_sharedcache.remote.pushing import Item, Pushed, missing, push
 from pip_sharedcache.remote.stores import MOST_WHEEL, RemoteStore, wheel_key
 from pip_sharedcache.session.notices import warn
-from pip_sharedcache.session.state import RunState
+from pip_sharedcache.session.state import PulledBytecode, RunState
 from pip_sharedcache.session.wheels import WantedWheel
 
 logger = logging.getLogger(__name__)
@@ -55,11 +59,14 @@ class Transfers:
         wheels: Sequence[WantedWheel],
         directory: Path,
         arrived: Callable[[WantedWheel, Path], None],
+        interpreter: tuple[str, str] | None,
     ) -> None:
         """Get ``wheels`` from the first remote store that has each, as files below ``directory``.
 
-        Calls ``arrived`` for each wheel that has arrived whole, with its path. Never raises but for
-        what ``arrived`` raises: pip downloads the others.
+        ``arrived``: called with each wheel that has arrived whole, and its path.
+        ``interpreter``: the tag and magic number of the bytecode that is got, too, into
+        RunState.pulled_bytecode; None for none. Never raises but for what ``arrived`` raises: pip
+        downloads the others.
         """
         left = {one.digest: one for one in wheels if Path(one.filename).name == one.filename}
         for store in self._stores:
@@ -70,7 +77,7 @@ class Transfers:
             except OSError as error:
                 logger.debug("Nothing is pulled: %s", reason(error))
                 return
-            self._pull_from(store, left, place, arrived)
+            self._pull_from(store, left, place, arrived, interpreter)
             with suppress(OSError):
                 place.rmdir()  # without a wheel
 
@@ -80,33 +87,55 @@ class Transfers:
         left: dict[Digest, WantedWheel],
         place: Path,
         arrived: Callable[[WantedWheel, Path], None],
+        interpreter: tuple[str, str] | None,
     ) -> None:
         """Get what ``store`` has of ``left``, and delete it there."""
-        wanted = {wheel_key(digest): one for digest, one in left.items()}
+        wanted = dict(left)
+        awaited: dict[str, Digest] = {}  # by key
+        fetches: list[Fetch] = []
+        for digest in wanted:
+            key = wheel_key(digest)
+            awaited[key] = digest
+            fetches.append(Fetch(key, place / digest, MOST_WHEEL))
+            if interpreter is not None and digest not in self._run.pulled_bytecode:
+                key = object_key(digest, *interpreter)
+                awaited[key] = digest
+                fetches.append(Fetch(key, place / f"{digest}.bytecode", MOST_BYTECODE))
+        for key in awaited.keys() & store.absent:
+            del awaited[key]
+        whole: dict[Digest, Path] = {}
         size = 0
 
         def answered(request: Request, answer: Answer) -> None:
             nonlocal size
-            if answer.size < 0:
-                if answer.problem:
-                    logger.debug("%s: %s: %s", store.url, request.key, answer.problem)
-                return
             assert isinstance(request, Fetch)
-            one = wanted[request.key]
-            if answer.sha256 != one.digest:
+            digest = awaited.pop(request.key)
+            one = wanted[digest]
+            if answer.problem:
+                logger.debug("%s: %s: %s", store.url, request.key, answer.problem)
+            elif answer.size >= 0 and request.key != wheel_key(digest):
+                self._run.pulled_bytecode[digest] = PulledBytecode(store.url, request.path)
+                size += answer.size
+            elif answer.size >= 0 and answer.sha256 != digest:
                 request.path.unlink()
                 self._warn_of_damage(store, request.key, one.filename)
-                return
-            path = place / one.filename
-            request.path.rename(path)
-            size += answer.size
-            del left[one.digest]
-            self._pulled[one.digest] = store
-            arrived(one, path)
+            elif answer.size >= 0:
+                whole[digest] = place / one.filename
+                request.path.rename(whole[digest])
+                size += answer.size
+            if digest in whole and digest not in awaited.values():
+                take(digest)
+
+        def take(digest: Digest) -> None:
+            del left[digest]
+            self._pulled[digest] = store
+            arrived(wanted[digest], whole.pop(digest))
 
         before = len(left)
-        fetches = [Fetch(key, place / one.digest, MOST_WHEEL) for key, one in wanted.items()]
-        if not store.ask(fetches, answered):
+        works = store.ask(fetches, answered)
+        for digest in list(whole):  # whose bytecode did not arrive
+            take(digest)
+        if not works:
             warn(f"Remote store is not used in this run: {store.url}: {store.failure}")
         if count := before - len(left):
             logger.info("Pulled %s (%s) from %s", _wheels(count), megabytes(size), store.url)
@@ -121,30 +150,75 @@ class Transfers:
 
     # -- push
 
+    def pulled_all(self, wheels: Sequence[WantedWheel]) -> bool:
+        """Return whether all ``wheels`` came from remote stores."""
+        return all(one.digest in self._pulled for one in wheels)
+
     def push(self, wheels: Sequence[WantedWheel]) -> None:
-        """Put ``wheels`` of this run into the remote stores that take them.
+        """Put ``wheels`` of this run, and their bytecode, into the remote stores that take them.
 
-        Only what a local store shows to others is put there. Takes at most the time limit for each
-        store, and never raises.
+        Only what a local store shows to others is put there, and bytecode only if it can be signed.
+        Takes at most the time limit for each store and kind, and never raises.
         """
-        for store in self._stores:
-            if store.setting.policy is not Policy.PUBLISH or store.failure is not None:
-                continue
-            self._push_to(store, [one for one in wheels if self._pulled.get(one.digest) is None])
+        found = [self._run.layers.find_shared(one.digest, one.filename) for one in wheels]
+        entries = [entry for entry in found if entry is not None]
+        with ExitStack() as stack:
+            for store in self._stores:
+                if store.setting.policy is not Policy.PUBLISH or store.failure is not None:
+                    continue
+                items = [
+                    Item(wheel_key(one.manifest.digest), one.wheel, one.manifest.digest)
+                    for one in entries
+                    if one.manifest.digest not in self._pulled
+                ]
+                self._push_to(store, items, _wheels)
+                if store.failure is None:
+                    self._push_to(store, self._bytecode_for(store, entries, stack), _bytecode)
 
-    def _push_to(self, store: RemoteStore, wheels: Sequence[WantedWheel]) -> None:
-        items = []
-        for one in wheels:
-            entry = self._run.layers.find_shared(one.digest, one.filename)
-            if entry is not None:
-                key = wheel_key(one.digest)
-                items.append(Item(key, entry.wheel, one.digest))
-        pushed = push(store, items, float(self._run.settings.remote_timeout))
+    def _bytecode_for(
+        self, store: RemoteStore, entries: Sequence[Entry], stack: ExitStack
+    ) -> list[Item]:
+        """Return the bytecode of ``entries`` that ``store`` lacks, signed, in temporary files.
+
+        ``stack`` deletes them.
+        """
+        key, tag = self._run.settings.signing_key, bytecode.tag()
+        if key is None or not tag:
+            return []
+        magic = MAGIC_NUMBER.hex()
+        made: dict[str, Entry] = {}
+        for entry in entries:
+            pulled = self._run.pulled_bytecode.get(entry.manifest.digest)
+            if pulled is None or pulled.url != store.url:
+                compiled = self._run.layers.find_own_bytecode(entry, tag, bytecode.fits(entry))
+                if compiled is not None:
+                    made[object_key(entry.manifest.digest, tag, magic)] = compiled
+        limit = float(self._run.settings.remote_timeout)
+        end = time.monotonic() + limit
+        items: list[Item] = []
+        try:
+            directory = stack.enter_context(fs.temporary_directory()) if made else Path()
+            for name in missing(store, list(made), limit):
+                if time.monotonic() > end:
+                    logger.debug("Not all bytecode is signed: the time limit is over")
+                    break
+                path = directory / f"{len(items)}"
+                items.append(Item(name, path, write_object(path, made[name], key)))
+        except SigningError as error:
+            warn(f"Bytecode is not pushed: {error}")
+        except (DamagedEntry, OSError) as error:
+            logger.debug("Bytecode is not pushed: %s", error)
+        return items
+
+    def _push_to(
+        self, store: RemoteStore, items: Sequence[Item], counted: Callable[[int], str]
+    ) -> None:
+        pushed = push(store, items, float(self._run.settings.remote_timeout)) if items else Pushed()
         for problem in pushed.problems:
             logger.debug("Not pushed: %s: %s", store.url, problem)
         if pushed.count:
             size = megabytes(pushed.size)
-            logger.info("Pushed %s (%s) to %s", _wheels(pushed.count), size, store.url)
+            logger.info("Pushed %s (%s) to %s", counted(pushed.count), size, store.url)
         if store.failure is not None:
             warn(f"Not all was pushed to the remote store: {store.url}: {store.failure}")
 
@@ -156,3 +230,7 @@ class Transfers:
 
 def _wheels(count: int) -> str:
     return "1 wheel" if count == 1 else f"{count} wheels"
+
+
+def _bytecode(count: int) -> str:
+    return f"the bytecode of {_wheels(count)}"

@@ -149,6 +149,17 @@ class Layers:
             damages += found.damages
         return LookupResult(damages=damages, own=own)
 
+    def find_own_bytecode(self, entry: Entry, tag: str, interpreter: str) -> Entry | None:
+        """Return the bytecode of ``entry`` that this user may sign, or None.
+
+        Its publisher, and that of ``entry``, are root, the owner of its store or this user.
+        """
+        found = self.find_bytecode(entry, tag, interpreter).entry
+        home = None if found is None else self.of(found)
+        if found is None or home is None or not home.policy.shares:
+            return None
+        return found if self.may_relay([found, entry], home) else None
+
     def find_build(self, key: Digest, without: Collection[Identity] = ()) -> Build | None:
         """Return the wheel that a trusted publisher built for ``key``, or None.
 

@@ -23,6 +23,7 @@ from pip_sharedcache.maintenance.doctor.directories import (
 )
 from pip_sharedcache.maintenance.doctor.opening import look_at_layers, look_at_settings, reach
 from pip_sharedcache.maintenance.doctor.publishers import look_at_publishers, look_at_use
+from pip_sharedcache.maintenance.doctor.remotes import look_at_remotes
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, Fact, Finding, quoted
 from pip_sharedcache.maintenance.doctor.signers import look_at_signers
 from pip_sharedcache.maintenance.doctor.surroundings import (
@@ -70,6 +71,7 @@ def examine(settings: Settings, environment: Path) -> DoctorReport:
                 replace(one, fix=None, unfixed=one.unfixed or left)
                 for one in report.findings[before:]
             ]
+    look_at_remotes(report, settings)
     mount = mount_of(environment.resolve())
     report.add_fact(
         "environment", f"{environment} ({mount.kind if mount else 'unknown file system'})"

@@ -13,6 +13,8 @@ from pip_sharedcache.config import OPTION_PREFIX
 
 #: The beginning of the names of facts about one of several stores; a number follows.
 LAYER = "layer "
+#: The same for facts about a remote store.
+REMOTE = "remote "
 
 
 @dataclass(frozen=True)

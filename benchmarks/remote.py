@@ -1,0 +1,192 @@
+"""Times the second machine: an empty store, and nothing in common with the first but a bucket.
+
+    python benchmarks/remote.py [--filesystem xfs|ext4|btrfs|tmpfs] [--directory DIR] [--runs N]
+        [--set NAME] [--delay MS] [--into docs/benchmarks.md]
+
+The index is the recorded one (benchmarks/resolutions.py), the bucket an object store in this
+process; both answer each request after the delay. Every run has empty caches of pip, an empty local
+store and a fresh environment. The first machine fills the bucket; its row has the time of the
+pushes in it. As root, the commands run as another user, who can name allowed signers in a variable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compare import SETS, parts_of
+from measuring import (
+    PROJECT,
+    Account,
+    Bench,
+    Cost,
+    add_options,
+    figure,
+    file_system,
+    median,
+    quietly,
+    remove,
+    table,
+    work_directory,
+)
+from recorded import RecordedIndex, Requests
+from resolutions import recording
+
+sys.path.insert(0, str(PROJECT / "tests"))
+
+from support.keys import NAMESPACES, make_key, public
+from support.object_server import ObjectServer
+
+PIP, ALONE, FIRST, WHEELS, SECOND = (
+    *("pip", "ours, no bucket", "ours, first machine, with the push"),
+    *("ours, second machine, wheels only", "ours, second machine"),
+)
+_USER = 54321  # uid and gid of the account as which commands run for root
+
+
+@dataclass
+class Row:
+    """One way to install; ``variables`` are its own."""
+
+    name: str
+    module: str
+    variables: dict[str, str] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
+    requests: list[Requests] = field(default_factory=list)
+    objects: list[int] = field(default_factory=list)
+
+
+class Measurement:
+    """All rows, with one index and one bucket."""
+
+    def __init__(
+        self, bench: Bench, index: RecordedIndex, bucket: ObjectServer, options: argparse.Namespace
+    ) -> None:
+        self.bench, self.index, self.bucket, self.options = bench, index, bucket, options
+        self.account = Account(_USER, _USER) if os.geteuid() == 0 else None
+        self.keys = bench.work / "keys"
+        self.keys.mkdir()
+        key = make_key(self.keys, "key")
+        signers = self.keys / "signers"
+        signers.write_text(f"benchmark {NAMESPACES} {public(key)}\n", encoding="ascii")
+        bench.hand_over(self.keys, self.account)
+        reads, writes = f"{bucket.url} read-only", f"{bucket.url} publish"
+        signed = {"PIP_SHAREDCACHE_SIGNERS": str(signers)}
+        self.rows = [
+            Row(PIP, "pip"),
+            Row(ALONE, "pip_sharedcache"),
+            Row(
+                FIRST,
+                "pip_sharedcache",
+                {"remote": writes, "PIP_SHAREDCACHE_SIGNING_KEY": str(key)},
+            ),
+            Row(WHEELS, "pip_sharedcache", {"remote": reads}),
+            Row(SECOND, "pip_sharedcache", {"remote": reads, **signed}),
+        ]
+
+    def measure(self) -> str:
+        """Run all rows in turns, the first turn uncounted; return the table."""
+        for turn in range(self.options.runs + 1):
+            for row in self.rows:
+                if row.name == FIRST:
+                    self.bucket.objects.clear()
+                self.index.count()
+                before = len(self.bucket.requests)
+                cost = self.run(row)
+                if turn:
+                    row.costs.append(cost)
+                    row.requests.append(self.index.count())
+                    row.objects.append(len(self.bucket.requests) - before)
+                print(f"{row.name}: {cost.wall:.1f} s", file=sys.stderr, flush=True)
+        return report(self.rows)
+
+    def run(self, row: Row) -> Cost:
+        """Run ``row`` once, on a machine that has nothing."""
+        machine = self.bench.work / "machine"
+        remove(machine)
+        (machine / "store").mkdir(parents=True)
+        self.bench.hand_over(machine, self.account)
+        environment = self.bench.make_environment(self.account)
+        variables = dict(row.variables)
+        remote = variables.pop("remote", "")
+        given = {name: value or "" for name, value in self.bucket.variables.items()}
+        python = str(environment / "bin" / "python")
+        words = ["--python", python, "install", "--disable-pip-version-check"]
+        cost = self.bench.run(
+            [self.bench.python, "-m", row.module, *words, *SETS[self.options.set].split()],
+            self.account,
+            **{
+                **self.index.variables,
+                **given,
+                "HOME": str(machine),
+                "XDG_CACHE_HOME": str(machine / "cache"),
+                "PIP_CACHE_DIR": str(machine / "cache" / "pip"),
+                "PIP_SHAREDCACHE_DIR": "\n".join(filter(None, [str(machine / "store"), remote])),
+                **variables,
+            },
+        )
+        for line in cost.output.splitlines():
+            if line.startswith(("WARNING", "ERROR")):
+                raise SystemExit(f"{row.name}: {line}")
+        remove(environment)
+        return cost
+
+
+def report(rows: list[Row]) -> str:
+    """The table of all rows."""
+    base = median(cost.wall for cost in rows[0].costs)
+
+    def cells(row: Row) -> list[str]:
+        wall = median(cost.wall for cost in row.costs)
+        return [
+            row.name,
+            figure(wall),
+            figure(wall / base),
+            figure(median(cost.installation for cost in row.costs)),
+            figure(median(cost.cpu for cost in row.costs)),
+            f"{median(requests.wheels for requests in row.requests):g}",
+            f"{median(requests.all for requests in row.requests):g}",
+            f"{median(row.objects):g}",
+        ]
+
+    head = ["command", "wall s", "this / pip", "after the resolver s", "CPU s"]
+    head += ["wheels of the index", "requests there", "requests to the bucket"]
+    return table(head, map(cells, rows))
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_options(parser, runs=3)
+    parser.add_argument("--set", choices=[*SETS], default="science", help="default: science")
+    parser.add_argument("--delay", type=float, default=5, metavar="MS", help="default: 5")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="write the table there, too")
+    options = parser.parse_args()
+    with work_directory(options) as work:
+        key = f"remote {file_system(work)}"
+        if options.into:
+            parts_of(options.into, key)
+        bench = Bench(work, options)
+        quietly(bench.python, "-m", "pip", "install", "obstore")
+        target = recording(bench, options.set, None)
+        os.environ.pop("PIP_SHAREDCACHE_TEST_CACHE", None)  # each run warns of it
+        seconds = options.delay / 1000
+        with RecordedIndex(target) as index, ObjectServer(delay=seconds) as bucket:
+            index.set(seconds, 0, 600)
+            measured = Measurement(bench, index, bucket, options).measure()
+        head = bench.header(f"medians of {options.runs}", f"load {os.getloadavg()[0]:.1f} after")
+        what = f"**{options.set}**: {options.delay:g} ms before each answer of index and bucket"
+        text = "\n\n".join([head, what, measured])
+        print(text, flush=True)
+        if options.into:
+            before, after = parts_of(options.into, key)
+            options.into.write_text("\n\n".join([before, text, after]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Bytecode that one machine signs and pushes, and another one checks and uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support import keys
+from support.index import IndexFactory, LocalIndex
+from support.machines import Machine, MachineFactory
+from support.object_server import Fault, ObjectServer
+from support.probes import linux, needs, openssh
+from support.wheels import make_wheel
+
+pytestmark = [pytest.mark.pips, needs(linux, openssh)]
+
+NAMES = ("one", "two", "three", "four", "five")
+
+
+@pytest.fixture
+def wheels(wheelhouse: Path) -> Path:
+    for name in NAMES:
+        files = {f"{name}/__init__.py": f"NAME = {name!r}\n", f"{name}/more.py": "MORE = 1\n"}
+        make_wheel(wheelhouse, name, files=files)
+    return wheelhouse
+
+
+@pytest.fixture
+def server() -> Iterator[ObjectServer]:
+    with ObjectServer() as running:
+        yield running
+
+
+@pytest.fixture
+def pages(index: IndexFactory, wheels: Path) -> LocalIndex:
+    return index(wheels)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return keys.make_key(tmp_path, "key")
+
+
+Signing = Callable[..., Machine]
+
+
+@pytest.fixture
+def signing(
+    machine: MachineFactory, server: ObjectServer, pages: LocalIndex, tmp_path: Path
+) -> Signing:
+    """signing(name, signers=lines, key=path, revoked=path): a machine with these settings.
+
+    They are in the configuration of its interpreter: for root, other places do not count.
+    """
+
+    def make(
+        name: str, signers: str = "", key: Path | None = None, revoked: Path | None = None
+    ) -> Machine:
+        made = machine(name, server.url, variables={**pages.variables, **server.variables})
+        allowed = tmp_path / f"signers-{name}"
+        allowed.write_text(signers, encoding="ascii")
+        lines = ["[sharedcache]"]
+        lines += [f"signers = {allowed}"] if signers else []
+        lines += [f"signing-key = {key}"] if key else []
+        lines += [f"revoked-signers = {revoked}"] if revoked else []
+        file = made.environment.prefix / "pip.conf"
+        file.write_text("\n".join(lines) + "\n", encoding="ascii")
+        made.variables["PIP_CONFIG_FILE"] = None
+        return made
+
+    return make
+
+
+def _line(key: Path, principal: str = "ci@example.org", options: str = "") -> str:
+    given = ",".join(filter(None, [options, keys.NAMESPACES]))
+    return f"{principal} {given} {keys.public(key)}\n"
+
+
+def _compiled(machine: Machine) -> tuple[int, int]:
+    """The bytes of sources that the installations of a machine compiled, and that they did not."""
+    told = json.loads(machine.run("store", "stats", "--json").stdout)
+    return told["compiled"], told["reused"]
+
+
+def test_second_machine_compiles_nothing(
+    signing: Signing, server: ObjectServer, pages: LocalIndex, key: Path
+) -> None:
+    first = signing("first", key=key)
+    done = first.run("install", *NAMES)
+    assert f"Pushed the bytecode of {len(NAMES)} wheels" in done.stdout, done.stdout + done.stderr
+    assert len(server.keys("bytecode/")) == len(NAMES)
+    second = signing("second", _line(key))
+    done = second.run("install", *NAMES)
+    assert done.stderr == ""
+    assert f"Pulled {len(NAMES)} wheels" in done.stdout
+    assert second.installed(*NAMES).keys() == first.installed(*NAMES).keys()
+    compiled, reused = _compiled(second)
+    assert compiled == 0
+    assert reused > 0
+    # The times of the sources are those of this machine: Python uses the bytecode.
+    done = second.python("-v", "-c", f"import {', '.join(NAMES)}")
+    for name in NAMES:
+        assert f"{name}/__pycache__/__init__" in done.stderr
+        assert f"wrote '{second.environment.site_packages}/{name}" not in done.stderr
+    requests = len(server.requests)
+    third = signing("third", _line(key))
+    third.store = second.store
+    third.name_remote(server.url)
+    third.run("install", *NAMES)
+    assert len(server.requests) == requests
+    assert _compiled(third) == (0, 2 * reused)
+
+
+def test_few_wheels_without_head_start_use_it_too(
+    signing: Signing, server: ObjectServer, key: Path
+) -> None:
+    signing("first", key=key).run("install", "one")
+    second = signing("second", _line(key))
+    assert second.run("install", "one").stderr == ""
+    assert _compiled(second)[0] == 0
+
+
+def test_bytecode_without_a_signature_that_counts_is_not_used(
+    signing: Signing, server: ObjectServer, key: Path, tmp_path: Path
+) -> None:
+    """Pip's result, one line at most, and everything is compiled here."""
+    other = keys.make_key(tmp_path, "other")
+    first = signing("first", key=key)
+    first.run("install", *NAMES)
+    sound = dict(server.objects)
+    codes = [name for name in sound if "/bytecode/" in name]
+    assert len(codes) == len(NAMES)
+
+    def cut(data: bytes) -> bytes:
+        return data[: len(data) // 2]
+
+    def edited(data: bytes) -> bytes:
+        return data[:-30] + bytes([data[-30] ^ 1]) + data[-29:]
+
+    def replayed(data: bytes) -> bytes:
+        return sound[codes[0]] if data != sound[codes[0]] else sound[codes[1]]
+
+    cases: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+        "another signer": (_line(other), bytes, "belongs to no signer"),
+        "expired": (_line(key, options='valid-before="20200101"'), bytes, ""),
+        "another namespace": (f'ci namespaces="git" {keys.public(key)}\n', bytes, ""),
+        "empty": (_line(key), lambda data: b"", "no signed data"),
+        "noise": (_line(key), lambda data: b"\xff" * 5000, "no signed data"),
+        "cut": (_line(key), cut, ""),
+        "edited": (_line(key), edited, "other bytes than were signed"),
+        "another wheel's": (_line(key), replayed, "signed bytecode"),
+    }
+    failures = []
+    for name, (signers, change, expected) in cases.items():
+        server.objects.update({code: change(sound[code]) for code in codes})
+        second = signing(name.replace(" ", "-").replace("'", ""), signers)
+        done = second.run("install", *NAMES)
+        warnings = done.stderr.splitlines()
+        if len(warnings) != 1 or expected not in done.stderr or server.url not in done.stderr:
+            failures.append(f"{name}: {done.stderr!r}")
+        if second.installed(*NAMES).keys() != first.installed(*NAMES).keys():
+            failures.append(f"{name}: another result")
+        if _compiled(second)[1]:
+            failures.append(f"{name}: {_compiled(second)}")
+    assert not failures, "\n".join(failures)
+
+
+def test_without_signers_no_bytecode_is_asked_for(
+    signing: Signing, server: ObjectServer, key: Path
+) -> None:
+    signing("first", key=key).run("install", *NAMES)
+    before = server.count("GET", "/bytecode/")
+    second = signing("second")
+    assert second.run("install", *NAMES).stderr == ""
+    assert server.count("GET", "/bytecode/") == before
+    third = signing("third", _line(key))
+    third.run("install", "--no-compile", *NAMES)
+    assert server.count("GET", "/bytecode/") == before
+
+
+def test_machine_with_a_key_adds_the_bytecode_that_is_missing(
+    signing: Signing, server: ObjectServer, key: Path
+) -> None:
+    signing("first").run("install", *NAMES)
+    assert server.keys("bytecode/") == []
+    second = signing("second", _line(key), key)
+    done = second.run("install", *NAMES)
+    assert f"Pulled {len(NAMES)} wheels" in done.stdout
+    assert f"Pushed the bytecode of {len(NAMES)} wheels" in done.stdout
+    third = signing("third", _line(key), key)
+    server.fault = lambda name: Fault(500, verbs=("PUT",))
+    done = third.run("install", *NAMES)
+    assert done.stderr == ""
+    assert _compiled(third)[0] == 0
+
+
+def test_key_that_cannot_sign_costs_one_line(
+    signing: Signing, server: ObjectServer, tmp_path: Path
+) -> None:
+    locked = keys.make_key(tmp_path, "locked", "a passphrase")
+    first = signing("first", key=locked)
+    done = first.run("install", *NAMES)
+    assert len(done.stderr.splitlines()) == 1
+    assert f"Bytecode is not pushed: {locked} cannot sign" in done.stderr
+    assert len(server.keys("wheels/")) == len(NAMES)
+    assert server.keys("bytecode/") == []
+
+
+def test_store_push_signs_the_bytecode_of_the_store(
+    signing: Signing, server: ObjectServer, key: Path
+) -> None:
+    first = signing("first", key=key)
+    first.run("install", *NAMES)
+    server.objects.clear()
+    told = json.loads(first.run("store", "push", "--json").stdout)
+    (remote,) = told["remotes"]
+    assert (remote["pushed"], remote["bytecode"], remote["present"]) == (5, 5, 0)
+    assert told["problems"] == []
+    again = json.loads(first.run("store", "push", "--json").stdout)["remotes"][0]
+    assert (again["pushed"], again["bytecode"], again["present"]) == (0, 0, 10)
+    second = signing("second", _line(key))
+    assert second.run("install", *NAMES).stderr == ""
+    assert _compiled(second)[0] == 0

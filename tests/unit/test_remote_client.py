@@ -1,0 +1,106 @@
+"""The client of remote stores, with helper processes that do everything wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pip_sharedcache.remote.access import Answer, Fetch, Has, RemoteFailed, Request
+from pip_sharedcache.remote.client import Client
+from support.probes import linux, needs
+
+pytestmark = needs(linux)
+
+_LIMIT = 0.5  # seconds
+
+
+def _frame(reply: object) -> bytes:
+    data = json.dumps(reply).encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+OPENED = _frame({"opened": True})
+
+
+def _helper(directory: Path, output: bytes, after: str = "cat >/dev/null") -> Path:
+    """A program in the place of the interpreter: it writes this, then does that."""
+    (directory / "output").write_bytes(output)
+    program = directory / "python"
+    program.write_text(f"#!/bin/sh\ncat {directory}/output\n{after}\n", encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
+def _ask(program: Path, *requests: Request) -> list[tuple[Request, Answer]]:
+    client = Client("s3://bucket/pip", program, _LIMIT)
+    answers: list[tuple[Request, Answer]] = []
+    try:
+        client.ask(requests, lambda *one: answers.append(one))
+    finally:
+        client.end()
+        client.end()
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("output", "after", "expected"),
+    [
+        (b"", "exit 3", "has ended (status 3)"),
+        (OPENED, "kill -9 $$", "has ended (status -9)"),
+        (b"Traceback (most recent call last)\n" * 9, "cat >/dev/null", "disturbs the answers"),
+        (b'\0\0\0\5{"a":', "cat >/dev/null", "disturbs the answers"),
+        (OPENED[:7], "exit 0", "has ended (status 0)"),
+        (b"", "exec sleep 60", "no answer in 0.5 seconds"),
+        (OPENED, "exec sleep 60", "no answer in 0.5 seconds"),
+        (OPENED + _frame({"bytes": 10}), "exec sleep 60", "less than 50 kB a second"),
+        (_frame({"error": "library", "status": 0}), "exit 0", "has no obstore"),
+        (_frame({"error": "failed", "status": 0}), "exit 0", "cannot use this URL here"),
+        (OPENED + _frame({"id": 1, "error": "refused", "status": 403}), "cat", "(status 403)"),
+        (OPENED + _frame({"id": 1, "error": "region", "status": 0}), "cat", "another region"),
+        (OPENED + _frame({"id": 1, "error": "new kind", "status": 0}), "cat", "cannot be reached"),
+    ],
+)
+def test_helper_that_fails_ends_the_access(
+    tmp_path: Path, output: bytes, after: str, expected: str
+) -> None:
+    begun = tmp_path / "begun"
+    begun.write_bytes(b"half an object")
+    with pytest.raises(RemoteFailed) as error:
+        _ask(_helper(tmp_path, output, after), Fetch("wheels/a", begun, 100))
+    assert expected in str(error.value)
+    assert not begun.exists()
+
+
+def test_answers_are_those_of_their_requests(tmp_path: Path) -> None:
+    replies = [
+        {"id": 9, "size": 1},  # of no request
+        {"bytes": 5},
+        {"id": 2, "error": "missing", "status": 404},
+        {"id": 1, "size": 7},
+        {"id": 3, "error": "local", "status": 28},
+    ]
+    output = OPENED + b"".join(map(_frame, replies))
+    asked = [Has("a"), Has("b"), Fetch("c", tmp_path / "c", 10)]
+    assert _ask(_helper(tmp_path, output), *asked) == [
+        (asked[1], Answer()),
+        (asked[0], Answer(7)),
+        (asked[2], Answer(problem=f"a file on this machine cannot be used: {os.strerror(28)}")),
+    ]
+
+
+def test_helper_that_reads_nothing_does_not_block_the_client(tmp_path: Path) -> None:
+    """More requests than a pipe holds."""
+    program = _helper(tmp_path, OPENED, "exec sleep 60")
+    before = time.monotonic()
+    with pytest.raises(RemoteFailed, match="no answer"):
+        _ask(program, *(Has("k" * 500) for _ in range(2000)))
+    assert time.monotonic() - before < 30
+
+
+def test_interpreter_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RemoteFailed, match="python cannot be started: No such file"):
+        _ask(tmp_path / "python", Has("a"))

@@ -84,7 +84,7 @@ def test_answers_are_those_of_their_requests(tmp_path: Path) -> None:
         {"id": 3, "error": "local", "status": 28},
     ]
     output = OPENED + b"".join(map(_frame, replies))
-    asked = [Has("a"), Has("b"), Fetch("c", tmp_path / "c", 10)]
+    asked: list[Request] = [Has("a"), Has("b"), Fetch("c", tmp_path / "c", 10)]
     assert _ask(_helper(tmp_path, output), *asked) == [
         (asked[1], Answer()),
         (asked[0], Answer(7)),

@@ -15,7 +15,12 @@ import pytest
 
 from support import slices
 from support.accounts import run_as, start_as
-from support.environments import EnvironmentFactory, download_wheels, environment_with
+from support.environments import (
+    EnvironmentFactory,
+    download_wheels,
+    environment_with,
+    interpreters,
+)
 from support.index import IndexFactory, LocalIndex
 from support.machines import MachineFactory
 from support.object_server import SECRETS, ObjectServer
@@ -130,6 +135,26 @@ def test_servers_of_other_makers_serve_the_second_machine(
         assert pages.wheel_requests() == []
         assert second.installed(*NAMES, "large") == first.installed(*NAMES, "large")
         second.check_no_secrets()
+
+
+def test_oldest_interpreter_has_an_older_library_which_serves(
+    machine: MachineFactory, pages: LocalIndex, environment: EnvironmentFactory
+) -> None:
+    version, oldest = next(iter(interpreters().items()))
+    made = environment("oldest", python=oldest, ours=False)
+    library = download_wheels(["obstore"], python_version=version, no_deps=False)
+    install = made.plain("install", "--quiet", "--no-index", "--no-deps", *library)
+    run_as(None, install, check=True)
+    with ObjectServer() as server:
+        variables = {**pages.variables, **server.variables}
+        first = machine("first", server.url, variables=variables)
+        first.variables["PIP_SHAREDCACHE_REMOTE_PYTHON"] = str(made.python)
+        assert "Pushed 6 wheels" in first.run("install", *NAMES, "large").stdout
+        pages.clear()
+        second = machine("second", server.url, variables=variables)
+        second.variables["PIP_SHAREDCACHE_REMOTE_PYTHON"] = str(made.python)
+        assert "Pulled 6 wheels" in second.run("install", *NAMES, "large").stdout
+        assert pages.wheel_requests() == []
 
 
 def test_directory_serves_as_remote_store(

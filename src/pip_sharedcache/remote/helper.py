@@ -89,7 +89,11 @@ class _Bucket:
                 "max_retries": _RETRIES,
                 "retry_timeout": limit,
             }
-            self._store = from_url(url, **options)
+            try:
+                self._store = from_url(url, **options)
+            except ValueError:  # obstore before 0.9, the last one for Python 3.9
+                del options["client_options"]["read_timeout"]
+                self._store = from_url(url, **options)
 
     def get(self, asked: Reply) -> Reply:
         found = self._library.get(self._store, asked["get"])

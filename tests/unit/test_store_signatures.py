@@ -142,8 +142,12 @@ def test_collection_keeps_signatures_of_what_is_there_and_of_the_last_hour(
     delete_signatures(store, now + 7200)
     assert (path.exists(), unfinished.exists()) == (True, False)
     record.rmdir()
+    later = path.with_name(f"{SUBJECT}.7")
+    later.write_bytes(data.to_bytes().replace(b'"format": 1', b'"format": 2', 1))
+    kind = path.with_name(f"{subject_digest('resolution', KEY)}.7")
+    kind.write_bytes(data.to_bytes().replace(b'"kind": "build"', b'"kind": "resolution"', 1))
     delete_signatures(store, now + 7200)
-    assert not path.exists()
+    assert (path.exists(), later.exists(), kind.exists()) == (False, True, True)
 
 
 def test_store_with_signatures_is_deleted_as_a_whole(

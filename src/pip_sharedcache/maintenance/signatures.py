@@ -81,11 +81,12 @@ def sign_entries(
             continue
         try:
             statement = _statement(item)
+            text = statement.to_bytes()
         except FileNotFoundError:
             yield None
             continue
-        except (DamagedEntry, OSError) as error:
-            why = str(error) if isinstance(error, DamagedEntry) else reason(error)
+        except (DamagedEntry, OSError, ValueError, RecursionError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
             yield SignedEntry(item, False, why)
             continue
         subject = statement.kind, statement.key
@@ -93,7 +94,7 @@ def sign_entries(
             yield SignedEntry(item, False, "another entry for the same is signed")
             continue
         seen.add(subject)
-        own, text = stores.own_signed(store, *subject), statement.to_bytes()
+        own = stores.own_signed(store, *subject)
         if own is not None and own.statement == text and _key_of(own.signature) == known != b"":
             yield SignedEntry(item, False)
             continue
@@ -186,7 +187,8 @@ def delete_signatures(store: Store, now: float) -> None:
     there |= {(BUILD, _without_uid(name)) for name in builds}
     for one in stores.list_signatures(store, []):
         subject = (one.kind, one.key.rpartition("-")[0] if one.kind == BYTECODE else one.key)
-        if one.signed < now - GRACE and subject not in there:
+        known = one.kind in ("", BYTECODE, BUILD)  # others are of a later version
+        if known and one.signed < now - GRACE and subject not in there:
             with suppress(OSError), Directory.open(one.path.parent) as shard:
                 shard.remove(one.path.name)
     for name in SHARDS:

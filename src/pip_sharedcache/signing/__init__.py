@@ -1,7 +1,13 @@
 """Signatures of OpenSSH over derived data, where the owner of a file says nothing."""
 
 from pip_sharedcache.signing.openssh import NAMESPACE, Signature, Signers, sign
-from pip_sharedcache.signing.signed_data import MOST_HEAD, SignedData, read_line, read_signed
+from pip_sharedcache.signing.signed_data import (
+    MOST_HEAD,
+    LaterForm,
+    SignedData,
+    read_line,
+    read_signed,
+)
 from pip_sharedcache.signing.statements import (
     BUILD,
     BYTECODE,
@@ -23,6 +29,7 @@ __all__ = [
     "NAMESPACE",
     "BuildStatement",
     "BytecodeStatement",
+    "LaterForm",
     "Signature",
     "SignedData",
     "SignedFile",

@@ -23,6 +23,10 @@ _LONGEST = 400  # bytes of the line
 MOST_HEAD = _LONGEST + MOST_STATEMENT + MOST_SIGNATURE
 
 
+class LaterForm(ValueError):
+    """Signed data in a form that this version does not know."""
+
+
 @dataclass(frozen=True)
 class SignedData:
     """A statement and the signature that somebody put beside it; nothing is checked yet.
@@ -80,14 +84,21 @@ def read_signed(file: BinaryIO) -> SignedData:
 def read_line(file: BinaryIO) -> tuple[str, str, tuple[int, int]]:
     """Return kind, key, and the sizes of statement and signature, as signed data begins with them.
 
-    Nobody has signed these. Raises ValueError, OSError.
+    Nobody has signed these. Raises ValueError (LaterForm), OSError.
     """
     line = file.readline(_LONGEST)
     try:
         head = json.loads(line) if line.endswith(b"\n") else None
-        if not isinstance(head, dict) or head["format"] != SIGNED_FORMAT:
+        if not isinstance(head, dict):
+            raise ValueError("its first line is no JSON object")
+        form = head["format"]
+        if type(form) is int and form > SIGNED_FORMAT:
+            raise LaterForm(f"signed data of format {form}, this version reads {SIGNED_FORMAT}")
+        if form != SIGNED_FORMAT:
             raise ValueError(f"no signed data of format {SIGNED_FORMAT}")
         kind, key, sizes = head["kind"], head["key"], (head["statement"], head["signature"])
+    except LaterForm:
+        raise
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"no signed data: {type(error).__name__} {error!s:.100}") from error
     limits = (MOST_STATEMENT, MOST_SIGNATURE)

@@ -33,6 +33,7 @@ from pip_sharedcache.errors import (
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.signing import (
     MOST_HEAD,
+    LaterForm,
     Signature,
     SignedData,
     Signers,
@@ -144,7 +145,7 @@ def write_signed(store: Store, signed: SignedData) -> Path:
 def list_signatures(store: Store, unread: list[tuple[Path, str]]) -> Iterator[StoredSignature]:
     """Yield every file below ``signatures/``. Shards that cannot be read are added to ``unread``.
 
-    Files with other names are not yielded.
+    Files with other names, or of a later form, are not yielded.
     """
     for shard in SHARDS:
         try:
@@ -163,8 +164,12 @@ def _of_shard(shard: Directory) -> Iterator[StoredSignature]:
         except OSError:
             continue  # deleted meanwhile
         kind = key = ""
-        with suppress(OSError, ValueError):
+        try:
             kind, key = _subject(shard, name)
+        except LaterForm:
+            continue
+        except (OSError, ValueError):
+            pass  # no signature: listed as one about nothing
         yield StoredSignature(shard.path / name, status.st_uid, status.st_mtime, kind, key)
 
 

@@ -83,6 +83,26 @@ def test_pip_of_an_interpreter_without_the_library_uses_that_of_ours(
         assert pages.wheel_requests() == []
 
 
+@pytest.mark.parametrize("source", ["index", "find-links"])
+def test_library_beside_pip_is_used_for_a_push(
+    source: str, machine: MachineFactory, pages: LocalIndex, wheels: Path
+) -> None:
+    """pip 26.3 refuses imports, and the search for modules, once it installs."""
+    with ObjectServer() as server:
+        one = machine("one", server.url, variables={**pages.variables, **server.variables})
+        del one.variables["PIP_SHAREDCACHE_REMOTE_PYTHON"]
+        library = download_wheels(["obstore"], no_deps=False)
+        install = one.environment.plain("install", "--quiet", "--no-index", "--no-deps", *library)
+        run_as(None, install, check=True)
+        options = ["--no-index", "--find-links", str(wheels)] if source == "find-links" else []
+        done = one.run("install", *options, *NAMES)
+        assert done.stderr == ""
+        # Wheels of a directory have no digest of an index.
+        pushed = 0 if source == "find-links" else len(NAMES)
+        assert (f"Pushed {pushed} wheels" in done.stdout) == bool(pushed), done.stdout
+        assert len(server.keys()) == pushed
+
+
 @contextmanager
 def _moto(directory: Path) -> Iterator[str]:
     """moto's server; its address. All tests (--full) install it if it is not on PATH."""

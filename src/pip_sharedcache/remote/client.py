@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import logging
@@ -46,6 +47,12 @@ _START = (
     "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
 )
 _WRONG = "it is not the expected one"
+
+
+@functools.cache
+def helper_script() -> Path:
+    """Return the path of the script that the interpreter with the library runs."""
+    return resources.path_of("remote", "helper.py")
 
 
 def interpreter(named: Path | None) -> Path:
@@ -126,10 +133,9 @@ class Client:
         if self._python != Path(sys.executable):
             for name in ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__"):
                 environ.pop(name, None)
-        script = resources.path_of("remote", "helper.py")
         try:
             process = subprocess.Popen(
-                [str(self._python), "-c", _START, str(script)],
+                [str(self._python), "-c", _START, str(helper_script())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -47,7 +47,8 @@ class RunRemotes:
 
     def push_published(self) -> None:
         """Push what this run has downloaded and published. To be called after ``finish``."""
-        if not self.named:
+        if self._transfers is None:
+            # Nothing was missed whose digest is known. (pip 26.3 would refuse the imports now.)
             return
         sharing = self._run.sharing
         wheels = [
@@ -57,7 +58,7 @@ class RunRemotes:
         ]
         # Of pulled wheels alone there is nothing to push but bytecode.
         if wheels and (self._run.settings.signing_key or not self._are_pulled(wheels)):
-            self._open().push(wheels)
+            self._transfers.push(wheels)
             self.end()
 
     def _are_pulled(self, wheels: Sequence[WantedWheel]) -> bool:

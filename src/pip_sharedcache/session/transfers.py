@@ -20,7 +20,7 @@ from pip_sharedcache.errors import DamagedEntry, SigningError, reason
 from pip_sharedcache.model import Digest, Entry, Policy, megabytes
 from pip_sharedcache.remote.access import Access, Answer, Fetch, Request
 from pip_sharedcache.remote.bytecode_objects import MOST_BYTECODE, object_key, write_object
-from pip_sharedcache.remote.client import Client, interpreter
+from pip_sharedcache.remote.client import Client, helper_script, interpreter
 from pip_sharedcache.remote.pushing import Item, Pushed, missing, push
 from pip_sharedcache.remote.stores import MOST_WHEEL, RemoteStore, wheel_key
 from pip_sharedcache.session.notices import warn
@@ -38,17 +38,18 @@ class Transfers:
 
     def __init__(self, run: RunState, web: Callable[[str], Access]) -> None:
         self._run, self._web = run, web
+        # Now: pip refuses imports, and the search for modules, once it installs.
+        self._python = interpreter(run.settings.remote_python)
+        helper_script()
         self._stores = [RemoteStore(one, self._opener(one)) for one in run.settings.remotes]
         self._pulled: dict[Digest, RemoteStore] = {}
         self._damage_told: set[str] = set()
 
     def _opener(self, setting: RemoteSetting) -> Callable[[], Access]:
         def access() -> Access:
-            settings = self._run.settings
             if setting.url.startswith(f"{WEB_SCHEME}:"):
                 return self._web(setting.url)
-            python = interpreter(settings.remote_python)
-            return Client(setting.url, python, settings.remote_timeout)
+            return Client(setting.url, self._python, self._run.settings.remote_timeout)
 
         return access
 

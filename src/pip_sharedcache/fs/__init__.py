@@ -45,7 +45,7 @@ from pip_sharedcache.fs.mapped_owner import mapped_owner, mapping_reason
 from pip_sharedcache.fs.memory import give_back, use_one_arena
 from pip_sharedcache.fs.quota import Quota, quota
 from pip_sharedcache.fs.rename import put_in_place, rename_in
-from pip_sharedcache.fs.stale import is_gone, is_silence, retry_stale
+from pip_sharedcache.fs.stale import is_gone, is_silence, retry_stale, silence_of
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
 from pip_sharedcache.fs.trees import (
@@ -103,6 +103,7 @@ __all__ = [
     "restore_file",
     "retry_stale",
     "set_directory",
+    "silence_of",
     "sweep_temporary",
     "synchronise",
     "temporary_directory",

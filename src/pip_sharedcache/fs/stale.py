@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from pip_sharedcache.errors import reason
 from pip_sharedcache.fs.dirfd import DISK_ERRORS, Directory
 
 Result = TypeVar("Result")
@@ -23,6 +24,16 @@ def is_silence(error: BaseException | None, began: float) -> bool:
     """
     slow = time.monotonic() - began > _LONG
     return slow and isinstance(error, OSError) and error.errno in DISK_ERRORS
+
+
+def silence_of(directory: Path) -> str:
+    """Return the error of a file server that does not answer for ``directory``; "" if it does."""
+    began = time.monotonic()
+    try:
+        with Directory.open(directory):  # the opening asks the server
+            return ""
+    except OSError as error:
+        return reason(error) if is_silence(error, began) else ""
 
 
 def retry_stale(action: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:

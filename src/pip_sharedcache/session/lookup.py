@@ -29,7 +29,6 @@ class WheelLookup:
         self._skipped: dict[Digest, tuple[Entry, str]] = {}
         self._not_downloaded: set[Digest] = set()
         self._vanished: set[Identity] = set()
-        self._lost: set[Path] = set()  # stores whose file server stopped answering
         self._untrusted: set[Digest] = set()
         self._copied: set[Digest] = set()
 
@@ -223,8 +222,7 @@ class WheelLookup:
 
     def _lose(self, store: Path, what: str) -> None:
         # Each call to the server would wait for seconds until it fails.
-        if store not in self._lost:
-            self._lost.add(store)
+        if store not in self._layers.lost:
             self._layers.drop(store)
             self.forget_all()
             warn(f"{store} does not answer any more, and is not used: {what}")
@@ -235,7 +233,7 @@ class WheelLookup:
 
     def is_lost(self, entry: Entry) -> bool:
         """Return whether the store of ``entry`` stopped answering in this run."""
-        return entry.path.parents[2] in self._lost
+        return entry.path.parents[2] in self._layers.lost
 
     def _forget(self, entry: Entry) -> None:
         """Remove ``entry`` from the results, so that ``find`` searches the layers again."""

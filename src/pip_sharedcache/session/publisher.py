@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Publisher:
         while (store := where()) is not None:
             if self._takes_none(store):
                 break
-            self.refusal = "it cannot be published"
+            self.refusal, began = "it cannot be published", time.monotonic()
             try:
                 staged = stage(store)
             except UnusualWheel as error:
@@ -88,6 +89,9 @@ class Publisher:
                 logger.debug("%s: %s", otherwise, error)  # older stores have no place for them
             except NotPublished as error:
                 if self._is_mapped(store, error):
+                    continue
+                if fs.is_silence(error.__cause__, began):
+                    self._lose(store, str(error))
                     continue
                 self._warn_of(store, otherwise, error)
                 if isinstance(error, NoRoom):
@@ -113,8 +117,13 @@ class Publisher:
         staged, self._staged = self._staged, []
         durable, self._durable = self._durable, set()
         visible: dict[Identity, Entry | None] = {}
-        stores.discard(one for one in staged if not one.is_published)
+        lost = self._layers.lost
+        stores.discard(one for one in staged if not one.is_published and one.store.path not in lost)
         for store, some in _by_store(one for one in staged if one.is_published).items():
+            if why := fs.silence_of(store.path):
+                self._lose(store, f"{store.path}: {why}")
+            if store.path in self._layers.lost:
+                continue
             failure = self._failures.pop(store.path, None)
             if failure is not None:
                 # The kernel reports a failed write only once: a second sync would succeed.
@@ -124,6 +133,17 @@ class Publisher:
             for one, outcome in zip(some, stores.make_visible(store, some, durable)):
                 visible[one.entry.identity] = self._outcome(one, outcome)
         return [visible.get(one.entry.identity) for one in staged]
+
+    def _lose(self, store: Store, what: str) -> None:
+        """Go on without ``store``, whose file server stopped answering, and warn.
+
+        What is staged there stays: each call to the server would wait for seconds until it fails.
+        A later run deletes it.
+        """
+        self._staged = [one for one in self._staged if one.store.path != store.path]
+        if store.path not in self._layers.lost:
+            self._layers.drop(store.path)
+            warn(f"Installed without publishing: no answer from the file server: {what}")
 
     def _outcome(self, one: Staged, outcome: Entry | NotPublished | None) -> Entry | None:
         if not isinstance(outcome, Entry):

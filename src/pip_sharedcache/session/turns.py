@@ -78,4 +78,6 @@ class Turns:
         A worker process leaves them to its parent process.
         """
         while os.getpid() == self._process and self._claims:
-            claims.release(*self._claims.pop())
+            store, own = self._claims.pop()
+            if store.path not in self._layers.lost:
+                claims.release(store, own)

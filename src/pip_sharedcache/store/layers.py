@@ -48,10 +48,14 @@ def _with_bans_of_all(layers: Sequence[Store]) -> tuple[Store, ...]:
 
 
 class Layers:
-    """The usable stores of a run, in lookup order."""
+    """The usable stores of a run, in lookup order.
+
+    ``lost``: the paths of those whose file server stopped answering in this run.
+    """
 
     def __init__(self, layers: Sequence[Store]) -> None:
         self._layers = _with_bans_of_all(layers)
+        self.lost: set[Path] = set()
         self._left: set[Path] = set()
         self._full: set[Path] = set()
         self._writable: dict[Path, bool] = {}
@@ -85,6 +89,7 @@ class Layers:
 
     def drop(self, path: Path) -> None:
         """Go on without the store ``path``, whose file server does not answer any more."""
+        self.lost.add(path)
         self._layers = tuple(store for store in self._layers if store.path != path)
 
     # -- looking up

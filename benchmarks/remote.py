@@ -44,7 +44,6 @@ PIP, ALONE, FIRST, WHEELS, SECOND = (
     *("pip", "ours, no bucket", "ours, first machine, with the push"),
     *("ours, second machine, wheels only", "ours, second machine"),
 )
-_USER = 54321  # uid and gid of the account as which commands run for root
 
 
 @dataclass
@@ -66,7 +65,7 @@ class Measurement:
         self, bench: Bench, index: RecordedIndex, bucket: ObjectServer, options: argparse.Namespace
     ) -> None:
         self.bench, self.index, self.bucket, self.options = bench, index, bucket, options
-        self.account = Account(_USER, _USER) if os.geteuid() == 0 else None
+        self.account = Account.named(options.user) if os.geteuid() == 0 else None
         self.keys = bench.work / "keys"
         self.keys.mkdir()
         key = make_key(self.keys, "key")
@@ -165,6 +164,7 @@ def main() -> None:
     add_options(parser, runs=3)
     parser.add_argument("--set", choices=[*SETS], default="science", help="default: science")
     parser.add_argument("--delay", type=float, default=5, metavar="MS", help="default: 5")
+    parser.add_argument("--user", default="daemon", help="as whom root runs (default: daemon)")
     parser.add_argument("--into", type=Path, metavar="FILE", help="write the table there, too")
     options = parser.parse_args()
     with work_directory(options) as work:

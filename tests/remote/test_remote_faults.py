@@ -52,7 +52,10 @@ PUSHES = {
     "429": (Fault(429, {"Retry_After": "60"}, verbs=_PUT), "(status 429)"),
     "500": (Fault(500, verbs=_PUT), "the server fails (status 500)"),
     "full": (Fault(507, verbs=_PUT), "it is full (status 507)"),
-    "hanging": (Fault(hang=60, verbs=_PUT), "seconds"),
+    "hanging": (
+        Fault(hang=60, verbs=_PUT),
+        "the time limit is over; hint: pip-sharedcache store push",
+    ),
 }
 
 
@@ -117,7 +120,7 @@ def _problems(one: Machine, plain: object, expected: str) -> list[str]:
         found.append(f"left: {left}")
     if took > 30:
         found.append(f"took {took:.1f} s")
-    if processes := _helpers():
+    if processes := _helpers(one):
         found.append(f"processes left: {processes}")
     one.check_no_secrets()
     _uninstall(one)
@@ -131,17 +134,18 @@ def _uninstall(one: Machine) -> None:
             shutil.rmtree(path)
 
 
-def _helpers() -> list[str]:
-    """The processes of clients, which end within a moment of their parents' end."""
+def _helpers(one: Machine) -> list[str]:
+    """The machine's processes of clients, which end within a moment of their parents' end."""
+    home = f"HOME={one.home}\0".encode()
     for _ in range(20):
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                text = path.read_bytes().replace(b"\0", b" ").decode()
+                text = path.read_bytes()
+                if b"remote/helper.py" in text and home in (path.parent / "environ").read_bytes():
+                    found.append(text.replace(b"\0", b" ").decode())
             except OSError:
                 continue
-            if "remote/helper.py" in text:
-                found.append(text)
         if not found:
             return []
         time.sleep(0.05)

@@ -292,7 +292,7 @@ ROWS = (
         "signing-key",
         to_file,
         "none",
-        "the key with which `store sign`, and pushes of bytecode to remote stores, sign: a private "
+        "the key with which `store sign`, and pushes to remote stores, sign: a private "
         "key, or a public one of which the agent "
         "has the private half",
         "an absolute path",

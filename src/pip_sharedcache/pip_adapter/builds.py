@@ -32,7 +32,7 @@ from pip_sharedcache.pip_adapter.links import private_source_because, source_of
 from pip_sharedcache.pip_adapter.protocols import Link, Requirement
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
-from pip_sharedcache.session.wheels import has_credentials, without_credentials
+from pip_sharedcache.session.wheels import WantedWheel, has_credentials, without_credentials
 from pip_sharedcache.store import Build
 
 logger = logging.getLogger(__name__)
@@ -178,6 +178,9 @@ class Builds:
         """
         directory = Path(local_wheels.new_directory())
         copied = session.lookup.copy_untrusted([build.digest], build.filename, directory)
+        if copied is None:
+            wanted = WantedWheel(build.digest, build.filename)
+            copied = session.remotes.pull_one(wanted, directory, compiles=session.compiles)
         if copied is None:
             return ""
         found = session.wheels.note(str(copied), origin)

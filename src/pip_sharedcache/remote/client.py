@@ -185,7 +185,7 @@ class Client:
                     end = min(end, began + within)
                 if now >= end:
                     if within is not None and now >= began + within:
-                        raise RemoteFailed(f"the limit of {within:g} seconds is over")
+                        raise RemoteFailed("the time limit is over", "pip-sharedcache store push")
                     if not progressed and moved < SLOWEST * self._timeout:
                         raise slowness() if moved else silence(self._timeout)
                     window, moved, progressed = now, 0, False

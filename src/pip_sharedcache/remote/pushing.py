@@ -51,13 +51,13 @@ def missing(store: RemoteStore, keys: Sequence[str], within: float | None = None
 def push(
     store: RemoteStore,
     items: Sequence[Item],
-    within: float | None = None,
+    within: Callable[[], float] | None = None,
     on_answer: Callable[[], None] = lambda: None,
 ) -> Pushed:
     """Put those ``items`` into ``store`` that it does not have, or has in another size.
 
     Also those that it has wrong, as far as is known. Each file is hashed before it is put.
-    ``within``: the most seconds for the questions, and for the puts. ``on_answer``: called for each
+    ``within``: returns the most seconds that are left for all. ``on_answer``: called for each
     item that is done with. ``store.failure`` says whether the push has failed.
     """
     left = {one.key: one for one in items}
@@ -85,8 +85,8 @@ def push(
         pushed.count += 1
         pushed.size += answer.size
 
-    if store.ask([Has(key) for key in left], is_there, within):
+    if store.ask([Has(key) for key in left], is_there, within and within()):
         puts = [Put(one.key, one.path, one.sha256) for one in left.values()]
         store.absent.difference_update(left)
-        store.ask(puts, is_put, within)
+        store.ask(puts, is_put, within and within())
     return pushed

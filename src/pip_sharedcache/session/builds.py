@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pip_sharedcache import store as stores
 from pip_sharedcache import wheel
 from pip_sharedcache.model import Digest, Origin
 from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.remotes import RunRemotes
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store import Build, Store
 
@@ -18,8 +20,9 @@ from pip_sharedcache.store import Build, Store
 class SharedBuilds:
     """The build records that one run finds in its stores, and those that it makes."""
 
-    def __init__(self, run: RunState, publishing: Publisher) -> None:
-        self._run = run
+    def __init__(self, run: RunState, publishing: Publisher, remotes: RunRemotes) -> None:
+        self._run, self._remotes = run, remotes
+        self._pulled: set[Digest] = set()  # the keys of records of remote stores
         self._layers, self._repairs = run.layers, run.repairs
         self._publishing = publishing
         self._skipped: set[Digest] = set()
@@ -42,6 +45,9 @@ class SharedBuilds:
         if (found := self._layers.find_build(key, self._repairs.damaged)) is not None:
             return found
         signed = self._run.signatures.build_of(key)
+        if signed is None or signed.digest in self._skipped:
+            signed = self._remotes.build_of(key)
+            self._pulled.add(key)
         return None if signed is None or signed.digest in self._skipped else signed
 
     def skip(self, build: Build) -> None:
@@ -62,6 +68,10 @@ class SharedBuilds:
         if build.damaged != stores.NONE_YET:
             self._repairs.skip_build_record(build.damaged)
             self.publish(key, build)
+        elif build.signed_by and key in self._pulled:
+            store = self._where()
+            if store is not None and self._run.signatures.may_relay_to(store):
+                self.publish(key, replace(build, signed_by=""))  # the next run asks nobody
 
     def publish(self, key: Digest, build: Build) -> None:
         """Publish ``build`` for ``key`` at the end of the run, if the store's owner shares it."""

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pip_sharedcache import bytecode
+from pip_sharedcache.model import Digest
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import WantedWheel
+from pip_sharedcache.store import Build
 
 if TYPE_CHECKING:
     from pip_sharedcache.session.transfers import Transfers
@@ -45,8 +47,25 @@ class RunRemotes:
             interpreter = (tag, MAGIC_NUMBER.hex()) if tag else None
             self._open().pull(wheels, directory, arrived, interpreter)
 
+    def pull_one(self, wheel: WantedWheel, directory: Path, *, compiles: bool) -> Path | None:
+        """Return the path of ``wheel``, got as ``pull`` does; None where no remote store has it."""
+        found: list[Path] = []
+        self.pull([wheel], directory, lambda _, path: found.append(path), compiles=compiles)
+        return found[0] if found else None
+
+    def build_of(self, key: Digest) -> Build | None:
+        """Return the wheel that was built for ``key``, as an allowed signer signed it, or None."""
+        if not self.named:
+            return None
+        signers = self._run.signatures.signers
+        if signers is not None:
+            return self._open().build_of(key, signers)
+        if self._run.settings.signing_key is not None:
+            self._open()  # for the push: pip 26.3 refuses imports later
+        return None
+
     def push_published(self) -> None:
-        """Push what this run has downloaded and published. To be called after ``finish``."""
+        """Push what this run has got or built, and published. To be called after ``finish``."""
         if self._transfers is None:
             # Nothing was missed whose digest is known. (pip 26.3 would refuse the imports now.)
             return
@@ -56,13 +75,13 @@ class RunRemotes:
             for one in self._run.wheels.downloaded()
             if one.digest and one.origin and not sharing.is_private(one.origin)
         ]
+        signs = self._run.settings.signing_key is not None
+        builds = list(self._run.wheels.built()) if signs else []
+        wheels += [WantedWheel(build.digest, build.filename) for _, build in builds]
         # Of pulled wheels alone there is nothing to push but bytecode.
-        if wheels and (self._run.settings.signing_key or not self._are_pulled(wheels)):
-            self._transfers.push(wheels)
+        if wheels and (signs or not self._transfers.pulled_all(wheels)):
+            self._transfers.push(wheels, builds)
             self.end()
-
-    def _are_pulled(self, wheels: Sequence[WantedWheel]) -> bool:
-        return self._transfers is not None and self._transfers.pulled_all(wheels)
 
     def end(self) -> None:
         """End the access to all remote stores; further calls do nothing."""

@@ -86,11 +86,11 @@ class Session:
         self._publishing = Publisher(run)
         self.unusual = self._publishing.unusual
         self.lookup = WheelLookup(run)
-        self.builds = SharedBuilds(run, self._publishing)
+        self.remotes = RunRemotes(run)
+        self.builds = SharedBuilds(run, self._publishing, self.remotes)
         self.bytecode = SharedBytecode(run, self._publishing)
         self.resolutions = SharedResolutions(run, self._publishing)
         self.pages = SharedPages(run, self._publishing)
-        self.remotes = RunRemotes(run)
         self._entries = RunEntries(run, self.lookup, self._publishing, self.builds, self.bytecode)
         self._linker = Linker(
             run.links,

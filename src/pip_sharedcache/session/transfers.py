@@ -16,9 +16,15 @@ from pathlib import Path
 
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache.config import WEB_SCHEME, RemoteSetting
-from pip_sharedcache.errors import DamagedEntry, SigningError, reason
+from pip_sharedcache.errors import DamagedEntry, NotSigned, SigningError, reason
 from pip_sharedcache.model import Digest, Entry, Policy, megabytes
 from pip_sharedcache.remote.access import Access, Answer, Fetch, Request
+from pip_sharedcache.remote.build_objects import (
+    MOST_BUILD,
+    build_object,
+    read_build_object,
+    write_build,
+)
 from pip_sharedcache.remote.bytecode_objects import MOST_BYTECODE, object_key, write_object
 from pip_sharedcache.remote.client import Client, helper_script, interpreter
 from pip_sharedcache.remote.pushing import Item, Pushed, missing, push
@@ -26,8 +32,12 @@ from pip_sharedcache.remote.stores import MOST_WHEEL, RemoteStore, wheel_key
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.state import PulledBytecode, RunState
 from pip_sharedcache.session.wheels import WantedWheel
+from pip_sharedcache.signing import Signers
+from pip_sharedcache.store import Build
 
 logger = logging.getLogger(__name__)
+
+_SHORTEST = 0.1  # seconds that a push may take at least: the client says then that time is over
 
 
 class Transfers:
@@ -44,6 +54,7 @@ class Transfers:
         self._stores = [RemoteStore(one, self._opener(one)) for one in run.settings.remotes]
         self._pulled: dict[Digest, RemoteStore] = {}
         self._damage_told: set[str] = set()
+        self._end = 0.0  # of the present push (time.monotonic)
 
     def _opener(self, setting: RemoteSetting) -> Callable[[], Access]:
         def access() -> Access:
@@ -149,17 +160,47 @@ class Transfers:
         self._damage_told.add(store.url)
         warn(f"Remote object is not the wheel {filename}: {store.url}/{key}: pip downloads it")
 
+    def build_of(self, key: Digest, signers: Signers) -> Build | None:
+        """Return the wheel that was built for ``key``, as one of ``signers`` signed it, or None.
+
+        The nearest remote store that has a record which counts is used.
+        """
+        name = build_object(key)
+        for store in self._stores:
+            if store.failure is not None or name in store.absent or name in store.wrong:
+                continue
+            try:
+                with fs.temporary_directory() as directory:
+                    path = directory / "build"
+                    if self._got(store, Fetch(name, path, MOST_BUILD)):
+                        return read_build_object(path, signers, key)
+            except NotSigned as error:
+                store.wrong.add(name)
+                warn(f"Build of the remote store is not used: {store.url}: {error}")
+            except OSError as error:
+                logger.debug("%s: %s: %s", store.url, name, reason(error))
+        return None
+
+    def _got(self, store: RemoteStore, fetch: Fetch) -> bool:
+        """Return whether ``store`` gave the object of ``fetch``."""
+        answers: list[Answer] = []
+        if not store.ask([fetch], lambda _, answer: answers.append(answer)):
+            warn(f"Remote store is not used in this run: {store.url}: {store.failure}")
+        return bool(answers) and answers[0].size >= 0
+
     # -- push
 
     def pulled_all(self, wheels: Sequence[WantedWheel]) -> bool:
         """Return whether all ``wheels`` came from remote stores."""
         return all(one.digest in self._pulled for one in wheels)
 
-    def push(self, wheels: Sequence[WantedWheel]) -> None:
+    def push(self, wheels: Sequence[WantedWheel], builds: Sequence[tuple[Digest, Build]]) -> None:
         """Put ``wheels`` of this run, and their bytecode, into the remote stores that take them.
 
+        ``builds``: the build records of those that this run has built, by their keys.
+
         Only what a local store shows to others is put there, and bytecode only if it can be signed.
-        Takes at most the time limit for each store and kind, and never raises.
+        Takes at most the time limit for each store, and never raises.
         """
         found = [self._run.layers.find_shared(one.digest, one.filename) for one in wheels]
         entries = [entry for entry in found if entry is not None]
@@ -167,6 +208,7 @@ class Transfers:
             for store in self._stores:
                 if store.setting.policy is not Policy.PUBLISH or store.failure is not None:
                     continue
+                self._end = time.monotonic() + self._run.settings.remote_timeout
                 items = [
                     Item(wheel_key(one.manifest.digest), one.wheel, one.manifest.digest)
                     for one in entries
@@ -175,6 +217,10 @@ class Transfers:
                 self._push_to(store, items, _wheels)
                 if store.failure is None:
                     self._push_to(store, self._bytecode_for(store, entries, stack), _bytecode)
+                if store.failure is None:
+                    there = {one.manifest.digest for one in entries}
+                    kept = [one for one in builds if one[1].digest in there]
+                    self._push_to(store, self._builds_for(store, kept, stack), _builds)
 
     def _bytecode_for(
         self, store: RemoteStore, entries: Sequence[Entry], stack: ExitStack
@@ -194,13 +240,11 @@ class Transfers:
                 compiled = self._run.layers.find_own_bytecode(entry, tag, bytecode.fits(entry))
                 if compiled is not None:
                     made[object_key(entry.manifest.digest, tag, magic)] = compiled
-        limit = float(self._run.settings.remote_timeout)
-        end = time.monotonic() + limit
         items: list[Item] = []
         try:
             directory = stack.enter_context(fs.temporary_directory()) if made else Path()
-            for name in missing(store, list(made), limit):
-                if time.monotonic() > end:
+            for name in missing(store, list(made), self._left()):
+                if time.monotonic() > self._end:
                     logger.debug("Not all bytecode is signed: the time limit is over")
                     break
                 path = directory / f"{len(items)}"
@@ -211,10 +255,33 @@ class Transfers:
             logger.debug("Bytecode is not pushed: %s", error)
         return items
 
+    def _builds_for(
+        self, store: RemoteStore, builds: Sequence[tuple[Digest, Build]], stack: ExitStack
+    ) -> list[Item]:
+        """Return the records ``builds`` that ``store`` lacks, signed, in temporary files.
+
+        ``stack`` deletes them.
+        """
+        signing_key = self._run.settings.signing_key
+        if signing_key is None or not builds:
+            return []
+        by_name = {build_object(key): (key, build) for key, build in builds}
+        items: list[Item] = []
+        try:
+            directory = stack.enter_context(fs.temporary_directory())
+            for name in missing(store, list(by_name), self._left()):
+                path = directory / f"{len(items)}"
+                items.append(Item(name, path, write_build(path, *by_name[name], signing_key)))
+        except SigningError as error:
+            warn(f"Builds are not pushed: {error}")
+        except OSError as error:
+            logger.debug("Builds are not pushed: %s", reason(error))
+        return items
+
     def _push_to(
         self, store: RemoteStore, items: Sequence[Item], counted: Callable[[int], str]
     ) -> None:
-        pushed = push(store, items, float(self._run.settings.remote_timeout)) if items else Pushed()
+        pushed = push(store, items, self._left) if items else Pushed()
         for problem in pushed.problems:
             logger.debug("Not pushed: %s: %s", store.url, problem)
         if pushed.count:
@@ -222,6 +289,10 @@ class Transfers:
             logger.info("Pushed %s (%s) to %s", counted(pushed.count), size, store.url)
         if store.failure is not None:
             warn(f"Not all was pushed to the remote store: {store.url}: {store.failure}")
+
+    def _left(self) -> float:
+        """Return the seconds that the push to the present store may still take."""
+        return max(_SHORTEST, self._end - time.monotonic())
 
     def end(self) -> None:
         """End the access to all remote stores; further calls do nothing."""
@@ -235,3 +306,7 @@ def _wheels(count: int) -> str:
 
 def _bytecode(count: int) -> str:
     return f"the bytecode of {_wheels(count)}"
+
+
+def _builds(count: int) -> str:
+    return "1 build record" if count == 1 else f"{count} build records"

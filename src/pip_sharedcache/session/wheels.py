@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,6 +87,12 @@ class RunWheels:
             for one in self._by_path.values()
             if one.entry is None and one.build is None and one.origin is not None and one.digest
         ]
+
+    def built(self) -> Iterator[tuple[Digest, Build]]:
+        """Yield the keys and the build records of the wheels that were built here."""
+        for one in self._by_path.values():
+            if one.build is not None:
+                yield one.build
 
     def download_of(self, digest: Digest) -> tuple[Any, str] | None:
         """Return pip's link and directory to download the wheel of ``digest``, or None.

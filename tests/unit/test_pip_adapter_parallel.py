@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from pip_sharedcache import fs
 from pip_sharedcache.config import Settings
 from pip_sharedcache.model import Digest, Entry, LinkMode, Manifest, Origin, StoredFile
 from pip_sharedcache.pip_adapter import parallel, seams
@@ -24,6 +25,7 @@ from pip_sharedcache.placement import RunReport, make_visible
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.store.layers import Layers
+from pip_sharedcache.trust import mounts
 from support.probes import linux, needs
 from support.wheels import make_wheel
 
@@ -285,7 +287,7 @@ def given(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Given:
         if not calls:
             return []
         ((used, order),) = calls
-        assert used == min(size, len(order))
+        assert used == min(size or parallel._ON_SERVERS, len(order))
         return [loop.requirements[number].name for number in order]
 
     return ask
@@ -451,13 +453,21 @@ def test_for_one_distribution_no_copy_is_started(loop: Loop, given: Given) -> No
     assert given() == []
 
 
-@pytest.mark.parametrize("size", [0, 1])
-def test_where_one_process_is_to_do_it_no_copy_is_started(
-    loop: Loop, given: Given, size: int
-) -> None:
+def test_where_one_process_is_to_do_it_no_copy_is_started(loop: Loop, given: Given) -> None:
     for name in ("one", "two"):
         loop.add(name, f"{name}/x.py")
-    assert given(size) == []
+    assert given(1) == []
+
+
+@pytest.mark.parametrize(("kind", "started"), [("ext4", 0), ("nfs4", 6), ("", 6)])
+def test_for_a_file_server_several_copies_wait(
+    loop: Loop, given: Given, kind: str, started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        loop.add(f"n{number}", f"n{number}/x.py")
+    monkeypatch.setattr(mounts, "kind_of", lambda where: kind)
+    monkeypatch.setattr(fs, "cpus", lambda: 1)
+    assert len(given(0)) == started
 
 
 def test_no_more_copies_are_started_than_there_are_distributions(loop: Loop, given: Given) -> None:

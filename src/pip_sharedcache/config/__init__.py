@@ -324,7 +324,7 @@ ROWS = (
     Row(
         "processes",
         number_to(MOST_PROCESSES),
-        "one for each processor, at most 8",
+        "one for each processor, at most 8; at least 4 on a file server",
         "the number of processes that install in parallel if no file is replaced, "
         f"1 to {MOST_PROCESSES}",
         f"a number from 1 to {MOST_PROCESSES}",

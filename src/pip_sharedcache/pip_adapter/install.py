@@ -35,7 +35,7 @@ from pip_sharedcache.pip_adapter.targets import environment_of
 from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session import notices
-from pip_sharedcache.session.session import MOST_WORKERS, Session
+from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import RunWheel
 
 logger = logging.getLogger(__name__)
@@ -161,8 +161,7 @@ class InstallWrappers:
         before, self._parallel = self._parallel, ParallelInstall(session, requirements, how)
         failed = True
         try:
-            size = session.settings.processes or min(MOST_WORKERS, fs.cpus())
-            self._parallel.start(size, self._downloads.scripts_of)
+            self._parallel.start(session.settings.processes, self._downloads.scripts_of)
             result = call.proceed()
             failed = False
             return result

@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pip_sharedcache import fs
 from pip_sharedcache.fs.workers import WorkerPool
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.path_conflicts import PathClaims, Scheme
 from pip_sharedcache.pip_adapter.protocols import Requirement
 from pip_sharedcache.placement import Placement, RunReport
-from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.session import MOST_WORKERS, Session
 from pip_sharedcache.session.state import WorkerPart
+from pip_sharedcache.trust import mounts
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,10 @@ logger = logging.getLogger(__name__)
 #: wheel to be published counts for one more file per _BYTES_A_FILE bytes.
 _WORTH_IT = 400
 _BYTES_A_FILE = 2000
+
+#: Processes that place files on a file server, however few processors there are: while one waits
+#: for an answer, another asks. More than these gain little, and each has the memory of pip.
+_ON_SERVERS = 4
 
 #: The message of a log record that pip draws with rich (pip/_internal/utils/logging.py).
 _DRAWN = "[present-rich] %s"
@@ -96,7 +102,7 @@ class ParallelInstall:
         self.is_worker = False
 
     def start(self, size: int, entry_points: Callable[[Requirement], Iterable[str]]) -> None:
-        """Start up to ``size`` worker processes, if there is enough work.
+        """Start up to ``size`` worker processes, if there is enough work; 0: as many as serve.
 
         ``entry_points``: returns the names of the scripts that pip generates for a requirement.
         """
@@ -121,12 +127,21 @@ class ParallelInstall:
                 weights[number] = len(names) + more
         order = [number for number in weights if claims.apart(number)]
         order.sort(key=lambda number: weights[number], reverse=True)
+        size = size or self._serving()
         if min(size, len(order)) < 2 or sum(weights[number] for number in order) < _WORTH_IT:
             return
         self._pool = WorkerPool.start(min(size, len(order)), order, self._install, self._reply)
         if self._pool is not None:
             logger.debug("%s distributions are installed in parallel", len(order))
             self._numbers = {str(self._requirements[number].name): number for number in order}
+
+    def _serving(self) -> int:
+        """Return how many worker processes serve: those of a file server wait most of the time."""
+        names = (str(one.name) for one in self._requirements[:1])
+        places = [self._scheme_of(name)["purelib"] for name in names]
+        places += [str(store.path) for store in self._session.layers]
+        local = all(mounts.is_local(path) for path in places if os.path.isdir(path))
+        return max(0 if local else _ON_SERVERS, min(MOST_WORKERS, fs.cpus()))
 
     def _scheme_of(self, name: str) -> Scheme:
         """Return pip's target directories for the distribution ``name``."""

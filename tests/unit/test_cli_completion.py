@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,35 @@ def test_values_are_offered(
 ) -> None:
     monkeypatch.setattr(pip_adapter, "run_pip", lambda arguments: None)
     assert _complete(line, monkeypatch, capsys) == found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fox`id>pwn`", "f;reboot", "f*", "f\x1b[2Jx", "f\nnew line", "f$(id)", "f x", "fé", "-f"],
+)
+def test_names_that_a_shell_would_run_are_not_offered(
+    store: Store, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each member of the group names files in the store."""
+    entry = store.path / "wheels" / "ab" / ("ab" * 32)
+    entry.mkdir()
+    (entry / f"{name}-1.0-py3-none-any.whl").touch()
+    assert _complete("store info ", monkeypatch, capsys) == ["demo", "foo-bar"]
+    assert _complete("store info f", monkeypatch, capsys) == ["foo-bar"]
+
+
+def test_bash_expands_no_word_of_a_completion(tmp_path: Path) -> None:
+    program = tmp_path / "pip-sharedcache"
+    program.write_text("#!/bin/sh\necho 'one * two'\n")
+    program.chmod(0o755)
+    (tmp_path / "there").touch()
+    lines = (
+        completion.SCRIPTS["bash"],
+        f"cd {tmp_path}; COMP_WORDS=({program} x) COMP_CWORD=1",
+        f"_pip_sharedcache_complete {program}; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+    )
+    done = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert (done.stdout.split("\n"), done.stderr) == (["one", "*", "two", ""], "")
 
 
 def test_store_of_the_line_gives_the_names(

@@ -22,8 +22,9 @@ HELP = "print a completion script for a shell"
 SCRIPTS = {
     "bash": """\
 _pip_sharedcache_complete() {
-    COMPREPLY=($(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD PIP_AUTO_COMPLETE=1 \\
-        "$1" 2>/dev/null))
+    # Not COMPREPLY=($(...)): that would expand a * among the words.
+    read -r -d '' -a COMPREPLY < <(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \\
+        PIP_AUTO_COMPLETE=1 "$1" 2>/dev/null)
 }
 complete -o default -F _pip_sharedcache_complete pip-sharedcache
 """,
@@ -59,6 +60,7 @@ complete -c pip-sharedcache -f -a '(_pip_sharedcache_complete)'
 """,
 }
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:=/@+-]+")
 _NAMES = {"shell-init": tuple(SHELLS), "completion": tuple(SCRIPTS)}
 
 
@@ -90,7 +92,8 @@ class Line:
     def show(self, found: Iterable[str]) -> list[str]:
         """Return the completions ``found`` of ``current`` as the shell expects them."""
         head = len(self.current.partition("=")[0]) + 1 if self.is_split else 0
-        return [one[head:] for one in found]
+        # bash puts the only completion on the line without quotes: nothing may be a command there.
+        return [one[head:] for one in found if _PLAIN.fullmatch(one)]
 
 
 def words_of_line(environ: Mapping[str, str]) -> Line | None:

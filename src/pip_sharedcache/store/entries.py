@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,8 @@ from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
 _LONGEST = 2.0  # seconds
 _DAY = 24 * 3600  # seconds; no maintained clock is ahead by more
+#: The normalised name of a distribution (PEP 503).
+_NORMALISED = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,9 @@ def names(store: Store, area: str) -> set[str]:
 def distributions(store: Store) -> set[str]:
     """Return the names of the distributions in ``store``, for the completion of a line.
 
-    After two seconds the rest is left out: on a file server, a large store takes longer than a user
-    waits for the tabulator key.
+    No other names than normalised ones: each member of the group chooses names of files, and a
+    shell puts what is offered on the user's line. After two seconds the rest is left out: on a file
+    server, a large store takes longer than a user waits for the tabulator key.
     """
     found: set[str] = set()
     end = time.monotonic() + _LONGEST
@@ -175,7 +179,8 @@ def distributions(store: Store) -> set[str]:
                     return found
                 files = os.listdir(store.path / WHEELS / shard / name)
                 wheels = (file for file in files if file.endswith(".whl"))
-                found.update(canonicalize_name(wheel.partition("-")[0]) for wheel in wheels)
+                names = (canonicalize_name(wheel.partition("-")[0]) for wheel in wheels)
+                found.update(filter(_NORMALISED.fullmatch, names))
     return found
 
 

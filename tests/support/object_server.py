@@ -6,6 +6,7 @@ Others stand in for servers that work: moto's, and rclone's where it has one. Th
 from __future__ import annotations
 
 import hashlib
+import itertools
 import socket
 import ssl
 import struct
@@ -73,6 +74,7 @@ class ObjectServer:
         self.requests: list[tuple[str, str, int]] = []
         self._lock = threading.Lock()
         self._uploads: dict[str, dict[int, bytes]] = {}
+        self._numbers = itertools.count(1)
         self._over = threading.Event()
 
     def __enter__(self) -> ObjectServer:
@@ -258,7 +260,7 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
             key, query, _, _ = begun
             if "uploads" in query:
                 with server._lock:
-                    upload = str(len(server._uploads) + 1)
+                    upload = str(next(server._numbers))
                     server._uploads[upload] = {}
                 inside = f"<Bucket>{server.bucket}</Bucket><Key>{key}</Key>"
                 inside += f"<UploadId>{upload}</UploadId>"

@@ -31,7 +31,8 @@ from typing import Any, BinaryIO, Optional
 from urllib.parse import unquote, urlsplit
 
 _PIECE = 1 << 20  # bytes that are written at once
-_PART = 8 << 20  # bytes of one part of a large object
+_PART = 5 << 20  # bytes of one part of a large object: the least that S3 takes
+_PUTS = 4  # at one time: each waits for a part, which takes long on a slow connection
 _OFTEN = 0.2  # seconds between two reports of progress
 _RETRIES = 2
 _STATUS = re.compile(r"status code: ([1-5][0-9]{2})\b")
@@ -71,6 +72,7 @@ class _Bucket:
 
         self._library = obstore
         self._progress = progress
+        self._puts = threading.BoundedSemaphore(_PUTS)
         url, limit = asked["open"], timedelta(seconds=asked["timeout"])
         options: dict[str, Any] = {}
         if url.startswith("file:"):
@@ -79,8 +81,9 @@ class _Bucket:
             endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
             options["client_options"] = {
                 "connect_timeout": limit,
-                "read_timeout": limit,
-                "timeout": timedelta(days=1),  # of a whole object: its size is not known
+                # Of a whole object, whose size is not known. No read_timeout: it counts the time
+                # that an upload takes. The client looks after silence.
+                "timeout": timedelta(days=1),
                 "allow_http": endpoint.startswith("http://"),
             }
             backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1)}
@@ -89,11 +92,7 @@ class _Bucket:
                 "max_retries": _RETRIES,
                 "retry_timeout": limit,
             }
-            try:
-                self._store = from_url(url, **options)
-            except ValueError:  # obstore before 0.9, the last one for Python 3.9
-                del options["client_options"]["read_timeout"]
-                self._store = from_url(url, **options)
+            self._store = from_url(url, **options)
 
     def get(self, asked: Reply) -> Reply:
         found = self._library.get(self._store, asked["get"])
@@ -112,7 +111,7 @@ class _Bucket:
         return {"size": size, "sha256": hasher.hexdigest()}
 
     def put(self, asked: Reply) -> Reply:
-        with open(asked["path"], "rb") as file:
+        with self._puts, open(asked["path"], "rb") as file:
             hasher, size = hashlib.sha256(), 0
             for piece in _pieces(file):
                 hasher.update(piece)
@@ -125,7 +124,8 @@ class _Bucket:
                 self._progress.add(size)
             else:
                 pieces = self._counted(_pieces(file))
-                self._library.put(self._store, asked["put"], pieces, chunk_size=_PART)
+                how = {"chunk_size": _PART, "max_concurrency": 1}
+                self._library.put(self._store, asked["put"], pieces, **how)
         return {"size": size}
 
     def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -100,9 +100,7 @@ def _fresh(one: Machine, name: str) -> Machine:
 
 def _problems(one: Machine, plain: object, expected: str) -> list[str]:
     """What is wrong after an installation of all wheels."""
-    before = time.monotonic()
     done = one.attempt("install", *NAMES)
-    took = time.monotonic() - before
     found = []
     if done.returncode:
         found.append(f"pip fails ({done.returncode}): {done.stdout}{done.stderr}")
@@ -118,8 +116,6 @@ def _problems(one: Machine, plain: object, expected: str) -> list[str]:
         found.append(f"not all is published: {visible_entries(one.store)}")
     if left := os.listdir(str(one.variables["TMPDIR"])):
         found.append(f"left: {left}")
-    if took > 30:
-        found.append(f"took {took:.1f} s")
     if processes := _helpers(one):
         found.append(f"processes left: {processes}")
     one.check_no_secrets()

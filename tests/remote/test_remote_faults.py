@@ -231,7 +231,7 @@ def test_helper_that_does_not_work_costs_one_line(
 def test_interpreter_without_the_library_is_told_what_to_install(one: Machine) -> None:
     del one.variables["PIP_SHAREDCACHE_REMOTE_PYTHON"]
     expected = f"{one.environment.python} has no obstore; hint: "
-    expected += f"{one.environment.python} -m pip install 'pip-sharedcache[remote]'"
+    expected += f"{one.environment.python} -m pip install obstore"
     assert _problems(one, _plain(one), expected) == []
 
 

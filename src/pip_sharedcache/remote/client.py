@@ -246,8 +246,7 @@ class Client:
                 python = shlex.quote(str(self._python))
                 raise RemoteFailed(
                     f"{self._python} has no {_LIBRARY}",
-                    f"{python} -m pip install 'pip-sharedcache[remote]', or the setting "
-                    "remote-python",
+                    f"{python} -m pip install {_LIBRARY}, or the setting remote-python",
                 )
             if error:
                 raise RemoteFailed("the client library cannot use this URL here")

@@ -263,3 +263,38 @@ def test_plain_pip_makes_no_requests_for_a_user_who_asked_for_none(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(line)
     assert len(done.stderr.splitlines()) == 1
+
+
+#: Two of the three places of settings: off by one, offline by the other.
+BOTH = {
+    "variables": ([], {"PIP_SHAREDCACHE_DIR": "none", "PIP_SHAREDCACHE_OFFLINE": "yes"}, ""),
+    "option": (["--no-sharedcache"], {"PIP_SHAREDCACHE_OFFLINE": "yes"}, ""),
+    "file": (["--no-sharedcache"], {}, "offline = yes\n"),
+    "unreadable": (["--no-sharedcache"], {}, "offline = maybe\n"),
+    "file and variable": ([], {"PIP_SHAREDCACHE_DIR": "none"}, "offline = yes\n"),
+    "files": ([], {}, "offline = yes\ndir = none\n"),
+}
+
+
+@pytest.mark.parametrize("way", ["command", "pip"])
+@pytest.mark.parametrize("name", BOTH)
+def test_off_lifts_no_offline_of_a_variable_or_a_file(
+    name: str, way: str, environment: EnvironmentFactory, env: Env
+) -> None:
+    options, variables, text = BOTH[name]
+    one = environment()
+    _enable(one)
+    Path(str(env["PIP_CONFIG_FILE"])).write_text(f"[sharedcache]\n{text}")
+    env = {**env, "PIP_SHAREDCACHE_DIR": None, **variables}
+    for command in (["install", "demo"], ["download", "-d", str(one.prefix / "files"), "demo"]):
+        done = run_as(None, [*_pip(one, way), *options, *command], env=env)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        (line,) = done.stderr.splitlines()
+        words = "'maybe'" if name == "unreadable" else "switched off; hint: use neither "
+        assert line.startswith("ERROR: ")
+        assert words in line
+    argv = [*_pip(one, way), *options, "--sharedcache-offline=no", "install", "demo"]
+    done = run_as(None, argv, env=env, check=True)
+    assert (done.stderr, "store" in done.stdout) == ("", False)
+    argv = [*_pip(one, way), *options, "list"]
+    assert run_as(None, argv, env=env, check=True).stderr == ""

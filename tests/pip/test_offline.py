@@ -228,3 +228,80 @@ def test_wheels_of_a_restored_store_are_found(site: Site, layout: str) -> None:
     assert site.index.requests == []
     verified = site.run(environment, "store", "verify", **settings)
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+#: Settings that are wrong beside offline, which the user asks for, or wants and misspells.
+WRONG: dict[str, tuple[list[str], dict[str, str], str]] = {
+    "variable": (["--offline"], {"PIP_SHAREDCACHE_LINK_MODE": "bogus"}, "link-mode = 'bogus'"),
+    "option": (["--offline", "--sharedcache-link-mode", "bogus"], {}, "link-mode = 'bogus'"),
+    "number": ([], {**OFFLINE, "PIP_SHAREDCACHE_PROCESSES": "999"}, "processes = '999'"),
+    "directory": (["--offline"], {"PIP_SHAREDCACHE_DIR": "rel"}, "dir = 'rel'"),
+    "itself": ([], {"PIP_SHAREDCACHE_OFFLINE": "maybe"}, "offline = 'maybe'"),
+    "itself in a file": (["FILE", "offline = maybe\n"], {}, "offline = 'maybe'"),
+    "file": (["FILE", "offline = yes\nlink-mode = bogus\n"], {}, "link-mode = 'bogus'"),
+}
+
+
+def _wrong(name: str, directory: Path) -> tuple[list[str], dict[str, str], str]:
+    options, variables, what = WRONG[name]
+    if options[:1] == ["FILE"]:
+        file = directory / "wrong.conf"
+        file.write_text(f"[sharedcache]\n{options[1]}")
+        options, variables = [], {"PIP_CONFIG_FILE": str(file)}
+    return options, variables, what
+
+
+@pytest.mark.parametrize("way", ["command", "hook"])
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_setting_beside_offline_makes_no_request(
+    site: Site, tmp_path: Path, name: str, way: str
+) -> None:
+    one = site.environment()
+    run_as(None, one.command("store", "enable", "--prefix", one.prefix), check=True)
+    options, variables, what = _wrong(name, tmp_path)
+    pip = one.command() if way == "command" else one.plain()
+    direct = f"{site.index.host}/files/part-2.0-py3-none-any.whl"
+    env = {**site.index.variables, "PIP_SHAREDCACHE_DIR": str(site.store), **variables}
+    for words in (
+        ["install", "part"],
+        ["download", "-d", str(tmp_path / "files"), "part"],
+        ["wheel", "-w", str(tmp_path / "files"), direct],
+    ):
+        site.index.clear()
+        done = run_as(None, [*pip, *options, *words], env=env)
+        assert (done.returncode, site.index.requests) == (2, []), done.stdout + done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"ERROR: sharedcache.{what} (")
+    done = run_as(None, [*pip, *options, "index", "versions", "part"], env=env)
+    assert (done.returncode, site.index.requests) == (1, []), done.stdout + done.stderr
+
+
+def test_a_wrong_setting_stops_no_hooked_pip_that_may_make_requests(site: Site) -> None:
+    one = site.environment()
+    run_as(None, one.command("store", "enable", "--prefix", one.prefix), check=True)
+    env = {**site.index.variables, "PIP_SHAREDCACHE_LINK_MODE": "bogus"}
+    for said in ({}, {"PIP_SHAREDCACHE_OFFLINE": "no"}):
+        argv = one.plain("install", "--force-reinstall", "part")
+        done = run_as(None, argv, env={**env, **said}, check=True)
+        assert "Installing without the shared store: sharedcache.link-mode" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["model.py", "config/__init__.py"])
+@pytest.mark.parametrize("said", ["variable", "file"])
+def test_a_damaged_package_makes_no_request_either(
+    site: Site, tmp_path: Path, said: str, damage: str
+) -> None:
+    central, one = site.environment(), site.environment()
+    run_as(None, central.command("store", "enable", "--prefix", one.prefix), check=True)
+    (central.site_packages / "pip_sharedcache" / damage).unlink()
+    file = tmp_path / "offline.conf"
+    file.write_text("[sharedcache]\noffline = yes\n")
+    asked = OFFLINE if said == "variable" else {"PIP_CONFIG_FILE": str(file)}
+    site.index.clear()
+    for words in (["install", "part"], ["download", "-d", str(tmp_path), "part"]):
+        done = run_as(None, one.plain(*words), env={**site.index.variables, **asked})
+        assert (done.returncode, site.index.requests) == (2, []), done.stdout + done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("ERROR: ")
+        assert "damaged" in line
+        assert "offline" in line

@@ -168,22 +168,16 @@ def join_pip() -> None:
         raise SystemExit(2) from None
     if pip_adapter.is_started_as_pip(sys.argv[0]):
         pip_adapter.exit_quietly_until_command(sys.argv[1:])
-    if not is_off:
+    if is_off:
+        pip_adapter.join_plain_pip(sys.argv[1:])
+    else:
         pip_adapter.join_pip()
 
 
 def _is_switched_off(arguments: Sequence[str]) -> bool:
-    """Return whether plain pip is to run, here and in the pips that it starts.
-
-    Raises UsageError for --offline: plain pip would make the requests that the user does not want.
-    """
+    """Return whether plain pip is to run, here and in the pips that it starts."""
     if not config.is_switched_off(os.environ, isolated="--isolated" in arguments):
         return False
-    if config.option_variable("offline") in os.environ:
-        raise UsageError(
-            f"{_OFFLINE} takes wheels from the store, which is switched off",
-            f"use neither {_OFF} nor --sharedcache-dir=none or PIP_SHAREDCACHE_DIR=none",
-        )
     config.switch_off(os.environ)
     return True
 

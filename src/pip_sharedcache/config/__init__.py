@@ -41,7 +41,7 @@ from pip_sharedcache.config.values import WEB_SCHEME as WEB_SCHEME
 from pip_sharedcache.config.values import LayerSetting as LayerSetting
 from pip_sharedcache.config.values import RemoteSetting as RemoteSetting
 from pip_sharedcache.config.values import unnameable as unnameable
-from pip_sharedcache.errors import SettingError
+from pip_sharedcache.errors import ConfigurationDamaged, SettingError
 from pip_sharedcache.model import LinkMode, Policy
 from pip_sharedcache.trust.paths import is_root
 
@@ -118,8 +118,7 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     layers = [from_file(path, SECTION, unread, notes, NAMES) for path in files]
     if not isolated:
         notes += misspelt.in_environment(environ, SECTION, ENVIRONMENT_PREFIX, NAMES)
-        layers.append(from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {1}"))
-    layers.append(from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}"))
+    layers += _beside_files(environ, isolated)
     notes += (
         f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored"
         for layer in layers
@@ -137,6 +136,32 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     else:
         values |= default(files)
     return Settings(**values, notes=tuple(notes), chosen=chosen, unread=tuple(unread))
+
+
+def _beside_files(environ: Mapping[str, str], isolated: bool) -> list[dict[str, Setting]]:
+    """Return the settings of the variables, unless ``isolated``, and of the options."""
+    variables = from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {1}")
+    options = from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}")
+    return [options] if isolated else [variables, options]
+
+
+def offline_setting(
+    files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = False
+) -> Setting | None:
+    """Return the setting that allows no request, whatever the other settings are; None without one.
+
+    A value that cannot be read allows none, nor does a damaged file with the word. As for load.
+    """
+    layers = []
+    for path in files:
+        try:
+            layers.append(from_file(path, SECTION, [], [], NAMES))
+        except ConfigurationDamaged:
+            if b"offline" in path.read_bytes():
+                layers.append({"offline": Setting("unreadable", str(path))})
+    layers += _beside_files(environ, isolated)
+    places = [layer["offline"] for layer in layers if "offline" in layer][-1:]
+    return next((one for one in places if SWITCH.get(one.value.lower(), True)), None)
 
 
 def is_switched_off(environ: Mapping[str, str], *, isolated: bool = False) -> bool:
@@ -362,3 +387,8 @@ ROWS = (
     ),
 )
 NAMES = tuple(row.name for row in ROWS)
+
+
+def row(name: str) -> Row:
+    """Return the row of the setting ``name``."""
+    return ROWS[NAMES.index(name)]

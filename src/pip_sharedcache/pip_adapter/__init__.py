@@ -6,14 +6,14 @@ from pip_sharedcache.pip_adapter.cancelling import (
     is_started_as_pip,
 )
 from pip_sharedcache.pip_adapter.config_files import configuration_files, configured
+from pip_sharedcache.pip_adapter.pip_versions import is_too_old, unfit
 from pip_sharedcache.pip_adapter.run import (
     examine_pip,
-    is_too_old,
     join_pip,
+    join_plain_pip,
     resolver_problem,
     run_pip,
     run_plain_pip,
-    unfit,
 )
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "is_started_as_pip",
     "is_too_old",
     "join_pip",
+    "join_plain_pip",
     "prefer_neighbours",
     "resolver_problem",
     "run_pip",

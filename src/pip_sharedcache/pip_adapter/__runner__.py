@@ -179,12 +179,48 @@ def is_brought(name, vendored):  # type: ignore[no-untyped-def]
 def refuse(why, *values):  # type: ignore[no-untyped-def]
     """Warn that pip installs by itself, and why, unless the user asked for that.
 
-    The text contains its label, because no logging is set up yet.
+    Ends this process where the user allows no request: pip by itself would make some. The text
+    contains its label, because no logging is set up yet.
     """
+    logger = logging.getLogger("pip_sharedcache")
+    commands = ("install", "download", "wheel", "lock", "index", "search")
+    if any(name in sys.argv for name in commands) and is_offline():  # type: ignore[no-untyped-call]
+        logger.error("ERROR: No request is made, by the setting offline: " + why, *values)
+        sys.exit(2)
     if "install" in sys.argv and not is_switched_off():  # type: ignore[no-untyped-call]
-        logging.getLogger("pip_sharedcache").warning(
-            "WARNING: Installing without the shared store: " + why, *values
-        )
+        logger.warning("WARNING: Installing without the shared store: " + why, *values)
+
+
+def is_offline():  # type: ignore[no-untyped-def]
+    """Return whether a place of settings allows no request, or has a value that cannot be read.
+
+    The same as config.offline_setting, where that cannot be imported. The files are those of pip
+    on Linux and macOS.
+    """
+    import configparser
+
+    values = [os.environ.get("_PIP_SHAREDCACHE_OPTION_OFFLINE", "")]
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    if "--offline" in sys.argv[:end]:
+        return True
+    if "--isolated" not in sys.argv:
+        values.append(os.environ.get("PIP_SHAREDCACHE_OFFLINE", ""))
+    named = os.environ.get("PIP_CONFIG_FILE", "")
+    home = os.path.expanduser("~")
+    own = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    mac = os.path.join("Library", "Application Support", "pip", "pip.conf")
+    files = [os.path.join(sys.prefix, "pip.conf"), os.path.join(own, "pip", "pip.conf")]
+    files += [os.path.join(home, mac), os.path.join(home, ".pip", "pip.conf")]
+    files += ["/etc/pip.conf", "/etc/xdg/pip/pip.conf", os.path.join("/", mac)]
+    for file in [named] * bool(named) + ([] if named == os.devnull else files):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file, encoding="utf-8")
+            values.append(parser.get("sharedcache", "offline", fallback="") or "")
+        except (configparser.Error, ValueError):
+            continue  # pip stops there, too
+    value = next(filter(str.strip, values), "no").strip().lower()
+    return value not in ("0", "false", "no", "n", "off")
 
 
 def is_switched_off():  # type: ignore[no-untyped-def]

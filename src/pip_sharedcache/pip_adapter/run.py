@@ -18,7 +18,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from optparse import Values
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from pip_sharedcache.pip_adapter import no_requests
 from pip_sharedcache.pip_adapter.bootstrap import RUNNER, RUNNER_VARIABLE, carried, leave_archive
 from pip_sharedcache.pip_adapter.config_files import configuration_files
 from pip_sharedcache.pip_adapter.import_hooks import Hook, forget, when_imported
+from pip_sharedcache.pip_adapter.pip_versions import unfit
 
 if TYPE_CHECKING:
     from pip_sharedcache.pip_adapter.seams import Seam
@@ -44,10 +44,9 @@ logger = logging.getLogger(__name__)
 _INSTALL = "pip._internal.commands.install"
 #: The other commands that take wheels from the store. The names can be those of distributions, too.
 _FETCHING = ("download", "wheel", "lock")
+_COMMANDS = (_INSTALL, *(f"pip._internal.commands.{name}" for name in _FETCHING))
 _UNINSTALL = "pip._internal.commands.uninstall"
 _FORCE_REMOVE = "pip._internal.utils.misc"
-#: The oldest pip that has every seam. The seams decide whether a pip fits; this is for the advice.
-_OLDEST_PIP = "23.0"
 #: New objects between two searches for cycles while pip is imported. Python's own number is 700 to
 #: 2000; this one bounds the memory of a pip command that goes on without install.
 _MANY_OBJECTS = 200_000
@@ -69,14 +68,16 @@ def run_pip(arguments: Sequence[str]) -> None:
 
     collect_again = _collect_less() if _uses_store(arguments) else lambda: None
 
+    asked = no_requests.register("--isolated" in arguments)
+
     def put_in(module: ModuleType) -> None:
         consulted.append(module)
         try:
-            _put_in(settings(), lambda options: False)
+            _put_in(settings(), asked, lambda options: False)
         finally:
             collect_again()
 
-    _when_pip_comes(put_in, settings)
+    _when_pip_comes(put_in)
     if _uses_store(arguments):
         try:
             settings()  # a wrong setting must stop the run before pip starts
@@ -113,9 +114,20 @@ def run_plain_pip(arguments: Sequence[str]) -> None:
     if importlib.util.find_spec("pip") is None:
         raise _pip_missing()
     leave_archive()
+    join_plain_pip(arguments)
     sys.argv[1:] = arguments
     _keep_path_until_pip_comes()
     runpy.run_module("pip", run_name="__main__", alter_sys=True)
+
+
+def join_plain_pip(arguments: Sequence[str]) -> None:
+    """Let the pip with ``arguments``, which runs without the store, make no request if offline.
+
+    It ends (status 2) at a command that would take wheels from the store.
+    """
+    asked = no_requests.register("--isolated" in arguments)
+    for name in _COMMANDS:
+        when_imported(name, _unless_damaged(lambda _: no_requests.end_if_off(asked())))
 
 
 def _collect_less() -> Callable[[], None]:
@@ -161,12 +173,15 @@ def join_pip() -> None:
     """
     collect_again = _collect_less() if _uses_store(sys.argv[1:]) else lambda: None
     settings = functools.cache(functools.partial(_settings, "--isolated" in sys.argv))
+    asked = no_requests.register("--isolated" in sys.argv)
 
     def put_in(_: ModuleType) -> None:
         try:
             known = settings()
-            _put_in(known, lambda options: _wants_nothing_kept(known, options))
+            _put_in(known, asked, lambda options: _wants_nothing_kept(known, options))
         except SettingError as error:
+            if asked() is not None:  # plain pip would make requests
+                no_requests.end(error)
             # A wrong value in a shared configuration must not stop the pip of all users.
             logger.warning("WARNING: %s: %s", without_store(), error)
         else:
@@ -174,7 +189,7 @@ def join_pip() -> None:
         finally:
             collect_again()
 
-    _when_pip_comes(put_in, settings)
+    _when_pip_comes(put_in)
 
 
 def _freeze() -> None:
@@ -188,10 +203,7 @@ def _wants_nothing_kept(settings: config.Settings, options: Values) -> bool:
     return settings.private and not getattr(options, "cache_dir", True)
 
 
-def _when_pip_comes(
-    put_in: Callable[[ModuleType], None], settings: Callable[[], config.Settings]
-) -> None:
-    no_requests.register(settings)
+def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
     for module in _RUNNABLE:
         when_imported(module, _answer_with_our_runner)
     when_imported(_FORCE_REMOVE, _unless_damaged(_spare_foreign_files))
@@ -204,7 +216,7 @@ def _when_pip_comes(
             begun.append(module)
             put_in(module)
 
-    for module in (_INSTALL, *(f"pip._internal.commands.{name}" for name in _FETCHING)):
+    for module in _COMMANDS:
         when_imported(module, _unless_damaged(once))
 
 
@@ -268,28 +280,6 @@ def _pip_missing() -> PipMissing:
     return PipMissing(f"{sys.executable} has no pip", f"{shlex.quote(sys.executable)} -m ensurepip")
 
 
-def is_too_old(version: str) -> bool:
-    """Return whether a pip of this version is older than every pip that fits."""
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(version) < Version(_OLDEST_PIP)
-    except InvalidVersion:
-        return False
-
-
-def unfit(version: str, python: Path | str, problem: str = "") -> SeamMissing:
-    """Return the error for pip ``version`` of the interpreter ``python``, which lacks a seam.
-
-    ``problem`` names the seam. The hint for a pip that is too old is a command.
-    """
-    message = f"pip {version} is not supported" + (f" ({problem})" if problem else "")
-    if is_too_old(version):
-        command = f"{shlex.quote(str(python))} -m pip install --upgrade pip"
-        return SeamMissing(f"{message}: pip {_OLDEST_PIP} is the oldest supported version", command)
-    return SeamMissing(message, "upgrade pip-sharedcache: a later version may support this pip")
-
-
 def _unfit(error: SeamMissing) -> SeamMissing:
     version = getattr(sys.modules.get("pip"), "__version__", "of this version")
     return unfit(version, sys.executable, error.message)
@@ -299,13 +289,16 @@ def _settings(isolated: bool) -> config.Settings:
     return config.load(configuration_files(isolated=isolated), os.environ, isolated=isolated)
 
 
-def _put_in(settings: config.Settings, declines: Callable[[Values], bool]) -> None:
+def _put_in(
+    settings: config.Settings, asked: no_requests.Asked, declines: Callable[[Values], bool]
+) -> None:
     """Wrap the seams of pip, if it has them, before pip installs, unless the store is off.
 
     The imports are in this function, so that other commands do not wait for them. ``declines``
-    returns whether plain pip makes the run with these options of pip.
+    returns whether plain pip makes the run with these options of pip. ``asked``: no_requests.Asked.
     """
     if settings.off:
+        no_requests.end_if_off(asked())
         return
     if settings.offline:
         # Also where this pip does not fit, or the store cannot be used.

@@ -127,6 +127,9 @@ class InstallWrappers:
         if why := bytecode.not_shared_because():
             logger.debug("Bytecode is not shared, pip compiles it: %s", why)
         resolve_lazy_imports(CARRIED)
+        if getattr(options, "target_dir", None):
+            # The links would be registered in pip's temporary directory, where they are not later.
+            session.links.give_up_symlinks("pip moves what it installs with --target")
         self.session = session
         self._downloads.begin(session, options)
         self._builds.begin(options)

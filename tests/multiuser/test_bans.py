@@ -377,6 +377,13 @@ def test_store_whose_list_says_nothing_reliable_is_not_used(
     assert why in line
     assert "root" in line, "who can help"
     assert is_right(site, environment, "beta") == []
+    for options in ([], ["--json"]):
+        done = command(site, userb, store, "ban", "--list", *options)
+        assert done.returncode == 2, done.stdout
+        assert "No wheel is banned" not in done.stdout
+        assert why in done.stderr
+        if options:
+            assert {"error", "bans"} & set(json.loads(done.stdout)) == {"error"}
 
 
 def test_texts_of_a_list_do_not_control_the_terminal(site: Site, store: Path) -> None:

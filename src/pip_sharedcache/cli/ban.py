@@ -12,7 +12,7 @@ from pip_sharedcache.cli.gc import tell_refused, with_size
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import moment
 from pip_sharedcache.cli.stores import settings_in_use, store_to_change
-from pip_sharedcache.errors import UsageError
+from pip_sharedcache.errors import StoreNotMade, UsageError
 from pip_sharedcache.maintenance.banning import Banned, ban, lift
 from pip_sharedcache.store.bans import Ban
 from pip_sharedcache.store.layers import Layers
@@ -94,7 +94,9 @@ def _lift(words: Sequence[str], output: Output) -> int:
 def _list(output: Output) -> int:
     layers, unusable = Layers.of_settings(settings_in_use(output), make=False)
     listed = list(dict.fromkeys(one for store in layers for one in store.bans.listed))
-    output.result({"bans": [_facts(one) for one in listed]})
+    unknown = [error for error in unusable if not isinstance(error, StoreNotMade)]
+    if not unknown:
+        output.result({"bans": [_facts(one) for one in listed]})
     head = ["what", "wheel", "because", "by", "since", "store"]
     output.table(
         head,
@@ -103,10 +105,14 @@ def _list(output: Output) -> int:
             for one in listed
         ),
     )
+    for line in dict.fromkeys(line for store in layers for line in store.bans.ignored):
+        output.warn(line)
+    for error in unknown[1:]:
+        output.warn(str(error))
+    if unknown:  # its bans are not known
+        raise unknown[0]
     if not listed:
         output.say("No wheel is banned.")
-    for error in unusable:
-        output.warn(str(error))
     return FINE
 
 

@@ -205,6 +205,29 @@ def test_where_fstab_names_a_mount_point_the_hint_is_to_mount_it(
     assert list(point.iterdir()) == []
 
 
+@needs(probes.root)
+@pytest.mark.parametrize("policy", ["private", "backfill", ""])
+def test_a_mount_point_with_a_slash_or_as_a_near_store_is_one(
+    policy: str,
+    environment: EnvironmentFactory,
+    shared_tmp: Path,
+    offline_env: dict[str, str | None],
+) -> None:
+    point = shared_tmp / "lab"
+    point.mkdir(mode=0o755)
+    env = {**offline_env, "PIP_SHAREDCACHE_DIR": f"{point} {policy}".strip()}
+    for line in (f"server:/lab {point} nfs defaults 0 0\n", f"server:/lab {point}/ nfs rw 0 0\n"):
+        for words, status in (
+            (["install", "--force-reinstall", "demo"], 0),
+            (["store", "info"], 2),
+        ):
+            done = _unmounted(shared_tmp, line, environment("one").command(*words), env)
+            assert done.returncode == status, done.stderr
+            (said,) = done.stderr.splitlines()
+            assert f"{point} is empty, and nothing is mounted at {point}; hint: mount" in said
+            assert list(point.iterdir()) == []
+
+
 @needs(probes.root, probes.tmpfs)
 def test_what_is_mounted_is_no_reason(
     environment: EnvironmentFactory, shared_tmp: Path, offline_env: dict[str, str | None]

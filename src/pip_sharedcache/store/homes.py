@@ -155,3 +155,11 @@ def missing_store(path: Path) -> tuple[str, str]:
         f"{what}, and {above} is empty",
         f"mount the file system of the store; if {above} is no mount point, store init makes one",
     )
+
+
+def refuse_unmounted(path: Path, names: list[str]) -> None:
+    """Refuse the directory ``path`` with these ``names`` if a mount is to hide it."""
+    if not names and (point := unmounted_point(path)):
+        raise StoreUnusable(
+            f"{path} is empty, and nothing is mounted at {point}", f"mount {shlex.quote(point)}"
+        ) from None

@@ -17,11 +17,10 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.store.bans import BANS_JSON, NO_BANS, Bans
 from pip_sharedcache.store.creation import Creation, refuse_place, refuse_stranger
-from pip_sharedcache.store.homes import TAG, TAG_NAME, missing_store, open_own
+from pip_sharedcache.store.homes import TAG, TAG_NAME, missing_store, open_own, refuse_unmounted
 from pip_sharedcache.store.mapping import OwnerMapped, open_or_make, refuse_mapped_owner, taken
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson, layout_name
 from pip_sharedcache.trust import Trust
-from pip_sharedcache.trust.mounts import unmounted_point
 
 WHEELS = "wheels"
 BYTECODE = "bytecode"
@@ -124,6 +123,8 @@ class Store:
             own = private or hidden
             mode = 0o700 if hidden else 0o755
             with open_own(path, mode, hidden) if own else Directory.open(path) as directory:
+                if hidden:
+                    refuse_unmounted(path, directory.names())
                 if hidden and trust.OWNERS_MEAN_SOMETHING and directory.status().st_mode & 0o077:
                     why = f"{path} is not private: others than its owner may use it"
                     raise StoreUnusable(why, f"chmod 700 {path}")
@@ -152,11 +153,7 @@ class Store:
         try:
             found = StoreJson.read(path, directory)
         except FileNotFoundError:
-            if not names and (point := unmounted_point(path)):
-                raise StoreUnusable(
-                    f"{path} is empty, and nothing is mounted at {point}",
-                    f"mount {shlex.quote(point)}",
-                ) from None
+            refuse_unmounted(path, names)
             # A store made by hand; but a wrong variable must not make root use /etc as a store.
             if WHEELS not in names and (other := not_of_a_store(names)):
                 raise StoreUnusable(

@@ -99,7 +99,8 @@ def _named_in_fstab() -> set[str]:
     except OSError:
         return set()
     lines = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
-    return {_unescaped(fields[1]) for fields in lines if len(fields) > 2}
+    # mount(8) takes /lab/ for /lab.
+    return {os.path.normpath(_unescaped(fields[1])) for fields in lines if len(fields) > 2}
 
 
 def _unescaped(text: str) -> str:

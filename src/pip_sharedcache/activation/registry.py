@@ -8,24 +8,40 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 from pathlib import Path
 
-from pip_sharedcache import config, fs
+from pip_sharedcache import config, fs, trust
+from pip_sharedcache.errors import FileError
 
 _LONGEST = 1 << 14  # bytes of a path
 
 
 def note(prefix: Path) -> None:
-    """Record that the environment ``prefix`` is enabled. Raises OSError."""
+    """Record that the environment ``prefix`` is enabled. Raises FileError, OSError.
+
+    As root, the function writes nothing below a directory of another user: that user could not
+    write there later.
+    """
     directory = _directory()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fs.replace_file(directory / _name(prefix), os.fsencode(prefix), 0o600)
+    if (other := _foreign(directory)) is not None:
+        raise FileError(
+            f"{other} belongs to {trust.user_name(other.stat().st_uid)}, and root writes there "
+            "nothing that its owner could not change",
+            "run the command with root's own HOME (sudo -H), or as that user",
+        )
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fs.replace_file(directory / _name(prefix), os.fsencode(prefix), 0o600)
+    except PermissionError as error:
+        raise _refused(directory, error) from error
 
 
 def forget(prefix: Path) -> None:
     """Delete the record of ``prefix``, if there is one. Never raises."""
     with contextlib.suppress(OSError):
-        (_directory() / _name(prefix)).unlink()
+        if _foreign(_directory()) is None:
+            (_directory() / _name(prefix)).unlink()
 
 
 def known() -> list[Path]:
@@ -49,3 +65,34 @@ def _directory() -> Path:
 
 def _name(prefix: Path) -> str:
     return hashlib.sha256(os.fsencode(prefix)).hexdigest()[:32]
+
+
+def _existing(directory: Path) -> list[Path]:
+    """Return ``directory`` and those above it, as far as they exist, the deepest first."""
+    return [one for one in (directory, *directory.parents) if one.exists()]
+
+
+def _foreign(directory: Path) -> Path | None:
+    """Return, for root, the directory of another user in which ``directory`` is or would be."""
+    if not trust.OWNERS_MEAN_SOMETHING or trust.user_id() != 0:
+        return None
+    nearest = _existing(directory)
+    return next((one for one in nearest if one.stat().st_uid != 0), None)
+
+
+def _refused(directory: Path, error: OSError) -> FileError:
+    """Return the error for ``directory``, in which this user may not write."""
+    there = _existing(directory)
+    owner, mine = there[0].stat().st_uid, trust.user_id()
+    same = []
+    for one in there:
+        if one.stat().st_uid != owner:
+            break
+        same.append(one)
+    top = same[-1]
+    hint = ""
+    if owner != mine and top.parent != top and top.parent.stat().st_uid == mine:
+        hint = f"root can run chown -R {trust.user_name(mine)} {shlex.quote(str(top))}"
+    failed = FileError.of(there[0], "written", error)
+    whose = f"{failed.message} (it belongs to {trust.user_name(owner)})"
+    return FileError(whose, hint, path=failed.path, errno=failed.errno)

@@ -16,7 +16,7 @@ from pip_sharedcache.activation import (
 )
 from pip_sharedcache.cli.choosing import add_python_option
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output
-from pip_sharedcache.errors import UsageError, reason
+from pip_sharedcache.errors import SharedCacheError, UsageError, reason
 
 HELP = "make plain pip install through the store"
 
@@ -55,9 +55,9 @@ def is_enabled(interpreter: Interpreter) -> bool:
 
 
 def examine(interpreter: Interpreter) -> tuple[str, str, str, str]:
-    """Return what_joins(interpreter); a pip that is too old is unfit, examined or not."""
+    """Return what_joins(interpreter); a pip that is too old and was not examined is unfit."""
     pip, ours, unfit, said = what_joins(interpreter)
-    if pip and not unfit and pip_adapter.is_too_old(pip):
+    if pip and not ours and not unfit and pip_adapter.is_too_old(pip):
         unfit = str(pip_adapter.unfit(pip, interpreter.executable))
     return pip, ours, unfit, said
 
@@ -72,7 +72,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         output.say(f"Wrote {path}")
     try:
         registry.note(interpreter.prefix)
-    except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
+    except (SharedCacheError, OSError, RuntimeError) as error:  # RuntimeError: no home directory
         why = reason(error) if isinstance(error, OSError) else str(error)
         output.warn(f"status --all will not list {interpreter.prefix}: {why}")
     output.result({"prefix": str(interpreter.prefix), "written": list(map(str, written))})

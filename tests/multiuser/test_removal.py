@@ -426,3 +426,27 @@ def test_clean_in_a_directory_of_another_user_leaves_an_empty_one(site: Site) ->
     why = f"{store} stays: it is empty, and root can delete it from {store.parent}."
     assert why in done.stdout
     assert os.listdir(store) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[]", "is damaged: it is no JSON object"),
+        ("{}", "is damaged: format is missing"),
+        ('{"format": 77, "group": null, "trusted": []}', "a store of format 77"),
+    ],
+)
+def test_clean_of_a_store_with_a_damaged_store_json_says_what_to_do(
+    site: Site, text: str, why: str
+) -> None:
+    store = site.filled_store("alpha")
+    (store / "store.json").write_text(text)
+    done = command(site, None, store, "clean", "--yes", store)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert why in line
+    rule = f"rm {store / 'store.json'}"
+    assert line.endswith(f"hint: if it is one, type {rule}, then the same command")
+    subprocess.run(rule.split(), check=True)
+    done = command(site, None, store, "clean", "--yes", store)
+    assert (done.returncode, store.exists()) == (0, False), done.stdout + done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -105,9 +106,13 @@ def _opened(above: Directory, path: Path) -> Directory:
 def _require_store(path: Path, top: Directory) -> None:
     names = set(top.names())
     if why := _no_store_because(top, names):
+        described = path / STORE_JSON
+        damaged = STORE_JSON in names and _foreign_because(top, STORE_JSON)
         raise StoreUnusable(
             f"{path} is not deleted: it is no store that pip-sharedcache made: {why}",
-            "name the directory of a store",
+            f"if it is one, type rm {shlex.quote(str(described))}, then the same command"
+            if damaged
+            else "name the directory of a store",
         )
     owner = top.status().st_uid
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, owner):
@@ -158,7 +163,7 @@ def _foreign_because(top: Directory, name: str) -> str:
             StoreJson.parse(top.path, text, required=ALWAYS)
             return ""
     except StoreUnusable as error:
-        return str(error)
+        return error.message
     except OSError as error:
         return f"{name} cannot be read: {reason(error)}"
     return "" if text == TAG.encode("ascii") else f"another program wrote {name}"

@@ -82,6 +82,10 @@ class StoreJson:
         """
         try:
             data: Any = json.loads(text)
+            if not isinstance(data, dict):
+                raise TypeError("it is no JSON object")
+            if "format" not in data:
+                raise TypeError("format is missing")
             version, group = data["format"], data.get("group") or ""
             layout = data.get("layout", TREE)
             names = data.get("trusted", [])

@@ -200,3 +200,17 @@ def test_a_configuration_that_cannot_be_written_is_named_with_the_reason(
         f"ERROR: {store} is ready, but sharedcache.dir is not set: {why}; hint: repair this and "
         f"type: {command}; or, without a file: export PIP_SHAREDCACHE_DIR={store}\n"
     )
+
+
+def test_a_private_store_that_is_there_keeps_its_layout(home: Home) -> None:
+    installed = home.run("install", "--target", home.path / "files", "alpha")
+    assert installed.returncode == 0, installed.stderr
+    before = json.loads(home.run("store", "info", "--json").stdout)["layout"]
+    entries = sorted(path.name for path in home.own.glob("wheels/*/*"))
+    for options in (["--dry-run"], [], []):
+        done = home.run("store", "setup", *options)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{home.own} is there already"), done.stdout
+        assert "Made" not in done.stdout
+    assert json.loads(home.run("store", "info", "--json").stdout)["layout"] == before
+    assert sorted(path.name for path in home.own.glob("wheels/*/*")) == entries

@@ -14,7 +14,7 @@ from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.maintenance.setup import Plan, plan, set_up
-from pip_sharedcache.maintenance.stores import refuse_unsuitable
+from pip_sharedcache.maintenance.stores import is_store, refuse_unsuitable
 from pip_sharedcache.store import layout_name
 
 _MOST_NAMED = 10  # environments
@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     planned = plan(settings_in_use(output), chosen.directory, chosen.group)
-    packed = init.is_packed(chosen.layout, output)
+    is_there = is_store(planned.path)
+    # Without --layout, a store that is there keeps its layout.
+    packed = None if is_there and not chosen.layout else init.is_packed(chosen.layout, output)
     # The dry run says what would go wrong, too.
     refuse_unsuitable(planned.path, planned.group, builds=chosen.builds, packed=packed)
     found = environments(os.environ, Path.cwd())
@@ -51,12 +53,14 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         "environments": [str(path) for path in found],
     }
     if chosen.dry_run:
-        _say(planned, f"Would make {planned.path}", "", output)
+        what = f"{planned.path} is there already" if is_there else f"Would make {planned.path}"
+        _say(planned, what, "", output)
         output.result({**result, "layout": None, "file": None})
         return FINE
     done = set_up(planned, builds=chosen.builds, packed=packed)
     layout = layout_name(done.made.store.packed)
-    _say(planned, f"Made {planned.path} (layout {layout})", done.file, output)
+    what = f"{planned.path} is there already" if is_there else f"Made {planned.path}"
+    _say(planned, f"{what} (layout {layout})", done.file, output)
     for warning in init.warnings(done.made):
         output.warn(warning)
     if done.hidden:

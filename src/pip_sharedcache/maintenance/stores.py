@@ -99,12 +99,18 @@ def make_store(
     refuse_unsuitable(path, group, builds=builds, packed=packed)
     with _explained(path):
         if packed is None and not os.path.lexists(path / STORE_JSON):
-            packed = not _reflinks_at(path)
+            # A private store has no store.json, and its entries are trees.
+            packed = not is_store(path) and not _reflinks_at(path)
         store = Store.make(path, group, builds=builds, packed=packed)
     replaceable = _replaceable_in(store)
     if not group:
         return Made(store, replaceable)
     return Made(store, replaceable, _distrusted(store), _refused(store))
+
+
+def is_store(path: Path) -> bool:
+    """Return whether ``path`` is the directory of a store, also of one without store.json."""
+    return (path / STORE_JSON).is_file() or (path / WHEELS).is_dir()
 
 
 def refuse_unsuitable(

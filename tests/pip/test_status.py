@@ -73,6 +73,23 @@ def test_a_pip_that_is_too_old_is_named_with_the_oldest_that_fits(
     assert "Shared store:" not in done.stdout
 
 
+@pytest.mark.network
+def test_an_old_pip_that_has_every_seam_installs_through_the_store(
+    environment: EnvironmentFactory, shared_tmp: Path
+) -> None:
+    """The seams decide, not the version; the texts say the same as the installation does."""
+    python = interpreters().get("3.11") or interpreters().get("3.10")
+    if python is None:
+        pytest.skip("no Python on which pip 22.3.1 runs")
+    one = environment(python=python, pip="22.3.1", ours=False)
+    enable, status = _switch("enable", one), _switch("status", one)
+    assert (enable.returncode, enable.stderr) == (0, "")
+    assert status.returncode == 0
+    assert "pip 22.3.1 installs through the store" in status.stdout
+    (shared_tmp / "store").mkdir()
+    assert "Shared store: 0 of 1 distributions" in _install(one, shared_tmp).stdout
+
+
 def test_a_pip_that_lacks_a_function_is_named_with_that(
     environment: EnvironmentFactory, shared_tmp: Path
 ) -> None:

@@ -214,3 +214,9 @@ def test_a_private_store_that_is_there_keeps_its_layout(home: Home) -> None:
         assert "Made" not in done.stdout
     assert json.loads(home.run("store", "info", "--json").stdout)["layout"] == before
     assert sorted(path.name for path in home.own.glob("wheels/*/*")) == entries
+
+
+def test_a_variable_that_names_another_store_is_to_be_unset(home: Home) -> None:
+    done = home.run("store", "setup", PIP_SHAREDCACHE_DIR=str(home.path / "other"))
+    assert done.returncode == 2
+    assert done.stderr.endswith("; hint: set up that one, or unset PIP_SHAREDCACHE_DIR\n")

@@ -91,8 +91,15 @@ def plan(settings: config.Settings, directory: Path | None = None, group: str = 
     there = ", ".join(str(layer.path) for layer in settings.layers) or config.OFF
     raise UsageError(
         f"{path} is not set up: {source} names another store: {there}",
-        f"set up that one, or remove {_SETTING} there",
+        f"set up that one, or {_removed(source)}",
     )
+
+
+def _removed(source: str) -> str:
+    """Return what a user does so that ``source`` names no store any more."""
+    if source.startswith("environment variable "):
+        return f"unset {source.split()[-1]}"
+    return f"leave it out: {source}" if source.startswith("option ") else f"remove {_SETTING} there"
 
 
 def _place(group: str) -> Path:

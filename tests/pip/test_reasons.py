@@ -96,7 +96,7 @@ def test_without_v_the_summary_alone_counts(
     lines = _said(environment(), offline(wheels, store), "new", *locals_)
     assert not [line for line in lines if ".whl was " in line]
     (summary,) = (line for line in lines if line.startswith("Shared store: "))
-    assert "; 2 installed by pip alone: pip took it from a local path; " in summary
+    assert "; 2 installed by pip alone: pip took them from a local path; " in summary
 
 
 def test_a_wheel_with_credentials_and_a_store_that_is_only_read(

@@ -299,7 +299,7 @@ def test_a_run_that_could_not_add_says_why() -> None:
     report.unserved.append(Unserved("b.whl", "it was built here", added=False))
     report.unserved.append(Unserved("c.whl", "it was built here", added=False))
     sentence = report.sentence([Path("/s")])
-    why = "2 it was built here, 1 you may not write the store"
+    why = "2 they were built here, 1 you may not write the store"
     assert f"; 3 installed by pip alone: {why}; " in sentence
 
 

@@ -117,8 +117,29 @@ PLACED: Mapping[LinkMode, str] = {
 }
 
 
+#: Words about one distribution, and those about several.
+_SEVERAL = (
+    ("it is ", "they are "),
+    ("it was ", "they were "),
+    ("it cannot ", "they cannot "),
+    ("it came ", "they came "),
+    ("pip took it ", "pip took them "),
+    ("its entry is ", "their entries are "),
+    ("its entry was copied without its times", "their entries were copied without their times"),
+    ("its publisher is ", "their publishers are "),
+)
+
+
 def _reasons(counted: Counter[str]) -> str:
     """Return the reasons, the most frequent first, with their numbers if there are several."""
-    if len(counted) == 1:
-        return next(iter(counted))
-    return ", ".join(f"{number} {why}" for why, number in counted.most_common())
+    said = [(number, _of_several(why) if number > 1 else why) for why, number in counted.items()]
+    if len(said) == 1:
+        return said[0][1]
+    return ", ".join(f"{number} {why}" for number, why in sorted(said, key=lambda one: -one[0]))
+
+
+def _of_several(why: str) -> str:
+    """Return the reason ``why`` of one distribution in the words for several."""
+    for one, several in _SEVERAL:
+        why = why.replace(one, several)
+    return why

@@ -1161,3 +1161,23 @@ def test_options_that_would_be_ignored_are_refused(words: list[str], why: str) -
     (line,) = done.stderr.splitlines()
     assert line.startswith("ERROR: ")
     assert why in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["store", "list", "--json", "--nope"], "list"),
+        (["--json", "store", "who-has"], "who-has"),
+        (["store", "import", "--json"], "import"),
+        (["store", "nothing", "--json"], None),
+        (["store", "--json"], None),
+    ],
+)
+def test_json_of_wrong_arguments_names_the_command(
+    arguments: list[str], command: str | None, capsys: Captured
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["command"], shown["code"]) == (command, "usage")

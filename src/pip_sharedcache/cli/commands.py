@@ -10,6 +10,7 @@ import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from pip_sharedcache import __version__, interrupts
@@ -67,7 +68,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = UsageError(message, self.format_usage().strip())
-        Output(as_json=wants_json(self.asked)).tell_programs(wrong)
+        first = next((word for word in self.asked if not word.startswith("-")), "")
+        command = first if first in map(_name_of, _MODULES) else ""
+        Output(as_json=wants_json(self.asked), command=command).tell_programs(wrong)
         super().error(message)
 
 
@@ -110,13 +113,17 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
         return output.fail(error)
 
 
+def _name_of(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2].rstrip("_").replace("_", "-")
+
+
 def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
     """Return the parser of the whole line, and that of each command."""
     parser = _Parser(prog="pip-sharedcache store", description="Manage the shared store of wheels.")
     parser.add_argument("--version", action="version", version=f"pip-sharedcache {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _MODULES:
-        name = module.__name__.rpartition(".")[2].rstrip("_").replace("_", "-")
+        name = _name_of(module)
         description = getattr(module, "DESCRIPTION", None)
         command = commands.add_parser(name, help=module.HELP, description=description)
         command.set_defaults(run=module.run)

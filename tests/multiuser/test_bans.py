@@ -446,6 +446,10 @@ def test_who_has_without_a_record_says_so(site: Site) -> None:
     done = command(site, None, store, "who-has", "beta", "delta")
     assert done.returncode == 1
     assert done.stdout == "No record names beta.\nNo record names delta.\n"
+    done = command(site, None, store, "who-has", "ab" * 32)
+    assert done.returncode == 1
+    assert "Records have no digests" in done.stdout
+    assert "who-has NAME==VERSION" in done.stdout
 
 
 def test_gc_retires_what_a_run_published_after_the_ban(site: Site, store: Path) -> None:

@@ -10,12 +10,19 @@ from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted, moment
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.installed import Installation, installations
+from pip_sharedcache.maintenance.selectors import Selector
 
 HELP = "name the environments into which a distribution was installed"
 DESCRIPTION = (
     "Name the environments into which users installed a distribution through the store in use, by "
     "the records of their installations (setting stats) and of their symlinks, and say whether it "
     "is still there."
+)
+
+#: What follows for a digest.
+_OF_DIGEST = (
+    " Records have no digests, and no wheel in the store has this one; hint: pip-sharedcache store "
+    "who-has NAME==VERSION"
 )
 
 
@@ -43,7 +50,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         ),
     )
     for word in missing:
-        output.find(f"No record names {word}.")
+        output.find(f"No record names {word}.{_OF_DIGEST if Selector(word).is_digest else ''}")
     if found:
         output.say(
             f"{counted(len(found), 'environment', 'environments')}, by the records there are."

@@ -192,7 +192,7 @@ def test_options_of_pips_before_our_commands_are_named(
     assert passed == []
     assert capsys.readouterr().err == (
         f"ERROR: Option that cannot stand before store: {named}; "
-        "hint: only -q, -v and --json can stand there\n"
+        "hint: only -q, -v and --json can stand there: write it behind the command\n"
     )
 
 

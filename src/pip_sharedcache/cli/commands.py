@@ -84,7 +84,7 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
         if not _OURS.fullmatch(option):
             raise UsageError(
                 f"Option that cannot stand before store: {option}",
-                "only -q, -v and --json can stand there",
+                "only -q, -v and --json can stand there: write it behind the command",
             )
     arguments, beyond = _options_last([*before, *arguments]), []
     if arguments[:1] == ["add"] and "--" in arguments:

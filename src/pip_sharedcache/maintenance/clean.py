@@ -19,8 +19,8 @@ from pathlib import Path
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.fs import Directory
+from pip_sharedcache.maintenance.foreign_files import foreign_files
 from pip_sharedcache.maintenance.gc import Refusal, dead_name
-from pip_sharedcache.maintenance.strangers import strangers
 from pip_sharedcache.store import Store, symlink_registry
 from pip_sharedcache.store.homes import TAG, TAG_NAME
 from pip_sharedcache.store.layout import (
@@ -316,7 +316,7 @@ def _empty(shard: Directory, area: str, device: int, done: Cleaned) -> None:
             if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, status.st_uid):
                 done.refused.append(Refusal(path, status.st_uid, "belongs to another user"))
                 continue
-            if stat.S_ISDIR(status.st_mode) and (left := _strangers(shard, area, name)):
+            if stat.S_ISDIR(status.st_mode) and (left := _foreign_files(shard, area, name)):
                 done.left += left
                 continue
             _delete(shard, name, stat.S_ISDIR(status.st_mode))
@@ -327,12 +327,12 @@ def _empty(shard: Directory, area: str, device: int, done: Cleaned) -> None:
             done.refused.append(Refusal(path, status.st_uid, reason(error)))
 
 
-def _strangers(shard: Directory, area: str, name: str) -> list[str]:
+def _foreign_files(shard: Directory, area: str, name: str) -> list[str]:
     """Return the paths in the store of what is in the entry ``name``, but not of it."""
     if area == USE or not ENTRY_NAME.fullmatch(name):
         return []
     with suppress(OSError), shard.subdirectory(name) as entry:
-        return [f"{area}/{shard.path.name}/{name}/{path}" for path in strangers(entry)]
+        return [f"{area}/{shard.path.name}/{name}/{path}" for path in foreign_files(entry)]
     return []
 
 

@@ -14,7 +14,7 @@ from pip_sharedcache.store.packs import PACK
 _FILES = "files"
 
 
-def strangers(entry: Directory) -> list[str]:
+def foreign_files(entry: Directory) -> list[str]:
     """Return the paths, below the open ``entry``, of what publication does not put there.
 
     Those are other names than the manifest's and the wheel's, and files that the manifest does not

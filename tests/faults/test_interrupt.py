@@ -96,7 +96,7 @@ if "NOTES" in os.environ:
     sys.meta_path.insert(0, Finder)
 """
 
-#: Modules that are found before the first line of ours that can do anything.
+#: Modules that Python imports before any code of pip-sharedcache can handle a signal.
 BEFORE = ("__future__", "signal", "enum", "types")
 
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from support.environments import EnvironmentFactory, environment_with
+from support.index import IndexFactory, LocalIndex
 from support.machines import Machine, MachineFactory
+from support.object_server import ObjectServer
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that has obstore."""
     return environment_with(tmp_path_factory.mktemp("library") / "environment", "obstore").python
+
+
+@pytest.fixture
+def server() -> Iterator[ObjectServer]:
+    """An object store that runs."""
+    with ObjectServer() as running:
+        yield running
+
+
+@pytest.fixture
+def pages(index: IndexFactory, wheels: Path) -> LocalIndex:
+    """The index of the wheels that the test module makes."""
+    return index(wheels)
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support import keys
-from support.index import IndexFactory, LocalIndex
+from support.index import LocalIndex
 from support.machines import Machine, MachineFactory
 from support.object_server import Fault, ObjectServer
 from support.probes import linux, needs, openssh
@@ -26,17 +26,6 @@ def wheels(wheelhouse: Path) -> Path:
         files = {f"{name}/__init__.py": f"NAME = {name!r}\n", f"{name}/more.py": "MORE = 1\n"}
         make_wheel(wheelhouse, name, files=files)
     return wheelhouse
-
-
-@pytest.fixture
-def server() -> Iterator[ObjectServer]:
-    with ObjectServer() as running:
-        yield running
-
-
-@pytest.fixture
-def pages(index: IndexFactory, wheels: Path) -> LocalIndex:
-    return index(wheels)
 
 
 @pytest.fixture

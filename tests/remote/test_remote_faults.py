@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from support.faults import visible_entries
-from support.index import IndexFactory, LocalIndex
+from support.index import LocalIndex
 from support.index_server import make_certificate
 from support.machines import Machine, MachineFactory
 from support.object_server import Fault, ObjectServer
@@ -64,17 +63,6 @@ def wheels(wheelhouse: Path) -> Path:
     for name in NAMES:
         make_wheel(wheelhouse, name, files={f"{name}/data": os.urandom(9000)})
     return wheelhouse
-
-
-@pytest.fixture
-def server() -> Iterator[ObjectServer]:
-    with ObjectServer() as running:
-        yield running
-
-
-@pytest.fixture
-def pages(index: IndexFactory, wheels: Path) -> LocalIndex:
-    return index(wheels)
 
 
 @pytest.fixture

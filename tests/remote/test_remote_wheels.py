@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.faults import visible_entries
-from support.index import IndexFactory, LocalIndex
+from support.index import LocalIndex
 from support.index_server import make_certificate
 from support.machines import MachineFactory
 from support.object_server import Fault, ObjectServer
@@ -30,17 +29,6 @@ def wheels(wheelhouse: Path) -> Path:
             files[f"{name}/data.bin"] = os.urandom(9 << 20)
         make_wheel(wheelhouse, name, files=files)
     return wheelhouse
-
-
-@pytest.fixture
-def server() -> Iterator[ObjectServer]:
-    with ObjectServer() as running:
-        yield running
-
-
-@pytest.fixture
-def pages(index: IndexFactory, wheels: Path) -> LocalIndex:
-    return index(wheels)
 
 
 @pytest.mark.parametrize("pip", ["23.0.1", "25.1", "26.3"])

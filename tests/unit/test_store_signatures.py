@@ -103,7 +103,7 @@ def test_signature_under_another_name_is_about_nothing(
 def test_member_of_the_group_signs_if_the_directories_are_there(
     store: Store, signed: tuple[Signers, SignedData]
 ) -> None:
-    """An older store has none: who may make them is told."""
+    """An older store has none: the error names the user who may make them."""
     _, data = signed
     alice, bob, group = 54321, 54322, 54399
     for path in (store.path, store.path / "signatures"):

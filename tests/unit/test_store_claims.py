@@ -123,6 +123,17 @@ def test_a_claim_of_another_host_counts_for_a_minute(
     assert claims.is_kept(store, found, later) is counts
 
 
+def test_a_renewed_claim_counts_on(store: Store) -> None:
+    claim = claims.make(store, [ONE])
+    before = (_own(store) / claim.name).stat().st_ctime_ns
+    claims.renew(store, claim)
+    assert (_own(store) / claim.name).stat().st_ctime_ns > before
+    assert json.loads((_own(store) / claim.name).read_text(encoding="ascii")) == [ONE]
+    claims.release(store, claim)
+    claims.renew(store, claim)
+    assert not (_own(store) / claim.name).exists()
+
+
 def test_claims_of_killed_runs_are_deleted_by_the_next(store: Store, living: int) -> None:
     dead, alive = _write(store, f"{HOST}-{_dead()}"), _write(store, f"{HOST}-{living}")
     old, fresh = _write(store, "elsewhere-1"), _write(store, "elsewhere-2")

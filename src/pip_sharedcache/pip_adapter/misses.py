@@ -40,7 +40,10 @@ class Misses:
 
         Return whether there was one: it may have published them.
         """
-        return session.turns.wait(self.shareable(session, missing).keys())
+        wanted = self.shareable(session, missing)
+        return session.turns.wait(
+            wanted.keys(), lambda: not self.of(session, tuple(wanted.values()))
+        )
 
     def shareable(self, session: Session, links: Iterable[Link]) -> dict[Digest, Link]:
         """Return those of ``links`` whose wheels this run would publish, by their digests."""

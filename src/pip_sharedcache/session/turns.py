@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 
 from pip_sharedcache import trust
 from pip_sharedcache.model import Digest
@@ -16,13 +16,23 @@ from pip_sharedcache.store.layout import Store
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a run waits at most, for all other runs together. A killed, slow or hostile
-#: neighbour costs no more.
-PATIENCE = 60.0
+#: Seconds that a run waits at most, for all other runs together. A slow or hostile neighbour costs
+#: no more; a killed one nothing, or on another host claims.LIFETIME.
+PATIENCE = 180.0
+#: Seconds after which a run renews its claims.
+RENEWAL = claims.LIFETIME / 3
 
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two looks
 #: A run with many more wheels takes longer than the download of these few.
 _SHARE = 0.5
+
+
+def pauses() -> Iterator[float]:
+    """Yield the seconds between the looks of a run that waits."""
+    pause = _SHORTEST
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST)
 
 
 class Turns:
@@ -32,13 +42,17 @@ class Turns:
         self._layers = layers
         self._claims: list[tuple[Store, Claim]] = []
         self._left = PATIENCE
+        self._renewed = time.monotonic()
         self._process = os.getpid()
 
-    def wait(self, digests: Collection[Digest]) -> bool:
+    def wait(self, digests: Collection[Digest], are_there: Callable[[], bool]) -> bool:
         """Claim ``digests``, which this run misses, and wait for older claims of them.
 
-        Returns whether there were any, after PATIENCE at the latest. Returns False at once if this
-        run cannot publish, and if it has claims already: others may wait for it.
+        ``are_there``: returns whether the stores have them all. Then the wait ends, and the claim:
+        of many runs that wait, each would otherwise wait for the ends of all before it.
+
+        Returns whether there were older claims, after PATIENCE at the latest. Returns False at once
+        if this run cannot publish, and if it has claims already: others may wait for it.
         """
         store, claimed = self._layers.to_publish(), [own.digests for _, own in self._claims]
         new = set(digests).difference(*claimed)
@@ -64,13 +78,24 @@ class Turns:
                 "Waiting for %s to publish some of these wheels (at most %d seconds)",
                 *(whom, round(self._left)),
             )
-        pause, began = _SHORTEST, time.monotonic()
+        began, rest = time.monotonic(), pauses()
         while waiting and time.monotonic() - began < self._left:
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST)
-            waiting = [one for one in waiting if claims.is_kept(store, one, own)]
+            time.sleep(next(rest))
+            self.renew()  # else all claims here would end with the one that is waited for
+            left = [one for one in waiting if claims.is_kept(store, one, own)]
+            if len(left) < len(waiting) and are_there():
+                self.end()
+                break
+            waiting = left
         self._left -= time.monotonic() - began
         return waits
+
+    def renew(self) -> None:
+        """Let the claims of this run count on: it works. Costs nothing if that was said lately."""
+        if time.monotonic() - self._renewed > RENEWAL and os.getpid() == self._process:
+            self._renewed = time.monotonic()
+            for store, own in self._claims:
+                claims.renew(store, own)
 
     def end(self) -> None:
         """Delete the claims of this run: its wheels are visible, or it has failed.

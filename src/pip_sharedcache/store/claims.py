@@ -23,7 +23,8 @@ from pip_sharedcache.store.entry_trust import distrust_reason
 from pip_sharedcache.store.layout import USE, Store
 from pip_sharedcache.store.usage_marks import CLAIM, users
 
-#: Seconds. The claim of another host, whose process cannot be asked, counts for so long.
+#: Seconds. The claim of another host, whose process cannot be asked, counts for so long after it
+#: was made or renewed.
 LIFETIME = 60.0
 
 _NAME = re.compile(rf"{CLAIM}(?P<host>[A-Za-z0-9]+)-(?P<pid>[0-9]{{1,10}})-[0-9a-f]+")
@@ -61,13 +62,20 @@ def make(store: Store, digests: Iterable[str]) -> Claim:
     name = f"{CLAIM}{fs.HOST}-{os.getpid()}-{secrets.token_hex(4)}"
     wanted = frozenset(digests)
     with store.own_usage_marks() as held:
-        held.replace(name, json.dumps(sorted(wanted)).encode("ascii"))
+        held.replace(name, _content(wanted))
         since = held.file_status(name).st_ctime_ns
         for left in filter(_NAME.fullmatch, held.names()):
             with contextlib.suppress(OSError):
                 if left != name and _is_left_over(held, left):
                     held.remove(left)
     return Claim(trust.user_id(), name, since, wanted)
+
+
+def renew(store: Store, claim: Claim) -> None:
+    """Let ``claim`` of this process count for LIFETIME from now on. Never raises."""
+    with contextlib.suppress(OSError), store.own_usage_marks() as held:
+        held.file_status(claim.name)
+        held.replace(claim.name, _content(claim.digests))
 
 
 def release(store: Store, claim: Claim) -> None:
@@ -109,16 +117,20 @@ def is_kept(store: Store, claim: Claim, own: Claim) -> bool:
     match = _NAME.fullmatch(claim.name)
     try:
         with store.opened(USE, str(claim.user)) as (held, *_):
-            held.file_status(claim.name)
+            renewed = held.file_status(claim.name).st_ctime
         if match is None:
             return False
         if match["host"] != fs.HOST:
             now = own.since / 10**9 + time.monotonic() - own.read
-            return now - claim.since / 10**9 < LIFETIME
+            return now - renewed < LIFETIME
         pid = int(match["pid"])
         return fs.alive(pid) and os.stat(f"/proc/{pid}").st_uid in (claim.user, 0)
     except OSError:
         return False
+
+
+def _content(digests: Iterable[str]) -> bytes:
+    return json.dumps(sorted(digests)).encode("ascii")
 
 
 def _is_trusted(store: Store, user: int) -> bool:

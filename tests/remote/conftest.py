@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from support import keys
 from support.environments import EnvironmentFactory, environment_with
 from support.index import IndexFactory, LocalIndex
-from support.machines import Machine, MachineFactory
+from support.machines import Machine, MachineFactory, SigningFactory
 from support.object_server import ObjectServer
 
 
@@ -50,6 +51,39 @@ def machine(tmp_path: Path, environment: EnvironmentFactory, library: Path) -> M
         }
         made = Machine(environment(name, pip=pip), store, home, given)
         made.name_remote(*remotes)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A key that signs."""
+    return keys.make_key(tmp_path, "key")
+
+
+@pytest.fixture
+def signing(
+    machine: MachineFactory, server: ObjectServer, pages: LocalIndex, tmp_path: Path
+) -> SigningFactory:
+    """signing(name, signers=lines, key=path, revoked=path): a machine with these settings.
+
+    They are in the configuration of its interpreter: for root, other places do not count.
+    """
+
+    def make(
+        name: str, signers: str = "", key: Path | None = None, revoked: Path | None = None
+    ) -> Machine:
+        made = machine(name, server.url, variables={**pages.variables, **server.variables})
+        allowed = tmp_path / f"signers-{name}"
+        allowed.write_text(signers, encoding="ascii")
+        lines = ["[sharedcache]"]
+        lines += [f"signers = {allowed}"] if signers else []
+        lines += [f"signing-key = {key}"] if key else []
+        lines += [f"revoked-signers = {revoked}"] if revoked else []
+        file = made.environment.prefix / "pip.conf"
+        file.write_text("\n".join(lines) + "\n", encoding="ascii")
+        made.variables["PIP_CONFIG_FILE"] = None
         return made
 
     return make

@@ -63,17 +63,18 @@ def test_second_machine_builds_only_without_a_signature_that_counts(
     assert done.stderr == ""
     assert second.installed("built").keys() == first.installed("built").keys() != set()
     # The record is in the local store, too: the next run asks nobody.
+    # (With a log file, pip judges all index pages anew, and another answer could save that.)
+    second.run("install", "--force-reinstall", "--no-cache-dir", "built", PIP_LOG=None)
     requests = len(server.requests)
-    done = second.run("install", "--force-reinstall", "--no-cache-dir", "built")
-    done = second.run("install", "--force-reinstall", "built")
+    done = second.run("install", "--force-reinstall", "built", PIP_LOG=None)
     assert BUILDS not in done.stdout
-    assert len(server.requests) == requests
+    assert server.requests[requests:] == []
 
     third = make("third", signers(other))
     done = third.run("install", "built")
     assert BUILDS in done.stdout
     assert len(done.stderr.splitlines()) == 1
-    assert "Build of the remote store is not used: s3://bucket/pip: its key" in done.stderr
+    assert "Object of the remote store is not used: s3://bucket/pip: its key" in done.stderr
     fourth = make("fourth")
     done = fourth.run("install", "built")
     assert BUILDS in done.stdout

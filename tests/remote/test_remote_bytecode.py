@@ -10,7 +10,7 @@ import pytest
 
 from support import keys
 from support.index import LocalIndex
-from support.machines import Machine, MachineFactory
+from support.machines import Machine, SigningFactory
 from support.object_server import Fault, ObjectServer
 from support.probes import linux, needs, openssh
 from support.wheels import make_wheel
@@ -28,46 +28,6 @@ def wheels(wheelhouse: Path) -> Path:
     return wheelhouse
 
 
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    return keys.make_key(tmp_path, "key")
-
-
-Signing = Callable[..., Machine]
-
-
-@pytest.fixture
-def signing(
-    machine: MachineFactory, server: ObjectServer, pages: LocalIndex, tmp_path: Path
-) -> Signing:
-    """signing(name, signers=lines, key=path, revoked=path): a machine with these settings.
-
-    They are in the configuration of its interpreter: for root, other places do not count.
-    """
-
-    def make(
-        name: str, signers: str = "", key: Path | None = None, revoked: Path | None = None
-    ) -> Machine:
-        made = machine(name, server.url, variables={**pages.variables, **server.variables})
-        allowed = tmp_path / f"signers-{name}"
-        allowed.write_text(signers, encoding="ascii")
-        lines = ["[sharedcache]"]
-        lines += [f"signers = {allowed}"] if signers else []
-        lines += [f"signing-key = {key}"] if key else []
-        lines += [f"revoked-signers = {revoked}"] if revoked else []
-        file = made.environment.prefix / "pip.conf"
-        file.write_text("\n".join(lines) + "\n", encoding="ascii")
-        made.variables["PIP_CONFIG_FILE"] = None
-        return made
-
-    return make
-
-
-def _line(key: Path, principal: str = "ci@example.org", options: str = "") -> str:
-    given = ",".join(filter(None, [options, keys.NAMESPACES]))
-    return f"{principal} {given} {keys.public(key)}\n"
-
-
 def _compiled(machine: Machine) -> tuple[int, int]:
     """The bytes of sources that the installations of a machine compiled, and that they did not."""
     told = json.loads(machine.run("store", "stats", "--json").stdout)
@@ -75,13 +35,13 @@ def _compiled(machine: Machine) -> tuple[int, int]:
 
 
 def test_second_machine_compiles_nothing(
-    signing: Signing, server: ObjectServer, pages: LocalIndex, key: Path
+    signing: SigningFactory, server: ObjectServer, pages: LocalIndex, key: Path
 ) -> None:
     first = signing("first", key=key)
     done = first.run("install", *NAMES)
     assert f"Pushed the bytecode of {len(NAMES)} wheels" in done.stdout, done.stdout + done.stderr
     assert len(server.keys("bytecode/")) == len(NAMES)
-    second = signing("second", _line(key))
+    second = signing("second", keys.line(key))
     done = second.run("install", *NAMES)
     assert done.stderr == ""
     assert f"Pulled {len(NAMES)} wheels" in done.stdout
@@ -95,7 +55,7 @@ def test_second_machine_compiles_nothing(
         assert f"{name}/__pycache__/__init__" in done.stderr
         assert f"wrote '{second.environment.site_packages}/{name}" not in done.stderr
     requests = len(server.requests)
-    third = signing("third", _line(key))
+    third = signing("third", keys.line(key))
     third.store = second.store
     third.name_remote(server.url)
     third.run("install", *NAMES)
@@ -104,16 +64,16 @@ def test_second_machine_compiles_nothing(
 
 
 def test_few_wheels_without_head_start_use_it_too(
-    signing: Signing, server: ObjectServer, key: Path
+    signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
     signing("first", key=key).run("install", "one")
-    second = signing("second", _line(key))
+    second = signing("second", keys.line(key))
     assert second.run("install", "one").stderr == ""
     assert _compiled(second)[0] == 0
 
 
 def test_bytecode_without_a_signature_that_counts_is_not_used(
-    signing: Signing, server: ObjectServer, key: Path, tmp_path: Path
+    signing: SigningFactory, server: ObjectServer, key: Path, tmp_path: Path
 ) -> None:
     """Pip's result, one line at most, and everything is compiled here."""
     other = keys.make_key(tmp_path, "other")
@@ -133,14 +93,14 @@ def test_bytecode_without_a_signature_that_counts_is_not_used(
         return sound[codes[0]] if data != sound[codes[0]] else sound[codes[1]]
 
     cases: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
-        "another signer": (_line(other), bytes, "belongs to no signer"),
-        "expired": (_line(key, options='valid-before="20200101"'), bytes, ""),
+        "another signer": (keys.line(other), bytes, "belongs to no signer"),
+        "expired": (keys.line(key, options='valid-before="20200101"'), bytes, ""),
         "another namespace": (f'ci namespaces="git" {keys.public(key)}\n', bytes, ""),
-        "empty": (_line(key), lambda data: b"", "no signed data"),
-        "noise": (_line(key), lambda data: b"\xff" * 5000, "no signed data"),
-        "cut": (_line(key), cut, ""),
-        "edited": (_line(key), edited, "other bytes than were signed"),
-        "another wheel's": (_line(key), replayed, "signed bytecode"),
+        "empty": (keys.line(key), lambda data: b"", "no signed data"),
+        "noise": (keys.line(key), lambda data: b"\xff" * 5000, "no signed data"),
+        "cut": (keys.line(key), cut, ""),
+        "edited": (keys.line(key), edited, "other bytes than were signed"),
+        "another wheel's": (keys.line(key), replayed, "signed bytecode"),
     }
     failures = []
     for name, (signers, change, expected) in cases.items():
@@ -157,49 +117,86 @@ def test_bytecode_without_a_signature_that_counts_is_not_used(
     assert not failures, "\n".join(failures)
 
 
+def test_bytecode_is_pulled_for_wheels_that_the_local_store_has(
+    signing: SigningFactory, server: ObjectServer, key: Path
+) -> None:
+    signing("first", key=key).run("install", *NAMES)
+    second = signing("second", keys.line(key))
+    second.run("install", "--no-compile", *NAMES)
+    before = server.count("GET", "/wheels/")
+    third = signing("third", keys.line(key))
+    third.store = second.store
+    third.name_remote(server.url)
+    done = third.run("install", *NAMES)
+    assert done.stderr == ""
+    assert f"Pulled the bytecode of {len(NAMES)} wheels" in done.stdout
+    assert server.count("GET", "/wheels/") == before
+    assert _compiled(third)[0] == 0
+
+
 def test_without_signers_no_bytecode_is_asked_for(
-    signing: Signing, server: ObjectServer, key: Path
+    signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
     signing("first", key=key).run("install", *NAMES)
     before = server.count("GET", "/bytecode/")
     second = signing("second")
     assert second.run("install", *NAMES).stderr == ""
     assert server.count("GET", "/bytecode/") == before
-    third = signing("third", _line(key))
+    third = signing("third", keys.line(key))
     third.run("install", "--no-compile", *NAMES)
     assert server.count("GET", "/bytecode/") == before
 
 
 def test_machine_with_a_key_adds_the_bytecode_that_is_missing(
-    signing: Signing, server: ObjectServer, key: Path
+    signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
     signing("first").run("install", *NAMES)
     assert server.keys("bytecode/") == []
-    second = signing("second", _line(key), key)
+    second = signing("second", keys.line(key), key)
     done = second.run("install", *NAMES)
     assert f"Pulled {len(NAMES)} wheels" in done.stdout
     assert f"Pushed the bytecode of {len(NAMES)} wheels" in done.stdout
-    third = signing("third", _line(key), key)
+    third = signing("third", keys.line(key), key)
     server.fault = lambda name: Fault(500, verbs=("PUT",))
     done = third.run("install", *NAMES)
     assert done.stderr == ""
     assert _compiled(third)[0] == 0
 
 
+@pytest.mark.parametrize("names", [NAMES, NAMES[:1]], ids=["many", "one"])
+def test_bytecode_of_an_old_key_is_signed_anew(
+    names: tuple[str, ...],
+    signing: SigningFactory,
+    server: ObjectServer,
+    key: Path,
+    tmp_path: Path,
+) -> None:
+    new = keys.make_key(tmp_path, "new")
+    signing("first", key=key).run("install", *names)
+    second = signing("second", keys.line(new), new)
+    done = second.run("install", *names)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    count = "1 wheel" if len(names) == 1 else f"{len(names)} wheels"
+    assert f"Pushed the bytecode of {count}" in done.stdout
+    third = signing("third", keys.line(new))
+    assert third.run("install", *names).stderr == ""
+    assert _compiled(third)[0] == 0
+
+
 def test_key_that_cannot_sign_costs_one_line(
-    signing: Signing, server: ObjectServer, tmp_path: Path
+    signing: SigningFactory, server: ObjectServer, tmp_path: Path
 ) -> None:
     locked = keys.make_key(tmp_path, "locked", "a passphrase")
     first = signing("first", key=locked)
     done = first.run("install", *NAMES)
     assert len(done.stderr.splitlines()) == 1
-    assert f"Bytecode is not pushed: {locked} cannot sign" in done.stderr
+    assert f"Only wheels are pushed: {locked} cannot sign" in done.stderr
     assert len(server.keys("wheels/")) == len(NAMES)
     assert server.keys("bytecode/") == []
 
 
 def test_store_push_signs_the_bytecode_of_the_store(
-    signing: Signing, server: ObjectServer, key: Path
+    signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
     first = signing("first", key=key)
     first.run("install", *NAMES)
@@ -210,6 +207,6 @@ def test_store_push_signs_the_bytecode_of_the_store(
     assert told["problems"] == []
     again = json.loads(first.run("store", "push", "--json").stdout)["remotes"][0]
     assert (again["pushed"], again["bytecode"], again["present"]) == (0, 0, 10)
-    second = signing("second", _line(key))
+    second = signing("second", keys.line(key))
     assert second.run("install", *NAMES).stderr == ""
     assert _compiled(second)[0] == 0

@@ -25,6 +25,12 @@ def public(key: Path) -> str:
     return " ".join(key.with_suffix(".pub").read_text(encoding="ascii").split()[:2])
 
 
+def line(key: Path, principal: str = "ci@example.org", options: str = "") -> str:
+    """The line of a file of allowed signers for a key."""
+    given = ",".join(filter(None, [options, NAMESPACES]))
+    return f"{principal} {given} {public(key)}\n"
+
+
 def certify(authority: Path, key: Path, principal: str, *options: str) -> Path:
     """A certificate of the authority for the key; the path of the certificate."""
     public_key = key.with_suffix(".pub")

@@ -79,3 +79,4 @@ class Machine:
 
 
 MachineFactory = Callable[..., Machine]
+SigningFactory = Callable[..., Machine]

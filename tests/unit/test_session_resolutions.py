@@ -14,6 +14,7 @@ from pip_sharedcache import store as stores
 from pip_sharedcache.config import LayerSetting, Settings
 from pip_sharedcache.model import Policy
 from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.remotes import RunRemotes
 from pip_sharedcache.session.resolutions import Page, Resolution, SharedResolutions
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store.layers import Layers
@@ -106,7 +107,7 @@ class _Run:
         assert not unusable
         state = RunState(self.settings, layers)
         publishing = Publisher(state)
-        return publishing, SharedResolutions(state, publishing)
+        return publishing, SharedResolutions(state, publishing, RunRemotes(state))
 
 
 @pytest.fixture

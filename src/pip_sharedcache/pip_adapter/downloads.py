@@ -18,7 +18,7 @@ from typing import Any
 from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import Digest, Entry, Origin
-from pip_sharedcache.pip_adapter import local_wheels, offline, seams
+from pip_sharedcache.pip_adapter import local_wheels, offline, resolver_seams, seams
 from pip_sharedcache.pip_adapter.batches import Batches, Downloaded
 from pip_sharedcache.pip_adapter.links import digests_of, serves_other, url_of
 from pip_sharedcache.pip_adapter.misses import Misses, comes_from_index
@@ -80,6 +80,9 @@ class Downloads:
             (seams.OBTAIN, offline.obtain),
         ):
             seams.wrap(seam, seams.during(lambda: self.session, handle))
+        if not resolver_seams.problem((resolver_seams.PREPARE_MORE,)):
+            wrapper = seams.during(lambda: self.session, self._prepare_more)
+            seams.wrap(resolver_seams.PREPARE_MORE, wrapper)
 
     @property
     def installing(self) -> Session | None:
@@ -150,7 +153,8 @@ class Downloads:
         ``digests``: those that pip accepts; by default the index's own.
         """
         entry = session.lookup.find(digests or digests_of(link), link.filename)
-        return entry is None or serves_other(link, entry.metadata_digest())
+        digest = self._pulls.metadata_digest(link) if entry is None else entry.metadata_digest()
+        return not digest or serves_other(link, digest)
 
     # -- downloads
 
@@ -208,14 +212,30 @@ class Downloads:
         self, session: Session, call: Call, links: Sequence[Link], each: Iterable[Downloaded]
     ) -> Iterator[Downloaded]:
         """Yield what ``each`` yields, while the next of its ``links`` are asked for in threads."""
+        missing = self._missing(session, links)
+        most, location = session.settings.downloads, call.named["location"]
+        urls = [url_of(link) for link in self._pulls.fetch(session, missing, location)]
+        return self._batches.run(call.instance, urls, most, location, each)
+
+    def pull_ahead(self, session: Session, links: Sequence[Link]) -> None:
+        """Get the wheels of ``links`` from remote stores, before pip's resolver comes to them."""
+        if not self._only_resolves and (missing := self._missing(session, links)):
+            self._pulls.fetch(session, missing, local_wheels.new_directory())
+
+    def _missing(self, session: Session, links: Sequence[Link]) -> list[Link]:
+        """Return those of ``links`` that this run must get; if many, begin to stage wheels."""
         missing = self._misses.of(session, links)
         if self._waits(session, missing):
             missing = self._misses.of(session, missing)
         if len(missing) >= _ENOUGH and not self._only_resolves:
             session.begin_head_start()
-        most, location = session.settings.downloads, call.named["location"]
-        urls = [url_of(link) for link in self._pulls.fetch(session, missing, location)]
-        return self._batches.run(call.instance, urls, most, location, each)
+        return missing
+
+    def _prepare_more(self, session: Session, call: Call) -> Any:
+        result = call.proceed()
+        if session.compiles:
+            self._pulls.fetch_bytecode(session, call.named["reqs"])
+        return result
 
     def _waits(self, session: Session, missing: Iterable[Link]) -> bool:
         """Return whether another run was waited for, which downloads some of ``missing``."""
@@ -291,7 +311,7 @@ class Downloads:
 
         The metadata must have its recorded digest. The wheel is hashed only if the user asked for
         that (--require-hashes, the setting verify)."""
-        if self._must_hash and not self.is_sound(session, entry, entry.wheel):
+        if self._must_hash and not local_wheels.is_sound(session, entry, entry.wheel):
             return False
         found = session.wheels.note(str(entry.wheel), origin)
         exceptions = importlib.import_module("pip._internal.exceptions")
@@ -306,27 +326,6 @@ class Downloads:
             session.lookup.skip(entry, f"{entry.wheel}: METADATA differs from the manifest")
             return False
         found.digest, found.verified = entry.manifest.digest, True
-        return True
-
-    def is_sound(self, session: Session, entry: Entry, path_of_wheel: Path) -> bool:
-        """Return whether the wheel of ``entry`` has its digest, by pip's own check.
-
-        ``path_of_wheel``: the path at which the check reads the wheel."""
-        hashes_module = importlib.import_module("pip._internal.utils.hashes")
-        path, found = str(entry.wheel), session.wheels.at(str(entry.wheel))
-        if found.hashed:
-            return True
-        try:
-            hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(
-                str(path_of_wheel)
-            )
-        except hashes_module.HashMismatch:
-            session.lookup.skip(entry, f"{path}: its bytes do not match its digest")
-            return False
-        except OSError as error:
-            session.lookup.skip(entry, f"{path}: cannot be read: {reason(error)}")
-            return False
-        found.hashed = True
         return True
 
     def replace(self, session: Session, entry: Entry) -> str:
@@ -364,6 +363,7 @@ class Downloads:
         return str(path)
 
     def _note_download(self, session: Session, link: Link, path: str) -> None:
+        session.turns.renew()
         if link.is_wheel:
             got = self._note_new(session, link, path)
             if len(digests := self._acceptable.get(link.url, ())) == 1:

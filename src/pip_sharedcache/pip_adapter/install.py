@@ -20,7 +20,7 @@ from typing import Any
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Entry
-from pip_sharedcache.pip_adapter import offline, safety_wrappers, seams
+from pip_sharedcache.pip_adapter import local_wheels, offline, safety_wrappers, seams
 from pip_sharedcache.pip_adapter.bootstrap import CARRIED
 from pip_sharedcache.pip_adapter.builds import Builds
 from pip_sharedcache.pip_adapter.downloads import Downloads
@@ -344,7 +344,7 @@ class InstallWrappers:
             raise _Stopped(_Outcome.AGAIN, what, path)
         if self._own_wheel is not None:
             session.heal(entry, self._own_wheel)
-        elif self._downloads.is_sound(session, entry, placement.wheel):
+        elif local_wheels.is_sound(session, entry, placement.wheel):
             session.heal(entry, entry.wheel)
         else:
             raise _Stopped(_Outcome.REDOWNLOAD, f"{entry.wheel}: the wheel is damaged, too")

@@ -11,6 +11,8 @@ from typing import Any
 from packaging.utils import parse_wheel_filename
 
 from pip_sharedcache import trust
+from pip_sharedcache.errors import reason
+from pip_sharedcache.model import Entry
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.links import local_directory
 from pip_sharedcache.pip_adapter.protocols import Distribution, Preparer, Requirement
@@ -69,6 +71,28 @@ def checked(call: Call, path: str) -> Any:
     if hashes := call.named["hashes"]:
         hashes.check_against_path(path)
     return sys.modules[seams.GET_FILE.module].File(path, OCTETS)
+
+
+def is_sound(session: Session, entry: Entry, path_of_wheel: Path) -> bool:
+    """Return whether the wheel of ``entry`` has its digest, by pip's own check.
+
+    ``path_of_wheel``: the path at which the check reads the wheel."""
+    hashes_module = importlib.import_module("pip._internal.utils.hashes")
+    path, found = str(entry.wheel), session.wheels.at(str(entry.wheel))
+    if found.hashed:
+        return True
+    try:
+        hashes_module.Hashes({"sha256": [entry.manifest.digest]}).check_against_path(
+            str(path_of_wheel)
+        )
+    except hashes_module.HashMismatch:
+        session.lookup.skip(entry, f"{path}: its bytes do not match its digest")
+        return False
+    except OSError as error:
+        session.lookup.skip(entry, f"{path}: cannot be read: {reason(error)}")
+        return False
+    found.hashed = True
+    return True
 
 
 def directory_for(download: tuple[Any, str] | None) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pip_sharedcache.pip_adapter import page_contents
+from pip_sharedcache.pip_adapter.downloads import do_nothing
 from pip_sharedcache.pip_adapter.index_pages import IndexPages
 from pip_sharedcache.pip_adapter.links import url_of
 from pip_sharedcache.pip_adapter.protocols import Distribution, Link
@@ -17,13 +18,19 @@ from pip_sharedcache.pip_adapter.side_by_side import set_aside
 from pip_sharedcache.session.resolutions import Resolution
 from pip_sharedcache.session.wheels import without_credentials
 
+_SESSION = f"{__name__.partition('.')[0]}.session."
+
 
 class Abandoned(Exception):
     """A replay has met something that the recorded run did not."""
 
 
 class HeldLog(logging.Handler):
-    """The log of a replay, held back until its answer counts."""
+    """The log of a replay, held back until its answer counts.
+
+    What the session logs is not held back: that it waits, what it has pulled, and its warnings are
+    true whether the answer counts or not.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,8 +46,14 @@ class HeldLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep ``record`` with pip's indentation."""
-        if not set_aside(record):
+        if set_aside(record):
+            return
+        if not record.name.startswith(_SESSION):
             self._records.append((record, self._pip.get_indentation()))
+            return
+        for handler in self._before or ():
+            if record.levelno >= handler.level:
+                handler.handle(record)
 
     def drop(self) -> None:
         """Forget the records, and log as before."""
@@ -61,6 +74,7 @@ class Replay(Recording):
     """One run of a copy of pip's resolver on the candidates of ``recorded``.
 
     ``counts``: whether its answer was seen to be the recorded one.
+    ``confirmed``: called once all recorded pages are seen to be the same.
     """
 
     def __init__(
@@ -69,6 +83,7 @@ class Replay(Recording):
         super().__init__(_twin(resolver), pages)
         self.recorded = recorded
         self.counts = False
+        self.confirmed: Callable[[], None] = do_nothing
         self._log = log
         self._confirmed = False
 
@@ -81,11 +96,21 @@ class Replay(Recording):
             if changed := self.pages.changed(self.recorded.pages.values()):
                 raise Abandoned(changed)
             self._confirmed = True
+            self.pages.calls.end()  # no worker process can be started while threads run
+            self.confirmed()
         url = without_credentials(location.url)
         if url not in self.recorded.pages:
             raise Abandoned(f"{url} was not read")
         self.origins.append(location)
         return page_contents.as_content(self.recorded.pages[url])
+
+    def answered_links(self) -> list[Link]:
+        """Return the links of the recorded pages to what pip answered. Raises pip's errors."""
+        parse = importlib.import_module("pip._internal.index.collector").parse_links
+        wanted = {line.partition(" ")[2] for line in self.recorded.result}
+        contents = map(page_contents.as_content, self.recorded.pages.values())
+        links = (link for content in contents if content is not None for link in parse(content))
+        return [link for link in links if url_of(link) in wanted]
 
     def before(self, link: Link, *, pinned: bool = False) -> None:
         """Raise Abandoned unless the recorded run looked at ``link``, which can be no other file.

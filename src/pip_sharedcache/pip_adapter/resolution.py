@@ -91,6 +91,8 @@ class Resolutions:
             ending.callback(self._end)
             ending.enter_context(pages)
             known = session.resolutions.find(question, installed, host())
+            if known is None and session.remotes.named:
+                known = self._find_signed(session, call, question, installed)
             if known is not None:
                 answer = self._replay(session, call, pages, known)
                 if answer is not None:
@@ -112,6 +114,29 @@ class Resolutions:
                 except Exception as error:  # pip has its answer, and its run goes on
                     logger.warning("The resolution is not recorded: %s", _in_one_line(error))
             return answer
+
+    def _find_signed(
+        self,
+        session: Session,
+        call: Call,
+        question: dict[str, Any],
+        installed: Callable[[str], str],
+    ) -> Resolution | None:
+        """Return the resolution of a remote store, if the answer costs more here than there."""
+        session.remotes.get_ready()
+        if self._knows_pages(session, call, question):
+            return None
+        return session.resolutions.find_signed(question, installed, host())
+
+    def _knows_pages(self, session: Session, call: Call, question: dict[str, Any]) -> bool:
+        """Return whether the stores have the judged pages of all that is asked for."""
+        finder = call.instance.factory._finder
+        judging = Judging(finder, question, session.pages) if self._judges else None
+        return judging is not None and all(
+            judging.known(without_credentials(url), name)
+            for name, _ in projects_of(call.named["root_reqs"])
+            for url in finder.search_scope.get_index_urls_locations(name)
+        )
 
     def _end(self) -> None:
         self._run = None
@@ -158,7 +183,11 @@ class Resolutions:
         resolution = recording.resolution(question, installed, requests, answer.all_requirements)
         if resolution is not None:
             private = self._private_because(session, recording, recording.origins)
-            session.resolutions.share(resolution, private_because=private)
+            session.resolutions.share(
+                resolution,
+                private_because=private,
+                is_public=not private and self._is_public(session, recording),
+            )
         if recording.judging is not None:
             by_url: dict[str, list[Link]] = {}
             for link in recording.origins:
@@ -175,6 +204,8 @@ class Resolutions:
         header = {name: preparer[name] for name in preparer if name.endswith("requirement_header")}
         requests = self._downloads.responses.requests
         self._run = replay = Replay(resolver, pages, known, log)
+        if session.resolutions.is_pulled(known):
+            replay.confirmed = lambda: self._downloads.pull_ahead(session, replay.answered_links())
         self._downloads.before_download = log.release
         log.hold()
         try:
@@ -193,12 +224,10 @@ class Resolutions:
             self._downloads.before_download = do_nothing
         vars(resolver).update(vars(replay.resolver))
         logger.debug("The resolution is reused: %s candidates", len(known.candidates))
-        if pages.etags:
-            # The same pages have other ETags: with these, later runs get no content.
-            session.resolutions.renew(
-                pages.etags,
-                private_because=self._private_because(session, replay, replay.origins),
-            )
+        # Where pages have other ETags: with these, later runs get no content.
+        session.resolutions.renew(
+            pages.etags, lambda: self._private_because(session, replay, replay.origins)
+        )
         session.resolutions.record_reuse(
             requests=known.requests - (self._downloads.responses.requests - requests),
             seconds=known.seconds - (time.monotonic() - replay.began),
@@ -220,6 +249,12 @@ class Resolutions:
             return ""
         asked = [link for link in origins if not sharing.is_shared_anyway(link.url)]
         return responses.not_public(asked)
+
+    def _is_public(self, session: Session, run: Recording) -> bool:
+        """Return whether a resolution may be pushed: everybody can get what it came from."""
+        if not session.remotes.take_signed or any(link.is_file for link in run.origins):
+            return False
+        return not self._downloads.responses.not_public(run.origins)
 
     def _process_page(self, run: Recording, call: Call) -> Any:
         if call.instance is not run.finder:

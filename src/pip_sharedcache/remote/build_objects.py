@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from pip_sharedcache.errors import NotSigned
 from pip_sharedcache.model import Digest
-from pip_sharedcache.signing import (
-    BUILD,
-    MOST_HEAD,
-    BuildStatement,
-    SignedData,
-    Signers,
-    read_signed,
-    sign,
-)
+from pip_sharedcache.remote.statement_objects import read_statement_object, write_statement
+from pip_sharedcache.signing import BUILD, BuildStatement, Signers
 from pip_sharedcache.store import Build
-
-#: Bytes of the largest object that is got.
-MOST_BUILD = MOST_HEAD
 
 
 def build_object(key: Digest) -> str:
@@ -33,11 +22,7 @@ def write_build(path: Path, key: Digest, build: Build, signing_key: Path) -> str
     Returns the sha256 of the file. Raises SigningError, OSError.
     """
     statement = BuildStatement(key, build.digest, build.filename, build.details)
-    signature = sign(statement.to_bytes(), signing_key)
-    data = SignedData.of(statement, signature).to_bytes()
-    with path.open("xb") as file:
-        file.write(data)
-    return hashlib.sha256(data).hexdigest()
+    return write_statement(path, statement, signing_key)
 
 
 def read_build_object(path: Path, signers: Signers, key: Digest) -> Build:
@@ -45,13 +30,7 @@ def read_build_object(path: Path, signers: Signers, key: Digest) -> Build:
 
     Raises NotSigned, OSError.
     """
-    with path.open("rb") as file:
-        try:
-            signed = read_signed(file)
-        except ValueError as error:
-            raise NotSigned(str(error)) from error
-    statement, signature = signed.check(signers, BUILD, key)
+    statement, by = read_statement_object(path, signers, BUILD, key)
     if not isinstance(statement, BuildStatement):
         raise NotSigned("the statement is not about a build")
-    by = signature.principal
     return Build(statement.wheel, statement.filename, statement.details, signed_by=by)

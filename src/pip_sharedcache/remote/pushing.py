@@ -14,11 +14,15 @@ from pip_sharedcache.remote.stores import RemoteStore
 
 @dataclass(frozen=True)
 class Item:
-    """A file to push: the object ``key``, its ``path`` here, and its ``sha256``."""
+    """A file to push: the object ``key``, its ``path`` here, and its ``sha256``.
+
+    ``replaces``: whether it is put in place of what the store has under ``key``.
+    """
 
     key: str
     path: Path
     sha256: str
+    replaces: bool = False
 
 
 @dataclass
@@ -56,7 +60,8 @@ def push(
 ) -> Pushed:
     """Put those ``items`` into ``store`` that it does not have, or has in another size.
 
-    Also those that it has wrong, as far as is known. Each file is hashed before it is put.
+    Also those that replace what it has, or that it has wrong, as far as is known. Each file is
+    hashed before it is put.
     ``within``: returns the most seconds that are left for all. ``on_answer``: called for each
     item that is done with. ``store.failure`` says whether the push has failed.
     """
@@ -85,7 +90,8 @@ def push(
         pushed.count += 1
         pushed.size += answer.size
 
-    if store.ask([Has(key) for key in left], is_there, within and within()):
+    doubtful = [Has(key) for key, one in left.items() if not one.replaces]
+    if store.ask(doubtful, is_there, within and within()):
         puts = [Put(one.key, one.path, one.sha256) for one in left.values()]
         store.absent.difference_update(left)
         store.ask(puts, is_put, within and within())

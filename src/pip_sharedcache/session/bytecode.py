@@ -6,7 +6,9 @@ import functools
 import importlib.util
 import logging
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache import store as stores
@@ -15,6 +17,7 @@ from pip_sharedcache.model import Compiled, Entry, Identity, total_size
 from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.remotes import RunRemotes
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store import Staged, Store
 
@@ -24,14 +27,14 @@ logger = logging.getLogger(__name__)
 class SharedBytecode:
     """The bytecode of entries, found in the stores of ``run`` or compiled for them."""
 
-    def __init__(self, run: RunState, publishing: Publisher) -> None:
-        self._run = run
+    def __init__(self, run: RunState, publishing: Publisher, remotes: RunRemotes) -> None:
+        self._run, self._remotes = run, remotes
         self._layers, self._repairs, self._report = run.layers, run.repairs, run.report
         self._publishing = publishing
         self._verify = run.settings.verify  # the sha256 of each source before its compilation
         self._farther: dict[Identity, Entry] = {}
         self._staged: dict[Identity, Entry] = {}
-        self._refusal, self._warned = "", False
+        self._refusal = ""
 
     def stage_ahead(self, entry: Entry) -> Entry | None:
         """Return the bytecode of the staged ``entry``, compiled and staged; None on failure."""
@@ -41,13 +44,38 @@ class SharedBytecode:
             logger.debug("No bytecode yet: %s", error)
             return None
 
-    def adopt(self, entry: Entry, staged: Entry) -> None:
-        """Use the bytecode ``staged`` of ``entry``, which a worker process will publish."""
-        self._staged[entry.identity] = staged
+    def adopt(self, entry: Entry, staged: Entry | None, warning: str) -> None:
+        """Use the bytecode ``staged`` of ``entry``, which a worker process will publish.
+
+        ``warning``: why signed bytecode of a remote store was not used; "" if it was, or without.
+        """
+        if staged is not None:
+            self._staged[entry.identity] = staged
+        pulled = self._run.pulled_bytecode.get(entry.manifest.digest)
+        if warning and pulled is not None:
+            self._run.refused_bytecode.add(entry.manifest.digest)
+            self._run.warn_of_refusal(pulled.url, warning)
 
     def forget_staged(self) -> None:
         """Use no bytecode of worker processes, which have deleted it."""
         self._staged.clear()
+
+    def pull(self, entries: Iterable[Entry], directory: Callable[[], Path]) -> None:
+        """Get from remote stores the bytecode of ``entries`` that the local stores lack.
+
+        ``directory``: makes the directory for the files.
+        """
+        tag, signatures = bytecode.tag(), self._run.signatures
+        if not tag or not signatures.count or not self._remotes.named:
+            return
+        without = self._repairs.damaged
+        lacking = [
+            one.manifest.digest
+            for one in entries
+            if any(file.path.endswith(".py") for file in one.manifest.files)
+            and not self._layers.find_bytecode(one, tag, bytecode.fits(one), without).entry
+        ]
+        self._remotes.pull_bytecode(lacking, directory)
 
     def provide(self, placement: Placement) -> None:
         """Give ``placement`` the bytecode for this interpreter, if it can be shared."""
@@ -154,19 +182,14 @@ class SharedBytecode:
         try:
             return self._stage_signed(entry, tag, key, fill)
         except NotSigned as error:
-            self._refusal = f"Bytecode of the remote store is not used: {pulled.url}: {error}"
-            self.warn_of_refusal(self._refusal)
+            self._run.refused_bytecode.add(entry.manifest.digest)
+            self._refusal = str(error)
+            self._run.warn_of_refusal(pulled.url, self._refusal)
             return None
 
-    def warn_of_refusal(self, warning: str) -> None:
-        """Warn of bytecode of a remote store that is not used, once in a run; "": of none."""
-        if warning and not self._warned:
-            self._warned = True
-            warn(warning)
-
     def take_refusal(self) -> str:
-        """Return and clear the last warning, for another process to show; "" without one."""
-        refusal, self._refusal, self._warned = self._refusal, "", False
+        """Return and clear why signed bytecode was not used, for another process to show, or ""."""
+        refusal, self._refusal = self._refusal, ""
         return refusal
 
     def _stage_signed(self, entry: Entry, tag: str, key: str, fill: stores.Compile) -> Entry | None:

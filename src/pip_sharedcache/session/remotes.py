@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pip_sharedcache import bytecode
-from pip_sharedcache.model import Digest
+from pip_sharedcache.config import RemoteSetting
+from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import WantedWheel
+from pip_sharedcache.signing import Signers
 from pip_sharedcache.store import Build
 
 if TYPE_CHECKING:
+    from pip_sharedcache.remote.resolution_objects import SignedResolution
     from pip_sharedcache.session.transfers import Transfers
 
 
@@ -47,6 +50,15 @@ class RunRemotes:
             interpreter = (tag, MAGIC_NUMBER.hex()) if tag else None
             self._open().pull(wheels, directory, arrived, interpreter)
 
+    def pull_bytecode(self, digests: Sequence[Digest], directory: Callable[[], Path]) -> None:
+        """Get the signed bytecode of wheels that a local store has, as Transfers does.
+
+        ``digests``: of the wheels. ``directory``: makes the directory for the files.
+        """
+        if digests and self._signers() is not None:
+            interpreter = (bytecode.tag(), MAGIC_NUMBER.hex())
+            self._open().pull_bytecode(digests, directory(), interpreter)
+
     def pull_one(self, wheel: WantedWheel, directory: Path, *, compiles: bool) -> Path | None:
         """Return the path of ``wheel``, got as ``pull`` does; None where no remote store has it."""
         found: list[Path] = []
@@ -55,14 +67,31 @@ class RunRemotes:
 
     def build_of(self, key: Digest) -> Build | None:
         """Return the wheel that was built for ``key``, as an allowed signer signed it, or None."""
+        signers = self._signers()
+        return None if signers is None else self._open().build_of(key, signers)
+
+    def resolution_of(self, key: Digest) -> SignedResolution | None:
+        """Return the resolution ``key``, as an allowed signer signed it, or None."""
+        signers = self._signers()
+        return None if signers is None else self._open().resolution_of(key, signers)
+
+    @property
+    def take_signed(self) -> bool:
+        """Whether this run may push what it signs."""
+        remotes, key = self._run.settings.remotes, self._run.settings.signing_key
+        return self.named and key is not None and any(map(_takes, remotes))
+
+    def get_ready(self) -> None:
+        """Get ready for a push of signed data: pip 26.3 refuses imports later."""
+        if self.take_signed:
+            self._open()
+
+    def _signers(self) -> Signers | None:
+        """Return the allowed signers of objects; None if no object is to be asked for."""
         if not self.named:
             return None
-        signers = self._run.signatures.signers
-        if signers is not None:
-            return self._open().build_of(key, signers)
-        if self._run.settings.signing_key is not None:
-            self._open()  # for the push: pip 26.3 refuses imports later
-        return None
+        self.get_ready()
+        return self._run.signatures.signers
 
     def push_published(self) -> None:
         """Push what this run has got or built, and published. To be called after ``finish``."""
@@ -78,9 +107,10 @@ class RunRemotes:
         signs = self._run.settings.signing_key is not None
         builds = list(self._run.wheels.built()) if signs else []
         wheels += [WantedWheel(build.digest, build.filename) for _, build in builds]
+        resolutions = self._run.new_resolutions if signs else {}
         # Of pulled wheels alone there is nothing to push but bytecode.
-        if wheels and (signs or not self._transfers.pulled_all(wheels)):
-            self._transfers.push(wheels, builds)
+        if resolutions or (wheels and (signs or not self._transfers.pulled_all(wheels))):
+            self._transfers.push(wheels, builds, resolutions)
             self.end()
 
     def end(self) -> None:
@@ -96,3 +126,7 @@ class RunRemotes:
             assert self.web is not None
             self._transfers = Transfers(self._run, self.web)
         return self._transfers
+
+
+def _takes(remote: RemoteSetting) -> bool:
+    return remote.policy is Policy.PUBLISH

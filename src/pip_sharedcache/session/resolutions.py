@@ -15,6 +15,7 @@ from typing import Any
 from pip_sharedcache import store as stores
 from pip_sharedcache import trust
 from pip_sharedcache.session.publisher import Publisher
+from pip_sharedcache.session.remotes import RunRemotes
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.store import NONE_YET, StoredResolution
 from pip_sharedcache.store.resolutions import RESOLUTION_FORMAT
@@ -132,10 +133,12 @@ def as_text(value: Any) -> str:
 class SharedResolutions:
     """The resolutions of one run: those in its stores, and the one that it adds."""
 
-    def __init__(self, run: RunState, publishing: Publisher) -> None:
+    def __init__(self, run: RunState, publishing: Publisher, remotes: RunRemotes) -> None:
+        self._run, self._remotes = run, remotes
         self._layers, self._report, self._uses = run.layers, run.report, run.uses
         self._publishing = publishing
         self._found: StoredResolution | None = None
+        self._pulled: Resolution | None = None
         self._fewest: int | None = None
 
     def find(
@@ -148,20 +151,49 @@ class SharedResolutions:
         """
         for stored in self._layers.find_resolutions(stores.key_of(question)):
             resolution = Resolution.from_data(stored.data)
-            if resolution is None or resolution.question != question:
-                continue
-            if resolution.host not in ("", host):
-                continue
-            differs = [
-                name for name, version in resolution.installed.items() if installed(name) != version
-            ]
-            if not differs:
+            if resolution is not None and self._fits(resolution, question, installed, host):
                 self._found = stored
                 return resolution
-            logger.debug("The resolution is not reused: %s is installed otherwise", differs[0])
-            count = resolution.count_installed()
-            self._fewest = min(count, self._fewest) if self._fewest is not None else count
         return None
+
+    def find_signed(
+        self, question: Mapping[str, Any], installed: Callable[[str], str], host: str
+    ) -> Resolution | None:
+        """Return the resolution of a remote store that an allowed signer has signed, or None.
+
+        All is as for ``find``, which has found none.
+        """
+        signed = self._remotes.resolution_of(stores.key_of(question))
+        pulled = None if signed is None else Resolution.from_data(signed.record)
+        if signed is None or pulled is None or not self._fits(pulled, question, installed, host):
+            return None
+        logger.debug("A resolution that %s signed is looked at", signed.signed_by)
+        self._pulled = pulled
+        return pulled
+
+    def _fits(
+        self,
+        resolution: Resolution,
+        question: Mapping[str, Any],
+        installed: Callable[[str], str],
+        host: str,
+    ) -> bool:
+        """Return whether ``resolution`` is of ``question`` in this environment, on this host."""
+        if resolution.question != question or resolution.host not in ("", host):
+            return False
+        differs = [
+            name for name, version in resolution.installed.items() if installed(name) != version
+        ]
+        if not differs:
+            return True
+        logger.debug("The resolution is not reused: %s is installed otherwise", differs[0])
+        count = resolution.count_installed()
+        self._fewest = min(count, self._fewest) if self._fewest is not None else count
+        return False
+
+    def is_pulled(self, resolution: Resolution) -> bool:
+        """Return whether ``resolution`` came from a remote store, where its wheels can be, too."""
+        return resolution is self._pulled
 
     def record_reuse(self, *, requests: int, seconds: float) -> None:
         """Record that pip gave the answer that ``find`` returned.
@@ -174,17 +206,22 @@ class SharedResolutions:
         self._report.requests_saved = max(0, requests)
         self._report.seconds_saved = max(0.0, seconds)
 
-    def renew(self, etags: Mapping[str, str], *, private_because: str) -> None:
-        """Share the resolution that ``find`` returned with other ETags, if it is this user's own.
+    def renew(self, etags: Mapping[str, str], private_because: Callable[[], str]) -> None:
+        """Share the resolution that ``find`` returned, and that counted, where this saves requests.
 
-        Another publisher's content would get the name, and so the trust, of this user.
+        That is this user's own, with other ``etags``, by URL: another publisher's content would get
+        the name, and so the trust, of this user. And that of a remote store, where this user may
+        publish what an allowed signer signed: later runs do not ask that store.
         """
-        found = self._found
-        if found is None or found.publisher != trust.user_id():
-            return
-        resolution = Resolution.from_data(found.data)
-        if resolution is not None:
-            self.share(resolution.with_etags(etags), private_because=private_because)
+        if self._pulled is not None:
+            private = private_because()
+            store = self._layers.to_keep() if private else self._layers.to_publish()
+            if store is not None and self._run.signatures.may_relay_to(store):
+                self._stage(self._pulled.with_etags(etags), private)
+        elif etags and self._found is not None and self._found.publisher == trust.user_id():
+            resolution = Resolution.from_data(self._found.data)
+            if resolution is not None:
+                self.share(resolution.with_etags(etags), private_because=private_because())
 
     @property
     def are_recorded(self) -> bool:
@@ -192,25 +229,35 @@ class SharedResolutions:
         stores_for_new = (self._layers.to_publish(), self._layers.to_keep())
         return any(store is not None and store.may_publish() for store in stores_for_new)
 
-    def share(self, resolution: Resolution, *, private_because: str) -> None:
+    def share(
+        self, resolution: Resolution, *, private_because: str, is_public: bool = False
+    ) -> None:
         """Stage ``resolution``: in a private store if there is a reason ``private_because``.
 
+        ``is_public``: whether everybody may have it, so that it is pushed to remote stores, too.
         Most environments are new: a resolution that rests on more installed distributions than one
         that is there does not take its place.
         """
         if self._fewest is not None and resolution.count_installed() >= self._fewest:
             return
+        data = self._stage(resolution, private_because)
+        if data is not None:
+            self._report.resolution = "recorded"
+            if is_public:
+                self._run.new_resolutions[stores.key_of(resolution.question)] = data
+
+    def _stage(self, resolution: Resolution, private_because: str) -> dict[str, Any] | None:
+        """Stage ``resolution``; return its JSON values, or None if no store takes it."""
         where = self._layers.to_publish
         if private_because:
             logger.debug("The resolution is not shared: %s", private_because)
             where = self._layers.to_keep
-        key, replaces = stores.key_of(resolution.question), self._found
+        key, replaces, data = stores.key_of(resolution.question), self._found, resolution.to_data()
         staged = self._publishing.add(
             where,
             lambda store: stores.stage_resolution(
-                store, key, resolution.to_data(), replaces=replaces.record if replaces else NONE_YET
+                store, key, data, replaces=replaces.record if replaces else NONE_YET
             ),
             "Installed without sharing the resolution",
         )
-        if staged is not None:
-            self._report.resolution = "recorded"
+        return None if staged is None else data

@@ -88,8 +88,8 @@ class Session:
         self.lookup = WheelLookup(run)
         self.remotes = RunRemotes(run)
         self.builds = SharedBuilds(run, self._publishing, self.remotes)
-        self.bytecode = SharedBytecode(run, self._publishing)
-        self.resolutions = SharedResolutions(run, self._publishing)
+        self.bytecode = SharedBytecode(run, self._publishing, self.remotes)
+        self.resolutions = SharedResolutions(run, self._publishing, self.remotes)
         self.pages = SharedPages(run, self._publishing)
         self._entries = RunEntries(run, self.lookup, self._publishing, self.builds, self.bytecode)
         self._linker = Linker(
@@ -267,9 +267,7 @@ class Session:
         """Use for the installation what was staged while pip downloaded."""
         for staged in self._head_start.wheels():
             self._entries.adopt(staged.entry)
-            if staged.bytecode is not None:
-                self.bytecode.adopt(staged.entry, staged.bytecode)
-            self.bytecode.warn_of_refusal(staged.warning)
+            self.bytecode.adopt(staged.entry, staged.bytecode, staged.warning)
 
     def free_head_start(self, device: int) -> bool:
         """Delete what was staged ahead on ``device`` (st_dev); return whether there was any."""
@@ -356,12 +354,14 @@ class Session:
             failure = error
         self.finish()
         reported = frozenset(self._run.repairs.reported)
-        return WorkerPart(self.report.take(), self.links.refusals, reported), failure
+        refused = frozenset(self._run.refused_bytecode)
+        return WorkerPart(self.report.take(), self.links.refusals, reported, refused), failure
 
     def add_worker(self, part: WorkerPart) -> None:
         """Add the ``part`` of a worker process, in its parent process."""
         self.report.add(part.report)
         self.links.refusals.update(part.refusals)
+        self._run.refused_bytecode |= part.refused
         self._run.repairs.mark_reported(part.reported)
 
     # -- the end

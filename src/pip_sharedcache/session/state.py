@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pip_sharedcache.config import Settings
 from pip_sharedcache.model import Digest, LinkMode
 from pip_sharedcache.placement import LinkChoice, RunReport
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.restrictions import Sharing, SymlinkCheck
 from pip_sharedcache.session.signatures import RunSignatures
 from pip_sharedcache.session.usage import UsageRecorder
 from pip_sharedcache.session.wheels import RunWheels
 from pip_sharedcache.store.layers import Layers
+
+logger = logging.getLogger(__name__)
 
 #: Returns the callback for the wheel of this name: bytes ready, bytes in total.
 Progress = Callable[[str], Callable[[int, int], None]]
@@ -38,6 +43,9 @@ class RunState:
     ``report``: its counts.
     ``wheels``: the wheels that pip has.
     ``pulled_bytecode``: the signed bytecode of wheels that remote stores gave.
+    ``refused_bytecode``: the wheels for which that has no signature that counts.
+    ``refused_stores``: the remote stores of which a warning says so.
+    ``new_resolutions``: the JSON values of the resolutions that it shares, by their keys.
     ``repairs``: the damage that it found.
     ``uses``: its usage marks.
     ``links``: its link mode.
@@ -52,6 +60,9 @@ class RunState:
     report: RunReport = field(default_factory=RunReport)
     wheels: RunWheels = field(default_factory=RunWheels)
     pulled_bytecode: dict[Digest, PulledBytecode] = field(default_factory=dict)
+    refused_bytecode: set[Digest] = field(default_factory=set)
+    refused_stores: set[str] = field(default_factory=set)
+    new_resolutions: dict[Digest, Mapping[str, Any]] = field(default_factory=dict)
     repairs: Repairs = field(default_factory=Repairs)
     uses: UsageRecorder = field(init=False)
     links: LinkChoice = field(init=False)
@@ -66,6 +77,15 @@ class RunState:
         self.sharing = Sharing(self.settings, self.layers)
         self.signatures = RunSignatures(self.settings, self.layers)
 
+    def warn_of_refusal(self, url: str, why: str) -> None:
+        """Warn that a signed object of the store ``url`` does not count, once for each store."""
+        told = f"Object of the remote store is not used: {url}: {why}"
+        if url in self.refused_stores:
+            logger.debug("%s", told)
+            return
+        self.refused_stores.add(url)
+        warn(told)
+
     def note_bytecode(self, digest: Digest, pulled: PulledBytecode | None) -> None:
         """Record signed bytecode that another process has pulled for the wheel ``digest``."""
         if pulled is not None:
@@ -79,8 +99,10 @@ class WorkerPart:
     ``report``: the counts of its published entries.
     ``refusals``: the link modes that failed, with reasons.
     ``reported``: the damage that it reported.
+    ``refused``: the wheels whose signed bytecode does not count.
     """
 
     report: RunReport
     refusals: Mapping[LinkMode, str]
     reported: frozenset[str]
+    refused: frozenset[Digest]

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from importlib.util import MAGIC_NUMBER
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pip_sharedcache import bytecode, fs
+from pip_sharedcache import fs
 from pip_sharedcache.config import WEB_SCHEME, RemoteSetting
-from pip_sharedcache.errors import DamagedEntry, NotSigned, SigningError, reason
-from pip_sharedcache.model import Digest, Entry, Policy, megabytes
+from pip_sharedcache.errors import NotSigned, reason
+from pip_sharedcache.model import Digest, megabytes
 from pip_sharedcache.remote.access import Access, Answer, Fetch, Request
-from pip_sharedcache.remote.build_objects import (
-    MOST_BUILD,
-    build_object,
-    read_build_object,
-    write_build,
-)
-from pip_sharedcache.remote.bytecode_objects import MOST_BYTECODE, object_key, write_object
+from pip_sharedcache.remote.build_objects import build_object, read_build_object
+from pip_sharedcache.remote.bytecode_objects import MOST_BYTECODE, object_key
 from pip_sharedcache.remote.client import Client, helper_script, interpreter
-from pip_sharedcache.remote.pushing import Item, Pushed, missing, push
+from pip_sharedcache.remote.resolution_objects import (
+    SignedResolution,
+    read_resolution_object,
+    resolution_object,
+)
+from pip_sharedcache.remote.statement_objects import MOST_STATEMENT_OBJECT
 from pip_sharedcache.remote.stores import MOST_WHEEL, RemoteStore, wheel_key
 from pip_sharedcache.session.notices import warn
+from pip_sharedcache.session.pushes import Pushes, counted_bytecode, counted_wheels
 from pip_sharedcache.session.state import PulledBytecode, RunState
 from pip_sharedcache.session.wheels import WantedWheel
 from pip_sharedcache.signing import Signers
@@ -37,7 +37,7 @@ from pip_sharedcache.store import Build
 
 logger = logging.getLogger(__name__)
 
-_SHORTEST = 0.1  # seconds that a push may take at least: the client says then that time is over
+T = TypeVar("T")
 
 
 class Transfers:
@@ -52,9 +52,8 @@ class Transfers:
         self._python = interpreter(run.settings.remote_python)
         helper_script()
         self._stores = [RemoteStore(one, self._opener(one)) for one in run.settings.remotes]
-        self._pulled: dict[Digest, RemoteStore] = {}
+        self._pulled: set[Digest] = set()
         self._damage_told: set[str] = set()
-        self._end = 0.0  # of the present push (time.monotonic)
 
     def _opener(self, setting: RemoteSetting) -> Callable[[], Access]:
         def access() -> Access:
@@ -140,17 +139,15 @@ class Transfers:
 
         def take(digest: Digest) -> None:
             del left[digest]
-            self._pulled[digest] = store
+            self._pulled.add(digest)
             arrived(wanted[digest], whole.pop(digest))
 
         before = len(left)
-        works = store.ask(fetches, answered)
+        self._ask(store, fetches, answered)
         for digest in list(whole):  # whose bytecode did not arrive
             take(digest)
-        if not works:
-            warn(f"Remote store is not used in this run: {store.url}: {store.failure}")
         if count := before - len(left):
-            logger.info("Pulled %s (%s) from %s", _wheels(count), megabytes(size), store.url)
+            logger.info("Pulled %s (%s) from %s", counted_wheels(count), megabytes(size), store.url)
 
     def _warn_of_damage(self, store: RemoteStore, key: str, filename: str) -> None:
         store.wrong.add(key)
@@ -166,17 +163,29 @@ class Transfers:
         The nearest remote store that has a record which counts is used.
         """
         name = build_object(key)
+        return self._signed(name, lambda path: read_build_object(path, signers, key))
+
+    def resolution_of(self, key: Digest, signers: Signers) -> SignedResolution | None:
+        """Return the resolution ``key``, as one of ``signers`` signed it, or None.
+
+        As ``build_of``.
+        """
+        name = resolution_object(key)
+        return self._signed(name, lambda path: read_resolution_object(path, signers, key))
+
+    def _signed(self, name: str, read: Callable[[Path], T]) -> T | None:
+        """Return what ``read`` makes of the object ``name`` of the nearest store that has one."""
         for store in self._stores:
             if store.failure is not None or name in store.absent or name in store.wrong:
                 continue
             try:
                 with fs.temporary_directory() as directory:
-                    path = directory / "build"
-                    if self._got(store, Fetch(name, path, MOST_BUILD)):
-                        return read_build_object(path, signers, key)
+                    path = directory / "object"
+                    if self._got(store, Fetch(name, path, MOST_STATEMENT_OBJECT)):
+                        return read(path)
             except NotSigned as error:
                 store.wrong.add(name)
-                warn(f"Build of the remote store is not used: {store.url}: {error}")
+                self._run.warn_of_refusal(store.url, str(error))
             except OSError as error:
                 logger.debug("%s: %s: %s", store.url, name, reason(error))
         return None
@@ -184,129 +193,74 @@ class Transfers:
     def _got(self, store: RemoteStore, fetch: Fetch) -> bool:
         """Return whether ``store`` gave the object of ``fetch``."""
         answers: list[Answer] = []
-        if not store.ask([fetch], lambda _, answer: answers.append(answer)):
-            warn(f"Remote store is not used in this run: {store.url}: {store.failure}")
+        self._ask(store, [fetch], lambda _, answer: answers.append(answer))
         return bool(answers) and answers[0].size >= 0
 
-    # -- push
+    def pull_bytecode(
+        self, digests: Iterable[Digest], directory: Path, interpreter: tuple[str, str]
+    ) -> None:
+        """Get the signed bytecode of wheels that a local store has, without the wheels.
+
+        As ``pull``. ``digests``: those of the wheels.
+        """
+        left = set(digests)
+        for store in self._stores:
+            if left and store.failure is None:
+                self._pull_bytecode_from(store, left, directory, interpreter)
+
+    def _pull_bytecode_from(
+        self, store: RemoteStore, left: set[Digest], directory: Path, interpreter: tuple[str, str]
+    ) -> None:
+        """Get the bytecode that ``store`` has of ``left``, and delete it there."""
+        wanted = {object_key(digest, *interpreter): digest for digest in sorted(left)}
+        before, size = len(left), 0
+
+        def answered(request: Request, answer: Answer) -> None:
+            nonlocal size
+            assert isinstance(request, Fetch)
+            if answer.problem:
+                logger.debug("%s: %s: %s", store.url, request.key, answer.problem)
+            elif answer.size >= 0:
+                digest = wanted[request.key]
+                self._run.pulled_bytecode[digest] = PulledBytecode(store.url, request.path)
+                left.discard(digest)
+                size += answer.size
+
+        fetches = [
+            Fetch(key, directory / f"{digest}.bytecode", MOST_BYTECODE)
+            for key, digest in wanted.items()
+        ]
+        self._ask(store, fetches, answered)
+        if count := before - len(left):
+            what = counted_bytecode(count)
+            logger.info("Pulled %s (%s) from %s", what, megabytes(size), store.url)
+
+    def _ask(
+        self,
+        store: RemoteStore,
+        requests: Sequence[Request],
+        answered: Callable[[Request, Answer], None],
+    ) -> None:
+        """Make ``requests``, and warn once if ``store`` fails."""
+        if not store.ask(requests, answered):
+            warn(f"Remote store is not used in this run: {store.url}: {store.failure}")
+
+    def push(
+        self,
+        wheels: Sequence[WantedWheel],
+        builds: Sequence[tuple[Digest, Build]],
+        resolutions: Mapping[Digest, Mapping[str, Any]],
+    ) -> None:
+        """Put what this run has published into the remote stores, as Pushes.push does."""
+        pushes = Pushes(self._run, self._pulled)
+        for store in self._stores:
+            pushes.push(store, wheels, builds, resolutions)
 
     def pulled_all(self, wheels: Sequence[WantedWheel]) -> bool:
         """Return whether all ``wheels`` came from remote stores."""
         return all(one.digest in self._pulled for one in wheels)
 
-    def push(self, wheels: Sequence[WantedWheel], builds: Sequence[tuple[Digest, Build]]) -> None:
-        """Put ``wheels`` of this run, and their bytecode, into the remote stores that take them.
-
-        ``builds``: the build records of those that this run has built, by their keys.
-
-        Only what a local store shows to others is put there, and bytecode only if it can be signed.
-        Takes at most the time limit for each store, and never raises.
-        """
-        found = [self._run.layers.find_shared(one.digest, one.filename) for one in wheels]
-        entries = [entry for entry in found if entry is not None]
-        with ExitStack() as stack:
-            for store in self._stores:
-                if store.setting.policy is not Policy.PUBLISH or store.failure is not None:
-                    continue
-                self._end = time.monotonic() + self._run.settings.remote_timeout
-                items = [
-                    Item(wheel_key(one.manifest.digest), one.wheel, one.manifest.digest)
-                    for one in entries
-                    if one.manifest.digest not in self._pulled
-                ]
-                self._push_to(store, items, _wheels)
-                if store.failure is None:
-                    self._push_to(store, self._bytecode_for(store, entries, stack), _bytecode)
-                if store.failure is None:
-                    there = {one.manifest.digest for one in entries}
-                    kept = [one for one in builds if one[1].digest in there]
-                    self._push_to(store, self._builds_for(store, kept, stack), _builds)
-
-    def _bytecode_for(
-        self, store: RemoteStore, entries: Sequence[Entry], stack: ExitStack
-    ) -> list[Item]:
-        """Return the bytecode of ``entries`` that ``store`` lacks, signed, in temporary files.
-
-        ``stack`` deletes them.
-        """
-        key, tag = self._run.settings.signing_key, bytecode.tag()
-        if key is None or not tag:
-            return []
-        magic = MAGIC_NUMBER.hex()
-        made: dict[str, Entry] = {}
-        for entry in entries:
-            pulled = self._run.pulled_bytecode.get(entry.manifest.digest)
-            if pulled is None or pulled.url != store.url:
-                compiled = self._run.layers.find_own_bytecode(entry, tag, bytecode.fits(entry))
-                if compiled is not None:
-                    made[object_key(entry.manifest.digest, tag, magic)] = compiled
-        items: list[Item] = []
-        try:
-            directory = stack.enter_context(fs.temporary_directory()) if made else Path()
-            for name in missing(store, list(made), self._left()):
-                if time.monotonic() > self._end:
-                    logger.debug("Not all bytecode is signed: the time limit is over")
-                    break
-                path = directory / f"{len(items)}"
-                items.append(Item(name, path, write_object(path, made[name], key)))
-        except SigningError as error:
-            warn(f"Bytecode is not pushed: {error}")
-        except (DamagedEntry, OSError) as error:
-            logger.debug("Bytecode is not pushed: %s", error)
-        return items
-
-    def _builds_for(
-        self, store: RemoteStore, builds: Sequence[tuple[Digest, Build]], stack: ExitStack
-    ) -> list[Item]:
-        """Return the records ``builds`` that ``store`` lacks, signed, in temporary files.
-
-        ``stack`` deletes them.
-        """
-        signing_key = self._run.settings.signing_key
-        if signing_key is None or not builds:
-            return []
-        by_name = {build_object(key): (key, build) for key, build in builds}
-        items: list[Item] = []
-        try:
-            directory = stack.enter_context(fs.temporary_directory())
-            for name in missing(store, list(by_name), self._left()):
-                path = directory / f"{len(items)}"
-                items.append(Item(name, path, write_build(path, *by_name[name], signing_key)))
-        except SigningError as error:
-            warn(f"Builds are not pushed: {error}")
-        except OSError as error:
-            logger.debug("Builds are not pushed: %s", reason(error))
-        return items
-
-    def _push_to(
-        self, store: RemoteStore, items: Sequence[Item], counted: Callable[[int], str]
-    ) -> None:
-        pushed = push(store, items, self._left) if items else Pushed()
-        for problem in pushed.problems:
-            logger.debug("Not pushed: %s: %s", store.url, problem)
-        if pushed.count:
-            size = megabytes(pushed.size)
-            logger.info("Pushed %s (%s) to %s", counted(pushed.count), size, store.url)
-        if store.failure is not None:
-            warn(f"Not all was pushed to the remote store: {store.url}: {store.failure}")
-
-    def _left(self) -> float:
-        """Return the seconds that the push to the present store may still take."""
-        return max(_SHORTEST, self._end - time.monotonic())
-
     def end(self) -> None:
         """End the access to all remote stores; further calls do nothing."""
         for store in self._stores:
             store.end()
-
-
-def _wheels(count: int) -> str:
-    return "1 wheel" if count == 1 else f"{count} wheels"
-
-
-def _bytecode(count: int) -> str:
-    return f"the bytecode of {_wheels(count)}"
-
-
-def _builds(count: int) -> str:
-    return "1 build record" if count == 1 else f"{count} build records"

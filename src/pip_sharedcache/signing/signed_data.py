@@ -31,7 +31,7 @@ class LaterForm(ValueError):
 class SignedData:
     """A statement and the signature that somebody put beside it; nothing is checked yet.
 
-    ``kind``: one of statements.BYTECODE, BUILD.
+    ``kind``: one of statements.BYTECODE, BUILD, RESOLUTION.
     ``key``: the name of what the statement is about.
     ``statement``, ``signature``: the bytes of both; the latter is armored.
     """

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Union
 
 from pip_sharedcache.model import Digest, as_digest, path_problem
 
-BYTECODE, BUILD = "bytecode", "build"
+BYTECODE, BUILD, RESOLUTION = "bytecode", "build", "resolution"
 #: The version of the form of statements.
 STATEMENT_FORMAT = 1
 #: The most bytes of a statement: enough for 60,000 files.
@@ -95,7 +95,25 @@ class BuildStatement:
         return _to_bytes(self.kind, {**head, "details": self.details})
 
 
-Statement = Union[BytecodeStatement, BuildStatement]
+@dataclass(frozen=True)
+class ResolutionStatement:
+    """What pip's resolver answered one question.
+
+    ``key``: the key of the resolution.
+    ``record``: the JSON values of its record.
+    """
+
+    key: str
+    record: Mapping[str, Any]
+
+    kind = RESOLUTION
+
+    def to_bytes(self) -> bytes:
+        """Return the statement as it is signed. Raises ValueError for a number that is no JSON."""
+        return _to_bytes(self.kind, {"key": self.key, "record": self.record})
+
+
+Statement = Union[BytecodeStatement, BuildStatement, ResolutionStatement]
 
 
 def bytecode_key(wheel: Digest, tag: str, magic: str) -> str:
@@ -121,6 +139,8 @@ def read_statement(data: bytes) -> Statement:
             statement = _bytecode(found)
         elif found["kind"] == BUILD:
             statement = _build(found)
+        elif found["kind"] == RESOLUTION:
+            statement = _resolution(found)
         else:
             raise ValueError("a statement of an unknown kind")
         # One form only: no other program may read other values out of the same bytes.
@@ -181,6 +201,12 @@ def _build(found: Mapping[str, Any]) -> BuildStatement:
     if not isinstance(details, dict):
         raise ValueError("the details are malformed")
     return BuildStatement(_digest(found["key"]), _digest(found["wheel"]), filename, details)
+
+
+def _resolution(found: Mapping[str, Any]) -> ResolutionStatement:
+    if not isinstance(found["record"], dict):
+        raise ValueError("the record is malformed")
+    return ResolutionStatement(_digest(found["key"]), found["record"])
 
 
 def _digest(text: str) -> Digest:

@@ -17,7 +17,7 @@ unset PYTHONDONTWRITEBYTECODE
 tier=quick
 case "${1:-}" in --all | --full) tier=${1#--} && shift ;; esac
 
-programs="openssl ssh-keygen ssh-agent setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc setcap patchelf fuse-overlayfs newuidmap"
+programs="openssl ssh-keygen ssh-agent setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc setcap patchelf fuse-overlayfs newuidmap nginx"
 if [ "$tier" != quick ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     for program in $programs; do
         command -v "$program" >/dev/null && continue
@@ -25,7 +25,7 @@ if [ "$tier" != quick ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; 
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
             acl openssl strace xfsprogs btrfs-progs e2fsprogs util-linux sudo git passwd zsh fish tcsh \
             environment-modules openssh-client chromium groff-base python3-venv fakeroot proot gcc libc6-dev libcap2-bin patchelf \
-            fuse-overlayfs uidmap >/dev/null
+            fuse-overlayfs uidmap nginx-light >/dev/null
         break
     done
 fi

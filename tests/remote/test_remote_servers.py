@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
-import subprocess
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from support import slices
-from support.accounts import run_as, start_as
+from support import keys
+from support.accounts import run_as
+from support.bucket_servers import BUCKET_SERVERS, bucket_server, nginx, web_server
 from support.environments import (
     EnvironmentFactory,
     download_wheels,
-    environment_with,
     interpreters,
 )
 from support.index import IndexFactory, LocalIndex
-from support.machines import MachineFactory
-from support.object_server import SECRETS, ObjectServer
-from support.probes import linux, needs
+from support.index_server import make_certificate
+from support.machines import MachineFactory, SigningFactory
+from support.object_server import ObjectServer
+from support.probes import linux, needs, openssh
 from support.wheels import digest, make_wheel
 
-pytestmark = [pytest.mark.pips, needs(linux)]
+pytestmark = [pytest.mark.pips, needs(linux, openssh)]
 
 NAMES = ("one", "two", "three", "four", "five")
-_PROCESSES = 6
 
 
 @pytest.fixture
@@ -44,26 +39,6 @@ def wheels(wheelhouse: Path) -> Path:
 @pytest.fixture
 def pages(index: IndexFactory, wheels: Path) -> LocalIndex:
     return index(wheels)
-
-
-def test_each_object_is_got_once_for_many_runs_on_one_store(
-    machine: MachineFactory, pages: LocalIndex, wheels: Path, environment: EnvironmentFactory
-) -> None:
-    with ObjectServer(delay=0.02) as server:
-        for path in wheels.glob("*.whl"):
-            server.objects[f"pip/wheels/{digest(path)}"] = path.read_bytes()
-        one = machine("one", server.url, variables={**pages.variables, **server.variables})
-        one.run("store", "init", one.store)
-        others = [environment(f"other-{number}") for number in range(_PROCESSES)]
-        started = [
-            start_as(None, other.command("install", *NAMES, "large"), env=one.variables)
-            for other in others
-        ]
-        outputs = [process.communicate(timeout=250) for process in started]
-        assert [process.returncode for process in started] == [0] * _PROCESSES, outputs
-        assert all(errors == "" for _, errors in outputs), outputs
-        assert pages.wheel_requests() == []
-        assert server.count("GET", "/wheels/") == len(NAMES) + 1
 
 
 def test_pip_of_an_interpreter_without_the_library_uses_that_of_ours(
@@ -103,58 +78,55 @@ def test_library_beside_pip_is_used_for_a_push(
         assert len(server.keys()) == pushed
 
 
-@contextmanager
-def _moto(directory: Path) -> Iterator[str]:
-    """moto's server; its address. All tests (--full) install it if it is not on PATH."""
-    program = shutil.which("moto_server")
-    if program is None:
-        if slices.current() is not None:
-            pytest.skip("moto_server is not on PATH")
-        made = environment_with(directory / "moto", "moto[server,s3]")
-        program = str(made.scripts / "moto_server")
-    with open(directory / "moto.log", "wb") as log:
-        words = [program, "-H", "127.0.0.1", "-p", "0"]
-        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        address = ""
-        for _ in range(600):
-            text = (directory / "moto.log").read_text(encoding="utf-8", errors="replace")
-            found = [word for word in text.split() if word.startswith("http://127.0.0.1:")]
-            if found:
-                address = found[0]
-                break
-            assert process.poll() is None, text
-            time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
-
-
+@pytest.mark.parametrize("name", [*BUCKET_SERVERS])
 def test_servers_of_other_makers_serve_the_second_machine(
-    machine: MachineFactory, pages: LocalIndex, tmp_path: Path
+    name: str, signing: SigningFactory, key: Path, pages: LocalIndex, tmp_path: Path
 ) -> None:
-    with _moto(tmp_path) as address:
-        made = urllib.request.Request(f"{address}/bucket", method="PUT")
-        urllib.request.urlopen(made).close()
-        variables: dict[str, str | None] = {
-            **pages.variables,
-            **SECRETS,
-            "AWS_SESSION_TOKEN": None,
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": address,
-        }
-        first = machine("first", "s3://bucket/some/prefix", variables=variables)
+    with bucket_server(name, tmp_path) as address:
+        first, second = signing("first", key=key), signing("second", keys.line(key))
+        for one in (first, second):
+            one.variables.update(AWS_SESSION_TOKEN=None, AWS_ENDPOINT_URL=address)
+            one.name_remote("s3://bucket/some/prefix")
         done = first.run("install", *NAMES, "large")
-        assert f"Pushed {len(NAMES) + 1} wheels" in done.stdout, done.stdout + done.stderr
+        pushed = done.stdout
+        assert f"Pushed {len(NAMES) + 1} wheels" in pushed, done.stdout + done.stderr
+        assert f"Pushed the bytecode of {len(NAMES) + 1} wheels" in pushed, pushed
+        assert "Pushed 1 resolution" in pushed, pushed
         pages.clear()
-        second = machine("second", "s3://bucket/some/prefix", variables=variables)
         done = second.run("install", *NAMES, "large")
         assert f"Pulled {len(NAMES) + 1} wheels" in done.stdout, done.stdout + done.stderr
         assert done.stderr == ""
         assert pages.wheel_requests() == []
-        assert second.installed(*NAMES, "large") == first.installed(*NAMES, "large")
+        told = json.loads(second.run("store", "stats", "--json").stdout)
+        assert (told["compiled"], told["resolutions_reused"]) == (0, 1)
+        assert second.installed(*NAMES, "large").keys() == first.installed(*NAMES, "large").keys()
         second.check_no_secrets()
+        # What is there already is not put again.
+        again = json.loads(first.run("store", "push", "--json").stdout)["remotes"][0]
+        assert (again["pushed"], again["bytecode"]) == (0, 0)
+
+
+@needs(nginx)
+def test_web_server_of_another_maker_serves_copies_of_the_objects(
+    signing: SigningFactory, server: ObjectServer, key: Path, pages: LocalIndex, tmp_path: Path
+) -> None:
+    signing("first", key=key).run("install", *NAMES, "large")
+    for name, data in server.objects.items():
+        path = tmp_path / "www" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    certificate = make_certificate(tmp_path / "certificate")
+    pages.clear()
+    with web_server(tmp_path / "www", certificate, tmp_path) as address:
+        second = signing("second", keys.line(key))
+        second.variables["REQUESTS_CA_BUNDLE"] = str(certificate.authority)
+        second.name_remote(f"{address}/pip read-only")
+        done = second.run("install", *NAMES, "large")
+    assert done.stderr == ""
+    assert f"Pulled {len(NAMES) + 1} wheels" in done.stdout
+    assert pages.wheel_requests() == []
+    told = json.loads(second.run("store", "stats", "--json").stdout)
+    assert (told["compiled"], told["resolutions_reused"]) == (0, 1)
 
 
 def test_oldest_interpreter_has_an_older_library_which_serves(

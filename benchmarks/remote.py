@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +47,8 @@ PIP, ALONE, FIRST, WHEELS, SECOND = (
     *("ours, second machine, wheels only", "ours, second machine"),
 )
 
+OURS = "pip_sharedcache"
+
 
 @dataclass
 class Row:
@@ -58,80 +62,103 @@ class Row:
     objects: list[int] = field(default_factory=list)
 
 
-class Measurement:
-    """All rows, with one index and one bucket."""
+class Machines:
+    """Machines that have the index and the bucket in common; one exists at a time.
+
+    ``first``: pushes, and signs. ``second``: pulls. ``wheels``: pulls, and has no signers.
+    """
 
     def __init__(
         self, bench: Bench, index: RecordedIndex, bucket: ObjectServer, options: argparse.Namespace
     ) -> None:
         self.bench, self.index, self.bucket, self.options = bench, index, bucket, options
         self.account = Account.named(options.user) if os.geteuid() == 0 else None
-        self.keys = bench.work / "keys"
-        self.keys.mkdir()
-        key = make_key(self.keys, "key")
-        signers = self.keys / "signers"
+        keys = bench.work / "keys"
+        keys.mkdir()
+        key = make_key(keys, "key")
+        signers = keys / "signers"
         signers.write_text(f"benchmark {NAMESPACES} {public(key)}\n", encoding="ascii")
-        bench.hand_over(self.keys, self.account)
+        bench.hand_over(keys, self.account)
         reads, writes = f"{bucket.url} read-only", f"{bucket.url} publish"
         signed = {"PIP_SHAREDCACHE_SIGNERS": str(signers)}
-        self.rows = [
-            Row(PIP, "pip"),
-            Row(ALONE, "pip_sharedcache"),
-            Row(
-                FIRST,
-                "pip_sharedcache",
-                {"remote": writes, "PIP_SHAREDCACHE_SIGNING_KEY": str(key)},
-            ),
-            Row(WHEELS, "pip_sharedcache", {"remote": reads}),
-            Row(SECOND, "pip_sharedcache", {"remote": reads, **signed}),
-        ]
+        signs = {"PIP_SHAREDCACHE_SIGNING_KEY": str(key)}
+        self.pip, self.alone = Row(PIP, "pip"), Row(ALONE, OURS)
+        self.first = Row(FIRST, OURS, {"remote": writes, **signs})
+        self.wheels = Row(WHEELS, OURS, {"remote": reads})
+        self.second = Row(SECOND, OURS, {"remote": reads, **signed})
 
-    def measure(self) -> str:
-        """Run all rows in turns, the first turn uncounted; return the table."""
-        for turn in range(self.options.runs + 1):
-            for row in self.rows:
-                if row.name == FIRST:
-                    self.bucket.objects.clear()
-                self.index.count()
-                before = len(self.bucket.requests)
-                cost = self.run(row)
-                if turn:
-                    row.costs.append(cost)
-                    row.requests.append(self.index.count())
-                    row.objects.append(len(self.bucket.requests) - before)
-                print(f"{row.name}: {cost.wall:.1f} s", file=sys.stderr, flush=True)
-        return report(self.rows)
-
-    def run(self, row: Row) -> Cost:
-        """Run ``row`` once, on a machine that has nothing."""
+    def clear(self) -> None:
+        """Begin with a machine that has nothing."""
         machine = self.bench.work / "machine"
         remove(machine)
         (machine / "store").mkdir(parents=True)
         self.bench.hand_over(machine, self.account)
-        environment = self.bench.make_environment(self.account)
+
+    def command(self, row: Row, environment: Path) -> tuple[list[str], dict[str, str]]:
+        """The command of ``row``, and its variables."""
+        machine = self.bench.work / "machine"
         variables = dict(row.variables)
         remote = variables.pop("remote", "")
         given = {name: value or "" for name, value in self.bucket.variables.items()}
         python = str(environment / "bin" / "python")
         words = ["--python", python, "install", "--disable-pip-version-check"]
-        cost = self.bench.run(
-            [self.bench.python, "-m", row.module, *words, *SETS[self.options.set].split()],
-            self.account,
-            **{
-                **self.index.variables,
-                **given,
-                "HOME": str(machine),
-                "XDG_CACHE_HOME": str(machine / "cache"),
-                "PIP_CACHE_DIR": str(machine / "cache" / "pip"),
-                "PIP_SHAREDCACHE_DIR": "\n".join(filter(None, [str(machine / "store"), remote])),
-                **variables,
-            },
-        )
+        command = [self.bench.python, "-m", row.module, *words]
+        return [*command, *SETS[self.options.set].split()], {
+            **self.index.variables,
+            **given,
+            "HOME": str(machine),
+            "XDG_CACHE_HOME": str(machine / "cache"),
+            "PIP_CACHE_DIR": str(machine / "cache" / "pip"),
+            "PIP_SHAREDCACHE_DIR": "\n".join(filter(None, [str(machine / "store"), remote])),
+            **variables,
+        }
+
+    def run(self, row: Row, *, keep: bool = False) -> Cost:
+        """Run ``row`` once, on a machine that has nothing; ``keep``: on the last one."""
+        if not keep:
+            self.clear()
+        environment = self.bench.make_environment(self.account)
+        command, variables = self.command(row, environment)
+        cost = self.bench.run(command, self.account, **variables)
         for line in cost.output.splitlines():
             if line.startswith(("WARNING", "ERROR")):
                 raise SystemExit(f"{row.name}: {line}")
         remove(environment)
         return cost
+
+    def start(self, row: Row, environments: Iterable[Path]) -> list[subprocess.Popen[bytes]]:
+        """Start ``row`` for each of ``environments``, on the last machine."""
+        started = []
+        for environment in environments:
+            command, variables = self.command(row, environment)
+            argv = self.account.command(command) if self.account else command
+            started.append(
+                subprocess.Popen(
+                    argv,
+                    env={**os.environ, **variables},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
+            )
+        return started
+
+
+def measure(machines: Machines, runs: int) -> str:
+    """Run all rows in turns, the first turn uncounted; return the table."""
+    rows = [machines.pip, machines.alone, machines.first, machines.wheels, machines.second]
+    for turn in range(runs + 1):
+        for row in rows:
+            if row is machines.first:
+                machines.bucket.objects.clear()
+            machines.index.count()
+            before = len(machines.bucket.requests)
+            cost = machines.run(row)
+            if turn:
+                row.costs.append(cost)
+                row.requests.append(machines.index.count())
+                row.objects.append(len(machines.bucket.requests) - before)
+            print(f"{row.name}: {cost.wall:.1f} s", file=sys.stderr, flush=True)
+    return report(rows)
 
 
 def report(rows: list[Row]) -> str:
@@ -178,7 +205,7 @@ def main() -> None:
         seconds = options.delay / 1000
         with RecordedIndex(target) as index, ObjectServer(delay=seconds) as bucket:
             index.set(seconds, 0, 600)
-            measured = Measurement(bench, index, bucket, options).measure()
+            measured = measure(Machines(bench, index, bucket, options), options.runs)
         head = bench.header(f"medians of {options.runs}", f"load {os.getloadavg()[0]:.1f} after")
         what = f"**{options.set}**: {options.delay:g} ms before each answer of index and bucket"
         text = "\n\n".join([head, what, measured])

@@ -231,6 +231,7 @@ def test_clean_follows_no_symlink_and_no_mount(site: Site) -> None:
         done = clean(site, None, store, "--yes")
         assert done.returncode == 1
         assert "Another file system is mounted on it" in done.stdout
+        assert "root can run" not in done.stdout, "root has just tried"
         assert (mount / "kept").exists()
     assert (store / "store.json").exists(), "it is still a store"
     done = clean(site, usera, store, "--yes")

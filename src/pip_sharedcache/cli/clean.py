@@ -70,19 +70,19 @@ def _tell_refused(path: Path, refused: Sequence[Refusal], output: Output) -> Non
     foreign = [one for one in refused if one.owner != trust.user_id()]
     marks = [one for one in foreign if one.path.parent.name == USE]
     remove = f"pip-sharedcache --sharedcache-dir {shlex.quote(str(path))} store remove '*'"
-    hint = f"{{who}} can run {remove}, root the same command"
+    # The system refused it to root, too: for example a file server (root_squash).
+    is_root = trust.user_id() == 0
+    hint = f"{{who}} can run {remove}" + ("" if is_root else ", root the same command")
+    by_root = "" if is_root else "; hint: root can run the same command"
     tell_refused((one for one in foreign if one not in marks), "delete", output, hint=hint)
     if len(marks) > _MOST_LINES:
         output.find(
             f"Cannot delete the usage marks of {len(marks):,} users: {marks[0].path}: "
-            f"{marks[0].reason}; hint: root can run the same command"
+            f"{marks[0].reason}{by_root}"
         )
     for one in marks if len(marks) <= _MOST_LINES else ():
         who = trust.user_name(one.owner)
-        output.find(
-            f"Cannot delete the usage marks of {who}: {one.path}: {one.reason}; hint: root can run "
-            "the same command"
-        )
+        output.find(f"Cannot delete the usage marks of {who}: {one.path}: {one.reason}{by_root}")
     by_reason: dict[str, list[Refusal]] = defaultdict(list)
     for one in refused:
         if one not in foreign:

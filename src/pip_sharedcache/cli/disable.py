@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from pip_sharedcache import trust
 from pip_sharedcache.activation import Hook, libraries_of, registry
 from pip_sharedcache.cli import enable
 from pip_sharedcache.cli.output import FINE, Output
@@ -37,10 +38,11 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         if chosen.sitecustomize and (left := everywhere.lines_elsewhere()):
             output.warn(left)
         if not (chosen.sitecustomize or chosen.conda) and everywhere.files():
+            command = "pip-sharedcache store disable --sitecustomize"
             output.say(
                 f"{interpreter.prefix}: pip still installs through the store, which is enabled in "
                 f"{interpreter.standard} for all environments of this interpreter; hint: "
-                "pip-sharedcache store disable --sitecustomize"
+                f"{trust.hint_in(interpreter.standard, command)}"
             )
         if not enable.is_enabled(interpreter):
             registry.forget(interpreter.prefix)

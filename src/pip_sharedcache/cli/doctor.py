@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,7 @@ def _examine(settings: Settings, environment: Path, here: Interpreter) -> Doctor
             f"{problem.message}: nothing can be installed through the store",
             command,
             "the version of pip is your choice",
+            () if os.access(here.library, os.W_OK) else (0, os.stat(here.library).st_uid),
         )
     report.add_fact("pip", pip or "none")
     if problem is None:

@@ -58,7 +58,8 @@ def examine(interpreter: Interpreter) -> tuple[str, str, str, str]:
     """Return what_joins(interpreter); a pip that is too old and was not examined is unfit."""
     pip, ours, unfit, said = what_joins(interpreter)
     if pip and not ours and not unfit and pip_adapter.is_too_old(pip):
-        unfit = str(pip_adapter.unfit(pip, interpreter.executable))
+        library = interpreter.library if (interpreter.prefix / "pyvenv.cfg").is_file() else ""
+        unfit = str(pip_adapter.unfit(pip, interpreter.executable, library=library))
     return pip, ours, unfit, said
 
 

@@ -108,18 +108,20 @@ def tell_refused(
 ) -> None:
     """Print a line for each owner of entries that this user cannot ``verb``.
 
-    ``hint``: what helps, with {who} for the owner and {able} for all who can do it. ``others``:
-    the users who can, beside root and the owner.
+    ``hint``: what helps, with {who} for the owner and {able} for all others who can do it; none is
+    printed where {able} is nobody. ``others``: the users who can, beside root and the owner.
     """
     by_owner: dict[int, list[Refusal]] = defaultdict(list)
     for one in refused:
         by_owner[one.owner].append(one)
     for owner, some in by_owner.items():
         who = trust.user_name(owner)
-        able = " or ".join(dict.fromkeys([who, *others, "root"]))
+        able = {who: None, **dict.fromkeys(others), "root": None}
+        able.pop(trust.user_name(trust.user_id()), None)  # what this user may was refused
+        helps = hint.replace("{who}", who).replace("{able}", " or ".join(able))
         output.find(
-            f"Cannot {verb} {entries(len(some))} of {who}: {some[0].path}: "
-            f"{some[0].reason}; hint: {hint.replace('{who}', who).replace('{able}', able)}"
+            f"Cannot {verb} {entries(len(some))} of {who}: {some[0].path}: {some[0].reason}"
+            f"{f'; hint: {helps}' if able else ''}"
         )
         for one in some:
             output.detail(f"{one.path}: {one.reason}")

@@ -11,6 +11,7 @@ from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.errors import UsageError
+from pip_sharedcache.maintenance.setup import level
 from pip_sharedcache.maintenance.stores import Made, make_store
 from pip_sharedcache.model import LinkMode
 from pip_sharedcache.store import PACKED, TREE, layout_name
@@ -46,9 +47,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     made = make_store(chosen.directory, chosen.group, builds=chosen.builds, packed=packed)
     store, group = made.store, chosen.group
     whose = f"the members of {group}" if group else trust.user_name(store.owner)
-    # Only root may write pip's configuration for all users.
-    level = "--global" if trust.user_id() == 0 else "--user"
-    command = f"pip config {level} set sharedcache.dir {shlex.quote(str(store.path))}"
+    command = f"pip config {level()} set sharedcache.dir {shlex.quote(str(store.path))}"
     output.say(f"Store {store.path} is ready, for {whose}.")
     layout = layout_name(store.packed)
     output.say(f"Layout: {layout}")
@@ -80,10 +79,11 @@ def warnings(made: Made) -> list[str]:
     store, above, found = made.store, made.replaceable_in, []
     hint = f"hint: PIP_SHAREDCACHE_DIR={shlex.quote(str(store.path))} pip-sharedcache store doctor"
     if above is not None:
+        command = f"chmod +t {shlex.quote(str(above))}"
         found.append(
             f"Others can replace the store: {above}: others can rename files in this directory; "
             "pip-sharedcache does not trust the store's owner, and copies wheels before it uses "
-            f"them; hint: chmod +t {shlex.quote(str(above))}"
+            f"them; hint: {trust.hint_for(command, above.stat().st_uid)}"
         )
     if made.distrusted is not None:
         directory, why = made.distrusted

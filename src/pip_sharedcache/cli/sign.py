@@ -35,7 +35,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     if settings.signing_key is None:
         raise UsageError(
             "Nothing is signed: no key is named",
-            "pip config set sharedcache.signing-key /path/to/key",
+            "pip config --user set sharedcache.signing-key /path/to/key",
         )
     contents = read_entries(store, chosen.names, (WHEELS, BYTECODE), uses=False)
     records = read_entries(store, areas=(BUILDS,), uses=False)

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from pip_sharedcache import trust
 from pip_sharedcache.activation import Activation, Hook, Interpreter, registry
 from pip_sharedcache.cli import enable
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
@@ -64,7 +65,8 @@ def _show(
     elif activated:
         state = f"{without}, except in shells where conda has activated it"
     else:
-        state = f"{without}; hint: pip-sharedcache store enable"
+        command = trust.hint_in(interpreter.library, "pip-sharedcache store enable")
+        state = f"{without}; hint: {command}"
     output.find(f"{interpreter.prefix}: {state}")
     files = list(map(str, [*hook, *activated]))
     for path in files:

@@ -19,6 +19,7 @@ from pip_sharedcache.cli.stores import (
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.entries import copied_lines, read_entries, unread_lines
 from pip_sharedcache.maintenance.heal import Check, check
+from pip_sharedcache.maintenance.setup import level
 from pip_sharedcache.maintenance.signatures import CheckedSignature, check_signatures
 from pip_sharedcache.maintenance.verdict import Damage
 from pip_sharedcache.store import AREAS, list_signatures, signers_of
@@ -104,7 +105,7 @@ def _check_signatures(chosen: argparse.Namespace, output: Output) -> int:
     if signers is None:
         raise UsageError(
             "No signature is checked: no signers are named",
-            "pip config set sharedcache.signers /path/to/allowed_signers",
+            f"pip config {level()} set sharedcache.signers /path/to/allowed_signers",
         )
     unread: list[tuple[Path, str]] = []
     there = list(list_signatures(store, unread))

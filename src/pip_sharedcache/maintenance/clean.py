@@ -104,17 +104,14 @@ def _opened(above: Directory, path: Path) -> Directory:
 
 
 def _require_store(path: Path, top: Directory) -> None:
-    names = set(top.names())
+    names, owner = set(top.names()), top.status().st_uid
     if why := _no_store_because(top, names):
-        described = path / STORE_JSON
-        damaged = STORE_JSON in names and _foreign_because(top, STORE_JSON)
-        raise StoreUnusable(
-            f"{path} is not deleted: it is no store that pip-sharedcache made: {why}",
-            f"if it is one, type rm {shlex.quote(str(described))}, then the same command"
-            if damaged
-            else "name the directory of a store",
-        )
-    owner = top.status().st_uid
+        remove = f"type rm {shlex.quote(str(path / STORE_JSON))}"
+        hint = "name the directory of a store"
+        if STORE_JSON in names and _foreign_because(top, STORE_JSON):  # damaged
+            hint = f"if it is one, {trust.hint_for(remove, owner, verb='')}, then the same command"
+        what = f"{path} is not deleted: it is no store that pip-sharedcache made: {why}"
+        raise StoreUnusable(what, hint)
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, owner):
         raise StoreUnusable(
             f"{path} is not deleted: it belongs to {trust.user_name(owner)}",
@@ -380,6 +377,8 @@ def _remove_empty_top(above: Directory, top: Directory, done: Cleaned) -> None:
     try:
         fs.remove_empty(top.path.name, above)
     except PermissionError:
+        if trust.user_id() == 0:
+            raise
         # For example a store that adopt set aside, in the directory of the new owner.
         who = trust.owner_or_root(above.status().st_uid)
         done.stays_because = f"it is empty, and {who} can delete it from {above.path}"

@@ -21,6 +21,14 @@ _ERRNO = re.compile(r"\[Errno \d+\] (.+?): (['\"])(.*)\2$", re.MULTILINE)
 _WRITING = re.compile(r"^Writing to (.+)$", re.MULTILINE)
 
 
+def level() -> str:
+    """Return the option of `pip config` for the file: of all users for root, else own.
+
+    Only root may write the configuration of all users, and some settings count for root only there.
+    """
+    return "--global" if trust.user_id() == 0 else "--user"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What ``set_up`` does.
@@ -40,8 +48,8 @@ class Plan:
 
     @property
     def level(self) -> str:
-        """Return the option of `pip config` for the file: of all users for root, else own."""
-        return "--global" if trust.user_id() == 0 else "--user"
+        """Return the option of `pip config` for the file (see the function ``level``)."""
+        return level()
 
     @property
     def configuration(self) -> str:

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import runpy
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from optparse import Values
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from pip_sharedcache import config
 from pip_sharedcache.errors import (
     ConfigurationDamaged,
-    PipMissing,
     SeamMissing,
     SettingError,
     SharedCacheError,
@@ -34,7 +32,11 @@ from pip_sharedcache.pip_adapter import no_requests
 from pip_sharedcache.pip_adapter.bootstrap import RUNNER, RUNNER_VARIABLE, carried, leave_archive
 from pip_sharedcache.pip_adapter.config_files import configuration_files
 from pip_sharedcache.pip_adapter.import_hooks import Hook, forget, when_imported
-from pip_sharedcache.pip_adapter.pip_versions import unfit
+from pip_sharedcache.pip_adapter.pip_versions import (
+    own_library,
+    pip_missing,
+    unfit,
+)
 
 if TYPE_CHECKING:
     from pip_sharedcache.pip_adapter.seams import Seam
@@ -61,7 +63,7 @@ def run_pip(arguments: Sequence[str]) -> None:
     SettingError for a wrong value of a pip-sharedcache setting.
     """
     if importlib.util.find_spec("pip") is None:
-        raise _pip_missing()
+        raise pip_missing()
     leave_archive()
     consulted: list[ModuleType] = []
     settings = functools.cache(functools.partial(_settings, "--isolated" in arguments))
@@ -112,7 +114,7 @@ def run_plain_pip(arguments: Sequence[str]) -> None:
     Ends in SystemExit with pip's exit status. Raises PipMissing.
     """
     if importlib.util.find_spec("pip") is None:
-        raise _pip_missing()
+        raise pip_missing()
     leave_archive()
     join_plain_pip(arguments)
     sys.argv[1:] = arguments
@@ -251,7 +253,7 @@ def examine_pip() -> tuple[str, SharedCacheError | None]:
     would change the examined functions, are removed: pip must not install in this process later.
     """
     if importlib.util.find_spec("pip") is None:
-        return "", _pip_missing()
+        return "", pip_missing()
     import pip
     from pip_sharedcache.pip_adapter import seams
 
@@ -276,13 +278,11 @@ def resolver_problem() -> str:
     return resolver_seams.problem(resolver_seams.ALL)
 
 
-def _pip_missing() -> PipMissing:
-    return PipMissing(f"{sys.executable} has no pip", f"{shlex.quote(sys.executable)} -m ensurepip")
-
-
 def _unfit(error: SeamMissing) -> SeamMissing:
     version = getattr(sys.modules.get("pip"), "__version__", "of this version")
-    return unfit(version, sys.executable, error.message)
+    # Outside of an environment, pip installs for the user alone where the user may do no more.
+    library = own_library() if sys.prefix != sys.base_prefix else ""
+    return unfit(version, sys.executable, error.message, library)
 
 
 def _settings(isolated: bool) -> config.Settings:

@@ -76,9 +76,7 @@ def refuse_place(path: Path, group: str = "") -> None:
     UsageError, and the OSError that a write would raise.
     """
     if point := unmounted_point(path):
-        raise UsageError(
-            f"{path} is not made: nothing is mounted at {point}", f"mount {shlex.quote(point)}"
-        )
+        raise UsageError(f"{path} is not made: nothing is mounted at {point}", mount_hint(point))
     if group and trust.user_id() != 0:
         refuse_stranger(path, group)
     nearest, first = path, path  # what exists, and the first directory to make
@@ -92,6 +90,11 @@ def refuse_place(path: Path, group: str = "") -> None:
     owners = (0, path.stat().st_uid) if nearest == path else (trust.user_id(),)
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in owners:
         raise _error(errno.EPERM, path)  # to set the mode
+
+
+def mount_hint(point: str) -> str:
+    """Return the hint to mount the file system of ``point``, which root alone may do."""
+    return trust.hint_for(f"mount {shlex.quote(point)}", 0)
 
 
 def refuse_stranger(path: Path, group: str) -> None:

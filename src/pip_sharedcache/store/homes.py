@@ -12,7 +12,7 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.errors import StoreUnusable
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.store.creation import Creation
+from pip_sharedcache.store.creation import Creation, mount_hint
 from pip_sharedcache.trust.mounts import unmounted_point
 from pip_sharedcache.trust.paths import replaceable_at
 
@@ -136,15 +136,15 @@ def tag(held: Directory) -> None:
 
 
 def missing_store(path: Path) -> tuple[str, str]:
-    """Return the sentence on the store ``path``, which does not exist, and the hint.
+    """Return the sentence on the store ``path``, which does not exist, and the remedy.
 
-    The hint is no command that makes a store where a file system would hide it later.
+    The remedy is no command that makes a store where a file system would hide it later.
     """
     what = f"{path} does not exist"
     if point := unmounted_point(Path(os.path.abspath(path))):
         return f"{what}: nothing is mounted at {point}", f"mount {shlex.quote(point)}"
     make = f"pip-sharedcache store init {shlex.quote(str(path))}"
-    above = next((one for one in path.parents if os.path.isdir(one)), path)
+    above = _above(path)
     try:
         status = above.stat()
         if status.st_uid != 0 or os.path.ismount(os.path.realpath(above)) or os.listdir(above):
@@ -157,9 +157,32 @@ def missing_store(path: Path) -> tuple[str, str]:
     )
 
 
+def _above(path: Path) -> Path:
+    """Return the nearest directory above ``path`` that exists; ``path`` without one."""
+    return next((one for one in path.parents if os.path.isdir(one)), path)
+
+
+def no_store(path: Path) -> StoreUnusable:
+    """Return the error for the store ``path``, which does not exist.
+
+    Its hint is for this user: not everybody may run the command of ``missing_store``.
+    """
+    what, remedy = missing_store(path)
+    above = _above(path)
+    owners, verb = [0], "" if remedy.startswith("mount the ") else "run "
+    if not remedy.startswith("mount "):
+        if os.access(above, os.W_OK | os.X_OK):
+            return StoreUnusable(what, remedy)
+        with contextlib.suppress(OSError):
+            owners.insert(0, above.stat().st_uid)
+    hint = trust.hint_for(remedy, *owners, verb=verb)
+    other = "" if hint == remedy else "; or name another store with PIP_SHAREDCACHE_DIR"
+    return StoreUnusable(what, f"{hint}{other}")
+
+
 def refuse_unmounted(path: Path, names: list[str]) -> None:
     """Refuse the directory ``path`` with these ``names`` if a mount is to hide it."""
     if not names and (point := unmounted_point(path)):
         raise StoreUnusable(
-            f"{path} is empty, and nothing is mounted at {point}", f"mount {shlex.quote(point)}"
+            f"{path} is empty, and nothing is mounted at {point}", mount_hint(point)
         ) from None

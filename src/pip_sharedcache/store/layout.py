@@ -17,7 +17,7 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest, Policy
 from pip_sharedcache.store.bans import BANS_JSON, NO_BANS, Bans
 from pip_sharedcache.store.creation import Creation, refuse_place, refuse_stranger
-from pip_sharedcache.store.homes import TAG, TAG_NAME, missing_store, open_own, refuse_unmounted
+from pip_sharedcache.store.homes import TAG, TAG_NAME, no_store, open_own, refuse_unmounted
 from pip_sharedcache.store.mapping import OwnerMapped, open_or_make, refuse_mapped_owner, taken
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson, layout_name
 from pip_sharedcache.trust import Trust
@@ -130,7 +130,7 @@ class Store:
                     raise StoreUnusable(why, f"chmod 700 {path}")
                 return cls._read(path, directory)
         except FileNotFoundError as error:
-            raise StoreUnusable(*missing_store(path)) from error
+            raise no_store(path) from error
         except NotADirectoryError as error:
             raise StoreUnusable(f"{path} is not a directory") from error
         except OSError as error:
@@ -218,22 +218,25 @@ class Store:
             refuse_place(path, group)
         else:
             existing = cls.open(path)
+            where, by = path / STORE_JSON, existing.owner
             if existing.shares_builds != builds and builds:
                 raise UsageError(
                     f"{path} is a store already, in which what is built is not shared",
-                    f'set "builds": true in {path / STORE_JSON}',
+                    trust.hint_for(f'set "builds": true in {where}', by, verb=""),
                 )
             if packed not in (None, existing.packed):
                 kind = "packed entries" if existing.packed else "trees of files"
+                repack = f"pip-sharedcache store repack --layout {layout_name(not existing.packed)}"
                 raise UsageError(
                     f"{path} is a store with {kind} already",
-                    f"pip-sharedcache store repack --layout {layout_name(not existing.packed)}",
+                    trust.hint_for(repack, by),
                 )
             if existing.group != group:
                 whose = f"group {existing.group}" if existing.group else "one user"
+                change = f"change group and trusted in {where}, or make a new one"
                 raise UsageError(
                     f"{path} is a store of {whose} already",
-                    f"change group and trusted in {path / STORE_JSON}, or make a new one",
+                    trust.hint_for(change, by, verb=""),
                 )
 
     @staticmethod

@@ -50,12 +50,12 @@ def refuse_mapped_owner(path: Path) -> None:
     owner = fs.mapped_owner(nearest)
     if owner is None:
         return
-    command = f"pip-sharedcache store init {shlex.quote(str(path))}"
+    command = f"runuser -u USER -- pip-sharedcache store init {shlex.quote(str(path))}"
+    how = f" ({command})" if trust.user_id() == 0 else ""  # another user may not run it
     raise UsageError(
         f"{path} cannot be made: {fs.mapping_reason(owner)}, so nobody could publish there as "
         f"{trust.user_name(trust.user_id())}",
-        f"let the user who is to own the store make it (runuser -u USER -- {command}), or root on "
-        "the file server",
+        f"let the user who is to own the store make it{how}, or root on the file server",
     )
 
 

@@ -99,7 +99,7 @@ class StoreJson:
             raise StoreUnusable(
                 f'{path / STORE_JSON} has "layout": "{PACKED}" with "format": {FORMAT}, which '
                 "versions without packed entries read",
-                f'write "format": {PACKED_FORMAT} there',
+                trust.hint_for(f'write "format": {PACKED_FORMAT} there', *_owner_of(path), verb=""),
             )
         known = (TREE,) if version == FORMAT else (TREE, PACKED)
         if version not in (FORMAT, PACKED_FORMAT) or layout not in known:
@@ -111,6 +111,14 @@ class StoreJson:
             )
         builds, packs = data.get("builds") is True, version == PACKED_FORMAT
         return cls(str(group), tuple(map(str, names)), builds, layout == PACKED, packs)
+
+
+def _owner_of(path: Path) -> tuple[int, ...]:
+    """Return the uid that owns ``path``; () where the system does not tell."""
+    try:
+        return (path.stat().st_uid,)
+    except OSError:
+        return ()
 
 
 def others_may_change(top: Directory, name: str, status: os.stat_result) -> bool:

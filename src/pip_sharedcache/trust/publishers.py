@@ -57,12 +57,38 @@ def owner_or_root(uid: int) -> str:
     return " or ".join(dict.fromkeys([user_name(uid), "root"]))
 
 
+def hint_for(action: str, *owners: int, verb: str = "run ") -> str:
+    """Return the hint ``action`` for this user, who may lack the rights to do it.
+
+    Only root and ``owners`` (uids) have them: for another user, the hint names these. ``verb``: the
+    words that stand before ``action`` then.
+    """
+    if user_id() in (0, *owners):
+        return action
+    who = " or ".join(dict.fromkeys([*map(user_name, owners), "root"]))
+    return f"{who} can {verb}{action}"
+
+
+def hint_in(directory: Path | str, command: str) -> str:
+    """Return the hint to run ``command``, which writes in ``directory``: see hint_for."""
+    try:
+        owner = os.stat(directory).st_uid
+    except OSError:
+        return command
+    return command if os.access(directory, os.W_OK) else hint_for(command, owner)
+
+
 def group_name(gid: int) -> str:
     """Return the name of the group, or "gid N" if the name service has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except (AttributeError, KeyError, OverflowError):
         return f"gid {gid}"
+
+
+def group_names() -> list[str]:
+    """Return the names of the groups that this machine lists."""
+    return [] if grp is None else [one.gr_name for one in grp.getgrall()]
 
 
 def group_id(name: str) -> int | None:

@@ -12,7 +12,13 @@ from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
 from pip_sharedcache.fs.responsiveness import is_responsive
 from pip_sharedcache.maintenance.doctor.configuration import check_store_json
 from pip_sharedcache.maintenance.doctor.directories import find_blocked_directory
-from pip_sharedcache.maintenance.doctor.report import LAYER, DoctorReport, forget, quoted
+from pip_sharedcache.maintenance.doctor.report import (
+    LAYER,
+    DoctorReport,
+    forget,
+    quoted,
+    writers_of,
+)
 from pip_sharedcache.maintenance.doctor.surroundings import mount_of
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store import (
@@ -47,6 +53,7 @@ def look_at_settings(report: DoctorReport, settings: Settings) -> None:
                 forget("trust", place.source),
                 "the setting is your choice",
             )
+                writers_of(place.source),
     for file, why in settings.unread:
         report.add_finding(
             "configuration-unread",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +100,17 @@ def enumeration(paths: Sequence[Path], most: int = 3) -> str:
     named = ", ".join(map(str, paths[:most]))
     more = len(paths) - most
     return f"{named} and {more} more" if more > 0 else named
+
+
+def writers_of(path: Path | str) -> tuple[int, ...]:
+    """Return the uids that may change the file ``path``.
+
+    Empty if this user may, or if it is no file, such as the name of another source of a setting.
+    """
+    try:
+        return () if os.access(path, os.W_OK) else (0, os.stat(path).st_uid)
+    except OSError:
+        return ()
 
 
 def forget(name: str, source: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import SettingError, reason
-from pip_sharedcache.maintenance.doctor.report import DoctorReport, forget, quoted
+from pip_sharedcache.maintenance.doctor.report import DoctorReport, forget, quoted, writers_of
 from pip_sharedcache.signing.allowed import AllowedSigner, read_allowed
 from pip_sharedcache.store import Store, signers_of
 
@@ -41,7 +41,8 @@ def look_at_signers(report: DoctorReport, settings: Settings, store: Store) -> N
         source = settings.chosen[name][-1].source if name in settings.chosen else ""
         what = error.message if isinstance(error, SettingError) else f"{path}: {reason(error)}"
         command = forget(name, source) if source else f"ls -l {quoted(path)}"
-        report.add_finding("signers", f"No signature counts: {what}", command, _CHOICE)
+        by = writers_of(source)
+        report.add_finding("signers", f"No signature counts: {what}", command, _CHOICE, by)
         return
     _report(report, path, [one for one in found if one.counts_here], settings.revoked_signers)
 
@@ -65,11 +66,12 @@ def _report(
     edit = f"${{EDITOR:-vi}} {quoted(path)}"
     if not any(one.ends is None or one.ends > now for one in found):
         what = "lists no signer whose key is valid for pip-sharedcache: no signature counts"
-        report.add_finding("no-signer", f"{path} {what}", edit, _CHOICE)
+        report.add_finding("no-signer", f"{path} {what}", edit, _CHOICE, writers_of(path))
     for one in found:
         if one.ends is not None and now < one.ends < now + _SOON:
             what = f"{_shown(one, now)}: after that day, what it has signed does not count"
-            report.add_finding("signer-expires", f"{path}: {what}", edit, _CHOICE)
+            by = writers_of(path)
+            report.add_finding("signer-expires", f"{path}: {what}", edit, _CHOICE, by)
 
 
 def _shown(one: AllowedSigner, now: float) -> str:

@@ -12,7 +12,12 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.maintenance.doctor.report import DoctorReport, forget, quoted
+from pip_sharedcache.maintenance.doctor.report import (
+    DoctorReport,
+    forget,
+    quoted,
+    writers_of,
+)
 from pip_sharedcache.maintenance.doctor.surroundings import (
     add_little_space,
     mount_of,
@@ -103,6 +108,7 @@ class Trials:
             f"runuser -u USER -- pip-sharedcache --sharedcache-dir {quoted(self._store.path)} "
             "store add REQUIREMENT",
             "the export of the file server maps users (root_squash, all_squash)",
+            (0,),
         )
 
     def _find_failure(self, error: OSError) -> None:
@@ -166,6 +172,7 @@ class Trials:
             f"{PLACED[asked]} into {environment} ({why}): {gets.value} is used",
             forget("link-mode", source),
             "the setting is your choice",
+            writers_of(source),
         )
 
     def _tell_layout(

@@ -9,7 +9,7 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.errors import PipMissing, SeamMissing
 
-#: The oldest pip that has every seam. The seams decide whether a pip fits; this is for the advice.
+#: The oldest supported pip. Of later ones, the seams decide whether a pip fits.
 _OLDEST_PIP = "23.0"
 
 
@@ -26,8 +26,17 @@ def pip_missing() -> PipMissing:
     return PipMissing(f"{sys.executable} has no pip", trust.hint_in(own_library(), command))
 
 
+def require_supported(version: str) -> None:
+    """Raise SeamMissing, with no message, if a pip of this version is too old.
+
+    Some old ones have every seam, but no test runs with them.
+    """
+    if is_too_old(version):
+        raise SeamMissing("")
+
+
 def is_too_old(version: str) -> bool:
-    """Return whether a pip of this version is older than every pip that fits."""
+    """Return whether a pip of this version is older than every supported pip."""
     from packaging.version import InvalidVersion, Version
 
     try:

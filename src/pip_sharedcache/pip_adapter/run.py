@@ -35,6 +35,7 @@ from pip_sharedcache.pip_adapter.import_hooks import Hook, forget, when_imported
 from pip_sharedcache.pip_adapter.pip_versions import (
     own_library,
     pip_missing,
+    require_supported,
     unfit,
 )
 
@@ -259,6 +260,7 @@ def examine_pip() -> tuple[str, SharedCacheError | None]:
 
     forget()
     try:
+        require_supported(pip.__version__)
         seams.check()
     except SeamMissing as error:
         return str(pip.__version__), _unfit(error)
@@ -308,6 +310,7 @@ def _put_in(
         from pip_sharedcache.pip_adapter.install import InstallWrappers
         from pip_sharedcache.session.session import Session
 
+        require_supported(getattr(sys.modules.get("pip"), "__version__", ""))
         seams.check()
         InstallWrappers(functools.partial(Session.start, settings), declines).put_in()
     except SeamMissing as error:

@@ -1,6 +1,6 @@
 """The places in pip's code where pip-sharedcache adds its own code, and checks of these.
 
-A pip fits if it has every seam, with the arguments that we use. Its version does not matter. If one
+A supported pip (pip_versions) fits if it has every seam, with the arguments that we use. If one
 seam is missing, no seam is wrapped, and plain pip runs.
 """
 

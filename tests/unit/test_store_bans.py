@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pip_sharedcache import cli
 from pip_sharedcache.errors import Banned, StoreUnusable
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest
 from pip_sharedcache.store import Store, find, publish, stage_wheel
 from pip_sharedcache.store.bans import BANS_JSON, NO_BANS, Ban, Bans, new_ban
 from pip_sharedcache.store.layers import Layers
-from support.probes import linux, needs
+from support.probes import linux, needs, root
+from support.process import as_user
 from support.wheels import digest, make_wheel
 
-pytestmark = needs(linux)
+pytestmark = [needs(linux), pytest.mark.usefixtures("own_environment")]
 
+ALICE, BOB = 54321, 54322
 DIGEST = "ab" * 32
 
 
@@ -154,3 +159,83 @@ def test_list_is_read_once_and_costs_nothing_where_there_is_none(
     for _ in range(10):
         layers.find(found, wheel.name)
     assert opened.count(BANS_JSON) == before
+
+
+# -- a list that says nothing reliable, and the hint that helps
+
+
+def _hint(store: Store) -> str:
+    with pytest.raises(StoreUnusable) as caught:
+        Store.open(store.path)
+    return caught.value.hint
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+    (path / "within").touch()
+
+
+@needs(root)
+@pytest.mark.parametrize(
+    ("make", "command", "costs"),
+    [
+        (_directory, "rm -r {}", True),
+        (os.mkfifo, "rm {}", True),
+        (lambda path: path.symlink_to("/dev/null"), "rm {}", True),
+        (lambda path: path.write_bytes(bytes(1 << 21)), "rm {}", True),
+        (lambda path: os.close(os.open(path, os.O_CREAT, 0o600)), "chmod 644 {}", False),
+    ],
+    ids=["directory", "fifo", "symlink", "large", "unreadable"],
+)
+def test_bad_list_of_bans_gets_the_hint_that_helps(
+    make: Callable[[Path], object],
+    command: str,
+    costs: bool,
+    store: Store,
+    shared_tmp: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = store.path / "bans.json"
+    make(path)
+    wanted = command.format(path)
+    cost = " (this lifts all bans)" if costs else ""
+    with as_user(ALICE):
+        assert _hint(store) == f"root can run {wanted}{cost}"
+        os.environ["PIP_SHAREDCACHE_DIR"] = str(store.path)
+        assert cli.main(["store", "doctor", "--environment", str(shared_tmp)]) == 1
+        assert f"hint (as root): {wanted}" in capsys.readouterr().out
+    subprocess.run(wanted.split(), check=True)
+    if costs:
+        assert Store.open(store.path).bans.listed == ()
+    else:
+        assert path.stat().st_mode & stat.S_IROTH
+
+
+@needs(root)
+def test_list_of_bans_that_others_may_write_is_closed_first(store: Store) -> None:
+    path = store.path / "bans.json"
+    path.write_text('{"format": 1, "bans": []}')
+    path.chmod(0o666)
+    assert _hint(store) == f"check the list, then run chmod 644 {path}"
+    with as_user(ALICE):
+        assert _hint(store).startswith("root can check the list, then run")
+
+
+@needs(root)
+def test_list_of_bans_of_a_later_version_asks_for_an_upgrade(store: Store) -> None:
+    (store.path / "bans.json").write_text('{"format": 2}')
+    assert _hint(store).startswith("upgrade pip-sharedcache, or root can")
+
+
+@needs(root)
+def test_foreign_list_of_bans_is_a_fault_for_doctor(
+    store: Store, shared_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = store.path / "bans.json"
+    _directory(path)
+    os.chown(path, BOB, -1)
+    (line,) = Store.open(store.path).bans.ignored
+    assert line.endswith(f"hint: rm -r {path}")
+    os.environ["PIP_SHAREDCACHE_DIR"] = str(store.path)
+    assert cli.main(["store", "doctor", "--environment", str(shared_tmp)]) == 1
+    assert f"hint (as root): rm -r {path}" in capsys.readouterr().out

@@ -11,9 +11,12 @@ that others could have changed is not trusted:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import shlex
+import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -34,6 +37,21 @@ BANS_JSON = "bans.json"
 _FORMAT = 1
 _MOST = 4000  # bans
 _LONGEST = 200  # characters of a text
+
+
+class BansUnusable(StoreUnusable):
+    """A list of bans of the store's owner that says nothing reliable: no run uses the store.
+
+    ``command``: a line for a shell that helps; "" where none is known.
+    ``owner``: the uid of the store's owner, who may run it, as root may.
+    """
+
+    def __init__(
+        self, store: Path, owner: int, why: str, hint: str = "", command: str = ""
+    ) -> None:
+        super().__init__(f"{store} is not used: {why}", hint, path=str(store / BANS_JSON))
+        self.command = command
+        self.owner = owner
 
 
 @dataclass(frozen=True)
@@ -147,41 +165,46 @@ class Bans:
     def read(cls, path: Path, top: Directory) -> Bans:
         """Return the bans of the store ``path``, which is open as ``top``.
 
-        Raises StoreUnusable if the list says nothing reliable.
+        Raises BansUnusable if the list says nothing reliable.
         """
         where, owner = path / BANS_JSON, top.status().st_uid
-        who = trust.owner_or_root(owner)
         try:
             # First: another user's link, or unreadable file, must not stop the use of the store.
-            status, text = top.file_status(BANS_JSON), b""
+            seen = top.file_status(BANS_JSON)
+        except FileNotFoundError:
+            return NO_BANS  # none, or its owner has just deleted it
+        except OSError as error:
+            raise _unreadable(path, owner, 0, error) from error
+        status, text = seen, b""
+        try:
             if status.st_uid in (0, owner):
+                if not stat.S_ISREG(status.st_mode):
+                    raise _not_regular(path, owner, status)
                 text, status = fs.retry_stale(lambda: top.read(BANS_JSON))
             foreign = status.st_uid not in (0, owner) and trust.OWNERS_MEAN_SOMETHING
             changeable = not foreign and others_may_change(top, BANS_JSON, status)
         except FileNotFoundError:
-            return NO_BANS  # none, or its owner has just deleted it
+            return NO_BANS
         except OSError as error:
-            raise StoreUnusable(
-                f"{path} is not used: its list of bans cannot be read: {where}: {reason(error)}",
-                f"{who} can let all users read it (chmod 644 {where})",
-            ) from error
+            raise _unreadable(path, owner, seen.st_mode, error) from error
         if foreign:
-            other = trust.user_name(status.st_uid)
-            why = f"it belongs to {other}, not to {who}"
-            return cls(ignored=(f"List of bans ignored: {where}: {why}; hint: rm -r {where}",))
+            why = f"it belongs to {trust.user_name(status.st_uid)}, not to "
+            why += trust.owner_or_root(owner)
+            hint = removal(where, status, owner)
+            return cls(ignored=(f"List of bans ignored: {where}: {why}; hint: {hint}",))
         if changeable:
-            raise StoreUnusable(
-                f"{path} is not used: others could have changed its list of bans: {where}",
-                f"{who} can check the list, then run chmod 644 {where}",
-            )
+            raise _changeable(path, owner, status)
         try:
             return cls(tuple(_bans(json.loads(text), path)))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             why = " ".join(f"{error}".split())[:_LONGEST] or type(error).__name__
-            raise StoreUnusable(
-                f"{path} is not used: its list of bans is damaged: {where}: {why}",
-                f"{who} can correct it, or delete it, which lifts all bans",
-            ) from error
+            who = trust.owner_or_root(owner)
+            hint = f"{who} can correct it, or delete it, which lifts all bans"
+            if isinstance(error, _LaterFormat):
+                hint = f"upgrade pip-sharedcache, or {who} can delete it, which lifts all bans"
+            edit = f"${{EDITOR:-vi}} {shlex.quote(str(where))}"
+            why = f"its list of bans is damaged: {where}: {why}"
+            raise BansUnusable(path, owner, why, hint, edit) from error
 
     def write(self, top: Directory) -> None:
         """Replace the list of the store that is open as ``top`` by these bans. Raises OSError.
@@ -206,6 +229,57 @@ class Bans:
 NO_BANS = Bans()
 
 
+class _LaterFormat(ValueError):
+    """A list that another version of pip-sharedcache wrote."""
+
+
+def removal(where: Path, status: os.stat_result, owner: int) -> str:
+    """Return the hint to delete what is at ``where`` instead of a list of the store's ``owner``.
+
+    ``status``: of what is there. Only root can delete another user's directory with files in it.
+    """
+    tree = stat.S_ISDIR(status.st_mode)
+    able = (0,) if tree and status.st_uid != owner else (owner,)
+    return trust.hint_for(f"rm {'-r ' if tree else ''}{shlex.quote(str(where))}", *able)
+
+
+def _not_regular(path: Path, owner: int, status: os.stat_result) -> BansUnusable:
+    kinds = {stat.S_IFDIR: "directory", stat.S_IFIFO: "FIFO", stat.S_IFLNK: "symlink"}
+    where, tree = path / BANS_JSON, stat.S_ISDIR(status.st_mode)
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "device or socket")
+    return BansUnusable(
+        path,
+        owner,
+        f"its list of bans cannot be read: {where}: it is a {kind}, not a file",
+        f"{removal(where, status, owner)} (this lifts all bans)",
+        f"rm {'-r ' if tree else ''}{shlex.quote(str(where))}",
+    )
+
+
+def _unreadable(path: Path, owner: int, mode: int, error: OSError) -> BansUnusable:
+    """Return the error for a file that the system does not read; ``mode``: 0 if unknown."""
+    where, hint, command = path / BANS_JSON, "", ""
+    if error.errno == errno.EACCES and mode and not mode & stat.S_IROTH:
+        command = f"chmod 644 {shlex.quote(str(where))}"
+        hint = trust.hint_for(command, owner)
+    elif error.errno == errno.EFBIG:
+        command = f"rm {shlex.quote(str(where))}"
+        hint = f"{trust.hint_for(command, owner)} (this lifts all bans)"
+    why = f"its list of bans cannot be read: {where}: {reason(error)}"
+    return BansUnusable(path, owner, why, hint, command)
+
+
+def _changeable(path: Path, owner: int, status: os.stat_result) -> BansUnusable:
+    """Return the error for a list that others than the store's ``owner`` could have changed."""
+    where = shlex.quote(str(path / BANS_JSON))
+    command = f"chmod 644 {where}"
+    if not trust.writable_by_others(status):  # an access list of NFSv4, of the file or above it
+        command = f"nfs4_getfacl {shlex.quote(str(path))} {where}"
+    how = trust.hint_for(f"check the list, then run {command}", owner, verb="")
+    why = f"others could have changed its list of bans: {path / BANS_JSON}"
+    return BansUnusable(path, owner, why, how, command)
+
+
 def new_ban(store: Path, **what: Any) -> Ban:
     """Return a ban by this user, made now. Raises ValueError if a text is too long."""
     by = trust.user_name(trust.user_id())
@@ -228,7 +302,7 @@ def _row(ban: Ban) -> dict[str, Any]:
 def _bans(data: Any, store: Path) -> Iterable[Ban]:
     """Yield the bans in the content of a list. Raises ValueError, KeyError, TypeError."""
     if data["format"] != _FORMAT:
-        raise ValueError(f"format {data['format']!r:.40}, not {_FORMAT}; upgrade pip-sharedcache")
+        raise _LaterFormat(f"format {data['format']!r:.40}, not {_FORMAT}")
     rows = data["bans"]
     if not isinstance(rows, list) or len(rows) > _MOST:
         raise TypeError(f"bans is no list of up to {_MOST} rows")

@@ -14,7 +14,7 @@ from pathlib import Path
 from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import reason
-from pip_sharedcache.maintenance.doctor.configuration import check_store_json
+from pip_sharedcache.maintenance.doctor.configuration import check_store_json, look_at_bans
 from pip_sharedcache.maintenance.doctor.directories import (
     Made,
     look_above,
@@ -85,6 +85,7 @@ def _look_into(report: DoctorReport, settings: Settings, store: Store, environme
     names = trusted_names(store)
     report.add_fact("trusted", ", ".join(names), names)
     group = check_store_json(report, top)
+    look_at_bans(report, top)
     gid = trust.group_id(group) if group else None
     made = None
     if group is not None and (gid is not None or not group):

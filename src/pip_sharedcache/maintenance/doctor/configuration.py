@@ -1,4 +1,4 @@
-"""store.json: whether the file exists, is readable and is trusted, and the names in it."""
+"""store.json and bans.json: whether they are readable and trusted, and the names in store.json."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, not_owner_of, quoted
 from pip_sharedcache.model import FORMAT, PACKED_FORMAT
 from pip_sharedcache.store import STORE_JSON, TAG_NAME, Store
+from pip_sharedcache.store.bans import BANS_JSON, BansUnusable
 
 _MODE = 0o644
 
@@ -73,6 +74,32 @@ def check_store_json(report: DoctorReport, top: Path) -> str | None:
         sentence = f"{path} has mode {mode:04o}: others cannot read it, and cannot use the store"
         find(sentence, chmod, left, fix=rewrite)
     return _look_at_text(report, top, store, text)
+
+
+def explain_bans(report: DoctorReport, error: BansUnusable) -> None:
+    """Report why the list of bans of a store says nothing reliable."""
+    command = error.command or f"ls -la {quoted(str(error.path))}; dmesg | tail"
+    left = "doctor does not know which wheels the list is to ban"
+    report.add_finding("bans", error.message, command, left, (0, error.owner))
+
+
+def look_at_bans(report: DoctorReport, top: Path) -> None:
+    """Report a list of bans that belongs to another user, which no run heeds. Raise OSError."""
+    path, owner = top / BANS_JSON, top.stat().st_uid
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if status.st_uid in (0, owner) or not trust.OWNERS_MEAN_SOMETHING:
+        return
+    who, tree = trust.user_name(status.st_uid), stat.S_ISDIR(status.st_mode)
+    report.add_finding(
+        "bans",
+        f"{path} belongs to {who}, and is ignored: {who} bans nothing",
+        f"rm {'-r ' if tree else ''}{quoted(path)}",
+        f"{who} owns it",
+        (0,) if tree else (0, owner),
+    )
 
 
 def _look_at_text(

@@ -10,7 +10,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.config import OFF, LayerSetting, Settings, site_store
 from pip_sharedcache.errors import StoreNotMade, StoreUnusable, reason
 from pip_sharedcache.fs.responsiveness import is_responsive
-from pip_sharedcache.maintenance.doctor.configuration import check_store_json
+from pip_sharedcache.maintenance.doctor.configuration import check_store_json, explain_bans
 from pip_sharedcache.maintenance.doctor.directories import find_blocked_directory
 from pip_sharedcache.maintenance.doctor.report import (
     LAYER,
@@ -30,6 +30,7 @@ from pip_sharedcache.store import (
     open_store,
     refuse_foreign_home,
 )
+from pip_sharedcache.store.bans import BansUnusable
 from pip_sharedcache.store.layers import Layers
 
 _NO_FILES = "pip reads no configuration file, because of PIP_CONFIG_FILE"
@@ -52,8 +53,8 @@ def look_at_settings(report: DoctorReport, settings: Settings) -> None:
                 f"The setting trust names {unknown} ({place.source}): no user is trusted for them",
                 forget("trust", place.source),
                 "the setting is your choice",
-            )
                 writers_of(place.source),
+            )
     for file, why in settings.unread:
         report.add_finding(
             "configuration-unread",
@@ -209,7 +210,9 @@ def _missing(report: DoctorReport, settings: Settings, path: Path) -> None:
 
 def _explain(report: DoctorReport, settings: Settings, path: Path, error: StoreUnusable) -> None:
     """Report why an existing store cannot be opened; ``error`` is the one that was raised."""
-    if settings.private and error.hint:
+    if isinstance(error, BansUnusable):
+        explain_bans(report, error)
+    elif settings.private and error.hint:
         _find_home(report, error.message)
     elif not path.is_dir():
         report.add_finding(

@@ -141,6 +141,11 @@ def test_a_wheel_with_credentials_and_a_store_that_is_only_read(
             "Option shared_cache.link-mode in section [install] of {file} is ignored; hint: write "
             "link-mode in section [sharedcache]",
         ),
+        (
+            "[global]\noffline = no\n",
+            "Option offline in section [global] of {file} is ignored; hint: write offline in "
+            "section [sharedcache]",
+        ),
     ],
 )
 def test_misspelt_settings_are_one_line(
@@ -158,14 +163,21 @@ def test_misspelt_settings_are_one_line(
     assert done.stderr.splitlines() == [said]
 
 
+@pytest.mark.parametrize(
+    ("variable", "right"),
+    [
+        ("PIP_SHARED_CACHE_LINK_MODE", "PIP_SHAREDCACHE_LINK_MODE"),
+        ("PIP_NO_SHAREDCACHE", "PIP_SHAREDCACHE_DIR=none"),
+        ("PIP_OFFLINE", "PIP_SHAREDCACHE_OFFLINE"),
+    ],
+)
 def test_a_misspelt_variable_is_one_line(
-    environment: EnvironmentFactory, shared_tmp: Path, store: Path
+    variable: str, right: str, environment: EnvironmentFactory, shared_tmp: Path, store: Path
 ) -> None:
     make_wheel(shared_tmp / "wheels")
-    env = offline(shared_tmp / "wheels", store, PIP_SHARED_CACHE_LINK_MODE="copy")
+    env = {**offline(shared_tmp / "wheels", store), variable: "copy"}
     done = run_as(None, environment().command("install", "demo"), env=env, check=True)
-    why = "Variable PIP_SHARED_CACHE_LINK_MODE is ignored; hint: write PIP_SHAREDCACHE_LINK_MODE"
-    assert done.stderr == f"WARNING: {why}\n"
+    assert done.stderr == f"WARNING: Variable {variable} is ignored; hint: write {right}\n"
 
 
 def test_sections_and_options_of_pip_are_no_misspelt_ones(

@@ -194,6 +194,29 @@ def test_a_section_that_is_most_likely_misspelt_is_noted(
     assert load([file], {}).notes == ((hint,) if is_near else ())
 
 
+@pytest.mark.parametrize(
+    ("section", "option", "right"),
+    [
+        ("global", "offline", "offline"),
+        ("install", "off-line", "offline"),
+        ("global", "no-sharedcache", "dir = none"),
+        ("global", "no_shared_cache", "dir = none"),
+        ("global", "no-index", ""),
+        ("other-tool", "offline", ""),
+        ("sharedcache", "offline", ""),
+    ],
+)
+def test_an_option_of_the_command_line_in_a_section_of_pip_is_noted(
+    section: str, option: str, right: str, tmp_path: Path
+) -> None:
+    file = _file(tmp_path, "c", f"[{section}]\n{option} = yes\n")
+    hint = (
+        f"Option {option} in section [{section}] of {file} is ignored; hint: write {right} in "
+        "section [sharedcache]"
+    )
+    assert load([file], {}).notes == ((hint,) if right else ())
+
+
 @pytest.mark.parametrize("variable", ["PIP_SHARED_CACHE_DIR", "PIP_SharedCache_Dir"])
 def test_a_variable_that_is_most_likely_misspelt_is_noted(variable: str) -> None:
     (note,) = load([], {variable: "/x"}).notes
@@ -210,6 +233,10 @@ def test_a_variable_that_is_most_likely_misspelt_is_noted(variable: str) -> None
         ("PIP_SHAREDCACHES_DIR", "PIP_SHAREDCACHE_DIR"),
         ("PIP_SHAREDCACHELINKMODE", "PIP_SHAREDCACHE_LINK_MODE"),
         ("PIP_SHAREDCASHE_LINK_MODE", "PIP_SHAREDCACHE_LINK_MODE"),
+        ("PIP_OFFLINE", "PIP_SHAREDCACHE_OFFLINE"),
+        ("PIP_NO_SHAREDCACHE", "PIP_SHAREDCACHE_DIR=none"),
+        ("PIP_NO_SHARED_CACHE", "PIP_SHAREDCACHE_DIR=none"),
+        ("PIP_NO_INDEX", ""),
         ("PIP_SHAREDCACHED", ""),
         ("PIP_SHAREDCACHE", ""),
         ("PIP_CACHE_DIR", ""),

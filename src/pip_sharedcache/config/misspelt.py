@@ -14,6 +14,8 @@ _NEAR = 0.8
 #: A variable that has one letter more or less than ours, or another one.
 _ALMOST = 0.93
 _PREFIX = "PIP_"
+#: The sections in which pip looks for the options of commands that use a store.
+_OF_PIP = frozenset({"global", "install", "download", "wheel", "lock"})
 
 
 def in_file(
@@ -30,7 +32,10 @@ def in_file(
             yield f"Section [{other}] of {path} is ignored; hint: write [{section}]"
             continue
         for option in parser.options(other):
-            if name := _setting_in(option, section, known):
+            name = _setting_in(option, section, known)
+            if other in _OF_PIP and (bare := _option_in(option, section)):
+                name = " = ".join(filter(None, bare))
+            if name:
                 yield (
                     f"Option {option} in section [{other}] of {path} is ignored; "
                     f"hint: write {name} in section [{section}]"
@@ -47,9 +52,23 @@ def in_environment(
     for name in names:
         if not name.startswith(_PREFIX) or name.startswith(prefix):
             continue
-        if setting := _setting_in(name[len(_PREFIX) :], section, known):
-            right = prefix + setting.replace("-", "_").upper()
+        rest = name[len(_PREFIX) :]
+        setting, value = _option_in(rest, section) or (_setting_in(rest, section, known), "")
+        if setting:
+            right = "=".join(filter(None, (prefix + setting.replace("-", "_").upper(), value)))
             yield f"Variable {name} is ignored; hint: write {right}"
+
+
+def _option_in(name: str, section: str) -> tuple[str, str] | None:
+    """Return the setting that ``name`` means, with its value or ""; None for another name.
+
+    ``name``: that of an option without prefix: --offline or --no-sharedcache. pip reads its own
+    options in this form from variables and configuration files.
+    """
+    letters = _letters(name)
+    if letters == "offline":
+        return "offline", ""
+    return ("dir", "none") if letters == f"no{section}" else None
 
 
 def _setting_in(name: str, section: str, known: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 
 from pip_sharedcache import cli, pip_adapter
 from pip_sharedcache.cli import completion
+from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest
 from pip_sharedcache.store import Store, publish
+from pip_sharedcache.store.bans import Bans, new_ban
 from support import REPOSITORY
 from support.probes import linux, needs
 from support.wheels import digest, make_wheel
@@ -25,6 +28,8 @@ def store(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     for name in ("demo", "Foo_Bar"):
         wheel = make_wheel(shared_tmp / "wheels", name)
         publish(made, wheel, wheel.name, Digest(digest(wheel)))
+    with Directory.open(made.path) as top:
+        Bans((new_ban(made.path, name="old", version="2.0"),)).write(top)
     monkeypatch.setenv("PIP_SHAREDCACHE_DIR", str(made.path))
     return made
 
@@ -66,6 +71,15 @@ def _complete(
         ("--sharedcache-resolutions ", ["off", "on"]),
         ("--sharedcache-group-environment ", ["no", "yes"]),
         ("store gc --older-than ", []),
+        ("store ban ", ["demo==1.0", "foo-bar==1.0"]),
+        ("store ban --because x f", ["foo-bar==1.0"]),
+        ("store ban --lift ", ["old==2.0"]),
+        ("store ban --list ", []),
+        ("store who-has ", ["demo", "foo-bar", "old==2.0"]),
+        ("store who-has --json d", ["demo"]),
+        ("help store wh", ["who-has"]),
+        ("-v help store rem", ["remove"]),
+        ("help store gc ", []),
         ("store shell-init z", ["zsh"]),
     ],
 )
@@ -78,6 +92,23 @@ def test_values_are_offered(
 ) -> None:
     monkeypatch.setattr(pip_adapter, "run_pip", lambda arguments: None)
     assert _complete(line, monkeypatch, capsys) == found
+
+
+def test_help_of_the_store_commands_is_offered_beside_pips_commands() -> None:
+    assert completion.beside_pip(["help"], "sto") == ["store"]
+    assert completion.beside_pip(["install"], "sto") == []
+
+
+@pytest.mark.parametrize("command", ["init", "setup", "adopt"])
+def test_groups_of_the_machine_are_offered(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pip_adapter, "run_pip", lambda arguments: None)
+    listed = subprocess.run(["bash", "-c", "compgen -g"], capture_output=True, text=True)
+    groups = sorted({one for one in listed.stdout.split() if re.fullmatch("[A-Za-z0-9_.-]+", one)})
+    assert _complete(f"store {command} --group ", monkeypatch, capsys) == groups
+    (first, *_) = groups
+    assert f"--group={first}" in _complete(f"store {command} --group={first}", monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(

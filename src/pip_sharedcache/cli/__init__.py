@@ -205,6 +205,9 @@ def _place_of_command(arguments: Sequence[str]) -> int | None:
     """Return the index of the command in ``arguments``; None where they have no command."""
     queue = iter(enumerate(arguments))
     for place, argument in queue:
+    place = _place_of_command(line.words)
+    if place is not None and line.words[place : place + 2] == (_HELP, _STORE):
+        return complete(line, place + 1, help_only=True)
         if argument in _ANSWERED or argument == "--":
             return None
         if not argument.startswith("-"):

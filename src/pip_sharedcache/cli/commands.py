@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from pip_sharedcache import __version__, interrupts
+from pip_sharedcache import __version__, interrupts, trust
 from pip_sharedcache.cli import (
     add,
     adopt,
@@ -46,7 +46,7 @@ from pip_sharedcache.cli.choosing import TargetEnvironment
 from pip_sharedcache.cli.output import CANNOT, Output, wants_json
 from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.errors import SharedCacheError, StoreUnusable, UsageError, reason
-from pip_sharedcache.store import distributions
+from pip_sharedcache.store import Store, releases
 
 #: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
@@ -132,35 +132,63 @@ def _parser() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
     return parser, commands.choices
 
 
-def complete(line: completion.Line, place: int | None) -> bool:
+def complete(line: completion.Line, place: int | None, *, help_only: bool = False) -> bool:
     """Print pip-sharedcache's completions of ``line``; return whether pip has none to add.
 
-    ``place``: the index of ``store`` in the words of the line, or None.
+    ``place``: the index of ``store`` in the words of the line, or None. ``help_only``: whether only
+    the name of a command can follow, as behind ``help store``.
     """
     words, current = line.words, line.current
     values = completion.of_setting(words, current)
-    if values:
+    if help_only and place is not None:
+        found = [] if words[place + 1 :] else completion.of_store((), current, _parser()[1], {})
+    elif values:
         found = values
     elif place is None:
         found = completion.beside_pip(words, current)
     else:
-        parsers = _parser()[1]
-        found = completion.of_store(words[place + 1 :], current, parsers, _distributions)
+        found = completion.of_store(words[place + 1 :], current, _parser()[1], _OFFERED)
     if found:
         print("\n".join(line.show(found)))
     return place is not None or bool(values)
 
 
-def _distributions() -> set[str]:
-    """Return the names of the distributions in the store in use; none if it cannot be used."""
+def _store_to_read() -> Store | None:
+    """Return the store in use; None if it cannot be used: the command itself says why."""
     try:
         output = Output()
         settings = settings_in_use(output)
         if settings.dir is None or not settings.dir.is_dir():  # a private one would be made
-            return set()
-        return distributions(main_store(settings, output))
+            return None
+        return main_store(settings, output)
     except (SharedCacheError, OSError):
-        return set()  # the command itself says why
+        return None
+
+
+def _distributions() -> set[str]:
+    store = _store_to_read()
+    return set() if store is None else {name for name, _ in releases(store)}
+
+
+def _versions() -> set[str]:
+    store = _store_to_read()
+    return set() if store is None else {f"{name}=={version}" for name, version in releases(store)}
+
+
+def _banned() -> set[str]:
+    store = _store_to_read()
+    return set() if store is None else {one.what for one in store.bans.listed}
+
+
+#: What completion offers (see completion.of_store).
+_OFFERED = {
+    "names": _distributions,
+    "group": lambda: set(trust.group_names()),
+    "ban": _versions,
+    "ban --lift": _banned,
+    "ban --list": lambda: set(),
+    "who-has": lambda: _distributions() | _banned(),
+}
 
 
 def _options_last(arguments: list[str]) -> list[str]:

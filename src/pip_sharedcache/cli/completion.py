@@ -123,11 +123,12 @@ def of_store(
     words: Sequence[str],
     current: str,
     commands: Mapping[str, argparse.ArgumentParser],
-    distributions: Callable[[], Iterable[str]],
+    offered: Mapping[str, Callable[[], Iterable[str]]],
 ) -> list[str]:
     """Return the completions of ``current`` behind ``store`` and ``words``.
 
-    ``distributions``: returns the names of the distributions in the store.
+    ``offered``: functions that return the values of an argument, by the name of the command and
+    an option before it (``ban --lift``), of the command, or of the argument (``names``, ``group``).
     """
     chosen = next((word for word in words if word in commands), None)
     if chosen is None:
@@ -135,11 +136,14 @@ def of_store(
     options = {name: one for one in commands[chosen]._actions for name in one.option_strings}
     name, head = _option_of(words, current)
     if name in options and options[name].nargs != 0:
-        return _beginning(current, (f"{head}{one}" for one in options[name].choices or ()))
+        values = options[name].choices or offered.get(options[name].dest, tuple)()
+        return _beginning(current, (f"{head}{one}" for one in values))
     if current.startswith("-"):
         return _beginning(current, _OPTION.findall(commands[chosen].format_help()))
-    if any(one.dest == "names" for one in commands[chosen]._actions):
-        return _beginning(current.lower(), distributions())
+    keys = [f"{chosen} {word}" for word in words]
+    keys += [chosen, *(one.dest for one in commands[chosen]._actions if not one.option_strings)]
+    if key := next((one for one in keys if one in offered), ""):
+        return _beginning(current.lower(), offered[key]())
     return _beginning(current, _NAMES.get(chosen, ()))
 
 
@@ -148,7 +152,7 @@ def beside_pip(words: Sequence[str], current: str) -> list[str]:
     if current.startswith("-") and "=" not in current:
         settings = [f"--sharedcache-{name}=" for name in config.NAMES]
         return _beginning(current, ["--no-sharedcache", "--offline", *settings])
-    return _beginning(current, ["store"]) if not words else []
+    return _beginning(current, ["store"]) if not words or list(words) == ["help"] else []
 
 
 def of_setting(words: Sequence[str], current: str) -> list[str]:

@@ -5,9 +5,9 @@ from pip_sharedcache.store.built_wheels import NONE_YET, Build, find_build, key_
 from pip_sharedcache.store.bytecode_paths import compiled_path
 from pip_sharedcache.store.entries import (
     StoredEntry,
-    distributions,
     list_entries,
     names,
+    releases,
     survey,
 )
 from pip_sharedcache.store.entry_reading import open_entry, read_manifest
@@ -103,7 +103,6 @@ __all__ = [
     "copy_wheel",
     "count_signatures",
     "discard",
-    "distributions",
     "distrust_reason",
     "expected_directories",
     "find",
@@ -131,6 +130,7 @@ __all__ = [
     "publish",
     "read_manifest",
     "refuse_foreign_home",
+    "releases",
     "replaceable_by",
     "run_log",
     "signed_bytes",

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from pip_sharedcache.errors import CopiedEntry, DamagedEntry, reason
 from pip_sharedcache.fs import PROCESS_ERRORS, Directory, retry_stale
@@ -163,14 +164,14 @@ def names(store: Store, area: str) -> set[str]:
     return found
 
 
-def distributions(store: Store) -> set[str]:
-    """Return the names of the distributions in ``store``, for the completion of a line.
+def releases(store: Store) -> set[tuple[str, str]]:
+    """Return the names and versions of the distributions in ``store``, for a line's completion.
 
     No other names than normalised ones: each member of the group chooses names of files, and a
     shell puts what is offered on the user's line. After two seconds the rest is left out: on a file
     server, a large store takes longer than a user waits for the tabulator key.
     """
-    found: set[str] = set()
+    found: set[tuple[str, str]] = set()
     end = time.monotonic() + _LONGEST
     for shard in SHARDS:
         with contextlib.suppress(OSError):
@@ -178,10 +179,20 @@ def distributions(store: Store) -> set[str]:
                 if time.monotonic() > end:
                     return found
                 files = os.listdir(store.path / WHEELS / shard / name)
-                wheels = (file for file in files if file.endswith(".whl"))
-                names = (canonicalize_name(wheel.partition("-")[0]) for wheel in wheels)
-                found.update(filter(_NORMALISED.fullmatch, names))
+                found.update(filter(None, map(_release, files)))
     return found
+
+
+def _release(file: str) -> tuple[str, str] | None:
+    """Return the name and the version of the wheel ``file``; None if it is none, or has others."""
+    name, _, rest = file.partition("-")
+    name, version = canonicalize_name(name), rest.partition("-")[0]
+    if not file.endswith(".whl") or not _NORMALISED.fullmatch(name):
+        return None
+    try:
+        return name, str(Version(version))
+    except InvalidVersion:
+        return None
 
 
 def survey(store: Store) -> tuple[int, int]:

@@ -222,6 +222,8 @@ def test_json_of_a_failed_action_has_the_error(
     assert told["code"] == code
     assert told["error"].startswith(error)
     assert told["hint"] or error.startswith("/proc")
+    (command,) = {"info", "list", "gc", "verify", "init", "doctor", "path"} & set(arguments)
+    assert told["command"] == command
     assert shown.err.startswith(f"ERROR: {told['error']}")
 
 
@@ -666,7 +668,13 @@ def test_list_tells_of_each_wheel_in_a_table(kept: Kept, capsys: Captured) -> No
 def test_list_as_json_has_apparent_bytes_and_the_last_use(kept: Kept, capsys: Captured) -> None:
     usage_marks.mark_used(kept.store, [kept.demo.name])
     assert cli.main(["store", "list", "--json", "--bytecode", "demo"]) == 0
-    wheel, bytecode = _json(capsys)["entries"]
+    told = _json(capsys)
+    wheel, bytecode = told["entries"]
+    assert (told["store"], told["missing"], told["unread"]) == (str(kept.store.path), [], [])
+    assert told["totals"] == [
+        {"area": one["area"], "entries": 1, "bytes": one["bytes"], "damaged": 0}
+        for one in told["entries"]
+    ]
     files = [path for path in kept.demo.rglob("*") if path.is_file()]
     sizes = sum(path.stat().st_size for path in files if path.name != "entry.json")
     assert (wheel["files"], wheel["bytes"]) == (len(files) - 2, sizes)
@@ -689,7 +697,8 @@ def test_a_distribution_that_is_not_there_is_a_finding(
     assert out.endswith("Not in the store: absent\n")
     assert cli.main(["store", verb, "--json", "absent"]) == 1
     shown = capsys.readouterr()
-    assert json.loads(shown.out)["entries"] == []
+    told = json.loads(shown.out)
+    assert (told["entries"], told["missing"], told["unread"]) == ([], ["absent"], [])
     assert shown.err == "WARNING: Not in the store: absent\n"
 
 

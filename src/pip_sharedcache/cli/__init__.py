@@ -84,21 +84,34 @@ def _main(rest: list[str], for_active: bool, as_pip: bool) -> int:
         if place is None:
             print(f"ERROR: {error}", file=sys.stderr)
             return 2
-        from pip_sharedcache.cli.output import Output, wants_json
-
-        return Output(as_json=wants_json(rest)).fail(error)
+        return _fail(error, rest, place)
     except ImportError as error:
         if place is None:  # pip's command: show the traceback that plain pip shows
             raise
         what = "Cannot import a package that pip-sharedcache needs"
-        hint = "hint: PYTHONPATH can name another version of this package"
-        print(f"ERROR: {what}: {error}; {hint}", file=sys.stderr)
-        return 2
+        hint = "PYTHONPATH can name another version of this package"
+        return _fail(SharedCacheError(f"{what}: {error}", hint), rest, place)
     except KeyboardInterrupt:
         # pip handles it, except while it waits for the pip of --python
         print("ERROR: Operation cancelled by user", file=sys.stderr)
         return 1  # pip's status
     return 0
+
+
+def _fail(error: SharedCacheError, words: Sequence[str], place: int) -> int:
+    """Print ``error`` of the store command in ``words``; return the exit status.
+
+    ``place``: the index of ``store``.
+    """
+    from pip_sharedcache.cli.output import Output, wants_json
+
+    rest, command = words[place + 1 :], ""
+    if (first := _place_of_command(rest)) is not None:
+        with contextlib.suppress(ImportError):  # the error can be that this module has none
+            from pip_sharedcache.cli.commands import is_command
+
+            command = rest[first] if is_command(rest[first]) else ""
+    return Output(as_json=wants_json(words), command=command).fail(error)
 
 
 def _run(run_pip: Callable[[Sequence[str]], None], words: list[str], beside: str) -> None:
@@ -192,6 +205,9 @@ def _completed() -> bool:
         return False
     with contextlib.suppress(UsageError):  # --sharedcache-dir names the store of the completions
         line = replace(line, words=tuple(_take_options([*line.words])))
+    place = _place_of_command(line.words)
+    if place is not None and line.words[place : place + 2] == (_HELP, _STORE):
+        return complete(line, place + 1, help_only=True)
     return complete(line, _place_of_store(line.words))
 
 
@@ -205,9 +221,6 @@ def _place_of_command(arguments: Sequence[str]) -> int | None:
     """Return the index of the command in ``arguments``; None where they have no command."""
     queue = iter(enumerate(arguments))
     for place, argument in queue:
-    place = _place_of_command(line.words)
-    if place is not None and line.words[place : place + 2] == (_HELP, _STORE):
-        return complete(line, place + 1, help_only=True)
         if argument in _ANSWERED or argument == "--":
             return None
         if not argument.startswith("-"):

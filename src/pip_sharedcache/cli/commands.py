@@ -69,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         wrong = UsageError(message, self.format_usage().strip())
         first = next((word for word in self.asked if not word.startswith("-")), "")
-        command = first if first in map(_name_of, _MODULES) else ""
+        command = first if is_command(first) else ""
         Output(as_json=wants_json(self.asked), command=command).tell_programs(wrong)
         super().error(message)
 
@@ -111,6 +111,11 @@ def store_command(before: Sequence[str], arguments: Sequence[str], place: Target
         return output.fail(StoreUnusable(what, path=name, errno=error.errno))
     except SharedCacheError as error:
         return output.fail(error)
+
+
+def is_command(word: str) -> bool:
+    """Return whether ``word`` is the name of a store command."""
+    return word in map(_name_of, _MODULES)
 
 
 def _name_of(module: ModuleType) -> str:

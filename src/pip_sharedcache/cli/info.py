@@ -17,7 +17,7 @@ from pip_sharedcache.cli.list_ import (
     trusted,
     user_name,
 )
-from pip_sharedcache.cli.output import FINE, NAMES, Output
+from pip_sharedcache.cli.output import FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.quantities import counted, key, moment
 from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.config import Settings
@@ -160,7 +160,14 @@ def _info_of(store: Store, settings: Settings, names: Sequence[str], output: Out
         # With -v the last use by each user, else only the latest use.
         for use in uses if output.verbose else uses[:1]:
             output.say(f"  Used:      {day(use.when)} by {user_name(use.user)}")
-    output.result({"entries": facts})
+    output.result(
+        {
+            "store": str(store.path),
+            "entries": facts,
+            "missing": list(contents.missing),
+            "unread": reasons(contents.unread),
+        }
+    )
     return report_problems(output, store, [*wheels, *compiled], contents)
 
 

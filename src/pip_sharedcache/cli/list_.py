@@ -6,17 +6,18 @@ import argparse
 import functools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pip_sharedcache import trust
-from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.quantities import counted, moment
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.entries import Contents, copied_lines, read_entries
 from pip_sharedcache.maintenance.resolutions import ListedResolution, list_resolutions
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry
+from pip_sharedcache.store import BYTECODE, RESOLUTIONS, WHEELS, Store, StoredEntry
 
 _SHORT_KEY = 12  # digits
 _MOST_NAMED = 3  # requirements
@@ -54,10 +55,17 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     if chosen.resolutions:
         return _list_resolutions(store, chosen.names, chosen.sort, output)
     contents = read_entries(store, chosen.names)
-    shown = sorted_items(contents, WHEELS, chosen.sort)
-    if chosen.bytecode:
-        shown += sorted_items(contents, BYTECODE, chosen.sort)
-    output.result({"entries": [facts_of(item) for item in shown]})
+    areas = (WHEELS, BYTECODE) if chosen.bytecode else (WHEELS,)
+    shown = [item for area in areas for item in sorted_items(contents, area, chosen.sort)]
+    output.result(
+        {
+            "store": str(store.path),
+            "entries": [facts_of(item) for item in shown],
+            "totals": [_facts_of_area(area, contents.of_area(area)) for area in areas],
+            "missing": list(contents.missing),
+            "unread": reasons(contents.unread),
+        }
+    )
     head = ["wheel", "files", "size", "publisher", "published", "last used", "trusted", "path"]
     width = len(head) if output.verbose else len(head) - 2
     now = time.time()
@@ -75,6 +83,16 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     if not contents.whole and not contents.unread:
         output.say(f"{store.path} holds no wheels yet.")
     return report_problems(output, store, shown, contents)
+
+
+def _facts_of_area(area: str, items: Sequence[StoredEntry]) -> dict[str, Any]:
+    """Return the totals of the listed entries in one area, for the JSON result."""
+    return {
+        "area": area,
+        "entries": len(items),
+        "bytes": sum(item.size for item in items),
+        "damaged": sum(bool(item.damage) for item in items),
+    }
 
 
 def _totals(shown: Sequence[StoredEntry]) -> str:
@@ -95,7 +113,16 @@ def _list_resolutions(store: Store, names: Sequence[str], sort: str, output: Out
     found = list(listing.found)  # the latest first
     if sort != "name":
         found.sort(key=lambda one: _KEYS[sort](one.item))
-    output.result({"resolutions": [_facts_of_resolution(one) for one in found]})
+    whole = [replace(one.item, damage=one.damage) for one in found]
+    output.result(
+        {
+            "store": str(store.path),
+            "resolutions": [_facts_of_resolution(one) for one in found],
+            "totals": [_facts_of_area(RESOLUTIONS, whole)],
+            "missing": list(listing.missing),
+            "unread": reasons(listing.unread),
+        }
+    )
     head = ["key", "distributions", "requirements", "publisher", "recorded", "last used", "size"]
     head += ["trusted", "path"]
     width = len(head) if output.verbose else len(head) - 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import store_to_change
 from pip_sharedcache.maintenance.entries import read_entries
@@ -55,6 +55,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "changed": changed,
             "left": sum(left.values()),
             "entries": total,
+            "missing": list(contents.missing),
+            "unread": reasons(contents.unread),
         }
     )
     output.say(f"{store.path} has the layout {layout_name(packed)}: {entries(changed)} changed.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
+from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.quantities import entries
 from pip_sharedcache.cli.stores import main_store, settings_in_use
 from pip_sharedcache.errors import UsageError
@@ -61,6 +61,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             "signed": signed,
             "left": sum(left.values()),
             "entries": total,
+            "missing": list(contents.missing),
+            "unread": reasons(contents.unread),
         }
     )
     before = total - signed - sum(left.values())

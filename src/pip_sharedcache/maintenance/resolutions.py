@@ -46,10 +46,13 @@ class Listing:
 
     ``found``: the resolutions, those that were recorded last first.
     ``problems``: a line for each path that cannot be read and each name that selects none.
+    ``missing``, ``unread``: these names and paths, as for Contents.
     """
 
     found: tuple[ListedResolution, ...]
     problems: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unread: tuple[tuple[Path, str], ...] = ()
 
 
 def list_resolutions(store: Store, names: Sequence[str] = ()) -> Listing:
@@ -66,8 +69,8 @@ def list_resolutions(store: Store, names: Sequence[str] = ()) -> Listing:
     chosen = [one for one in found if not names or any(_is_meant(one, word) for word in selectors)]
     chosen.sort(key=lambda one: (-(one.at or 0), one.item.path.name))
     missing = [word.word for word in selectors if not any(_is_meant(one, word) for one in found)]
-    problems = replace(contents, missing=tuple(missing), unread=tuple(unread)).problems()
-    return Listing(tuple(chosen), tuple(problems))
+    told = replace(contents, missing=tuple(missing), unread=tuple(unread))
+    return Listing(tuple(chosen), tuple(told.problems()), told.missing, told.unread)
 
 
 def _is_meant(one: ListedResolution, word: Selector) -> bool:

@@ -903,12 +903,18 @@ def test_gc_that_takes_nothing_says_why(kept: Kept, capsys: Captured) -> None:
     assert "Retired 0 entries of 0 bytes." in out
     assert "are left, more than --max-size.\nKept 2 entries of " in out
     user = trust.user_name(os.getuid())
-    assert f": used or published within the last hour (by {user} 2)\nKept 1 entry of " in out
+    assert (
+        f" (1 wheel, 1 bytecode): used or published within the last hour (by {user} 2)\n"
+        "Kept 1 entry of "
+    ) in out
     assert f": symlinks lead there from an environment (by {user} 1)\n" in out
     assert cli.main(["store", "gc", "--older-than=0h", "--json"]) == 0
     fact = _json(capsys)
     assert (fact["retired"], fact["used_within_the_hour"]["entries"]) == ([], 2)
     assert fact["kept_for_symlinks"]["entries"] == 1
+    kinds = [{"kind": "wheels", "number": 1}, {"kind": "bytecode", "number": 1}]
+    assert fact["used_within_the_hour"]["kinds"] == kinds
+    assert [one["kinds"] for one in fact["kept_because"]] == [kinds, kinds[:1]]
 
 
 def test_gc_that_takes_nothing_says_for_whom_it_keeps_each_entry(

@@ -15,8 +15,26 @@ from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.maintenance.gc import Collection, Refusal, collect
 from pip_sharedcache.maintenance.retention import GRACE, Kept
 from pip_sharedcache.model import megabytes
-from pip_sharedcache.store import USE, Store, StoredEntry, usage_marks
+from pip_sharedcache.store import (
+    BUILDS,
+    BYTECODE,
+    JUDGED_PAGE,
+    RESOLUTIONS,
+    USE,
+    WHEELS,
+    Store,
+    StoredEntry,
+    usage_marks,
+)
 
+#: The kinds of entries, in words: one, and several of them. Judged pages lie among the resolutions.
+_KINDS = {
+    WHEELS: ("wheel", "wheels"),
+    BYTECODE: ("bytecode", "bytecode"),
+    BUILDS: ("build record", "build records"),
+    RESOLUTIONS: ("resolution", "resolutions"),
+    "judged_pages": ("judged page", "judged pages"),
+}
 _MOST_REASONS = 20  # lines: a user can register symlinks of any number of hosts
 
 HELP = "retire and delete unused entries"
@@ -170,8 +188,19 @@ def _why_no_more(chosen: argparse.Namespace, done: Collection) -> str:
 
 
 def with_size(items: Sequence[StoredEntry]) -> str:
-    """Return the number of ``items`` and their size, in words."""
-    return f"{entries(len(items))} of {megabytes(sum(item.size for item in items))}"
+    """Return the number of ``items``, their size, and the kinds where there are several."""
+    said = f"{entries(len(items))} of {megabytes(sum(item.size for item in items))}"
+    kinds = [counted(number, *_KINDS[kind]) for kind, number in _kinds(items).items()]
+    return f"{said} ({', '.join(kinds)})" if len(kinds) > 1 else said
+
+
+def _kinds(items: Sequence[StoredEntry]) -> dict[str, int]:
+    """Return the number of ``items`` of each kind that there is, in the order of _KINDS."""
+    found = Counter(
+        "judged_pages" if (item.area, item.title) == (RESOLUTIONS, JUDGED_PAGE) else item.area
+        for item in items
+    )
+    return {kind: found[kind] for kind in _KINDS if found[kind]}
 
 
 def _by_name(kept: Kept) -> dict[str, int]:
@@ -182,5 +211,7 @@ def _by_name(kept: Kept) -> dict[str, int]:
     return dict(named.most_common())
 
 
-def _sum(items: Sequence[StoredEntry]) -> dict[str, int]:
-    return {"entries": len(items), "bytes": sum(item.size for item in items)}
+def _sum(items: Sequence[StoredEntry]) -> dict[str, Any]:
+    size = sum(item.size for item in items)
+    kinds = {"build_records" if kind == BUILDS else kind: n for kind, n in _kinds(items).items()}
+    return {"entries": len(items), "bytes": size, "kinds": numbers("kind", kinds)}

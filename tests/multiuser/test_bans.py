@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -438,6 +439,33 @@ def test_who_has_names_environments_by_records_and_symlinks(site: Site, form: st
         assert line.endswith("  broken symlinks")
         assert found[str(mine.prefix)]["user"] == "usera"
     assert command(site, None, store, "who-has", "gamma").returncode == 1
+
+
+def test_who_has_counts_environments_that_are_gone(site: Site) -> None:
+    userb = site.accounts.userb
+    store, here = site.make_store(None), site.environment(userb)
+    target = site.directory(userb) / "target"
+    site.install(userb, here, store, "beta")
+    site.install(userb, here, store, "--target", str(target), "beta")
+    shutil.rmtree(target)
+    done = command(site, None, store, "who-has", "beta")
+    assert done.returncode == 0
+    assert str(target) not in done.stdout
+    assert done.stdout.splitlines()[-2:] == [
+        "1 environment, by the records there are.",
+        "1 record leads to no directory of this host: deleted, or of another host; -v lists them.",
+    ]
+    assert str(target) in command(site, None, store, "who-has", "beta", "-v").stdout
+    told = json.loads(command(site, None, store, "who-has", "beta", "--json").stdout)
+    assert [one["environment"] for one in told["installations"]] == [str(here.prefix)]
+    assert [one["environment"] for one in told["nowhere"]] == [str(target)]
+    # A directory that this user may not look into is not gone.
+    closed = site.directory(userb)
+    target = closed / "inner" / "target"
+    site.install(userb, here, store, "--target", str(target), "beta")
+    closed.chmod(0o700)
+    shown = command(site, site.accounts.usera, store, "who-has", "beta").stdout
+    assert str(target) in shown
 
 
 def test_who_has_without_a_record_says_so(site: Site) -> None:

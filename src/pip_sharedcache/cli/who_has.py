@@ -9,7 +9,7 @@ from pip_sharedcache.cli.list_ import day, user_name
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output
 from pip_sharedcache.cli.quantities import counted, moment
 from pip_sharedcache.cli.stores import store_in_use
-from pip_sharedcache.maintenance.installed import Installation, installations
+from pip_sharedcache.maintenance.installed import NOWHERE, Installation, installations
 from pip_sharedcache.maintenance.selectors import Selector
 
 HELP = "name the environments into which a distribution was installed"
@@ -36,8 +36,16 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     store = store_in_use(output)
     banned = [(one.digest, one.title) for one in store.bans.listed if one.digest and one.title]
     banned += [wheel for one in store.bans.listed for wheel in one.wheels]
-    found, missing = installations(store, chosen.names, banned)
-    output.result({"installations": [_facts(one) for one in found]})
+    every, missing = installations(store, chosen.names, banned)
+    nowhere = [one for one in every if one.there == NOWHERE]
+    found = [one for one in every if one.there != NOWHERE]
+    output.result(
+        {
+            "installations": [_facts(one) for one in found],
+            "nowhere": [_facts(one) for one in nowhere],
+            "missing": missing,
+        }
+    )
     output.table(
         ["distribution", "environment", "user", "installed", "still there", "files"],
         (
@@ -46,7 +54,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
                 *("unknown" if one.at is None else day(one.at), one.there),
                 *(_files(one),),
             ]
-            for one in found
+            for one in (every if output.verbose else found)
         ),
     )
     for word in missing:
@@ -55,6 +63,10 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         output.say(
             f"{counted(len(found), 'environment', 'environments')}, by the records there are."
         )
+    if nowhere:
+        lead = counted(len(nowhere), "record leads", "records lead")
+        more = "" if output.verbose else "; -v lists them"
+        output.say(f"{lead} to no directory of this host: deleted, or of another host{more}.")
     return FINE if found and not missing else FINDINGS
 
 

@@ -7,6 +7,7 @@ not say whether the distribution is still there; this module looks, as far as th
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,8 @@ from pip_sharedcache.store import run_log, symlink_registry
 from pip_sharedcache.store.entries import list_entries
 from pip_sharedcache.store.layout import WHEELS, Store
 
-#: Whether an environment still has the distribution.
-THERE, GONE, UNKNOWN = "yes", "no", "unknown"
+#: Whether an environment still has the distribution. NOWHERE: this host has no such directory.
+THERE, GONE, UNKNOWN, NOWHERE = "yes", "no", "unknown", "no environment"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Installation:
     ``how``: "found" in the store, "added" to the store, or "pip" where pip installed it alone.
     ``symlinks``: whether its files are symlinks into the store.
     ``broken``: whether the store no longer has what these symlinks lead to.
-    ``there``: whether it is still there: THERE, GONE or UNKNOWN.
+    ``there``: whether it is still there: THERE, GONE, UNKNOWN or NOWHERE.
     """
 
     title: str
@@ -96,10 +97,18 @@ def _key_of(
 def _still_there(one: Installation) -> str:
     """Return whether the environment still has the distribution, as far as this user sees it.
 
-    A missing environment is unknown: it can be on another host.
+    A missing environment is deleted, as a temporary one (--target) is, or on another host. Symlinks
+    of which a record knows the host are not nowhere.
     """
     project, version = project_and_version(one.title)
-    if not one.environment or version is None or not os.path.isdir(one.environment):
+    if not one.environment or version is None:
+        return UNKNOWN
+    try:
+        if not stat.S_ISDIR(os.stat(one.environment).st_mode):
+            return UNKNOWN
+    except (FileNotFoundError, NotADirectoryError):
+        return UNKNOWN if one.symlinks else NOWHERE
+    except OSError:
         return UNKNOWN
     try:
         for library in _libraries(Path(one.environment)):

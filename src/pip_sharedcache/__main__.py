@@ -1,11 +1,15 @@
 """The entry of ``python -m pip_sharedcache``: see :mod:`pip_sharedcache.cli`."""
 
-import os
 import sys
-from typing import NoReturn
 
 if sys.version_info < (3, 9):  # noqa: UP036 - any Python can start an archive
     sys.exit("ERROR: pip-sharedcache needs Python 3.9 or later")
+
+from pip_sharedcache import interrupts
+
+interrupts.exit_quietly()  # before any other import
+import os  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 try:
     here = os.getcwd()
@@ -16,9 +20,6 @@ except OSError:  # another process has removed the directory
 if sys.path[0] in ("", here):
     sys.path.pop(0)
 
-from pip_sharedcache import interrupts
-
-interrupts.exit_quietly()
 try:
     from pip_sharedcache.cli import main, script
 finally:

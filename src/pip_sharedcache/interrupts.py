@@ -1,20 +1,20 @@
 """Ctrl-C before a command begins: while the imports run, the process ends at once, and quietly.
 
 Python would print the traceback of an import, which tells a user nothing. Imports nothing of the
-project.
+project, and no module but built-in ones and those that Python has imported already: ``signal``
+imports ``enum`` first.
 """
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]
 import os
-import signal
-from types import FrameType
 
 #: The exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT.
 INTERRUPTED = 130
 
 
-def quiet_exit(_number: int, _frame: FrameType | None) -> None:
+def quiet_exit(_number: int, _frame: object) -> None:
     """End this process. Nothing has been written so far that would need an end."""
     os._exit(INTERRUPTED)
 

@@ -97,7 +97,7 @@ if "NOTES" in os.environ:
 """
 
 #: Modules that Python imports before any code of pip-sharedcache can handle a signal.
-BEFORE = ("__future__", "signal", "enum", "types")
+BEFORE = ("__future__",)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ TOLD is the data for the runner (pip_adapter.bootstrap), as JSON in base64. A pr
 pip's own script, such as a shim of another tool, runs unchanged. Imports nothing of the project.
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # signal imports enum first
 import os
-import signal
 
 
 def quiet_exit(number, frame):  # type: ignore[no-untyped-def]

@@ -30,8 +30,8 @@ def start():  # type: ignore[no-untyped-def]
 
 def step_in():  # type: ignore[no-untyped-def]
     """Make pip install through the store; without the runner, pip installs as plain pip does."""
+    import _signal as signal  # type: ignore[import-not-found]  # signal imports enum first
     import os
-    import signal
 
     def quiet_exit(number, frame):  # type: ignore[no-untyped-def]
         os._exit(130)  # after Ctrl-C while the imports run, as pip_sharedcache.interrupts does

@@ -9,8 +9,8 @@ for a package gets pip's own copy of the package, or else plain pip with a warni
 The file name prevents an import. The syntax must suit every Python on which pip runs.
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # signal imports enum first
 import os
-import signal
 
 
 def quiet_exit(number, frame):  # type: ignore[no-untyped-def]

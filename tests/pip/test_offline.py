@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -286,14 +287,49 @@ def test_a_wrong_setting_stops_no_hooked_pip_that_may_make_requests(site: Site) 
         assert "Installing without the shared store: sharedcache.link-mode" in done.stderr
 
 
-@pytest.mark.parametrize("damage", ["model.py", "config/__init__.py"])
+@pytest.mark.parametrize(
+    "gone", ["all", "pip_sharedcache", "pip_sharedcache/pip_adapter/__runner__.py"]
+)
+@pytest.mark.parametrize("said", ["variable", "file"])
+def test_a_deleted_package_makes_no_request(
+    site: Site, tmp_path: Path, said: str, gone: str
+) -> None:
+    """The hook of an environment stays, and plain pip would ask the index."""
+    central, one = site.environment(), site.environment()
+    run_as(None, central.command("store", "enable", "--prefix", one.prefix), check=True)
+    place = central.prefix if gone == "all" else central.site_packages / gone
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    file = tmp_path / "offline.conf"
+    file.write_text("[sharedcache]\noffline = yes\n")
+    asked = OFFLINE if said == "variable" else {"PIP_CONFIG_FILE": str(file)}
+    site.index.clear()
+    for words in (["install", "part"], ["download", "-d", str(tmp_path), "part"]):
+        done = run_as(None, one.plain(*words), env={**site.index.variables, **asked})
+        assert (done.returncode, site.index.requests) == (2, []), done.stdout + done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("ERROR: No request is made, by the setting offline: ")
+        assert line.endswith("__runner__.py cannot be read: No such file or directory")
+    done = run_as(None, one.plain("list"), env={**site.index.variables, **asked}, check=True)
+    assert done.stderr == ""
+    done = run_as(None, one.plain("install", "part"), env=site.index.variables, check=True)
+    assert "Successfully installed part" in done.stdout
+
+
+@pytest.mark.parametrize("damage", ["model.py", "config/__init__.py", "pip_adapter/__runner__.py"])
 @pytest.mark.parametrize("said", ["variable", "file"])
 def test_a_damaged_package_makes_no_request_either(
     site: Site, tmp_path: Path, said: str, damage: str
 ) -> None:
     central, one = site.environment(), site.environment()
     run_as(None, central.command("store", "enable", "--prefix", one.prefix), check=True)
-    (central.site_packages / "pip_sharedcache" / damage).unlink()
+    damaged = central.site_packages / "pip_sharedcache" / damage
+    if damage.endswith("__runner__.py"):
+        damaged.write_text("def join(")
+    else:
+        damaged.unlink()
     file = tmp_path / "offline.conf"
     file.write_text("[sharedcache]\noffline = yes\n")
     asked = OFFLINE if said == "variable" else {"PIP_CONFIG_FILE": str(file)}

@@ -160,6 +160,33 @@ def test_a_long_path_to_the_interpreter(
 
 
 @SHELL
+@pytest.mark.parametrize("said", ["variable", "file"])
+def test_where_pip_sharedcache_is_gone_a_user_who_allows_no_request_gets_no_pip(
+    said: str,
+    shell: str,
+    central: Environment,
+    environment: EnvironmentFactory,
+    env: dict[str, str | None],
+    tmp_path: Path,
+) -> None:
+    one = environment("one", ours=False)
+    (tmp_path / "pip.conf").write_text("[sharedcache]\noffline = Yes\n")
+    places = {"variable": "PIP_SHAREDCACHE_OFFLINE", "file": "PIP_CONFIG_FILE"}
+    env[places[said]] = "yes" if said == "variable" else str(tmp_path / "pip.conf")
+    lines = [f"rm -rf {shlex.quote(str(central.prefix))}", "pip install demo", "echo go''ne"]
+    done = _run(shell, central, lines, env, one.scripts)
+    assert "gone" in done.stdout
+    assert "Successfully installed" not in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line == "ERROR: No request is made, by the setting offline: pip-sharedcache is missing"
+    done = _run(
+        "bash", make_environment(central.prefix), [*lines[:1], "pip list"], env, one.scripts
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pip " in done.stdout
+
+
+@SHELL
 def test_where_pip_sharedcache_is_gone_a_running_shell_finds_pip_as_before(
     shell: str, central: Environment, environment: EnvironmentFactory, env: dict[str, str | None]
 ) -> None:

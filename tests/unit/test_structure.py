@@ -391,3 +391,16 @@ def test_what_a_python_may_lack_is_done_without(module: str) -> None:
             where = node.value.id
             if node.attr in RARE.get(where, ()):
                 assert f"hasattr({where}, '{node.attr}')" in asked, f"line {node.lineno}"
+
+
+def test_copies_of_a_function_are_the_same() -> None:
+    """Each of these files can be all that is left of pip-sharedcache, and imports nothing of it."""
+    files = ("pip_adapter/__runner__.py", "activation/_pip_sharedcache.py", "activation/_launch.py")
+    for name, modules in (("is_offline", files), ("end_if_offline", files[1:])):
+        copies = {
+            ast.dump(node)
+            for module in modules
+            for node in tree(module).body
+            if isinstance(node, ast.FunctionDef) and node.name == name
+        }
+        assert len(copies) == 1, name

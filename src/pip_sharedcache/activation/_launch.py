@@ -73,7 +73,56 @@ def main():  # type: ignore[no-untyped-def]
     if command and os.path.isfile(runner) and os.path.getsize(runner):
         os.environ["_PIP_SHAREDCACHE_RUNNER"] = base64.b64decode(told).decode()
         become([*command, runner, *arguments])  # type: ignore[no-untyped-call]
+    if command:
+        end_if_offline(f"{runner} is missing")  # type: ignore[no-untyped-call]
     become([path, *arguments])  # type: ignore[no-untyped-call]
+
+
+def end_if_offline(why):  # type: ignore[no-untyped-def]
+    """End this process where the user allows no request: pip by itself would make some."""
+    import os
+    import sys
+
+    commands = ("install", "download", "wheel", "lock", "index", "search")
+    if any(name in sys.argv for name in commands) and is_offline():  # type: ignore[no-untyped-call]
+        line = "ERROR: No request is made, by the setting offline: " + why + "\n"
+        os.write(2, line.encode("utf-8", "backslashreplace"))
+        sys.exit(2)
+
+
+def is_offline():  # type: ignore[no-untyped-def]
+    """Return whether a place of settings allows no request, or has a value that cannot be read.
+
+    The same as config.offline_setting, where that cannot be imported. The files are those of pip
+    on Linux and macOS. The runner, the hook and the launcher have this function, since each can be
+    all that is left of pip-sharedcache.
+    """
+    import configparser
+    import os
+    import sys
+
+    values = [os.environ.get("_PIP_SHAREDCACHE_OPTION_OFFLINE", "")]
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    if "--offline" in sys.argv[:end]:
+        return True
+    if "--isolated" not in sys.argv:
+        values.append(os.environ.get("PIP_SHAREDCACHE_OFFLINE", ""))
+    named = os.environ.get("PIP_CONFIG_FILE", "")
+    home = os.path.expanduser("~")
+    own = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    mac = os.path.join("Library", "Application Support", "pip", "pip.conf")
+    files = [os.path.join(sys.prefix, "pip.conf"), os.path.join(own, "pip", "pip.conf")]
+    files += [os.path.join(home, mac), os.path.join(home, ".pip", "pip.conf")]
+    files += ["/etc/pip.conf", "/etc/xdg/pip/pip.conf", os.path.join("/", mac)]
+    for file in [named] * bool(named) + ([] if named == os.devnull else files):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file, encoding="utf-8")
+            values.append(parser.get("sharedcache", "offline", fallback="") or "")
+        except (configparser.Error, ValueError):
+            continue  # pip stops there, too
+    value = next(filter(str.strip, values), "no").strip().lower()
+    return value not in ("0", "false", "no", "n", "off")
 
 
 def become(command):  # type: ignore[no-untyped-def]

@@ -16,14 +16,23 @@ from typing import Any
 _LAUNCH = Path(__file__).with_name("_launch.py")
 NAMES = ("pip", "pip3")
 
+#: A program for sh, where pip-sharedcache is gone: it ends with status 2 where the user allows no
+#: request, by the variable or in pip's files. $0 is the name of pip. Not "[": see ``guarded``.
+_CHECK = (
+    'case " $* " in *" install "*|*" download "*|*" wheel "*|*" lock "*|*" index "*|*" search "*) '
+    'case "${PIP_SHAREDCACHE_OFFLINE:-$("$0" config get sharedcache.offline 2>/dev/null)}" in '
+    '""|0|n|N|no|No|NO|false|False|FALSE|off|Off|OFF) ;; *) echo "ERROR: No request is made, by '
+    'the setting offline: pip-sharedcache is missing" >&2; exit 2;; esac;; esac'
+)
 # Test for both files: a shell that runs longer than pip-sharedcache exists must still find pip.
 _POSIX = (
     '{name}() {{ if [ -x {python} ] && [ -r {launch} ]; then {command} {name} "$@"; '
-    'else command {name} "$@"; fi; }}'
+    'elif sh -c {check} {name} "$@"; then command {name} "$@"; else return 2; fi; }}'
 )
 _FISH = (
     "function {name} --wraps {name}; if test -x {python}; and test -r {launch}; "
-    "{command} {name} $argv; else; command {name} $argv; end; end"
+    "{command} {name} $argv; else if sh -c {check} {name} $argv; command {name} $argv; "
+    "else; return 2; end; end"
 )
 
 
@@ -56,7 +65,8 @@ def definition(kind: str, name: str, told: Mapping[str, Any]) -> str:
         return f"alias {name} {_csh_word(program)[:-1]} \\!*'"
     words = [shlex.quote(word) for word in command(told)]
     python, launch = words[0], shlex.quote(str(_LAUNCH))
-    return _FORMS[kind].format(name=name, python=python, launch=launch, command=" ".join(words))
+    check, line = shlex.quote(_CHECK), " ".join(words)
+    return _FORMS[kind].format(name=name, python=python, launch=launch, command=line, check=check)
 
 
 def guarded(name: str, told: Mapping[str, Any], condition: str = "") -> list[str]:
@@ -68,7 +78,7 @@ def guarded(name: str, told: Mapping[str, Any], condition: str = "") -> list[str
     # Not "[": Environment Modules do not quote it when they pass an alias to a C shell.
     asked = f"{condition}test -x {python} && test -r {launch}"
     ours = f'if {asked}; then exec {" ".join(words)} {name} "$@"; fi'
-    return ["sh", "-c", f'{ours}; exec {name} "$@"', name]
+    return ["sh", "-c", f'{ours}; {_CHECK}; exec {name} "$@"', name]
 
 
 def function(shell: str, told: Mapping[str, Any]) -> str:

@@ -195,9 +195,12 @@ def is_offline():  # type: ignore[no-untyped-def]
     """Return whether a place of settings allows no request, or has a value that cannot be read.
 
     The same as config.offline_setting, where that cannot be imported. The files are those of pip
-    on Linux and macOS.
+    on Linux and macOS. The runner, the hook and the launcher have this function, since each can be
+    all that is left of pip-sharedcache.
     """
     import configparser
+    import os
+    import sys
 
     values = [os.environ.get("_PIP_SHAREDCACHE_OPTION_OFFLINE", "")]
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)

@@ -51,26 +51,54 @@ def test_quickstart_fills_the_store_and_then_installs_from_it(tmp_path: Path) ->
     assert "Seconds: first " in done.stdout
 
 
-@needs(probes.root, probes.accounts, probes.bind_mounts)
-def test_group_store_is_made_and_announced(
-    shared_tmp: Path, tmp_path: Path, accounts: object
-) -> None:
-    """In a mount namespace of its own, on a copy of /etc: the script sets up the whole machine."""
-    scripts = Path(sys.executable).parent
-    store = shared_tmp / "store"
-    subprocess.run(["cp", "-a", "/etc", str(tmp_path / "etc")], check=True)
+def _group_store(tmp_path: Path, store: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the script in a mount namespace of its own, with copies of /etc and /opt."""
+    (tmp_path / "opt").mkdir(exist_ok=True)
+    if not (tmp_path / "etc").exists():
+        subprocess.run(["cp", "-a", "/etc", str(tmp_path / "etc")], check=True)
     script = REPOSITORY / "examples" / "group-store.sh"
-
-    done = subprocess.run(
+    mounts = "for one in etc opt; do mount --bind $0/$one /$one || exit; done"
+    return subprocess.run(
         [
-            *("unshare", "--mount", "sh", "-c", 'mount --bind "$0/etc" /etc && exec sh "$@"'),
+            *("unshare", "--mount", "sh", "-c", f'{mounts}; exec sh "$@"'),
             *(str(tmp_path), str(script), "pkgshare", str(store)),
         ],
-        env={"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)},
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(tmp_path), **env},
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+@needs(probes.root, probes.accounts, probes.bind_mounts)
+def test_group_store_finds_the_central_place(
+    shared_tmp: Path, tmp_path: Path, accounts: object
+) -> None:
+    """The script works after central.sh, which changes no PATH."""
+    done = _group_store(tmp_path, shared_tmp / "store")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip-sharedcache is not installed" in done.stderr
+    assert f"hint: sh {REPOSITORY}/examples/central.sh" in done.stderr
+    done = _group_store(
+        tmp_path, shared_tmp / "one", PROGRAM=str(Path(sys.executable).parent / "pip-sharedcache")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "etc" / "pip.conf").unlink()
+    (tmp_path / "opt" / "pip-sharedcache").symlink_to(sys.prefix)
+    done = _group_store(tmp_path, shared_tmp / "two")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (shared_tmp / "two" / "store.json").is_file()
+
+
+@needs(probes.root, probes.accounts, probes.bind_mounts)
+def test_group_store_is_made_and_announced(
+    shared_tmp: Path, tmp_path: Path, accounts: object
+) -> None:
+    """The script sets up the whole machine."""
+    scripts = Path(sys.executable).parent
+    store = shared_tmp / "store"
+    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+    done = _group_store(tmp_path, store, PATH=path)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "for the members of pkgshare" in done.stdout

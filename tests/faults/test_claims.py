@@ -126,7 +126,7 @@ def test_a_run_goes_on_when_the_other_is_killed(site: Site) -> None:
     run = start_as(usera, command, env=site.settings(store))
     assert run.stdout is not None
     line = next(line for line in run.stdout if "Waiting for" in line)
-    assert "Waiting for userb to publish some of these wheels (at most 60 seconds)" in line
+    assert "Waiting for userb to publish some of these wheels (at most 180 seconds)" in line
     assert not site.index.wheel_requests()
     stop(living)
     out, err = run.communicate(timeout=300)

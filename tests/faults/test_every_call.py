@@ -85,7 +85,7 @@ def _again(ground: Ground, run: str) -> None:
 
 
 @pytest.mark.parametrize(("run", "layout"), LAYOUTS)
-@pytest.mark.product
+@pytest.mark.product("layout")
 def test_killed_at_any_call_it_shows_nothing_half_made_and_the_next_run_is_right(
     run: str, layout: str, tmp_path: Path, wheels: Path
 ) -> None:
@@ -111,7 +111,7 @@ def test_killed_at_any_call_it_shows_nothing_half_made_and_the_next_run_is_right
 
 
 @pytest.mark.parametrize(("run", "layout"), [one for one in LAYOUTS if one[0] != "uninstall"])
-@pytest.mark.product
+@pytest.mark.product("layout")
 def test_an_error_at_any_call_gives_a_right_environment_or_pips_error_and_the_old_one(
     run: str, layout: str, tmp_path: Path, wheels: Path
 ) -> None:

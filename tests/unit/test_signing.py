@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.errors import NotSigned, SettingError, SigningError
+from pip_sharedcache.errors import CannotCheck, NotSigned, SettingError, SigningError
 from pip_sharedcache.signing import Signers, sign
 from support import probes
 from support.filesystems import remove_tree
@@ -284,3 +284,12 @@ def test_signers_that_others_can_replace_are_refused(keys: Path, shared_tmp: Pat
     assert f"gid {group} can change {below}" in told(kept)
     (shared_tmp / "link").symlink_to(kept)
     assert f"gid {group} can change {below}" in told(shared_tmp / "link")
+
+
+@probes.needs(probes.setpriv)
+def test_user_without_a_name_is_told_once_why_nothing_counts(keys: Path, tmp_path: Path) -> None:
+    signed = signature(keys / "good", STATEMENT)
+    tmp_path.chmod(0o755)
+    known = signers(tmp_path, f"alice@example.org {NAMESPACES} {public(keys / 'good')}")
+    with as_user(54321), pytest.raises(CannotCheck, match="uid 54321 is not in /etc/passwd"):
+        known.verify(STATEMENT, signed)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 #: Variables with which ssh-keygen opens a window that asks for a passphrase (ssh(1)).
 _ASKING = ("SSH_ASKPASS", "DISPLAY", "WAYLAND_DISPLAY")
+#: What it says for a uid that has no name, before it looks at anything else.
+_NAMELESS = "No user exists for uid"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _LONGEST = 300  # characters of a line of ssh-keygen in a message
 _MOST_OUTPUT = 1 << 16  # bytes that are read of what it prints
@@ -62,7 +64,13 @@ def ask(arguments: Sequence[str], within: float, data: bytes = b"", *, agent: bo
         raise NoAnswer(f"ssh-keygen gave no answer in {within:g} s") from None
     finally:
         _end(process)
-    return Answer(process.returncode == 0, _lines(output), _lines(errors))
+    answer = Answer(process.returncode == 0, _lines(output), _lines(errors))
+    if not answer.ok and any(one.startswith(_NAMELESS) for one in answer.reasons):
+        uid = os.getuid()
+        raise NoAnswer(
+            f"ssh-keygen works for no user without a name: uid {uid} is not in /etc/passwd"
+        )
+    return answer
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from support.index_server import Certificate
 
@@ -37,7 +39,7 @@ class Fault:
     status: the answer; 0: none of its own. headers: of that answer. reset_after: bytes of the body
     after which the connection is reset. cut_after: bytes after which it ends. hang: seconds before
     the answer. other: bytes given in place of the object. times: for so many requests.
-    verbs: the methods that fail.
+    verbs: the methods that fail; LIST and DELETE for requests that list or delete objects.
     """
 
     status: int = 0
@@ -55,6 +57,9 @@ class ObjectServer:
 
     delay: seconds before every answer. certificate: answers over https. credentials: (user,
     password) that every request must bring. fault: returns the fault of a key, or None.
+    modified: when objects were put (seconds since the epoch); the others are put now. unlisted:
+    keys that listings do not have yet. page: objects in one answer of a listing. clock: seconds by
+    which the clock is ahead.
     """
 
     def __init__(
@@ -71,6 +76,10 @@ class ObjectServer:
         self.credentials = credentials
         self.objects: dict[str, bytes] = {}
         self.fault: Callable[[str], Fault | None] = lambda key: None
+        self.modified: dict[str, float] = {}
+        self.unlisted: set[str] = set()
+        self.page = 1000
+        self.clock = 0.0
         self.requests: list[tuple[str, str, int]] = []
         self._lock = threading.Lock()
         self._uploads: dict[str, dict[int, bytes]] = {}
@@ -121,6 +130,16 @@ class ObjectServer:
         with self._lock:
             names = (key.partition("/")[2] for key in self.objects)
             return sorted(name for name in names if name.startswith(prefix))
+
+    def age(self, seconds: float, part: str = "") -> None:
+        """Let the objects whose keys have ``part`` be as old as this."""
+        with self._lock:
+            for key in self.objects:
+                if part in key:
+                    self.modified[key] = time.time() - seconds
+
+    def time_of(self, key: str) -> float:
+        return self.modified.get(key, time.time()) + self.clock
 
     def count(self, verb: str, part: str = "", status: int = 0) -> int:
         """How many requests there were with this method, for keys that have ``part``."""
@@ -174,6 +193,11 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            if timestamp is None:
+                timestamp = time.time() + server.clock
+            return super().date_time_string(timestamp)
+
         def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
             with server._lock:
                 server.requests.append((self.command, unquote(self.path), status))
@@ -203,17 +227,22 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
             if bucket != server.bucket:
                 self._refuse(404, "NoSuchBucket")
                 return None
-            fault = server.take_fault(self.command, key)
+            query = parse_qs(parts.query, keep_blank_values=True)
+            verb = "LIST" if "list-type" in query else self.command
+            fault = server.take_fault("DELETE" if "delete" in query else verb, key)
             server.wait(fault.hang)
             if fault.status:
                 self._refuse(fault.status, "Fault", **fault.headers)
                 return None
-            return key, parse_qs(parts.query, keep_blank_values=True), body, fault
+            return key, query, body, fault
 
         def do_GET(self) -> None:
             if (begun := self._begin()) is None:
                 return
-            key, _, _, fault = begun
+            key, query, _, fault = begun
+            if "list-type" in query:
+                self._list(query)
+                return
             with server._lock:
                 data = server.objects.get(key)
             if data is None:
@@ -226,7 +255,8 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.send_header("ETag", tag)
-            self.send_header("Last-Modified", self.date_time_string())
+            at = self.date_time_string(int(server.time_of(key)))
+            self.send_header("Last-Modified", at)
             self.end_headers()
             with server._lock:
                 server.requests.append((self.command, unquote(self.path), 200))
@@ -242,6 +272,26 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
 
         do_HEAD = do_GET
 
+        def _list(self, query: dict[str, list[str]]) -> None:
+            prefix = query.get("prefix", [""])[0]
+            after = query.get("continuation-token", query.get("start-after", [""]))[0]
+            with server._lock:
+                keys = sorted(set(server.objects) - server.unlisted)
+                keys = [key for key in keys if key.startswith(prefix) and key > after]
+                rows = [
+                    f"<Contents><Key>{escape(key)}</Key><ETag>x</ETag>"
+                    f"<Size>{len(server.objects[key])}</Size>"
+                    f"<LastModified>{_iso(server.time_of(key))}</LastModified></Contents>"
+                    for key in keys[: server.page]
+                ]
+            more = len(keys) > len(rows)
+            end = f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+            if more:
+                token = escape(keys[len(rows) - 1])
+                end += f"<NextContinuationToken>{token}</NextContinuationToken>"
+            text = f"<ListBucketResult>{''.join(rows)}{end}</ListBucketResult>"
+            self._answer(200, text.encode(), Content_Type="application/xml")
+
         def do_PUT(self) -> None:
             if (begun := self._begin()) is None:
                 return
@@ -252,12 +302,16 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
                     parts[int(query["partNumber"][0])] = body
                 else:
                     server.objects[key] = body
+                    server.modified[key] = time.time()
             self._answer(200, ETag=f'"{hashlib.md5(body).hexdigest()}"')
 
         def do_POST(self) -> None:
             if (begun := self._begin()) is None:
                 return
-            key, query, _, _ = begun
+            key, query, body, _ = begun
+            if "delete" in query:
+                self._delete(body)
+                return
             if "uploads" in query:
                 with server._lock:
                     upload = str(next(server._numbers))
@@ -274,6 +328,14 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
             name = "CompleteMultipartUploadResult"
             self._answer(200, f"<{name}>{inside}<ETag>x</ETag></{name}>".encode())
 
+        def _delete(self, body: bytes) -> None:
+            found = [one.text or "" for one in ElementTree.fromstring(body).iter() if _is_key(one)]
+            with server._lock:
+                for key in found:
+                    server.objects.pop(key, None)
+            rows = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in found)
+            self._answer(200, f"<DeleteResult>{rows}</DeleteResult>".encode())
+
         def do_DELETE(self) -> None:
             if (begun := self._begin()) is None:
                 return
@@ -282,3 +344,11 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
             self._answer(204)
 
     return Handler
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
+
+
+def _is_key(element: ElementTree.Element) -> bool:
+    return element.tag.rpartition("}")[2] == "Key"

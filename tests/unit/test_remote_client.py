@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.remote.access import Answer, Fetch, Has, RemoteFailed, Request
+from pip_sharedcache.remote.access import (
+    Answer,
+    Delete,
+    Fetch,
+    Has,
+    List,
+    Listed,
+    RemoteFailed,
+    Request,
+)
 from pip_sharedcache.remote.client import Client
 from support.probes import linux, needs
 
@@ -61,6 +70,7 @@ def _ask(program: Path, *requests: Request) -> list[tuple[Request, Answer]]:
         (_frame({"error": "failed", "status": 0}), "exit 0", "cannot use this URL here"),
         (OPENED + _frame({"id": 1, "error": "refused", "status": 403}), "cat", "(status 403)"),
         (OPENED + _frame({"id": 1, "error": "region", "status": 0}), "cat", "another region"),
+        (OPENED + _frame({"id": 1, "error": "names", "status": 0}), "cat", "library refuses"),
         (OPENED + _frame({"id": 1, "error": "new kind", "status": 0}), "cat", "cannot be reached"),
     ],
 )
@@ -90,6 +100,34 @@ def test_answers_are_those_of_their_requests(tmp_path: Path) -> None:
         (asked[0], Answer(7)),
         (asked[2], Answer(problem=f"a file on this machine cannot be used: {os.strerror(28)}")),
     ]
+
+
+def test_listing_comes_in_several_answers(tmp_path: Path) -> None:
+    rows = [["wheels/a", 7, 12.5], ["wheels/b", 8, 0]]
+    replies = [
+        {"id": 1, "size": 0, "listed": rows, "ignored": 3, "more": True},
+        {"id": 2, "size": 0},
+        {"id": 1, "size": 0, "listed": rows[:1], "ignored": 0, "more": True},
+        {"id": 1, "size": 0},
+        {"id": 3, "size": 5, "modified": 99.5},
+    ]
+    output = OPENED + b"".join(map(_frame, replies))
+    asked: list[Request] = [List("wheels"), Delete("wheels/c"), Has("d")]
+    one, two = Listed("wheels/a", 7, 12.5), Listed("wheels/b", 8, 0)
+    assert _ask(_helper(tmp_path, output), *asked) == [
+        (asked[0], Answer(0, listed=(one, two), ignored=3, is_last=False)),
+        (asked[1], Answer(0)),
+        (asked[0], Answer(0, listed=(one,), is_last=False)),
+        (asked[0], Answer(0)),
+        (asked[2], Answer(5, modified=99.5)),
+    ]
+
+
+def test_listing_that_does_not_end_fails_in_time(tmp_path: Path) -> None:
+    page = {"id": 1, "size": 0, "listed": [["wheels/a", 7, 1]], "more": True}
+    program = _helper(tmp_path, OPENED + _frame(page), "exec sleep 60")
+    with pytest.raises(RemoteFailed, match="no answer"):
+        _ask(program, List("wheels"))
 
 
 def test_helper_that_reads_nothing_does_not_block_the_client(tmp_path: Path) -> None:

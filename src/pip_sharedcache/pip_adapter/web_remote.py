@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pip_sharedcache.fs import can_start_threads
@@ -24,6 +25,7 @@ from pip_sharedcache.remote.access import (
     SLOWEST,
     Answer,
     Fetch,
+    List,
     RemoteFailed,
     Request,
     local_problem,
@@ -43,8 +45,11 @@ _PAUSE = 0.5  # seconds for the threads to end after a failure
 class WebAccess:
     """The access to the store at ``url`` by pip's ``session``.
 
-    ``timeout``: seconds without an answer or a byte.
+    ``timeout``: seconds without an answer or a byte. ``ahead``: seconds by which the clock of the
+    server is ahead of this machine's; None before an answer says it.
     """
+
+    ahead: float | None = None
 
     def __init__(self, session: Any, url: str, timeout: float) -> None:
         # Without a method, pip's HTTP cache keeps nothing.
@@ -58,7 +63,11 @@ class WebAccess:
         answered: Callable[[Request, Answer], None],
         within: float | None = None,
     ) -> None:
-        """As Access has it, for objects to fetch only."""
+        """As Access has it, for objects to fetch only; fails for other requests."""
+        if any(isinstance(one, List) for one in requests):
+            raise RemoteFailed("a web server lists nothing")
+        if not all(isinstance(one, Fetch) for one in requests):
+            raise RemoteFailed("a web server is only read")
         waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
         replies: queue.SimpleQueue[tuple[Request, Answer | RemoteFailed] | int] = (
             queue.SimpleQueue()
@@ -154,6 +163,9 @@ class WebAccess:
         how = download_options()
         response = self._session.get(f"{self._url}/{request.key}", timeout=self._timeout, **how)
         try:
+            with suppress(ValueError, TypeError):  # also for a header that is missing
+                at = parsedate_to_datetime(response.headers.get("date"))
+                self.ahead = at.timestamp() - time.time()
             if response.status_code in NOT_THERE:
                 return MISSING
             if response.status_code >= 400:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Union
+from typing import NamedTuple, Protocol, Union
 
 from pip_sharedcache.errors import SharedCacheError
 
@@ -34,12 +34,42 @@ class Put:
 
 @dataclass(frozen=True)
 class Has:
-    """Ask for the size of the object ``key``."""
+    """Ask for the size of the object ``key``, and for the time at which it was put."""
 
     key: str
 
 
-Request = Union[Fetch, Put, Has]
+@dataclass(frozen=True)
+class List:
+    """List the objects below ``prefix``, such as "wheels"; there are several answers.
+
+    The last one has ``is_last``. Objects that were put or deleted a moment ago can be wrong in it.
+    """
+
+    prefix: str
+
+    @property
+    def key(self) -> str:
+        """Return what names the request; no object has such a name."""
+        return f"{self.prefix}/"
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete the object ``key``. It does not matter whether there is one."""
+
+    key: str
+
+
+Request = Union[Fetch, Put, Has, List, Delete]
+
+
+class Listed(NamedTuple):
+    """One object of a listing: its key, bytes, and when it was put (seconds since the epoch)."""
+
+    key: str
+    size: int
+    modified: float
 
 
 @dataclass(frozen=True)
@@ -49,11 +79,19 @@ class Answer:
     ``size``: bytes of the object; -1 where there is none.
     ``sha256``: of the bytes that were got.
     ``problem``: why the request has no result although the remote store works; "" if it has one.
+    ``modified``: when the object was put, by the clock of the store (seconds since the epoch); 0 if
+    that was not asked for.
+    ``listed``: objects of a listing; ``ignored``: the number of others, with unusual names.
+    ``is_last``: whether no further answer to the request follows.
     """
 
     size: int = -1
     sha256: str = ""
     problem: str = ""
+    modified: float = 0.0
+    listed: tuple[Listed, ...] = ()
+    ignored: int = 0
+    is_last: bool = True
 
 
 MISSING = Answer()

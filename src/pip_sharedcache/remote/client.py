@@ -22,7 +22,10 @@ from pip_sharedcache.remote.access import (
     MISSING,
     SLOWEST,
     Answer,
+    Delete,
     Fetch,
+    List,
+    Listed,
     Put,
     RemoteFailed,
     Request,
@@ -259,9 +262,12 @@ class Client:
             raise refusal(status)
         if error == "region":
             raise RemoteFailed("it is in another region", "set AWS_REGION")
+        if error == "names":
+            raise RemoteFailed("an object there has a name that the client library refuses")
         if error not in ("", "missing", "wrong", "local"):
             raise RemoteFailed("it cannot be reached, or the connection breaks")
-        del pending[reply["id"]]
+        if not reply.get("more"):
+            del pending[reply["id"]]
         if error and isinstance(request, Fetch):
             with suppress(OSError):
                 os.unlink(request.path)  # it may have been begun
@@ -270,7 +276,7 @@ class Client:
         elif error:
             answer = Answer(problem=local_problem(status) if error == "local" else _WRONG)
         else:
-            answer = Answer(int(reply["size"]), str(reply.get("sha256", "")))
+            answer = _answer_of(reply)
         answered(request, answer)
         return True
 
@@ -282,9 +288,23 @@ class Client:
         return RemoteFailed(f"the process with its client library has ended (status {code})")
 
 
+def _answer_of(reply: dict[str, Any]) -> Answer:
+    listed = tuple(Listed(str(key), int(size), at) for key, size, at in reply.get("listed", ()))
+    return Answer(
+        int(reply["size"]),
+        str(reply.get("sha256", "")),
+        modified=float(reply.get("modified", 0)),
+        listed=listed,
+        ignored=int(reply.get("ignored", 0)),
+        is_last=not reply.get("more"),
+    )
+
+
 def _asked(request: Request) -> dict[str, Any]:
     if isinstance(request, Fetch):
         return {"get": request.key, "path": str(request.path), "most": request.most}
     if isinstance(request, Put):
         return {"put": request.key, "path": str(request.path), "sha256": request.sha256}
-    return {"has": request.key}
+    if isinstance(request, List):
+        return {"list": request.prefix}
+    return {"delete" if isinstance(request, Delete) else "has": request.key}

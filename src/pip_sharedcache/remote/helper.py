@@ -7,14 +7,20 @@ each later one has a number, and gets one reply with it:
     {"open": URL, "timeout": seconds, "requests": the most at one time}    {"opened": true}
     {"id": 1, "get": key, "path": new file, "most": bytes}     {"id": 1, "size": n, "sha256": hex}
     {"id": 2, "put": key, "path": file, "sha256": hex}         {"id": 2, "size": n}
-    {"id": 3, "has": key}                                      {"id": 3, "size": n}
+    {"id": 3, "has": key}                       {"id": 3, "size": n, "modified": seconds}
+    {"id": 4, "list": prefix}      {"id": 4, "size": 0, "listed": rows, "ignored": n, "more": true}
+    {"id": 5, "delete": key}                                   {"id": 5, "size": 0}
+
+A listing has several replies; the last one is without "more". A row is [key, bytes, seconds since
+the epoch]. Objects whose keys are too long, or have other characters than those of the store's, are
+only counted.
 
 A reply can have an error instead: {"id": 1, "error": kind, "status": number}. The kind is one of
 ``missing`` (no such object), ``wrong`` (the object, or the file to put, is not the expected one),
 ``local`` (a file here; the status is errno), ``refused`` (the status is that of HTTP), ``region``
-(the bucket is in another region), ``library`` (obstore cannot be imported), ``failed``. Between
-replies, {"bytes": n} says how many more
-bytes have been sent or received. No text of the library is passed on: it can have credentials.
+(the bucket is in another region), ``names`` (a listing has a name that obstore refuses),
+``library`` (obstore cannot be imported), ``failed``. Between replies, {"bytes": n} says how many
+more bytes have been sent or received. No text of the library is passed on: it can have credentials.
 """
 
 import hashlib
@@ -35,6 +41,8 @@ _PART = 5 << 20  # bytes of one part of a large object: the least that S3 takes
 _PUTS = 4  # at one time: each waits for a part, which takes long on a slow connection
 _OFTEN = 0.2  # seconds between two reports of progress
 _RETRIES = 2
+_PAGE = 200  # rows of a listing in one reply, which so is less than 64 KiB
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _STATUS = re.compile(r"status code: ([1-5][0-9]{2})\b")
 
 Reply = dict[str, Any]
@@ -66,12 +74,13 @@ class _Progress:
 class _Bucket:
     """One open store of the library."""
 
-    def __init__(self, asked: Reply, progress: _Progress) -> None:
+    def __init__(self, asked: Reply, tell: Callable[[Reply], None]) -> None:
         import obstore
         from obstore.store import LocalStore, from_url
 
         self._library = obstore
-        self._progress = progress
+        self._tell = tell
+        self._progress = _Progress(tell)
         self._puts = threading.BoundedSemaphore(_PUTS)
         url, limit = asked["open"], timedelta(seconds=asked["timeout"])
         options: dict[str, Any] = {}
@@ -134,7 +143,20 @@ class _Bucket:
             self._progress.add(len(piece))
 
     def has(self, asked: Reply) -> Reply:
-        return {"size": self._library.head(self._store, asked["has"])["size"]}
+        found = self._library.head(self._store, asked["has"])
+        return {"size": found["size"], "modified": found["last_modified"].timestamp()}
+
+    def list(self, asked: Reply) -> Reply:
+        for found in self._library.list(self._store, asked["list"], chunk_size=_PAGE):
+            plain = [one for one in found if _PLAIN.fullmatch(one["path"])]
+            rows = [[one["path"], one["size"], one["last_modified"].timestamp()] for one in plain]
+            page = {"listed": rows, "ignored": len(found) - len(plain)}
+            self._tell({"id": asked["id"], "size": 0, **page, "more": True})
+        return {"size": 0}
+
+    def delete(self, asked: Reply) -> Reply:
+        self._library.delete(self._store, asked["delete"])
+        return {"size": 0}
 
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
@@ -154,6 +176,8 @@ def _error_of(error: BaseException) -> Reply:
             return {"error": "local", "status": error.errno or 0}  # type: ignore[attr-defined]
         # A bucket that does not exist is no missing object.
         return {"error": "refused" if "NoSuchBucket" in text else "missing", "status": 404}
+    if name == "InvalidPathError":
+        return {"error": "names", "status": 0}
     if "BareRedirect" in text:
         return {"error": "region", "status": 0}
     known = {
@@ -180,9 +204,9 @@ def _read(source: BinaryIO) -> Optional[Reply]:
     return json.loads(body) if len(body) == length else None
 
 
-def _open(asked: Reply, progress: _Progress) -> tuple[Optional[_Bucket], Reply]:
+def _open(asked: Reply, tell: Callable[[Reply], None]) -> tuple[Optional[_Bucket], Reply]:
     try:
-        return _Bucket(asked, progress), {"opened": True}
+        return _Bucket(asked, tell), {"opened": True}
     except Exception as error:
         missing = isinstance(error, ImportError)
         return None, {"error": "library" if missing else "failed", "status": 0}
@@ -201,11 +225,17 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     asked = _read(source)
     if asked is None:
         return
-    bucket, reply = _open(asked, _Progress(tell))
+    bucket, reply = _open(asked, tell)
     tell(reply)
     if bucket is None:
         return
-    verbs = {"get": bucket.get, "put": bucket.put, "has": bucket.has}
+    verbs = {
+        "get": bucket.get,
+        "put": bucket.put,
+        "has": bucket.has,
+        "list": bucket.list,
+        "delete": bucket.delete,
+    }
 
     def answer(one: Reply) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,13 @@ def test_second_machine_builds_only_without_a_signature_that_counts(
     assert BUILDS not in done.stdout
     assert server.requests[requests:] == []
 
+    server.objects.clear()
+    told = json.loads(first.run("store", "push", "--json").stdout)
+    (remote,) = told["remotes"]
+    assert (remote["pushed"], remote["build_records"], remote["present"]) == (1, 1, 0), told
+    assert len(server.keys("builds/")) == 1
+    (remote,) = json.loads(first.run("store", "push", "--json").stdout)["remotes"]
+    assert (remote["pushed"], remote["build_records"]) == (0, 0)
     third = make("third", signers(other))
     done = third.run("install", "built")
     assert BUILDS in done.stdout

@@ -12,10 +12,11 @@ from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.archive import select
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.push import push_entries, targets
+from pip_sharedcache.maintenance.signatures import signed_builds
 from pip_sharedcache.model import Policy, megabytes
-from pip_sharedcache.store import BYTECODE, WHEELS
+from pip_sharedcache.store import BUILDS, BYTECODE, WHEELS
 
-HELP = "put wheels of the store, and signed bytecode, into the remote stores"
+HELP = "put wheels of the store, signed bytecode and builds, into the remote stores"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,18 +34,24 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     contents = read_entries(store, chosen.names, (WHEELS, BYTECODE), uses=False)
     problems = list(contents.problems())
     remotes: list[dict[str, Any]] = []
-    for one in push_entries(settings, select(contents), contents.items):
+    derived = contents.of_area(BYTECODE)
+    if settings.signing_key is not None:
+        records = read_entries(store, areas=(BUILDS,), uses=False)
+        derived += signed_builds(records.items, {one.digest for one in contents.of_area(WHEELS)})
+    for one in push_entries(settings, select(contents), derived):
         problems += [f"Not all was pushed: {one.url}: {problem}" for problem in one.problems]
         counts = {
             "pushed": one.wheels.count,
             "bytecode": one.bytecode.count,
-            "bytes": one.wheels.size + one.bytecode.size,
-            "present": one.wheels.present + one.bytecode.present,
+            "build_records": one.builds.count,
+            "bytes": one.wheels.size + one.bytecode.size + one.builds.size,
+            "present": one.wheels.present + one.bytecode.present + one.builds.present,
         }
         remotes.append({"url": one.url, **counts})
         what = counted(one.wheels.count, "wheel", "wheels")
         if settings.signing_key is not None:
-            what += f", and bytecode of {counted(one.bytecode.count, 'wheel', 'wheels')}"
+            what += f", bytecode of {counted(one.bytecode.count, 'wheel', 'wheels')}"
+            what += f", and {counted(one.builds.count, 'build record', 'build records')}"
         size = megabytes(counts["bytes"])
         output.say(f"Pushed {what} ({size}) to {one.url}; {counts['present']} were there.")
     for problem in problems:

@@ -25,6 +25,7 @@ except ImportError:  # a Python built without it, as zipfile allows
     lzma = None  # type: ignore[assignment]
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion
 
 from pip_sharedcache.errors import UnusualWheel
 from pip_sharedcache.model import Digest, information_directories, manifest_fits, path_problem
@@ -201,6 +202,47 @@ def names_in(path: str) -> list[str] | None:
             return archive.namelist()
     except _UNREADABLE:
         return None
+
+
+def filename_in(path: Path) -> str:
+    """Return the file name that the wheel at ``path`` must have had, by its own metadata.
+
+    https://packaging.python.org/en/latest/specifications/binary-distribution-format/#file-contents:
+    the directory .dist-info has the name and the version, its file WHEEL the build and the tags.
+    Raises UnusualWheel if no file name fits.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            directories = information_directories(archive.namelist())
+            if len(directories) != 1:
+                raise UnusualWheel(f"it has {len(directories)} .dist-info directories")
+            (directory,) = directories
+            if archive.getinfo(f"{directory}/WHEEL").file_size > _BLOCK:
+                raise UnusualWheel("its WHEEL is too large")
+            told = email.message_from_bytes(archive.read(f"{directory}/WHEEL"))
+    except KeyError as error:
+        raise UnusualWheel("it has no WHEEL") from error
+    except _UNREADABLE as error:
+        raise UnusualWheel(f"it is no wheel: {error}") from error
+    tags = [str(tag).strip() for tag in told.get_all("Tag", ())]
+    columns = [dict.fromkeys(column) for column in zip(*(tag.split("-") for tag in tags))]
+    build = str(told["Build"]).strip() if "Build" in told else ""
+    stem = directory.removesuffix(".dist-info")
+    if stem.count("-") != 1:
+        raise UnusualWheel(f"{directory} gives no file name")
+    parts = [stem, *filter(None, [build]), *map(".".join, columns)]
+    filename = f"{'-'.join(parts)}.whl"
+    try:
+        known = parse_wheel_filename(filename)[3]
+    except (InvalidWheelFilename, InvalidVersion) as error:
+        raise UnusualWheel(f"its metadata give no file name: {error}") from error
+    if (
+        {str(tag) for tag in known} != {tag.lower() for tag in tags}
+        or path_problem(filename)
+        or "/" in filename
+    ):
+        raise UnusualWheel("its tags give no file name")
+    return filename
 
 
 def members(archive: zipfile.ZipFile, filename: str) -> list[Member]:

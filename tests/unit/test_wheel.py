@@ -367,3 +367,56 @@ def test_error_of_the_pieces_passes_the_thread() -> None:
 
     with pytest.raises(RuntimeError, match="bad password"):
         wheel.digest_beside(failing())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "demo-1.0-py3-none-any.whl",
+        "Demo_Two-1.0-py2.py3-none-any.whl",
+        "demo-1.0-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+        "demo-1!1.0.post1+local.2-1-cp39-abi3-macosx_10_9_universal2.whl",
+    ],
+)
+def test_file_name_in_a_wheel_is_the_one_that_it_had(tmp_path: Path, name: str) -> None:
+    project, version, *build, python, abi, platform = name.removesuffix(".whl").split("-")
+    tag = f"{python}-{abi}-{platform}"
+    path = make_wheel(tmp_path, project, version, tag=tag)
+    if build:
+        with zipfile.ZipFile(path) as archive:
+            told = archive.read(f"{project}-{version}.dist-info/WHEEL").decode()
+        more = {"WHEEL": f"{told}Build: {build[0]}\n"}
+        path = make_wheel(tmp_path, project, version, tag=tag, dist_info_files=more)
+    assert wheel.filename_in(path.rename(tmp_path / "unnamed")) == name
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ({"dist_info": "demo-1.0-2.dist-info"}, "gives no file name"),
+        ({"dist_info": "demo.dist-info"}, "gives no file name"),
+        ({"dist_info_files": {"WHEEL": "Tag: py3-none\n"}}, "give no file name"),
+        ({"dist_info_files": {"WHEEL": "Wheel-Version: 1.0\n"}}, "give no file name"),
+        ({"dist_info_files": {"WHEEL": "Tag: py3-none-a/../b\n"}}, "give no file name"),
+        ({"dist_info_files": {"WHEEL": "Tag: cp1-a-x\nTag: cp2-b-x\n"}}, "tags give no file name"),
+        ({"dist_info_files": {"WHEEL": "x" * (2 << 20)}}, "too large"),
+        ({"dist_info": "other"}, "has 0 .dist-info directories"),
+    ],
+)
+def test_wheel_whose_metadata_give_no_file_name_is_refused(
+    tmp_path: Path, made: dict[str, object], expected: str
+) -> None:
+    path = make_wheel(tmp_path, **made)  # type: ignore[arg-type]
+    with pytest.raises(UnusualWheel, match=expected):
+        wheel.filename_in(path)
+
+
+def test_file_that_is_no_wheel_has_no_file_name(tmp_path: Path) -> None:
+    path = tmp_path / "noise"
+    path.write_bytes(b"PK\x03\x04" + os.urandom(2000))
+    with pytest.raises(UnusualWheel, match="it is no wheel"):
+        wheel.filename_in(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("demo-1.0.dist-info/METADATA", "")
+    with pytest.raises(UnusualWheel, match="has no WHEEL"):
+        wheel.filename_in(path)

@@ -30,6 +30,7 @@ from pip_sharedcache.cli import (
     init,
     list_,
     path,
+    pull,
     push,
     remove,
     repack,
@@ -51,7 +52,8 @@ from pip_sharedcache.store import Store, releases
 #: One module for each command, named after it. A module has ``HELP``, can have ``DESCRIPTION``, and
 #: has ``add_arguments`` (parser) and ``run`` (arguments and output; returns the exit status).
 _MODULES = (
-    *(setup, init, path, info, list_, stats, report, add, export, import_, push, adopt, repack),
+    *(setup, init, path, info, list_, stats, report, add, export, import_),
+    *(push, pull, adopt, repack),
     *(remove, clean, ban, who_has, gc, verify, sign),
     *(doctor, enable, disable, status, shell_init, completion),
 )

@@ -10,6 +10,7 @@ from typing import Any
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output, numbers, reasons
 from pip_sharedcache.cli.quantities import age, counted, entries, size
+from pip_sharedcache.cli.remotes import add_remote_option, gc_remote
 from pip_sharedcache.cli.stores import store_in_use, store_to_change
 from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.maintenance.gc import Collection, Refusal, collect
@@ -54,10 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-size", metavar="SIZE", type=size, help=what)
     what = "print what gc would retire, and change nothing"
     parser.add_argument("--dry-run", action="store_true", help=what)
+    what = "delete objects of this remote store, or of all that the setting dir names, instead"
+    add_remote_option(parser, what)
 
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
+    if chosen.remote is not None:
+        return gc_remote(chosen, output)
     store = store_in_use(output) if chosen.dry_run else store_to_change(output)
     done = collect(
         store,

@@ -12,6 +12,7 @@ from typing import Any
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.quantities import counted, moment
+from pip_sharedcache.cli.remotes import add_remote_option, list_remote
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.entries import Contents, copied_lines, read_entries
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what = "sort by name, by size (the largest first) or by last use (the latest first)"
     parser.add_argument("--sort", choices=SORTS, default="name", help=what)
+    what = "list the objects of this remote store, or of all that the setting dir names"
+    add_remote_option(parser, what)
     parser.add_argument("names", metavar="NAME", nargs="*", help=NAMES)
 
 
@@ -51,6 +54,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
     if chosen.resolutions and chosen.bytecode:
         raise UsageError("--resolutions lists no wheels, and so no --bytecode of them")
+    if chosen.remote is not None:
+        return list_remote(chosen, output)
     store = store_in_use(output)
     if chosen.resolutions:
         return _list_resolutions(store, chosen.names, chosen.sort, output)

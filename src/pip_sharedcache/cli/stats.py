@@ -8,6 +8,7 @@ from typing import Any
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output, numbers, reasons
 from pip_sharedcache.cli.quantities import counted
 from pip_sharedcache.cli.quantities import entries as named
+from pip_sharedcache.cli.remotes import add_remote_option, stats_remote
 from pip_sharedcache.cli.stores import store_in_use
 from pip_sharedcache.maintenance.entries import copied_lines, read_entries, unread_lines
 from pip_sharedcache.maintenance.stats import GROUPS, Savings, Totals
@@ -31,10 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", choices=GROUPS, default="package", help="group by (default: package)"
     )
+    what = "count the objects of this remote store, or of all that the setting dir names"
+    add_remote_option(parser, what)
 
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
+    if chosen.remote is not None:
+        return stats_remote(chosen, output)
     store = store_in_use(output)
     contents = read_entries(store, areas=AREAS, uses=False)
     wheels, compiled = len(contents.of_area(WHEELS)), len(contents.of_area(BYTECODE))

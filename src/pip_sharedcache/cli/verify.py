@@ -10,6 +10,7 @@ from typing import Any
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
 from pip_sharedcache.cli.quantities import counted, entries
+from pip_sharedcache.cli.remotes import add_remote_option, verify_remote
 from pip_sharedcache.cli.stores import (
     main_store,
     settings_in_use,
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="check the signatures instead, and every byte that is signed",
     )
+    what = "check the objects of this remote store, or of all that the setting dir names"
+    add_remote_option(parser, f"{what}; --fix deletes those that are damaged")
 
 
 _MOST_ALIKE = 3  # faults of one kind in one entry that have a line each
@@ -50,6 +53,10 @@ _MOST_ALIKE = 3  # faults of one kind in one entry that have a line each
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
     """Run the command, and return the exit status."""
+    if chosen.remote is not None:
+        if chosen.signatures:
+            raise UsageError("--remote checks the signatures in any case: leave out --signatures")
+        return verify_remote(chosen, output)
     if chosen.signatures:
         return _check_signatures(chosen, output)
     store = store_to_change(output) if chosen.fix else store_in_use(output)

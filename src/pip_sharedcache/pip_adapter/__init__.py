@@ -7,6 +7,7 @@ from pip_sharedcache.pip_adapter.cancelling import (
 )
 from pip_sharedcache.pip_adapter.config_files import configuration_files, configured
 from pip_sharedcache.pip_adapter.pip_versions import is_too_old, unfit
+from pip_sharedcache.pip_adapter.remote_sessions import open_web
 from pip_sharedcache.pip_adapter.run import (
     examine_pip,
     join_pip,
@@ -27,6 +28,7 @@ __all__ = [
     "is_too_old",
     "join_pip",
     "join_plain_pip",
+    "open_web",
     "prefer_neighbours",
     "resolver_problem",
     "run_pip",

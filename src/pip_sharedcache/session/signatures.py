@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterable
 
 from pip_sharedcache import store as stores
-from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import CannotCheck, NotSigned, SettingError
 from pip_sharedcache.model import Compiled, Digest, Entry
@@ -56,13 +55,9 @@ class RunSignatures:
     def may_relay_to(self, store: Store) -> bool:
         """Return whether this user may publish in ``store`` what an allowed signer signed.
 
-        Others who trust this user there would take it without a signature. So either the store is
-        this user's alone, or the configuration for all users of the machine names the signers.
+        See store.may_relay_signed.
         """
-        named = self._settings.chosen.get("signers", ())
-        if named and named[-1].administered:
-            return True
-        return store.owner == trust.user_id() and not (store.group or store.trusted)
+        return stores.may_relay_signed(self._settings, store)
 
     def bytecode_of(self, entry: Entry, tag: str) -> stores.Compile | None:
         """Return what fills an entry with the signed bytecode of ``entry`` under ``tag``, or None.

@@ -252,6 +252,18 @@ def signers_of(settings: Settings, stores: Iterable[Store]) -> Signers | None:
     return Signers(settings.signers, settings.revoked_signers, owners=owners)
 
 
+def may_relay_signed(settings: Settings, store: Store) -> bool:
+    """Return whether this user may publish in ``store`` what an allowed signer signed.
+
+    Others who trust this user there would take it without a signature. So either the store is this
+    user's alone, or the configuration for all users of the machine names the signers.
+    """
+    named = settings.chosen.get("signers", ())
+    if named and named[-1].administered:
+        return True
+    return store.owner == trust.user_id() and not (store.group or store.trusted)
+
+
 def count_signatures(store: Store) -> int:
     """Return the number of files below ``signatures/``, except in unreadable shards."""
     number = 0

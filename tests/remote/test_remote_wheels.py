@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -178,18 +179,37 @@ def test_store_push_puts_what_is_not_there(
 
 
 def test_doctor_tries_each_remote_store(
-    machine: MachineFactory, server: ObjectServer, pages: LocalIndex
+    machine: MachineFactory, server: ObjectServer, pages: LocalIndex, tmp_path: Path
 ) -> None:
     variables = {**pages.variables, **server.variables, "PIP_SHAREDCACHE_REMOTE_TIMEOUT": "2"}
-    one = machine("one", server.url, "https://localhost/pip", variables=variables)
-    one.run("install", "one")
-    done = one.attempt("store", "doctor")
-    assert f"{server.url} (publish): can be read and written; " in done.stdout, done.stdout
-    assert "https://localhost/pip (read-only): pip's own session reads it" in done.stdout
-    assert "Remote store" not in done.stdout
-    told = json.loads(one.attempt("store", "doctor", "--json").stdout)
-    assert [row["works"] for row in told["facts"]["remotes"]] == [True, None]
-    assert server.keys("probe") == ["probe"]
+    certificate = make_certificate(tmp_path / "certificate")
+    variables["REQUESTS_CA_BUNDLE"] = str(certificate.authority)
+    with ObjectServer(certificate=certificate) as web:
+        one = machine("one", server.url, web.web_url, variables=variables)
+        one.run("install", "one")
+        done = one.attempt("store", "doctor")
+        assert f"{server.url} (publish): can be read and written; " in done.stdout, done.stdout
+        assert f"{web.web_url} (read-only): can be read; " in done.stdout
+        assert "MB a second" in done.stdout
+        assert "Remote store" not in done.stdout
+        assert "The clock of" not in done.stdout
+        told = json.loads(one.attempt("store", "doctor", "--json").stdout)
+        rows = told["facts"]["remotes"]
+        assert [row["works"] for row in rows] == [True, True]
+        assert rows[0]["rate"] > 0
+        assert [abs(row["clock_ahead"]) <= 1 for row in rows] == [True, True]
+        assert server.keys("probe") == ["probe", "probe-1mb"]
+        assert web.keys() == []
+        server.clock, web.clock = 3700.0, -86400.0
+        done = one.attempt("store", "doctor")
+        # The times of a server are whole seconds.
+        assert re.search(rf"clock of {server.url} is 3(700|699) seconds ahead of", done.stdout)
+        assert re.search(rf"clock of {web.web_url} is 8640[01] seconds behind that", done.stdout)
+        server.clock = 0.0
+        web.fault = lambda key: Fault(403)
+        done = one.attempt("store", "doctor")
+        assert f"Remote store is not used: {web.web_url}: the server refuses" in done.stdout
+        one.name_remote(server.url)
     for fault, expected in (
         (Fault(403, verbs=("PUT",)), "Remote store cannot be written: s3://bucket/pip: the server"),
         (Fault(403), "Remote store is not used: s3://bucket/pip: the server refuses access"),

@@ -68,7 +68,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _examine(settings: Settings, environment: Path, here: Interpreter) -> DoctorReport:
-    report = examine(settings, environment)
+    report = examine(settings, environment, pip_adapter.open_web)
     pip, problem = pip_adapter.examine_pip()
     if problem is not None:
         command = f"{quoted(sys.executable)} -m pip install 'pip<=26.3'"

@@ -23,7 +23,7 @@ from pip_sharedcache.maintenance.doctor.directories import (
 )
 from pip_sharedcache.maintenance.doctor.opening import look_at_layers, look_at_settings, reach
 from pip_sharedcache.maintenance.doctor.publishers import look_at_publishers, look_at_use
-from pip_sharedcache.maintenance.doctor.remotes import look_at_remotes
+from pip_sharedcache.maintenance.doctor.remotes import OpenWeb, look_at_remotes
 from pip_sharedcache.maintenance.doctor.report import DoctorReport, Fact, Finding, quoted
 from pip_sharedcache.maintenance.doctor.signers import look_at_signers
 from pip_sharedcache.maintenance.doctor.surroundings import (
@@ -41,10 +41,11 @@ __all__ = ["DoctorReport", "Fact", "Finding", "Outcome", "examine", "fix_all", "
 _ROUNDS = 4  # the most rounds: a fix can uncover another fault
 
 
-def examine(settings: Settings, environment: Path) -> DoctorReport:
+def examine(settings: Settings, environment: Path, web: OpenWeb | None = None) -> DoctorReport:
     """Examine the store that ``settings`` name, and its use from the directory ``environment``.
 
-    Faults are added to the report and raise nothing.
+    ``web``: makes the access to a remote store on a web server; None: those are not tried. Faults
+    are added to the report and raise nothing.
     """
     report = DoctorReport()
     look_at_users(report)
@@ -71,7 +72,7 @@ def examine(settings: Settings, environment: Path) -> DoctorReport:
                 replace(one, fix=None, unfixed=one.unfixed or left)
                 for one in report.findings[before:]
             ]
-    look_at_remotes(report, settings)
+    look_at_remotes(report, settings, web)
     mount = mount_of(environment.resolve())
     report.add_fact(
         "environment", f"{environment} ({mount.kind if mount else 'unknown file system'})"

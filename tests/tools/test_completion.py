@@ -75,6 +75,8 @@ def test_the_tabulator_key_completes_our_commands_and_pips(
         terminal.type("pip-sharedcache --vers\t\n", " from ")
         terminal.type("pip-sharedcache store stats --by us\t\n", "--by user")
         terminal.type("pip-sharedcache list --sharedcache-link-mode=ref\t\n", "=reflink")
+        terminal.type("pip-sharedcache store init --group roo\t\n", "--group root")
+        terminal.type("pip-sharedcache help store who\t\n", "store who-has")
         terminal.type("pip-sharedcache install --sharedcache-buil\t", "sharedcache-build-salt=")
     finally:
         terminal.close()
@@ -113,6 +115,9 @@ def test_shells_find_the_files_of_the_wheel(
         ("store -v gc --older", {"--older-than"}),
         ("store shell-init z", {"zsh"}),
         ("store stats --by env", {"environment"}),
+        ("store init --group roo", {"root"}),
+        ("store setup --group=roo", {"--group=root"}),
+        ("help store who", {"who-has"}),
         ("install --sharedcache-link-mode=ref", {"--sharedcache-link-mode=reflink"}),
         ("uninst", {"uninstall"}),
         ("install --index", {"--index-url="}),

@@ -18,7 +18,7 @@ from support.environments import (
 )
 from support.index import IndexFactory, LocalIndex
 from support.index_server import make_certificate
-from support.machines import MachineFactory, SigningFactory
+from support.machines import Machine, MachineFactory, SigningFactory
 from support.object_server import ObjectServer
 from support.probes import linux, needs, openssh
 from support.wheels import digest, make_wheel
@@ -78,6 +78,35 @@ def test_library_beside_pip_is_used_for_a_push(
         assert len(server.keys()) == pushed
 
 
+_PLANT = """
+import sys
+import obstore
+from obstore.store import LocalStore, from_url
+where = sys.argv[1]
+if where.startswith("file://"):
+    store = LocalStore(where[len("file://"):])
+else:
+    store = from_url(where, client_options={"allow_http": True})
+obstore.put(store, "wheels/" + "e" * 64, b"no wheel")
+"""
+
+
+def _check_commands(one: Machine, count: int) -> None:
+    """The remote store can be counted, checked, and freed of a wrong object; all else stays."""
+    before = json.loads(one.run("store", "stats", "--remote", "--json").stdout)["remotes"][0]
+    assert (before["wheels"], before["ignored"]) == (count, 0)
+    library = str(one.variables["PIP_SHAREDCACHE_REMOTE_PYTHON"])
+    run_as(None, [library, "-c", _PLANT, one.remote], env=one.variables, check=True)
+    done = one.attempt("store", "verify", "--remote", "--fix")
+    assert done.returncode == 1
+    assert ": 1 damaged, 1 of them deleted." in done.stdout, done.stdout + done.stderr
+    after = json.loads(one.run("store", "stats", "--remote", "--json").stdout)["remotes"][0]
+    assert after == before
+    done = one.run("store", "gc", "--remote", "--max-size", "0")
+    assert "Deleted no object" in done.stdout, "nothing is an hour old"
+    one.check_no_secrets()
+
+
 @pytest.mark.parametrize("name", [*BUCKET_SERVERS])
 def test_servers_of_other_makers_serve_the_second_machine(
     name: str, signing: SigningFactory, key: Path, pages: LocalIndex, tmp_path: Path
@@ -104,6 +133,7 @@ def test_servers_of_other_makers_serve_the_second_machine(
         # What is there already is not put again.
         again = json.loads(first.run("store", "push", "--json").stdout)["remotes"][0]
         assert (again["pushed"], again["bytecode"]) == (0, 0)
+        _check_commands(first, len(NAMES) + 1)
 
 
 @needs(nginx)
@@ -147,6 +177,7 @@ def test_oldest_interpreter_has_an_older_library_which_serves(
         second.variables["PIP_SHAREDCACHE_REMOTE_PYTHON"] = str(made.python)
         assert "Pulled 6 wheels" in second.run("install", *NAMES, "large").stdout
         assert pages.wheel_requests() == []
+        _check_commands(second, 6)
 
 
 def test_directory_serves_as_remote_store(
@@ -159,3 +190,4 @@ def test_directory_serves_as_remote_store(
     second = machine("second", url, variables=pages.variables)
     assert "Pulled 6 wheels" in second.run("install", *NAMES, "large").stdout
     assert pages.wheel_requests() == []
+    _check_commands(second, 6)

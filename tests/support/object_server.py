@@ -39,7 +39,8 @@ class Fault:
     status: the answer; 0: none of its own. headers: of that answer. reset_after: bytes of the body
     after which the connection is reset. cut_after: bytes after which it ends. hang: seconds before
     the answer. other: bytes given in place of the object. times: for so many requests.
-    verbs: the methods that fail; LIST and DELETE for requests that list or delete objects.
+    verbs: the methods that fail; LIST and DELETE for requests that list or delete objects,
+    DELETE_ONE for one object, in an answer that is a success.
     """
 
     status: int = 0
@@ -330,10 +331,15 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
 
         def _delete(self, body: bytes) -> None:
             found = [one.text or "" for one in ElementTree.fromstring(body).iter() if _is_key(one)]
-            with server._lock:
-                for key in found:
+            rows = ""
+            for key in found:
+                if server.take_fault("DELETE_ONE", key).status:
+                    code = "<Code>AccessDenied</Code><Message>Access Denied</Message>"
+                    rows += f"<Error><Key>{escape(key)}</Key>{code}</Error>"
+                    continue
+                rows += f"<Deleted><Key>{escape(key)}</Key></Deleted>"
+                with server._lock:
                     server.objects.pop(key, None)
-            rows = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in found)
             self._answer(200, f"<DeleteResult>{rows}</DeleteResult>".encode())
 
         def do_DELETE(self) -> None:

@@ -176,6 +176,8 @@ def _error_of(error: BaseException) -> Reply:
             return {"error": "local", "status": error.errno or 0}  # type: ignore[attr-defined]
         # A bucket that does not exist is no missing object.
         return {"error": "refused" if "NoSuchBucket" in text else "missing", "status": 404}
+    if "(code: AccessDenied)" in text:  # of one object, in an answer with the status 200
+        return {"error": "refused", "status": 403}
     if name == "InvalidPathError":
         return {"error": "names", "status": 0}
     if "BareRedirect" in text:

@@ -14,6 +14,7 @@ from pip_sharedcache.cli.quantities import moment
 from pip_sharedcache.cli.stores import settings_in_use, store_to_change
 from pip_sharedcache.errors import StoreNotMade, UsageError
 from pip_sharedcache.maintenance.banning import Banned, ban, lift
+from pip_sharedcache.maintenance.entries import unread_lines
 from pip_sharedcache.store.bans import Ban
 from pip_sharedcache.store.layers import Layers
 
@@ -62,6 +63,7 @@ def _tell(done: Banned, output: Output) -> int:
             "linked": [
                 {"user": trust.user_name(one.user), "environment": one.place} for one in done.linked
             ],
+            "unread": reasons(done.unread),
         }
     )
     for one in done.bans:
@@ -74,7 +76,7 @@ def _tell(done: Banned, output: Output) -> int:
         output.find(f"Symlinks into a banned wheel are broken now: of {where}")
     command = "{able} can run `pip-sharedcache store remove` for it"
     tell_refused(done.refused, "retire", output, hint=command)
-    for line in done.unread:
+    for line in unread_lines(done.unread):
         output.find(line)
     words = " ".join(one.what for one in done.bans)
     output.say(f"hint: pip-sharedcache store who-has {words} names the environments that have it")

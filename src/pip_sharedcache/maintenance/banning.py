@@ -44,14 +44,14 @@ class Banned:
     ``retired``: the entries that were retired.
     ``linked``: the users and places whose symlinks led into these entries.
     ``refused``: entries that the system refused to retire.
-    ``unread``: lines for paths that could not be read.
+    ``unread``: paths that could not be read, each with the reason.
     """
 
     bans: tuple[Ban, ...]
     retired: tuple[StoredEntry, ...]
     linked: tuple[LinkHolder, ...]
     refused: tuple[Refusal, ...]
-    unread: tuple[str, ...]
+    unread: tuple[tuple[Path, str], ...]
 
 
 def require_owner(store: Store, what: str) -> None:
@@ -119,7 +119,7 @@ def ban(store: Store, words: Sequence[str], because: str = "", *, track: Track =
         tuple(retired),
         tuple(dict.fromkeys(broken)),
         tuple(refused),
-        tuple(contents.problems()),
+        contents.unread,
     )
 
 

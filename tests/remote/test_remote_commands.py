@@ -294,7 +294,12 @@ def test_gc_deletes_nothing_where_local_use_is_not_known(
 
 
 def test_pull_gets_wheels_and_signed_bytecode(
-    full: Machine, signing: SigningFactory, server: ObjectServer, key: Path, wheels: Path
+    full: Machine,
+    signing: SigningFactory,
+    server: ObjectServer,
+    key: Path,
+    wheels: Path,
+    pages: LocalIndex,
 ) -> None:
     digests = {name: digest(wheels / f"{name}-1.0-py3-none-any.whl") for name in NAMES}
     second = signing("second", keys.line(key))
@@ -335,6 +340,11 @@ def test_pull_gets_wheels_and_signed_bytecode(
     third.name_remote(f"{second.store} read-only", server.url)
     found = told(third, "pull", "three")
     assert (found["pulled"], found["bytecode"]) == (1, 0)
+    # Names that the index knows.
+    third.name_remote(server.url)
+    pages.clear()
+    assert "Pulled 1 wheel" in third.run("store", "add", "two").stdout
+    assert pages.wheel_requests() == []
 
 
 def test_pull_takes_digests_from_a_web_server(

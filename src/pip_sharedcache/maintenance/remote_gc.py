@@ -162,7 +162,10 @@ class _Choice:
         return self._now - one.modified
 
     def _unused(self, one: RemoteObject) -> float:
-        """Return the seconds since ``one`` was put or used; bytecode is put by users of a wheel."""
+        """Return the seconds since ``one`` was put or used.
+
+        Users of a wheel put what is derived from it.
+        """
         puts = [self._put(one)]
         if one.kind == WHEELS:
             puts += map(self._put, self._derived[one.digest])

@@ -57,7 +57,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
         if name == "adopt":  # the store of another user
             subprocess.run(["chown", "-R", "12345", base / "store"], check=True)
         more: dict[str, str | None] = {"PIP_CONFIG_FILE": None} if "--signatures" in words else {}
-        if name == "push":  # without the client library, it has problems to tell
+        if (
+            name in ("push", "pull") or "--remote" in words
+        ):  # without the client library, it has problems to tell
             more["PIP_SHAREDCACHE_DIR"] = f"{base / 'store'}:file://{base}/bucket"
         found[name] = _run(one, {**env, **more}, words)
     yield found
@@ -78,6 +80,9 @@ def _commands(base: Path, one: Environment) -> dict[str, list[str]]:
         "export": ["export", str(base / "all.tar")],
         "import": ["import", str(base / "all.tar")],
         "push": ["push"],
+        "pull": ["pull", "--all"],
+        "list --remote": ["list", "--remote"],
+        "gc --remote": ["gc", "--remote", "--older-than", "1d", "--dry-run"],
         "repack": ["repack"],
         **({"adopt": ["adopt"]} if _MAY_ADOPT else {}),
         "gc": ["gc", "--older-than", "0"],

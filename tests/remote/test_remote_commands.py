@@ -347,14 +347,15 @@ def test_pull_gets_wheels_and_signed_bytecode(
     assert pages.wheel_requests() == []
 
 
+@pytest.mark.parametrize("pip", ["23.0.1", "26.3"])
 def test_pull_takes_digests_from_a_web_server(
-    machine: MachineFactory, wheels: Path, tmp_path: Path, pages: LocalIndex
+    pip: str, machine: MachineFactory, wheels: Path, tmp_path: Path, pages: LocalIndex
 ) -> None:
     certificate = make_certificate(tmp_path / "certificate")
     wheel = wheels / "one-1.0-py3-none-any.whl"
     with ObjectServer(certificate=certificate, credentials=("me", "kept-secret")) as server:
         server.objects[f"pip/wheels/{digest(wheel)}"] = wheel.read_bytes()
-        one = machine("one", server.web_url, variables=pages.variables)
+        one = machine("one", server.web_url, variables=pages.variables, pip=pip)
         one.variables["REQUESTS_CA_BUNDLE"] = str(certificate.authority)
         netrc = one.home / ".netrc"
         netrc.write_text("machine localhost login me password kept-secret\n", encoding="utf-8")

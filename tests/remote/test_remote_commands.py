@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from pip_sharedcache.model import Digest
 from pip_sharedcache.remote.build_objects import write_build
 from pip_sharedcache.store import Build
 from support import keys
+from support.accounts import Accounts, home_of, run_as
+from support.environments import environment_with, make_environment
 from support.index import LocalIndex
 from support.index_server import make_certificate
 from support.machines import Machine, MachineFactory, SigningFactory
 from support.object_server import Fault, ObjectServer
+from support.probes import accounts as accounts_of_tests
 from support.probes import linux, needs, openssh
 from support.wheels import digest, make_wheel
 
@@ -385,3 +389,49 @@ def test_full_bucket_costs_a_line_of_push(full: Machine, server: ObjectServer) -
     assert done.returncode == 1
     assert f"Remote store is not collected: {server.url}: it is full" in done.stdout
     assert len(server.keys("wheels/")) == len(NAMES)
+
+
+@needs(accounts_of_tests)
+def test_pull_shares_no_bytecode_by_the_signers_of_one_user(
+    accounts: Accounts, shared_tmp: Path, public_python: Path, wheels: Path, key: Path
+) -> None:
+    """Others in the group would take it without a signature."""
+    ours = make_environment(shared_tmp / "ours", python=public_python)
+    library = environment_with(shared_tmp / "library", "obstore", python=public_python)
+    store, bucket, home = shared_tmp / "store", shared_tmp / "bucket", shared_tmp / "home"
+    home.mkdir()
+    who = accounts.usera
+    home_of(who, home)
+    run_as(None, ours.command("store", "init", "--group", accounts.group, store), check=True)
+    bucket.mkdir(mode=0o777)
+    bucket.chmod(0o777)
+    signers = home / "signers"
+    signers.write_text(keys.line(key), encoding="ascii")
+    os.chown(signers, who.uid, who.gid)
+    env: dict[str, str | None] = {
+        "PIP_SHAREDCACHE_DIR": f"{store}\nfile://{bucket}",
+        "PIP_SHAREDCACHE_REMOTE_PYTHON": str(library.python),
+    }
+    # root fills another store, and pushes from there.
+    filled = shared_tmp / "filled"
+    run_as(None, ours.command("store", "init", filled), check=True)
+    of_root = {
+        **env,
+        "PIP_SHAREDCACHE_DIR": f"{filled}\nfile://{bucket}",
+        "PIP_SHAREDCACHE_SIGNING_KEY": str(key),
+    }
+    options = ["--no-index", "--find-links", str(wheels)]
+    run_as(None, ours.command("install", *options, *NAMES), env=of_root, check=True)
+    done = run_as(None, ours.command("store", "push"), env=of_root, check=True)
+    assert "bytecode of 3 wheels" in done.stdout, done.stdout
+    env["PIP_SHAREDCACHE_SIGNERS"] = str(signers)
+    done = run_as(who, ours.command("store", "pull", "--all", "-v"), env=env, check=True)
+    assert "No bytecode is pulled: others use" in done.stdout, done.stdout + done.stderr
+    assert "Pulled 3 wheels (" in done.stdout
+    assert len(list(store.glob("wheels/*/*/*.whl"))) == 3
+    assert not list(store.glob("bytecode/*/*"))
+    # A store of their own gets the bytecode, too.
+    env["PIP_SHAREDCACHE_DIR"] = f"{home}/{who.name}/store\nfile://{bucket}"
+    run_as(who, ours.command("store", "init", f"{home}/{who.name}/store"), env=env, check=True)
+    done = run_as(who, ours.command("store", "pull", "--all"), env=env, check=True)
+    assert "Pulled 3 wheels, and bytecode of 3 wheels (" in done.stdout, done.stdout + done.stderr

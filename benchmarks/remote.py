@@ -1,7 +1,7 @@
 """Times the second machine: an empty store, and nothing in common with the first but a bucket.
 
     python benchmarks/remote.py [--filesystem xfs|ext4|btrfs|tmpfs] [--directory DIR] [--runs N]
-        [--set NAME] [--delay MS] [--into docs/benchmarks.md]
+        [--set NAME] [--delay MS] [--fewer] [--into docs/benchmarks.md]
 
 The index is the recorded one (benchmarks/resolutions.py), the bucket an object store in this
 process; both answer each request after the delay. Every run has empty caches of pip, an empty local
@@ -143,9 +143,14 @@ class Machines:
         return started
 
 
-def measure(machines: Machines, runs: int) -> str:
-    """Run all rows in turns, the first turn uncounted; return the table."""
+def measure(machines: Machines, runs: int, *, fewer: bool) -> str:
+    """Run all rows in turns, the first turn uncounted; return the table.
+
+    ``fewer``: without the rows that have nothing to do with signatures.
+    """
     rows = [machines.pip, machines.alone, machines.first, machines.wheels, machines.second]
+    if fewer:
+        rows = [machines.pip, machines.first, machines.second]
     for turn in range(runs + 1):
         for row in rows:
             if row is machines.first:
@@ -192,6 +197,7 @@ def main() -> None:
     parser.add_argument("--set", choices=[*SETS], default="science", help="default: science")
     parser.add_argument("--delay", type=float, default=5, metavar="MS", help="default: 5")
     parser.add_argument("--user", default="daemon", help="as whom root runs (default: daemon)")
+    parser.add_argument("--fewer", action="store_true", help="pip and the signed rows alone")
     parser.add_argument("--into", type=Path, metavar="FILE", help="write the table there, too")
     options = parser.parse_args()
     with work_directory(options) as work:
@@ -205,7 +211,8 @@ def main() -> None:
         seconds = options.delay / 1000
         with RecordedIndex(target) as index, ObjectServer(delay=seconds) as bucket:
             index.set(seconds, 0, 600)
-            measured = measure(Machines(bench, index, bucket, options), options.runs)
+            machines = Machines(bench, index, bucket, options)
+            measured = measure(machines, options.runs, fewer=options.fewer)
         head = bench.header(f"medians of {options.runs}", f"load {os.getloadavg()[0]:.1f} after")
         what = f"**{options.set}**: {options.delay:g} ms before each answer of index and bucket"
         text = "\n\n".join([head, what, measured])

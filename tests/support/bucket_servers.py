@@ -116,9 +116,13 @@ def _running(words: list[str], log: Path) -> Iterator[None]:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port; SeaweedFS also listens on the one that is 10,000 higher."""
+    while True:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+        if port + 10_000 < 1 << 16:
+            return port
 
 
 def _wait_for(port: int) -> None:

@@ -61,6 +61,8 @@ def test_second_machine_builds_only_without_a_signature_that_counts(
     done = second.run("install", "built")
     assert BUILDS not in done.stdout, done.stdout
     assert "a build that ci@example.org signed" in done.stdout
+    assert done.stdout.count("Collecting built") == 1
+    assert json.loads(second.run("store", "stats", "--json").stdout)["resolutions_reused"] == 1
     assert done.stderr == ""
     assert second.installed("built").keys() == first.installed("built").keys() != set()
     # The record is in the local store, too: the next run asks nobody.

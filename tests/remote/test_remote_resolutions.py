@@ -66,7 +66,7 @@ def test_second_machine_resolves_with_what_the_first_one_signed(
     asked = {path.rpartition("/")[2] for path in pages.metadata_requests()}
     assert asked <= {f"{name}-2.0-py3-none-any.whl.metadata" for name in ("side", "shared")}
     assert pages.count("file") == 0
-    # The signers are those of the whole machine: the local store has the resolution now.
+    # The local store has the resolution now, with its signature.
     requests = len(server.requests)
     third = signing("third", keys.line(key))
     third.store = second.store
@@ -74,6 +74,15 @@ def test_second_machine_resolves_with_what_the_first_one_signed(
     assert third.run("install", "top").stderr == ""
     assert _reused(third) == 2
     assert len(server.requests) == requests
+    # It counts no longer than the key.
+    fourth = signing("fourth", keys.line(key, options='valid-before="20200101"'))
+    fourth.store = second.store
+    fourth.name_remote()
+    assert fourth.run("install", "top").stderr == ""
+    assert _versions(fourth) == VERSIONS
+    assert _reused(fourth) == 2
+    told = json.loads(third.run("store", "verify", "--signatures", "--json").stdout)
+    assert len(told["signatures"]) == 1, told
     for one in (first, second):
         one.check_no_secrets()
 

@@ -17,6 +17,7 @@ from pip_sharedcache.model import Digest, identity_of
 from pip_sharedcache.signing import (
     BUILD,
     BYTECODE,
+    RESOLUTION,
     BuildStatement,
     BytecodeStatement,
     SignedData,
@@ -29,6 +30,9 @@ from pip_sharedcache.store import Source, Store, StoredEntry, StoredSignature
 from pip_sharedcache.store.built_wheels import read_build
 from pip_sharedcache.store.entry_reading import read_entry
 from pip_sharedcache.store.layout import SHARDS, SIGNATURES
+
+#: Seconds for which the resolution of a remote store is kept: index pages change.
+_RESOLUTIONS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ def _fault(store: Store, statement: BytecodeStatement) -> tuple[str, bool]:
 
 
 def delete_signatures(store: Store, now: float) -> None:
-    """Delete signatures of data that is gone, as far as the system permits.
+    """Delete signatures of data that is gone, and old resolutions, as far as the system permits.
 
     ``now`` is as from usage_marks.now. All entries must be readable. Raises nothing: a signature
     that stays does no harm.
@@ -188,7 +192,8 @@ def delete_signatures(store: Store, now: float) -> None:
     for one in stores.list_signatures(store, []):
         subject = (one.kind, one.key.rpartition("-")[0] if one.kind == BYTECODE else one.key)
         known = one.kind in ("", BYTECODE, BUILD)  # others are of a later version
-        if known and one.signed < now - GRACE and subject not in there:
+        is_old = one.kind == RESOLUTION and one.signed < now - _RESOLUTIONS
+        if is_old or (known and one.signed < now - GRACE and subject not in there):
             with suppress(OSError), Directory.open(one.path.parent) as shard:
                 shard.remove(one.path.name)
     for name in SHARDS:

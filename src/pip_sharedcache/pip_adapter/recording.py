@@ -356,8 +356,15 @@ def _no_page() -> None:
 
 
 def result_of(requirements: Iterable[Any]) -> tuple[str, ...]:
-    """Return each requirement that pip is to install, as ``name url``."""
-    links = ((one.name, getattr(one, "source_link", None) or one.link) for one in requirements)
+    """Return each requirement that pip is to install, as ``name url``.
+
+    For a wheel that was built before, that is the URL of its source: the wheel has another path in
+    each cache.
+    """
+    links = (
+        (one.name, getattr(one, "cached_wheel_source_link", None) or one.link)
+        for one in requirements
+    )
     return tuple(sorted(f"{canonicalize_name(name)} {url_of(link)}" for name, link in links))
 
 

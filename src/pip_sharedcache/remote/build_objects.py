@@ -30,7 +30,7 @@ def read_build_object(path: Path, signers: Signers, key: Digest) -> Build:
 
     Raises NotSigned, OSError.
     """
-    statement, by = read_statement_object(path, signers, BUILD, key)
+    statement, by, _ = read_statement_object(path, signers, BUILD, key)
     if not isinstance(statement, BuildStatement):
         raise NotSigned("the statement is not about a build")
     return Build(statement.wheel, statement.filename, statement.details, signed_by=by)

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 from pip_sharedcache.errors import NotSigned
 from pip_sharedcache.model import Digest
 from pip_sharedcache.remote.statement_objects import read_statement_object, write_statement
-from pip_sharedcache.signing import RESOLUTION, ResolutionStatement, Signers
+from pip_sharedcache.signing import RESOLUTION, ResolutionStatement, SignedData, Signers
 
 
 class SignedResolution(NamedTuple):
-    """The JSON values of a resolution, and the signer's name in the file of allowed signers."""
+    """The JSON values of a resolution, the signer's name, and the signed data."""
 
     record: Mapping[str, Any]
     signed_by: str
+    data: SignedData
 
 
 def resolution_object(key: Digest) -> str:
@@ -37,7 +38,7 @@ def read_resolution_object(path: Path, signers: Signers, key: Digest) -> SignedR
 
     Raises NotSigned, OSError.
     """
-    statement, by = read_statement_object(path, signers, RESOLUTION, key)
+    statement, by, signed = read_statement_object(path, signers, RESOLUTION, key)
     if not isinstance(statement, ResolutionStatement):
         raise NotSigned("the statement is not about a resolution")
-    return SignedResolution(statement.record, by)
+    return SignedResolution(statement.record, by, signed)

@@ -26,10 +26,10 @@ def write_statement(path: Path, statement: Statement, signing_key: Path) -> str:
 
 def read_statement_object(
     path: Path, signers: Signers, kind: str, key: str
-) -> tuple[Statement, str]:
-    """Return the statement in the object ``path``, and who signed it for the ``key`` of a ``kind``.
+) -> tuple[Statement, str, SignedData]:
+    """Return the statement in the object ``path``, who signed it, and the signed data.
 
-    Raises NotSigned, OSError.
+    Raises NotSigned if nobody did for the ``key`` of a ``kind``; OSError.
     """
     with path.open("rb") as file:
         try:
@@ -37,4 +37,4 @@ def read_statement_object(
         except ValueError as error:
             raise NotSigned(str(error)) from error
     statement, signature = signed.check(signers, kind, key)
-    return statement, signature.principal
+    return statement, signature.principal, signed

@@ -14,9 +14,11 @@ from typing import Any
 
 from pip_sharedcache import store as stores
 from pip_sharedcache import trust
+from pip_sharedcache.errors import NotPublished
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.remotes import RunRemotes
 from pip_sharedcache.session.state import RunState
+from pip_sharedcache.signing import SignedData
 from pip_sharedcache.store import NONE_YET, StoredResolution
 from pip_sharedcache.store.resolutions import RESOLUTION_FORMAT
 
@@ -139,6 +141,7 @@ class SharedResolutions:
         self._publishing = publishing
         self._found: StoredResolution | None = None
         self._pulled: Resolution | None = None
+        self._signed: SignedData | None = None
         self._fewest: int | None = None
 
     def find(
@@ -149,12 +152,17 @@ class SharedResolutions:
         ``installed`` returns, and ``host`` is, what Resolution has of them. A resolution counts
         only if pip finds the same in this environment, on this host.
         """
-        for stored in self._layers.find_resolutions(stores.key_of(question)):
+        key = stores.key_of(question)
+        for stored in self._layers.find_resolutions(key):
             resolution = Resolution.from_data(stored.data)
             if resolution is not None and self._fits(resolution, question, installed, host):
                 self._found = stored
                 return resolution
-        return None
+        record = self._run.signatures.resolution_of(key)
+        resolution = None if record is None else Resolution.from_data(record)
+        if resolution is None or not self._fits(resolution, question, installed, host):
+            return None
+        return resolution
 
     def find_signed(
         self, question: Mapping[str, Any], installed: Callable[[str], str], host: str
@@ -168,7 +176,7 @@ class SharedResolutions:
         if signed is None or pulled is None or not self._fits(pulled, question, installed, host):
             return None
         logger.debug("A resolution that %s signed is looked at", signed.signed_by)
-        self._pulled = pulled
+        self._pulled, self._signed = pulled, signed.data
         return pulled
 
     def _fits(
@@ -210,14 +218,16 @@ class SharedResolutions:
         """Share the resolution that ``find`` returned, and that counted, where this saves requests.
 
         That is this user's own, with other ``etags``, by URL: another publisher's content would get
-        the name, and so the trust, of this user. And that of a remote store, where this user may
-        publish what an allowed signer signed: later runs do not ask that store.
+        the name, and so the trust, of this user. That of a remote store is kept as it was signed:
+        it counts for each run that has its signer, and as long as the key counts.
         """
-        if self._pulled is not None:
-            private = private_because()
-            store = self._layers.to_keep() if private else self._layers.to_publish()
-            if store is not None and self._run.signatures.may_relay_to(store):
-                self._stage(self._pulled.with_etags(etags), private)
+        store = self._layers.to_publish()
+        if self._signed is not None:
+            try:
+                if store is not None and store.may_publish():
+                    stores.write_signed(store, self._signed)
+            except NotPublished as error:
+                logger.debug("The resolution is not kept: %s", error)
         elif etags and self._found is not None and self._found.publisher == trust.user_id():
             resolution = Resolution.from_data(self._found.data)
             if resolution is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pip_sharedcache import store as stores
 from pip_sharedcache.config import Settings
@@ -14,8 +15,10 @@ from pip_sharedcache.session.notices import VERBOSE, warn
 from pip_sharedcache.signing import (
     BUILD,
     BYTECODE,
+    RESOLUTION,
     BuildStatement,
     BytecodeStatement,
+    ResolutionStatement,
     Signature,
     Signers,
     Statement,
@@ -84,7 +87,16 @@ class RunSignatures:
         one, by = found[0], found[1].principal
         return Build(one.wheel, one.filename, one.details, signed_by=by)
 
-    def _find(self, kind: str, key: str) -> tuple[Statement, Signature] | None:
+    def resolution_of(self, key: Digest) -> Mapping[str, Any] | None:
+        """Return the resolution ``key``, as an allowed signer signed it, or None."""
+        found = self._find(RESOLUTION, key, level=logging.DEBUG)
+        if found is None or not isinstance(found[0], ResolutionStatement):
+            return None
+        return found[0].record
+
+    def _find(
+        self, kind: str, key: str, level: int = logging.WARNING
+    ) -> tuple[Statement, Signature] | None:
         signers = self.signers
         if signers is None:
             return None
@@ -101,7 +113,10 @@ class RunSignatures:
                 logger.debug("%s signed %s %s (%s)", by.principal, kind, key, by.key)
                 return found
         for refusal in refusals:
-            warn(f"Signature not used: {refusal}")
+            if level < logging.WARNING:
+                logger.debug("Signature not used: %s", refusal)
+            else:
+                warn(f"Signature not used: {refusal}")
         return None
 
 

@@ -81,6 +81,37 @@ def test_wrong_url_is_refused_without_its_password(url: str) -> None:
     assert url.partition("://")[0] in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("{}?sv=1&sig=hunter2", "az://... has a query"),
+        ("{}?se=2030-01-01T00:00:00Z&sig=hunter2:/b", "az://... has a query"),
+        ("{}#hunter2", "az://... has a fragment"),
+        ("https://user:a@b:hunter2@host/x", "https://... has a user"),
+        ("https://user:a@b:hunter2@host/x:/b", "https://... has a user"),
+        ("https://user:a/hunter2@host/x", "cannot be used"),
+        ("{} what", "another policy"),
+        ("{}/../x", "has '..'"),
+    ],
+)
+def test_secret_part_of_a_url_is_not_shown(value: str, why: str) -> None:
+    with pytest.raises(SettingError) as error:
+        load([], {"PIP_SHAREDCACHE_DIR": "/a:" + value.format("az://c/p")})
+    assert "hunter2" not in str(error.value)
+    assert why in str(error.value)
+
+
+def test_secret_in_another_setting_or_a_wrong_file_is_not_shown(tmp_path: Path) -> None:
+    share = "https://index.test/a https://me:a@hunter2@index.test/b"
+    shown = load([], {"PIP_SHAREDCACHE_SHARE": share}).in_force()["share"].value
+    assert shown == "https://index.test/a https://****@index.test/b"
+    file = tmp_path / "pip.conf"
+    file.write_text("dir = https://me:hunter2@index.test\n", encoding="utf-8")
+    with pytest.raises(SettingError) as error:
+        load([file], {})
+    assert "hunter2" not in str(error.value)
+
+
 @pytest.mark.parametrize("text", ["0", "601", "1.5", "-1", "9999", ""])
 def test_time_limit_is_a_number_of_seconds(text: str) -> None:
     if text:

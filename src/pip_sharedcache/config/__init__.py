@@ -25,6 +25,7 @@ from pip_sharedcache.config.values import (
     MOST_TIMEOUT,
     SWITCH,
     OneOf,
+    WrongPart,
     is_off,
     number_to,
     one_of,
@@ -101,6 +102,8 @@ class Settings:
         found["dir"] = Setting(str(self.dir or "none"), self.dir_source)
         for name, places in self.chosen.items():
             values, sources = zip(*((one.value, one.source) for one in places))
+            if name != "dir":  # whose URLs have none
+                values = tuple(" ".join(map(without_secrets, one.split(" "))) for one in values)
             found[name] = Setting("; ".join(values), "; ".join(sources))
         return found
 
@@ -245,11 +248,13 @@ class Row:
         """Return the value of ``setting``. Raises SettingError."""
         try:
             return self.parse(setting.value)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError) as error:
+            why, use = "", f"use {self.takes}"
+            if isinstance(error, WrongPart):
+                why, use = f": {error}", error.hint
+            shown = without_secrets(setting.value)
             raise SettingError(
-                f"{SECTION}.{self.name} = {without_secrets(setting.value)!r} ({setting.source}) "
-                "cannot be used",
-                f"use {self.takes}",
+                f"{SECTION}.{self.name} = {shown!r} ({setting.source}) cannot be used{why}", use
             ) from None
 
 
@@ -260,9 +265,8 @@ ROWS = (
         "the site's store, else your own",
         f"the store, an absolute path; or [several](#several-stores), some of them "
         f"[URLs](#remote-stores); or `{OFF}` for plain pip",
-        f"an absolute path, or several, nearest first, each on a line or after a {os.pathsep!r}; "
-        f"a path may be followed by {', '.join(one.value for one in Policy)}; a URL (s3, gs, az, "
-        "file, https) has no password, and may be followed by publish (not https) or read-only; "
+        f"an absolute path or a URL; or several, nearest first, each on a line or after a "
+        f"{os.pathsep!r}, and with a policy ({', '.join(one.value for one in Policy)}) or none; or "
         f"{OFF} for plain pip",
     ),
     Row(

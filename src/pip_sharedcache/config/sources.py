@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pip_sharedcache.config import misspelt
+from pip_sharedcache.config.values import without_secrets
 from pip_sharedcache.errors import ConfigurationDamaged, reason
 from pip_sharedcache.trust.paths import is_replaceable
 
@@ -49,7 +50,8 @@ def from_file(
     except (configparser.Error, UnicodeDecodeError) as error:
         # For some errors, only the second line names the line of the file.
         why = " ".join(line.strip() for line in str(error).splitlines())
-        raise ConfigurationDamaged(f"Configuration file {path} cannot be read: {why}") from error
+        told = f"Configuration file {path} cannot be read: {without_secrets(why)}"
+        raise ConfigurationDamaged(told) from error
     notes += misspelt.in_file(parser, section, path, known)
     return {
         key.replace("_", "-").lower(): Setting(value.strip(), str(path), administered)

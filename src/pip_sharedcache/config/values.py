@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pip_sharedcache.model import Policy
 
@@ -35,11 +35,24 @@ WEB_SCHEME = "https"
 
 #: A URL, with the colons in it; else a text without a colon and a line break.
 _ITEM = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/\s@]*@)?(?:\[[0-9A-Fa-f:.]*\]|[^:/\s]*)(?::[0-9]+)?[^:\n]*"
+    r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/\s]*@)?(?:\[[0-9A-Fa-f:.]*\]|[^:/\s]*)(?::[0-9]+)?[^:\n]*"
     if os.pathsep == ":"
     else r"[A-Za-z][A-Za-z0-9+.-]+://[^;\n]*"
 )
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
+#: What can be secret in the URLs of a line. A password may have any character in it.
+_USER = re.compile(r"(?<=://).*@")
+_QUERY = re.compile(r"(?<=://)([^?#\n]*[?#]).+")
+
+
+class WrongPart(ValueError):
+    """A value with a part that is wrong; the text says what is wrong, and shows nothing of it.
+
+    ``hint``: what the user can write instead.
+    """
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -109,23 +122,55 @@ def _to_remote(url: str, word: str) -> RemoteSetting:
 
     A URL with a user, a password or a query is wrong: messages and records show URLs.
     """
-    parts = urlsplit(url)
+    parts = urlsplit(url)  # ValueError for wrong brackets
     of_web = parts.scheme == WEB_SCHEME
-    policy = Policy(word or ("read-only" if of_web else "publish"))
-    plain = url.isascii() and url.isprintable() and not set(url) & set(" @?#\\\"'<>")
-    named = bool(parts.path.strip("/")) if parts.scheme == "file" else bool(parts.hostname)
-    known = of_web or (
-        parts.scheme in LIBRARY_SCHEMES and not (parts.scheme == "file" and parts.netloc)
-    )
     allowed = (Policy.READ_ONLY,) if of_web else (Policy.READ_ONLY, Policy.PUBLISH)
-    if not (plain and named and known and policy in allowed and ".." not in parts.path.split("/")):
-        raise ValueError(url)
+    try:
+        policy = Policy(word or ("read-only" if of_web else "publish"))
+    except ValueError:
+        policy = Policy.PRIVATE
+    if why := _wrong_in(url, parts):
+        raise WrongPart(f"the URL {url.partition('://')[0]}://... {why}", _URL_HINT)
+    if policy not in allowed:
+        words = " or ".join(one.value for one in allowed)
+        raise WrongPart(f"{parts.scheme}://... has another policy", f"write {words} after it")
     return RemoteSetting(url.rstrip("/"), policy)
 
 
+_URL_HINT = (
+    "credentials are the client library's, or pip's, not a part of the URL; see Remote stores in "
+    "the reference"
+)
+
+
+def _wrong_in(url: str, parts: SplitResult) -> str:
+    """Return what is wrong in ``url``, without its text; "" for nothing."""
+    if parts.scheme not in (*LIBRARY_SCHEMES, WEB_SCHEME):
+        return f"is none of {', '.join((*LIBRARY_SCHEMES, WEB_SCHEME))}"
+    if "@" in url:
+        return "has a user, a password or an '@'"
+    if "?" in url:
+        return "has a query"
+    if "#" in url:
+        return "has a fragment"
+    of_files = parts.scheme == "file"
+    if of_files and parts.netloc:
+        return "has a host: write file:///"
+    if not (parts.path.strip("/") if of_files else parts.hostname):
+        return f"names no {'directory' if of_files else 'bucket or host'}"
+    if ".." in parts.path.split("/"):
+        return "has '..' in it"
+    if not (url.isascii() and url.isprintable()) or set(url) & set(" \\\"'<>"):
+        return "has a blank or a special character: write it as %XX"
+    return ""
+
+
 def without_secrets(text: str) -> str:
-    """Return ``text``, a wrong value, without the users and passwords in its URLs."""
-    return _CREDENTIALS.sub("****@", text)
+    """Return ``text`` without what can be secret in the URLs of its lines.
+
+    That is all up to the last "@" of a line, and all behind a "?" or "#".
+    """
+    return _QUERY.sub(r"\1****", _USER.sub("****@", text))
 
 
 def to_python(text: str) -> Path:

@@ -233,6 +233,18 @@ def test_clean_follows_no_symlink_and_no_mount(site: Site) -> None:
         assert "Another file system is mounted on it" in done.stdout
         assert "root can run" not in done.stdout, "root has just tried"
         assert (mount / "kept").exists()
+    # The same for a directory of the same file system, which has the same device number.
+    entry = store / "wheels" / "01" / f"01{'0' * 62}"
+    for place in (store / "use" / "12346", entry, entry.parent, store / "builds"):
+        place.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--bind", outside, place], check=True)
+        try:
+            done = clean(site, None, store, "--yes")
+        finally:
+            subprocess.run(["umount", place], check=True)
+        assert done.returncode == 1
+        assert f"Cannot delete {place}: Another file system is mounted on it" in done.stdout
+        assert (outside / "file").exists(), place
     assert (store / "store.json").exists(), "it is still a store"
     done = clean(site, usera, store, "--yes")
     assert done.returncode == 0, done.stdout

@@ -49,7 +49,9 @@ from pip_sharedcache.fs.stale import is_gone, is_silence, retry_stale, silence_o
 from pip_sharedcache.fs.sync import begin_to_flush, synchronise
 from pip_sharedcache.fs.temporary import sweep_temporary, temporary_directory, temporary_name
 from pip_sharedcache.fs.trees import (
+    MOUNTED,
     give_tree,
+    is_mount_point,
     make_parents,
     remove_empty,
     remove_tree,
@@ -62,6 +64,7 @@ __all__ = [
     "HANDS_ON_DESCRIPTORS",
     "HOST",
     "HOST_NAME",
+    "MOUNTED",
     "NEW",
     "NO_SPACE_ERRORS",
     "PROCESS_ERRORS",
@@ -87,6 +90,7 @@ __all__ = [
     "has_time",
     "is_gone",
     "is_in_lower_layer",
+    "is_mount_point",
     "is_silence",
     "is_stale",
     "make_directory",

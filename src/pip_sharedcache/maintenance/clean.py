@@ -21,12 +21,11 @@ from pip_sharedcache.errors import StoreUnusable, reason
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.foreign_files import foreign_files
 from pip_sharedcache.maintenance.gc import Refusal, dead_name
+from pip_sharedcache.maintenance.store_names import STORE_AREAS, is_of_area, is_of_shard, misplaced
 from pip_sharedcache.store import Store, symlink_registry
 from pip_sharedcache.store.homes import TAG, TAG_NAME
 from pip_sharedcache.store.layout import (
     AREAS,
-    DEAD,
-    SHARDS,
     SIGNATURES,
     USE,
     WHEELS,
@@ -36,8 +35,6 @@ from pip_sharedcache.store.store_json import ALWAYS, STORE_JSON, StoreJson
 from pip_sharedcache.store.usage_marks import ENTRY_NAME
 
 _LAST = (STORE_JSON, TAG_NAME)  # as long as something is left, the directory is a store
-_UNFINISHED = (fs.NEW, ".nfs")
-_AREAS = (*AREAS, SIGNATURES, USE)
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def _no_store_because(top: Directory, names: set[str]) -> str:
             return what
     else:
         what = f"{missing[0]} is missing"
-    if other := not_of_a_store(names) or next(_misplaced(top), ""):
+    if other := not_of_a_store(names) or next(misplaced(top), ""):
         return f"{what}, and {other} is there"
     if missing == list(_LAST) and (other := _of_another_owner(top)):
         return f"{what}, and {other} belongs to another user"
@@ -169,41 +166,6 @@ def _foreign_because(top: Directory, name: str) -> str:
 def _entries(top: Directory, area: str) -> Iterator[str]:
     for shard in _shards(top, area):
         yield from (name for name in _names(shard) if name.startswith(shard.path.name))
-
-
-def _misplaced(top: Directory) -> Iterator[str]:
-    """Yield each path below the areas that has not the form of a store's. Raises OSError."""
-    for area in _AREAS:
-        try:
-            held = top.subdirectory(area)
-        except FileNotFoundError:
-            continue
-        except NotADirectoryError:
-            yield area
-            continue
-        with held:
-            for name in held.names():
-                if not _is_of_area(area, name):
-                    yield f"{area}/{name}"
-                elif area != USE and name in SHARDS:
-                    yield from (f"{area}/{name}/{one}" for one in _misplaced_in(held, name))
-
-
-def _misplaced_in(held: Directory, name: str) -> list[str]:
-    if not stat.S_ISDIR(held.file_status(name).st_mode):
-        return [""]
-    with held.subdirectory(name) as shard:
-        return [one for one in shard.names() if not _is_of_shard(one)]
-
-
-def _is_of_area(area: str, name: str) -> bool:
-    """Return whether a store has files of this ``name`` in ``area``, one of _AREAS."""
-    shard = name.isascii() and name.isdecimal() if area == USE else name in SHARDS
-    return shard or name.startswith(_UNFINISHED)
-
-
-def _is_of_shard(name: str) -> bool:
-    return ENTRY_NAME.fullmatch(name) is not None or name.startswith((DEAD, *_UNFINISHED))
 
 
 def _of_another_owner(top: Directory) -> str:
@@ -242,9 +204,9 @@ def clean(doomed: Doomed) -> Cleaned:
             if (status.st_dev, status.st_ino) != (doomed.device, doomed.inode):
                 raise StoreUnusable(f"{path} is not deleted: it was replaced meanwhile")
             _let_write(top)
-            for area in _AREAS:
+            for area in STORE_AREAS:
                 for shard in _shards(top, area, done):
-                    _empty(shard, area, top.device, done)
+                    _empty(shard, area, done)
             _remove_top(above, top, done)
     except OSError as error:
         why = f"{path} cannot be deleted: {reason(error)}"
@@ -258,12 +220,14 @@ def _shards(top: Directory, area: str, done: Cleaned | None = None) -> Iterator[
     ``done`` gets the names that no store has, and the directories that cannot be opened.
     """
     with suppress(FileNotFoundError, NotADirectoryError), top.subdirectory(area) as held:
+        if _is_mounted(top, area, done):
+            return
         _let_write(held)
         if area == USE:
             yield held
             return
         for name in held.names():
-            if not _is_of_area(area, name):
+            if not is_of_area(area, name):
                 if done is not None:
                     done.left.append(f"{area}/{name}")
                 continue
@@ -277,7 +241,19 @@ def _shards(top: Directory, area: str, done: Cleaned | None = None) -> Iterator[
                     done.refused.append(Refusal(held.path / name, owner, reason(error)))
                 continue
             with shard:
-                yield shard
+                if not _is_mounted(held, name, done):
+                    yield shard
+
+
+def _is_mounted(above: Directory, name: str, done: Cleaned | None) -> bool:
+    """Return whether something is mounted on the directory ``name``, and tell ``done``.
+
+    Nobody's rights help: it is told as if it were this user's own.
+    """
+    found = done is not None and fs.is_mount_point(name, above)
+    if found and done is not None:
+        done.refused.append(Refusal(above.path / name, trust.user_id(), fs.MOUNTED))
+    return found
 
 
 def _names(held: Directory) -> list[str]:
@@ -294,16 +270,12 @@ def _let_write(held: Directory) -> None:
             held.set_mode(stat.S_IMODE(status.st_mode) | 0o700)
 
 
-def _empty(shard: Directory, area: str, device: int, done: Cleaned) -> None:
+def _empty(shard: Directory, area: str, done: Cleaned) -> None:
     """Delete what a store has in ``shard`` and this user can delete; count it in ``done``."""
-    if shard.device != device:
-        why = "Another file system is mounted on it"
-        done.refused.append(Refusal(shard.path, shard.status().st_uid, why))
-        return
     _let_write(shard)
     for name in _names(shard):
         path = shard.path / name
-        if not (_is_of_area(area, name) if area == USE else _is_of_shard(name)):
+        if not (is_of_area(area, name) if area == USE else is_of_shard(name)):
             done.left.append(
                 f"{area}/{name}" if area == USE else f"{area}/{shard.path.name}/{name}"
             )
@@ -312,6 +284,8 @@ def _empty(shard: Directory, area: str, device: int, done: Cleaned) -> None:
             status = shard.file_status(name)
             if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, status.st_uid):
                 done.refused.append(Refusal(path, status.st_uid, "belongs to another user"))
+                continue
+            if stat.S_ISDIR(status.st_mode) and _is_mounted(shard, name, done):
                 continue
             if stat.S_ISDIR(status.st_mode) and (left := _foreign_files(shard, area, name)):
                 done.left += left
@@ -357,7 +331,7 @@ def _remove_top(above: Directory, top: Directory, done: Cleaned) -> None:
         for name in (*ordered, *(name for name in _LAST if name in names)):
             if not stat.S_ISDIR(top.file_status(name).st_mode):
                 top.remove(name)
-            elif name in _AREAS:
+            elif name in STORE_AREAS:
                 _remove_area(top, name, done.left)
             else:
                 fs.remove_tree(top.path / name, top)

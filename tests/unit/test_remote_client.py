@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -16,6 +17,7 @@ from pip_sharedcache.remote.access import (
     Has,
     List,
     Listed,
+    Patience,
     RemoteFailed,
     Request,
 )
@@ -83,6 +85,42 @@ def test_helper_that_fails_ends_the_access(
         _ask(_helper(tmp_path, output, after), Fetch("wheels/a", begun, 100))
     assert expected in str(error.value)
     assert not begun.exists()
+
+
+def test_silence_counts_from_the_last_answer_or_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the end of a period in which there was one."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    patience = Patience(10)
+    now = 103.0
+    patience.answered()
+    assert patience.end == 113
+    now = 105.0
+    patience.moved(10**9)
+    now = patience.end
+    patience.check()
+    assert patience.end == 115
+    now = 115.0
+    with pytest.raises(RemoteFailed, match="no answer in 10 seconds"):
+        patience.check()
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, "it is full"),
+        (errno.EDQUOT, "it is full"),
+        (errno.EACCES, "refuses access: Permission denied"),
+        (errno.EROFS, "refuses access: Read-only"),
+        (errno.ENOENT, "does not exist"),
+        (errno.EIO, "cannot be used: Input/output error"),
+    ],
+)
+def test_store_in_a_directory_says_why_it_fails(tmp_path: Path, number: int, expected: str) -> None:
+    error = {"error": "directory", "status": number}
+    for output in (_frame(error), OPENED + _frame({"id": 1, **error})):
+        with pytest.raises(RemoteFailed, match=expected):
+            _ask(_helper(tmp_path, output), Has("a"))
 
 
 def test_answers_are_those_of_their_requests(tmp_path: Path) -> None:

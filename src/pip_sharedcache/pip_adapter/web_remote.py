@@ -22,16 +22,14 @@ from pip_sharedcache.fs import can_start_threads
 from pip_sharedcache.pip_adapter.requests_ahead import NOT_THERE, download_options, quiet
 from pip_sharedcache.remote.access import (
     MISSING,
-    SLOWEST,
     Answer,
     Fetch,
     List,
+    Patience,
     RemoteFailed,
     Request,
     local_problem,
     refusal,
-    silence,
-    slowness,
 )
 
 logger = logging.getLogger(__name__)
@@ -102,17 +100,15 @@ class WebAccess:
         replies: queue.SimpleQueue[tuple[Request, Answer | RemoteFailed] | int],
         answered: Callable[[Request, Answer], None],
     ) -> None:
-        window, moved, progressed = time.monotonic(), 0, False
+        patience = Patience(self._timeout)
         while left:
             now = time.monotonic()
-            if now >= window + self._timeout:
-                if not progressed and moved < SLOWEST * self._timeout:
-                    raise slowness() if moved else silence(self._timeout)
-                window, moved, progressed = now, 0, False
+            if now >= patience.end:
+                patience.check()
             with suppress(queue.Empty):
-                reply = replies.get(timeout=max(0.0, window + self._timeout - now))
+                reply = replies.get(timeout=max(0.0, patience.end - now))
                 if isinstance(reply, int):
-                    moved += reply
+                    patience.moved(reply)
                     continue
                 request, answer = reply
                 if isinstance(answer, RemoteFailed):
@@ -120,8 +116,8 @@ class WebAccess:
                 del left[id(request)]
                 if answer.size < 0:
                     _delete(request)
-                progressed = True
                 answered(request, answer)
+                patience.answered()
 
     def end(self) -> None:
         """Let no further request begin."""

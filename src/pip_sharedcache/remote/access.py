@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +140,17 @@ def refusal(status: int) -> RemoteFailed:
     return RemoteFailed(f"{who} ({told})")
 
 
+def unusable_directory(number: int) -> RemoteFailed:
+    """Return the failure of a store in a directory of this machine, by its errno."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return RemoteFailed(f"it is full ({os.strerror(number)})")
+    if number == errno.ENOENT:
+        return RemoteFailed("its directory does not exist, and cannot be made")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return RemoteFailed(f"its directory or a file in it refuses access: {os.strerror(number)}")
+    return RemoteFailed(f"its directory cannot be used: {os.strerror(number)}")
+
+
 def local_problem(number: int) -> str:
     """Return the problem of a file of this machine, by its errno."""
     return f"a file on this machine cannot be used: {os.strerror(number)}"
@@ -151,3 +164,40 @@ def silence(seconds: float) -> RemoteFailed:
 def slowness() -> RemoteFailed:
     """Return the failure of a store that is slower than SLOWEST."""
     return RemoteFailed(f"the connection has less than {SLOWEST // 1000} kB a second")
+
+
+class Patience:
+    """How long a store may still be silent or slow, from now on.
+
+    ``timeout``: seconds without an answer or a byte, and for the rate of SLOWEST.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._heard = self._window = time.monotonic()
+        self._moved = 0
+
+    @property
+    def end(self) -> float:
+        """Return the time of time.monotonic at which to call ``check``, if nothing comes."""
+        return min(self._heard, self._window) + self._timeout
+
+    def answered(self) -> None:
+        """Note an answer."""
+        self._heard = self._window = time.monotonic()
+        self._moved = 0
+
+    def moved(self, count: int) -> None:
+        """Note ``count`` bytes that were sent or received."""
+        self._heard = time.monotonic()
+        self._moved += count
+
+    def check(self) -> None:
+        """Raise RemoteFailed for a store that has been silent or slow for too long."""
+        now = time.monotonic()
+        if now >= self._window + self._timeout:
+            if self._moved < SLOWEST * self._timeout:
+                raise slowness() if self._moved else silence(self._timeout)
+            self._window, self._moved = now, 0
+        if now >= self._heard + self._timeout:
+            raise silence(self._timeout)

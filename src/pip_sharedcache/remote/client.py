@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import logging
+import math
 import os
 import selectors
 import shlex
@@ -20,19 +21,18 @@ from typing import Any
 from pip_sharedcache import resources
 from pip_sharedcache.remote.access import (
     MISSING,
-    SLOWEST,
     Answer,
     Delete,
     Fetch,
     List,
     Listed,
+    Patience,
     Put,
     RemoteFailed,
     Request,
     local_problem,
     refusal,
-    silence,
-    slowness,
+    unusable_directory,
 )
 
 logger = logging.getLogger(__name__)
@@ -170,8 +170,8 @@ class Client:
         """Send what is unsent, and take replies until none of ``pending`` is left."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
-        began = window = time.monotonic()
-        moved, progressed = 0, False
+        patience = Patience(self._timeout)
+        limit = math.inf if within is None else time.monotonic() + within
         with selectors.DefaultSelector() as ready:
             ready.register(process.stdout, selectors.EVENT_READ)
             sends = False
@@ -182,16 +182,11 @@ class Client:
                         ready.register(process.stdin, selectors.EVENT_WRITE)
                     else:
                         ready.unregister(process.stdin)
-                now = time.monotonic()
-                end = window + self._timeout
-                if within is not None:
-                    end = min(end, began + within)
+                now, end = time.monotonic(), min(patience.end, limit)
+                if now >= limit:
+                    raise RemoteFailed("the time limit is over", "pip-sharedcache store push")
                 if now >= end:
-                    if within is not None and now >= began + within:
-                        raise RemoteFailed("the time limit is over", "pip-sharedcache store push")
-                    if not progressed and moved < SLOWEST * self._timeout:
-                        raise slowness() if moved else silence(self._timeout)
-                    window, moved, progressed = now, 0, False
+                    patience.check()
                     continue
                 for key, _ in ready.select(end - now):
                     if key.fileobj is process.stdin:
@@ -199,9 +194,9 @@ class Client:
                         continue
                     for reply in self._frames(process.stdout.fileno()):
                         if "bytes" in reply:
-                            moved += int(reply["bytes"])
+                            patience.moved(int(reply["bytes"]))
                         elif self._take(reply, pending, answered):
-                            progressed = True
+                            patience.answered()
 
     def _flush(self, descriptor: int) -> None:
         try:
@@ -251,6 +246,8 @@ class Client:
                     f"{self._python} has no {_LIBRARY}",
                     f"{python} -m pip install {_LIBRARY}, or the setting remote-python",
                 )
+            if error == "directory":
+                raise unusable_directory(status)
             if error:
                 raise RemoteFailed("the client library cannot use this URL here")
             self._opened = True
@@ -260,6 +257,8 @@ class Client:
             return False
         if error == "refused":
             raise refusal(status)
+        if error == "directory":
+            raise unusable_directory(status)
         if error == "region":
             raise RemoteFailed("it is in another region", "set AWS_REGION")
         if error == "names":

@@ -17,7 +17,8 @@ only counted.
 
 A reply can have an error instead: {"id": 1, "error": kind, "status": number}. The kind is one of
 ``missing`` (no such object), ``wrong`` (the object, or the file to put, is not the expected one),
-``local`` (a file here; the status is errno), ``refused`` (the status is that of HTTP), ``region``
+``local`` (a file here; the status is errno), ``directory`` (that of a store in a directory; the
+status is errno), ``refused`` (the status is that of HTTP), ``region``
 (the bucket is in another region), ``names`` (a listing has a name that obstore refuses),
 ``library`` (obstore cannot be imported), ``failed``. Between replies, {"bytes": n} says how many
 more bytes have been sent or received. No text of the library is passed on: it can have credentials.
@@ -37,6 +38,7 @@ from typing import Any, BinaryIO, Optional
 from urllib.parse import unquote, urlsplit
 
 _PIECE = 1 << 20  # bytes that are written at once
+_GOT = 1 << 16  # bytes that are got at once: the client sees them come, also on a slow connection
 _PART = 5 << 20  # bytes of one part of a large object: the least that S3 takes
 _PUTS = 4  # at one time: each waits for a part, which takes long on a slow connection
 _OFTEN = 0.2  # seconds between two reports of progress
@@ -44,6 +46,12 @@ _RETRIES = 2
 _PAGE = 200  # rows of a listing in one reply, which so is less than 64 KiB
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _STATUS = re.compile(r"status code: ([1-5][0-9]{2})\b")
+_ERRNO = re.compile(r"\(os error ([0-9]+)\)")
+#: Errors in an answer with the status 200.
+_CODE = re.compile(
+    r"\(code: (\w+)\)|Server returned error response: .*?<Code>(\w+)</Code>", re.DOTALL
+)
+_CODES = {"AccessDenied": 403, "InternalError": 500, "SlowDown": 503, "ServiceUnavailable": 503}
 
 Reply = dict[str, Any]
 
@@ -107,10 +115,11 @@ class _Bucket:
         found = self._library.get(self._store, asked["get"])
         if found.meta["size"] > asked["most"]:
             raise _Wrong
+        self._tell({"bytes": 1})  # the server has answered: what follows is slow, but not silent
         hasher, size = hashlib.sha256(), 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         with os.fdopen(os.open(asked["path"], flags, 0o666), "wb") as file:
-            for piece in found.stream(min_chunk_size=_PIECE):
+            for piece in found.stream(min_chunk_size=_GOT):
                 size += len(piece)
                 if size > asked["most"]:
                     raise _Wrong
@@ -176,8 +185,12 @@ def _error_of(error: BaseException) -> Reply:
             return {"error": "local", "status": error.errno or 0}  # type: ignore[attr-defined]
         # A bucket that does not exist is no missing object.
         return {"error": "refused" if "NoSuchBucket" in text else "missing", "status": 404}
-    if "(code: AccessDenied)" in text:  # of one object, in an answer with the status 200
-        return {"error": "refused", "status": 403}
+    code = _CODE.search(text)
+    if code and (code[1] or code[2]) in _CODES:
+        return {"error": "refused", "status": _CODES[code[1] or code[2]]}
+    number = _ERRNO.search(text)
+    if number and "LocalFileSystem" in text:
+        return {"error": "directory", "status": int(number[1])}
     if name == "InvalidPathError":
         return {"error": "names", "status": 0}
     if "BareRedirect" in text:
@@ -210,8 +223,12 @@ def _open(asked: Reply, tell: Callable[[Reply], None]) -> tuple[Optional[_Bucket
     try:
         return _Bucket(asked, tell), {"opened": True}
     except Exception as error:
-        missing = isinstance(error, ImportError)
-        return None, {"error": "library" if missing else "failed", "status": 0}
+        if isinstance(error, ImportError):
+            return None, {"error": "library", "status": 0}
+        number = _ERRNO.search(str(error))
+        if asked["open"].startswith("file:") and number:
+            return None, {"error": "directory", "status": int(number[1])}
+        return None, {"error": "failed", "status": 0}
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:

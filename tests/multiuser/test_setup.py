@@ -216,6 +216,19 @@ def test_a_private_store_that_is_there_keeps_its_layout(home: Home) -> None:
     assert sorted(path.name for path in home.own.glob("wheels/*/*")) == entries
 
 
+def test_user_who_may_not_change_the_file_for_all_gets_a_way_beside_it(home: Home) -> None:
+    file = home.path / "pip.conf"
+    file.write_text("[sharedcache]\ndir = /srv/of-all\n", encoding="ascii")
+    file.chmod(0o444)
+    own = home.path / "own"
+    done = home.run("store", "setup", own, PIP_CONFIG_FILE=str(file))
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        f"; hint: use that one, or pip-sharedcache store init {own} && "
+        f"pip config --user set sharedcache.dir {own}\n"
+    )
+
+
 def test_a_variable_that_names_another_store_is_to_be_unset(home: Home) -> None:
     done = home.run("store", "setup", PIP_SHAREDCACHE_DIR=str(home.path / "other"))
     assert done.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,8 @@ def test_all_that_a_user_enabled_is_listed_until_it_is_gone(
     prefixes = [facts["prefix"] for facts in shown["environments"]]
     assert prefixes == sorted(str(one.prefix) for one in (kept, switched_off, deleted))
     _switch("disable", switched_off)
+    hint = f"; hint: pip-sharedcache store enable --python {switched_off.prefix}\n"
+    assert hint in _switch("status", switched_off).stdout
     shutil.rmtree(deleted.prefix)
     done = _switch("status", kept, "--all")
     assert done.returncode == 0, done.stderr
@@ -128,3 +131,20 @@ def test_all_that_a_user_enabled_is_listed_until_it_is_gone(
     assert f"{kept.prefix}: pip {NEWEST_PIP} installs through the store" in done.stdout
     assert last == "1 environment enabled by you."
     assert str(deleted.prefix) not in _switch("status", kept, "--all").stdout
+
+
+def test_what_is_no_record_stops_nothing(environment: EnvironmentFactory) -> None:
+    one = environment()
+    assert _switch("enable", one).returncode == 0
+    asked = "from pip_sharedcache import config; print(config.own_data() / 'enabled')"
+    records = Path(run_as(None, [sys.executable, "-c", asked], check=True).stdout.strip())
+    os.mkfifo(records / "fifo")
+    (records / "directory").mkdir()
+    try:
+        done = _switch("status", one, "--all")
+    finally:
+        (records / "fifo").unlink()
+        (records / "directory").rmdir()
+    assert f"{one.prefix}: pip {NEWEST_PIP} installs through the store" in done.stdout
+    assert done.stderr == ""
+    assert _switch("disable", one).returncode == 0

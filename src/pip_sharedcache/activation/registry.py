@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import shlex
+import stat
 from pathlib import Path
 
 from pip_sharedcache import config, fs, trust
@@ -52,11 +53,22 @@ def known() -> list[Path]:
     except FileNotFoundError:
         return []
     for record in records:
-        with contextlib.suppress(FileNotFoundError), record.open("rb") as file:
-            prefix = Path(os.fsdecode(file.read(_LONGEST)))
+        with contextlib.suppress(FileNotFoundError):
+            prefix = Path(os.fsdecode(_content(record)))
             if record.name == _name(prefix):  # else: a file of another program, or half a path
                 found.append(prefix)
     return sorted(found)
+
+
+def _content(record: Path) -> bytes:
+    """Return what the file ``record`` begins with; nothing of anything else. Raises OSError."""
+    # O_NONBLOCK: the open of a FIFO would wait for a writer.
+    descriptor = os.open(record, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return os.read(descriptor, _LONGEST) if is_file else b""
+    finally:
+        os.close(descriptor)
 
 
 def _directory() -> Path:

@@ -70,7 +70,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     for one in missing:
         why = one.banned or ("built here, and not shared" if one.built else f"from {one.url}")
         output.find(f"Not in {store.path}: {one.name} {one.version}: {why}")
-    rows = [asdict(one) for one in done.distributions]
+    rows = [{**asdict(one), "banned": one.banned or None} for one in done.distributions]
     output.result({"store": str(store.path), "new": done.new, "distributions": rows})
     there = counted(len(rows) - len(missing), "distribution is", "distributions are")
     output.say(f"{there} in {store.path}, {done.new} of them new.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,12 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         return _show_all(chosen, output)
     interpreter = chosen.place.interpreter(chosen.python, output.verbose)
     everywhere = Hook(interpreter, everywhere=True)
-    fine, facts = _show(interpreter, output, with_others=not chosen.sitecustomize)
+    fine, facts = _show(
+        interpreter,
+        output,
+        with_others=not chosen.sitecustomize,
+        named=bool(chosen.python),
+    )
     if left := everywhere.lines_elsewhere():
         output.warn(left)
     output.result(facts)
@@ -41,11 +47,12 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
 
 
 def _show(
-    interpreter: Interpreter, output: Output, *, with_others: bool
+    interpreter: Interpreter, output: Output, *, with_others: bool, named: bool = True
 ) -> tuple[bool, dict[str, Any]]:
     """Print the state of ``interpreter``; return whether it is fine, and the facts.
 
     ``with_others``: whether the files of the environment alone, and those for conda, count.
+    ``named``: whether a hint must name the environment, because it is not the active one.
     """
     hook, activated = Hook(interpreter, everywhere=True).files(), []
     if with_others:
@@ -65,7 +72,8 @@ def _show(
     elif activated:
         state = f"{without}, except in shells where conda has activated it"
     else:
-        command = trust.hint_in(interpreter.library, "pip-sharedcache store enable")
+        enables = f"pip-sharedcache store enable{_option(interpreter, named=named)}"
+        command = trust.hint_in(interpreter.library, enables)
         state = f"{without}; hint: {command}"
     output.find(f"{interpreter.prefix}: {state}")
     files = list(map(str, [*hook, *activated]))
@@ -79,6 +87,10 @@ def _show(
         "files": files,
     }
     return bool(ours or activated) and not unfit, facts
+
+
+def _option(interpreter: Interpreter, *, named: bool) -> str:
+    return f" --python {shlex.quote(str(interpreter.prefix))}" if named else ""
 
 
 def _show_all(chosen: argparse.Namespace, output: Output) -> int:

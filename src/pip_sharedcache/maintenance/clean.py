@@ -246,9 +246,9 @@ def _shards(top: Directory, area: str, done: Cleaned | None = None) -> Iterator[
 
 
 def _is_mounted(above: Directory, name: str, done: Cleaned | None) -> bool:
-    """Return whether something is mounted on the directory ``name``, and tell ``done``.
+    """Return whether something is mounted on the directory ``name``, and add it to ``done``.
 
-    Nobody's rights help: it is told as if it were this user's own.
+    Nobody's rights help: it counts as this user's own, so that no hint names another user.
     """
     found = done is not None and fs.is_mount_point(name, above)
     if found and done is not None:

@@ -99,8 +99,20 @@ def plan(settings: config.Settings, directory: Path | None = None, group: str = 
     there = ", ".join(str(layer.path) for layer in settings.layers) or config.OFF
     raise UsageError(
         f"{path} is not set up: {source} names another store: {there}",
-        f"set up that one, or {_removed(source)}",
+        f"set up that one, or {_removed(source)}" if _may_change(source) else _beside(path),
     )
+
+
+def _may_change(source: str) -> bool:
+    """Return whether this user can follow what ``_removed`` says of ``source``."""
+    return not os.path.isabs(source) or os.access(source, os.W_OK)
+
+
+def _beside(path: Path) -> str:
+    """Return what a user does who may not change the configuration for all: theirs comes later."""
+    quoted = shlex.quote(str(path))
+    own = f"pip config --user set {_SETTING} {quoted}"
+    return f"use that one, or pip-sharedcache store init {quoted} && {own}"
 
 
 def _removed(source: str) -> str:

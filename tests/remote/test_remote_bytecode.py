@@ -117,6 +117,18 @@ def test_bytecode_without_a_signature_that_counts_is_not_used(
     assert not failures, "\n".join(failures)
 
 
+def test_objects_that_are_all_wrong_cost_one_line(
+    signing: SigningFactory, server: ObjectServer, key: Path
+) -> None:
+    """As those of a web server that answers every request with a page for its login."""
+    signing("first", key=key).run("install", *NAMES)
+    server.objects.update(dict.fromkeys(server.objects, b"<!DOCTYPE html>\n"))
+    done = signing("second", keys.line(key)).run("install", *NAMES)
+    (line,) = done.stderr.splitlines()
+    assert f"Remote object is not used: {server.url}/" in line
+    assert "Error" not in line
+
+
 def test_bytecode_is_pulled_for_wheels_that_the_local_store_has(
     signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:

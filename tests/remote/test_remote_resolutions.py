@@ -109,11 +109,7 @@ def test_resolution_without_a_signature_that_counts_is_not_used(
         server.objects[name] = data
         second = signing(case.replace(" ", "-"), signers)
         done = second.run("install", "top")
-        told = [
-            line
-            for line in done.stderr.splitlines()
-            if "Object of the remote store is not used" in line
-        ]
+        told = [line for line in done.stderr.splitlines() if "Remote object is not used: " in line]
         if len(told) != 1 or server.url not in told[0]:
             failures.append(f"{case}: {done.stderr!r}")
         if _versions(second) != VERSIONS or _reused(second):

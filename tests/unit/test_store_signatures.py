@@ -90,7 +90,7 @@ def test_signature_under_another_name_is_about_nothing(
     path.rename(moved)
     refusals: list[str] = []
     assert find_signed(store, BUILD, other, signers, refusals) is None
-    assert refusals == [f"{moved}: alice signed build {KEY}"]
+    assert refusals == [f"{moved}: alice signed build {KEY}, which is about something else"]
     unread: list[tuple[Path, str]] = []
     (listed,) = list_signatures(store, unread)
     assert (listed, unread) == (

@@ -18,7 +18,7 @@ from pip_sharedcache.placement import Placement
 from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import Publisher
 from pip_sharedcache.session.remotes import RunRemotes
-from pip_sharedcache.session.state import RunState
+from pip_sharedcache.session.state import PulledBytecode, RunState
 from pip_sharedcache.store import Staged, Store
 
 logger = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ class SharedBytecode:
             self._staged[entry.identity] = staged
         pulled = self._run.pulled_bytecode.get(entry.manifest.digest)
         if warning and pulled is not None:
-            self._run.refused_bytecode.add(entry.manifest.digest)
-            self._run.warn_of_refusal(pulled.url, warning)
+            self._refuse(entry, pulled, warning)
 
     def forget_staged(self) -> None:
         """Use no bytecode of worker processes, which have deleted it."""
@@ -182,10 +181,13 @@ class SharedBytecode:
         try:
             return self._stage_signed(entry, tag, key, fill)
         except NotSigned as error:
-            self._run.refused_bytecode.add(entry.manifest.digest)
             self._refusal = str(error)
-            self._run.warn_of_refusal(pulled.url, self._refusal)
+            self._refuse(entry, pulled, self._refusal)
             return None
+
+    def _refuse(self, entry: Entry, pulled: PulledBytecode, why: str) -> None:
+        self._run.refused_bytecode.add(entry.manifest.digest)
+        self._run.warn_of_object(pulled.url, pulled.key, f"{entry.manifest.filename}: {why}")
 
     def take_refusal(self) -> str:
         """Return and clear why signed bytecode was not used, for another process to show, or ""."""

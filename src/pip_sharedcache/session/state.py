@@ -27,9 +27,10 @@ Progress = Callable[[str], Callable[[int, int], None]]
 
 @dataclass(frozen=True)
 class PulledBytecode:
-    """Signed bytecode that came from a remote store, unchecked: the ``url`` there, the file."""
+    """Signed bytecode that came from a remote store, unchecked: the ``key`` there, the file."""
 
     url: str
+    key: str
     path: Path
 
 
@@ -44,7 +45,7 @@ class RunState:
     ``wheels``: the wheels that pip has.
     ``pulled_bytecode``: the signed bytecode of wheels that remote stores gave.
     ``refused_bytecode``: the wheels for which that has no signature that counts.
-    ``refused_stores``: the remote stores of which a warning says so.
+    ``refused_stores``: the remote stores of which a warning says that an object is wrong.
     ``new_resolutions``: the JSON values of the resolutions that it shares, by their keys.
     ``repairs``: the damage that it found.
     ``uses``: its usage marks.
@@ -77,9 +78,9 @@ class RunState:
         self.sharing = Sharing(self.settings, self.layers)
         self.signatures = RunSignatures(self.settings, self.layers)
 
-    def warn_of_refusal(self, url: str, why: str) -> None:
-        """Warn that a signed object of the store ``url`` does not count, once for each store."""
-        told = f"Object of the remote store is not used: {url}: {why}"
+    def warn_of_object(self, url: str, key: str, why: str) -> None:
+        """Warn that the object ``key`` of the store ``url`` is wrong, once for each store."""
+        told = f"Remote object is not used: {url}/{key}: {why}"
         if url in self.refused_stores:
             logger.debug("%s", told)
             return

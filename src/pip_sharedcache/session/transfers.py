@@ -53,7 +53,6 @@ class Transfers:
         helper_script()
         self._stores = [RemoteStore(one, self._opener(one)) for one in run.settings.remotes]
         self._pulled: set[Digest] = set()
-        self._damage_told: set[str] = set()
 
     def _opener(self, setting: RemoteSetting) -> Callable[[], Access]:
         def access() -> Access:
@@ -125,11 +124,13 @@ class Transfers:
             if answer.problem:
                 logger.debug("%s: %s: %s", store.url, request.key, answer.problem)
             elif answer.size >= 0 and request.key != wheel_key(digest):
-                self._run.pulled_bytecode[digest] = PulledBytecode(store.url, request.path)
+                self._run.pulled_bytecode[digest] = _pulled(store, request)
                 size += answer.size
             elif answer.size >= 0 and answer.sha256 != digest:
                 request.path.unlink()
-                self._warn_of_damage(store, request.key, one.filename)
+                store.wrong.add(request.key)
+                why = f"it is not the wheel {one.filename}: pip downloads it"
+                self._run.warn_of_object(store.url, request.key, why)
             elif answer.size >= 0:
                 whole[digest] = place / one.filename
                 request.path.rename(whole[digest])
@@ -148,14 +149,6 @@ class Transfers:
             take(digest)
         if count := before - len(left):
             logger.info("Pulled %s (%s) from %s", counted_wheels(count), megabytes(size), store.url)
-
-    def _warn_of_damage(self, store: RemoteStore, key: str, filename: str) -> None:
-        store.wrong.add(key)
-        if store.url in self._damage_told:
-            logger.debug("%s: %s is not %s", store.url, key, filename)
-            return
-        self._damage_told.add(store.url)
-        warn(f"Remote object is not the wheel {filename}: {store.url}/{key}: pip downloads it")
 
     def build_of(self, key: Digest, signers: Signers) -> Build | None:
         """Return the wheel that was built for ``key``, as one of ``signers`` signed it, or None.
@@ -185,7 +178,7 @@ class Transfers:
                         return read(path)
             except NotSigned as error:
                 store.wrong.add(name)
-                self._run.warn_of_refusal(store.url, str(error))
+                self._run.warn_of_object(store.url, name, str(error))
             except OSError as error:
                 logger.debug("%s: %s: %s", store.url, name, reason(error))
         return None
@@ -222,7 +215,7 @@ class Transfers:
                 logger.debug("%s: %s: %s", store.url, request.key, answer.problem)
             elif answer.size >= 0:
                 digest = wanted[request.key]
-                self._run.pulled_bytecode[digest] = PulledBytecode(store.url, request.path)
+                self._run.pulled_bytecode[digest] = _pulled(store, request)
                 left.discard(digest)
                 size += answer.size
 
@@ -264,3 +257,8 @@ class Transfers:
         """End the access to all remote stores; further calls do nothing."""
         for store in self._stores:
             store.end()
+
+
+def _pulled(store: RemoteStore, fetch: Fetch) -> PulledBytecode:
+    """Return the bytecode that ``fetch`` got from ``store``."""
+    return PulledBytecode(store.url, fetch.key, fetch.path)

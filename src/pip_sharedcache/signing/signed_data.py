@@ -65,7 +65,8 @@ class SignedData:
         except ValueError as error:
             raise NotSigned(f"{signature.principal} signed {error}") from error
         if (statement.kind, statement.key) != (kind, key):
-            raise NotSigned(f"{signature.principal} signed {statement.kind} {statement.key}")
+            told = f"{signature.principal} signed {statement.kind} {statement.key}"
+            raise NotSigned(f"{told}, which is about something else")
         return statement, signature
 
 
@@ -90,7 +91,7 @@ def read_line(file: BinaryIO) -> tuple[str, str, tuple[int, int]]:
     try:
         head = json.loads(line) if line.endswith(b"\n") else None
         if not isinstance(head, dict):
-            raise ValueError("its first line is no JSON object")
+            raise ValueError("no signed data")
         form = head["format"]
         if type(form) is int and form > SIGNED_FORMAT:
             raise LaterForm(f"signed data of format {form}, this version reads {SIGNED_FORMAT}")
@@ -100,7 +101,7 @@ def read_line(file: BinaryIO) -> tuple[str, str, tuple[int, int]]:
     except LaterForm:
         raise
     except (KeyError, ValueError, RecursionError) as error:
-        raise ValueError(f"no signed data: {type(error).__name__} {error!s:.100}") from error
+        raise ValueError("no signed data") from error
     limits = (MOST_STATEMENT, MOST_SIGNATURE)
     if not isinstance(kind, str) or not isinstance(key, str):
         raise ValueError("no signed data: its kind or its key is malformed")

@@ -147,7 +147,7 @@ def read_statement(data: bytes) -> Statement:
         if statement.to_bytes() != data:
             raise ValueError("a statement in another form than that which is signed")
     except (KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-        raise ValueError(f"no statement: {type(error).__name__} {error!s:.100}") from error
+        raise ValueError("no statement: a part of it is missing or malformed") from error
     return statement
 
 

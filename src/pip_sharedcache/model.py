@@ -152,6 +152,7 @@ class Manifest:
     ``files``: the files of the entry.
     ``failed``: for bytecode, the sources without bytecode here, which pip tries to compile.
     ``packed``: whether one file has all files of the entry, the pack; else they are a tree.
+    ``public``: whether its publisher saw that it may be pushed to remote stores (Origin.is_public).
     """
 
     filename: str
@@ -160,6 +161,7 @@ class Manifest:
     files: tuple[StoredFile, ...]
     failed: tuple[str, ...] = ()
     packed: bool = False
+    public: bool = False
 
     @property
     def metadata(self) -> StoredFile | None:
@@ -175,8 +177,9 @@ class Manifest:
             rows = [[*row, file.offset] for row, file in zip(rows, self.files)]
         version = PACKED_FORMAT if self.packed else FORMAT
         head = {"format": version, "filename": self.filename, "sha256": self.digest}
-        failed = {"failed": self.failed} if self.failed else {}
-        return json.dumps({**head, "size": self.size, "files": rows, **failed}, ensure_ascii=False)
+        more: dict[str, Any] = {"failed": self.failed} if self.failed else {}
+        more |= {"public": True} if self.public else {}
+        return json.dumps({**head, "size": self.size, "files": rows, **more}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -188,7 +191,7 @@ class Manifest:
             packed = data["format"] == PACKED_FORMAT
             digest = as_digest(data["sha256"])
             filename, size = data["filename"], data["size"]
-            failed = data.get("failed", [])
+            failed, public = data.get("failed", []), data.get("public") is True
             if not isinstance(data["files"], list) or not isinstance(failed, list):
                 raise TypeError("files or failed is no list")
             files = tuple(
@@ -214,7 +217,7 @@ class Manifest:
                 # A path that is no text can be nested too deeply for repr().
                 row = file.path if isinstance(file.path, str) else type(file.path)
                 raise ValueError(f"not an entry.json: the row of {row!r:.300} is malformed")
-        return cls(filename, digest, size, files, tuple(failed), packed)
+        return cls(filename, digest, size, files, tuple(failed), packed, public)
 
 
 @dataclass(frozen=True)
@@ -288,10 +291,13 @@ class Origin:
 
     ``url``: without credentials.
     ``private_because``: why the wheel is kept private; "" if it may be shared.
+    ``is_public``: whether everybody can get the wheel there, or the setting share names it: only
+    then may it be pushed to remote stores.
     """
 
     url: str
     private_because: str = ""
+    is_public: bool = False
 
 
 @dataclass(frozen=True)

@@ -422,7 +422,7 @@ def test_pull_shares_no_bytecode_by_the_signers_of_one_user(
     }
     options = ["--no-index", "--find-links", str(wheels)]
     run_as(None, ours.command("install", *options, *NAMES), env=of_root, check=True)
-    done = run_as(None, ours.command("store", "push"), env=of_root, check=True)
+    done = run_as(None, ours.command("store", "push", "--all"), env=of_root, check=True)
     assert "bytecode of 3 wheels" in done.stdout, done.stdout
     env["PIP_SHAREDCACHE_SIGNERS"] = str(signers)
     done = run_as(who, ours.command("store", "pull", "--all", "-v"), env=env, check=True)

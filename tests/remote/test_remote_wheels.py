@@ -169,6 +169,10 @@ def test_store_push_puts_what_is_not_there(
     wheel.write_bytes(wheel.read_bytes()[:-1] + b"?")
     done = one.attempt("store", "push")
     assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if "Not pushed" in line)
+    assert str(wheel.parent) in line
+    done = one.attempt("store", "push", "--all")
+    assert done.returncode == 1
     assert done.stderr.count("it is not the expected one") == 1, done.stderr
     assert len(server.keys("wheels/")) == len(NAMES) - 1
     server.fault = lambda key: Fault(403, verbs=("GET", "HEAD", "PUT"))

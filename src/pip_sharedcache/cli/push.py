@@ -16,12 +16,17 @@ from pip_sharedcache.maintenance.signatures import signed_builds
 from pip_sharedcache.model import Policy, megabytes
 from pip_sharedcache.store import BUILDS, BYTECODE, WHEELS
 
-HELP = "put wheels of the store, signed bytecode and builds, into the remote stores"
+HELP = "put public wheels of the store, signed bytecode and builds, into the remote stores"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command to ``parser``."""
     parser.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also wheels of which nothing says that they are public",
+    )
 
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
@@ -33,12 +38,19 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         raise UsageError(f"Cannot push: {store.path} keeps wheels that must not be shared")
     contents = read_entries(store, chosen.names, (WHEELS, BYTECODE), uses=False)
     problems = list(contents.problems())
+    wheels = select(contents)
+    found = contents.of_area(WHEELS)
+    digests = {one.digest for one in found if one.public or chosen.all}
+    public = [one for one in wheels if one.manifest.digest in digests]
+    damaged = {one.digest: one for one in found if one.damage and one.digest not in digests}
+    problems += [f"Not pushed: {one.path}: {one.damage}" for one in damaged.values()]
+    left = len(wheels) - len(public) - len(damaged)
     remotes: list[dict[str, Any]] = []
-    derived = contents.of_area(BYTECODE)
+    derived = [one for one in contents.of_area(BYTECODE) if one.digest in digests]
     if settings.signing_key is not None:
         records = read_entries(store, areas=(BUILDS,), uses=False)
-        derived += signed_builds(records.items, {one.digest for one in contents.of_area(WHEELS)})
-    for one in push_entries(settings, select(contents), derived):
+        derived += signed_builds(records.items, digests)
+    for one in push_entries(settings, public, derived):
         problems += [f"Not all was pushed: {one.url}: {problem}" for problem in one.problems]
         counts = {
             "pushed": one.wheels.count,
@@ -54,7 +66,14 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             what += f", and {counted(one.builds.count, 'build record', 'build records')}"
         size = megabytes(counts["bytes"])
         output.say(f"Pushed {what} ({size}) to {one.url}; {counts['present']} were there.")
+    if left:
+        output.say(
+            f"{counted(left, 'wheel is', 'wheels are')} not pushed, since nothing in the store "
+            "says that everybody can have them; hint: pip-sharedcache store push --all"
+        )
     for problem in problems:
         output.warn(problem)
-    output.result({"store": str(store.path), "remotes": remotes, "problems": problems})
+    output.result(
+        {"store": str(store.path), "remotes": remotes, "left": left, "problems": problems}
+    )
     return FINDINGS if problems else FINE

@@ -13,7 +13,7 @@ from pip_sharedcache.errors import DamagedEntry, SigningError, UsageError, reaso
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.maintenance.remotes import open_remote
 from pip_sharedcache.model import Digest, Entry, Policy, identity_of
-from pip_sharedcache.remote.build_objects import build_object, write_build
+from pip_sharedcache.remote.build_objects import build_object, names_local_path, write_build
 from pip_sharedcache.remote.bytecode_objects import object_key, write_object
 from pip_sharedcache.remote.pushing import Item, Pushed, missing, push
 from pip_sharedcache.remote.stores import RemoteStore, wheel_key
@@ -104,6 +104,8 @@ def _push_builds(store: RemoteStore, items: Iterable[StoredEntry], key: Path) ->
             continue
         if build is None:
             done.problems.append(f"{item.path}: it is no build record")
+            continue
+        if names_local_path(build):
             continue
         of_key = Digest(item.digest)
         write = functools.partial(write_build, key=of_key, build=build, signing_key=key)

@@ -204,7 +204,8 @@ def _stage(store: Store, item: StoredEntry, entry: Entry, packed: bool) -> Stage
             return restage(store, item.area, entry, source, packed=packed)
     times = {file.mtime for file in entry.manifest.files}
     # The same time: bytecode names it.
-    stage = functools.partial(stage_wheel, store, mtime=min(times), packed=packed)
+    public = entry.manifest.public
+    stage = functools.partial(stage_wheel, store, mtime=min(times), packed=packed, public=public)
     if item.publisher == trust.user_id():
         return stage(entry.wheel, entry.wheel.name, digest)
     with fs.temporary_directory() as directory:  # another user can change it while it is read

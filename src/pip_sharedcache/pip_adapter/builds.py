@@ -218,8 +218,16 @@ class Builds:
                     "python": sys.version.split()[0],
                     "variables": sorted(self._around["variables"]) if self._around else [],
                 },
+                is_public=self._is_public(session, link),
             )
         return path
+
+    def _is_public(self, session: Session, link: Link) -> bool:
+        """Return whether everybody can get the source at ``link``, or the setting share names it.
+
+        Nothing says with which credentials a version control system got its source.
+        """
+        return self._downloads.responses.origin(link, session.sharing).is_public
 
     def _may_be_shared(self, session: Session, requirement: Requirement, link: Link) -> bool:
         """Return whether pip itself would keep the wheel, and its source is not private."""

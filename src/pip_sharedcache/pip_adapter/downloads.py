@@ -6,6 +6,7 @@ progress.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import logging
@@ -33,7 +34,7 @@ from pip_sharedcache.pip_adapter.pulls import Pulls
 from pip_sharedcache.pip_adapter.responses import Responses
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
-from pip_sharedcache.session.wheels import RunWheel, without_credentials
+from pip_sharedcache.session.wheels import RunWheel
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Downloads:
         self._downloader: Downloader | None = None
         self._batches = Batches()
         self._misses = Misses(self._digests, lambda link: self.responses.private(None, link))
-        self._pulls = Pulls(self._misses, self._note_new)
+        self._pulls = Pulls(self._misses, functools.partial(self._note_new, asks=False))
 
     def put_in(self) -> None:
         """Wrap the seams, in the modules that look them up."""
@@ -136,8 +137,8 @@ class Downloads:
             path = link.file_path
             served = offline.serve(session, link, self.trust)
             if not served and not local_wheels.was_built(requirement, path, self.cache):
-                private = local_wheels.private_because(session, preparer, requirement, path)
-                session.wheels.note(path, Origin(without_credentials(link.url), private))
+                origin = local_wheels.origin_of(session, preparer, requirement, link)
+                session.wheels.note(path, origin)
             return call.proceed()
         digests = digests_of(link, requirement)
         self._acceptable[link.url] = digests
@@ -253,7 +254,7 @@ class Downloads:
         if (pulled := self._pulls.take(link)) is not None:
             return pulled
         digests = self._digests(link)
-        origin = Origin(without_credentials(link.url), self.responses.private(None, link))
+        origin = self.responses.origin(link)
         found = self._trusted(session, digests, link.filename, location, origin)
         if found is not None:
             logger.info("Using %s from the shared store", link.filename)
@@ -269,11 +270,10 @@ class Downloads:
         self._note_new(session, link, str(copied))
         return str(copied)
 
-    def _note_new(self, session: Session, link: Link, path: str) -> RunWheel:
+    def _note_new(self, session: Session, link: Link, path: str, asks: bool = True) -> RunWheel:
         """Record the wheel at ``path``, which can be published."""
         sharing = None if self._only_resolves else session.sharing
-        private = self.responses.private(None, link, sharing)
-        return session.wheels.note(path, Origin(without_credentials(link.url), private))
+        return session.wheels.note(path, self.responses.origin(link, sharing, asks=asks))
 
     def _trusted(
         self, session: Session, digests: Iterable[Digest], name: str, location: str, origin: Origin

@@ -12,12 +12,13 @@ from packaging.utils import parse_wheel_filename
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import reason
-from pip_sharedcache.model import Entry
+from pip_sharedcache.model import Entry, Origin
 from pip_sharedcache.pip_adapter import seams
 from pip_sharedcache.pip_adapter.links import local_directory
-from pip_sharedcache.pip_adapter.protocols import Distribution, Preparer, Requirement
+from pip_sharedcache.pip_adapter.protocols import Distribution, Link, Preparer, Requirement
 from pip_sharedcache.pip_adapter.seams import Call
 from pip_sharedcache.session.session import Session
+from pip_sharedcache.session.wheels import without_credentials
 
 #: The type of the content of each wheel, which pip does not read.
 OCTETS = "application/octet-stream"
@@ -50,6 +51,17 @@ def private_because(
     if session.sharing.shows_others() and not trust.readable_by_all(Path(path)):
         return "other users may not read the file"
     return ""
+
+
+def origin_of(session: Session, preparer: Preparer, requirement: Requirement, link: Link) -> Origin:
+    """Return the origin of the wheel at ``link`` on this machine.
+
+    It is pushed only if the setting share names it: readers of a remote store have no access to
+    this disk.
+    """
+    private = private_because(session, preparer, requirement, link.file_path)
+    named = session.sharing.is_shared_anyway(link.url)
+    return Origin(without_credentials(link.url), private, is_public=named)
 
 
 def distribution_of(path: Path, filename: str) -> Distribution:

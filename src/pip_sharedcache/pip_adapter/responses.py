@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from pip_sharedcache.model import Origin
 from pip_sharedcache.pip_adapter.protocols import HttpResponse, Link
 from pip_sharedcache.pip_adapter.requests_ahead import (
     LIMITED,
@@ -117,6 +118,23 @@ class Responses:
         if sharing is not None and sharing.shows_new() and not sharing.is_shared_anyway(link.url):
             return self.not_public([link])
         return ""
+
+    def origin(self, link: Link, sharing: Sharing | None = None, *, asks: bool = True) -> Origin:
+        """Return the origin of the downloaded file of ``link``; ``sharing`` is as for ``private``.
+
+        ``asks``: whether requests are made to see that the file is public, if the run pushes.
+        """
+        private, url = self.private(None, link, sharing), without_credentials(link.url)
+        if sharing is not None and sharing.is_shared_anyway(link.url):
+            return Origin(url, private, is_public=True)
+        public = not private and _is_remote(link.url)
+        if public and asks and sharing is not None and sharing.pushes:
+            public = not self.not_public([link])
+        elif public:
+            with self._lock:
+                unseen = list(self._unseen(link, ()))
+            public = not any(self._reasons.get(asked, "unknown") for asked in unseen)
+        return Origin(url, private, is_public=public)
 
     def not_public(self, links: Iterable[Link]) -> str:
         """Return why ``links`` are not public, as far as this run has seen; "" if all are.

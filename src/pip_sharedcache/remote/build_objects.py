@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pip_sharedcache.errors import NotSigned
@@ -10,18 +11,30 @@ from pip_sharedcache.remote.statement_objects import read_statement_object, writ
 from pip_sharedcache.signing import BUILD, BuildStatement, Signers
 from pip_sharedcache.store import Build
 
+#: The details of a build record that say who built the wheel, and where.
+_OF_MACHINE = ("by", "on")
+
 
 def build_object(key: Digest) -> str:
     """Return the name of the object with the build record ``key``."""
     return f"builds/{key}"
 
 
+def names_local_path(build: Build) -> bool:
+    """Return whether the record ``build`` names a source of one machine, which stays there."""
+    return "file:" in json.dumps(build.details, default=str)
+
+
 def write_build(path: Path, key: Digest, build: Build, signing_key: Path) -> str:
     """Write the record ``build`` of ``key``, signed with ``signing_key``, to the new file ``path``.
 
-    Returns the sha256 of the file. Raises SigningError, OSError.
+    Who built the wheel, and on which host, is left out. Returns the sha256 of the file. Raises
+    SigningError, OSError; ValueError for a record that names a local path.
     """
-    statement = BuildStatement(key, build.digest, build.filename, build.details)
+    if names_local_path(build):
+        raise ValueError(f"{build.filename} was built from a local path")
+    details = {name: value for name, value in build.details.items() if name not in _OF_MACHINE}
+    statement = BuildStatement(key, build.digest, build.filename, details)
     return write_statement(path, statement, signing_key)
 
 

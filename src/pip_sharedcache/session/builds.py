@@ -57,9 +57,14 @@ class SharedBuilds:
         else:
             self._repairs.skip_build_record(build.record)
 
-    def record(self, path: str, key: Digest, details: Mapping[str, Any]) -> None:
-        """Record that pip built the wheel at ``path``, which may be shared as ``key``."""
-        built = self._run.wheels.note(path, Origin(""))
+    def record(
+        self, path: str, key: Digest, details: Mapping[str, Any], *, is_public: bool
+    ) -> None:
+        """Record that pip built the wheel at ``path``, which may be shared as ``key``.
+
+        ``is_public``: whether everybody can get its source, or the setting share names that.
+        """
+        built = self._run.wheels.note(path, Origin("", is_public=is_public))
         built.digest, built.verified = wheel.digest_of(Path(path))[0], True
         built.build = key, Build(built.digest, os.path.basename(path), details)
 

@@ -111,7 +111,8 @@ class RunEntries:
         if self._run.sharing.is_private(origin):
             logger.debug("%s is not shared: %s", path.name, origin.private_because)
             where = self._layers.to_keep
-        staged = self._stage(where, path, path.name, digest, "Installed without publishing")
+        otherwise, public = "Installed without publishing", origin.is_public
+        staged = self._stage(where, path, path.name, digest, otherwise, public=public)
         if staged is not None:
             self._lookup.remember(staged)
             self._added.add(staged.identity)
@@ -131,6 +132,7 @@ class RunEntries:
             manifest.digest,
             "Installed from where it was found",
             mtime=max((file.mtime for file in manifest.files), default=None),
+            public=manifest.public,
         )
         if near is None:
             return entry
@@ -146,6 +148,7 @@ class RunEntries:
         digest: Digest,
         otherwise: str,
         mtime: int | None = None,
+        public: bool = False,
     ) -> Entry | None:
         """Stage the wheel at ``path``, as Publisher.add does."""
 
@@ -154,7 +157,14 @@ class RunEntries:
             on_progress = None if draws is None else draws(filename)
             damaged = self._run.repairs.damaged
             return stores.stage_wheel(
-                store, path, filename, digest, damaged, mtime=mtime, on_progress=on_progress
+                store,
+                path,
+                filename,
+                digest,
+                damaged,
+                mtime=mtime,
+                on_progress=on_progress,
+                public=public,
             )
 
         return self._publishing.add(where, unpack, otherwise)

@@ -13,7 +13,7 @@ from typing import Any
 from pip_sharedcache import bytecode, fs
 from pip_sharedcache.errors import DamagedEntry, SigningError, reason
 from pip_sharedcache.model import Digest, Entry, Policy, megabytes
-from pip_sharedcache.remote.build_objects import build_object, write_build
+from pip_sharedcache.remote.build_objects import build_object, names_local_path, write_build
 from pip_sharedcache.remote.bytecode_objects import object_key, write_object
 from pip_sharedcache.remote.pushing import Item, Pushed, missing, push
 from pip_sharedcache.remote.resolution_objects import resolution_object, write_resolution
@@ -65,7 +65,7 @@ class Pushes:
             if one.manifest.digest not in self._pulled
         ]
         there = {one.manifest.digest for one in entries}
-        kept = [one for one in builds if one[1].digest in there]
+        kept = [one for one in builds if one[1].digest in there and not names_local_path(one[1])]
         with ExitStack() as stack:
             self._push_to(store, items, counted_wheels)
             if store.failure is None:

@@ -46,7 +46,7 @@ class RunRemotes:
     ) -> None:
         """Get ``wheels``, as Transfers.pull does; ``compiles``: with their bytecode."""
         if wheels and self.named:
-            tag = bytecode.tag() if compiles and self._run.signatures.count else ""
+            tag = bytecode.tag() if compiles and self._signers() is not None else ""
             interpreter = (tag, MAGIC_NUMBER.hex()) if tag else None
             self._open().pull(wheels, directory, arrived, interpreter)
 
@@ -103,9 +103,10 @@ class RunRemotes:
             WantedWheel(one.digest, Path(one.path).name)
             for one in self._run.wheels.downloaded()
             if one.digest and one.origin and not sharing.is_private(one.origin)
+            if one.origin.is_public or one.pulled  # the bytecode of a pulled one is pushed
         ]
         signs = self._run.settings.signing_key is not None
-        builds = list(self._run.wheels.built()) if signs else []
+        builds = list(self._run.wheels.public_builds()) if signs else []
         wheels += [WantedWheel(build.digest, build.filename) for _, build in builds]
         resolutions = self._run.new_resolutions if signs else {}
         # Of pulled wheels alone there is nothing to push but bytecode.

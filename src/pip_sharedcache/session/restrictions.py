@@ -117,11 +117,18 @@ class SymlinkCheck:
 
 
 class Sharing:
-    """The wheels that a run with ``settings`` may share through ``layers``."""
+    """The wheels that a run with ``settings`` may share through ``layers``.
+
+    ``pushes``: whether the settings name a remote store that takes wheels. Its readers can be
+    others than the users of this machine.
+    """
 
     def __init__(self, settings: Settings, layers: Layers) -> None:
         self._layers = layers
         self._prefixes = shared_although_private(settings, layers)
+        self.pushes = not settings.offline and any(
+            remote.policy is Policy.PUBLISH for remote in settings.remotes
+        )
 
     def is_private(self, origin: Origin) -> bool:
         """Return whether a wheel from ``origin`` must not be shared."""

@@ -88,10 +88,10 @@ class RunWheels:
             if one.entry is None and one.build is None and one.origin is not None and one.digest
         ]
 
-    def built(self) -> Iterator[tuple[Digest, Build]]:
-        """Yield the keys and the build records of the wheels that were built here."""
+    def public_builds(self) -> Iterator[tuple[Digest, Build]]:
+        """Yield the keys and records of the wheels that were built here from public sources."""
         for one in self._by_path.values():
-            if one.build is not None:
+            if one.build is not None and one.origin is not None and one.origin.is_public:
                 yield one.build
 
     def download_of(self, digest: Digest) -> tuple[Any, str] | None:

@@ -50,6 +50,7 @@ class StoredEntry:
     ``packed``: whether its files are in a pack; known of sound entries.
     ``copied``: whether the entry lost its times because the store was copied or restored. Its
     manifest and its wheel are there, but a run uses only a checked copy of the wheel.
+    ``public``: as in Manifest; False for an untrusted publisher.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class StoredEntry:
     damage: str = ""
     packed: bool = False
     copied: bool = False
+    public: bool = False
 
     @property
     def digest(self) -> str:
@@ -227,7 +229,8 @@ def _item(
     Raises OSError if the entry cannot be read, which says nothing about the entry.
     """
     shard = chain[0]
-    title, files, size, damage, why_not, packed, copied = "", 0, 0, "", "", False, False
+    title, files, size, damage, why_not = "", 0, 0, "", ""
+    packed = copied = public = False
     held = None
     try:
         status = shard.file_status(name)
@@ -244,6 +247,7 @@ def _item(
                 copied, manifest = True, read_manifest(held)[0]
             title, files, packed = manifest.filename, len(manifest.files), manifest.packed
             size = manifest.size + total_size(manifest.files)
+            public = manifest.public and not why_not
     except FileNotFoundError:
         return None
     except DamagedEntry as error:
@@ -255,7 +259,7 @@ def _item(
     identity = identity_of(status)
     return StoredEntry(
         *(shard.path / name, area, title or name, status.st_uid, identity, status.st_mtime, use),
-        *(files, size, why_not, damage, packed, copied),
+        *(files, size, why_not, damage, packed, copied, public),
     )
 
 

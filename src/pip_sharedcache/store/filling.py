@@ -33,11 +33,18 @@ _EARLIEST = 315_619_200  # seconds; 1980-01-02, since FAT begins in 1980
 
 
 class WheelSource(NamedTuple):
-    """A wheel to unpack: its path, its file name, and the digest that its bytes must have."""
+    """A wheel to unpack.
+
+    ``path``: where it is.
+    ``filename``: its file name.
+    ``digest``: the digest that its bytes must have.
+    ``public``: as in Manifest.
+    """
 
     path: Path
     filename: str
     digest: Digest
+    public: bool = False
 
 
 def unpack_wheel(
@@ -74,7 +81,9 @@ def unpack_wheel(
                 new = NewPack(target, layout, paths)
                 files, copied = unpack_all(copy, members, new, now, on_progress, digest=copied)
                 check(copied)
-                manifest = Manifest(filename, digest, size, tuple(files), packed=True)
+                manifest = Manifest(
+                    filename, digest, size, tuple(files), packed=True, public=source.public
+                )
                 facts = [(member.info.CRC, member.executable) for member in members]
                 new.finish(facts, manifest.to_json())
             return manifest
@@ -89,7 +98,7 @@ def unpack_wheel(
         if isinstance(error, wheel.BROKEN):
             raise UnusualWheel(f"{filename}: {error}") from error
         raise
-    manifest = Manifest(filename, digest, size, tuple(files))
+    manifest = Manifest(filename, digest, size, tuple(files), public=source.public)
     _complete(staging, manifest, directories, now)
     return manifest
 

@@ -19,7 +19,8 @@ from pip_sharedcache.pip_adapter import build_inputs
         *("CUDA_HOME", "MPICC", "MPI_HOME", "OMPI_CC", "SETUPTOOLS_SCM_PRETEND_VERSION"),
         *("WRAPT_INSTALL_EXTENSIONS", "SOURCE_DATE_EPOCH", "CONDA_PREFIX", "PYTHONPATH", "CI"),
         *("NPY_BLAS_ORDER", "SKLEARN_BUILD_PARALLEL", "whatever", "HOST", "QT_SELECT"),
-        *("CI_COMMIT_TAG", "GITHUB_REF", "GTK_PATH", "OMP_PREFIX"),
+        *("CI_COMMIT_TAG", "GITHUB_REF", "GITHUB_REF_NAME", "BUILDKITE_TAG", "CI_FLAGS"),
+        *("GTK_PATH", "OMP_PREFIX"),
     ],
 )
 def test_it_counts(variable: str) -> None:
@@ -32,6 +33,10 @@ def test_it_counts(variable: str) -> None:
         *("HOME", "USER", "PWD", "TERM", "LANG", "LC_ALL", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "_"),
         *("PIP_INDEX_URL", "PIP_SHAREDCACHE_DIR", "_PIP_SHAREDCACHE_RUNNER", "https_proxy"),
         *("SLURM_JOB_ID", "LOADEDMODULES", "BASH_FUNC_module%%", "TMPDIR", "VIRTUAL_ENV"),
+        *("AWS_REGION", "AWS_ENDPOINT_URL", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_BUCKET"),
+        *("AZURE_STORAGE_ACCOUNT_NAME", "GITHUB_RUN_ID", "GITHUB_SHA", "RUNNER_NAME"),
+        *("GITLAB_USER_LOGIN", "CI_JOB_ID", "CI_COMMIT_SHA", "BUILDKITE_JOB_ID", "JENKINS_URL"),
+        *("KUBERNETES_PORT", "TEAM_SERVICE_HOST", "TEAM_SERVICE_PORT_HTTPS"),
         *("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "OPENAI_API_KEY"),
     ],
 )

@@ -43,6 +43,15 @@ _HARMLESS = (
     # Network access and secrets: a reader of a key must not be able to guess a secret.
     *("*_proxy", "*_PROXY", "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"),
     *("*TOKEN*", "*PASSWORD*", "*PASSWD*", "*SECRET*", "*CREDENTIAL*", "*_KEY", "*_KEY_ID"),
+    # The client library of remote stores, and others of these services.
+    *("AWS_*", "GOOGLE_*", "CLOUDSDK_*", "AZURE_*"),
+    # The job of a CI service, and the cluster; but see _OF_SOURCE.
+    *("GITHUB_*", "RUNNER_*", "GITLAB_*", "CI_API_*", "CI_BUILDS_DIR", "CI_COMMIT_*"),
+    *("CI_CONCURRENT_*", "CI_CONFIG_PATH", "CI_DEFAULT_BRANCH*", "CI_DEPENDENCY_*"),
+    *("CI_ENVIRONMENT_*", "CI_JOB_*", "CI_MERGE_REQUEST_*", "CI_NODE_*", "CI_PAGES_*"),
+    *("CI_PIPELINE_*", "CI_PROJECT_*", "CI_REGISTRY*", "CI_REPOSITORY_URL", "CI_RUNNER_*"),
+    *("CI_SERVER*", "CI_TEMPLATE_*", "BUILDKITE*", "CIRCLE*", "JENKINS_*", "KUBERNETES_*"),
+    *("*_SERVICE_HOST", "*_SERVICE_PORT*", "*_PORT_[0-9]*_TCP*"),
     # The active environment: the wheel's tags and the tools cover the installed software.
     *("PATH", "VIRTUAL_ENV", "VIRTUAL_ENV_*", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"),
     *("CONDA_SHLVL", "CONDA_EXE", "CONDA_PYTHON_EXE", "CONDA_PREFIX_[0-9]*", "_CE_*"),
@@ -51,6 +60,12 @@ _HARMLESS = (
     *("PYTHONDEVMODE", "PYTHONNODEBUGRANGES", "PYTHONPYCACHEPREFIX", "PYTHONNOUSERSITE"),
     # Variables of pip, which count as its options where they matter, and of pip-sharedcache.
     *("PIP_*", "_PIP_*"),
+)
+
+#: Variables of CI services from which projects make their version: the tag or the branch.
+_OF_SOURCE = (
+    *("GITHUB_REF*", "GITHUB_HEAD_REF", "GITHUB_BASE_REF", "CI_COMMIT_TAG", "CI_COMMIT_BRANCH"),
+    *("CI_COMMIT_REF_*", "BUILDKITE_TAG", "BUILDKITE_BRANCH", "CIRCLE_TAG", "CIRCLE_BRANCH"),
 )
 
 #: Programs that builds run. PATH decides which file is run.
@@ -78,6 +93,8 @@ _OF_PYTHON = ("CC", "CXX", "CFLAGS", "OPT", "CCSHARED", "LDSHARED", "LDFLAGS", "
 
 def is_harmless(variable: str) -> bool:
     """Return whether the environment variable ``variable`` does not affect a wheel."""
+    if any(fnmatchcase(variable, pattern) for pattern in _OF_SOURCE):
+        return False
     return any(fnmatchcase(variable, pattern) for pattern in _HARMLESS)
 
 

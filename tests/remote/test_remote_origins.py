@@ -156,3 +156,11 @@ def test_signers_that_cannot_count_let_nothing_signed_be_asked_for(
     assert "Pulled 1 wheel" in done.stdout, done.stdout
     assert done.stderr.count("No signature counts") == 1, done.stderr
     assert server.count("GET", "/bytecode/") == 0
+
+
+def test_dry_run_pushes_nothing(signing: SigningFactory, server: ObjectServer, key: Path) -> None:
+    first = signing("first", key=key)
+    done = first.run("install", "--dry-run", "one")
+    assert "Pushed" not in done.stdout, done.stdout
+    assert server.keys() == []
+    assert "Pushed 1 wheel" in first.run("install", "one").stdout

@@ -94,7 +94,12 @@ class RunRemotes:
         return self._run.signatures.signers
 
     def push_published(self) -> None:
-        """Push what this run has got or built, and published. To be called after ``finish``."""
+        """Push what this run has got or built, and published, if it has installed something.
+
+        To be called after ``finish``.
+        """
+        if not self._run.report.installed:
+            return  # such as with --dry-run
         if self._transfers is None:
             # Nothing was missed whose digest is known. (pip 26.3 would refuse the imports now.)
             return

@@ -233,3 +233,13 @@ def test_a_variable_that_names_another_store_is_to_be_unset(home: Home) -> None:
     done = home.run("store", "setup", PIP_SHAREDCACHE_DIR=str(home.path / "other"))
     assert done.returncode == 2
     assert done.stderr.endswith("; hint: set up that one, or unset PIP_SHAREDCACHE_DIR\n")
+
+
+def test_no_mode_helps_in_a_directory_of_another_user(site: Site) -> None:
+    above = site.directory(site.accounts.usera)
+    command = site.template.command("store", "init", above / "store")
+    done = run_as(None, command, env=site.settings())
+    assert done.returncode == 0
+    who = site.accounts.usera.name
+    assert f"{above}: {who} can rename files in this directory" in done.stderr
+    assert "hint: name a directory of root, or of yours" in done.stderr

@@ -79,11 +79,15 @@ def warnings(made: Made) -> list[str]:
     store, above, found = made.store, made.replaceable_in, []
     hint = f"hint: PIP_SHAREDCACHE_DIR={shlex.quote(str(store.path))} pip-sharedcache store doctor"
     if above is not None:
-        command = f"chmod +t {shlex.quote(str(above))}"
+        owner, who = above.stat().st_uid, "others"
+        advice = trust.hint_for(f"chmod +t {shlex.quote(str(above))}", owner)
+        if owner not in (0, store.owner, trust.user_id()):
+            # They can rename files there in any mode of the directory.
+            who, advice = trust.user_name(owner), "name a directory of root, or of yours"
         found.append(
-            f"Others can replace the store: {above}: others can rename files in this directory; "
+            f"Others can replace the store: {above}: {who} can rename files in this directory; "
             "pip-sharedcache does not trust the store's owner, and copies wheels before it uses "
-            f"them; hint: {trust.hint_for(command, above.stat().st_uid)}"
+            f"them; hint: {advice}"
         )
     if made.distrusted is not None:
         directory, why = made.distrusted

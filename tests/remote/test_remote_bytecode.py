@@ -45,6 +45,7 @@ def test_second_machine_compiles_nothing(
     done = second.run("install", *NAMES)
     assert done.stderr == ""
     assert f"Pulled {len(NAMES)} wheels" in done.stdout
+    assert " with bytecode) from " in done.stdout
     assert second.installed(*NAMES).keys() == first.installed(*NAMES).keys()
     compiled, reused = _compiled(second)
     assert compiled == 0

@@ -65,7 +65,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             what += f", bytecode of {counted(one.bytecode.count, 'wheel', 'wheels')}"
             what += f", and {counted(one.builds.count, 'build record', 'build records')}"
         size = megabytes(counts["bytes"])
-        output.say(f"Pushed {what} ({size}) to {one.url}; {counts['present']} were there.")
+        there = counted(counts["present"], "was", "were")
+        output.say(f"Pushed {what} ({size}) to {one.url}; {there} there.")
     if left:
         output.say(
             f"{counted(left, 'wheel is', 'wheels are')} not pushed, since nothing in the store "

@@ -38,6 +38,7 @@ _AT_ONCE = 8
 _PIECE = 1 << 18  # bytes
 _RESERVE = 2  # threads that pip can still start
 _PAUSE = 0.5  # seconds for the threads to end after a failure
+_PAUSE_INTERRUPTED = 0.1  # after Ctrl-C: a program that started this one soon kills it
 
 
 class WebAccess:
@@ -84,9 +85,10 @@ class WebAccess:
         left = {id(one): one for one in requests}
         try:
             self._wait(left, replies, answered)
-        except BaseException:
+        except BaseException as error:
             self._over.set()
-            end = time.monotonic() + _PAUSE
+            pause = _PAUSE if isinstance(error, Exception) else _PAUSE_INTERRUPTED
+            end = time.monotonic() + pause
             for thread in threads:
                 thread.join(max(0.0, end - time.monotonic()))
             raise

@@ -114,10 +114,10 @@ class Transfers:
         for key in awaited.keys() & store.absent:
             del awaited[key]
         whole: dict[Digest, Path] = {}
-        size = 0
+        size, also = 0, ""
 
         def answered(request: Request, answer: Answer) -> None:
-            nonlocal size
+            nonlocal size, also
             assert isinstance(request, Fetch)
             digest = awaited.pop(request.key)
             one = wanted[digest]
@@ -125,7 +125,7 @@ class Transfers:
                 logger.debug("%s: %s: %s", store.url, request.key, answer.problem)
             elif answer.size >= 0 and request.key != wheel_key(digest):
                 self._run.pulled_bytecode[digest] = _pulled(store, request)
-                size += answer.size
+                size, also = size + answer.size, " with bytecode"
             elif answer.size >= 0 and answer.sha256 != digest:
                 request.path.unlink()
                 store.wrong.add(request.key)
@@ -148,7 +148,8 @@ class Transfers:
         for digest in list(whole):  # whose bytecode did not arrive
             take(digest)
         if count := before - len(left):
-            logger.info("Pulled %s (%s) from %s", counted_wheels(count), megabytes(size), store.url)
+            what = f"{counted_wheels(count)} ({megabytes(size)}{also})"
+            logger.info("Pulled %s from %s", what, store.url)
 
     def build_of(self, key: Digest, signers: Signers) -> Build | None:
         """Return the wheel that was built for ``key``, as one of ``signers`` signed it, or None.

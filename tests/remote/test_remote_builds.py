@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import keys
+from support.environments import NEWEST_PIP
 from support.index import IndexFactory, LocalIndex
 from support.machines import Machine, MachineFactory
 from support.object_server import ObjectServer
@@ -32,13 +33,15 @@ def pages(index: IndexFactory, wheelhouse: Path) -> LocalIndex:
     return index(wheelhouse)
 
 
+@pytest.mark.parametrize("pip", ["23.0.1", NEWEST_PIP])
 def test_second_machine_builds_only_without_a_signature_that_counts(
-    machine: MachineFactory, server: ObjectServer, pages: LocalIndex, tmp_path: Path
+    pip: str, machine: MachineFactory, server: ObjectServer, pages: LocalIndex, tmp_path: Path
 ) -> None:
     key, other = keys.make_key(tmp_path, "key"), keys.make_key(tmp_path, "other")
 
     def make(name: str, *lines: str) -> Machine:
-        made = machine(name, server.url, variables={**pages.variables, **server.variables})
+        variables = {**pages.variables, **server.variables}
+        made = machine(name, server.url, variables=variables, pip=pip)
         made.run("store", "init", "--builds", made.store)
         file = made.environment.prefix / "pip.conf"
         file.write_text("\n".join(["[sharedcache]", *lines, ""]), encoding="ascii")

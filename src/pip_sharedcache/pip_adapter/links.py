@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -79,3 +80,18 @@ def private_source_because(link: Link) -> str:
 def url_of(link: Link) -> str:
     """Return the URL of ``link`` without its fragment."""
     return link.url.partition("#")[0]
+
+
+def source_url(requirement: Any) -> str:
+    """Return the URL without a fragment from which pip takes the ``requirement``.
+
+    For a wheel of pip's cache, or of the store, that was built, that of its source.
+    """
+    try:
+        source = requirement.cached_wheel_source_link
+    except AttributeError:  # up to pip 23.0, which notes the source of such a wheel elsewhere
+        told = getattr(requirement, "download_info", None)
+        if requirement.link.is_file and told is not None:
+            return str(told.url).partition("#")[0]
+        source = None
+    return url_of(source or requirement.link)

@@ -21,7 +21,7 @@ from pip_sharedcache.pip_adapter import page_contents
 from pip_sharedcache.pip_adapter.foresight import Foresight
 from pip_sharedcache.pip_adapter.index_pages import UNCHANGED, IndexPages
 from pip_sharedcache.pip_adapter.judging import Judgement, Judging, ServedPage
-from pip_sharedcache.pip_adapter.links import url_of
+from pip_sharedcache.pip_adapter.links import source_url, url_of
 from pip_sharedcache.pip_adapter.protocols import Distribution, Link
 from pip_sharedcache.pip_adapter.questions import OF_HOST, host
 from pip_sharedcache.pip_adapter.seams import Call
@@ -358,14 +358,9 @@ def _no_page() -> None:
 def result_of(requirements: Iterable[Any]) -> tuple[str, ...]:
     """Return each requirement that pip is to install, as ``name url``.
 
-    For a wheel that was built before, that is the URL of its source: the wheel has another path in
-    each cache.
+    For a wheel that was built before, that is the URL of its source: each cache has another path.
     """
-    links = (
-        (one.name, getattr(one, "cached_wheel_source_link", None) or one.link)
-        for one in requirements
-    )
-    return tuple(sorted(f"{canonicalize_name(name)} {url_of(link)}" for name, link in links))
+    return tuple(sorted(f"{canonicalize_name(one.name)} {source_url(one)}" for one in requirements))
 
 
 def installed_fact(distributions: Mapping[str, Any], name: str) -> str:

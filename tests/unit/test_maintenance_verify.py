@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -714,6 +715,9 @@ def test_repair_without_free_space_is_reported(store: Store, shared_tmp: Path) -
 # -- the command
 
 
+FIX = "hint: the same command with --fix repairs the damaged entries that are yours"
+
+
 def _run(capsys: Captured, *arguments: str) -> tuple[int, str, str]:
     status = cli.main(["store", "verify", *arguments])
     shown = capsys.readouterr()
@@ -758,8 +762,29 @@ def test_damage_names_publisher_path_and_kind_and_is_status_1(
     owner = store.path.owner()
     assert status == 1
     assert out.splitlines()[0] == f"{path} has 0 bytes, not 240 ({WHEEL}, published by {owner})"
-    summary = [] if quiet else [f"Checked 1 entry of {store.path}: 1 damaged."]
+    summary = [] if quiet else [f"Checked 1 entry of {store.path}: 1 damaged.", FIX]
     assert out.splitlines()[1:] == summary
+
+
+def test_entries_with_the_same_kind_of_damage_are_counted(
+    store: Store, shared_tmp: Path, capsys: Captured
+) -> None:
+    for number in range(5):
+        entry = _publish(store, _wheel(shared_tmp, f"demo{number}"))
+        subprocess.run(["chmod", "-R", "u+w", entry.path], check=True)
+    owner = store.path.owner()
+    status, out, _ = _run(capsys)
+    *lines, more, summary, _ = out.splitlines()
+    assert status == 1
+    assert sum(" has mode 0755, not 0555" in line for line in lines) == len(lines) == 3
+    have = f"2 more entries of {owner} have the same kind of damage (mode)"
+    assert more == f"{have} (-v names each)"
+    assert summary == f"Checked 5 entries of {store.path}: 5 damaged."
+    assert len([line for line in _run(capsys, "-v")[1].splitlines() if "0755, not" in line]) >= 5
+    *_, more, summary = _run(capsys, "--fix")[1].splitlines()
+    assert more == f"{have}; made anew from its own wheel (-v names each)"
+    assert "5 damaged, 5 of them repaired" in summary
+    assert _run(capsys)[0] == 0
 
 
 def test_fixing_says_what_was_done(store: Store, wheel: Path, capsys: Captured) -> None:
@@ -841,7 +866,7 @@ def test_names_that_are_no_text_do_not_reach_the_terminal(
         os.close(os.open(os.fsencode(entry.path) + b"/files/\xff", os.O_CREAT | os.O_WRONLY))
     status, out, _ = _run(capsys)
     assert status == 1
-    assert out.count("\n") == 3
+    assert out.count("\n") == 4
     assert "/files/\\x1b[2Jcleared\\nWARNING is not in the wheel" in out
     assert "/files/\\udcff is not in the wheel" in out
     assert out.replace("\n", "").isprintable()

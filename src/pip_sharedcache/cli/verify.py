@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pip_sharedcache import trust
 from pip_sharedcache.cli.output import FINDINGS, FINE, NAMES, Output, reasons
@@ -48,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_remote_option(parser, f"{what}; --fix deletes those that are damaged")
 
 
-_MOST_ALIKE = 3  # faults of one kind in one entry that have a line each
+#: Faults of one kind in one entry, and entries with the same kinds of faults, that have lines each.
+_MOST_ALIKE = 3
 
 
 def run(chosen: argparse.Namespace, output: Output) -> int:
@@ -64,6 +67,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     unread = dict(contents.unread)
     damaged: list[dict[str, Any]] = []
     copied: list[Check] = []
+    alike: Counter[_Likeness] = Counter()
     checked = 0
     found = check(store, contents.items, fix=chosen.fix)
     for one in output.progress(found, "Checked", len(contents.items)):
@@ -72,13 +76,22 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         if one.verdict.unread:
             unread[one.verdict.item.path] = _what_is_unread(one)
         checked += bool(one.verdict.damage or not one.verdict.unread)
-        if one.verdict.is_copied:
-            copied.append(one)
-            _tell_healing(one, output)
-        elif one.verdict.damage:
-            damaged.append(_tell(one, output))
+        if one.verdict.damage:
+            like = _likeness(one)
+            alike[like] += 1
+            tell = output.find if alike[like] <= _MOST_ALIKE else output.detail
+            if one.verdict.is_copied:
+                copied.append(one)
+            else:
+                damaged.append(_facts(one))
+                _tell(one, tell, output.detail)
+            if one.healing:
+                tell(f"{one.verdict.item.path} of {like.publisher}: {one.healing.what}")
         elif not one.verdict.unread:
             output.detail(f"{one.verdict.item.path}: {one.verdict.item.title} is sound")
+    for like, number in alike.items():
+        if number > _MOST_ALIKE and (like.what or not like.copied):
+            output.find(like.line(number - _MOST_ALIKE))
     fixed = sum(bool(facts["fixed"]) for facts in damaged)
     fixed += sum(one.healing is not None and one.healing.done for one in copied)
     for line in copied_lines(store, [one.verdict.item for one in copied if not one.healing]):
@@ -100,6 +113,8 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         line += f", {len(copied)} copied without their times" if copied else ""
     faulty = damaged or copied
     output.say(line + (f", {fixed} of them repaired." if faulty and chosen.fix else "."))
+    if not chosen.fix and any(_may_repair(facts["publisher"]) for facts in damaged):
+        output.say("hint: the same command with --fix repairs the damaged entries that are yours")
     return FINDINGS if faulty or problems else FINE
 
 
@@ -161,8 +176,38 @@ def _what_is_unread(one: Check) -> str:
     return f"{what}; {one.healing.what}" if one.healing and not one.verdict.damage else what
 
 
-def _tell(one: Check, output: Output) -> dict[str, Any]:
-    """Print the damage of an entry and its repair; return both for the JSON result."""
+class _Likeness(NamedTuple):
+    """What entries have in common whose lines are counted after the first ones.
+
+    ``publisher``: the name of their owner. ``kinds``: those of their faults. ``what``: the result
+    of their repair; "" for none. ``copied``: as in Verdict.
+    """
+
+    publisher: str
+    kinds: tuple[str, ...]
+    what: str
+    copied: bool
+
+    def line(self, number: int) -> str:
+        """Return the line for ``number`` more entries."""
+        what = f"; {self.what}" if self.what else ""
+        them = "entry" if number == 1 else "entries"
+        have = "has" if number == 1 else "have"
+        return (
+            f"{number:,} more {them} of {self.publisher} {have} the same kind of damage "
+            f"({', '.join(self.kinds)}){what} (-v names each)"
+        )
+
+
+def _likeness(one: Check) -> _Likeness:
+    who = trust.user_name(one.verdict.item.publisher)
+    kinds = sorted({damage.kind for damage in one.verdict.damage})
+    what = one.healing.what if one.healing else ""
+    return _Likeness(who, tuple(kinds), what, one.verdict.is_copied)
+
+
+def _tell(one: Check, tell: Callable[[str], None], detail: Callable[[str], None]) -> None:
+    """Print the damage of an entry: by ``tell``, and by ``detail`` what is like it."""
     item, who = one.verdict.item, trust.user_name(one.verdict.item.publisher)
     by_kind: dict[str, list[Damage]] = {}
     for damage in one.verdict.damage:
@@ -172,17 +217,13 @@ def _tell(one: Check, output: Output) -> dict[str, Any]:
         for damage in some[: 1 if alike else None]:
             more = f", and {len(alike):,} more files have this fault" if alike else ""
             what = f"{item.path / damage.path} {damage.what}{more}"
-            output.find(f"{what} ({item.title}, published by {who})")
+            tell(f"{what} ({item.title}, published by {who})")
         for damage in alike:
-            output.detail(f"{item.path / damage.path} {damage.what}")
-    _tell_healing(one, output)
-    return _facts(one)
+            detail(f"{item.path / damage.path} {damage.what}")
 
 
-def _tell_healing(one: Check, output: Output) -> None:
-    if one.healing:
-        item = one.verdict.item
-        output.find(f"{item.path} of {trust.user_name(item.publisher)}: {one.healing.what}")
+def _may_repair(publisher: str) -> bool:
+    return trust.user_id() == 0 or publisher == trust.user_name(trust.user_id())
 
 
 def _facts(one: Check) -> dict[str, Any]:

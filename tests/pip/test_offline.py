@@ -287,6 +287,23 @@ def test_a_wrong_setting_stops_no_hooked_pip_that_may_make_requests(site: Site) 
         assert "Installing without the shared store: sharedcache.link-mode" in done.stderr
 
 
+@pytest.mark.parametrize("way", ["command", "hook"])
+@pytest.mark.parametrize("words", [["install"], ["download"], ["index", "versions"]], ids=str)
+def test_switched_off_and_offline_makes_no_request_in_another_interpreter(
+    site: Site, words: list[str], way: str
+) -> None:
+    """pip's own runner would start a pip there that knows nothing of offline."""
+    one, other = site.environment(), site.environment()
+    run_as(None, one.command("store", "enable", "--prefix", one.prefix), check=True)
+    pip = one.command() if way == "command" else one.plain()
+    there = ["--no-sharedcache", "--offline", "--python", str(other.python)]
+    done = run_as(None, [*pip, *there, *words, "part"], env=site.index.variables)
+    assert done.returncode == (1 if words[0] == "index" else 2), done.stdout + done.stderr
+    assert "offline" in done.stderr
+    assert site.index.requests == []
+    run_as(None, [*pip, *there, "list"], env=site.index.variables, check=True)
+
+
 @pytest.mark.parametrize(
     "gone", ["all", "pip_sharedcache", "pip_sharedcache/pip_adapter/__runner__.py"]
 )

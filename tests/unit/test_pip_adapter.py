@@ -27,7 +27,7 @@ from pip_sharedcache.pip_adapter import (
     downloads,
     import_hooks,
     links,
-    run,
+    other_pips,
     run_pip,
     safety_wrappers,
     seams,
@@ -404,10 +404,10 @@ def test_python_searches_for_cycles_as_before_once_pip_is_imported(
 def test_another_interpreter_is_given_our_runner_and_five_packages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(run.RUNNER_VARIABLE, "")
-    given = run._runnable(lambda: "/pip/__pip-runner__.py")
-    assert given == str(run.RUNNER)
-    told = json.loads(os.environ[run.RUNNER_VARIABLE])
+    monkeypatch.setenv(bootstrap.RUNNER_VARIABLE, "")
+    given = other_pips._runnable(lambda: "/pip/__pip-runner__.py", lambda: True, pytest.fail)
+    assert given == str(bootstrap.RUNNER)
+    told = json.loads(os.environ[bootstrap.RUNNER_VARIABLE])
     assert told["pip"] == "/pip/__pip-runner__.py"
     assert set(told["roots"]) == {"pip", "pip_sharedcache", "wrapt", "packaging", "platformdirs"}
     for name, place in told["roots"].items():
@@ -440,13 +440,13 @@ def test_since_when_a_package_runs_on_which_python(
 def test_an_older_interpreter_is_given_what_pip_brings_or_plain_pip(
     brings: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(run.RUNNER_VARIABLE, "")
+    monkeypatch.setenv(bootstrap.RUNNER_VARIABLE, "")
     newest = {"packaging": [3, 12], "platformdirs": [3, 13], "wrapt": [3, 8]}
     monkeypatch.setattr(bootstrap, "_since", lambda name, root: newest[name])
-    run._runnable(lambda: "/pip/__pip-runner__.py")
-    told = json.loads(os.environ[run.RUNNER_VARIABLE])
+    other_pips._runnable(lambda: "/pip/__pip-runner__.py", lambda: True, pytest.fail)
+    told = json.loads(os.environ[bootstrap.RUNNER_VARIABLE])
     assert (told["requires"], told["since"]) == ([3, 9], newest)
-    runner = runpy.run_path(str(run.RUNNER), run_name="runner")
+    runner = runpy.run_path(str(bootstrap.RUNNER), run_name="runner")
     # The pip of Python 3.9 and 3.10, and of Debian 12, brings an older platformdirs.
     runner["BROUGHT_BY_PIP"]["platformdirs"] = ("__init__.py", "def user_cache_dir")
     if not brings:
@@ -466,7 +466,7 @@ def test_an_older_interpreter_is_given_what_pip_brings_or_plain_pip(
 def test_what_cannot_be_carried_over_leaves_plain_pip(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(run.RUNNER_VARIABLE, raising=False)
+    monkeypatch.delenv(bootstrap.RUNNER_VARIABLE, raising=False)
     find = importlib.util.find_spec
     spec = {
         "gone": None,
@@ -481,8 +481,10 @@ def test_what_cannot_be_carried_over_leaves_plain_pip(
             "find_spec",
             lambda name, *rest: spec[kind] if name == "wrapt" else find(name),
         )
-    assert run._runnable(lambda: "plain") == "plain"
-    assert run.RUNNER_VARIABLE not in os.environ
+    told: list[Exception | None] = []
+    assert other_pips._runnable(lambda: "plain", lambda: True, told.append) == "plain"
+    assert len(told) == 1
+    assert bootstrap.RUNNER_VARIABLE not in os.environ
 
 
 def test_our_runner_is_answered_only_where_pip_defines_its_own() -> None:
@@ -490,10 +492,9 @@ def test_our_runner_is_answered_only_where_pip_defines_its_own() -> None:
     exec("def get_runnable_pip(): return 'plain'", defines.__dict__)
     imports.get_runnable_pip = defines.get_runnable_pip  # type: ignore[attr-defined]
     before = imports.get_runnable_pip
-    run._answer_with_our_runner(imports)
+    for module in (imports, ModuleType("made_empty"), defines):
+        other_pips._replace_in(module, lambda: True, lambda error: None)
     assert imports.get_runnable_pip is before
-    run._answer_with_our_runner(ModuleType("made_empty"))
-    run._answer_with_our_runner(defines)
     assert defines.get_runnable_pip is not before
 
 
@@ -501,7 +502,7 @@ def test_the_runner_finds_what_is_carried_and_nothing_else(tmp_path: Path) -> No
     for name in ("carried", "neighbour"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
-    made = runpy.run_path(str(run.RUNNER), run_name="runner")
+    made = runpy.run_path(str(bootstrap.RUNNER), run_name="runner")
     finder = made["CarriedFinder"]({"carried": str(tmp_path)})
     found = finder.find_spec("carried")
     assert found.origin == str(tmp_path / "carried" / "__init__.py")
@@ -512,7 +513,7 @@ def test_the_runner_finds_what_is_carried_and_nothing_else(tmp_path: Path) -> No
 def test_the_runner_can_be_read_by_old_interpreters() -> None:
     import ast
 
-    ast.parse(run.RUNNER.read_text(encoding="utf-8"), feature_version=(3, 4))
+    ast.parse(bootstrap.RUNNER.read_text(encoding="utf-8"), feature_version=(3, 4))
 
 
 # -- what pip knows of a wheel

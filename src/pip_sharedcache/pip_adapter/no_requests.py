@@ -9,6 +9,7 @@ import functools
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
@@ -19,6 +20,9 @@ from pip_sharedcache.pip_adapter.config_files import configuration_files
 from pip_sharedcache.pip_adapter.import_hooks import when_imported
 
 logger = logging.getLogger(__name__)
+
+#: The commands of pip that make requests.
+_REQUESTING = ("install", "download", "wheel", "lock", "index", "search")
 
 #: Returns the setting that allows no request, or None.
 Asked = Callable[[], "config.Setting | None"]
@@ -48,6 +52,15 @@ def end(error: SharedCacheError) -> NoReturn:
     """End this process with the text of ``error`` and status 2, before pip has set up logging."""
     logger.error("ERROR: %s", error)
     raise SystemExit(2)
+
+
+def end_if_asked(setting: config.Setting | None, why: str) -> None:
+    """End this process if ``setting`` allows no request, and pip is to run by itself elsewhere.
+
+    ``why``: why pip-sharedcache cannot run there. Commands that make no request go on.
+    """
+    if setting is not None and any(name in sys.argv for name in _REQUESTING):
+        end(UsageError(f"No request is made, by the setting offline: {why}"))
 
 
 def end_if_off(setting: config.Setting | None) -> None:

@@ -10,7 +10,6 @@ import atexit
 import functools
 import gc
 import importlib.util
-import json
 import logging
 import os
 import runpy
@@ -29,9 +28,10 @@ from pip_sharedcache.errors import (
     without_store,
 )
 from pip_sharedcache.pip_adapter import no_requests
-from pip_sharedcache.pip_adapter.bootstrap import RUNNER, RUNNER_VARIABLE, carried, leave_archive
+from pip_sharedcache.pip_adapter.bootstrap import leave_archive
 from pip_sharedcache.pip_adapter.config_files import configuration_files
 from pip_sharedcache.pip_adapter.import_hooks import Hook, forget, when_imported
+from pip_sharedcache.pip_adapter.other_pips import start_with_our_runner
 from pip_sharedcache.pip_adapter.pip_versions import (
     own_library,
     pip_missing,
@@ -53,8 +53,6 @@ _FORCE_REMOVE = "pip._internal.utils.misc"
 #: New objects between two searches for cycles while pip is imported. Python's own number is 700 to
 #: 2000; this one bounds the memory of a pip command that goes on without install.
 _MANY_OBJECTS = 200_000
-#: The modules that define get_runnable_pip: the first up to pip 26.1.2, the second from 26.2.
-_RUNNABLE = ("pip._internal.build_env", "pip._internal.utils.misc")
 
 
 def run_pip(arguments: Sequence[str]) -> None:
@@ -80,7 +78,7 @@ def run_pip(arguments: Sequence[str]) -> None:
         finally:
             collect_again()
 
-    _when_pip_comes(put_in)
+    _when_pip_comes(asked, put_in)
     if _uses_store(arguments):
         try:
             settings()  # a wrong setting must stop the run before pip starts
@@ -131,6 +129,8 @@ def join_plain_pip(arguments: Sequence[str]) -> None:
     asked = no_requests.register("--isolated" in arguments)
     for name in _COMMANDS:
         when_imported(name, _unless_damaged(lambda _: no_requests.end_if_off(asked())))
+    # pip's own runner would start a pip in another interpreter that knows nothing of offline.
+    start_with_our_runner(lambda: asked() is not None, functools.partial(_unable, asked))
 
 
 def _collect_less() -> Callable[[], None]:
@@ -192,7 +192,7 @@ def join_pip() -> None:
         finally:
             collect_again()
 
-    _when_pip_comes(put_in)
+    _when_pip_comes(asked, put_in)
 
 
 def _freeze() -> None:
@@ -206,9 +206,8 @@ def _wants_nothing_kept(settings: config.Settings, options: Values) -> bool:
     return settings.private and not getattr(options, "cache_dir", True)
 
 
-def _when_pip_comes(put_in: Callable[[ModuleType], None]) -> None:
-    for module in _RUNNABLE:
-        when_imported(module, _answer_with_our_runner)
+def _when_pip_comes(asked: no_requests.Asked, put_in: Hook) -> None:
+    start_with_our_runner(lambda: True, functools.partial(_unable, asked))
     when_imported(_FORCE_REMOVE, _unless_damaged(_spare_foreign_files))
     when_imported(_UNINSTALL, _unless_damaged(_information_first))
     begun: list[ModuleType] = []
@@ -320,6 +319,14 @@ def _put_in(
 _warned: list[str] = []
 
 
+def _unable(asked: no_requests.Asked, error: Exception | None) -> None:
+    """Warn that another pip runs without us; end this process if plain pip must not run there."""
+    why = "a package that it needs is missing" if error is None else f"{error}"
+    no_requests.end_if_asked(asked(), f"pip-sharedcache cannot run in another process: {why}")
+    if error is not None:
+        _warn_of_damage(error)
+
+
 def _warn_of_damage(error: Exception) -> None:
     """Warn once, in a command that installs, that pip goes on by itself."""
     if _uses_store(sys.argv[1:]) and not _warned:
@@ -368,28 +375,3 @@ def _guard(seam: Seam, wrapper: Callable[..., Any]) -> None:
         return wrapper(original, None, args, kw)
 
     setattr(sys.modules[seam.module], seam.attribute, guarded)
-
-
-def _answer_with_our_runner(module: ModuleType) -> None:
-    """Let pip start our runner instead of itself in other processes.
-
-    pip does so in another interpreter (--python) and in a subprocess (isolated builds).
-    """
-    original = vars(module).get("get_runnable_pip")
-    if original is not None and original.__module__ == module.__name__:
-        module.get_runnable_pip = functools.wraps(original)(  # type: ignore[attr-defined]
-            functools.partial(_runnable, original)
-        )
-
-
-def _runnable(original: Callable[..., str], *args: Any, **kw: Any) -> str:
-    pip = original(*args, **kw)
-    try:
-        told = carried(pip)
-    except Exception as error:
-        _warn_of_damage(error)
-        return pip
-    if told is None:
-        return pip
-    os.environ[RUNNER_VARIABLE] = json.dumps(told)
-    return str(RUNNER)

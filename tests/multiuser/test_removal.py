@@ -258,7 +258,7 @@ def test_clean_refuses_what_is_no_store_and_stores_of_others(site: Site) -> None
     shell = "mkdir -p other/wheels/ab empty tagged && echo 1 > other/wheels/ab/file"
     shell += " && echo > tagged/CACHEDIR.TAG && echo > tagged/precious"
     run_as(userb, ["sh", "-c", f"cd {home} && {shell}"], check=True)
-    for name in ("other", "empty", "tagged", "."):
+    for name in ("other", "empty", "tagged", ".", "/"):
         done = clean(site, userb, home, "--yes", str(home / name))
         assert done.returncode == 2, name
         assert "is no store that pip-sharedcache made" in done.stderr

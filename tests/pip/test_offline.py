@@ -105,6 +105,14 @@ def test_what_is_missing_is_pips_error_and_one_line(site: Site) -> None:
     assert site.index.requests == []
 
 
+@pytest.mark.parametrize("words", [["./none"], ["-r", "none.txt"]], ids=str)
+def test_what_is_wrong_in_itself_is_pips_error_alone(site: Site, words: list[str]) -> None:
+    assert site.install(site.environment(), "part==1.0").returncode == 0
+    done = site.install(site.environment(), *words, **OFFLINE)
+    assert done.returncode == 1
+    assert "Offline" not in done.stderr
+
+
 @pytest.mark.parametrize("what", ["direct", "requirements", "find-links"])
 def test_no_request_is_made_for_what_is_named_by_its_url(
     site: Site, tmp_path: Path, what: str
@@ -146,7 +154,7 @@ def test_no_store_is_no_reason_to_ask_the_index(site: Site, tmp_path: Path) -> N
     broken.write_text("")
     done = site.install(site.environment(), "part", PIP_SHAREDCACHE_DIR=str(broken), **OFFLINE)
     assert done.returncode == 1
-    assert "found only what is in no store, since none works (wheels: 0)" in done.stderr
+    assert "pip found nothing, since no store can be used (wheels: 0)" in done.stderr
     assert site.index.requests == []
 
 

@@ -727,7 +727,7 @@ def test_damage_is_a_finding_that_names_path_and_publisher(kept: Kept, capsys: C
     (kept.other / "other_name-1.0-py3-none-any.whl").unlink()
     assert cli.main(["store", "list", "-q"]) == 1
     owner = kept.store.path.owner()
-    line = f"Damaged entry of {owner}: {kept.other}: {kept.other} lacks its wheel\n"
+    line = f"Damaged entry of {owner}: {kept.other} lacks its wheel\n"
     assert capsys.readouterr().out == line
     assert cli.main(["store", "list", "--json"]) == 1
     shown = capsys.readouterr()
@@ -1151,12 +1151,16 @@ def test_help_shows_one_option_for_the_environment(capsys: Captured) -> None:
     "words",
     ["init", "setup", "clean --yes", "adopt", "export", "import", "add --python", "report --html"],
 )
-def test_an_empty_path_is_no_path(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It comes of an unset variable in a script, and is not the current directory."""
-    with pytest.raises(SystemExit) as end:
-        cli.main(["store", *words.split(), ""])
-    assert end.value.code == 2
-    assert "an empty path names nothing" in capsys.readouterr().err
+def test_an_empty_path_and_a_url_are_no_path(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first comes of an unset variable in a script, and is not the current directory."""
+    refused = {"": "an empty path names nothing", "s3://bucket/pip": "is a URL, not a path"}
+    for text, why in refused.items():
+        with pytest.raises(SystemExit) as end:
+            cli.main(["store", *words.split(), text])
+        assert end.value.code == 2
+        assert why in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,21 @@ from typing import IO
 from pip_sharedcache import fs
 from pip_sharedcache.errors import FileError
 
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
 
 def path_argument(text: str) -> Path:
-    """Return the path ``text``. Raises argparse.ArgumentTypeError for an empty one.
+    """Return the path ``text``. Raises argparse.ArgumentTypeError for an empty one, and for a URL.
 
-    An unset variable in a script would otherwise name the current directory.
+    An unset variable in a script would otherwise name the current directory, and a URL a directory
+    "s3:" in it.
     """
     if not text:
         raise argparse.ArgumentTypeError("an empty path names nothing")
+    if _URL.match(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is a URL, not a path; a remote store is not made, the setting dir names it"
+        )
     return Path(text)
 
 

@@ -196,7 +196,8 @@ def report_problems(
 
 
 def _damage(item: StoredEntry, damage: str) -> str:
-    return f"Damaged entry of {user_name(item.publisher)}: {item.path}: {damage}"
+    where = "" if damage.startswith(f"{item.path}") else f"{item.path}: "
+    return f"Damaged entry of {user_name(item.publisher)}: {where}{damage}"
 
 
 def facts_of(item: StoredEntry) -> dict[str, Any]:

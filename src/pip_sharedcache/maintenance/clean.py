@@ -76,6 +76,9 @@ def look(path: Path) -> Doomed:
     The path must be that of a store that pip-sharedcache made, which belongs to this user unless
     the user is root.
     """
+    if not path.name:  # the root directory
+        why = f"{path} is not deleted: it is no store that pip-sharedcache made"
+        raise StoreUnusable(why, "name the directory of a store")
     try:
         with Directory.open(path.parent) as above, _opened(above, path) as top:
             _require_store(path, top)

@@ -30,9 +30,9 @@ from pip_sharedcache.store.layers import Layers
 logger = logging.getLogger(__name__)
 
 _PAGE = "shared-store.html"
-#: pip's errors that can come from what pip does not find, or may not request. After others, such as
-#: a wrong hash or a failed build, the answer would be noise.
-_NOT_FOUND = ("DistributionNotFound", "InstallationError", "NetworkConnectionError")
+#: pip's errors that come from what pip does not find. After others, such as a wrong hash, a wrong
+#: requirement or a failed build, the answer would be noise.
+_NOT_FOUND = ("DistributionNotFound", "NetworkConnectionError")
 _MOST_NAMED = 3
 
 
@@ -48,7 +48,8 @@ def only_the_store(session: Session, options: Values) -> Iterator[None]:
         yield
         return
     wheels, left_out, untrusted = _wheels(session.layers)
-    where = ", ".join(str(store.path) for store in session.layers) or "no store, since none works"
+    where = ", ".join(str(store.path) for store in session.layers)
+    only = f"only what is in {where}" if where else "nothing, since no store can be used"
     with fs.temporary_directory() as directory:
         page = directory / _PAGE
         page.write_text("".join(map(_link_to, wheels)), encoding="utf-8")
@@ -58,14 +59,15 @@ def only_the_store(session: Session, options: Values) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if type(error).__name__ not in _NOT_FOUND:
+            # Of pip's InstallationErrors, those that say so come from a request.
+            if type(error).__name__ not in _NOT_FOUND and "setting offline" not in str(error):
                 raise
             others = f"; of untrusted publishers, not used: {untrusted}" if untrusted else ""
             others += _told_of(left_out, f"{error}")
             logger.warning(
-                "Offline: pip found only what is in %s (wheels: %d%s); hint: without the setting "
-                "offline, it asks its index",
-                *(where, len(wheels), others),
+                "Offline: pip found %s (wheels: %d%s); hint: without the setting offline, it asks "
+                "its index",
+                *(only, len(wheels), others),
             )
             raise
 

@@ -61,9 +61,11 @@ def _layers(settings: Settings) -> tuple[LayerSetting, ...]:
 
 def _no_store(settings: Settings) -> StoreUnusable:
     if settings.off:
+        source = settings.dir_source
+        if source.startswith("option "):  # both options set the same variable
+            source = f"option --no-sharedcache or --sharedcache-dir={OFF}"
         return StoreUnusable(
-            f"no store is used: dir is {OFF} ({settings.dir_source})",
-            "name one with --sharedcache-dir",
+            f"no store is used: dir is {OFF} ({source})", "name one with --sharedcache-dir"
         )
     return StoreUnusable(
         "no home directory is known to keep one in", "name one with PIP_SHAREDCACHE_DIR"

@@ -308,12 +308,14 @@ class Installed:
     ``size``: bytes of its files.
     ``how``: "found" in the store, "added" to the store, or "pip" where pip installed it alone.
     ``why``: why pip installed it alone; else "".
+    ``pulled``: whether its wheel came from a remote store.
     """
 
     title: str
     size: int
     how: str
     why: str = ""
+    pulled: bool = False
 
 
 def megabytes(size: int) -> str:

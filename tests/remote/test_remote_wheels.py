@@ -50,6 +50,13 @@ def test_second_machine_needs_no_wheel_of_the_index(
     done = second.run("install", *NAMES)
     assert f"Pulled {len(NAMES)} wheels" in done.stdout, done.stdout
     assert "Pushed" not in done.stdout
+    count = len(NAMES)
+    told = f"0 of {count} distributions from {second.store}; {count} added to it"
+    assert f"{told}; {count} pulled from remote stores; " in done.stdout
+    stats = json.loads(second.run("store", "stats", "--json", "--by", "package").stdout)
+    assert (stats["found"], stats["added"], stats["pulled"]) == (0, count, count)
+    assert {row["pulled"] for row in stats["groups"]} == {1}
+    assert f"; {count} pulled from remote stores\n" in second.run("store", "stats").stdout
     assert pages.wheel_requests() == []
     assert len(visible_entries(second.store)) == len(visible_entries(first.store))
     assert second.installed(*NAMES) == first.installed(*NAMES) != {}

@@ -289,6 +289,12 @@ def test_a_run_that_added_some_says_so() -> None:
     )
 
 
+def test_a_run_that_pulled_wheels_says_how_many() -> None:
+    report, worker = RunReport(installed=2, published=2, pulled=1), RunReport(pulled=1)
+    report.add(worker)
+    assert "from /s; 2 added to it; 2 pulled from remote stores; " in report.sentence([Path("/s")])
+
+
 def test_a_run_that_could_not_add_says_why() -> None:
     report = RunReport(installed=4, published=1)
     report.unserved.append(Unserved("new.whl", "the store did not have it", added=True))

@@ -108,6 +108,7 @@ def test_killed_gatherer_stops_the_others_for_a_while_only(
         {"distributions": [7]},
         {"distributions": [{"title": "x"}]},
         {"distributions": [{"title": "x", "size": 1, "how": "weird", "why": ""}]},
+        {"distributions": [{"title": "x", "size": 1, "how": "found", "why": "", "pulled": 2}]},
         {"distributions": [{"title": "x" * 300, "size": 1, "how": "found", "why": ""}]},
         {"compile_seconds": None},
     ],

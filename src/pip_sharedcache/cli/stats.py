@@ -92,6 +92,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         f"Installed:       {counted(whole.installed, 'distribution', 'distributions')} by "
         f"{counted(whole.runs, 'run', 'runs')} of pip: {whole.found:,} found in the store, "
         f"{whole.added:,} added to it, {whole.by_pip:,} by pip alone"
+        + (f"; {whole.pulled:,} pulled from remote stores" if whole.pulled else "")
     )
     output.say(f"From the store:  {megabytes(whole.apparent)} installed")
     share = f" ({whole.found * 100 // whole.installed}%)" if whole.installed else ""

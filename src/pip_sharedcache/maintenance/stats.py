@@ -28,6 +28,7 @@ class Totals:
     ``installed``: the number of distributions installed.
     ``found``: the distributions that were in the store.
     ``added``: the distributions that the runs added to the store.
+    ``pulled``: the distributions whose wheels came from remote stores.
     ``by_pip``: the distributions that pip installed without the store.
     ``apparent``: bytes installed from the store, without the bytes that pip installed alone.
     ``not_downloaded``: bytes that were not downloaded.
@@ -46,6 +47,7 @@ class Totals:
     installed: int = 0
     found: int = 0
     added: int = 0
+    pulled: int = 0
     by_pip: int = 0
     apparent: int = 0
     not_downloaded: int = 0
@@ -64,6 +66,7 @@ class Totals:
         self.installed += 1
         self.found += one.how == "found"
         self.added += one.how == "added"
+        self.pulled += one.pulled
         self.by_pip += one.how == "pip"
         self.apparent += one.size if one.how != "pip" else 0
 

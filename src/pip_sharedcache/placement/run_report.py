@@ -34,6 +34,7 @@ class Unserved:
 class RunReport:
     """The actions of one run, for the line after "Successfully installed" and for its record.
 
+    ``pulled``: the distributions whose wheels came from remote stores.
     ``compiled``: bytes of the sources that the run compiled, in ``compile_seconds``.
     ``reused``: bytes of the sources whose bytecode was in the store.
     ``resolution``: "recorded" or "reused" if the run did so with a resolution; else "".
@@ -45,6 +46,7 @@ class RunReport:
     found: int = 0
     published: int = 0
     not_downloaded: int = 0  # bytes
+    pulled: int = 0
     placed: Counter[LinkMode] = field(default_factory=Counter)  # files
     placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
     distributions: list[Installed] = field(default_factory=list)
@@ -72,6 +74,7 @@ class RunReport:
         self.installed += other.installed
         self.found += other.found
         self.published += other.published
+        self.pulled += other.pulled
         self.not_downloaded += other.not_downloaded
         self.placed.update(other.placed)
         self.placed_bytes.update(other.placed_bytes)
@@ -96,6 +99,8 @@ class RunReport:
         there = "it" if len(stores) == 1 else "them"
         if self.published:
             parts.append(f"{self.published} added to {there}")
+        if self.pulled:
+            parts.append(f"{self.pulled} pulled from remote stores")
         if left := Counter(one.why for one in self.unserved if not one.added):
             parts.append(f"{sum(left.values())} installed by pip alone: {_reasons(left)}")
         if self.placed:

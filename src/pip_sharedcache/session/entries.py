@@ -22,6 +22,9 @@ from pip_sharedcache.store import Staged, Store
 
 logger = logging.getLogger(__name__)
 
+#: Why a run has added a pulled wheel.
+PULLED = "it came from a remote store"
+
 
 class RunEntries:
     """The entries of the wheels that one run installs."""
@@ -52,6 +55,8 @@ class RunEntries:
 
     def added_because(self, entry: Entry) -> str:
         """Return why ``entry``, which this run publishes, did not come from a store."""
+        if self._run.wheels.is_pulled(entry.manifest.digest):
+            return PULLED
         return self._because.get(entry.identity) or self._lookup.miss_of(entry.manifest.digest)
 
     def adopt(self, entry: Entry) -> None:

@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pip_sharedcache import fs, trust
 from pip_sharedcache import store as stores
+from pip_sharedcache import trust
 from pip_sharedcache.config import Settings
-from pip_sharedcache.errors import DamagedEntry, StoreNotMade, without_store
+from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs.workers import available_workers, limit_workers, map_in_workers
 from pip_sharedcache.model import Entry, Identity, Installed, Policy, total_size
 from pip_sharedcache.placement import Linker, Placement, RunReport, Unserved, make_visible
-from pip_sharedcache.session import closing, notices, restrictions
+from pip_sharedcache.session import closing, notices, opening, restrictions
 from pip_sharedcache.session.builds import SharedBuilds
 from pip_sharedcache.session.bytecode import SharedBytecode
 from pip_sharedcache.session.entries import RunEntries
@@ -42,9 +42,6 @@ from pip_sharedcache.session.wheels import RunWheel
 from pip_sharedcache.store.layers import Layers
 
 logger = logging.getLogger(__name__)
-
-#: The most files that a run has open at once, including those for pip and worker processes.
-_DESCRIPTORS = 48
 
 #: The most worker processes, where no setting gives their number.
 MOST_WORKERS = 8
@@ -116,17 +113,7 @@ class Session:
         for note in (*settings.notes, *restrictions.unknown_names_in_trust(settings)):
             logger.warning(note)
         limit_workers(settings.processes)
-        layers = Layers(())
-        if not fills and settings.private and not os.path.lexists(settings.dir or ""):
-            pass  # the private store is not made yet
-        elif fs.can_open_pairs(_DESCRIPTORS // 2):
-            layers, unusable = Layers.of_settings(settings, make=fills)
-            which = "one of the shared stores" if layers else "the shared store"
-            for error in (one for one in unusable if not isinstance(one, StoreNotMade)):
-                logger.warning("%s: %s (%s)", without_store(which), error, settings.dir_source)
-        else:
-            why = f"this process may not open {_DESCRIPTORS} more files (see ulimit -n)"
-            logger.warning("%s: %s", without_store(), why)
+        layers = opening.open_layers(settings, fills=fills)
         return cls(settings, layers, trust.current_umask(), on_progress)
 
     # -- one wheel
@@ -148,7 +135,7 @@ class Session:
         entry = self._entries.entry_for(run_wheel, origin)
         if entry is None:
             why = origin.private_because if private else self._publishing.refusal
-            self._leave_to_pip(path, why, named=not private)
+            self._leave_to_pip(path, why, named=not private, pulled=run_wheel.pulled)
             return None
         self._run.symlinks.check(entry)
         home = self.layers.of(entry)
@@ -175,15 +162,22 @@ class Session:
         """Record that pip alone installs a wheel: its ``entry`` is unusable, or a disk is full."""
         self._is_not_found(entry)
         why = self._unusable_because(entry) or "a disk is full"
-        self._leave_to_pip(entry.manifest.filename, why, named=entry.identity not in self._unnamed)
+        named, pulled = entry.identity not in self._unnamed, self._is_pulled(entry)
+        self._leave_to_pip(entry.manifest.filename, why, named=named, pulled=pulled)
 
     def _is_not_found(self, entry: Entry) -> None:
         self.report.found -= not self._entries.is_added(entry)
 
-    def _leave_to_pip(self, path: str, why: str, *, named: bool) -> None:
+    def _is_pulled(self, entry: Entry) -> bool:
+        """Return whether this run got the wheel of ``entry`` from a remote store."""
+        return self._entries.is_added(entry) and self.wheels.is_pulled(entry.manifest.digest)
+
+    def _leave_to_pip(self, path: str, why: str, *, named: bool, pulled: bool = False) -> None:
         name = os.path.basename(path)
-        self.report.distributions.append(Installed(name if named else _UNNAMED, 0, "pip", why))
+        told = Installed(name if named else _UNNAMED, 0, "pip", why, pulled)
+        self.report.distributions.append(told)
         self.report.unserved.append(Unserved(name, why, added=False))
+        self.report.pulled += pulled
 
     def _unusable_because(self, entry: Entry) -> str:
         if entry.identity in self._run.repairs.damaged:
@@ -223,7 +217,9 @@ class Session:
             self.report.unserved.append(Unserved(name, self._entries.added_because(entry), True))
         if entry.identity in self._unnamed:
             title = _UNNAMED
-        self.report.distributions.append(Installed(title, total_size(entry.manifest.files), how))
+        size, pulled = total_size(entry.manifest.files), self._is_pulled(entry)
+        self.report.distributions.append(Installed(title, size, how, pulled=pulled))
+        self.report.pulled += pulled
 
     def make_visible(self, placements: Sequence[Placement]) -> None:
         """Make complete distributions visible, after registering their symlinks."""

@@ -94,6 +94,10 @@ class RunWheels:
             if one.build is not None and one.origin is not None and one.origin.is_public:
                 yield one.build
 
+    def is_pulled(self, digest: Digest) -> bool:
+        """Return whether the wheel of ``digest`` came from a remote store."""
+        return any(one.pulled and one.digest == digest for one in self._by_path.values())
+
     def download_of(self, digest: Digest) -> tuple[Any, str] | None:
         """Return pip's link and directory to download the wheel of ``digest``, or None.
 

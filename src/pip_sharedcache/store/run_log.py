@@ -239,7 +239,10 @@ def _installed(told: Any) -> Installed:
     title, how, why = (_text(told[name]) for name in ("title", "how", "why"))
     if len(title) > _LONGEST_TITLE or how not in ("found", "added", "pip"):
         raise TypeError("no distribution")
-    return Installed(title, _count(told["size"]), how, why)
+    pulled = told.get("pulled", False)  # records of older versions lack it
+    if not isinstance(pulled, bool):
+        raise TypeError("no truth value")
+    return Installed(title, _count(told["size"]), how, why, pulled)
 
 
 def _text(told: object) -> str:

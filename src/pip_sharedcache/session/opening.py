@@ -1,0 +1,34 @@
+"""The opening of the stores of one run, with warnings for those that it cannot use."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from pip_sharedcache import fs
+from pip_sharedcache.config import Settings
+from pip_sharedcache.errors import StoreNotMade, without_store
+from pip_sharedcache.store.layers import Layers
+
+logger = logging.getLogger(__name__)
+
+#: The most files that a run has open at once, including those for pip and worker processes.
+_DESCRIPTORS = 48
+
+
+def open_layers(settings: Settings, *, fills: bool) -> Layers:
+    """Open the stores that ``settings`` name. An unusable store causes a warning, no error.
+
+    ``fills``: whether missing stores of this user are made.
+    """
+    if not fills and settings.private and not os.path.lexists(settings.dir or ""):
+        return Layers(())  # the private store is not made yet
+    if not fs.can_open_pairs(_DESCRIPTORS // 2):
+        why = f"this process may not open {_DESCRIPTORS} more files (see ulimit -n)"
+        logger.warning("%s: %s", without_store(), why)
+        return Layers(())
+    layers, unusable = Layers.of_settings(settings, make=fills)
+    which = "one of the shared stores" if layers else "the shared store"
+    for error in (one for one in unusable if not isinstance(one, StoreNotMade)):
+        logger.warning("%s: %s (%s)", without_store(which), error, settings.dir_source)
+    return layers

@@ -48,6 +48,7 @@ def _recorded(
         env={
             **served.variables,
             "PIP_SHAREDCACHE_DIR": str(store),
+            "_PIP_SHAREDCACHE_WRITES": "yes",  # of its own accord, a dry run records nothing
             "TMPDIR": str(temporary),
             "PIP_NO_CACHE_DIR": "1",  # else a copy of each response goes there, too
         },

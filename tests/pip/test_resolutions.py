@@ -55,7 +55,9 @@ class Runs:
         self._base = tmp_path
         self.store = tmp_path / "store"
         self._count = 0
-        self._env = {**env, "PIP_SHAREDCACHE_DIR": str(tmp_path / "store")}
+        # A dry run records nothing of its own accord.
+        also = {"PIP_SHAREDCACHE_DIR": str(tmp_path / "store"), "_PIP_SHAREDCACHE_WRITES": "yes"}
+        self._env = {**env, **also}
         (tmp_path / "store").mkdir(exist_ok=True)
 
     @property

@@ -163,4 +163,5 @@ def test_dry_run_pushes_nothing(signing: SigningFactory, server: ObjectServer, k
     done = first.run("install", "--dry-run", "one")
     assert "Pushed" not in done.stdout, done.stdout
     assert server.keys() == []
+    assert list(first.store.rglob("*")) == []
     assert "Pushed 1 wheel" in first.run("install", "one").stdout

@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import io
+import json
 import re
 import stat
 import tarfile
@@ -120,7 +121,12 @@ def make_wheel(
 
 
 def make_sdist(
-    directory: Path, name: str, version: str = "1.0", *, requires: Sequence[str] = ()
+    directory: Path,
+    name: str,
+    version: str = "1.0",
+    *,
+    requires: Sequence[str] = (),
+    build_requires: Sequence[str] = (),
 ) -> Path:
     """Write an sdist into directory and give its path: its metadata is static (PEP 643), and its
     backend is in the sdist, so that building needs no index and gives the same bytes each time."""
@@ -133,7 +139,8 @@ def make_sdist(
     )
     members = {
         "PKG-INFO": metadata,
-        "pyproject.toml": _SDIST_PROJECT + f'[project]\nname = "{name}"\nversion = "{version}"\n',
+        "pyproject.toml": _sdist_project(build_requires)
+        + f'[project]\nname = "{name}"\nversion = "{version}"\n',
         "backend.py": _SDIST_BACKEND,
         f"{escaped}.py": f'VERSION = "{version}"\n',
     }
@@ -148,9 +155,11 @@ def make_sdist(
     return sdist
 
 
-_SDIST_PROJECT = (
-    '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n\n'
-)
+def _sdist_project(requires: Sequence[str]) -> str:
+    system = f"[build-system]\nrequires = {json.dumps(list(requires))}\n"
+    return system + 'build-backend = "backend"\nbackend-path = ["."]\n\n'
+
+
 _SDIST_BACKEND = """
 import os, re, zipfile
 

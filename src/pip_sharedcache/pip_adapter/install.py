@@ -32,9 +32,9 @@ from pip_sharedcache.pip_adapter.protocols import Requirement, WheelFile
 from pip_sharedcache.pip_adapter.resolution import Resolutions
 from pip_sharedcache.pip_adapter.seams import Arguments, Call, Keywords, Original
 from pip_sharedcache.pip_adapter.targets import environment_of
-from pip_sharedcache.pip_adapter.wheel_checks import is_torn, tells_of
+from pip_sharedcache.pip_adapter.wheel_checks import is_full, is_torn, tells_of
 from pip_sharedcache.placement import Placement
-from pip_sharedcache.session import notices
+from pip_sharedcache.session import notices, opening
 from pip_sharedcache.session.session import Session
 from pip_sharedcache.session.wheels import RunWheel
 
@@ -101,7 +101,10 @@ class InstallWrappers:
             (seams.PARSE_WHEEL, seams.during(lambda: self.placement, self._parse_wheel)),
             (seams.NEW_FILE, self._new_file),
             (seams.SAVE_FILE, self._save_file),
-            (seams.ENSURE_DIRECTORY, seams.during(lambda: self.placement, _ensure_directory)),
+            (
+                seams.ENSURE_DIRECTORY,
+                seams.during(lambda: self.placement, safety_wrappers.directory),
+            ),
             (seams.COMPACT, safety_wrappers.information_first(lambda: self.session is not None)),
             (seams.WRITE_SCRIPT, seams.during(lambda: self.placement, safety_wrappers.script)),
             (seams.WRITE_RECOVERY, seams.during(lambda: self.placement, safety_wrappers.recovery)),
@@ -119,6 +122,10 @@ class InstallWrappers:
         options: Values = call.named["options"]
         if self._declines(options):
             return call.proceed()
+        with opening.dry_run(bool(getattr(options, "dry_run", False))):
+            return self._run_with(start, call, options)
+
+    def _run_with(self, start: Callable[..., Session], call: Call, options: Values) -> Any:
         try:
             session = start(bars(options))
         except Exception as error:  # for example a process limit, which pip may not reach
@@ -256,7 +263,7 @@ class InstallWrappers:
             session.lookup.mark_damaged(served, f"{served.wheel}: the archive is damaged")
             return _Outcome.REDOWNLOAD
         too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
-        if too_long or (_is_full(error) and self._make_room(session, self._device)):
+        if too_long or (is_full(error) and self._make_room(session, self._device)):
             return _Outcome.WITHOUT_STORE
         return None
 
@@ -268,7 +275,7 @@ class InstallWrappers:
         try:
             return install(**bound)
         except OSError as error:
-            if not (_is_full(error) and self._make_room(session, device)):
+            if not (is_full(error) and self._make_room(session, device)):
                 raise
         return install(**bound)
 
@@ -302,7 +309,7 @@ class InstallWrappers:
 
     def _restore(self, session: Session, placement: Placement) -> None:
         """Install with pip's own code the files that could not be placed."""
-        if any(_is_full(error) for _, error in placement.undone):
+        if any(is_full(error) for _, error in placement.undone):
             raise _Stopped(_Outcome.WITHOUT_STORE, "no free space")
         module = sys.modules[seams.SAVE_FILE.module]
         self.placement = None  # else pip's own code would call the wrappers again
@@ -390,11 +397,3 @@ class InstallWrappers:
         """Skip pip's os.fsync in .dist-info, which the placement makes durable as a whole."""
         if self.placement is None:
             fsync(descriptor)
-
-
-def _ensure_directory(placement: Placement, call: Call) -> None:
-    placement.target_dirs.make(str(call.named["path"]))
-
-
-def _is_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in fs.NO_SPACE_ERRORS

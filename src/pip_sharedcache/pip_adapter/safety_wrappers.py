@@ -55,6 +55,11 @@ def information_first(active: Callable[[], bool]) -> Wrapper:
     return wrapper
 
 
+def directory(placement: Placement, call: Call) -> None:
+    """Make a directory of the environment as the placement makes its own."""
+    placement.target_dirs.make(str(call.named["path"]))
+
+
 def script(placement: Placement, call: Call) -> Any:
     """Let pip's script maker write a file, but not through a dangling symlink.
 

@@ -1,11 +1,11 @@
-"""Checks that the wheel which pip reads is whole, and is the wheel of an entry."""
+"""Checks of the wheel that pip reads, against its entry, and of the errors of its installation."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
 
-from pip_sharedcache import wheel
+from pip_sharedcache import fs, wheel
 from pip_sharedcache.errors import UnusualWheel
 from pip_sharedcache.model import Manifest
 
@@ -28,6 +28,11 @@ def tells_of(manifest: Manifest, archive: zipfile.ZipFile, *, whole: bool) -> bo
         return wheel.digests(archive) == {f.path: f.sha256 for f in manifest.files}
     except _NO_WHEEL:
         return False
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether ``error`` is from a full file system, or from a quota."""
+    return isinstance(error, OSError) and error.errno in fs.NO_SPACE_ERRORS
 
 
 def is_torn(error: BaseException | None) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 
 from pip_sharedcache import fs
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreNotMade, without_store
 from pip_sharedcache.store.layers import Layers
+from pip_sharedcache.store.open import WRITES, may_write
 
 logger = logging.getLogger(__name__)
 
@@ -16,11 +19,28 @@ logger = logging.getLogger(__name__)
 _DESCRIPTORS = 48
 
 
+@contextlib.contextmanager
+def dry_run(is_one: bool) -> Iterator[None]:
+    """Let this process, and the pips that it starts, write nothing to the stores meanwhile.
+
+    ``is_one``: whether the run is a dry one; if not, nothing changes.
+    """
+    if not is_one or WRITES in os.environ:
+        yield
+        return
+    os.environ[WRITES] = "no"
+    try:
+        yield
+    finally:
+        del os.environ[WRITES]
+
+
 def open_layers(settings: Settings, *, fills: bool) -> Layers:
     """Open the stores that ``settings`` name. An unusable store causes a warning, no error.
 
     ``fills``: whether missing stores of this user are made.
     """
+    fills = fills and may_write()
     if not fills and settings.private and not os.path.lexists(settings.dir or ""):
         return Layers(())  # the private store is not made yet
     if not fs.can_open_pairs(_DESCRIPTORS // 2):

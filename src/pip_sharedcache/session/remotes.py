@@ -14,6 +14,7 @@ from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import WantedWheel
 from pip_sharedcache.signing import Signers
 from pip_sharedcache.store import Build
+from pip_sharedcache.store.open import may_write
 
 if TYPE_CHECKING:
     from pip_sharedcache.remote.resolution_objects import SignedResolution
@@ -79,7 +80,7 @@ class RunRemotes:
     def take_signed(self) -> bool:
         """Whether this run may push what it signs."""
         remotes, key = self._run.settings.remotes, self._run.settings.signing_key
-        return self.named and key is not None and any(map(_takes, remotes))
+        return self.named and key is not None and any(map(_takes, remotes)) and may_write()
 
     def get_ready(self) -> None:
         """Get ready for a push of signed data: pip 26.3 refuses imports later."""
@@ -98,7 +99,7 @@ class RunRemotes:
 
         To be called after ``finish``.
         """
-        if not self._run.report.installed:
+        if not self._run.report.installed or not may_write():
             return  # such as with --dry-run
         if self._transfers is None:
             # Nothing was missed whose digest is known. (pip 26.3 would refuse the imports now.)

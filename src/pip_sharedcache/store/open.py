@@ -27,6 +27,16 @@ _UNRESPONSIVE = "_PIP_SHAREDCACHE_UNRESPONSIVE"
 ONLY = "_PIP_SHAREDCACHE_ONLY"
 
 
+#: Whether runs write to the stores: "no" in a dry run, and in the pips that it starts. "yes" lets a
+#: dry run record the resolution.
+WRITES = "_PIP_SHAREDCACHE_WRITES"
+
+
+def may_write() -> bool:
+    """Return whether this process may make stores for its run, and write to them."""
+    return os.environ.get(WRITES) != "no"
+
+
 def open_store(settings: Settings) -> Store:
     """Open the store ``settings.dir``; a private one that is missing is made.
 
@@ -42,13 +52,15 @@ def open_layers(settings: Settings, *, make: bool = True) -> Iterator[Store | St
     """Yield every store that ``settings`` name, nearest first, or why it is unusable.
 
     ``make``: whether to make a missing layer for entries that are not shared; StoreNotMade if not.
+    In a dry run, all layers are read-only.
     """
     layers, only = _layers(settings), os.environ.get(ONLY)
     if not layers:
         yield _no_store(settings)
     for layer in [layer for layer in layers if str(layer.path) == only] or layers:
         try:
-            yield _open(layer, settings, make=make)
+            store = _open(layer, settings, make=make and may_write())
+            yield store if may_write() else replace(store, policy=Policy.READ_ONLY)
         except StoreUnusable as error:
             yield error
 

@@ -306,7 +306,8 @@ class Installed:
 
     ``title``: the file name of the wheel.
     ``size``: bytes of its files.
-    ``how``: "found" in the store, "added" to the store, or "pip" where pip installed it alone.
+    ``how``: "found" in the store, "added" to the store, "pip" where pip installed it alone, or
+        "pulled" from a remote store where the run could write to no local one.
     ``why``: why pip installed it alone; else "".
     ``pulled``: whether its wheel came from a remote store.
     """

@@ -30,7 +30,7 @@ class Installation:
         settings withhold it.
     ``user``: the uid of the user who installed it.
     ``at``: the latest installation, in seconds since the epoch; None for a record of symlinks only.
-    ``how``: "found" in the store, "added" to the store, or "pip" where pip installed it alone.
+    ``how``: as in model.Installed.
     ``symlinks``: whether its files are symlinks into the store.
     ``broken``: whether the store no longer has what these symlinks lead to.
     ``there``: whether it is still there: THERE, GONE, UNKNOWN or NOWHERE.

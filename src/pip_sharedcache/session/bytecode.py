@@ -205,9 +205,10 @@ class SharedBytecode:
             staged = stores.stage_bytecode(store, entry, tag, key, fill, damaged)
             return replace(staged, unshared=not signatures.may_relay_to(store))
 
-        return self._publishing.add(
-            lambda: self._layers.to_complete(entry), stage, "Installed without sharing bytecode"
-        )
+        # The wheel can be in a store that this user may only read.
+        once = self._layers.to_use_once
+        where = once if once() is not None else lambda: self._layers.to_complete(entry)
+        return self._publishing.add(where, stage, "Installed without sharing bytecode")
 
     def _add_signed(self, entry: Entry, tag: str, key: str) -> Entry | None:
         """Publish the bytecode of ``entry`` that an allowed signer signed; None if there is none.

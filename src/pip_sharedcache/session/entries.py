@@ -53,6 +53,12 @@ class RunEntries:
         """Return whether this run publishes ``entry``."""
         return entry.identity in self._added
 
+    def how(self, entry: Entry) -> str:
+        """Return how the run got ``entry``, as in model.Installed."""
+        if self._layers.temporary is not None and self._layers.of(entry) is self._layers.temporary:
+            return "pulled"
+        return "added" if self.is_added(entry) else "found"
+
     def added_because(self, entry: Entry) -> str:
         """Return why ``entry``, which this run publishes, did not come from a store."""
         if self._run.wheels.is_pulled(entry.manifest.digest):
@@ -116,6 +122,8 @@ class RunEntries:
         if self._run.sharing.is_private(origin):
             logger.debug("%s is not shared: %s", path.name, origin.private_because)
             where = self._layers.to_keep
+        if self._layers.temporary is not None and self._run.wheels.is_pulled(digest):
+            where = self._layers.to_use_once
         otherwise, public = "Installed without publishing", origin.is_public
         staged = self._stage(where, path, path.name, digest, otherwise, public=public)
         if staged is not None:

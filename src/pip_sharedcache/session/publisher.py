@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pip_sharedcache import fs
@@ -104,8 +105,11 @@ class Publisher:
                         f"{otherwise}: this process cannot compile all of "
                         f"{staged.what.rpartition(' ')[2]}: {staged.partial}"
                     )
+                if store is self._layers.temporary:
+                    staged = replace(staged, unshared=True)
                 self._staged.append(staged)
-                return self.make_visible()[-1] if self._at_once else staged.entry
+                at_once = self._at_once and store is not self._layers.temporary
+                return self.make_visible()[-1] if at_once else staged.entry
             break
         return None
 

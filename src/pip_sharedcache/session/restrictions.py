@@ -111,6 +111,8 @@ class SymlinkCheck:
         if self._links.places_symlinks:
             store = self._layers.of(entry)
             why = self._reasons.get(store.path, "") if store else ""
+            if store is not None and store is self._layers.temporary:
+                why = "a pulled wheel is kept for this run alone"
             self._links.give_up_symlinks(why or self._layers.replaceable_by(entry))
         if self._links.places_symlinks:
             self._uses.announce_links(entry)

@@ -211,10 +211,9 @@ class Session:
         if self._unusable_because(entry):
             self.fall_back(entry)  # pip took some or all files from its own wheel
             return
-        how = "added" if added else "found"
-        title = name = entry.manifest.filename
-        if added:
-            self.report.unserved.append(Unserved(name, self._entries.added_because(entry), True))
+        how, title = self._entries.how(entry), entry.manifest.filename
+        if how == "added":
+            self.report.unserved.append(Unserved(title, self._entries.added_because(entry), True))
         if entry.identity in self._unnamed:
             title = _UNNAMED
         size, pulled = total_size(entry.manifest.files), self._is_pulled(entry)
@@ -260,7 +259,11 @@ class Session:
         self._head_start.end()
 
     def use_head_start(self) -> None:
-        """Use for the installation what was staged while pip downloaded."""
+        """Use for the installation what was staged while pip downloaded.
+
+        Make the temporary store if the run needs one.
+        """
+        self._run.get_ready_for_pulled()
         for staged in self._head_start.wheels():
             self._entries.adopt(staged.entry)
             self.bytecode.adopt(staged.entry, staged.bytecode, staged.warning)
@@ -376,6 +379,7 @@ class Session:
             self.remotes.end()
             self._run.repairs.report_rest()
         finally:
+            self._run.temporary.end()
             notices.end()
 
     def conclude(self, environment: str) -> None:

@@ -15,6 +15,7 @@ from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.restrictions import Sharing, SymlinkCheck
 from pip_sharedcache.session.signatures import RunSignatures
+from pip_sharedcache.session.temporary_store import TemporaryStore
 from pip_sharedcache.session.usage import UsageRecorder
 from pip_sharedcache.session.wheels import RunWheels
 from pip_sharedcache.store.layers import Layers
@@ -52,6 +53,7 @@ class RunState:
     ``links``: its link mode.
     ``symlinks``: the check that symlinks are safe.
     ``sharing``: which wheels may be shared.
+    ``temporary``: its own store, where it may write to no other.
     ``signatures``: the derived data that allowed signers signed.
     """
 
@@ -69,6 +71,7 @@ class RunState:
     links: LinkChoice = field(init=False)
     symlinks: SymlinkCheck = field(init=False)
     sharing: Sharing = field(init=False)
+    temporary: TemporaryStore = field(init=False)
     signatures: RunSignatures = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +79,13 @@ class RunState:
         self.links = LinkChoice(self.settings.link_mode)
         self.symlinks = SymlinkCheck(self.links, self.layers, self.uses)
         self.sharing = Sharing(self.settings, self.layers)
+        self.temporary = TemporaryStore(self.layers)
         self.signatures = RunSignatures(self.settings, self.layers)
+
+    def get_ready_for_pulled(self) -> None:
+        """Make the temporary store if remote stores gave something that no local store takes."""
+        if self.pulled_bytecode or self.wheels.has_pulled:
+            self.temporary.get_ready()
 
     def warn_of_object(self, url: str, key: str, why: str) -> None:
         """Warn that the object ``key`` of the store ``url`` is wrong, once for each store."""

@@ -94,6 +94,11 @@ class RunWheels:
             if one.build is not None and one.origin is not None and one.origin.is_public:
                 yield one.build
 
+    @property
+    def has_pulled(self) -> bool:
+        """Whether a wheel of the run came from a remote store."""
+        return any(one.pulled for one in self._by_path.values())
+
     def is_pulled(self, digest: Digest) -> bool:
         """Return whether the wheel of ``digest`` came from a remote store."""
         return any(one.pulled and one.digest == digest for one in self._by_path.values())

@@ -51,11 +51,13 @@ class Layers:
     """The usable stores of a run, in lookup order.
 
     ``lost``: the paths of those whose file server stopped answering in this run.
+    ``temporary``: the store of this run alone, which no lookup searches; None without one.
     """
 
     def __init__(self, layers: Sequence[Store]) -> None:
         self._layers = _with_bans_of_all(layers)
         self.lost: set[Path] = set()
+        self.temporary: Store | None = None
         self._left: set[Path] = set()
         self._full: set[Path] = set()
         self._writable: dict[Path, bool] = {}
@@ -85,7 +87,7 @@ class Layers:
     @property
     def main(self) -> Store | None:
         """Return the store that messages name: where this run publishes, else the nearest."""
-        return self.to_publish() or next(iter(self._layers), None)
+        return self.to_publish() or next(iter(self._layers), None) or self.temporary
 
     def drop(self, path: Path) -> None:
         """Go on without the store ``path``, whose file server does not answer any more."""
@@ -97,6 +99,8 @@ class Layers:
     def of(self, entry: Entry) -> Store | None:
         """Return the layer that contains ``entry``, or None."""
         top = entry.path.parents[2]  # <store>/<area>/<shard>/<name>
+        if self.temporary is not None and self.temporary.path == top:
+            return self.temporary
         return next((store for store in self._layers if store.path == top), None)
 
     def replaceable_by(self, entry: Entry) -> str:
@@ -204,10 +208,20 @@ class Layers:
         ]
         return next(filter(self._may_write, meant), next(iter(meant), None))
 
+    @property
+    def takes_shared(self) -> bool:
+        """Whether this user may write the layer of to_publish."""
+        store = self.to_publish()
+        return store is not None and self._may_write(store)
+
     def to_keep(self) -> Store | None:
         """Return the private layer for entries that may not be shared, or None."""
         private = (store for store in self._layers if store.policy is Policy.PRIVATE)
         return next(filter(self._may_write, private), None)
+
+    def to_use_once(self) -> Store | None:
+        """Return the store of this run alone, or None."""
+        return self.temporary
 
     def to_complete(self, entry: Entry) -> Store | None:
         """Return the layer for data that belongs to ``entry``, such as its bytecode, or None.
@@ -218,6 +232,8 @@ class Layers:
         home = self.of(entry)
         if home is None:
             return self.to_publish()
+        if home is self.temporary:
+            return home
         if home.policy is Policy.PRIVATE or (home.path not in self._left and self._takes(home)):
             return home
         other = self.to_publish()

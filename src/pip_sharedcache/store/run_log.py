@@ -27,6 +27,8 @@ _RECORDS = ("run-", "runs-")  # of any host
 _GATHERED = f"runs-{HOST}"
 _GATHERING = f"gathering-{HOST}"
 _COLLECTED = "collected-"
+#: Where a distribution of a run came from (model.Installed.how).
+HOW = ("found", "added", "pip", "pulled")
 #: What a run did with a resolution.
 RESOLUTIONS = ("", "recorded", "reused")
 _MANY = 64  # records; if there are more, they are gathered
@@ -237,7 +239,7 @@ def _run(line: bytes) -> Run | None:
 
 def _installed(told: Any) -> Installed:
     title, how, why = (_text(told[name]) for name in ("title", "how", "why"))
-    if len(title) > _LONGEST_TITLE or how not in ("found", "added", "pip"):
+    if len(title) > _LONGEST_TITLE or how not in HOW:
         raise TypeError("no distribution")
     pulled = told.get("pulled", False)  # records of older versions lack it
     if not isinstance(pulled, bool):

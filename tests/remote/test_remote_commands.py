@@ -108,8 +108,25 @@ def test_list_and_stats_show_what_is_there(
     assert "evil" not in done.stdout
     assert "4 objects have another name, and are ignored" in done.stdout
     second.check_no_secrets()
-    # The library refuses this name, and lists nothing then.
-    server.objects["pip/wheels/../evil"] = b"?"
+    # The library refuses the answer of the server with such names. They are counted, too.
+    for refused in (["a//b", "b/../c", "b/../d"], ["//evil", "/evil"], ["../evil", "./evil", ".."]):
+        evil = {f"pip/{area}/{name}": b"?" for name in refused for area in ("wheels", "builds")}
+        server.objects.update(evil)
+        for page in (1000, 2):
+            server.page = page
+            done = second.run("store", "list", "--remote")
+            assert "objects have another name, and are ignored" in done.stdout
+            assert "evil" not in done.stdout
+            counts = told(second, "stats", "--remote", server.url)
+            assert (counts["wheels"], counts["bytecode"], counts["build_records"]) == (3, 3, 1)
+            assert counts["ignored"] > len(HOSTILE)
+            assert told(second, "verify", "--remote")["problem"] is None
+            assert told(second, "gc", "--remote", "--older-than", "1d")["deleted"] == []
+        for key in evil:
+            del server.objects[key]
+    server.page = 1000
+    # Objects that come before such a name cannot be listed.
+    server.objects["pip/wheels/a\x01b"] = b"?"
     done = second.attempt("store", "list", "--remote")
     assert done.returncode == 1
     expected = "an object there has a name that the client library refuses"

@@ -279,16 +279,24 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
             with server._lock:
                 keys = sorted(set(server.objects) - server.unlisted)
                 keys = [key for key in keys if key.startswith(prefix) and key > after]
+                between = query.get("delimiter", [""])[0]
+                deeper = {key for key in keys if between and between in key[len(prefix) :]}
+                keys = [key for key in keys if key not in deeper]
+                common = {f"{key[len(prefix) :].partition(between)[0]}{between}" for key in deeper}
                 rows = [
                     f"<Contents><Key>{escape(key)}</Key><ETag>x</ETag>"
                     f"<Size>{len(server.objects[key])}</Size>"
                     f"<LastModified>{_iso(server.time_of(key))}</LastModified></Contents>"
                     for key in keys[: server.page]
                 ]
-            more = len(keys) > len(rows)
+            rows += [
+                f"<CommonPrefixes><Prefix>{escape(prefix + one)}</Prefix></CommonPrefixes>"
+                for one in sorted(common)
+            ]
+            more = len(keys) > server.page
             end = f"<IsTruncated>{str(more).lower()}</IsTruncated>"
             if more:
-                token = escape(keys[len(rows) - 1])
+                token = escape(keys[server.page - 1])
                 end += f"<NextContinuationToken>{token}</NextContinuationToken>"
             text = f"<ListBucketResult>{''.join(rows)}{end}</ListBucketResult>"
             self._answer(200, text.encode(), Content_Type="application/xml")

@@ -8,12 +8,13 @@ each later one has a number, and gets one reply with it:
     {"id": 1, "get": key, "path": new file, "most": bytes}     {"id": 1, "size": n, "sha256": hex}
     {"id": 2, "put": key, "path": file, "sha256": hex}         {"id": 2, "size": n}
     {"id": 3, "has": key}                       {"id": 3, "size": n, "modified": seconds}
-    {"id": 4, "list": prefix}      {"id": 4, "size": 0, "listed": rows, "ignored": n, "more": true}
+    {"id": 4, "list": prefix}      {"id": 4, "size": 0, "listed": rows, "more": true}
+                                   {"id": 4, "size": 0, "ignored": n}
     {"id": 5, "delete": key}                                   {"id": 5, "size": 0}
 
 A listing has several replies; the last one is without "more". A row is [key, bytes, seconds since
-the epoch]. Objects whose keys are too long, or have other characters than those of the store's, are
-only counted.
+the epoch], and can come twice. Objects whose keys are too long, or have other characters than those
+of the store's, are only counted.
 
 A reply can have an error instead: {"id": 1, "error": kind, "status": number}. The kind is one of
 ``missing`` (no such object), ``wrong`` (the object, or the file to put, is not the expected one),
@@ -31,7 +32,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, BinaryIO, Optional
@@ -54,6 +55,7 @@ _CODE = re.compile(
 _CODES = {"AccessDenied": 403, "InternalError": 500, "SlowDown": 503, "ServiceUnavailable": 503}
 
 Reply = dict[str, Any]
+Page = list[Any]
 
 
 class _Wrong(Exception):
@@ -156,12 +158,44 @@ class _Bucket:
         return {"size": found["size"], "modified": found["last_modified"].timestamp()}
 
     def list(self, asked: Reply) -> Reply:
-        for found in self._library.list(self._store, asked["list"], chunk_size=_PAGE):
+        prefix = asked["list"]
+        # The library refuses the whole answer of a server with a name such as "a//b" or "..".
+        for pages, refused in (
+            (lambda: self._library.list(self._store, prefix, chunk_size=_PAGE), 0),
+            # A server gives names with one more "/" as one name, which can be fit.
+            (lambda: self._by_directory(prefix), 0),
+            # What the library refuses comes before all digests, if it begins with "/" or ".".
+            (
+                lambda: self._library.list(
+                    self._store, prefix, offset=f"{prefix}/0", chunk_size=_PAGE
+                ),
+                1,
+            ),
+        ):
+            try:
+                return {"size": 0, "ignored": self._tell_rows(asked["id"], pages()) + refused}
+            except Exception as error:
+                refusal = error
+                if _error_of(error)["error"] != "names":
+                    break
+        raise refusal
+
+    def _by_directory(self, prefix: str) -> Iterator[Page]:
+        """Yield what is right below ``prefix``, and then what has a name with one more "/"."""
+        found = self._library.list_with_delimiter(self._store, prefix)
+        for start in range(0, len(found["objects"]), _PAGE):
+            yield found["objects"][start : start + _PAGE]
+        yield [{"path": ""} for _ in found["common_prefixes"]]
+
+    def _tell_rows(self, number: int, pages: Iterable[Page]) -> int:
+        """Tell the objects of ``pages`` that have plain names; return the number of the others."""
+        ignored = 0
+        for found in pages:
             plain = [one for one in found if _PLAIN.fullmatch(one["path"])]
             rows = [[one["path"], one["size"], one["last_modified"].timestamp()] for one in plain]
-            page = {"listed": rows, "ignored": len(found) - len(plain)}
-            self._tell({"id": asked["id"], "size": 0, **page, "more": True})
-        return {"size": 0}
+            ignored += len(found) - len(plain)
+            self._tell({"id": number, "size": 0, "listed": rows, "more": True})
+        return ignored
 
     def delete(self, asked: Reply) -> Reply:
         self._library.delete(self._store, asked["delete"])

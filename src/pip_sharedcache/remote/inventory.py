@@ -76,10 +76,14 @@ class Inventory:
 def read_inventory(store: RemoteStore, kinds: Sequence[str] = KINDS) -> Inventory:
     """Return the objects of ``kinds`` in ``store``; ``store.failure`` says whether it is whole."""
     found = Inventory()
+    seen: set[str] = set()
 
     def answered(_: Request, answer: Answer) -> None:
         found.ignored += answer.ignored
         for one in answer.listed:
+            if one.key in seen:
+                continue
+            seen.add(one.key)
             named = _parsed(one)
             if named is None:
                 found.ignored += 1

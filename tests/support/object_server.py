@@ -60,7 +60,7 @@ class ObjectServer:
     password) that every request must bring. fault: returns the fault of a key, or None.
     modified: when objects were put (seconds since the epoch); the others are put now. unlisted:
     keys that listings do not have yet. page: objects in one answer of a listing. clock: seconds by
-    which the clock is ahead.
+    which the clock is ahead. rate: bytes a second that it takes of a body; 0: all at once.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class ObjectServer:
         self.unlisted: set[str] = set()
         self.page = 1000
         self.clock = 0.0
+        self.rate = 0
         self.requests: list[tuple[str, str, int]] = []
         self._lock = threading.Lock()
         self._uploads: dict[str, dict[int, bytes]] = {}
@@ -165,6 +166,13 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+
+    def server_bind(self) -> None:
+        # As on a network, and small: else the kernel takes what a slow server does not read.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
+        super().server_bind()
+
     _context: ssl.SSLContext | None = None
 
     def use(self, certificate: Certificate | None) -> None:
@@ -215,9 +223,21 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
             text = f"<Error><Code>{code}</Code><Message>no</Message><Key>{key}</Key></Error>"
             self._answer(status, text.encode(), Content_Type="application/xml", **headers)
 
+        def _body(self, length: int) -> bytes:
+            if not server.rate:
+                return self.rfile.read(length)
+            pieces = []
+            while length > 0:
+                pieces.append(self.rfile.read(min(length, server.rate // 10)))
+                length -= len(pieces[-1])
+                if not pieces[-1]:
+                    break  # the client went away
+                server.wait(0.1)
+            return b"".join(pieces)
+
         def _begin(self) -> tuple[str, dict[str, list[str]], bytes, Fault] | None:
             parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self._body(int(self.headers.get("Content-Length") or 0))
             bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
             time.sleep(server.delay)
             if server.credentials is not None:

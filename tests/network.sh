@@ -4,6 +4,7 @@
 #
 #   (no option)  all of them, also with MooseFS: an hour or two
 #   --quick      those of network-quick.txt: minutes (CI)
+#   --installed  after --quick: the environment of the tests is there (tests/run.sh made it)
 set -eu
 cd "$(dirname "$0")/.."
 umask 022
@@ -11,8 +12,10 @@ unset PYTHONDONTWRITEBYTECODE
 
 programs="linux.uml rpc.nfsd mount.nfs rpcbind mkfs.xfs tc setpriv"
 packages="user-mode-linux nfs-kernel-server nfs-common rpcbind xfsprogs iproute2 kmod procps util-linux python3-venv"
+installed=no
 if [ "${1:-}" = --quick ]; then
     shift
+    [ "${1:-}" != --installed ] || { installed=yes && shift; }
     set -- @tests/network-quick.txt "$@"
 else
     set -- tests/network "$@"
@@ -32,8 +35,10 @@ for program in $programs; do
 done
 
 venv=.cache/venv
-[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]'
+if [ "$installed" = no ]; then
+    [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]'
+fi
 
 # The disk of the server in memory, where there is room: it is synced after each call.
 free=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')

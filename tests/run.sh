@@ -1,9 +1,10 @@
 #!/bin/sh
-# Set everything up and run the tests: sh tests/run.sh [--all | --full] [pytest arguments]
+# Set everything up and run the tests: sh tests/run.sh [--all | --full] [--network] [pytest arguments]
 #
 #   (no option)  unit tests and a dozen others (quick.txt): minutes, without root
 #   --all        every test function with an eighth of its parameter sets, rotating with commits
 #   --full       every test function with all of its parameter sets
+#   --network    also "tests/network.sh --quick", beside the others: its hosts mostly wait
 #
 # --all and --full, as root on Debian, install the programs that the multi-user and file system tests
 # need; without them, or without root, those tests are skipped and say why. With
@@ -16,6 +17,8 @@ unset PYTHONDONTWRITEBYTECODE
 
 tier=quick
 case "${1:-}" in --all | --full) tier=${1#--} && shift ;; esac
+network=no
+[ "${1:-}" != --network ] || { network=yes && shift; }
 
 programs="openssl ssh-keygen ssh-agent setfacl strace mkfs.xfs mkfs.btrfs mkfs.ext4 filefrag setpriv sudo git zsh fish tcsh modulecmd chromium groff fakeroot proot cc setcap patchelf fuse-overlayfs newuidmap nginx"
 if [ "$tier" != quick ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -52,6 +55,11 @@ fi
 
 "$venv/bin/python" -m pytest -n auto tests/unit "$@"
 wait "$checked"
+if [ "$network" = yes ]; then
+    told=$(mktemp)
+    sh tests/network.sh --quick --installed >"$told" 2>&1 &
+    hosts=$!
+fi
 # The rest is about starting pips, some thousand of them, each in an environment of its own. Each
 # worker begins with a part of its own: what a module sets up is set up in few of them. A worker uses
 # nine tenths of a core, so there is one more of them than cores.
@@ -63,4 +71,11 @@ esac
 [ "$tier" = quick ] ||
     set -- tests/faults tests/multiuser tests/pip tests/remote tests/tools tests/docs tests/test_examples.py "$@"
 workers=$(($(getconf _NPROCESSORS_ONLN) + 1))
-"$venv/bin/python" -m pytest -n "$workers" --dist worksteal "$@"
+failed=0
+"$venv/bin/python" -m pytest -n "$workers" --dist worksteal "$@" || failed=$?
+if [ "$network" = yes ]; then
+    wait "$hosts" || failed=$?
+    cat "$told"
+    rm -f "$told"
+fi
+exit "$failed"

@@ -93,6 +93,7 @@ def test_usage_mark_that_cannot_be_written_causes_a_warning(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("pip_sharedcache.fs.Directory.replace", refuse)
+    monkeypatch.setattr("pip_sharedcache.store.usage_marks.make_if_missing", refuse)
     UsageRecorder(Layers([store])).record(_entry(store))
     (line,) = said
     assert f"{store.path}: {os.strerror(number)}; store gc may delete" in line

@@ -10,12 +10,16 @@ On NFSv3 and on local file systems, nothing would be saved.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from pip_sharedcache import trust
-from pip_sharedcache.fs.dirfd import NOT_A_LINK, PLACE
+from pip_sharedcache.fs.dirfd import BINARY, NOT_A_LINK, PLACE, Directory
 from pip_sharedcache.trust import access_lists
+
+#: Errors of open(2) for writing, where a name leads to no file of this user.
+_NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
 class OwnDirectory:
@@ -77,6 +81,28 @@ class OwnDirectory:
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def make_if_missing(held: Directory, name: str, mode: int) -> os.stat_result | None:
+    """Make the empty file ``name`` (``mode`` minus umask) if it is missing; return its status.
+
+    ``held``: a directory in which nobody else may make files: nothing is asked before, and O_EXCL
+    is not needed. A file that is there stays as it is. Return None for something else, and for a
+    file that this user may not write. Raises OSError.
+    """
+    path = held.path / name if held.descriptor is None else name
+    flags = os.O_WRONLY | os.O_CREAT | NOT_A_LINK | BINARY
+    try:
+        descriptor = os.open(path, flags, mode, dir_fd=held.descriptor)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        return status if stat.S_ISREG(status.st_mode) else None
+    finally:
+        os.close(descriptor)
 
 
 def _is_own(descriptor: int, list_known: bool) -> bool:

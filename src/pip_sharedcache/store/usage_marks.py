@@ -22,6 +22,7 @@ from typing import TypeVar
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import reason
 from pip_sharedcache.fs import DISK_ERRORS, NEW, Directory, retry_stale
+from pip_sharedcache.fs.own_directory import make_if_missing
 from pip_sharedcache.model import Policy
 from pip_sharedcache.store.layout import USE, Store
 
@@ -40,6 +41,7 @@ CLAIM = "getting-"
 SYMLINKS = "symlinks"
 
 _CLOCK = ".clock"
+_MARK = 0o644
 _ROUNDED = 2  # seconds
 #: A FIFO, a huge file, a link or an unreadable file in place of a record: its owner's fault.
 OWNERS_FAULT = frozenset(
@@ -82,10 +84,7 @@ def mark_used(store: Store, names: Iterable[str]) -> None:
     """
     with store.own_usage_marks() as held:
         for name in names:
-            try:
-                marked = held.file_status(name).st_ctime
-            except FileNotFoundError:
-                marked = 0
+            marked = _made_or_there(held, name)
             # A local clock that is ahead costs one extra mark. One that is behind would make an old
             # mark look fresh, and gc would retire what this run uses: ask the file system, once.
             if not (
@@ -93,6 +92,17 @@ def mark_used(store: Store, names: Iterable[str]) -> None:
                 and _is_fresh(time.time() + _clock_offset(store) - marked)
             ):
                 held.replace(name)
+
+
+def _made_or_there(held: Directory, name: str) -> float:
+    """Make the mark ``name`` if it is missing; return its ctime, 0 if it has to be replaced.
+
+    A new mark then costs a file server two requests, and one that is fresh no look before. Raises
+    OSError.
+    """
+    status = make_if_missing(held, name, _MARK)
+    right = status is not None and stat.S_IMODE(status.st_mode) == _MARK
+    return status.st_ctime if status is not None and right else 0
 
 
 def _is_fresh(age: float) -> bool:

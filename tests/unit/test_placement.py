@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import functools
+import hashlib
 import importlib.util
 import json
 import os
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -1105,6 +1108,11 @@ FILES = {
     f"{INFO}/RECORD": b"",
     f"{INFO}/licenses/LICENSE": b"free",
 }
+#: pip writes its own, and needs no copy of the wheel's.
+RECORD = f"{INFO}/RECORD"
+INFORMATION = {path for path in FILES if path.startswith(INFO) and path != RECORD}
+#: What is left to pip of a wheel without sources that pip compiles.
+LEFT = ["demo-1.0.data/scripts/run", RECORD]
 
 
 class Site:
@@ -1266,12 +1274,12 @@ def test_information_and_scripts_are_private_copies(site: Site, mode: LinkMode) 
     begun = site.begin(mode)
     site.save(begun)
     begun.commit()
-    for path in FILES:
+    for path in FILES.keys() - {RECORD}:
         placed = Path(site.target(path))
         linked = placed.is_symlink() or placed.stat().st_nlink > 1
         assert linked is path.startswith("demo/"), path
     assert site.report.placed[mode] == 2
-    assert sum(site.report.placed.values()) == len(FILES)
+    assert sum(site.report.placed.values()) == len(FILES) - 1
     assert site.report.placed_bytes[mode] == 10
 
 
@@ -2005,7 +2013,7 @@ def _take(site: Site, begun: Placement, names: list[str], *, compiles: bool) -> 
 def test_the_files_of_the_library_are_taken_from_the_manifest(site: Site) -> None:
     begun = site.begin()
     left = _take(site, begun, list(FILES), compiles=False)
-    assert left == [n for n in FILES if n.startswith((INFO, "demo-1.0.data/"))]
+    assert left == LEFT
     taken = [name for name in FILES if name not in left]
     assert taken
     assert begun.taken == taken
@@ -2013,8 +2021,10 @@ def test_the_files_of_the_library_are_taken_from_the_manifest(site: Site) -> Non
         assert begun.save(name, begun.destination(name, site.target(name)))
     for name in taken:
         assert begun.save(name, "never/looked/at"), "it is placed already"
-        assert (site.library / name).read_bytes() == FILES[name]
-    assert sum(site.report.placed.values()) == len(FILES)
+        placed = begun.dist_info.destination(name, str(site.library / name))
+        assert Path(placed).read_bytes() == FILES[name]
+    assert not Path(begun.dist_info.path, "RECORD").exists()
+    assert sum(site.report.placed.values()) == len(FILES) - 1
     begun.undo()
     assert site.names() == []
 
@@ -2470,17 +2480,18 @@ def test_sources_are_taken_with_their_bytecode_and_those_that_do_not_compile_lef
     taken: Taken, mode: LinkMode
 ) -> None:
     begun = taken.take(mode)
-    assert taken.left == [*(path for path in FILES if path not in PLACED), BAD]
+    assert taken.left == [*LEFT, BAD]
     assert not taken.library.exists(), "where to is not known yet"
     taken.save_rest(begun)
     inside = {path.replace(INFO, begun.dist_info.staged) for path in FILES if path.startswith(INFO)}
     assert taken.tree() == PLACED | COMPILED | inside
-    assert sorted(begun.taken) == sorted((PLACED | COMPILED) - {BAD})
+    assert sorted(begun.taken) == sorted((PLACED | COMPILED | INFORMATION) - {BAD})
     begun.commit()
     assert begun.undone == []
     for path in SOURCES:
         assert (taken.library / _pyc(path)).read_text() == f"bytecode of {path}" * 20
-    assert sum(taken.site.report.placed.values()) == len(PLACED | COMPILED) - 1 + len(taken.left)
+    wanted = PLACED | COMPILED | INFORMATION | {LEFT[0]}
+    assert sum(taken.site.report.placed.values()) == len(wanted)
     assert taken.site.report.placed[mode] or mode is LinkMode.REFLINK
     wanted = PLACED | COMPILED | {path for path in FILES if path.startswith(INFO)}
     assert sorted(taken.recorded()) == sorted(wanted | {"demo-1.0.data/scripts/run"})
@@ -2523,7 +2534,7 @@ def test_a_script_that_pip_generated_is_taken_back(taken: Taken, tmp_path: Path)
 
 def test_where_pip_does_not_compile_all_sources_are_taken_and_no_bytecode(taken: Taken) -> None:
     begun = taken.take(compiles=False)
-    assert taken.left == [path for path in FILES if path not in PLACED]
+    assert taken.left == LEFT
     taken.save_rest(begun)
     begun.commit()
     assert not [path for path in taken.tree() if path.endswith(".pyc")]
@@ -2534,8 +2545,8 @@ def test_without_bytecode_only_what_is_no_source_is_taken(site: Site) -> None:
     begun = site.begin()
     begun.stage_dist_info(INFO)
     left = begun.take_over(list(FILES), compiles=True)
-    assert left == [path for path in FILES if path != "demo/sub/deep/data.txt"]
-    assert begun.taken == ["demo/sub/deep/data.txt"]
+    assert left == ["demo/__init__.py", *LEFT]
+    assert set(begun.taken) == {"demo/sub/deep/data.txt"} | INFORMATION
     begun.undo()
 
 
@@ -2543,7 +2554,8 @@ def test_a_source_without_bytecode_among_others_is_left_to_pip(taken: Taken) -> 
     del taken.bytecode.files[_pyc(SOURCES[1])]
     begun = taken.take()
     assert SOURCES[1] in taken.left
-    assert set(begun.taken) == (PLACED | COMPILED) - {BAD, SOURCES[1], _pyc(SOURCES[1])}
+    others = {BAD, SOURCES[1], _pyc(SOURCES[1])}
+    assert set(begun.taken) == (PLACED | COMPILED | INFORMATION) - others
     begun.undo()
 
 
@@ -2675,7 +2687,8 @@ def test_bytecode_that_cannot_be_placed_is_no_error(
     placed = {path for path in taken.tree() if path.endswith(".pyc")}
     assert placed == COMPILED - undone
     assert taken.tree() >= PLACED
-    assert counted == len(PLACED | placed) - 1, "each counted once; pip saves what does not compile"
+    expected = (PLACED | placed | INFORMATION) - {BAD}
+    assert counted == len(expected), "each counted once; pip saves what does not compile"
     begun.commit()
     assert taken.site.names() == ["demo", INFO]
 
@@ -2919,13 +2932,66 @@ def test_without_a_record_none_is_made(information: DistInfo) -> None:
     assert os.listdir(information.path) == []
 
 
-def test_a_record_that_does_not_fit_stays_as_pip_wrote_it(information: DistInfo) -> None:
-    path = _write_record(information, [("demo/a.py", "", "")])
-    before = path.read_bytes()
+def test_a_record_that_does_not_fit_is_an_error(information: DistInfo) -> None:
+    _write_record(information, [("demo/a.py", "", "")])
     with file_size_limit(100), pytest.raises(OSError):
         information.complete([f"demo/m{number}.py" for number in range(100)], [])
-    assert path.read_bytes() == before
     assert os.listdir(information.path) == ["RECORD"]
+
+
+@pytest.mark.parametrize("what", ["hard link", "symlink", "fifo"])
+def test_what_lies_in_the_place_of_record_is_not_written(
+    information: DistInfo, tmp_path: Path, what: str
+) -> None:
+    """In an environment of a group, a member can put it there."""
+    path = _write_record(information, [("demo/a.py", "", "")])
+    other = tmp_path / "other"
+    other.write_bytes(path.read_bytes())
+    before = other.read_bytes()
+    path.unlink()
+    if what == "hard link":
+        os.link(other, path)
+        assert information.complete(["demo/b.py"], []) == ["demo/a.py"]
+        assert path.stat().st_nlink == 1
+    else:
+        os.mkfifo(path) if what == "fifo" else path.symlink_to(other)
+        with suppress(OSError):
+            information.complete(["demo/b.py"], [])
+    assert other.read_bytes() == before
+
+
+def test_record_is_completed_in_its_place_also_where_it_becomes_shorter(
+    information: DistInfo,
+) -> None:
+    """A file server is then asked for less than where it is replaced."""
+    rows = [(f"{information.staged}/m{number}.txt", "", "") for number in range(9)]
+    path = _write_record(information, rows)
+    before = path.stat()
+    information.complete([], [])
+    assert path.stat().st_ino == before.st_ino
+    assert path.stat().st_size < before.st_size
+    assert path.read_text().splitlines() == [f"{INFO}/m{number}.txt,," for number in range(9)]
+
+
+def test_information_in_the_wheel_is_read_from_there_if_it_is_what_was_published(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file server, each file of the store would be opened and closed."""
+    monkeypatch.setattr(Source, "costs_requests", True)
+    right = f"{INFO}/METADATA"
+    digest = hashlib.sha256(FILES[right]).hexdigest()
+    site.shelf.files[right] = replace(site.shelf.files[right], sha256=digest)
+    begun = site.begin()
+    begun.stage_dist_info(INFO)
+    in_wheel = {right: FILES[right], f"{INFO}/WHEEL": b"something else"}  # no LICENSE: KeyError
+    begun.take_over(list(FILES), compiles=False, read=lambda path: in_wheel[path])
+    assert begun.dist_info.contents == {right: FILES[right]}
+    (site.shelf.entry / "files" / right).unlink()
+    site.save(begun)
+    begun.commit()
+    assert begun.undone == []
+    for path in INFORMATION:
+        assert Path(site.target(path)).read_bytes() == FILES[path]
 
 
 def test_information_is_new_each_time_and_says_whose_it_is(tmp_path: Path) -> None:

@@ -1144,6 +1144,7 @@ def _complete(
     for path in begun.take_over(names, compiles=True):
         assert begun.save(path, begun.destination(path, str(library / path)))
     (library / staged / "INSTALLER").write_text("pip\n")
+    (library / staged / "RECORD").write_text(f"{staged}/INSTALLER,,\n")
     session.settle(begun, later=later)
     return begun
 

@@ -303,7 +303,7 @@ class InstallWrappers:
             if self.session.takes_last_space(self._device):
                 raise _Stopped(_Outcome.WITHOUT_STORE, "no free space")
         self.session.before_placing()
-        left = placement.take_over(archive.namelist(), compiles=self._compiles)
+        left = placement.take_over(archive.namelist(), compiles=self._compiles, read=archive.read)
         archive.namelist = lambda: left  # the names in pip's loop
         return staged, metadata
 

@@ -17,6 +17,7 @@ from pip_sharedcache.fs.dirfd import (
     clone,
     close_all,
     set_time,
+    write_all,
 )
 from pip_sharedcache.fs.file_data import copy_bytes, write_at
 from pip_sharedcache.fs.stale import is_silence
@@ -122,7 +123,22 @@ class _Packed(NamedTuple):
             raise damaged(self.entry, self.file, reason(error)) from error
 
 
-_Content = Union[_Tree, _Packed]
+class _Known(NamedTuple):
+    """The content of one file, which was read and compared before."""
+
+    entry: Directory
+    content: bytes
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def fill(self, target: int, ways: Ways) -> LinkMode:
+        """Write the content to the empty file ``target``, as ``_Tree.fill`` does."""
+        write_all(target, self.content)
+        return LinkMode.COPY
+
+
+_Content = Union[_Tree, _Packed, _Known]
 
 
 def _check_size(entry: Directory, file: StoredFile, copied: int) -> None:
@@ -152,10 +168,16 @@ class Copier:
         Raises OSError where the environment cannot take one; ``outcome`` has those before it.
         """
         try:
+            for job in jobs:
+                if job.content is not None:
+                    self._copy(source, _Known(source.held, job.content), job, outcome)
+            stored = [job for job in jobs if job.content is None]
+            if not stored:
+                return
             if source.packed:
-                self._copy_packed(source, jobs, outcome)
+                self._copy_packed(source, stored, outcome)
             else:
-                self._copy_tree(way, source, jobs, outcome)
+                self._copy_tree(way, source, stored, outcome)
         finally:
             self._new.close()
 

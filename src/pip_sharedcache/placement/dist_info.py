@@ -17,14 +17,17 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pip_sharedcache import trust, wheel
 from pip_sharedcache.errors import reason
-from pip_sharedcache.fs.dirfd import create_file, write_all
+from pip_sharedcache.fs.dirfd import BINARY, NOT_A_LINK, create_file, write_all
+from pip_sharedcache.fs.file_data import read_at, write_at
 from pip_sharedcache.fs.host import HOST, alive, is_stale
 from pip_sharedcache.fs.sync import flush
 from pip_sharedcache.fs.trees import remove_tree
+from pip_sharedcache.model import StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ _STAGED = re.compile(
 )
 _LONGEST = 40  # characters of the final name inside the temporary name
 _REPLACEMENT = ".new"
+_SMALL = 1 << 18  # bytes
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, KeyError, *wheel.BROKEN)
 
 #: Files that make a distribution complete: where files are moved one by one, these are the last.
 _LAST = ("METADATA", "RECORD")
@@ -48,6 +53,7 @@ class DistInfo:
     ``staged``: the temporary name under which pip fills it.
     ``library``: the directory that contains it; None until pip saves the first file.
     ``made_visible``: whether it has its final name.
+    ``contents``: the content of some of its files, by their path in the wheel.
     """
 
     def __init__(self, name: str) -> None:
@@ -55,6 +61,7 @@ class DistInfo:
         self.staged = f".{_short(name)}.{HOST}.{os.getpid()}-{secrets.token_hex(4)}.installing"
         self.library: str | None = None
         self.made_visible = False
+        self.contents: dict[str, bytes] = {}
         self._identity: tuple[int, int] | None = None
 
     @property
@@ -62,12 +69,17 @@ class DistInfo:
         """Return the path where pip fills the directory; ``library`` must be known."""
         return os.path.join(self.library or "", self.staged)
 
+    @property
+    def record(self) -> str:
+        """Return the path of RECORD in the wheel."""
+        return f"{self.name}/RECORD"
+
     def above(self, record_path: str, path: str) -> str:
         """Return the library directory if pip would save the file ``record_path`` at ``path``.
 
         Return "" where the file does not belong to this .dist-info.
         """
-        if not self.name or not record_path.startswith(f"{self.name}/"):
+        if not self.has(record_path):
             return ""
         inside = os.path.normpath(record_path[len(self.name) + 1 :])
         return path[: -len(os.path.join(self.name, inside))].rstrip(os.sep)
@@ -86,6 +98,27 @@ class DistInfo:
         final = os.path.join(self.library or os.curdir, prefix)
         return os.path.join(self.path, path[len(final) :]) if path.startswith(final) else path
 
+    def has(self, record_path: str) -> bool:
+        """Return whether the wheel's file ``record_path`` belongs to this .dist-info."""
+        return bool(self.name) and record_path.startswith(f"{self.name}/")
+
+    def read_ahead(self, files: Iterable[StoredFile], read: Callable[[str], bytes]) -> None:
+        """Keep in ``contents`` those of ``files`` that ``read`` returns as the manifest has them.
+
+        They are small, and pip has just read the end of the wheel, where they are: on a file
+        server, opening and closing each in the store would cost more requests than writing it.
+        """
+        for file in files:
+            if not self.has(file.path) or file.size > _SMALL:
+                continue
+            try:
+                content = read(file.path)
+            except _UNREADABLE as error:
+                logger.debug("%s is not read from the wheel: %s", file.path, error)
+                continue
+            if hashlib.sha256(content).hexdigest() == file.sha256:
+                self.contents[file.path] = content
+
     def make(self) -> None:
         """Make the directory under its temporary name. Raises OSError.
 
@@ -102,10 +135,31 @@ class DistInfo:
         and order. As with pip, bytecode that the wheel contains and pip compiles again has two
         rows. Return [] without RECORD. Raises OSError.
         """
-        prefix = self.staged + "/"
-        rows = self._rows()
-        if rows is None:
+        path = os.path.join(self.path, "RECORD")
+        try:
+            descriptor, writable = _opened(path)
+        except FileNotFoundError:
             return []
+        try:
+            status = os.fstat(descriptor)
+            old = read_at(descriptor, status.st_size, 0)
+            rows = [tuple(row) for row in csv.reader(io.StringIO(old.decode("utf-8"), newline=""))]
+            new = self._finally(rows, files, compiled)
+            if writable:
+                # Not replaced: on a file server that costs more requests than all else of RECORD.
+                write_at(descriptor, new, 0)
+                if len(new) < len(old):
+                    os.ftruncate(descriptor, len(new))
+            else:
+                self._replace(path, new, stat.S_IMODE(status.st_mode))
+        finally:
+            os.close(descriptor)
+        return [row[0] for row in rows if row]
+
+    def _finally(
+        self, rows: list[tuple[str, ...]], files: Iterable[str], compiled: Iterable[str]
+    ) -> bytes:
+        prefix = self.staged + "/"
         renamed = [
             (f"{self.name}/{row[0][len(prefix) :]}", *row[1:])
             if row and row[0].startswith(prefix)
@@ -115,23 +169,15 @@ class DistInfo:
         listed = {row[0] for row in renamed if row}
         renamed += [(file, "", "") for file in files if file not in listed]
         renamed += [(file, "", "") for file in compiled]
-        self._write(renamed)
-        return [row[0] for row in rows if row]
-
-    def _rows(self) -> list[tuple[str, ...]] | None:
-        try:
-            with open(os.path.join(self.path, "RECORD"), encoding="utf-8", newline="") as file:
-                return [tuple(row) for row in csv.reader(file)]
-        except FileNotFoundError:
-            return None
-
-    def _write(self, rows: list[tuple[str, ...]]) -> None:
-        path = os.path.join(self.path, "RECORD")
         text = io.StringIO(newline="")
-        csv.writer(text).writerows(sorted(rows))
+        csv.writer(text).writerows(sorted(renamed))
+        return text.getvalue().encode("utf-8")
+
+    @staticmethod
+    def _replace(path: str, content: bytes, mode: int) -> None:
         replacement = Path(path + _REPLACEMENT)
-        with create_file(replacement, stat.S_IMODE(os.stat(path).st_mode)) as descriptor:
-            write_all(descriptor, text.getvalue().encode("utf-8"))
+        with create_file(replacement, mode) as descriptor:
+            write_all(descriptor, content)
         os.replace(replacement, path)
 
     def flush(self) -> None:
@@ -226,6 +272,22 @@ def unfinished_in(library: str) -> list[str]:
         return [name for name in os.listdir(library) if name.endswith(".installing")]
     except OSError:
         return []  # no such directory, or no permission: pip reports this if it matters
+
+
+def _opened(path: str) -> tuple[int, bool]:
+    """Open RECORD, which pip made; return the descriptor, and whether it can be written.
+
+    In an environment that a group shares, a member can put another file in its place: what is
+    written is a regular file of this user with one name. Raises OSError.
+    """
+    flags = NOT_A_LINK | BINARY
+    try:
+        descriptor = os.open(path, os.O_RDWR | flags)
+    except PermissionError:  # the umask left its owner no right to write
+        return os.open(path, os.O_RDONLY | flags), False
+    status = os.fstat(descriptor)
+    own = not trust.OWNERS_MEAN_SOMETHING or status.st_uid == trust.user_id()
+    return descriptor, own and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _short(name: str) -> str:

@@ -45,6 +45,7 @@ class Job(NamedTuple):
     ``private``: whether each link mode makes a new inode (.dist-info, scripts).
     ``source_time``: the time of the source of this bytecode, in seconds since 1970; None for the
         time that the bytecode contains.
+    ``content``: what the file contains, where that was read already; else None.
     """
 
     file: StoredFile
@@ -52,6 +53,7 @@ class Job(NamedTuple):
     target_dir: TargetDir
     private: bool = False
     source_time: int | None = None
+    content: bytes | None = None
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pip_sharedcache.errors import DamagedEntry
@@ -107,33 +107,40 @@ class Placement:
             self._since = os.lstat(information.path).st_ctime_ns
         else:
             self.target_dirs.add_made(information.path)
-        self._place(self._wheel, self.target_dirs.jobs(library, self._taken.values()))
+        self._place(self._wheel, self.target_dirs.jobs(library, self._taken.values(), information))
         if self._bytecode is not None:
             self._bytecode.given_up = self._wheel.given_up
             self._place_bytecode(library, self._bytecode)
 
     # -- many files at once
 
-    def take_over(self, names: Sequence[str], *, compiles: bool) -> list[str]:
+    def take_over(
+        self, names: Sequence[str], *, compiles: bool, read: Callable[[str], bytes] | None = None
+    ) -> list[str]:
         """Take over files of the archive from pip; return the others, which pip must save.
 
-        ``names`` are all names in the archive. This placement takes the files of the library
-        directory itself, with their bytecode. If pip ``compiles``, pip saves sources without
-        bytecode.
+        ``names`` are all names in the archive, of which ``read`` returns one file. This placement
+        takes the files of the library directory itself, with their bytecode, and those of
+        .dist-info. If pip ``compiles``, pip saves sources without bytecode.
         """
         files = [name for name in names if not name.endswith("/")]
         if len(files) != len(set(files)) or set(files) != self._wheel.files.keys():
             return list(names)  # not the files of the manifest
-        self._meeting = meeting(files)
+        self._meeting, record = meeting(files), self.dist_info.record
         left = []
         for name in names:
-            file = self._wheel.files.get(name)
-            top = name.partition("/")[0]
-            special = top.endswith(".data") or top == self.dist_info.name or name in self._meeting
+            file, top = self._wheel.files.get(name), name.partition("/")[0]
+            special = top.endswith(".data") or name in self._meeting
+            if top == self.dist_info.name:
+                # RECORD tells where the library is. pip may compile sources, also there.
+                special |= name == record or name.endswith(".py") or record not in self._wheel.files
             if file is None or special or (compiles and not self._take_bytecode(name)):
                 left.append(name)
             else:
                 self._taken[name] = file
+        if read is not None and self._wheel.costs_requests:
+            self.dist_info.read_ahead(self._taken.values(), read)
+            self._wheel.elsewhere = self.dist_info.contents
         return left
 
     def take_nothing(self) -> None:
@@ -277,8 +284,8 @@ class Placement:
         file = self._wheel.files.get(record_path)
         if file is None:
             return False
-        if record_path in self._taken:
-            return True
+        if record_path in self._taken or record_path == self.dist_info.record:
+            return True  # pip reads RECORD in the archive, and writes its own at the end
         top, _, rest = record_path.partition("/")
         # pip opens scripts for writing in place (fix_script), and rewrites RECORD.
         scripts = top.endswith(".data") and rest.startswith("scripts/")
@@ -389,4 +396,5 @@ class Placement:
         Some may not exist: the RECORD of a wheel can list any path, and pip keeps such rows.
         """
         own = (path for path in paths if path not in self._taken or path in self._restored)
-        return [os.path.normpath(os.path.join(library, path)) for path in own]
+        info = self.dist_info
+        return [os.path.normpath(info.destination("", os.path.join(library, p))) for p in own]

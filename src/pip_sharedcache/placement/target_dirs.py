@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from pip_sharedcache.errors import reason
 from pip_sharedcache.model import StoredFile
+from pip_sharedcache.placement.dist_info import DistInfo
 from pip_sharedcache.placement.group_modes import share_directory, share_file
 from pip_sharedcache.placement.jobs import Job, TargetDir, path_in
 
@@ -45,15 +46,21 @@ class TargetDirs:
         """Record that this process just made the directory ``path``, without a grant."""
         self._known[path] = TargetDir(self.make(os.path.dirname(path)).device, 0, made=True)
 
-    def jobs(self, library: str, files: Iterable[StoredFile]) -> list[Job]:
+    def jobs(
+        self, library: str, files: Iterable[StoredFile], information: DistInfo | None = None
+    ) -> list[Job]:
         """Make the directories for ``files`` in ``library``; return the jobs that place the files.
 
-        Raises OSError.
+        ``information``: the .dist-info of which ``files`` can have some. Raises OSError.
         """
         jobs = []
         for file in files:
-            destination = path_in(library, file)
-            jobs.append(Job(file, destination, self.make(os.path.dirname(destination))))
+            destination, private, content = path_in(library, file), False, None
+            if information is not None and information.has(file.path):
+                destination = information.destination(file.path, destination)
+                private, content = True, information.contents.get(file.path)
+            parent = self.make(os.path.dirname(destination))
+            jobs.append(Job(file, destination, parent, private, content=content))
         return jobs
 
     def share(self, paths: Iterable[str], since: int) -> None:

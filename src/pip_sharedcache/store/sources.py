@@ -23,6 +23,7 @@ class Source:
     ``files``: those of the manifest, by path.
     ``packed``: whether the files are in a pack.
     ``copied``: whether no links are made to them: they are in a pack, or belong to one.
+    ``elsewhere``: the paths of files whose content is taken from elsewhere.
     ``given_up``: why no further file is read: a file server does not answer; else None.
     """
 
@@ -39,6 +40,7 @@ class Source:
         self.files = {file.path: file for file in files}
         self.packed = self.copied = packed
         self.given_up: DamagedEntry | None = None
+        self.elsewhere: Container[str] = ()
         self._checked = packed
         self._damage: DamagedEntry | None = None
         self._pack: Pack | None = None
@@ -49,10 +51,15 @@ class Source:
         manifest = entry.manifest
         return cls(held, entry.publisher, manifest.files, packed=manifest.packed)
 
+    @property
+    def costs_requests(self) -> bool:
+        """Return whether a file server is asked for each file that is opened."""
+        return not self.packed and not mounts.is_local(self.held.where)
+
     def check_directories(self, listed: Container[str] = ()) -> None:
         """Find out ``damage``, once; ``listed`` is as for ``damage_of_directories``."""
         if not self._checked:
-            files = self.files.values()
+            files = [file for path, file in self.files.items() if path not in self.elsewhere]
             self._damage = damage_of_directories(self.held, self.publisher, files, listed)
             self._checked = True
 

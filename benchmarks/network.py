@@ -32,8 +32,9 @@ from support.hosts import ACCOUNTS, PYTHON, Host, missing
 
 REQUIREMENTS = "numpy networkx sqlalchemy flask requests rich pytest"
 PLAIN = "pip"
-#: Layouts of a store, and the link modes in which something is installed from it.
-MODES = {"tree": ("reflink", "copy", "hardlink", "symlink"), "packed": ("copy",)}
+#: Kinds of stores, and the link modes in which something is installed from each. The first user of
+#: one that is called "linked" has the link mode of the others: bytecode is a tree, too, then.
+MODES = {"tree": ("reflink", "copy"), "linked": ("hardlink", "symlink"), "packed": ("copy",)}
 WAYS = (
     PLAIN,
     *(f"ours, {layout}, {mode}" for layout, modes in MODES.items() for mode in ("cold", *modes)),
@@ -79,7 +80,7 @@ class Client:
                 continue
             store = area / layout
             python = self._installer / "bin" / "python"
-            init = ["store", "init", "--layout", layout]
+            init = ["store", "init", "--layout", "packed" if layout == "packed" else "tree"]
             self._as_user(python, "-m", "pip_sharedcache", *init, store)
             measured = self._install(area, cold, version, milliseconds, store)
             if cold in ways:
@@ -97,8 +98,9 @@ class Client:
         program = ["pip"]
         if store is not None:
             program = ["pip_sharedcache"]
-            if not way.endswith("cold"):
-                program.append(f"--sharedcache-link-mode={way.split()[-1]}")
+            mode = "hardlink" if way.startswith("ours, linked") else ""
+            mode = mode if way.endswith("cold") else way.split()[-1]
+            program += [f"--sharedcache-link-mode={mode}"] * bool(mode)
         variables = {**self._index.variables, "PIP_SHAREDCACHE_DIR": str(store or "")}
         self._remount(version)
         self._cluster.delay(self.host, milliseconds)

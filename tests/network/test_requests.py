@@ -63,6 +63,20 @@ def test_shared_file_leaves_no_delegation_behind(site: Site) -> None:
         assert calls["DELEGRETURN"] < FEW, calls
 
 
+def test_bytecode_beside_a_tree_is_packed_but_for_those_who_link(site: Site) -> None:
+    """Each file of a tree is opened and closed; of a pack, only the copy is."""
+    calls = install_counted(site, "tree", "reflink", ".py")
+    if site.version == "4.2":
+        assert calls["CLONE"] >= FILES, calls
+        assert calls["COPY"] >= FILES, calls
+        assert calls["OPEN"] < 3 * FILES + FEW, calls
+
+
+def test_bytecode_beside_a_tree_is_linked_by_those_who_link(site: Site) -> None:
+    calls = install_counted(site, "tree", "hardlink", ".py")
+    assert calls["LINK"] >= 2 * FILES, calls
+
+
 @pytest.mark.parametrize("mode", ["hardlink", "symlink"])
 def test_linked_file_is_neither_looked_up_nor_asked_for_its_status(site: Site, mode: str) -> None:
     calls = install_counted(site, "tree", mode)

@@ -63,7 +63,7 @@ from pip_sharedcache.store import (
     wheel_copies,
 )
 from pip_sharedcache.store.filling import Compile
-from pip_sharedcache.trust import Trust
+from pip_sharedcache.trust import Trust, mounts
 from support.filesystems import mounted
 from support.lists import RECORDED, serve
 from support.probes import acl, linux, needs, root, tmpfs
@@ -1681,6 +1681,31 @@ def test_where_the_temporary_directory_is_full_bytecode_waits_in_the_store(
     found = {PACK} if packed else {"files", "entry.json"}
     assert set(os.listdir(staged.entry.path)) == found
     assert [file.path for file in staged.entry.manifest.files] == [PYC]
+
+
+@pytest.mark.parametrize("links", [False, True], ids=["copies", "links"])
+def test_on_a_file_server_bytecode_is_packed_unless_this_user_links(
+    shared_tmp: Path, wheel: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "is_local", lambda where: False)
+    store = Store.make(shared_tmp / "server")
+    assert (store.packed, store.may_have_packs) == (False, True)
+    told = json.loads((store.path / "store.json").read_text())
+    assert (told["format"], told["layout"]) == (PACKED_FORMAT, "tree")
+    entry = _publish(store, wheel)
+    staged = stage_bytecode(store, entry, TAG, KEY, _compiled(PYC), links=links)
+    assert set(os.listdir(staged.entry.path)) == ({"files", "entry.json"} if links else {PACK})
+    assert (entry.path / "files").is_dir()
+
+
+def test_bytecode_is_a_tree_in_a_store_that_versions_without_packs_read(
+    store: Store, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would regard a pack as damage."""
+    monkeypatch.setattr(mounts, "is_local", lambda where: False)
+    entry = _publish(store, wheel)
+    staged = stage_bytecode(store, entry, TAG, KEY, _compiled(PYC))
+    assert set(os.listdir(staged.entry.path)) == {"files", "entry.json"}
 
 
 # -- what killed publishers left

@@ -34,6 +34,11 @@ class LinkChoice:
         return self.in_force is LinkMode.REFLINK and LinkMode.REFLINK not in self.refusals
 
     @property
+    def needs_trees(self) -> bool:
+        """Return whether links are asked for, which lead to files of a tree."""
+        return self.asked in (LinkMode.HARDLINK, LinkMode.SYMLINK)
+
+    @property
     def places_symlinks(self) -> bool:
         """Return whether symlinks are in force."""
         return self.in_force is LinkMode.SYMLINK

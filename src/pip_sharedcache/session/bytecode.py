@@ -202,7 +202,8 @@ class SharedBytecode:
         signatures, damaged = self._run.signatures, self._repairs.damaged
 
         def stage(store: Store) -> Staged:
-            staged = stores.stage_bytecode(store, entry, tag, key, fill, damaged)
+            links = self._run.links.needs_trees
+            staged = stores.stage_bytecode(store, entry, tag, key, fill, damaged, links=links)
             return replace(staged, unshared=not signatures.may_relay_to(store))
 
         # The wheel can be in a store that this user may only read.
@@ -259,10 +260,10 @@ class SharedBytecode:
         self._add(entry, tag, key, fill)
 
     def _add(self, entry: Entry, tag: str, key: str, fill: stores.Compile) -> Entry | None:
-        damaged = self._repairs.damaged
+        damaged, links = self._repairs.damaged, self._run.links.needs_trees
         return self._publishing.add(
             lambda: self._layers.to_complete(entry),
-            lambda store: stores.stage_bytecode(store, entry, tag, key, fill, damaged),
+            lambda store: stores.stage_bytecode(store, entry, tag, key, fill, damaged, links=links),
             "Installed without sharing bytecode",
         )
 

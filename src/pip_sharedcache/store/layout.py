@@ -20,7 +20,7 @@ from pip_sharedcache.store.creation import Creation, refuse_place, refuse_strang
 from pip_sharedcache.store.homes import TAG, TAG_NAME, no_store, open_own, refuse_unmounted
 from pip_sharedcache.store.mapping import OwnerMapped, open_or_make, refuse_mapped_owner, taken
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson, layout_name
-from pip_sharedcache.trust import Trust
+from pip_sharedcache.trust import Trust, mounts
 
 WHEELS = "wheels"
 BYTECODE = "bytecode"
@@ -58,6 +58,7 @@ class Store:
     ``trusted``: the publishers that its owner lists.
     ``shares_builds``: whether its owner shares the wheels that users build.
     ``packed``: whether new entries are packed; all entries can be read.
+    ``may_have_packs``: whether versions that do not know packs refuse the store.
     ``trust``: the publishers that this process trusts there.
     ``policy``: the use that a run makes of it.
     ``bans``: the wheels that nothing serves or publishes; in a run, those of all its stores.
@@ -73,6 +74,7 @@ class Store:
     trust: Trust
     shares_builds: bool = False
     packed: bool = False
+    may_have_packs: bool = False
     policy: Policy = Policy.PUBLISH
     bans: Bans = NO_BANS
     replaceable_by: str = ""
@@ -168,8 +170,8 @@ class Store:
             return cls(path, owner, "", (), Trust.in_store(owner, ()))
         shared = found.group or found.trusted
         publishers = Trust.in_store(owner, found.trusted, own=None if shared else own)
-        told = (found.group, found.trusted, publishers, found.builds, found.packed)
-        return cls(path, owner, *told)
+        told = (found.builds, found.packed, found.may_have_packs)
+        return cls(path, owner, found.group, found.trusted, publishers, *told)
 
     @classmethod
     def make(
@@ -227,17 +229,13 @@ class Store:
             if packed not in (None, existing.packed):
                 kind = "packed entries" if existing.packed else "trees of files"
                 repack = f"pip-sharedcache store repack --layout {layout_name(not existing.packed)}"
-                raise UsageError(
-                    f"{path} is a store with {kind} already",
-                    trust.hint_for(repack, by),
-                )
+                hint = trust.hint_for(repack, by)
+                raise UsageError(f"{path} is a store with {kind} already", hint)
             if existing.group != group:
                 whose = f"group {existing.group}" if existing.group else "one user"
                 change = f"change group and trusted in {where}, or make a new one"
-                raise UsageError(
-                    f"{path} is a store of {whose} already",
-                    trust.hint_for(change, by, verb=""),
-                )
+                hint = trust.hint_for(change, by, verb="")
+                raise UsageError(f"{path} is a store of {whose} already", hint)
 
     @staticmethod
     def _make(made: Creation, path: Path, gid: int | None, told: StoreJson) -> None:
@@ -248,7 +246,8 @@ class Store:
             if not relative:
                 # First: doctor needs it to report what a half-made store lacks.
                 made.file(path / TAG_NAME, TAG)
-                made.file(path / STORE_JSON, told.to_json())
+                packs = not mounts.is_local(path)  # of bytecode, also in a store of trees
+                made.file(path / STORE_JSON, replace(told, may_have_packs=packs).to_json())
 
     @contextlib.contextmanager
     def opened(self, *names: str) -> Iterator[tuple[Directory, ...]]:

@@ -36,6 +36,7 @@ from pip_sharedcache.store.lookup import BUILD_RECORD, find, find_bytecode
 from pip_sharedcache.store.sources import Source
 from pip_sharedcache.store.stale_staging import clear, in_use, sweep
 from pip_sharedcache.store.unpack import ProgressCallback
+from pip_sharedcache.trust import mounts
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -123,13 +124,16 @@ def stage_bytecode(
     damaged: Container[Identity] = (),
     *,
     packed: bool | None = None,
+    links: bool = False,
 ) -> Staged:
     """Stage the bytecode of ``entry`` for ``interpreter`` in its shard of ``store``.
 
-    ``compile_into(spools)`` appends it to ``spools``. ``packed`` is as for ``stage_wheel``. Raises
-    NotPublished.
+    ``compile_into(spools)`` appends it to ``spools``. ``packed`` is as for ``stage_wheel``; None:
+    also on a file server, where each file of a tree would be opened and closed. ``links``: whether
+    this user links files, which needs a tree. Raises NotPublished.
     """
-    pack = store.packed if packed is None else packed
+    serves = store.may_have_packs and not mounts.is_local(store.path)
+    pack = store.packed or (serves and not links) if packed is None else packed
     digest = entry.manifest.digest
     untried: dict[str, str] = {}
 

@@ -64,6 +64,7 @@ def test_second_machine_builds_only_without_a_signature_that_counts(
     done = second.run("install", "built")
     assert BUILDS not in done.stdout, done.stdout
     assert "a build that ci@example.org signed" in done.stdout
+    assert "; 1 pulled from remote stores; " in done.stdout
     assert done.stdout.count("Collecting built") == 1
     assert json.loads(second.run("store", "stats", "--json").stdout)["resolutions_reused"] == 1
     assert done.stderr == ""
@@ -87,8 +88,19 @@ def test_second_machine_builds_only_without_a_signature_that_counts(
     done = third.run("install", "built")
     assert BUILDS in done.stdout
     assert len(done.stderr.splitlines()) == 1
-    assert "Remote object is not used: s3://bucket/pip/builds/" in done.stderr
+    # It asks for the resolution first. Of one store, one refused object is named.
+    assert "Remote object is not used: s3://bucket/pip/resolutions/" in done.stderr
     assert ": its key" in done.stderr
+    # Nothing says that everybody can have a pulled wheel: its bytecode stays where it came from.
+    (code,) = (one for one in server.objects if "/bytecode/" in one)
+    del server.objects[code]
+    relay = make("relay", f"signing-key = {key}", signers(key))
+    relay.name_remote(server.url, "s3://bucket/other")
+    done = relay.run("install", "built")
+    assert BUILDS not in done.stdout, done.stdout
+    assert "Pushed the bytecode of 1 wheel (" in done.stdout
+    assert code in server.objects
+    assert not [one for one in server.objects if one.startswith("other/") and "/byte" in one]
     fourth = make("fourth")
     done = fourth.run("install", "built")
     assert BUILDS in done.stdout

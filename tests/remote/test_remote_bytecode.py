@@ -217,9 +217,10 @@ def test_store_push_signs_the_bytecode_of_the_store(
     told = json.loads(first.run("store", "push", "--json").stdout)
     (remote,) = told["remotes"]
     assert (remote["pushed"], remote["bytecode"], remote["present"]) == (5, 5, 0)
+    assert remote["resolutions"] == 1
     assert told["problems"] == []
     again = json.loads(first.run("store", "push", "--json").stdout)["remotes"][0]
-    assert (again["pushed"], again["bytecode"], again["present"]) == (0, 0, 10)
+    assert (again["pushed"], again["bytecode"], again["present"]) == (0, 0, 11)
     second = signing("second", keys.line(key))
     assert second.run("install", *NAMES).stderr == ""
     assert _compiled(second)[0] == 0

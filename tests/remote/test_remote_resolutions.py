@@ -179,3 +179,36 @@ def test_remote_store_that_fails_in_the_replay_costs_one_line(
     assert len(done.stderr.splitlines()) == 1
     assert f"Remote store is not used in this run: {server.url}" in done.stderr
     assert _versions(second) == VERSIONS
+
+
+def test_store_push_pushes_public_resolutions(
+    signing: SigningFactory, server: ObjectServer, pages: LocalIndex, key: Path, wheels: Path
+) -> None:
+    first = signing("first", key=key)
+    first.name_remote()
+    first.run("install", "top")
+    make_wheel(wheels / "private", "own")
+    first.run("install", "--find-links", wheels / "private", "own")
+    assert server.objects == {}
+    first.name_remote(server.url)
+    told = json.loads(first.run("store", "push", "--json", "side").stdout)["remotes"][0]
+    assert (told["pushed"], told["resolutions"]) == (1, 0)
+    told = json.loads(first.run("store", "push", "--json").stdout)["remotes"][0]
+    assert (told["pushed"], told["resolutions"]) == (2, 1)
+    assert len(server.keys("resolutions/")) == 1
+    done = first.run("store", "push")
+    assert "and 0 resolutions (0 bytes)" in done.stdout
+    # A page has another ETag: the resolution is recorded anew, and stays public.
+    pages.new_etag("side")
+    first.run("uninstall", "-y", "own", *NAMES)
+    first.run("install", "top", PIP_NO_CACHE_DIR="1")
+    assert _reused(first) == 1
+    server.objects.clear()
+    assert "and 1 resolution (" in first.run("store", "push", "top").stdout
+    first.run("store", "push")
+    second = signing("second", keys.line(key))
+    pages.clear()
+    assert second.run("install", "top").stderr == ""
+    assert _versions(second) == VERSIONS
+    assert _reused(second) == 1
+    assert pages.count("file") == 0

@@ -12,11 +12,12 @@ from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.archive import select
 from pip_sharedcache.maintenance.entries import read_entries
 from pip_sharedcache.maintenance.push import push_entries, targets
+from pip_sharedcache.maintenance.resolutions import list_resolutions
 from pip_sharedcache.maintenance.signatures import signed_builds
 from pip_sharedcache.model import Policy, megabytes
 from pip_sharedcache.store import BUILDS, BYTECODE, WHEELS
 
-HELP = "put public wheels of the store, signed bytecode and builds, into the remote stores"
+HELP = "put public wheels of the store, and signed data about them, into the remote stores"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,20 +51,23 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     if settings.signing_key is not None:
         records = read_entries(store, areas=(BUILDS,), uses=False)
         derived += signed_builds(records.items, digests)
+        derived += [one.item for one in list_resolutions(store, chosen.names).found]
     for one in push_entries(settings, public, derived):
         problems += [f"Not all was pushed: {one.url}: {problem}" for problem in one.problems]
         counts = {
             "pushed": one.wheels.count,
             "bytecode": one.bytecode.count,
             "build_records": one.builds.count,
-            "bytes": one.wheels.size + one.bytecode.size + one.builds.size,
-            "present": one.wheels.present + one.bytecode.present + one.builds.present,
+            "resolutions": one.resolutions.count,
+            "bytes": one.size,
+            "present": one.present,
         }
         remotes.append({"url": one.url, **counts})
         what = counted(one.wheels.count, "wheel", "wheels")
         if settings.signing_key is not None:
             what += f", bytecode of {counted(one.bytecode.count, 'wheel', 'wheels')}"
-            what += f", and {counted(one.builds.count, 'build record', 'build records')}"
+            what += f", {counted(one.builds.count, 'build record', 'build records')}"
+            what += f", and {counted(one.resolutions.count, 'resolution', 'resolutions')}"
         size = megabytes(counts["bytes"])
         there = counted(counts["present"], "was", "were")
         output.say(f"Pushed {what} ({size}) to {one.url}; {there} there.")

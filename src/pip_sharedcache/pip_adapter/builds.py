@@ -178,13 +178,14 @@ class Builds:
         """
         directory = Path(local_wheels.new_directory())
         copied = session.lookup.copy_untrusted([build.digest], build.filename, directory)
+        pulled = copied is None
         if copied is None:
             wanted = WantedWheel(build.digest, build.filename)
             copied = session.remotes.pull_one(wanted, directory, compiles=session.compiles)
         if copied is None:
             return ""
         found = session.wheels.note(str(copied), origin)
-        found.digest, found.verified = build.digest, True
+        found.digest, found.verified, found.pulled = build.digest, True, pulled
         return str(copied)
 
     def _as_pips(self, path: str, details: Mapping[str, Any]) -> Any:

@@ -186,7 +186,10 @@ class Resolutions:
             session.resolutions.share(
                 resolution,
                 private_because=private,
-                is_public=not private and self._is_public(session, recording),
+                is_public=not private
+                and self._downloads.responses.are_public(
+                    recording.origins, asks=session.remotes.take_signed
+                ),
             )
         if recording.judging is not None:
             by_url: dict[str, list[Link]] = {}
@@ -249,12 +252,6 @@ class Resolutions:
             return ""
         asked = [link for link in origins if not sharing.is_shared_anyway(link.url)]
         return responses.not_public(asked)
-
-    def _is_public(self, session: Session, run: Recording) -> bool:
-        """Return whether a resolution may be pushed: everybody can get what it came from."""
-        if not session.remotes.take_signed or any(link.is_file for link in run.origins):
-            return False
-        return not self._downloads.responses.not_public(run.origins)
 
     def _process_page(self, run: Recording, call: Call) -> Any:
         if call.instance is not run.finder:

@@ -127,14 +127,24 @@ class Responses:
         private, url = self.private(None, link, sharing), without_credentials(link.url)
         if sharing is not None and sharing.is_shared_anyway(link.url):
             return Origin(url, private, is_public=True)
-        public = not private and _is_remote(link.url)
-        if public and asks and sharing is not None and sharing.pushes:
-            public = not self.not_public([link])
-        elif public:
-            with self._lock:
-                unseen = list(self._unseen(link, ()))
-            public = not any(self._reasons.get(asked, "unknown") for asked in unseen)
+        asks = asks and sharing is not None and sharing.pushes
+        public = not private and self.are_public([link], asks=asks)
         return Origin(url, private, is_public=public)
+
+    def are_public(self, links: Iterable[Link], *, asks: bool) -> bool:
+        """Return whether everybody can get the files of ``links`` from web servers.
+
+        ``asks``: as for ``origin``; without requests, files that this run has not seen to be public
+        count as others.
+        """
+        links = tuple(links)
+        if not all(_is_remote(link.url) for link in links):
+            return False
+        if asks:
+            return not self.not_public(links)
+        with self._lock:
+            unseen = {url for link in links for url in self._unseen(link, ())}
+        return not any(self._reasons.get(url, "unknown") for url in unseen)
 
     def not_public(self, links: Iterable[Link]) -> str:
         """Return why ``links`` are not public, as far as this run has seen; "" if all are.

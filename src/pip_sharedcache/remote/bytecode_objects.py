@@ -31,15 +31,15 @@ def object_key(digest: Digest, tag: str, magic: str) -> str:
     return f"{BYTECODE}/{bytecode_key(digest, tag, magic)}"
 
 
-def write_object(path: Path, compiled: Entry, key: Path) -> str:
-    """Write the bytecode ``compiled``, signed with ``key``, to the new file ``path``.
+def write_object(path: Path, compiled: Entry, signing_key: Path) -> str:
+    """Write the bytecode ``compiled``, signed with ``signing_key``, to the new file ``path``.
 
     Returns the sha256 of the file. Raises SigningError, DamagedEntry, OSError.
     """
     hasher = hashlib.sha256()
     with stores.Source.of(compiled, stores.open_entry(compiled)) as source:
         statement = stores.make_statement(compiled, source)
-        signature = sign(statement.to_bytes(), key)
+        signature = sign(statement.to_bytes(), signing_key)
         with path.open("xb") as file:
             head = SignedData.of(statement, signature).to_bytes()
             for data in itertools.chain([head], stores.signed_bytes(compiled, source)):

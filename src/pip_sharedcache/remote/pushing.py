@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pip_sharedcache.errors import reason
+from pip_sharedcache import fs
+from pip_sharedcache.errors import DamagedEntry, SigningError, reason
 from pip_sharedcache.remote.access import Answer, Has, Put, Request
 from pip_sharedcache.remote.stores import RemoteStore
+
+_AT_ONCE = 32  # objects that are signed, and lie in temporary files, at one time
+_SHORTEST = 0.1  # seconds of a request at least: the client says then that the time is over
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,42 @@ class Pushed:
 
     ``count``, ``size``: the number of objects that were put, and their bytes.
     ``present``: the number of objects that the store has already.
+    ``unsigned``: why no more objects could be signed; None if they could.
     ``problems``: why files could not be put, each with the key.
     """
 
     count: int = 0
     size: int = 0
     present: int = 0
+    unsigned: SigningError | None = None
     problems: list[str] = field(default_factory=list)
+
+    def add(self, other: Pushed) -> None:
+        """Add what ``other`` has put, and its problems."""
+        self.count += other.count
+        self.size += other.size
+        self.problems += other.problems
+
+
+#: Writes an object to a new file, and returns its sha256. Raises SigningError, DamagedEntry and
+#: OSError.
+Write = Callable[[Path], str]
+
+
+@dataclass(frozen=True)
+class SignedItem:
+    """An object to sign and push: its ``key``, and what writes it.
+
+    ``replaces``: as for Item.
+    """
+
+    key: str
+    write: Write
+    replaces: bool = False
+
+
+def _limit(within: Callable[[], float] | None) -> float | None:
+    return None if within is None else max(_SHORTEST, within())
 
 
 def missing(store: RemoteStore, keys: Sequence[str], within: float | None = None) -> list[str]:
@@ -62,7 +95,7 @@ def push(
 
     Also those that replace what it has, or that it has wrong, as far as is known. Each file is
     hashed before it is put.
-    ``within``: returns the most seconds that are left for all. ``on_answer``: called for each
+    ``within``: returns the seconds that are left for all. ``on_answer``: called for each
     item that is done with. ``store.failure`` says whether the push has failed.
     """
     left = {one.key: one for one in items}
@@ -91,8 +124,64 @@ def push(
         pushed.size += answer.size
 
     doubtful = [Has(key) for key, one in left.items() if not one.replaces]
-    if store.ask(doubtful, is_there, within and within()):
+    if store.ask(doubtful, is_there, _limit(within)):
         puts = [Put(one.key, one.path, one.sha256) for one in left.values()]
         store.absent.difference_update(left)
-        store.ask(puts, is_put, within and within())
+        store.ask(puts, is_put, _limit(within))
     return pushed
+
+
+def push_signed(
+    store: RemoteStore,
+    items: Iterable[SignedItem],
+    within: Callable[[], float] | None = None,
+) -> Pushed:
+    """Sign and put those ``items`` that ``store`` lacks, or that replace what it has.
+
+    Of several with one key, the first counts. Few are signed at one time. ``within``: as for
+    ``push``. ``store.failure`` says whether the push has failed.
+    """
+    by_key: dict[str, SignedItem] = {}
+    for one in items:
+        by_key.setdefault(one.key, one)
+    asked = [key for key, one in by_key.items() if not one.replaces]
+    lacking = missing(store, asked, _limit(within)) if asked else []
+    done = Pushed()
+    if store.failure is not None:
+        return done
+    done.present = len(asked) - len(lacking)
+    wanted = [*(key for key, one in by_key.items() if one.replaces), *lacking]
+    for start in range(0, len(wanted), _AT_ONCE):
+        with fs.temporary_directory() as directory:
+            names = wanted[start : start + _AT_ONCE]
+            signed = _sign([by_key[name] for name in names], directory, within, done)
+            done.add(push(store, signed, within) if signed else Pushed())
+        if store.failure is not None or done.unsigned is not None:
+            break
+        if within is not None and within() <= 0:
+            break
+    return done
+
+
+def _sign(
+    items: Sequence[SignedItem],
+    directory: Path,
+    within: Callable[[], float] | None,
+    done: Pushed,
+) -> list[Item]:
+    """Write ``items`` to files in ``directory``, and return these; add to ``done`` what fails."""
+    signed: list[Item] = []
+    for one in items:
+        if within is not None and within() <= 0:
+            done.problems.append(f"{one.key}: the time limit is over")
+            break
+        path = directory / str(len(signed))
+        try:
+            signed.append(Item(one.key, path, one.write(path), replaces=True))  # known to lack it
+        except SigningError as error:
+            done.unsigned = error
+            break
+        except (DamagedEntry, OSError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            done.problems.append(f"{one.key}: {why}")
+    return signed

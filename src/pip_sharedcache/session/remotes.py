@@ -106,14 +106,14 @@ class RunRemotes:
             return
         sharing = self._run.sharing
         wheels = [
-            WantedWheel(one.digest, Path(one.path).name)
+            WantedWheel(one.digest, Path(one.path).name, one.origin.is_public)
             for one in self._run.wheels.downloaded()
             if one.digest and one.origin and not sharing.is_private(one.origin)
             if one.origin.is_public or one.pulled  # the bytecode of a pulled one is pushed
         ]
         signs = self._run.settings.signing_key is not None
         builds = list(self._run.wheels.public_builds()) if signs else []
-        wheels += [WantedWheel(build.digest, build.filename) for _, build in builds]
+        wheels += [WantedWheel(build.digest, build.filename, True) for _, build in builds]
         resolutions = self._run.new_resolutions if signs else {}
         # Of pulled wheels alone there is nothing to push but bytecode.
         if resolutions or (wheels and (signs or not self._transfers.pulled_all(wheels))):

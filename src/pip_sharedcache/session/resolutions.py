@@ -20,7 +20,7 @@ from pip_sharedcache.session.remotes import RunRemotes
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.signing import SignedData
 from pip_sharedcache.store import NONE_YET, StoredResolution
-from pip_sharedcache.store.resolutions import RESOLUTION_FORMAT
+from pip_sharedcache.store.resolutions import PUBLIC, RESOLUTION_FORMAT
 
 logger = logging.getLogger(__name__)
 
@@ -231,7 +231,9 @@ class SharedResolutions:
         elif etags and self._found is not None and self._found.publisher == trust.user_id():
             resolution = Resolution.from_data(self._found.data)
             if resolution is not None:
-                self.share(resolution.with_etags(etags), private_because=private_because())
+                private = private_because()
+                public = not private and self._found.data.get(PUBLIC) is True
+                self._share(resolution.with_etags(etags), private, public)
 
     @property
     def are_recorded(self) -> bool:
@@ -250,19 +252,19 @@ class SharedResolutions:
         """
         if self._fewest is not None and resolution.count_installed() >= self._fewest:
             return
-        data = self._stage(resolution, private_because)
-        if data is not None:
-            self._report.resolution = "recorded"
-            if is_public:
-                self._run.new_resolutions[stores.key_of(resolution.question)] = data
+        if self._share(resolution, private_because, is_public) and is_public:
+            record = resolution.to_data()
+            self._run.new_resolutions[stores.key_of(resolution.question)] = record
 
-    def _stage(self, resolution: Resolution, private_because: str) -> dict[str, Any] | None:
-        """Stage ``resolution``; return its JSON values, or None if no store takes it."""
+    def _share(self, resolution: Resolution, private_because: str, is_public: bool) -> bool:
+        """Stage ``resolution``, as ``share`` does, and return whether a store takes it."""
         where = self._layers.to_publish
         if private_because:
             logger.debug("The resolution is not shared: %s", private_because)
             where = self._layers.to_keep
         key, replaces, data = stores.key_of(resolution.question), self._found, resolution.to_data()
+        if is_public:
+            data[PUBLIC] = True
         staged = self._publishing.add(
             where,
             lambda store: stores.stage_resolution(
@@ -270,4 +272,6 @@ class SharedResolutions:
             ),
             "Installed without sharing the resolution",
         )
-        return None if staged is None else data
+        if staged is not None:
+            self._report.resolution = "recorded"
+        return staged is not None

@@ -52,7 +52,7 @@ class Transfers:
         self._python = interpreter(run.settings.remote_python)
         helper_script()
         self._stores = [RemoteStore(one, self._opener(one)) for one in run.settings.remotes]
-        self._pulled: set[Digest] = set()
+        self._pulled: dict[Digest, str] = {}  # the URLs of the stores
 
     def _opener(self, setting: RemoteSetting) -> Callable[[], Access]:
         def access() -> Access:
@@ -140,7 +140,7 @@ class Transfers:
 
         def take(digest: Digest) -> None:
             del left[digest]
-            self._pulled.add(digest)
+            self._pulled[digest] = store.url
             arrived(wanted[digest], whole.pop(digest))
 
         before = len(left)

@@ -54,10 +54,14 @@ class RunWheel:
 
 
 class WantedWheel(NamedTuple):
-    """A wheel for a transfer: its digest by the user's index, and its file name."""
+    """A wheel for a transfer: its digest by the user's index, and its file name.
+
+    ``is_public``: as in Origin, for a push.
+    """
 
     digest: Digest
     filename: str
+    is_public: bool = False
 
 
 class RunWheels:

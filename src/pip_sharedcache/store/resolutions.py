@@ -38,6 +38,8 @@ from pip_sharedcache.store.staging import Staged, stage_record
 RESOLUTION, JUDGED_PAGE = "resolution", "page"
 #: The version of the content of these files.
 RESOLUTION_FORMAT = 1
+#: The name of the value that says, with true, that everybody can get what a resolution rests on.
+PUBLIC = "public"
 
 _LARGEST = 8 << 20  # bytes of such a file, written or read
 _MOST = 16  # names that one lookup opens: a group member can add any number

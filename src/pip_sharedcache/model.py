@@ -69,6 +69,17 @@ def path_problem(path: str) -> str:
     return ""
 
 
+def is_nameable(text: str) -> bool:
+    """Return whether a system call takes ``text`` in a path: it has no NUL, and can be encoded.
+
+    JSON holds any text. With another one, system calls raise ValueError, not OSError.
+    """
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def information_directories(paths: Iterable[str]) -> set[str]:
     """Return the top names in ``paths`` of a wheel that end in ``.dist-info``, as pip finds them.
 

@@ -468,6 +468,41 @@ def test_who_has_counts_environments_that_are_gone(site: Site) -> None:
     assert str(target) in shown
 
 
+def test_who_has_skips_records_whose_paths_no_system_call_takes(site: Site) -> None:
+    """Each user writes records of their own, in any form."""
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store, here = site.make_store(None), site.environment(userb)
+    site.install(userb, here, store, "beta")
+    site.install(usera, site.environment(usera), store, "beta")
+    (record,) = (store / "use" / str(usera.uid)).glob("run-*")
+    told = json.loads(record.read_text())
+    for number, path in enumerate(["/x\0", "/\ud800"]):
+        text = json.dumps({**told, "environment": path})
+        run_as(
+            usera,
+            ["tee", str(record.with_name(f"{record.name}{number}"))],
+            input=text,
+            check=True,
+        )
+        entry = entry_of(store, "beta").name
+        links = [{"library": path, "host": "", "way": []}, [entry, path], [entry, f"{path}/y"]]
+        text = "".join(json.dumps(one) + "\n" for one in links)
+        run_as(
+            usera,
+            ["tee", str(record.with_name(f"links-{number}"))],
+            input=text,
+            check=True,
+        )
+    run_as(usera, ["rm", str(record)], check=True)
+    page = str(site.directory(None) / "page.html")
+    for arguments in (["who-has", "beta"], ["stats"], ["report", "--html", page], ["gc"]):
+        done = command(site, None, store, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    found = json.loads(command(site, None, store, "who-has", "beta", "--json").stdout)
+    assert [one["environment"] for one in found["installations"]] == [str(here.prefix)]
+
+
 def test_who_has_without_a_record_says_so(site: Site) -> None:
     store = site.make_store(None)
     site.install(None, site.environment(None), store, "beta", PIP_SHAREDCACHE_STATS="off")

@@ -55,6 +55,7 @@ def test_judged_page_survives_json() -> None:
         ("version_at", 5),
         ("refused", [None]),
         ("leads_to", 3),
+        ("leads_to", ["\ud800"]),
     ],
 )
 def test_judged_page_with_a_wrong_value_is_none(name: str, value: Any) -> None:

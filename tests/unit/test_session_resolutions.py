@@ -55,6 +55,8 @@ def test_resolution_survives_json() -> None:
         ("host", None),
         ("result", [1]),
         ("result", None),
+        ("result", ["demo \ud800"]),
+        ("pages", [{**RESOLUTION.to_data()["pages"][0], "links": "\ud800"}]),
         ("requests", "many"),
         ("requests", float("inf")),
         ("seconds", "x"),

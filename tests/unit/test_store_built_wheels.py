@@ -10,6 +10,8 @@ import pytest
 from pip_sharedcache import cli, fs
 from pip_sharedcache.model import Digest, Entry
 from pip_sharedcache.store import Build, Store, find_build, key_of, make_visible, stage_build
+from pip_sharedcache.store.layout import BUILDS
+from pip_sharedcache.store.staging import stage_record
 from support.damage import damage
 from support.faults import visible_entries
 from support.probes import linux, needs, root
@@ -52,6 +54,18 @@ def test_own_damaged_build_record_is_replaced_by_the_next_build(
         new.identity,
     )
     assert visible_entries(store.path, "builds") == [new.path]
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0-1-py3-none-any.whl", "a\ud800-1-py3-none-any.whl", "a/b.whl", 7]
+)
+def test_build_record_whose_file_name_is_none_is_invalid(shared_tmp: Path, name: object) -> None:
+    store = Store.make(shared_tmp / "store", builds=True)
+    data = {"sha256": BUILD.digest, "filename": name, "details": {}}
+    text = json.dumps(data).encode("ascii")
+    make_visible(store, [stage_record(store, BUILDS, KEY, "build.json", text, lambda: None, set())])
+    assert len(visible_entries(store.path, "builds")) == 1
+    assert find_build(store, KEY) is None
 
 
 @needs(root)

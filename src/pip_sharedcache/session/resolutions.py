@@ -126,9 +126,13 @@ def as_texts(values: Any) -> dict[str, str]:
 
 
 def as_text(value: Any) -> str:
-    """Return ``value`` if it is a text. Raises TypeError for another value."""
+    """Return ``value`` if it is a text. Raises TypeError for another value.
+
+    Raises UnicodeEncodeError for a text of which no file or request has the characters.
+    """
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} is no string")
+    value.encode("utf-8")
     return value
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
-from pip_sharedcache.model import Digest, Entry, Identity, as_digest
+from pip_sharedcache.model import Digest, Entry, Identity, as_digest, path_problem
 from pip_sharedcache.store.entry_reading import open_entry
 from pip_sharedcache.store.layout import BUILDS, Store
 from pip_sharedcache.store.lookup import find_build_record
@@ -98,8 +98,9 @@ def read_build(held: Directory, identity: Identity) -> Build | None:
         digest, filename, details = as_digest(data["sha256"]), data["filename"], data["details"]
     except (DamagedEntry, KeyError, TypeError, AttributeError):
         return None
-    plain = isinstance(filename, str) and filename.endswith(".whl") and "/" not in filename
-    if digest is None or not plain or not isinstance(details, dict):
+    if not isinstance(filename, str) or not filename.endswith(".whl") or "/" in filename:
+        return None
+    if digest is None or path_problem(filename) or not isinstance(details, dict):
         return None
     return Build(digest, filename, details, identity)
 

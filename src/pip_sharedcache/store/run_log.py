@@ -18,7 +18,7 @@ from typing import Any
 
 from pip_sharedcache import fs, trust
 from pip_sharedcache.fs import HOST, Directory
-from pip_sharedcache.model import Installed
+from pip_sharedcache.model import Installed, is_nameable
 from pip_sharedcache.store.layout import Store
 from pip_sharedcache.store.usage_marks import names_of, users
 
@@ -248,7 +248,8 @@ def _installed(told: Any) -> Installed:
 
 
 def _text(told: object) -> str:
-    if not isinstance(told, str) or len(told) > _LONGEST:
+    """Return the text ``told``. Raises TypeError for one that cannot be (part of) a path."""
+    if not isinstance(told, str) or len(told) > _LONGEST or not is_nameable(told):
         raise TypeError("no text")
     return told
 

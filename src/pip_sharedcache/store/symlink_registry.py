@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs import DISK_ERRORS, Directory, DirIdentity
-from pip_sharedcache.model import Digest, information_directories
+from pip_sharedcache.model import Digest, information_directories, is_nameable
 from pip_sharedcache.store.entry_reading import read_manifest
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.usage_marks import (
@@ -302,4 +302,4 @@ def _environment(row: dict[str, Any]) -> tuple[str, tuple[DirIdentity, ...], str
 
 
 def _is_path(path: str) -> bool:
-    return os.path.isabs(path) and b"\0" not in os.fsencode(path) and len(path) <= _LONGEST_PATH
+    return os.path.isabs(path) and is_nameable(path) and len(path) <= _LONGEST_PATH

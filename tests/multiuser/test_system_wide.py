@@ -151,6 +151,39 @@ def test_what_root_sets_up_with_umask_077_is_read_by_all(machine: Machine, exist
         assert line.endswith("hint: chmod o+r /etc/pip.conf")
 
 
+def test_setup_without_a_directory_keeps_a_user_on_the_sites_store(machine: Machine) -> None:
+    machine.store(SITE)
+    program = machine.central.scripts / "pip-sharedcache"
+    circumstances = "a configuration file of their own"
+    for options in (["--dry-run"], []):
+        done = machine.user(circumstances, program, "store", "setup", *options)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"ERROR: No store is set up: you use the site's store already: {SITE}; hint: "
+            "pip-sharedcache install REQUIREMENT; pip-sharedcache store setup DIR makes another "
+            "store, for you alone\n"
+        )
+    assert (machine.place / "own.conf").read_text() == "[global]\ntimeout = 60\n"
+    assert f"from {SITE}" in machine.install(circumstances).stdout
+    other = machine.place / "home" / "store"
+    done = machine.user(circumstances, program, "store", "setup", "--dry-run", other)
+    assert done.stdout.startswith(f"Would make {other}, for you.\n"), done.stderr
+
+
+def test_setup_of_the_sites_store_again_needs_no_group(machine: Machine) -> None:
+    program, group = machine.central.scripts / "pip-sharedcache", machine.accounts.group
+    done = machine.run(f"{program} store setup --group {group}")
+    assert done.stdout.startswith(f"Made {SITE} "), done.stderr
+    for options in ("--dry-run", "", f"--group {group}"):
+        done = machine.run(f"{program} store setup {options}")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{SITE} is there already")
+        assert f", for the members of {group}.\n" in done.stdout
+    done = machine.run(f"{program} store setup --group daemon")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{SITE} is a store of group {group} already" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("how", "circumstances"),
     [

@@ -14,6 +14,7 @@ from pip_sharedcache import config, trust
 from pip_sharedcache.errors import FileError, UsageError
 from pip_sharedcache.maintenance.add import ourselves
 from pip_sharedcache.maintenance.stores import Made, make_store
+from pip_sharedcache.store import STORE_JSON, Store
 
 _SETTING = f"{config.SECTION}.dir"
 #: The error in the traceback that pip prints.
@@ -83,11 +84,17 @@ class SetUp:
 def plan(settings: config.Settings, directory: Path | None = None, group: str = "") -> Plan:
     """Return the plan for a store in ``directory``, with the ``settings`` in force.
 
-    Without a directory, root makes the site's store, and another user a store of their own. Raise
-    UsageError if a group's store has no directory, or if the settings name another store.
+    Without a directory, root makes the site's store, and another user a store of their own, unless
+    there is a site's store. Without a group, a store that is there keeps its group. Raise
+    UsageError if a group's store has no directory, or if the settings name another store;
+    StoreUnusable if the store that is there cannot be opened.
     """
-    path = Path(os.path.abspath(directory)) if directory is not None else _place(group)
     named = settings.chosen.get("dir")
+    if directory is None and not named and not group and trust.user_id() != 0:
+        _refuse_beside_the_sites()
+    path = Path(os.path.abspath(directory)) if directory is not None else _place(group)
+    if not group and (path / STORE_JSON).is_file():
+        group = Store.open(path).group
     if not named:
         defaults = {config.site_store(): "users find the site's store without a setting"}
         if not config.site_has_store() and (own := config.own_store()) is not None:
@@ -101,6 +108,16 @@ def plan(settings: config.Settings, directory: Path | None = None, group: str = 
         f"{path} is not set up: {source} names another store: {there}",
         f"set up that one, or {_removed(source)}" if _may_change(source) else _beside(path),
     )
+
+
+def _refuse_beside_the_sites() -> None:
+    """Refuse a user's own store if the site has one: the user would leave it. Raises UsageError."""
+    if config.site_has_store():
+        raise UsageError(
+            f"No store is set up: you use the site's store already: {config.site_store()}",
+            "pip-sharedcache install REQUIREMENT; pip-sharedcache store setup DIR makes another "
+            "store, for you alone",
+        )
 
 
 def _may_change(source: str) -> bool:

@@ -69,12 +69,23 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
 def _tell_refused(path: Path, refused: Sequence[Refusal], output: Output) -> None:
     foreign = [one for one in refused if one.owner != trust.user_id()]
     marks = [one for one in foreign if one.path.parent.name == USE]
-    remove = f"pip-sharedcache --sharedcache-dir {shlex.quote(str(path))} store remove '*'"
     # The system refused it to root, too: for example a file server (root_squash).
     is_root = trust.user_id() == 0
-    hint = f"{{who}} can run {remove}" + ("" if is_root else ", root the same command")
     by_root = "" if is_root else "; hint: root can run the same command"
-    tell_refused((one for one in foreign if one not in marks), "delete", output, hint=hint)
+    owners = {
+        one.owner: [other for other in foreign if other.owner == one.owner] for one in foreign
+    }
+    for owner, some in owners.items():
+        entries_of = [one for one in some if one not in marks]
+        # Not `store remove`: it keeps what was used within the hour, and all usage marks.
+        found = f"find {shlex.quote(str(path))} -xdev -uid {owner}"
+        remove = f"{found} -type d -exec chmod u+w {{}} + && {found} -delete"
+        hint = (
+            f"{{who}} can run {remove}"
+            if is_root
+            else (f"root can run the same command, or {{who}}: {remove}")
+        )
+        tell_refused(entries_of, "delete", output, hint=hint)
     if len(marks) > _MOST_LINES:
         output.find(
             f"Cannot delete the usage marks of {len(marks):,} users: {marks[0].path}: "

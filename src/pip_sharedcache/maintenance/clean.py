@@ -83,6 +83,10 @@ def look(path: Path) -> Doomed:
         with Directory.open(path.parent) as above, _opened(above, path) as top:
             _require_store(path, top)
             status = top.status()
+            if hasattr(os, "statvfs") and os.statvfs(top.where).f_flag & os.ST_RDONLY:
+                # The rights of no user help: no hint may name one.
+                why = f"{path} is not deleted: {os.strerror(errno.EROFS)}"
+                raise StoreUnusable(why, trust.hint_for("mount it writable", 0, verb=""))
             wheels = sum(
                 ENTRY_NAME.fullmatch(name) is not None
                 for shard in _shards(top, WHEELS)

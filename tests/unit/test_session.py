@@ -387,6 +387,8 @@ def test_a_store_that_cannot_take_it_is_said_in_one_line(
 def test_a_store_that_may_not_be_written_is_no_warning(
     session: Session, wheel: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert session.layers.main is not None
+    (session.layers.main.path / "wheels").mkdir()
     with as_user(ALICE):
         reading = Session.start(session.settings)
         assert not _install(reading, wheel)

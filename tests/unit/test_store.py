@@ -1213,10 +1213,18 @@ def test_all_is_made_durable_before_it_is_visible(
 
 
 @needs(root)
-@pytest.mark.parametrize("level", ["", "wheels", "shard"])
+def test_an_empty_directory_of_others_is_no_store(store: Store) -> None:
+    """It may be a mount point, at which nothing is mounted."""
+    with as_user(ALICE), pytest.raises(StoreUnusable, match="is empty: no store is there") as told:
+        Store.open(store.path)
+    assert f"pip-sharedcache store init {store.path}" in told.value.hint
+    assert Store.open(store.path).owner == 0
+
+
+@needs(root)
+@pytest.mark.parametrize("level", ["wheels", "shard"])
 def test_a_store_that_may_not_be_written_says_so(store: Store, wheel: Path, level: str) -> None:
-    if level:
-        (store.path / "wheels").mkdir()
+    (store.path / "wheels").mkdir()
     if level == "shard":
         _shard(store, wheel).mkdir()
     with as_user(ALICE):

@@ -180,9 +180,21 @@ def no_store(path: Path) -> StoreUnusable:
     return StoreUnusable(what, f"{hint}{other}")
 
 
-def refuse_unmounted(path: Path, names: list[str]) -> None:
-    """Refuse the directory ``path`` with these ``names`` if a mount is to hide it."""
-    if not names and (point := unmounted_point(path)):
+def refuse_unmounted(path: Path, names: list[str], status: os.stat_result) -> None:
+    """Refuse the directory ``path`` with these ``names`` if a mount is to hide it.
+
+    ``status``: that of the directory. An empty one of another user, where this user may not write,
+    is no store yet: perhaps its file system is not mounted.
+    """
+    if names:
+        return
+    if point := unmounted_point(path):
+        what = f"{path} is empty, and nothing is mounted at {point}"
+        raise StoreUnusable(what, mount_hint(point)) from None
+    if status.st_uid != trust.user_id() and not os.access(path, os.W_OK):
+        command = f"pip-sharedcache store init {shlex.quote(str(path))}"
+        made = trust.hint_for(command, status.st_uid)
         raise StoreUnusable(
-            f"{path} is empty, and nothing is mounted at {point}", mount_hint(point)
+            f"{path} is empty: no store is there, or its file system is not mounted",
+            f"it may have to be mounted; for a new store, {made}",
         ) from None

@@ -126,7 +126,7 @@ class Store:
             mode = 0o700 if hidden else 0o755
             with open_own(path, mode, hidden) if own else Directory.open(path) as directory:
                 if hidden:
-                    refuse_unmounted(path, directory.names())
+                    refuse_unmounted(path, directory.names(), directory.status())
                 if hidden and trust.OWNERS_MEAN_SOMETHING and directory.status().st_mode & 0o077:
                     why = f"{path} is not private: others than its owner may use it"
                     raise StoreUnusable(why, f"chmod 700 {path}")
@@ -155,7 +155,7 @@ class Store:
         try:
             found = StoreJson.read(path, directory)
         except FileNotFoundError:
-            refuse_unmounted(path, names)
+            refuse_unmounted(path, names, directory.status())
             # A store made by hand; but a wrong variable must not make root use /etc as a store.
             if WHEELS not in names and (other := not_of_a_store(names)):
                 raise StoreUnusable(

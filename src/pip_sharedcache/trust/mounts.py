@@ -11,6 +11,8 @@ from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _FSTAB = Path("/etc/fstab")
+#: Units that the administrator made.
+_UNITS = Path("/etc/systemd/system")
 _AUTOMOUNT = "autofs"  # also the automount units of systemd
 
 #: File systems of this machine's kernel, on which the owner is the user who created the file. A
@@ -64,14 +66,25 @@ def mounted() -> list[Mount]:
     return [_mount(os.fsdecode(line).split(" ")) for line in lines if line]
 
 
+def mount_point_of(path: Path) -> str:
+    """Return the mount point of the file system that has ``path``, or would have; "" if unknown."""
+    there = {mount.point for mount in mounted() if mount.kind != _AUTOMOUNT}
+    real = Path(os.path.realpath(path))
+    return next((str(one) for one in (real, *real.parents) if str(one) in there), "")
+
+
 def unmounted_point(path: Path) -> str:
     """Return the mount point on the absolute ``path`` at which no file system is mounted, or "".
 
-    A mount point is a directory that fstab(5) names, or at which the kernel mounts on demand
-    (autofs). Symlinks on ``path`` can lead to one.
+    A mount point is a directory that fstab(5) or a unit of the administrator (systemd.mount(5))
+    names, or at which the kernel mounts on demand (autofs). Symlinks on ``path`` can lead to one.
     """
     there: dict[str, str] = {mount.point: mount.kind for mount in mounted()}
-    wanted = _named_in_fstab() | {point for point, kind in there.items() if kind == _AUTOMOUNT}
+    wanted = (
+        _named_in_fstab()
+        | _of_units()
+        | {point for point, kind in there.items() if kind == _AUTOMOUNT}
+    )
     if not wanted:
         return ""
     real = Path(os.path.realpath(path))
@@ -101,6 +114,21 @@ def _named_in_fstab() -> set[str]:
     lines = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
     # mount(8) takes /lab/ for /lab.
     return {os.path.normpath(_unescaped(fields[1])) for fields in lines if len(fields) > 2}
+
+
+def _of_units() -> set[str]:
+    """Return the mount points of the units in /etc: those of packages may not be in use."""
+    try:
+        names = os.listdir(_UNITS)
+    except OSError:
+        return set()
+    return {_unit_path(name[: -len(".mount")]) for name in names if name.endswith(".mount")}
+
+
+def _unit_path(name: str) -> str:
+    """Return the path that systemd-escape(1) made ``name`` of: "-" is "/", bytes are "\\x2d"."""
+    raw = os.fsencode(f"/{name}".replace("-", "/"))
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda code: bytes([int(code[1], 16)]), raw))
 
 
 def _unescaped(text: str) -> str:

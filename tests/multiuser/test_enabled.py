@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import subprocess
@@ -45,6 +46,91 @@ def test_status_of_all_lists_unreadable_environments(site: Site, closed: str) ->
             assert "Permission denied" in unread["reason"]
     finally:
         place.chmod(mode & 0o7777)
+
+
+@pytest.mark.parametrize("how", ["interpreter", "pth", "directory", "remade"])
+@pytest.mark.parametrize("root", [False, True], ids=["user", "root"])
+def test_status_of_all_runs_nothing_that_others_can_change(
+    site: Site, how: str, root: bool
+) -> None:
+    """An environment that was enabled once can belong to somebody else by now."""
+    usera, userb = site.accounts.usera, site.accounts.userb
+    who = None if root or how == "remade" else usera
+    one = site.environment(userb if how == "remade" else who)
+    data, traces = site.directory(usera), site.directory(userb)
+    traces.chmod(0o777)
+    env = {**site.settings(), "XDG_DATA_HOME": str(data)}
+    if who is None:
+        os.chown(data, 0, 0)
+    enable = site.template.command("store", "enable", "--python", one.prefix)
+    run_as(who, enable, env=env, check=True)
+    trace = traces / "ran"
+    python = one.prefix / "bin" / "python"
+    if how in ("interpreter", "remade"):
+        python.unlink()
+        python.write_text(f"#!/bin/sh\ntouch {trace}\n")
+        python.chmod(0o755)
+        os.chown(python, userb.uid, userb.gid)
+    elif how == "pth":
+        evil = one.site_packages / "zz.pth"
+        evil.write_text(f"import os; open({str(trace)!r}, 'w')\n")
+        os.chown(evil, userb.uid, userb.gid)
+    else:
+        one.site_packages.chmod(0o777)
+    command = site.template.command("store", "status", "--all", "--json")
+    for _ in range(2):  # it is not forgotten
+        done = run_as(who, command, env=env)
+        assert done.returncode == 1, done.stdout + done.stderr
+        (unread,) = json.loads(done.stdout)["unread"]
+        assert unread["path"] == str(one.prefix)
+        assert unread["reason"].startswith("not asked: ")
+        changer = "others can change" if how == "directory" else f"{userb.name} owns"
+        assert changer in unread["reason"]
+    assert not trace.exists()
+
+
+def test_status_of_all_asks_an_environment_that_the_private_group_may_write(site: Site) -> None:
+    """As under umask 002 where each account has a group of its own."""
+    usera = site.accounts.usera
+    env = {**site.settings(), "XDG_DATA_HOME": str(site.directory(usera))}
+    one = site.environment(usera)
+    enable = site.template.command("store", "enable", "--python", one.prefix)
+    run_as(usera, enable, env=env, check=True)
+    private = f"groupadd -f {usera.name} && usermod -g {usera.name} {usera.name}"
+    before = usera.gid
+    subprocess.run(["sh", "-ec", private], check=True)
+    try:
+        gid = grp.getgrnam(usera.name).gr_gid
+        subprocess.run(["chgrp", "-R", str(gid), one.prefix], check=True)
+        subprocess.run(["chmod", "-R", "g+w", one.prefix], check=True)
+        command = site.template.command("store", "status", "--all", "--json")
+        done = run_as(usera, command, env=env)
+        told = json.loads(done.stdout)
+        assert [fact["prefix"] for fact in told["environments"]] == [str(one.prefix)], done.stdout
+    finally:
+        subprocess.run(["usermod", "-g", str(before), usera.name], check=True)
+        subprocess.run(["groupdel", usera.name], check=False)
+
+
+def test_an_environment_whose_file_system_is_not_mounted_is_not_forgotten(site: Site) -> None:
+    usera = site.accounts.usera
+    env = {**site.settings(), "XDG_DATA_HOME": str(site.directory(usera))}
+    point = site.directory(usera) / "disk"
+    run_as(usera, ["mkdir", point], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"uid={usera.uid},mode=0755", "none", str(point)]
+    subprocess.run(mount, check=True)
+    try:
+        one = site.environment(usera, point / "env")
+        enable = site.template.command("store", "enable", "--python", one.prefix)
+        run_as(usera, enable, env=env, check=True)
+    finally:
+        subprocess.run(["umount", point], check=True)
+    command = site.template.command("store", "status", "--all", "--json")
+    for _ in range(2):
+        told = json.loads(run_as(usera, command, env=env).stdout)
+        assert told["gone"] == []
+        (unread,) = told["unread"]
+        assert unread["reason"] == f"its file system is not mounted at {point}"
 
 
 def test_root_writes_no_record_into_the_home_of_a_user(site: Site) -> None:

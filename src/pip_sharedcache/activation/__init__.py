@@ -4,7 +4,7 @@ In one environment, in all environments of one interpreter, or in users' shells.
 """
 
 from pip_sharedcache.activation.conda import Activation
-from pip_sharedcache.activation.environments import environments
+from pip_sharedcache.activation.environments import changeable_by, environments
 from pip_sharedcache.activation.interpreters import (
     Interpreter,
     executable_of,
@@ -22,6 +22,7 @@ __all__ = [
     "Hook",
     "Interpreter",
     "Switch",
+    "changeable_by",
     "environments",
     "executable_of",
     "function",

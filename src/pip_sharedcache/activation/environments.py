@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from pip_sharedcache import trust
+from pip_sharedcache.activation.interpreters import executable_of, libraries_of
+from pip_sharedcache.trust import paths
 
 #: Names of environments in a project's directory.
 _NAMES = (".venv", "venv", "env")
@@ -51,3 +56,21 @@ def _below(holder: Path) -> list[Path]:
         return sorted(holder.iterdir())[:_MOST]
     except OSError:
         return []
+
+
+def changeable_by(prefix: Path) -> str:
+    """Return who, except root and this user, can change what the Python of ``prefix`` runs.
+
+    The result is a sentence without its end, "" if nobody else can. Examined are the interpreter,
+    the directories of the environment and the first level of its libraries: .pth files and packages
+    such as pip. Raises UsageError where no interpreter is there; FileError, OSError.
+    """
+    mine = frozenset({trust.user_id()})
+    libraries = [one.library for one in libraries_of(prefix)]
+    below = [Path(one) for library in libraries for one in os.scandir(library)]
+    found = (
+        paths.replaceable_by(path, mine, private=True)
+        for path in (executable_of(prefix), prefix / "pyvenv.cfg", *libraries, *below)
+        if os.path.lexists(path)
+    )
+    return next(filter(None, found), "")

@@ -11,11 +11,30 @@ import os
 import shlex
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from pip_sharedcache import config, fs, trust
 from pip_sharedcache.errors import FileError
+from pip_sharedcache.trust import mounts
 
 _LONGEST = 1 << 14  # bytes of a path
+
+
+class Recorded(NamedTuple):
+    """One environment that was enabled.
+
+    ``prefix``: its directory.
+    ``mount_point``: where the file system was mounted that it lay on; "" if that is unknown.
+    """
+
+    prefix: Path
+    mount_point: str
+
+    @property
+    def is_unmounted(self) -> bool:
+        """Return whether another file system is there now than the one it lay on."""
+        point = mounts.mount_point_of(self.prefix)
+        return bool(self.mount_point) and len(point) < len(self.mount_point)
 
 
 def note(prefix: Path) -> None:
@@ -33,7 +52,8 @@ def note(prefix: Path) -> None:
         )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fs.replace_file(directory / _name(prefix), os.fsencode(prefix), 0o600)
+        record = os.fsencode(f"{prefix}\0{mounts.mount_point_of(prefix)}")
+        fs.replace_file(directory / _name(prefix), record, 0o600)
     except PermissionError as error:
         raise _refused(directory, error) from error
 
@@ -45,7 +65,7 @@ def forget(prefix: Path) -> None:
             (_directory() / _name(prefix)).unlink()
 
 
-def known() -> list[Path]:
+def known() -> list[Recorded]:
     """Return the recorded environments, sorted. Raises OSError."""
     found = []
     try:
@@ -54,9 +74,9 @@ def known() -> list[Path]:
         return []
     for record in records:
         with contextlib.suppress(FileNotFoundError):
-            prefix = Path(os.fsdecode(_content(record)))
-            if record.name == _name(prefix):  # else: a file of another program, or half a path
-                found.append(prefix)
+            path, _, point = os.fsdecode(_content(record)).partition("\0")
+            if record.name == _name(Path(path)):  # else: a file of another program, or half a path
+                found.append(Recorded(Path(path), point))
     return sorted(found)
 
 

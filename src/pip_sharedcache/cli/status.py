@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pip_sharedcache import trust
-from pip_sharedcache.activation import Activation, Hook, Interpreter, registry
+from pip_sharedcache.activation import Activation, Hook, Interpreter, changeable_by, registry
 from pip_sharedcache.cli import enable
 from pip_sharedcache.cli.output import FINDINGS, FINE, Output, reasons
 from pip_sharedcache.cli.quantities import counted
@@ -98,11 +98,16 @@ def _show_all(chosen: argparse.Namespace, output: Output) -> int:
     with FileError.where_not("read"):
         known = registry.known()
     shown, gone, unread, fine = [], [], [], True
-    for prefix in known:
+    for prefix, mount_point in known:
         try:
             if not _is_directory(prefix):
+                if registry.Recorded(prefix, mount_point).is_unmounted:
+                    raise UsageError(f"its file system is not mounted at {mount_point}")
                 gone.append(_forgotten(prefix, "is gone", output))
                 continue
+            if who := changeable_by(prefix):  # its Python would run what they put there, as us
+                asks = f"pip-sharedcache store status --python {shlex.quote(str(prefix))}"
+                raise UsageError(f"not asked: {who}", f"{asks} runs its Python all the same")
             interpreter = chosen.place.interpreter(prefix, output.verbose)
         except (SharedCacheError, OSError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pip_sharedcache.trust import access_lists
 from pip_sharedcache.trust.mounts import mounted
-from pip_sharedcache.trust.publishers import group_name, user_name
+from pip_sharedcache.trust.publishers import group_name, is_private_group, user_name
 
 _MOST_LINKS = 40  # the limit of the kernel (path_resolution(7))
 
@@ -87,11 +87,12 @@ def replaceable_at(path: Path) -> Path | None:
     return next((step for step, it in on_the_way if _is_of_others(step, it, theirs, root)), None)
 
 
-def replaceable_by(path: Path, owners: frozenset[int]) -> str:
+def replaceable_by(path: Path, owners: frozenset[int], *, private: bool = False) -> str:
     """Return which users except root and ``owners`` (uids) can replace the absolute ``path``.
 
     The result is a sentence without its end, "" if there are no such users. ``path`` itself is one
-    of the steps, as in ``is_replaceable``.
+    of the steps, as in ``is_replaceable``. ``private``: whether the private group of an owner
+    counts as the owner.
     """
     if not hasattr(os, "geteuid"):
         return ""
@@ -107,6 +108,8 @@ def replaceable_by(path: Path, owners: frozenset[int]) -> str:
         if status.st_uid not in owners:
             return f"{user_name(status.st_uid)} owns {step}"
         alone = status.st_mode & 0o022 == stat.S_IWGRP and status.st_dev not in theirs
+        if private and alone and is_private_group(status.st_gid, status.st_uid):
+            continue
         listed = access_lists.foreign_publishers(step) if alone else True
         return f"{'others' if listed else f'group {group_name(status.st_gid)}'} can change {step}"
     return ""

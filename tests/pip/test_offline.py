@@ -296,6 +296,19 @@ def test_a_wrong_setting_stops_no_hooked_pip_that_may_make_requests(site: Site) 
 
 
 @pytest.mark.parametrize("way", ["command", "hook"])
+def test_isolated_does_not_lift_the_variable(site: Site, way: str) -> None:
+    """A program that calls pip with --isolated must not make requests that its user forbids."""
+    one = site.environment()
+    run_as(None, one.command("store", "enable", "--prefix", one.prefix), check=True)
+    pip = one.command() if way == "command" else one.plain()
+    site.index.clear()
+    words = ["--isolated", "install", "--index-url", site.index.url, "part"]
+    done = run_as(None, [*pip, *words], env={**site.index.variables, **OFFLINE})
+    assert (done.returncode, site.index.requests) == (1, []), done.stdout + done.stderr
+    assert "No matching distribution found for part" in done.stderr
+
+
+@pytest.mark.parametrize("way", ["command", "hook"])
 @pytest.mark.parametrize("words", [["install"], ["download"], ["index", "versions"]], ids=str)
 def test_switched_off_and_offline_makes_no_request_in_another_interpreter(
     site: Site, words: list[str], way: str

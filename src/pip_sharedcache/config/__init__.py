@@ -142,10 +142,11 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
 
 
 def _beside_files(environ: Mapping[str, str], isolated: bool) -> list[dict[str, Setting]]:
-    """Return the settings of the variables, unless ``isolated``, and of the options."""
+    """Return the settings of variables, of which ``isolated`` leaves offline, and of options."""
     variables = from_environment(environ, ENVIRONMENT_PREFIX, "environment variable {1}")
-    options = from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}")
-    return [options] if isolated else [variables, options]
+    if isolated:  # what calls pip with --isolated must not make requests that the user forbids
+        variables = {name: said for name, said in variables.items() if name == "offline"}
+    return [variables, from_environment(environ, OPTION_PREFIX, "option --sharedcache-{}")]
 
 
 def offline_setting(

@@ -202,12 +202,11 @@ def is_offline():  # type: ignore[no-untyped-def]
     import os
     import sys
 
-    values = [os.environ.get("_PIP_SHAREDCACHE_OPTION_OFFLINE", "")]
+    names = ("_PIP_SHAREDCACHE_OPTION_OFFLINE", "PIP_SHAREDCACHE_OFFLINE")
+    values = [os.environ.get(name, "") for name in names]
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     if "--offline" in sys.argv[:end]:
         return True
-    if "--isolated" not in sys.argv:
-        values.append(os.environ.get("PIP_SHAREDCACHE_OFFLINE", ""))
     named = os.environ.get("PIP_CONFIG_FILE", "")
     home = os.path.expanduser("~")
     own = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")

@@ -90,7 +90,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         elif not one.verdict.unread:
             output.detail(f"{one.verdict.item.path}: {one.verdict.item.title} is sound")
     for like, number in alike.items():
-        if number > _MOST_ALIKE and (like.what or not like.copied):
+        if number > _MOST_ALIKE and not output.verbose and (like.what or not like.copied):
             output.find(like.line(number - _MOST_ALIKE))
     fixed = sum(bool(facts["fixed"]) for facts in damaged)
     fixed += sum(one.healing is not None and one.healing.done for one in copied)

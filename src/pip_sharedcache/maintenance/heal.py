@@ -108,9 +108,9 @@ def heal(store: Store, verdict: Verdict) -> Healing:
     try:
         above = os.lstat(item.path.parent).st_uid
         if trust.user_id() not in (0, item.publisher, above):
+            may = trust.owner_or_root(item.publisher)
             return Healing(
-                False,
-                f"not repaired: belongs to {who}; hint: {who} or root can run the same command",
+                False, f"not repaired: belongs to {who}; hint: {may} can run the same command"
             )
         if verdict.unread and (item.area != WHEELS or not verdict.wheel):
             return Healing(False, "not repaired: some of it cannot be read now")

@@ -90,10 +90,8 @@ class InstallWrappers:
 
     def put_in(self) -> None:
         """Wrap every seam, in the module that looks it up when pip installs."""
-        self._downloads.put_in()
-        self._builds.put_in()
-        self._resolutions.put_in()
-        self._fetching.put_in()
+        for part in (self._downloads, self._builds, self._resolutions, self._fetching):
+            part.put_in()
         for seam, wrapper in (
             (seams.RUN_INSTALL, seams.during(lambda: self._start, self._run_install)),
             (seams.INSTALL_ALL, seams.during(lambda: self.session, self._install_all)),
@@ -336,6 +334,9 @@ class InstallWrappers:
         """Mark the entry as damaged, vanished or lost; return if pip has a wheel with the file.
 
         Raises _Stopped if another entry is sound, or if pip has the entry's own damaged wheel."""
+        if self._parallel is not None and self._parallel.is_worker:
+            # Nobody would delete the directories that pip makes in a worker process for a wheel.
+            raise _Stopped(_Outcome.LEAVE_TO_PARENT, what)
         entry = placement.entry
         if placement.is_unreachable:
             session.lookup.mark_lost(entry, what)

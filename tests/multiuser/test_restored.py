@@ -124,3 +124,23 @@ def test_others_entries_keep_their_times(site: Site) -> None:
     site.install(userb, environment, store, *NAMES)
     assert entry_of(store, "alpha").joinpath("entry.json").stat().st_mtime_ns == before
     assert differences(site.plain_tree(0o022, *NAMES), snapshot(environment.prefix)) == []
+
+
+def test_store_json_that_others_may_write_is_one_line_with_its_repair(site: Site) -> None:
+    """As a restore with the umask 0 leaves a store: modes 0777 and 0666."""
+    usera, userb = site.accounts.usera, site.accounts.userb
+    store = _restored(site, usera, "packed", _by_cp)
+    run_as(usera, ["chmod", "-R", "a+rwX", store], check=True)
+    doctor = f"PIP_SHAREDCACHE_DIR={store} pip-sharedcache store doctor --fix"
+    for user, who in ((usera, ""), (userb, "usera or root can run "), (usera, "")):
+        said = site.install(user, site.environment(user), store, "alpha")
+        (line,) = [line for line in said.splitlines() if "store.json" in line]
+        assert line.strip() == (
+            f"WARNING: store.json is not used: {store}/store.json: others could have changed it; "
+            f"its group, publishers and layout do not count; hint: {who}{doctor}"
+        )
+    env = site.settings(store)
+    run_as(usera, site.template.command("store", "doctor", "--fix"), env=env)
+    said = site.install(usera, site.environment(usera), store, *NAMES)
+    assert "WARNING" not in said
+    assert is_packed(entry_of(store, "beta"))

@@ -18,7 +18,7 @@ from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import BANNED, Publisher
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import RunWheel
-from pip_sharedcache.store import Staged, Store
+from pip_sharedcache.store import Staged, Store, store_json
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,9 @@ class RunEntries:
     ) -> None:
         for line in (one for store in run.layers for one in store.bans.ignored):
             warn(line)
+        for store in run.layers:
+            if store.ignores_json:
+                warn(store_json.ignored(store.path, store.owner))
         self._run = run
         self._layers = run.layers
         self._lookup = lookup

@@ -9,6 +9,7 @@ import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pip_sharedcache import fs, trust
@@ -60,6 +61,7 @@ class Store:
     ``packed``: whether new entries are packed; all entries can be read.
     ``may_have_packs``: whether versions that do not know packs refuse the store.
     ``trust``: the publishers that this process trusts there.
+    ``ignores_json``: whether its store.json does not count, since others could have changed it.
     ``policy``: the use that a run makes of it.
     ``bans``: the wheels that nothing serves or publishes; in a run, those of all its stores.
     ``replaceable_by``: why the path may lead to another store later; "" if it cannot.
@@ -75,6 +77,7 @@ class Store:
     shares_builds: bool = False
     packed: bool = False
     may_have_packs: bool = False
+    ignores_json: bool = False
     policy: Policy = Policy.PUBLISH
     bans: Bans = NO_BANS
     replaceable_by: str = ""
@@ -149,9 +152,7 @@ class Store:
 
     @classmethod
     def _read_trust(cls, path: Path, directory: Directory, owner: int, names: list[str]) -> Store:
-        def own() -> bool:
-            return trust.is_really_ours(directory.descriptor)
-
+        own = partial(trust.is_really_ours, directory.descriptor)
         try:
             found = StoreJson.read(path, directory)
         except FileNotFoundError:
@@ -167,7 +168,7 @@ class Store:
                 publishers = publishers.explained(f"is not trusted there: {missing}")
             return cls(path, owner, "", (), publishers)
         if found is None:
-            return cls(path, owner, "", (), Trust.in_store(owner, ()))
+            return cls(path, owner, "", (), Trust.in_store(owner, ()), ignores_json=True)
         shared = found.group or found.trusted
         publishers = Trust.in_store(owner, found.trusted, own=None if shared else own)
         told = (found.builds, found.packed, found.may_have_packs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,18 @@ class StoreJson:
             )
         builds, packs = data.get("builds") is True, version == PACKED_FORMAT
         return cls(str(group), tuple(map(str, names)), builds, layout == PACKED, packs)
+
+
+def ignored(path: Path, owner: int) -> str:
+    """Return the warning for the store ``path`` of ``owner``, for which ``StoreJson.read`` is None.
+
+    The hint is for this user, who may lack the rights to follow it.
+    """
+    command = f"PIP_SHAREDCACHE_DIR={shlex.quote(str(path))} pip-sharedcache store doctor --fix"
+    return (
+        f"store.json is not used: {path / STORE_JSON}: others could have changed it; its group, "
+        f"publishers and layout do not count; hint: {trust.hint_for(command, owner)}"
+    )
 
 
 def _owner_of(path: Path) -> tuple[int, ...]:

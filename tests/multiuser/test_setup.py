@@ -111,6 +111,27 @@ def test_dry_run_prints_the_plan_and_changes_nothing(home: Home) -> None:
     assert sorted(os.listdir(home.path)) == []
 
 
+def test_dry_run_prints_what_the_run_prints_of_the_place(home: Home) -> None:
+    above = home.path / "open"
+    above.mkdir()
+    above.chmod(0o777)
+    (home.path / ".venv").mkdir()
+    (home.path / ".venv" / "pyvenv.cfg").write_text("")
+    for store in (above / "a" / "store", above / "store"):
+        planned = home.run("store", "setup", "--dry-run", store, PIP_CONFIG_FILE=os.devnull)
+        home.run("store", "init", store)
+        done = home.run("store", "setup", store)
+        again = home.run("store", "setup", "--dry-run", store)
+        assert done.returncode == 0, done.stderr
+        assert f"WARNING: Others can replace the store: {above}: others can " in planned.stderr
+        assert planned.stderr == again.stderr == done.stderr
+        (line,) = [line for line in done.stdout.splitlines() if "store enable" in line]
+        assert line.endswith(f" --python {home.path / '.venv'}")
+        assert line in planned.stdout.splitlines()
+        assert line in again.stdout.splitlines()
+        home.configuration.unlink()
+
+
 def test_environments_that_it_finds_are_named(site: Site, home: Home) -> None:
     for name in (".venv", ".virtualenvs/one two"):
         (home.path / name).mkdir(parents=True)

@@ -76,19 +76,9 @@ def is_packed(layout: str | None, output: Output) -> bool | None:
 
 def warnings(made: Made) -> list[str]:
     """Return the problems of the place of a store, each with a hint."""
-    store, above, found = made.store, made.replaceable_in, []
+    store, above = made.store, made.replaceable_in
+    found = [] if above is None else [replaceable_warning(above, store.owner)]
     hint = f"hint: PIP_SHAREDCACHE_DIR={shlex.quote(str(store.path))} pip-sharedcache store doctor"
-    if above is not None:
-        owner, who = above.stat().st_uid, "others"
-        advice = trust.hint_for(f"chmod +t {shlex.quote(str(above))}", owner)
-        if owner not in (0, store.owner, trust.user_id()):
-            # They can rename files there in any mode of the directory.
-            who, advice = trust.user_name(owner), "name a directory of root, or of yours"
-        found.append(
-            f"Others can replace the store: {above}: {who} can rename files in this directory; "
-            "pip-sharedcache does not trust the store's owner, and copies wheels before it uses "
-            f"them; hint: {advice}"
-        )
     if made.distrusted is not None:
         directory, why = made.distrusted
         members = f"Members of {store.group} are not trusted in {store.path}"
@@ -98,3 +88,17 @@ def warnings(made: Made) -> list[str]:
         member = f"{trust.user_name(user)}, a member of {store.group}, cannot publish"
         found.append(f"{member}: {shard}: {why}; {hint}")
     return found
+
+
+def replaceable_warning(above: Path, store_owner: int) -> str:
+    """Return the warning that others can replace a store of ``store_owner`` below ``above``."""
+    owner, who = above.stat().st_uid, "others"
+    advice = trust.hint_for(f"chmod +t {shlex.quote(str(above))}", owner)
+    if owner not in (0, store_owner, trust.user_id()):
+        # They can rename files there in any mode of the directory.
+        who, advice = trust.user_name(owner), "name a directory of root, or of yours"
+    return (
+        f"Others can replace the store: {above}: {who} can rename files in this directory; "
+        "pip-sharedcache does not trust the store's owner, and copies wheels before it uses "
+        f"them; hint: {advice}"
+    )

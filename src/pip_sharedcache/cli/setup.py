@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from pip_sharedcache import trust
@@ -14,7 +15,7 @@ from pip_sharedcache.cli.files import path_argument
 from pip_sharedcache.cli.output import FINE, Output
 from pip_sharedcache.cli.stores import settings_in_use
 from pip_sharedcache.maintenance.setup import Plan, plan, set_up
-from pip_sharedcache.maintenance.stores import is_store, refuse_unsuitable
+from pip_sharedcache.maintenance.stores import is_store, refuse_unsuitable, replaceable_in
 from pip_sharedcache.store import layout_name
 
 _MOST_NAMED = 10  # environments
@@ -55,6 +56,11 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     if chosen.dry_run:
         what = f"{planned.path} is there already" if is_there else f"Would make {planned.path}"
         _say(planned, what, "", output)
+        owner = planned.path.stat().st_uid if is_there else trust.user_id()
+        above = replaceable_in(planned.path, owner, planned.group, is_made=planned.path.exists())
+        if above is not None:
+            output.warn(init.replaceable_warning(above, owner))
+        _say_environments(found, output)
         output.result({**result, "layout": None, "file": None})
         return FINE
     done = set_up(planned, builds=chosen.builds, packed=packed)
@@ -68,13 +74,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
             f"Other users do not find the store: {done.hidden}: its mode lets only its owner and "
             f"group read it, and setup keeps the mode; hint: chmod o+r {shlex.quote(done.hidden)}"
         )
-    for path in found[:_MOST_NAMED]:
-        output.say(
-            f"To let its own pip use the store: pip-sharedcache store enable --python "
-            f"{shlex.quote(str(path))}"
-        )
-    if more := found[_MOST_NAMED:]:
-        output.say(f"The same for {len(more):,} more environments")
+    _say_environments(found, output)
     output.say("Next: pip-sharedcache install REQUIREMENT")
     output.result({**result, "layout": layout, "file": done.file or None})
     return FINE
@@ -97,3 +97,14 @@ def _say(planned: Plan, made: str, file: str, output: Output) -> None:
         output.say(f"Would run: {planned.configuration}")
     if command := planned.members_command:
         output.say(f"Each other member of {planned.group} types: {command}")
+
+
+def _say_environments(found: Sequence[Path], output: Output) -> None:
+    """Print the command that lets each of the environments ``found`` use the store."""
+    for path in found[:_MOST_NAMED]:
+        output.say(
+            f"To let its own pip use the store: pip-sharedcache store enable --python "
+            f"{shlex.quote(str(path))}"
+        )
+    if more := found[_MOST_NAMED:]:
+        output.say(f"The same for {len(more):,} more environments")

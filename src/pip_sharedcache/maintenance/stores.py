@@ -21,7 +21,7 @@ from pip_sharedcache.store import (
     WHEELS,
     Store,
     expected_directories,
-    store_replaceable_by,
+    path_replaceable_by,
 )
 from pip_sharedcache.store.layers import Layers
 from pip_sharedcache.trust import access_lists
@@ -102,7 +102,7 @@ def make_store(
             # A private store has no store.json, and its entries are trees.
             packed = not is_store(path) and not _reflinks_at(path)
         store = Store.make(path, group, builds=builds, packed=packed)
-    replaceable = _replaceable_in(store)
+    replaceable = replaceable_in(store.path, store.owner, store.group)
     if not group:
         return Made(store, replaceable)
     return Made(store, replaceable, _distrusted(store), _refused(store))
@@ -185,13 +185,18 @@ def _refused(store: Store) -> tuple[int, Path, str] | None:
     return None
 
 
-def _replaceable_in(store: Store) -> Path | None:
-    found = store_replaceable_by(store)
+def replaceable_in(path: Path, owner: int, group: str, *, is_made: bool = True) -> Path | None:
+    """Return the directory above ``path`` in which others may rename a store of ``owner``, or None.
+
+    ``group``: the name of the group that shares the store, or "": its members are trusted.
+    ``is_made``: whether the store is there already.
+    """
+    found = path_replaceable_by(path, owner, is_made=is_made)
     if found is None:
         return None
     where, gids = found
-    group = trust.group_id(store.group)
-    trusted = gids is not None and all(gid == group for gid in gids)
+    gid = trust.group_id(group)
+    trusted = gids is not None and all(one == gid for one in gids)
     return None if trusted else where
 
 

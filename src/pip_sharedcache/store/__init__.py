@@ -32,7 +32,7 @@ from pip_sharedcache.store.open import (
     is_made_later,
     open_layers,
     open_store,
-    store_replaceable_by,
+    path_replaceable_by,
 )
 from pip_sharedcache.store.packs import PACK
 from pip_sharedcache.store.publish import discard, make_durable, make_visible, publish
@@ -129,6 +129,7 @@ __all__ = [
     "open_layers",
     "open_store",
     "own_signed",
+    "path_replaceable_by",
     "publish",
     "read_manifest",
     "refuse_foreign_home",
@@ -142,7 +143,6 @@ __all__ = [
     "stage_bytecode",
     "stage_resolution",
     "stage_wheel",
-    "store_replaceable_by",
     "survey",
     "symlink_registry",
     "usage_marks",

@@ -148,10 +148,17 @@ def store_replaceable_by(store: Store) -> tuple[Path, frozenset[int] | None] | N
     Others are users except root, this user and the owner of ``store``. The result is the first such
     directory on the path, and the gids of the groups if only their members may, else None.
     """
-    owners = frozenset({trust.user_id(), store.owner})
+    return path_replaceable_by(store.path, store.owner)
+
+
+def path_replaceable_by(
+    path: Path, owner: int, *, is_made: bool = True
+) -> tuple[Path, frozenset[int] | None] | None:
+    """Return the same for the store of ``owner`` at ``path``; ``is_made``: whether it is there."""
+    owners = frozenset({trust.user_id(), owner})
     found = [
         (step, gid)
-        for step, gid in replaceable_steps(store.path, owners)
+        for step, gid in replaceable_steps(path, owners, is_made=is_made)
         if gid is None or not _is_ones_own(step, gid, owners)
     ]
     if not found:

@@ -115,21 +115,29 @@ def replaceable_by(path: Path, owners: frozenset[int], *, private: bool = False)
     return ""
 
 
-def replaceable_steps(path: Path, owners: frozenset[int]) -> list[tuple[Path, int | None]]:
+def replaceable_steps(
+    path: Path, owners: frozenset[int], *, is_made: bool = True
+) -> list[tuple[Path, int | None]]:
     """Return the steps above the absolute ``path`` that other users can replace.
 
     Other users are all except root and ``owners`` (uids). Each step comes with a gid if only the
     members of this group can replace it, else with None. ``path`` itself is no step: a user who may
     write in ``path`` cannot replace it. If the steps cannot be read, the only step is ``path``.
+    ``is_made``: whether ``path`` is there; else the steps end with what is there above it.
     """
     if not hasattr(os, "geteuid"):
         return []
     owners |= _ROOT
     theirs = _of_others(owners)
+    last = path
+    while not is_made and last != last.parent and not os.path.lexists(last):
+        last = last.parent
     try:
-        on_the_way = list(steps(path))[:-1]
+        on_the_way = list(steps(last))
     except OSError:
         return [(path, None)]
+    if last == path:
+        del on_the_way[-1]
     return [
         (step, _group_alone(step, status, theirs, owners))
         for step, status in on_the_way

@@ -62,13 +62,19 @@ def what_is_banned(site: Site, store: Path) -> list[str]:
 # -- what a ban does
 
 
-@pytest.mark.parametrize("form", ["digest", "beginning", "version"])
+@pytest.mark.parametrize("form", ["digest", "prefixed", "beginning", "version"])
 def test_banned_wheel_is_retired_and_installed_by_pip_alone(
     site: Site, store: Path, form: str
 ) -> None:
     userb = site.accounts.userb
     beta = entry_of(store, "beta")
-    word = {"digest": beta.name, "beginning": beta.name[:8], "version": "Beta==2"}[form]
+    prefixed = f"sha256:{beta.name}"
+    word = {
+        "digest": beta.name,
+        "prefixed": prefixed,
+        "beginning": beta.name[:8],
+        "version": "Beta==2",
+    }[form]
     said = ban(site, None, store, word, "--because", "it steals tokens")
     assert "Retired 2 entries of " in said
     assert {path.name[:64] for path in visible(store)} == {entry_of_hidden(store, "alpha").name}
@@ -396,7 +402,7 @@ def test_texts_of_a_list_do_not_control_the_terminal(site: Site, store: Path) ->
 
 
 def test_ban_refuses_what_is_not_one_wheel_or_version(site: Site, store: Path) -> None:
-    for word in ("beta", "beta>=1", "beta==1.*", "be*==1.0", "0123abcd", "../x", "==1"):
+    for word in ("beta", "beta>=1", "beta==1.*", "be*==1.0", "0123abcd", "../x", "==1", "", " "):
         done = command(site, None, store, "ban", word)
         assert done.returncode == 2, word
         assert "hint: " in done.stderr

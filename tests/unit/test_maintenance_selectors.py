@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pip_sharedcache.errors import UsageError
 from pip_sharedcache.maintenance.selectors import Selector
 from pip_sharedcache.store import BYTECODE, WHEELS, StoredEntry
 
@@ -26,11 +27,18 @@ def _item(title: str, digest: str = DIGEST, area: str = WHEELS) -> StoredEntry:
         *(("fo*o", False), ("foo?bar", False), ("foo-ba[r]", False), ("f.*", False)),
         *(("foo_bar-1.0-py3-none-any.whl", True), ("foo_bar-*.whl", True), ("*-cp3*.whl", False)),
         *((DIGEST, True), (DIGEST[:8], True), (DIGEST[:8].upper(), True), (DIGEST[:7], False)),
-        *(("facade13", False), (DIGEST + "0", False), ("", False), ("==1.0", False)),
+        *(("facade13", False), (DIGEST + "0", False), ("==1.0", False)),
+        *((f"sha256:{DIGEST}", True), (f"sha256:{DIGEST[:8]}", True), ("sha256:facade13", False)),
     ],
 )
 def test_word_selects_a_wheel(word: str, selects: bool) -> None:
     assert Selector(word).selects(_item("foo_bar-1.0-py3-none-any.whl")) is selects
+
+
+@pytest.mark.parametrize("word", ["", "  "])
+def test_empty_word_is_a_wrong_argument(word: str) -> None:
+    with pytest.raises(UsageError, match="empty NAME"):
+        Selector(word)
 
 
 @pytest.mark.parametrize(("word", "selects"), [(DIGEST[:8], True), ("*", False), ("cp*", False)])

@@ -78,6 +78,13 @@ def test_list_is_read_as_it_was_written(store: Store) -> None:
     assert not [name for name in os.listdir(store.path) if name.startswith(".new-")]
 
 
+def test_reason_is_kept_as_it_was_given_and_shown_with_escapes(store: Store) -> None:
+    reason = "it steals\ttokens: \x1b[2J \u202e"
+    (ban,) = _write(store, new_ban(store.path, digest=DIGEST, because=reason)).bans.listed
+    assert ban.because == reason
+    assert str(ban) == rf"banned in {store.path}: it steals\ttokens: \x1b[2J \u202e"
+
+
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_any_content_is_a_list_or_makes_the_store_unusable(text: bytes) -> None:
     import tempfile

@@ -28,7 +28,7 @@ from pip_sharedcache.maintenance.gc import (
     retire_build_records,
     retire_path,
 )
-from pip_sharedcache.maintenance.selectors import WITH_VERSIONS, Selector
+from pip_sharedcache.maintenance.selectors import WITH_VERSIONS, Selector, bare_digest
 from pip_sharedcache.model import as_digest
 from pip_sharedcache.store import StoredEntry, run_log, symlink_registry, usage_marks
 from pip_sharedcache.store.bans import BANS_JSON, Ban, Bans, new_ban
@@ -179,7 +179,7 @@ def _ban_of(store: Store, wheels: Iterable[StoredEntry], word: str, because: str
         return new_ban(store.path, **version, because=because, wheels=tuple(had.items()))
     selector = Selector(word)
     named = {item.digest: item.title for item in wheels if selector.selects_digest(item.digest)}
-    digest = as_digest(word)
+    digest = as_digest(bare_digest(word))
     if digest is None and len(named) == 1:
         digest = as_digest(next(iter(named)))
     if digest is None:

@@ -9,6 +9,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
+from pip_sharedcache.errors import UsageError
 from pip_sharedcache.store import StoredEntry
 
 #: The beginning of a digest; a shorter word, such as "facade", is a name.
@@ -21,11 +22,17 @@ class Selector:
     """One word that selects entries.
 
     The word is a distribution (demo, demo==1.0) or the file name of a wheel, either with ``*`` for
-    any characters, or the first characters of a digest, at least eight.
+    any characters, or the first characters of a digest, at least eight. ``sha256:`` may stand
+    before a digest. Raise UsageError for an empty word.
     """
 
     def __init__(self, word: str) -> None:
         self.word = word = word.strip()
+        if not word:
+            raise UsageError(
+                "An empty NAME selects nothing", "name a distribution, or leave it out"
+            )
+        word = bare_digest(word)
         self._beginning = word.lower() if _BEGINNING.fullmatch(word) else ""
         self._file = _pattern(word) if word.endswith(".whl") else None
         versions = WITH_VERSIONS.fullmatch(word)
@@ -64,6 +71,12 @@ class Selector:
     def selects_name(self, name: str) -> bool:
         """Return whether the word is the distribution ``name``, in any version."""
         return self._project.fullmatch(canonicalize_name(name)) is not None
+
+
+def bare_digest(word: str) -> str:
+    """Return ``word`` without the ``sha256:`` that other programs put before a digest."""
+    _, found, digest = word.strip().rpartition("sha256:")
+    return digest if found and _BEGINNING.fullmatch(digest) else word
 
 
 def _pattern(word: str) -> re.Pattern[str]:

@@ -61,7 +61,7 @@ class Ban:
     ``digest``: the digest of the wheel; "" for a version.
     ``name``: the normalized name of the distribution; "" for a digest.
     ``version``: the version; "" for a digest.
-    ``because``: the reason that the owner gave, or "".
+    ``because``: the reason that the owner gave, or ""; it can hold any character.
     ``by``: the name of the user who made the ban.
     ``at``: when it was made, in seconds since the epoch.
     ``title``: the file name of the banned wheel, if it was known; else "".
@@ -97,7 +97,7 @@ class Ban:
 
     def __str__(self) -> str:
         """Return where it is banned, and why, in words that follow "is"."""
-        said = f"banned in {self.store}" + (f": {self.because}" if self.because else "")
+        said = f"banned in {self.store}" + (f": {_shown(self.because)}" if self.because else "")
         return "; also ".join([said, *map(str, self.also)])
 
 
@@ -310,9 +310,8 @@ def _bans(data: Any, store: Path) -> Iterable[Ban]:
         at = row["at"]
         if type(at) is not int:
             raise TypeError("at is no time")
-        notes: dict[str, Any] = {
-            name: _text(row.get(name, "")) for name in ("because", "by", "title")
-        }
+        notes: dict[str, Any] = {name: _text(row.get(name, "")) for name in ("by", "title")}
+        notes["because"] = _raw(row.get("because", ""))
         if "sha256" in row:
             digest: Digest | None = as_digest(_text(row["sha256"]))
             if digest is None:
@@ -329,6 +328,15 @@ def _bans(data: Any, store: Path) -> Iterable[Ban]:
 
 def _text(told: object) -> str:
     """Return the text ``told``, with escapes for what would control a terminal."""
+    return _shown(_raw(told))
+
+
+def _raw(told: object) -> str:
+    """Return the text ``told``. Raises TypeError if it is none, or too long."""
     if not isinstance(told, str) or len(told) > 2 * _LONGEST:
         raise TypeError("not a text, or too long")
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in told)
+    return told
+
+
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

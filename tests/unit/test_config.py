@@ -276,8 +276,34 @@ def test_unknown_settings_are_noted_with_their_source(tmp_path: Path) -> None:
     assert notes == (
         f"Unknown setting sharedcache.link ({file}) is ignored",
         "Unknown setting sharedcache.directory (environment variable PIP_SHAREDCACHE_DIRECTORY) "
-        "is ignored",
+        "is ignored; hint: write PIP_SHAREDCACHE_DIR",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("sharedcache-dir", "dir"),
+        ("sharedcache-link-mode", "link-mode"),
+        ("linkmode", "link-mode"),
+        ("directory", "dir"),
+        ("dirs", "dir"),
+        ("proceses", "processes"),
+        ("zoom", ""),
+        ("123", ""),
+    ],
+)
+def test_unknown_setting_has_a_suggestion_where_one_is_near(
+    tmp_path: Path, name: str, setting: str
+) -> None:
+    file = _file(tmp_path, "c", f"[sharedcache]\n{name} = /x\n")
+    hint = f"; hint: write {setting}" if setting else ""
+    said = f"Unknown setting sharedcache.{name} ({file}) is ignored{hint}"
+    assert load([file], {}).notes == (said,)
+    variable = f"PIP_SHAREDCACHE_{name.replace('-', '_').upper()}"
+    right = f"PIP_SHAREDCACHE_{setting.replace('-', '_').upper()}"
+    (note,) = load([], {variable: "/x"}).notes
+    assert note.endswith(f"is ignored; hint: write {right}" if setting else " is ignored")
 
 
 WRONG = [

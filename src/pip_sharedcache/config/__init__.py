@@ -124,6 +124,7 @@ def load(files: Iterable[Path], environ: Mapping[str, str], *, isolated: bool = 
     layers += _beside_files(environ, isolated)
     notes += (
         f"Unknown setting {SECTION}.{name} ({setting.source}) is ignored"
+        f"{misspelt.meant(name, setting.source, SECTION, ENVIRONMENT_PREFIX, NAMES)}"
         for layer in layers
         for name, setting in layer.items()
         if name not in NAMES

@@ -14,6 +14,8 @@ _NEAR = 0.8
 #: A variable that has one letter more or less than ours, or another one.
 _ALMOST = 0.93
 _PREFIX = "PIP_"
+#: Names, without other characters than letters, that users expect a setting to have.
+_OTHER_NAMES = {"directory": "dir", "directories": "dir", "path": "dir", "store": "dir"}
 #: The sections in which pip looks for the options of commands that use a store.
 _OF_PIP = frozenset({"global", "install", "download", "wheel", "lock"})
 
@@ -57,6 +59,25 @@ def in_environment(
         if setting:
             right = "=".join(filter(None, (prefix + setting.replace("-", "_").upper(), value)))
             yield f"Variable {name} is ignored; hint: write {right}"
+
+
+def meant(name: str, source: str, section: str, prefix: str, known: Sequence[str]) -> str:
+    """Return the hint for the unknown setting ``name`` of our own section; "" without a guess.
+
+    ``source``: where it was read. The other arguments are as for ``in_environment``.
+    """
+    import difflib
+
+    letters = _letters(name)
+    letters = letters[len(section) :] if letters.startswith(section) else letters
+    by_letters = {**{_letters(one): one for one in known}, **_OTHER_NAMES}
+    near = difflib.get_close_matches(letters, by_letters, 1, _NEAR) if letters else []
+    if not near:
+        return ""
+    setting = by_letters[near[0]]
+    if source.startswith("environment variable "):
+        return f"; hint: write {prefix}{setting.replace('-', '_').upper()}"
+    return f"; hint: write {setting}"
 
 
 def _option_in(name: str, section: str) -> tuple[str, str] | None:

@@ -410,6 +410,14 @@ def test_path_prints_the_path_alone(tmp_path: Path, capsys: Captured) -> None:
     assert capsys.readouterr().out == f"{tmp_path / 'x'}\n", "the option still wins"
 
 
+@pytest.mark.parametrize("name", ["a\tb", "a\x1b[1mb", "a\udce4b"])
+def test_path_prints_the_path_byte_for_byte_to_a_program(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], name: str
+) -> None:
+    assert cli.main(["store", "path", "--sharedcache-dir", str(tmp_path / name)]) == 0
+    assert capfdbinary.readouterr().out == os.fsencode(tmp_path / name) + b"\n"
+
+
 def test_path_reads_pips_configuration_file(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / "pip.conf").write_text(f"[sharedcache]\ndir = {tmp_path}/x\nzoom = 1\n")
     os.environ["PIP_CONFIG_FILE"] = str(tmp_path / "pip.conf")
@@ -716,11 +724,14 @@ def test_names_in_any_spelling_mean_the_same_to_all_commands(
         told = _json(capsys)
         found = {"verify": "checked", "export": "wheels"}.get(verb)
         assert (told[found] if found else len(told["entries"])) == 1, name
-    for name in ("foo", "foo-bar==2.0", "foo-bar-1!2.0", "", "../x"):
+    for name in ("foo", "foo-bar==2.0", "foo-bar-1!2.0", "../x"):
         arguments = [str(shared_tmp / "x.tar")] if verb == "export" else []
         assert cli.main(["store", verb, *arguments, name]) == 1, name
         shown = capsys.readouterr()
         assert f"Not in the store: {name}\n" in shown.out + shown.err
+    arguments = [str(shared_tmp / "x.tar")] if verb == "export" else []
+    assert cli.main(["store", verb, *arguments, ""]) == 2
+    assert capsys.readouterr().err.startswith("ERROR: An empty NAME selects nothing; hint: ")
 
 
 def test_damage_is_a_finding_that_names_path_and_publisher(kept: Kept, capsys: Captured) -> None:

@@ -68,6 +68,16 @@ def test_a_sound_store_gets_the_facts_and_one_word(
     assert not any(line.startswith("umask:") for line in lines)
 
 
+def test_last_line_does_not_contradict_warnings_of_the_configuration(
+    store: Store, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_SHAREDCACHE_ZOOM", "1")
+    assert doctor(environment) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("WARNING: Unknown setting sharedcache.zoom")
+    assert shown.out.splitlines()[-1].startswith("Nothing else is wrong than the warnings say.")
+
+
 def test_empty_packed_store_copies(
     shared_tmp: Path, environment: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

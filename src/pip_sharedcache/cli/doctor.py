@@ -63,7 +63,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     settings = settings_in_use(output)
     look = functools.partial(_examine, settings, environment, here)
     outcome = fix_all(look) if chosen.fix else Outcome(look())
-    _show(output, outcome)
+    _show(output, outcome, bool(settings.notes))
     return FINDINGS if outcome.report.findings else FINE
 
 
@@ -122,7 +122,8 @@ def _look_at_hook(report: DoctorReport, here: Interpreter) -> None:
     report.add_fact("hooked", text, list(map(str, files)))
 
 
-def _show(output: Output, outcome: Outcome) -> None:
+def _show(output: Output, outcome: Outcome, noted: bool) -> None:
+    """Print ``outcome``. ``noted``: whether warnings named parts of the configuration."""
     report, fixed, left = outcome.report, outcome.fixed, outcome.left
     listed = {"layers": LAYER, "remotes": REMOTE}
     single = (one for one in report.facts if not one.name.startswith(tuple(listed.values())))
@@ -150,9 +151,8 @@ def _show(output: Output, outcome: Outcome) -> None:
         if why := left.get(finding.sentence):
             output.find(f"    not fixed: {why}")
     if not report.findings:
-        output.say(
-            "Nothing is wrong. (pip-sharedcache store verify checks the content of entries.)"
-        )
+        what = "Nothing else is wrong than the warnings say" if noted else "Nothing is wrong"
+        output.say(f"{what}. (pip-sharedcache store verify checks the content of entries.)")
 
 
 def _as_data(finding: Finding, left: Mapping[str, str]) -> dict[str, Any]:

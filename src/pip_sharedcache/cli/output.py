@@ -146,6 +146,14 @@ class Output:
             self._clear()
             print(plain(line, sys.stdout.encoding))
 
+    def value(self, path: str) -> None:
+        """Print ``path`` for a program, byte for byte; on a terminal, and as JSON, as ``find``."""
+        if self.as_json or sys.stdout.isatty():
+            self.find(path)
+            return
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+
     def find_or_warn(self, lines: Iterable[str]) -> None:
         """Print findings that are not in the JSON result: with --json, as warnings."""
         for line in lines:

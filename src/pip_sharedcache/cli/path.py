@@ -20,7 +20,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     settings = settings_in_use(output)
     one = settings.dir if len(settings.layers) < 2 else main_store(settings, output).path
     path = str(one or open_store(settings).path)
-    output.find(path)
+    output.value(path)
     output.detail(f"from {settings.dir_source}")
     output.result({"store": path, "source": settings.dir_source})
     return FINE

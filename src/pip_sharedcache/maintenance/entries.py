@@ -11,7 +11,7 @@ from pip_sharedcache import trust
 from pip_sharedcache.maintenance.selectors import Selector
 from pip_sharedcache.store import BYTECODE, WHEELS, Store, StoredEntry, usage_marks
 from pip_sharedcache.store.entries import list_entries
-from pip_sharedcache.store.restored import COPIED, copied_hint
+from pip_sharedcache.store.restored import COPIED, ONE_COPIED, copied_hint
 from pip_sharedcache.store.usage_marks import ENTRY_NAME, UsageMark
 
 #: A function that passes entries on as they are read, for example to show the progress.
@@ -81,9 +81,12 @@ def copied_lines(store: Store, items: Iterable[StoredEntry]) -> list[str]:
     for uid, many in sorted(Counter(item.publisher for item in items if item.copied).items()):
         who, number = trust.user_name(uid), f"{many:,} {'entry' if many == 1 else 'entries'}"
         owner = "" if uid == store.owner else f", a store of {trust.user_name(store.owner)},"
+        did, wheels, them = (
+            (COPIED, "the wheels", "them") if many > 1 else (ONE_COPIED, "its wheel", "it")
+        )
         lines.append(
-            f"{number} of {who} in {store.path}{owner} {COPIED}: installations check the wheels "
-            f"in a copy, and use nothing else of them; hint: {copied_hint(store.path, who)}"
+            f"{number} of {who} in {store.path}{owner} {did}: installations check {wheels} in a "
+            f"copy, and use nothing else of {them}; hint: {copied_hint(store.path, who)}"
         )
     return lines
 

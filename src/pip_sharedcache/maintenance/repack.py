@@ -29,7 +29,7 @@ from pip_sharedcache.store import Source, StoredEntry, layout_name, symlink_regi
 from pip_sharedcache.store.entry_reading import read_entry
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 from pip_sharedcache.store.publish import discard, put_in_place, replace_entry
-from pip_sharedcache.store.restored import COPIED, copied_hint
+from pip_sharedcache.store.restored import ONE_COPIED, copied_hint
 from pip_sharedcache.store.staging import Staged, restage, stage_wheel
 from pip_sharedcache.store.store_json import STORE_JSON, StoreJson
 from pip_sharedcache.store.wheel_copies import copy_wheel
@@ -148,7 +148,7 @@ def _unfit(item: StoredEntry) -> str:
     if item.damage:
         return "damaged; hint: pip-sharedcache store verify --fix"
     if item.copied:
-        return f"{COPIED}; hint: {copied_hint(item.path.parents[2], who)}"
+        return f"{ONE_COPIED}; hint: {copied_hint(item.path.parents[2], who)}"
     if trust.OWNERS_MEAN_SOMETHING and trust.user_id() not in (0, item.publisher):
         return f"published by {who}; hint: {who} or root can run the same command"
     return ""

@@ -24,8 +24,9 @@ from pip_sharedcache.store.packs import PACK, Pack
 
 logger = logging.getLogger(__name__)
 
-#: What happened to an entry that lost its times, in words that follow "entries".
+#: What happened to entries that lost their times, in words that follow "entries"; to one entry.
 COPIED = "were copied or restored without the times of their files"
+ONE_COPIED = "was copied or restored without the times of its files"
 
 
 def copied_hint(store: Path, publisher: str) -> str:

@@ -125,6 +125,9 @@ def _install(
     assert differences(expected, snapshot(environment.prefix)) == []
     assert list(temporary.iterdir()) == [], "also of worker processes, nothing is left"
     site.remove_environments()
+    (summary,) = re.findall(r"Shared store: (\d+) of (\d+) distributions from (.*)", said)
+    others = re.findall(r"; (\d+) (?:added to|installed by pip alone)", summary[2])
+    assert int(summary[0]) + sum(map(int, others)) == int(summary[1]), "each counts once"
     return [line for line in map(str.strip, said.splitlines()) if line.startswith("WARNING:")]
 
 

@@ -309,6 +309,16 @@ def test_a_run_that_could_not_add_says_why() -> None:
     assert f"; 3 installed by pip alone: {why}; " in sentence
 
 
+def test_a_wheel_whose_damaged_entry_is_healed_counts_once() -> None:
+    report = RunReport(installed=3, found=1, replaced=2)
+    for name in ("a.whl", "b.whl"):
+        report.unserved.append(Unserved(name, "its entry is damaged", added=False))
+    assert report.sentence([Path("/s")]).startswith(
+        "Shared store: 1 of 3 distributions from /s; 2 installed by pip alone: their entries are "
+        "damaged; 2 damaged entries published anew; "
+    )
+
+
 def test_two_runs_do_not_share_their_counts() -> None:
     RunReport().count(LinkMode.COPY, 5)
     assert not RunReport().placed

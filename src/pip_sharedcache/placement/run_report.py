@@ -34,6 +34,7 @@ class Unserved:
 class RunReport:
     """The actions of one run, for the line after "Successfully installed" and for its record.
 
+    ``replaced``: damaged entries that the run published anew, after pip alone installed the wheel.
     ``pulled``: the distributions whose wheels came from remote stores.
     ``compiled``: bytes of the sources that the run compiled, in ``compile_seconds``.
     ``reused``: bytes of the sources whose bytecode was in the store.
@@ -47,6 +48,7 @@ class RunReport:
     published: int = 0
     not_downloaded: int = 0  # bytes
     pulled: int = 0
+    replaced: int = 0
     placed: Counter[LinkMode] = field(default_factory=Counter)  # files
     placed_bytes: Counter[LinkMode] = field(default_factory=Counter)
     distributions: list[Installed] = field(default_factory=list)
@@ -74,6 +76,7 @@ class RunReport:
         self.installed += other.installed
         self.found += other.found
         self.published += other.published
+        self.replaced += other.replaced
         self.pulled += other.pulled
         self.not_downloaded += other.not_downloaded
         self.placed.update(other.placed)
@@ -103,6 +106,9 @@ class RunReport:
             parts.append(f"{self.pulled} pulled from remote stores")
         if left := Counter(one.why for one in self.unserved if not one.added):
             parts.append(f"{sum(left.values())} installed by pip alone: {_reasons(left)}")
+        if self.replaced:
+            what = "entry" if self.replaced == 1 else "entries"
+            parts.append(f"{self.replaced} damaged {what} published anew")
         if self.placed:
             ways = [
                 f"{number} {PLACED[mode]}" for mode, number in sorted(self.placed.items()) if number

@@ -155,7 +155,10 @@ class Publisher:
                 self._warn_of(one.store, "Installed without publishing", outcome)
             return None
         if outcome.identity == one.entry.identity and outcome.manifest.size:
-            self._run.report.published += 1
+            # pip alone installed the wheel of an entry that is healed: it is counted there.
+            healed = outcome.manifest.digest in self._run.repairs.healed
+            self._run.report.replaced += healed
+            self._run.report.published += not healed
             self._run.repairs.done(outcome)
         return outcome
 

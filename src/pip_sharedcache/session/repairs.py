@@ -24,11 +24,13 @@ class Repairs:
 
     ``damaged``: the entries, build records and bytecode that the run does not use again.
     ``reported``: the lines that were reported, without the outcome.
+    ``healed``: the wheels whose damaged entry the run publishes anew, if it can.
     """
 
     def __init__(self) -> None:
         self.damaged: set[Identity] = set()
         self.reported: set[str] = set()
+        self.healed: set[Digest] = set()
         self._to_report: dict[Digest, list[str]] = {}
         self._lasting: set[str] = set()
         self._elsewhere: set[str] = set()
@@ -134,6 +136,7 @@ class Repairs:
         """
         wheels, bytecode = self._wheels, self._bytecode
         self._wheels, self._bytecode = {}, {}
+        self.healed.update(wheels)
         # An entry made anew has other times: bytecode of the old one would not match.
         stale = [entry for digest, entry in bytecode.items() if digest not in wheels]
         return list(wheels.values()), stale

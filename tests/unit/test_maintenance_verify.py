@@ -847,7 +847,7 @@ def test_only_what_is_named_is_checked(
     assert "Checked 3 entries" in _run(capsys, "other-thing", "demo")[1]
 
 
-@pytest.mark.parametrize("name", ["dem", "demo-1.0", "", "0", "no-such", "../x"])
+@pytest.mark.parametrize("name", ["dem", "demo-1.0", "0", "no-such", "../x"])
 def test_a_name_that_nothing_has_is_a_finding(
     store: Store, wheel: Path, capsys: Captured, name: str
 ) -> None:
@@ -855,6 +855,13 @@ def test_a_name_that_nothing_has_is_a_finding(
     status, out, error = _run(capsys, "demo", name)
     assert (status, error) == (1, "")
     assert out.startswith(f"Not in the store: {name}\nChecked 1 entry of ")
+
+
+def test_empty_name_is_a_wrong_argument(store: Store, wheel: Path, capsys: Captured) -> None:
+    _publish(store, wheel)
+    status, out, error = _run(capsys, "demo", "")
+    assert (status, out) == (2, "")
+    assert error.startswith("ERROR: An empty NAME selects nothing; hint: ")
 
 
 def test_names_that_are_no_text_do_not_reach_the_terminal(

@@ -362,7 +362,7 @@ def test_a_store_that_may_not_be_written_is_no_warning(
 ) -> None:
     _, home, run = as_usera
     store = shared_tmp / "store"
-    store.mkdir()
+    (store / "wheels").mkdir(parents=True)
     done = _installs_like_pip(run, home, env={"PIP_SHAREDCACHE_DIR": str(store)})
     assert done.stderr == ""
     assert "you may not write the store" in done.stdout

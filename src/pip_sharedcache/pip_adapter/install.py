@@ -334,9 +334,6 @@ class InstallWrappers:
         """Mark the entry as damaged, vanished or lost; return if pip has a wheel with the file.
 
         Raises _Stopped if another entry is sound, or if pip has the entry's own damaged wheel."""
-        if self._parallel is not None and self._parallel.is_worker:
-            # Nobody would delete the directories that pip makes in a worker process for a wheel.
-            raise _Stopped(_Outcome.LEAVE_TO_PARENT, what)
         entry = placement.entry
         if placement.is_unreachable:
             session.lookup.mark_lost(entry, what)
@@ -346,6 +343,9 @@ class InstallWrappers:
                 raise _Stopped(_Outcome.REDOWNLOAD, what)
             session.lookup.mark_vanished(entry, "files are taken from pip's own wheel")
             return
+        if self._parallel is not None and self._parallel.is_worker:
+            # Nobody would delete the directories that pip makes in a worker process for a wheel.
+            raise _Stopped(_Outcome.LEAVE_TO_PARENT, what)
         session.lookup.mark_damaged(entry, what)
         if (path := self._sound_elsewhere(session, placement)) is not None:
             session.begins_again(entry)

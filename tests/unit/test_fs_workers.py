@@ -770,20 +770,29 @@ def test_processes_that_are_limited_leave_two_for_pip(limit: int) -> None:
     """RLIMIT_NPROC counts threads, too. It is of a user other than root, who has no other one."""
     uid = 200_000 + os.getpid()  # not of a test that runs at the same time
     code = f"""
-import os, resource, sys, threading
+import os, resource, sys, threading, time
 sys.path[:0] = {sys.path!r}
 from pip_sharedcache.fs.workers import WorkerPool
 resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))
 os.setgid({uid})
 os.setuid({uid})
+
+def starts(thread):
+    # The kernel counts a thread that has just ended a moment longer.
+    for _ in range(40):
+        try:
+            thread.start()
+            return True
+        except RuntimeError:
+            time.sleep(0.05)
+    return False
+
 crew = WorkerPool.start(4, range(8), lambda number: number, lambda question: question)
 over = threading.Event()  # Threads that ended would make room for others.
 threads = [threading.Thread(target=over.wait) for _ in range(2)]
 started = 0
 for thread in threads:
-    try:
-        thread.start()
-    except RuntimeError:
+    if not starts(thread):
         break
     started += 1
 over.set()

@@ -27,7 +27,10 @@ _PUT = ("PUT", "POST")
 #: Faults of a server that has all wheels, and what the only warning has.
 PULLS = {
     "401": (Fault(401), "refuses access (status 401)"),
-    "403": (Fault(403), "refuses access (status 403)"),
+    "403": (
+        Fault(403),
+        "refuses access (status 403); hint: check your credentials, and that they may read there",
+    ),
     "409": (Fault(409), "refuses the request (status 409)"),
     "412": (Fault(412), "refuses the request (status 412)"),
     "429": (Fault(429, {"Retry_After": "60"}), "answers no more requests now (status 429)"),
@@ -44,7 +47,10 @@ PULLS = {
     "hanging": (Fault(hang=60), f"gave no answer in {LIMIT} seconds"),
 }
 PUSHES = {
-    "403": (Fault(403, verbs=_PUT), "refuses access (status 403)"),
+    "403": (
+        Fault(403, verbs=_PUT),
+        "refuses access (status 403); hint: check your credentials, and that they may put objects",
+    ),
     "404": (Fault(404, verbs=_PUT), "does not exist (status 404)"),
     "409": (Fault(409, verbs=_PUT), "refuses the request (status 409)"),
     "412": (Fault(412, verbs=_PUT), "refuses the request (status 412)"),

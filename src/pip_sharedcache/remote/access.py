@@ -124,11 +124,13 @@ class Access(Protocol):
         """End the access; further calls do nothing."""
 
 
-def refusal(status: int) -> RemoteFailed:
-    """Return the failure of a store whose server answered with the HTTP ``status``."""
+def refusal(status: int, request: Request | None = None) -> RemoteFailed:
+    """Return the failure of a store whose server answered ``request`` with the HTTP ``status``."""
     told = f"status {status}"
     if status in (401, 403):
-        hint = "check your credentials, and that they may read and list there"
+        rights = {Put: "put objects", List: "list objects", Delete: "delete objects"}
+        right = next((what for kind, what in rights.items() if isinstance(request, kind)), "read")
+        hint = f"check your credentials, and that they may {right} there"
         return RemoteFailed(f"the server refuses access ({told})", hint)
     if status == 404:
         return RemoteFailed(f"it does not exist ({told})")

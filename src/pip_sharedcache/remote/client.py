@@ -256,7 +256,7 @@ class Client:
         if request is None:
             return False
         if error == "refused":
-            raise refusal(status)
+            raise refusal(status, request)
         if error == "directory":
             raise unusable_directory(status)
         if error == "region":

@@ -48,6 +48,59 @@ def test_status_of_all_lists_unreadable_environments(site: Site, closed: str) ->
         place.chmod(mode & 0o7777)
 
 
+def test_status_of_all_shows_the_rest_beside_records_that_it_cannot_use(site: Site) -> None:
+    usera = site.accounts.usera
+    data = site.directory(usera)
+    env = {**site.settings(), "XDG_DATA_HOME": str(data)}
+    kept, closed, damaged = (site.environment(usera) for _ in range(3))
+    for one in (closed, damaged, kept):
+        enable = site.template.command("store", "enable", "--python", one.prefix)
+        run_as(usera, enable, env=env, check=True)
+    records = data / "pip-sharedcache" / "enabled"
+    of = {record.read_bytes().partition(b"\0")[0].decode(): record for record in records.iterdir()}
+    os.chown(of[str(closed.prefix)], 0, 0)
+    os.truncate(of[str(damaged.prefix)], 5)
+    command = site.template.command("store", "status", "--all")
+    done = run_as(usera, command, env=env)
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    for one, owner, why in (
+        (closed, "root", "cannot be read: Permission denied"),
+        (damaged, usera.name, "is damaged"),
+    ):
+        record = of[str(one.prefix)]
+        whose = f"(it belongs to {owner})"
+        hint = f"rm {record}, and enable that environment again"
+        assert f"{record}: this record of an environment {why} {whose}; hint: {hint}" in lines
+    assert [line for line in lines if line.startswith(f"{kept.prefix}: pip ")]
+    assert lines[-1] == "1 environment enabled by you."
+    told = json.loads(run_as(usera, [*command, "--json"], env=env).stdout)
+    assert [one["prefix"] for one in told["environments"]] == [str(kept.prefix)]
+    assert {one["path"] for one in told["unread"]} == {
+        str(of[str(one.prefix)]) for one in (closed, damaged)
+    }
+
+
+def test_status_of_all_shows_the_rest_beside_an_environment_that_it_cannot_examine(
+    site: Site,
+) -> None:
+    """Its Python answers, and the hook cannot be read."""
+    usera = site.accounts.usera
+    env = {**site.settings(), "XDG_DATA_HOME": str(site.directory(usera))}
+    pair = site.environment(usera), site.environment(usera)
+    for one in pair:
+        enable = site.template.command("store", "enable", "--python", one.prefix)
+        run_as(usera, enable, env=env, check=True)
+    kept, closed = pair
+    (closed.site_packages / "_pip_sharedcache.py").chmod(0)
+    command = site.template.command("store", "status", "--all", "--json")
+    told = json.loads(run_as(usera, command, env=env).stdout)
+    assert [one["prefix"] for one in told["environments"]] == [str(kept.prefix)]
+    (unread,) = told["unread"]
+    assert unread["path"] == str(closed.prefix)
+    assert "_pip_sharedcache.py cannot be read: Permission denied" in unread["reason"]
+
+
 @pytest.mark.parametrize("how", ["interpreter", "pth", "directory", "remade"])
 @pytest.mark.parametrize("root", [False, True], ids=["user", "root"])
 def test_status_of_all_runs_nothing_that_others_can_change(

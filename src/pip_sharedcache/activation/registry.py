@@ -8,16 +8,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shlex
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
 from pip_sharedcache import config, fs, trust
-from pip_sharedcache.errors import FileError
+from pip_sharedcache.errors import FileError, reason
 from pip_sharedcache.trust import mounts
 
 _LONGEST = 1 << 14  # bytes of a path
+#: The names of records (``_name``). Files with other names are of other programs, or half written.
+_RECORD = re.compile("[0-9a-f]{32}")
 
 
 class Recorded(NamedTuple):
@@ -35,6 +38,17 @@ class Recorded(NamedTuple):
         """Return whether another file system is there now than the one it lay on."""
         point = mounts.mount_point_of(self.prefix)
         return bool(self.mount_point) and len(point) < len(self.mount_point)
+
+
+class Known(NamedTuple):
+    """All environments that were enabled.
+
+    ``environments``: sorted by their directories.
+    ``unread``: the files of records that cannot be used, each with the reason and the file's owner.
+    """
+
+    environments: list[Recorded]
+    unread: list[tuple[Path, str]]
 
 
 def note(prefix: Path) -> None:
@@ -65,19 +79,41 @@ def forget(prefix: Path) -> None:
             (_directory() / _name(prefix)).unlink()
 
 
-def known() -> list[Recorded]:
-    """Return the recorded environments, sorted. Raises OSError."""
-    found = []
+def known() -> Known:
+    """Return the recorded environments. Raises OSError where the directory cannot be read."""
+    found, unread = [], []
     try:
-        records = list(_directory().iterdir())
+        names = os.listdir(_directory())
     except FileNotFoundError:
-        return []
-    for record in records:
-        with contextlib.suppress(FileNotFoundError):
-            path, _, point = os.fsdecode(_content(record)).partition("\0")
-            if record.name == _name(Path(path)):  # else: a file of another program, or half a path
-                found.append(Recorded(Path(path), point))
-    return sorted(found)
+        return Known([], [])
+    for record in (_directory() / name for name in sorted(names) if _RECORD.fullmatch(name)):
+        try:
+            one = _recorded(record)
+        except FileNotFoundError:
+            continue  # another command deleted it meanwhile
+        except OSError as error:
+            unread.append((record, _useless(record, f"cannot be read: {reason(error)}")))
+            continue
+        if one is None:
+            unread.append((record, _useless(record, "is damaged")))
+        else:
+            found.append(one)
+    return Known(sorted(found), unread)
+
+
+def _recorded(record: Path) -> Recorded | None:
+    """Return the environment of the file ``record``; None for a damaged file. Raises OSError."""
+    path, _, point = os.fsdecode(_content(record)).partition("\0")
+    return Recorded(Path(path), point) if record.name == _name(Path(path)) else None
+
+
+def _useless(record: Path, what: str) -> str:
+    """Return why the file ``record`` cannot be used, whose it is, and what its user can do."""
+    whose = ""
+    with contextlib.suppress(OSError):
+        whose = f" (it belongs to {trust.user_name(record.lstat().st_uid)})"
+    again = f"rm {shlex.quote(str(record))}, and enable that environment again"
+    return f"this record of an environment {what}{whose}; hint: {again}"
 
 
 def _content(record: Path) -> bytes:

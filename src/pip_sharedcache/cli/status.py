@@ -97,33 +97,55 @@ def _show_all(chosen: argparse.Namespace, output: Output) -> int:
     """Show each environment that this user enabled; forget those that are gone."""
     with FileError.where_not("read"):
         known = registry.known()
-    shown, gone, unread, fine = [], [], [], True
-    for prefix, mount_point in known:
+    for record, why in known.unread:
+        output.find(f"{record}: {why}")
+    shown, gone, unread, fine = [], [], list(known.unread), True
+    for one in known.environments:
         try:
-            if not _is_directory(prefix):
-                if registry.Recorded(prefix, mount_point).is_unmounted:
-                    raise UsageError(f"its file system is not mounted at {mount_point}")
-                gone.append(_forgotten(prefix, "is gone", output))
+            if why := _gone(one):
+                gone.append(_forgotten(one.prefix, why, output))
                 continue
-            if who := changeable_by(prefix):  # its Python would run what they put there, as us
-                asks = f"pip-sharedcache store status --python {shlex.quote(str(prefix))}"
-                raise UsageError(f"not asked: {who}", f"{asks} runs its Python all the same")
-            interpreter = chosen.place.interpreter(prefix, output.verbose)
+            interpreter = _asked(one.prefix, chosen, output)
+            if not enable.is_enabled(interpreter):
+                gone.append(_forgotten(one.prefix, "is not enabled any more", output))
+                continue
+            is_fine, facts = _show(interpreter, output, with_others=True)
         except (SharedCacheError, OSError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
-            output.find(f"{prefix}: {why}")
-            unread.append((prefix, why))
+            output.find(f"{one.prefix}: {why}")
+            unread.append((one.prefix, why))
             continue
-        if not enable.is_enabled(interpreter):
-            gone.append(_forgotten(prefix, "is not enabled any more", output))
-            continue
-        is_fine, facts = _show(interpreter, output, with_others=True)
         fine &= is_fine
         shown.append(facts)
     number = counted(len(shown), "environment", "environments")
     output.say(f"{number} enabled by you.")
     output.result({"environments": shown, "gone": gone, "unread": reasons(unread)})
     return FINE if fine and not unread else FINDINGS
+
+
+def _gone(one: registry.Recorded) -> str:
+    """Return why the environment ``one`` is gone for good; "" if it is there.
+
+    Raises UsageError if its file system is not mounted, and OSError.
+    """
+    if _is_directory(one.prefix):
+        return ""
+    if one.is_unmounted:
+        raise UsageError(f"its file system is not mounted at {one.mount_point}")
+    return "is gone"
+
+
+def _asked(prefix: Path, chosen: argparse.Namespace, output: Output) -> Interpreter:
+    """Return the interpreter of ``prefix``, whose Python runs for that.
+
+    Raises UsageError if another user could have changed what would run as this user; FileError,
+    OSError.
+    """
+    if who := changeable_by(prefix):
+        asks = f"pip-sharedcache store status --python {shlex.quote(str(prefix))}"
+        raise UsageError(f"not asked: {who}", f"{asks} runs its Python all the same")
+    interpreter: Interpreter = chosen.place.interpreter(prefix, output.verbose)
+    return interpreter
 
 
 def _is_directory(path: Path) -> bool:

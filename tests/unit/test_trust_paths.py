@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from pip_sharedcache.trust.paths import is_replaceable, replaceable_steps, steps
+from pip_sharedcache.trust import mounts, paths
+from pip_sharedcache.trust.paths import (
+    is_replaceable,
+    replaceable_by,
+    replaceable_steps,
+    steps,
+)
 from support import probes
 from support.process import as_user
 
@@ -109,3 +116,53 @@ def test_directory_with_an_access_list_is_replaceable_by_unknown_users(shared_tm
     (parent / "store").mkdir(parents=True)
     subprocess.run(["setfacl", "-m", f"u:{ALICE}:rwx", str(parent)], check=True)
     assert replaceable_steps(parent / "store", frozenset()) == [(parent, None)]
+
+
+@probes.needs(probes.root)
+def test_one_of_several_paths_that_another_user_can_replace_is_named(shared_tmp: Path) -> None:
+    top = shared_tmp.resolve()
+    (top / "kept").mkdir()
+    (top / "theirs").mkdir()
+    files = [top / place / name for place in ("kept", "theirs") for name in ("one", "two")]
+    for file in files:
+        file.touch()
+    own: frozenset[int] = frozenset()
+    assert replaceable_by(*files, owners=own) == ""
+    os.chown(files[3], ALICE, -1)
+    assert replaceable_by(*files[:3], owners=own) == ""
+    assert replaceable_by(*files, owners=own) == f"uid {ALICE} owns {files[3]}"
+    assert replaceable_by(*files, owners=frozenset({ALICE})) == ""
+    (top / "kept" / "link").symlink_to("../theirs")
+    os.chown(top / "theirs", -1, GROUP)
+    (top / "theirs").chmod(0o775)
+    by_link = top / "kept" / "link" / "one"
+    assert (
+        replaceable_by(files[0], by_link, owners=own)
+        == f"group gid {GROUP} can change {top}/theirs"
+    )
+    unknown = replaceable_by(files[0], top / "none" / "file", owners=own)
+    assert unknown == "the directories above it cannot be read: No such file or directory"
+
+
+def test_common_steps_of_several_paths_are_examined_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / f"file{number}" for number in range(20)]
+    for file in files:
+        file.touch()
+    calls = Counter[str]()
+    lstat, mounted = Path.lstat, mounts.mounted
+
+    def counted_lstat(path: Path) -> os.stat_result:
+        calls[str(path)] += 1
+        return lstat(path)
+
+    def counted_mounts() -> list[mounts.Mount]:
+        calls["mounts"] += 1
+        return mounted()
+
+    monkeypatch.setattr(Path, "lstat", counted_lstat)
+    monkeypatch.setattr(paths, "mounted", counted_mounts)
+    assert replaceable_by(*files, owners=frozenset({os.getuid()})) == ""
+    steps_there = [*files, tmp_path, *tmp_path.parents]
+    assert calls == dict.fromkeys(["mounts", *map(str, steps_there)], 1)

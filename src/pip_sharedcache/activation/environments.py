@@ -65,12 +65,8 @@ def changeable_by(prefix: Path) -> str:
     the directories of the environment and the first level of its libraries: .pth files and packages
     such as pip. Raises UsageError where no interpreter is there; FileError, OSError.
     """
-    mine = frozenset({trust.user_id()})
     libraries = [one.library for one in libraries_of(prefix)]
     below = [Path(one) for library in libraries for one in os.scandir(library)]
-    found = (
-        paths.replaceable_by(path, mine, private=True)
-        for path in (executable_of(prefix), prefix / "pyvenv.cfg", *libraries, *below)
-        if os.path.lexists(path)
-    )
-    return next(filter(None, found), "")
+    run = [executable_of(prefix), prefix / "pyvenv.cfg", *libraries, *below]
+    there = filter(os.path.lexists, run)
+    return paths.replaceable_by(*there, owners=frozenset({trust.user_id()}), private=True)

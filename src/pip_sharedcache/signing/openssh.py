@@ -196,7 +196,7 @@ def _refuse_unsafe(name: str, path: Path, owners: frozenset[int]) -> None:
         raise SettingError(f"sharedcache.{name}: {path} cannot be read: {why}") from error
     if not stat.S_ISREG(status.st_mode):
         raise SettingError(f"sharedcache.{name}: {path} is no file")
-    if who := replaceable_by(path, owners | {trust.user_id()}):
+    if who := replaceable_by(path, owners=owners | {trust.user_id()}):
         raise SettingError(
             f"sharedcache.{name}: {path} is not used: {who}",
             "use a file that only root or you can change, in directories of which the same is true",

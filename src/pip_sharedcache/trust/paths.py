@@ -6,8 +6,9 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pip_sharedcache.trust import access_lists
 from pip_sharedcache.trust.mounts import mounted
@@ -32,14 +33,17 @@ def is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-def steps(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def steps(
+    path: Path, known: Mapping[Path, os.stat_result] = MappingProxyType({})
+) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield each directory and symlink on the absolute ``path``, with its status.
 
-    The steps include ``path`` itself, and the targets of symlinks. Raise OSError if a step cannot
-    be read, with ELOOP after more than 40 symlinks.
+    The steps include ``path`` itself, and the targets of symlinks. ``known``: the status of steps
+    that the caller has asked for already. Raise OSError if a step cannot be read, with ELOOP after
+    more than 40 symlinks.
     """
     here = Path(path.anchor)
-    yield here, here.lstat()
+    yield here, known.get(here) or here.lstat()
     left = list(reversed(path.parts[1:]))
     links = 0
     while left:
@@ -48,7 +52,7 @@ def steps(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             here = here.parent
             continue
         step = here / name
-        status = step.lstat()
+        status = known.get(step) or step.lstat()
         yield step, status
         if not stat.S_ISLNK(status.st_mode):
             here = step
@@ -87,32 +91,43 @@ def replaceable_at(path: Path) -> Path | None:
     return next((step for step, it in on_the_way if _is_of_others(step, it, theirs, root)), None)
 
 
-def replaceable_by(path: Path, owners: frozenset[int], *, private: bool = False) -> str:
-    """Return which users except root and ``owners`` (uids) can replace the absolute ``path``.
+def replaceable_by(*paths: Path, owners: frozenset[int], private: bool = False) -> str:
+    """Return which users except root and ``owners`` (uids) can replace one of ``paths``.
 
-    The result is a sentence without its end, "" if there are no such users. ``path`` itself is one
-    of the steps, as in ``is_replaceable``. ``private``: whether the private group of an owner
-    counts as the owner.
+    The result is a sentence without its end, "" if there are no such users. The absolute ``paths``
+    themselves are steps, as in ``is_replaceable``. ``private``: whether the private group of an
+    owner counts as the owner. A step that many paths have in common is examined once.
     """
     if not hasattr(os, "geteuid"):
         return ""
     owners |= _ROOT
     theirs = _of_others(owners)
-    try:
-        on_the_way = list(steps(path))
-    except OSError as error:
-        return f"the directories above it cannot be read: {error.strerror}"
-    for step, status in on_the_way:
-        if not _is_of_others(step, status, theirs, owners):
-            continue
-        if status.st_uid not in owners:
-            return f"{user_name(status.st_uid)} owns {step}"
-        alone = status.st_mode & 0o022 == stat.S_IWGRP and status.st_dev not in theirs
-        if private and alone and is_private_group(status.st_gid, status.st_uid):
-            continue
-        listed = access_lists.foreign_publishers(step) if alone else True
-        return f"{'others' if listed else f'group {group_name(status.st_gid)}'} can change {step}"
+    known: dict[Path, os.stat_result] = {}
+    for path in paths:
+        try:
+            on_the_way = [(step, it) for step, it in steps(path, known) if step not in known]
+        except OSError as error:
+            return f"the directories above it cannot be read: {error.strerror}"
+        for step, status in on_the_way:
+            if who := _who_replaces(step, status, theirs, owners, private=private):
+                return who
+        known.update(on_the_way)
     return ""
+
+
+def _who_replaces(
+    step: Path, status: os.stat_result, theirs: set[int], owners: frozenset[int], *, private: bool
+) -> str:
+    """Return the result of ``replaceable_by`` for one step."""
+    if not _is_of_others(step, status, theirs, owners):
+        return ""
+    if status.st_uid not in owners:
+        return f"{user_name(status.st_uid)} owns {step}"
+    alone = status.st_mode & 0o022 == stat.S_IWGRP and status.st_dev not in theirs
+    if private and alone and is_private_group(status.st_gid, status.st_uid):
+        return ""
+    listed = access_lists.foreign_publishers(step) if alone else True
+    return f"{'others' if listed else f'group {group_name(status.st_gid)}'} can change {step}"
 
 
 def replaceable_steps(

@@ -97,7 +97,7 @@ class Directory:
 
     def make(self, name: str, mode: int) -> Directory:
         """Make directory ``name`` (``mode`` minus umask) if missing; open it. Raises OSError."""
-        path, above = self._at(name)
+        path, above = self.at(name)
         with contextlib.suppress(FileExistsError):  # another run made it
             os.mkdir(path, mode, dir_fd=above)
         return self.subdirectory(name)
@@ -127,7 +127,7 @@ class Directory:
         """Return the argument for a system call: the descriptor, or the path without one."""
         return self.path if self.descriptor is None else self.descriptor
 
-    def _at(self, name: str) -> tuple[str | Path, int | None]:
+    def at(self, name: str) -> tuple[str | Path, int | None]:
         """Return the path of ``name`` for a system call, and the call's dir_fd."""
         return (self.path / name, None) if self.descriptor is None else (name, self.descriptor)
 
@@ -141,13 +141,13 @@ class Directory:
         ``direct``: without the page cache (O_DIRECT). Raises OSError, ELOOP where the last
         component is a symlink. A FIFO does not block.
         """
-        path, above = self._at(name)
+        path, above = self.at(name)
         flags = os.O_RDONLY | NOT_A_LINK | BINARY | (_DIRECT if direct else 0)
         return os.open(path, flags, dir_fd=above)
 
     def file_status(self, name: str) -> os.stat_result:
         """Return the status of ``name`` in this directory (lstat). Raises OSError."""
-        path, above = self._at(name)
+        path, above = self.at(name)
         return os.stat(path, dir_fd=above, follow_symlinks=False)
 
     def read(self, name: str, limit: int = 1 << 20) -> tuple[bytes, os.stat_result]:
@@ -174,7 +174,7 @@ class Directory:
         new = f"{NEW}{secrets.token_hex(8)}"
         with create_file(self.path / new, 0o644, above=self.descriptor) as descriptor:
             write_all(descriptor, content)
-        (source, above), (target, _) = self._at(new), self._at(name)
+        (source, above), (target, _) = self.at(new), self.at(name)
         try:
             os.replace(source, target, src_dir_fd=above, dst_dir_fd=above)
         except BaseException:

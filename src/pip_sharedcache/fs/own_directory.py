@@ -90,10 +90,10 @@ def make_if_missing(held: Directory, name: str, mode: int) -> os.stat_result | N
     is not needed. A file that is there stays as it is. Return None for something else, and for a
     file that this user may not write. Raises OSError.
     """
-    path = held.path / name if held.descriptor is None else name
+    path, above = held.at(name)
     flags = os.O_WRONLY | os.O_CREAT | NOT_A_LINK | BINARY
     try:
-        descriptor = os.open(path, flags, mode, dir_fd=held.descriptor)
+        descriptor = os.open(path, flags, mode, dir_fd=above)
     except OSError as error:
         if error.errno in _NO_FILE:
             return None

@@ -55,7 +55,5 @@ def put_in_place(new: Path, target: Path, aside: Path) -> None:
 
 def rename_in(held: Directory, old: str, new: str) -> None:
     """Rename ``old`` in the open directory ``held`` to ``new``. Raises OSError."""
-    if held.descriptor is None:
-        os.rename(held.path / old, held.path / new)
-    else:
-        os.rename(old, new, src_dir_fd=held.descriptor, dst_dir_fd=held.descriptor)
+    (source, above), (target, _) = held.at(old), held.at(new)
+    os.rename(source, target, src_dir_fd=above, dst_dir_fd=above)

@@ -70,10 +70,8 @@ def is_mount_point(name: str, above: Directory) -> bool:
 
 def remove_empty(name: str, above: Directory) -> None:
     """Delete the empty directory ``name`` in ``above``. Raises OSError."""
-    if above.descriptor is None:
-        os.rmdir(above.path / name)
-    else:
-        os.rmdir(name, dir_fd=above.descriptor)
+    path, descriptor = above.at(name)
+    os.rmdir(path, dir_fd=descriptor)
 
 
 def restore_file(descriptor: int, path: Path, mode: int, mtime: int) -> None:

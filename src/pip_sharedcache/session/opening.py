@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 from pip_sharedcache import fs
 from pip_sharedcache.config import Settings
 from pip_sharedcache.errors import StoreNotMade, without_store
 from pip_sharedcache.store.layers import Layers
-from pip_sharedcache.store.open import WRITES, may_write
+from pip_sharedcache.store.open import may_write, without_writes
 
 logger = logging.getLogger(__name__)
 
@@ -19,20 +18,12 @@ logger = logging.getLogger(__name__)
 _DESCRIPTORS = 48
 
 
-@contextlib.contextmanager
-def dry_run(is_one: bool) -> Iterator[None]:
+def dry_run(is_one: bool) -> AbstractContextManager[None]:
     """Let this process, and the pips that it starts, write nothing to the stores meanwhile.
 
     ``is_one``: whether the run is a dry one; if not, nothing changes.
     """
-    if not is_one or WRITES in os.environ:
-        yield
-        return
-    os.environ[WRITES] = "no"
-    try:
-        yield
-    finally:
-        del os.environ[WRITES]
+    return without_writes() if is_one else nullcontext()
 
 
 def open_layers(settings: Settings, *, fills: bool) -> Layers:

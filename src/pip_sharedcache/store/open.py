@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,15 +27,30 @@ _UNRESPONSIVE = "_PIP_SHAREDCACHE_UNRESPONSIVE"
 #: Selects one of the configured stores; trust still depends on the source of the setting.
 ONLY = "_PIP_SHAREDCACHE_ONLY"
 
-
 #: Whether runs write to the stores: "no" in a dry run, and in the pips that it starts. "yes" lets a
 #: dry run record the resolution.
-WRITES = "_PIP_SHAREDCACHE_WRITES"
+_WRITES = "_PIP_SHAREDCACHE_WRITES"
 
 
 def may_write() -> bool:
     """Return whether this process may make stores for its run, and write to them."""
-    return os.environ.get(WRITES) != "no"
+    return os.environ.get(_WRITES) != "no"
+
+
+@contextlib.contextmanager
+def without_writes() -> Iterator[None]:
+    """Let ``may_write`` be false in this process, and in those that it starts, meanwhile.
+
+    Nothing changes where the environment of this process says whether it may.
+    """
+    if _WRITES in os.environ:
+        yield
+        return
+    os.environ[_WRITES] = "no"
+    try:
+        yield
+    finally:
+        del os.environ[_WRITES]
 
 
 def open_store(settings: Settings) -> Store:
@@ -54,13 +70,13 @@ def open_layers(settings: Settings, *, make: bool = True) -> Iterator[Store | St
     ``make``: whether to make a missing layer for entries that are not shared; StoreNotMade if not.
     In a dry run, all layers are read-only.
     """
-    layers, only = _layers(settings), os.environ.get(ONLY)
+    layers, only, writes = _layers(settings), os.environ.get(ONLY), may_write()
     if not layers:
         yield _no_store(settings)
     for layer in [layer for layer in layers if str(layer.path) == only] or layers:
         try:
-            store = _open(layer, settings, make=make and may_write())
-            yield store if may_write() else replace(store, policy=Policy.READ_ONLY)
+            store = _open(layer, settings, make=make and writes)
+            yield store if writes else replace(store, policy=Policy.READ_ONLY)
         except StoreUnusable as error:
             yield error
 

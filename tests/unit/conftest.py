@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from support import REPOSITORY, probes
 from support.environments import public_directory
-from support.filesystems import remove_tree
+from support.filesystems import mounted, remove_tree
 
 
 @pytest.fixture
@@ -24,6 +25,21 @@ def shared_tmp() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     remove_tree(path)
+
+
+@pytest.fixture
+def other_file_system(tmp_path: Path) -> Iterator[Path]:
+    """An empty directory on another file system than that of ``tmp_path``, wherever TMPDIR is."""
+    for base in (Path("/dev/shm"), Path("/var/tmp"), REPOSITORY):
+        there = base.is_dir() and os.access(base, os.W_OK)
+        if there and base.stat().st_dev != tmp_path.stat().st_dev:
+            path = Path(tempfile.mkdtemp(prefix="pip-sharedcache-", dir=base))
+            yield path
+            remove_tree(path)
+            return
+    probes.require(probes.tmpfs)
+    with mounted("tmpfs", tmp_path, size_mb=8) as path:
+        yield path
 
 
 @pytest.fixture

@@ -1035,22 +1035,16 @@ def test_the_kernel_refuses_links_to_others_files_and_a_copy_is_made(
 
 
 @needs(linux)
-def test_another_file_system_gets_a_copy(shelf: Shelf, tmp_path: Path) -> None:
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("no second file system at hand")
+def test_another_file_system_gets_a_copy(shelf: Shelf, other_file_system: Path) -> None:
     file = shelf.add("a.py")
-    elsewhere = memory / f"pip-sharedcache-{os.getpid()}"
+    elsewhere = other_file_system / "a.py"
     linker = _linker(LinkMode.HARDLINK)
-    try:
-        with Directory.open(shelf.entry) as held:
-            parent = TargetDir.of(os.stat(memory), True)
-            used = linker.place(Source(held, OWN), file, str(elsewhere), parent, private=False)
-        assert used is LinkMode.COPY
-        assert elsewhere.read_bytes() == b"content\n"
-        assert int(elsewhere.stat().st_mtime) == MTIME
-    finally:
-        elsewhere.unlink()
+    with Directory.open(shelf.entry) as held:
+        parent = TargetDir.of(os.stat(other_file_system), True)
+        used = linker.place(Source(held, OWN), file, str(elsewhere), parent, private=False)
+    assert used is LinkMode.COPY
+    assert elsewhere.read_bytes() == b"content\n"
+    assert int(elsewhere.stat().st_mtime) == MTIME
     assert linker.choice.refusals[LinkMode.HARDLINK] == os.strerror(errno.EXDEV)
 
 
@@ -2143,25 +2137,19 @@ def test_private_files_among_others_are_copied_in_their_place(shelf: Shelf, mode
         assert (stat.S_ISREG(status.st_mode), status.st_nlink) == (True, 1)
 
 
-def test_what_is_refused_on_one_file_system_is_used_on_another(shelf: Shelf) -> None:
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or memory.stat().st_dev == shelf.environment.stat().st_dev:
-        pytest.skip("no second file system at hand")
+def test_what_is_refused_on_one_file_system_is_used_on_another(
+    shelf: Shelf, other_file_system: Path
+) -> None:
     jobs, outcome, linker = _batch(shelf, 6), PlacementResult(), _linker(LinkMode.HARDLINK)
-    elsewhere = memory / f"pip-sharedcache-{os.getpid()}"
-    elsewhere.mkdir()
-    try:
-        there = TargetDir.of(os.stat(elsewhere), True)
-        for number in (1, 4):
-            path = str(elsewhere / f"f{number}")
-            jobs[number] = jobs[number]._replace(destination=path, target_dir=there)
-        _place_all(shelf, linker, jobs, outcome)
-        assert outcome.files == {LinkMode.HARDLINK: 4, LinkMode.COPY: 2}
-        assert outcome.created == _destinations(jobs)
-        for job in jobs:
-            assert Path(job.destination).read_bytes().decode() == f"file {job.destination[-1]}"
-    finally:
-        remove_tree(elsewhere)
+    there = TargetDir.of(os.stat(other_file_system), True)
+    for number in (1, 4):
+        path = str(other_file_system / f"f{number}")
+        jobs[number] = jobs[number]._replace(destination=path, target_dir=there)
+    _place_all(shelf, linker, jobs, outcome)
+    assert outcome.files == {LinkMode.HARDLINK: 4, LinkMode.COPY: 2}
+    assert outcome.created == _destinations(jobs)
+    for job in jobs:
+        assert Path(job.destination).read_bytes().decode() == f"file {job.destination[-1]}"
     assert linker.choice.refusals[LinkMode.HARDLINK] == os.strerror(errno.EXDEV)
 
 

@@ -1147,6 +1147,19 @@ def test_environment_is_named_by_its_directory_or_its_interpreter(
         assert _json(capsys)["prefix"] == str(environment)
 
 
+@pytest.mark.parametrize("option", ["--python", "--prefix"])
+def test_missing_environment_is_refused_by_all_commands_that_take_one(
+    tmp_path: Path, option: str, capsys: Captured
+) -> None:
+    missing = str(tmp_path / "missing")
+    store = os.environ["PIP_SHAREDCACHE_DIR"] = str(tmp_path / "store")
+    assert cli.main(["store", "init", "-q", store]) == 0
+    capsys.readouterr()
+    for words in (["enable"], ["disable"], ["status"], ["doctor"], ["add", "--installed"]):
+        assert cli.main(["store", *words, option, missing]) == 2, words
+        assert f"{missing} is not a Python environment" in capsys.readouterr().err, words
+
+
 def test_help_shows_one_option_for_the_environment(capsys: Captured) -> None:
     for command in ("enable", "disable", "status", "doctor", "add"):
         with pytest.raises(SystemExit):

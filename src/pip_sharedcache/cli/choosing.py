@@ -48,10 +48,10 @@ def add_python_option(
 ) -> None:
     """Add --python, which names an environment as pip's own option does, to ``parser``.
 
-    ``what``: the help. ``synonyms``: older names of the option, which are not shown. ``more``:
-    further arguments of add_argument.
+    ``what``: the help. ``synonyms``: older names of the option, besides --prefix; none of them is
+    shown. ``more``: further arguments of add_argument.
     """
-    for name in ("--python", *synonyms):
+    for name in ("--python", "--prefix", *synonyms):
         text = what if name == "--python" else argparse.SUPPRESS
         parser.add_argument(
             name, dest="python", metavar="ENV", type=path_argument, help=text, **more

@@ -24,7 +24,7 @@ HELP = "make plain pip install through the store"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of enable, disable and status to ``parser``."""
     what = "use this environment, or that of this interpreter (default: the active one)"
-    add_python_option(parser, what, "--prefix")
+    add_python_option(parser, what)
     where = parser.add_mutually_exclusive_group()
     what = "apply to all environments of its interpreter"
     where.add_argument("--sitecustomize", action="store_true", help=what)

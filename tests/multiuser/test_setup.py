@@ -12,7 +12,7 @@ import pytest
 
 from multiuser.test_shared_store import Site, rich_wheel, running_site
 from support import probes
-from support.accounts import Accounts, run_as
+from support.accounts import Account, Accounts, run_as
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts)]
 
@@ -44,6 +44,15 @@ class Home:
         }
         command = self._site.template.command(*words)
         return run_as(self._site.accounts.usera, command, env=env, cwd=self.path)
+
+    def environment(self, name: str, owner: Account | None = None) -> Path:
+        """What looks like an environment of usera, or of ``owner``."""
+        path = self.path / name
+        path.mkdir(parents=True)
+        (path / "pyvenv.cfg").write_text("")
+        who = owner or self._site.accounts.usera
+        os.chown(path, who.uid, who.gid)
+        return path
 
     def store(self) -> str:
         """The store that a later command finds."""
@@ -115,8 +124,7 @@ def test_dry_run_prints_what_the_run_prints_of_the_place(home: Home) -> None:
     above = home.path / "open"
     above.mkdir()
     above.chmod(0o777)
-    (home.path / ".venv").mkdir()
-    (home.path / ".venv" / "pyvenv.cfg").write_text("")
+    home.environment(".venv")
     for store in (above / "a" / "store", above / "store"):
         planned = home.run("store", "setup", "--dry-run", store, PIP_CONFIG_FILE=os.devnull)
         home.run("store", "init", store)
@@ -134,8 +142,7 @@ def test_dry_run_prints_what_the_run_prints_of_the_place(home: Home) -> None:
 
 def test_environments_that_it_finds_are_named(site: Site, home: Home) -> None:
     for name in (".venv", ".virtualenvs/one two"):
-        (home.path / name).mkdir(parents=True)
-        (home.path / name / "pyvenv.cfg").write_text("")
+        home.environment(name)
     listed = home.path / ".conda" / "environments.txt"
     listed.parent.mkdir()
     listed.write_text(f"{home.path / 'gone'}\n")
@@ -145,6 +152,23 @@ def test_environments_that_it_finds_are_named(site: Site, home: Home) -> None:
     done = home.run("store", "setup")
     enable = "To let its own pip use the store: pip-sharedcache store enable --python"
     assert f"{enable} '{home.path / '.virtualenvs' / 'one two'}'" in done.stdout
+
+
+def test_environments_of_others_are_not_named(site: Site, home: Home) -> None:
+    """Their owners choose what the command that is named would run."""
+    own = home.environment(".venv")
+    userb = site.accounts.userb
+    active = home.environment("theirs", userb)
+    home.environment("env", userb)
+    (home.path / "venv").symlink_to(own)
+    os.chown(home.path / "venv", userb.uid, userb.gid, follow_symlinks=False)
+    variables = {"VIRTUAL_ENV": str(active)}
+    done = home.run("store", "--json", "setup", "--dry-run", **variables)
+    assert json.loads(done.stdout)["environments"] == [str(own)], done.stderr
+    done = home.run("store", "setup", "--dry-run", **variables)
+    assert [line for line in done.stdout.splitlines() if "store enable" in line] == [
+        f"To let its own pip use the store: pip-sharedcache store enable --python {own}"
+    ]
 
 
 @pytest.mark.parametrize("command", ["setup", "init"])

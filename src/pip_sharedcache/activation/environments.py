@@ -1,4 +1,4 @@
-"""The environments of a user that are easy to find, whose pip could use the store."""
+"""The environments of this user that are easy to find, whose pip could use the store."""
 
 from __future__ import annotations
 
@@ -21,16 +21,26 @@ def environments(environ: Mapping[str, str], directory: Path) -> list[Path]:
     """Return the environments that the tools of this user know, each once.
 
     These are the active one, those in ``directory``, those of virtualenvwrapper and pipenv, and
-    those of conda. ``environ``: the environment variables. What cannot be read is left out.
+    those of conda. ``environ``: the environment variables. What cannot be read is left out, and
+    what belongs to another user, root included: that user chooses what its Python runs.
     """
     found: dict[Path, None] = {}
     for path in _candidates(environ, directory):
         try:
-            if (path / "pyvenv.cfg").is_file() or (path / "conda-meta").is_dir():
+            if _is_own_environment(path):
                 found[path] = None
         except OSError:
             continue
     return list(found)
+
+
+def _is_own_environment(path: Path) -> bool:
+    """Return whether ``path`` is an environment of this user. Raises OSError."""
+    if not ((path / "pyvenv.cfg").is_file() or (path / "conda-meta").is_dir()):
+        return False
+    # The owner of a symlink can let it lead elsewhere later.
+    owners = {path.lstat().st_uid, path.stat().st_uid}
+    return not trust.OWNERS_MEAN_SOMETHING or owners == {trust.user_id()}
 
 
 def _candidates(environ: Mapping[str, str], directory: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from pip_sharedcache.maintenance.heal import Check, check
 from pip_sharedcache.maintenance.setup import level
 from pip_sharedcache.maintenance.signatures import CheckedSignature, check_signatures
 from pip_sharedcache.maintenance.verdict import Damage
-from pip_sharedcache.store import AREAS, list_signatures, signers_of
+from pip_sharedcache.store import AREAS, Store, list_signatures, signers_of
 
 HELP = "check every byte of every entry"
 DESCRIPTION = (
@@ -62,60 +62,104 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         return verify_remote(chosen, output)
     if chosen.signatures:
         return _check_signatures(chosen, output)
+    return _check_entries(chosen, output)
+
+
+@dataclass
+class _Results:
+    """The results of the checks of all entries.
+
+    ``checked``: the number of entries that were compared with their wheels.
+    ``damaged``: the damaged entries without those in ``copied``.
+    ``copied``: the entries that a copy of the store left without their times.
+    ``unread``: the entries that cannot be read, and why.
+    ``alike``: the number of damaged entries of each likeness.
+    """
+
+    checked: int = 0
+    damaged: list[Check] = field(default_factory=list)
+    copied: list[Check] = field(default_factory=list)
+    unread: dict[Path, str] = field(default_factory=dict)
+    alike: Counter[_Likeness] = field(default_factory=Counter)
+
+    def add(self, one: Check) -> None:
+        """Add the result of one check."""
+        if one.verdict.unread:
+            self.unread[one.verdict.item.path] = _what_is_unread(one)
+        self.checked += bool(one.verdict.damage or not one.verdict.unread)
+        if one.verdict.damage:
+            self.alike[_likeness(one)] += 1
+            (self.copied if one.verdict.is_copied else self.damaged).append(one)
+
+    @property
+    def fixed(self) -> int:
+        """Return the number of repaired entries."""
+        found = (*self.damaged, *self.copied)
+        return sum(one.healing is not None and one.healing.done for one in found)
+
+
+def _check_entries(chosen: argparse.Namespace, output: Output) -> int:
     store = store_to_change(output) if chosen.fix else store_in_use(output)
     contents = read_entries(store, chosen.names, AREAS, uses=False)
-    unread = dict(contents.unread)
-    damaged: list[dict[str, Any]] = []
-    copied: list[Check] = []
-    alike: Counter[_Likeness] = Counter()
-    checked = 0
+    results = _Results(unread=dict(contents.unread))
     found = check(store, contents.items, fix=chosen.fix)
     for one in output.progress(found, "Checked", len(contents.items)):
-        if one is None:
-            continue  # the entry vanished or was replaced meanwhile
-        if one.verdict.unread:
-            unread[one.verdict.item.path] = _what_is_unread(one)
-        checked += bool(one.verdict.damage or not one.verdict.unread)
-        if one.verdict.damage:
-            like = _likeness(one)
-            alike[like] += 1
-            tell = output.find if alike[like] <= _MOST_ALIKE else output.detail
-            if one.verdict.is_copied:
-                copied.append(one)
-            else:
-                damaged.append(_facts(one))
-                _tell(one, tell, output.detail)
-            if one.healing:
-                tell(f"{one.verdict.item.path} of {like.publisher}: {one.healing.what}")
-        elif not one.verdict.unread:
-            output.detail(f"{one.verdict.item.path}: {one.verdict.item.title} is sound")
-    for like, number in alike.items():
-        if number > _MOST_ALIKE and not output.verbose and (like.what or not like.copied):
-            output.find(like.line(number - _MOST_ALIKE))
-    fixed = sum(bool(facts["fixed"]) for facts in damaged)
-    fixed += sum(one.healing is not None and one.healing.done for one in copied)
+        if one is not None:  # else the entry vanished or was replaced meanwhile
+            results.add(one)
+            _tell_check(one, results, output)
+    for line in _lines_of_more(results, output):
+        output.find(line)
+    copied, damaged = results.copied, results.damaged
     for line in copied_lines(store, [one.verdict.item for one in copied if not one.healing]):
         output.find(line)
     output.result(
         {
-            "checked": checked,
-            "damaged": damaged,
-            "copied": [_facts(one) for one in copied],
+            "checked": results.checked,
+            "damaged": list(map(_facts, damaged)),
+            "copied": list(map(_facts, copied)),
             "missing": list(contents.missing),
-            "unread": reasons(unread.items()),
+            "unread": reasons(results.unread.items()),
         }
     )
-    problems = replace(contents, unread=tuple(unread.items())).problems()
+    problems = replace(contents, unread=tuple(results.unread.items())).problems()
     output.find_or_warn(problems)
-    line = f"Checked {entries(checked)} of {store.path}"
-    if checked:
-        line += f": {len(damaged)} damaged" if damaged or copied else ": all are sound"
-        line += f", {len(copied)} copied without their times" if copied else ""
-    faulty = damaged or copied
-    output.say(line + (f", {fixed} of them repaired." if faulty and chosen.fix else "."))
-    if not chosen.fix and any(_may_repair(facts["publisher"]) for facts in damaged):
+    output.say(_summary(store, results, fix=chosen.fix))
+    if not chosen.fix and any(_may_repair(one.verdict.item.publisher) for one in damaged):
         output.say("hint: the same command with --fix repairs the damaged entries that are yours")
-    return FINDINGS if faulty or problems else FINE
+    return FINDINGS if damaged or copied or problems else FINE
+
+
+def _tell_check(one: Check, results: _Results, output: Output) -> None:
+    """Print the result of one check, which ``results`` have already."""
+    item = one.verdict.item
+    if not one.verdict.damage:
+        if not one.verdict.unread:
+            output.detail(f"{item.path}: {item.title} is sound")
+        return
+    like = _likeness(one)
+    tell = output.find if results.alike[like] <= _MOST_ALIKE else output.detail
+    if not one.verdict.is_copied:
+        _tell(one, tell, output.detail)
+    if one.healing:
+        tell(f"{item.path} of {like.publisher}: {one.healing.what}")
+
+
+def _lines_of_more(results: _Results, output: Output) -> list[str]:
+    """Return a line for each kind of damage of more entries than were named."""
+    return [
+        like.line(number - _MOST_ALIKE)
+        for like, number in results.alike.items()
+        if number > _MOST_ALIKE and not output.verbose and (like.what or not like.copied)
+    ]
+
+
+def _summary(store: Store, results: _Results, *, fix: bool) -> str:
+    damaged, copied = len(results.damaged), len(results.copied)
+    line = f"Checked {entries(results.checked)} of {store.path}"
+    if results.checked:
+        line += f": {damaged} damaged" if damaged or copied else ": all are sound"
+        line += f", {copied} copied without their times" if copied else ""
+    return line + (f", {results.fixed} of them repaired." if (damaged or copied) and fix else ".")
 
 
 def _check_signatures(chosen: argparse.Namespace, output: Output) -> int:
@@ -222,8 +266,8 @@ def _tell(one: Check, tell: Callable[[str], None], detail: Callable[[str], None]
             detail(f"{item.path / damage.path} {damage.what}")
 
 
-def _may_repair(publisher: str) -> bool:
-    return trust.user_id() == 0 or publisher == trust.user_name(trust.user_id())
+def _may_repair(publisher: int) -> bool:
+    return trust.user_id() in (0, publisher)
 
 
 def _facts(one: Check) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from pip_sharedcache.store import (
     Spools,
     Staged,
     Store,
+    WheelSource,
     copy_wheel,
     find,
     find_bytecode,
@@ -1247,7 +1248,7 @@ def test_a_store_whose_shards_are_a_file_cannot_be_published_to(store: Store, wh
 
 
 def _stage(store: Store, wheel: Path) -> Staged:
-    return stage_wheel(store, wheel, wheel.name, _digest(wheel))
+    return stage_wheel(store, WheelSource(wheel, wheel.name, _digest(wheel)))
 
 
 @pytest.fixture
@@ -2037,7 +2038,7 @@ def test_an_entry_that_becomes_whole_meanwhile_is_not_retired(
     """Two runs of one user find the same damage; the second must not remove the repair."""
     first = _publish(store, wheel)
     _rewrite(first.wheel, b"")
-    second = stage_wheel(store, wheel, wheel.name, _digest(wheel))
+    second = stage_wheel(store, WheelSource(wheel, wheel.name, _digest(wheel)))
     repaired = _publish(store, wheel)
     assert make_visible(store, [second]) == [repaired]
     assert _names(store, wheel) == [_digest(wheel)]

@@ -17,7 +17,7 @@ from pip_sharedcache import cli
 from pip_sharedcache.errors import Banned, StoreUnusable
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.model import Digest
-from pip_sharedcache.store import Store, find, publish, stage_wheel
+from pip_sharedcache.store import Store, WheelSource, find, publish, stage_wheel
 from pip_sharedcache.store.bans import BANS_JSON, NO_BANS, Ban, Bans, new_ban
 from pip_sharedcache.store.layers import Layers
 from support.probes import linux, needs, root
@@ -125,7 +125,7 @@ def test_banned_wheel_is_neither_found_nor_staged(store: Store, shared_tmp: Path
     assert find(store, found, wheel.name).entry is not None
     assert find(banning, found, wheel.name).entry is None
     with pytest.raises(Banned, match=f"demo.* is banned in {store.path}: bad"):
-        stage_wheel(banning, wheel, wheel.name, found)
+        stage_wheel(banning, WheelSource(wheel, wheel.name, found))
 
 
 def test_each_store_of_a_run_has_the_bans_of_all(store: Store, shared_tmp: Path) -> None:

@@ -28,6 +28,7 @@ from pip_sharedcache.maintenance.verify import verify
 from pip_sharedcache.model import Digest, Entry, identity_of
 from pip_sharedcache.store import StoredEntry, symlink_registry
 from pip_sharedcache.store.entry_reading import wheel_name
+from pip_sharedcache.store.filling import WheelSource
 from pip_sharedcache.store.forms import is_tree
 from pip_sharedcache.store.layout import WHEELS, Store
 from pip_sharedcache.store.lookup import find
@@ -157,7 +158,8 @@ def _make_anew(store: Store, verdict: Verdict, links: Links) -> Healing:
             if not copy_wheel(entry, copy):
                 continue
             try:
-                staged = stage_wheel(store, copy, copy.name, digest, packed=packed)
+                source = WheelSource(copy, copy.name, digest)
+                staged = stage_wheel(store, source, packed=packed)
             except (NotPublished, UnusualWheel) as error:
                 if links and isinstance(error, NotPublished):
                     return Healing(False, f"kept, because {whom} lead to it: {error}")
@@ -235,7 +237,8 @@ def _beside(store: Store, verdict: Verdict) -> str:
             copy, digest = temporary / verdict.wheel, Digest(verdict.item.digest)
             if not copy_wheel(_own(verdict), copy):
                 raise DamagedEntry("its wheel changes while it is read")
-            staged = stage_wheel(store, copy, verdict.wheel, digest, {verdict.identity})
+            source = WheelSource(copy, verdict.wheel, digest)
+            staged = stage_wheel(store, source, {verdict.identity})
             (new,) = make_visible(store, [staged])
             if isinstance(new, NotPublished):
                 raise new

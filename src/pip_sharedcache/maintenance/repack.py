@@ -27,6 +27,7 @@ from pip_sharedcache.maintenance.retention import IN_USE, holders_in
 from pip_sharedcache.model import Digest, Entry, identity_of
 from pip_sharedcache.store import Source, StoredEntry, layout_name, symlink_registry, usage_marks
 from pip_sharedcache.store.entry_reading import read_entry
+from pip_sharedcache.store.filling import WheelSource
 from pip_sharedcache.store.layout import BYTECODE, WHEELS, Store
 from pip_sharedcache.store.publish import discard, put_in_place, replace_entry
 from pip_sharedcache.store.restored import ONE_COPIED, copied_hint
@@ -198,18 +199,18 @@ def _stage(store: Store, item: StoredEntry, entry: Entry, packed: bool) -> Stage
 
     A wheel is unpacked again from its own archive, whose digest is checked.
     """
-    digest = entry.manifest.digest
     if item.area != WHEELS:
         with Source.of(entry, Directory.open(entry.path)) as source:
             return restage(store, item.area, entry, source, packed=packed)
     times = {file.mtime for file in entry.manifest.files}
     # The same time: bytecode names it.
-    public = entry.manifest.public
-    stage = functools.partial(stage_wheel, store, mtime=min(times), packed=packed, public=public)
+    stage = functools.partial(stage_wheel, store, mtime=min(times), packed=packed)
+    manifest = entry.manifest
+    wheel = WheelSource(entry.wheel, entry.wheel.name, manifest.digest, manifest.public)
     if item.publisher == trust.user_id():
-        return stage(entry.wheel, entry.wheel.name, digest)
+        return stage(wheel)
     with fs.temporary_directory() as directory:  # another user can change it while it is read
-        copy = directory / entry.manifest.filename
+        copy = directory / manifest.filename
         if not copy_wheel(entry, copy):
             raise DamagedEntry("its wheel has another digest")
-        return stage(copy, copy.name, digest)
+        return stage(wheel._replace(path=copy, filename=copy.name))

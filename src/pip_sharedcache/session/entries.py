@@ -18,7 +18,7 @@ from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.publisher import BANNED, Publisher
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import RunWheel
-from pip_sharedcache.store import Staged, Store, store_json
+from pip_sharedcache.store import Staged, Store, WheelSource, store_json
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +127,8 @@ class RunEntries:
             where = self._layers.to_keep
         if self._layers.temporary is not None and self._run.wheels.is_pulled(digest):
             where = self._layers.to_use_once
-        otherwise, public = "Installed without publishing", origin.is_public
-        staged = self._stage(where, path, path.name, digest, otherwise, public=public)
+        source = WheelSource(path, path.name, digest, origin.is_public)
+        staged = self._stage(where, source, "Installed without publishing")
         if staged is not None:
             self._lookup.remember(staged)
             self._added.add(staged.identity)
@@ -143,12 +143,9 @@ class RunEntries:
         manifest = entry.manifest
         near = self._stage(
             functools.partial(self._layers.to_backfill, entry),
-            entry.wheel,
-            manifest.filename,
-            manifest.digest,
+            WheelSource(entry.wheel, manifest.filename, manifest.digest, manifest.public),
             "Installed from where it was found",
             mtime=max((file.mtime for file in manifest.files), default=None),
-            public=manifest.public,
         )
         if near is None:
             return entry
@@ -159,29 +156,17 @@ class RunEntries:
     def _stage(
         self,
         where: Callable[[], Store | None],
-        path: Path,
-        filename: str,
-        digest: Digest,
+        source: WheelSource,
         otherwise: str,
         mtime: int | None = None,
-        public: bool = False,
     ) -> Entry | None:
-        """Stage the wheel at ``path``, as Publisher.add does."""
+        """Stage the wheel ``source``, as Publisher.add does."""
 
         def unpack(store: Store) -> Staged:
             draws = self._run.on_progress
-            on_progress = None if draws is None else draws(filename)
+            on_progress = None if draws is None else draws(source.filename)
             damaged = self._run.repairs.damaged
-            return stores.stage_wheel(
-                store,
-                path,
-                filename,
-                digest,
-                damaged,
-                mtime=mtime,
-                on_progress=on_progress,
-                public=public,
-            )
+            return stores.stage_wheel(store, source, damaged, mtime=mtime, on_progress=on_progress)
 
         return self._publishing.add(where, unpack, otherwise)
 
@@ -191,7 +176,8 @@ class RunEntries:
         for entry, path in wheels:
             filename = entry.manifest.filename
             where = functools.partial(self._layers.to_complete, entry)
-            self._stage(where, path, filename, entry.manifest.digest, f"{filename} is not repaired")
+            source = WheelSource(path, filename, entry.manifest.digest)
+            self._stage(where, source, f"{filename} is not repaired")
         for entry in bytecode_of:
             try:
                 self._bytecode.renew(entry)

@@ -12,7 +12,7 @@ from pip_sharedcache.store.entries import (
 )
 from pip_sharedcache.store.entry_reading import open_entry, read_manifest
 from pip_sharedcache.store.entry_trust import distrust_reason, replaceable_by
-from pip_sharedcache.store.filling import Compile
+from pip_sharedcache.store.filling import Compile, WheelSource
 from pip_sharedcache.store.homes import TAG_NAME, missing_store, refuse_foreign_home
 from pip_sharedcache.store.layout import (
     AREAS,
@@ -97,6 +97,7 @@ __all__ = [
     "StoredResolution",
     "StoredSignature",
     "UncheckedFiles",
+    "WheelSource",
     "check_signed",
     "check_stored",
     "clear_own",

@@ -18,6 +18,7 @@ from pip_sharedcache import fs, trust
 from pip_sharedcache.errors import NotPublished, reason
 from pip_sharedcache.model import Digest, Entry, Identity, identity_of
 from pip_sharedcache.store.entry_reading import MANIFEST, is_damaged
+from pip_sharedcache.store.filling import WheelSource
 from pip_sharedcache.store.forms import DIRECTORY
 from pip_sharedcache.store.layout import DEAD, WHEELS, Store
 from pip_sharedcache.store.packs import PACK
@@ -69,7 +70,7 @@ def discard(staged: Iterable[Staged]) -> None:
 
 def publish(store: Store, path: Path, filename: str, digest: Digest) -> Entry:
     """Stage and publish one wheel; return its visible entry. Raises NotPublished, UnusualWheel."""
-    (outcome,) = make_visible(store, [stage_wheel(store, path, filename, digest)])
+    (outcome,) = make_visible(store, [stage_wheel(store, WheelSource(path, filename, digest))])
     if isinstance(outcome, NotPublished):
         raise outcome
     assert outcome is not None  # only bytecode has None

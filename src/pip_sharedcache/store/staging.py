@@ -76,29 +76,26 @@ class Staged:
 
 def stage_wheel(
     store: Store,
-    path: Path,
-    filename: str,
-    digest: Digest,
+    source: WheelSource,
     damaged: Container[Identity] = (),
     *,
     mtime: int | None = None,
     on_progress: ProgressCallback | None = None,
     packed: bool | None = None,
-    public: bool = False,
 ) -> Staged:
-    """Unpack the wheel at ``path``, whose sha256 is ``digest``, in its shard of ``store``.
+    """Unpack the wheel ``source`` in its shard of ``store``.
 
     ``damaged``: identities of entries that do not prevent this: publication replaces this user's
     own and gives the new entry another name beside another user's. ``mtime``: the time of all files
     (seconds), such as that of the same wheel in another store; None for a new one. ``on_progress``
     receives the number of bytes ready and of all bytes. ``packed``: whether the files become a
     pack, unless they are too many or too large for one; None: as the store has it, but a tree where
-    one can be replaced. ``public`` is as in Manifest. Raises NotPublished if the store cannot take
-    the wheel (NoRoom for ENOSPC or EDQUOT, Banned for a banned wheel), or UnusualWheel.
+    one can be replaced. Raises NotPublished if the store cannot take the wheel (NoRoom for ENOSPC
+    or EDQUOT, Banned for a banned wheel), or UnusualWheel.
     """
+    filename, digest = source.filename, source.digest
     if (ban := store.bans.find(digest, filename)) is not None:
         raise Banned(f"{filename} is {ban}")
-    source = WheelSource(path, filename, digest, public)
     pack = store.packed if packed is None else packed
     if pack and packed is None:
         shard = store.path / WHEELS / digest[:2]

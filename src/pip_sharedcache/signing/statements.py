@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Union
 
 from pip_sharedcache.model import Digest, as_digest, path_problem
+from pip_sharedcache.untrusted_json import load_json
 
 BYTECODE, BUILD, RESOLUTION = "bytecode", "build", "resolution"
 #: The version of the form of statements.
@@ -27,7 +28,6 @@ MOST_STATEMENT = 1 << 24
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _MAGIC = re.compile(r"[0-9a-f]{8}")
 _LARGEST = 1 << 32  # bytes of one .pyc: its header has 32 bits for the size of its source
-_LONGEST_NUMBER = 40  # digits: before Python 3.11, int() takes hours for a million digits
 _SOURCE_TIME = slice(8, 12)
 _HEADER = 16  # bytes of a .pyc
 
@@ -131,7 +131,7 @@ def read_statement(data: bytes) -> Statement:
     if len(data) > MOST_STATEMENT:
         raise ValueError(f"a statement has at most {MOST_STATEMENT} bytes")
     try:
-        found = json.loads(data, parse_int=_number(int), parse_float=_number(float))
+        found = load_json(data)
         if not isinstance(found, dict) or found.get("format") != STATEMENT_FORMAT:
             raise ValueError(f"no statement of format {STATEMENT_FORMAT}")
         statement: Statement
@@ -214,12 +214,3 @@ def _digest(text: str) -> Digest:
     if digest is None or digest != text:
         raise ValueError("a digest is malformed")
     return digest
-
-
-def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        if len(text) > _LONGEST_NUMBER:
-            raise ValueError(f"a number of {len(text)} digits")
-        return kind(text)
-
-    return parse

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.fs import Directory
 from pip_sharedcache.store.entry_checks import damaged
 from pip_sharedcache.store.entry_reading import manifest_name, read_manifest
 from pip_sharedcache.store.sources import Source
-
-_LONGEST_NUMBER = 40  # digits: before Python 3.11, int() takes hours for a million digits
+from pip_sharedcache.untrusted_json import load_json
 
 
 def read_record(held: Directory, name: str, limit: int) -> Any:
@@ -42,25 +39,7 @@ def read_record(held: Directory, name: str, limit: int) -> Any:
     if file.sha256 != hashlib.sha256(text).hexdigest():
         raise damaged(held, file, "has other bytes than were published")
     try:
-        return json.loads(
-            text,
-            parse_int=_number(int),
-            parse_float=_number(float),
-            parse_constant=_refuse,
-        )
+        return load_json(text)
     except (ValueError, RecursionError, MemoryError) as error:
         why = f"{type(error).__name__} {error!s:.100}"
         raise damaged(held, file, f"is no JSON: {why}") from error
-
-
-def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        if len(text) > _LONGEST_NUMBER:
-            raise ValueError(f"a number of {len(text)} digits")
-        return kind(text)
-
-    return parse
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")

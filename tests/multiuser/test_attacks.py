@@ -29,6 +29,7 @@ from pip_sharedcache.store.entry_reading import read_manifest
 from pip_sharedcache.trust import mounts
 from support import probes
 from support.accounts import Account, Accounts, run_as
+from support.damage import rewrite, unlocked
 from support.environments import Environment
 from support.process import as_user
 from support.tampering import (
@@ -38,8 +39,6 @@ from support.tampering import (
     evil_like,
     manifest_of,
     replace,
-    rewrite,
-    unlocked,
     wheel_of,
     write_manifest,
 )

@@ -28,10 +28,11 @@ from multiuser.test_attacks import (
 from multiuser.test_shared_store import Site, entries, inodes, rich_wheel, running_site
 from support import probes
 from support.accounts import Account, Accounts, home_of, run_as, start_as, stop
+from support.damage import rewrite
 from support.environments import Environment
 from support.filesystems import mounted
 from support.process import as_user
-from support.tampering import EVIL, evil_like, rewrite, wheel_of
+from support.tampering import EVIL, evil_like, wheel_of
 from support.trees import differences, snapshot
 from support.wheels import digest
 

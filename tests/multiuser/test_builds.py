@@ -16,11 +16,12 @@ import pytest
 
 from multiuser.test_shared_store import Site, entries, running_site
 from support.accounts import Account, Accounts, run_as
+from support.damage import rewrite
 from support.environments import Environment
 from support.keys import NAMESPACES, make_key, public
 from support.probes import needs, openssh, setpriv, tmpfs
 from support.process import as_user
-from support.tampering import evil_like, rewrite
+from support.tampering import evil_like
 from support.trees import differences, snapshot
 
 pytestmark = [pytest.mark.multiuser, needs(tmpfs, setpriv)]

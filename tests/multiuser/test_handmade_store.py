@@ -26,7 +26,8 @@ from multiuser.test_shared_store import (
 )
 from support import probes
 from support.accounts import Account, Accounts, run_as
-from support.tampering import EVIL, evil_like, rewrite
+from support.damage import rewrite
+from support.tampering import EVIL, evil_like
 from support.trees import differences, snapshot
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.acl, probes.tmpfs)]

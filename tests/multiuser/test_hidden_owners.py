@@ -12,8 +12,9 @@ import pytest
 from multiuser.test_shared_store import Site, entry_of, rich_wheel, running_site
 from support import probes
 from support.accounts import Account, Accounts, run_as
+from support.damage import rewrite
 from support.process import as_user
-from support.tampering import evil_like, rewrite
+from support.tampering import evil_like
 
 pytestmark = [pytest.mark.multiuser, probes.needs(probes.accounts, probes.acl, probes.tmpfs)]
 

@@ -20,11 +20,12 @@ from multiuser.test_attacks import assert_as_plain, assert_fit_for_a_terminal, c
 from multiuser.test_shared_store import Site, entry_of, rich_wheel, running_site
 from support import pack_tampering, packed, probes
 from support.accounts import Account, Accounts, run_as, start_as
+from support.damage import rewrite
 from support.environments import Environment
 from support.faults import faults_of_entry, visible_entries
 from support.packed import PACK
 from support.process import as_user
-from support.tampering import EVIL, replace, rewrite
+from support.tampering import EVIL, replace
 
 pytestmark = [
     pytest.mark.multiuser,

@@ -24,10 +24,11 @@ from multiuser.test_shared_store import Site, entry_of, running_site
 from pip_sharedcache.signing import read_signed
 from support import probes
 from support.accounts import Account, Accounts, run_as
+from support.damage import rewrite
 from support.environments import Environment
 from support.keys import NAMESPACES, make_key, public, revoke, signature
 from support.process import as_user
-from support.tampering import describe, replace, rewrite
+from support.tampering import describe, replace
 from support.wheels import make_wheel
 
 pytestmark = [

@@ -38,7 +38,9 @@ def rewrite(path: Path, data: bytes, *, seconds: float = 0) -> None:
     """Other bytes for the same inode, mode kept, time kept or moved by so many seconds."""
     status = path.stat()
     path.chmod(0o644)
-    path.write_bytes(data)
+    with path.open("r+b") as file:  # no O_CREAT: in a sticky directory, the kernel could refuse it
+        file.truncate(0)
+        file.write(data)
     path.chmod(stat.S_IMODE(status.st_mode))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + int(seconds * 10**9)))
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from support import packed
+from support.damage import rewrite, unlocked
 from support.packed import PACK
-from support.tampering import EVIL, bind, replace, rewrite, unlocked, wheel_of
+from support.tampering import EVIL, bind, replace, wheel_of
 
 Attack = Callable[[Path], None]
 MOST_MANIFEST = 1 << 24

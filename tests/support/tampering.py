@@ -9,36 +9,14 @@ import hashlib
 import json
 import os
 import socket
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support.damage import rewrite, unlocked
+
 #: A line of Python that no wheel of the tests has.
 EVIL = b"raise SystemExit('of the attacker')  "
-
-
-@contextmanager
-def unlocked(directory: Path) -> Iterator[None]:
-    """Let names be changed in a directory of one's own; its mode is put back."""
-    mode = stat.S_IMODE(directory.stat().st_mode)
-    directory.chmod(0o755)
-    try:
-        yield
-    finally:
-        directory.chmod(mode)
-
-
-def rewrite(path: Path, data: bytes) -> None:
-    """Other bytes in the same inode; mode and times as they were."""
-    status = path.stat()
-    path.chmod(0o644)
-    with path.open("r+b") as file:
-        file.truncate(0)
-        file.write(data)
-    path.chmod(stat.S_IMODE(status.st_mode))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def replace(path: Path, make: Callable[[Path], object]) -> None:

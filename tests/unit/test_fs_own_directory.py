@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pip_sharedcache.fs.dirfd import CREATE
 from pip_sharedcache.fs.own_directory import OwnDirectory
 from support.probes import acl, linux, needs, root
 from support.process import as_user
+from support.tampering import bind
 
 pytestmark = needs(linux)
 
@@ -89,19 +89,9 @@ def _hard_link(path: Path) -> None:
     os.link(other, path)
 
 
-def _socket(path: Path) -> None:
-    before = os.getcwd()
-    os.chdir(path.parent)  # a socket's address is short
-    try:
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(path.name)
-    finally:
-        os.chdir(before)
-
-
 @pytest.mark.parametrize(
     "plant",
-    [_file, _symlink, _symlink_to_file, _hard_link, os.mkfifo, Path.mkdir, _socket],
+    [_file, _symlink, _symlink_to_file, _hard_link, os.mkfifo, Path.mkdir, bind],
     ids=lambda plant: plant.__name__.strip("_"),
 )
 def test_existing_name_is_not_opened_and_stays(

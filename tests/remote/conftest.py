@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pip_sharedcache.model import Digest
+from pip_sharedcache.remote.build_objects import write_build
+from pip_sharedcache.store import Build
 from support import keys
 from support.environments import EnvironmentFactory, environment_with
 from support.index import IndexFactory, LocalIndex
-from support.machines import Machine, MachineFactory, SigningFactory
+from support.machines import BUILD_KEY, FIVE, Machine, MachineFactory, SigningFactory
 from support.object_server import ObjectServer
+from support.wheels import digest, make_wheel
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +29,15 @@ def server() -> Iterator[ObjectServer]:
     """An object store that runs."""
     with ObjectServer() as running:
         yield running
+
+
+@pytest.fixture
+def wheels(wheelhouse: Path, request: pytest.FixtureRequest) -> Path:
+    """A directory with the wheels NAMES of the test module, or FIVE, each of two modules."""
+    for name in getattr(request.module, "NAMES", FIVE):
+        files = {f"{name}/__init__.py": f"NAME = {name!r}\n", f"{name}/more.py": "MORE = 1\n"}
+        make_wheel(wheelhouse, name, files=files)
+    return wheelhouse
 
 
 @pytest.fixture
@@ -87,3 +100,19 @@ def signing(
         return made
 
     return make
+
+
+@pytest.fixture
+def full(
+    signing: SigningFactory, server: ObjectServer, key: Path, wheels: Path, tmp_path: Path
+) -> Machine:
+    """A machine that has pushed wheels, bytecode and a resolution; a build record is there, too."""
+    first: Machine = signing("first", keys.line(key), key)
+    names = [path.name.partition("-")[0] for path in sorted(wheels.glob("*.whl"))]
+    first.run("install", *names)
+    wheel = wheels / "one-1.0-py3-none-any.whl"
+    build = Build(Digest(digest(wheel)), wheel.name, {})
+    write_build(tmp_path / "build", BUILD_KEY, build, key)
+    server.objects[f"pip/builds/{BUILD_KEY}"] = (tmp_path / "build").read_bytes()
+    assert len(server.objects) == 2 * len(names) + 2
+    return first

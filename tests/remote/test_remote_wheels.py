@@ -208,9 +208,24 @@ def test_doctor_tries_each_remote_store(
         rows = told["facts"]["remotes"]
         assert [row["works"] for row in rows] == [True, True]
         assert rows[0]["rate"] > 0
+        assert [row["lists"] for row in rows] == [True, None]
         assert [abs(row["clock_ahead"]) <= 1 for row in rows] == [True, True]
         assert server.keys("probe") == ["probe", "probe-1mb"]
         assert web.keys() == []
+        # Installations list nothing: the exit status stays.
+        before = one.attempt("store", "doctor")
+        server.fault = lambda key: Fault(403, verbs=("LIST",))
+        done = one.attempt("store", "doctor")
+        assert done.returncode == before.returncode
+        assert "MB a second; cannot be listed" in done.stdout
+        assert f"Remote store cannot be listed: {server.url}: the server refuses" in done.stdout
+        assert "need that; installations do not." in done.stdout
+        told = json.loads(one.attempt("store", "doctor", "--json").stdout)
+        assert [row["lists"] for row in told["facts"]["remotes"]] == [False, None]
+        assert [row["works"] for row in told["facts"]["remotes"]] == [True, True]
+        minor = [finding["name"] for finding in told["findings"] if finding["minor"]]
+        assert minor == ["remote-listing"]
+        server.fault = lambda key: None
         server.clock, web.clock = 3700.0, -86400.0
         done = one.attempt("store", "doctor")
         # The times of a server are whole seconds.

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pip_sharedcache.model import Digest
 from support.accounts import run_as
 from support.environments import Environment
 from support.object_server import SECRETS
 from support.trees import snapshot
+
+#: The wheels of the fixture ``wheels``; fewer than that need no head start.
+FIVE = ("one", "two", "three", "four", "five")
+#: The key of the build record of the fixture ``full``.
+BUILD_KEY = Digest("d" * 64)
 
 
 @dataclass
@@ -55,6 +62,13 @@ class Machine:
         if log.exists():
             self.outputs.append(log.read_text(encoding="utf-8", errors="replace"))
         return done
+
+    def told(self, *arguments: str, status: int = 0) -> Any:
+        """Return the JSON result of a store command for the only remote store."""
+        done = self.attempt("store", *arguments, "--json")
+        assert done.returncode == status, done.stdout + done.stderr
+        (remote,) = json.loads(done.stdout)["remotes"]
+        return remote
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the interpreter of the environment; it must succeed."""

@@ -40,7 +40,7 @@ class Fault:
     after which the connection is reset. cut_after: bytes after which it ends. hang: seconds before
     the answer. other: bytes given in place of the object. times: for so many requests.
     verbs: the methods that fail; LIST and DELETE for requests that list or delete objects,
-    DELETE_ONE for one object, in an answer that is a success.
+    DELETE_ONE for one object, whose status is in an answer that is a success.
     """
 
     status: int = 0
@@ -361,7 +361,9 @@ def _handler(server: ObjectServer) -> type[BaseHTTPRequestHandler]:
             found = [one.text or "" for one in ElementTree.fromstring(body).iter() if _is_key(one)]
             rows = ""
             for key in found:
-                if server.take_fault("DELETE_ONE", key).status:
+                fault = server.take_fault("DELETE_ONE", key)
+                server.wait(fault.hang)
+                if fault.status:
                     code = "<Code>AccessDenied</Code><Message>Access Denied</Message>"
                     rows += f"<Error><Key>{escape(key)}</Key>{code}</Error>"
                     continue

@@ -64,7 +64,7 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     look = functools.partial(_examine, settings, environment, here)
     outcome = fix_all(look) if chosen.fix else Outcome(look())
     _show(output, outcome, bool(settings.notes))
-    return FINDINGS if outcome.report.findings else FINE
+    return FINDINGS if outcome.report.has_faults else FINE
 
 
 def _examine(settings: Settings, environment: Path, here: Interpreter) -> DoctorReport:
@@ -150,8 +150,9 @@ def _show(output: Output, outcome: Outcome, noted: bool) -> None:
         output.find(f"    hint{who}: {finding.command}")
         if why := left.get(finding.sentence):
             output.find(f"    not fixed: {why}")
-    if not report.findings:
-        what = "Nothing else is wrong than the warnings say" if noted else "Nothing is wrong"
+    if not report.has_faults:
+        what = "Nothing else is wrong" if report.findings else "Nothing is wrong"
+        what = "Nothing else is wrong than the warnings say" if noted else what
         output.say(f"{what}. (pip-sharedcache store verify checks the content of entries.)")
 
 
@@ -161,5 +162,6 @@ def _as_data(finding: Finding, left: Mapping[str, str]) -> dict[str, Any]:
         "sentence": finding.sentence,
         "command": finding.command,
         "by": finding.whose or None,
+        "minor": finding.minor,
         "left": left.get(finding.sentence) or None,
     }

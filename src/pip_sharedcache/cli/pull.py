@@ -47,9 +47,15 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
     if settings.offline:
         raise UsageError("Cannot pull: the setting offline allows no request")
     if not all(map(is_digest, chosen.names)) or chosen.all:
-        for one in filter(is_web, remotes):
-            output.say(f"{one.url} is left out: a web server lists nothing.")
+        web = [one.url for one in remotes if is_web(one)]
         remotes = [one for one in remotes if not is_web(one)]
+        if not remotes:
+            raise UsageError(
+                f"Cannot pull: {web[0]}: a web server lists nothing",
+                "give whole digests; pip-sharedcache store add gets wheels by name",
+            )
+        for url in web:
+            output.say(f"{url} is left out: a web server lists nothing.")
     store = main_store(settings, output, make=True)
     require_publishable(store)
     signers = signers_of(settings, [store])
@@ -77,11 +83,13 @@ def run(chosen: argparse.Namespace, output: Output) -> int:
         if done.bytecode:
             what += f", and bytecode of {counted(done.bytecode, 'wheel', 'wheels')}"
         output.say(f"Pulled {what} ({megabytes(done.size)}) from {done.url}.")
+    if present := len(pull.unneeded):
+        output.say(f"{counted(present, 'wheel was', 'wheels were')} in {store.path} before.")
     hint = "hint: pip-sharedcache store add gets wheels that the index names"
     for name in pull.missing:
         end = "" if is_digest(name) else f"; {hint}"
         problems.append(f"No remote store has a wheel that is known as {name}{end}")
     output.find_or_warn(problems)
-    result = {"store": str(store.path), "remotes": told, "missing": pull.missing}
-    output.result({**result, "problems": problems})
+    result = {"store": str(store.path), "remotes": told, "present": present}
+    output.result({**result, "missing": pull.missing, "problems": problems})
     return FINDINGS if problems else FINE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,8 +53,9 @@ def list_remote(chosen: argparse.Namespace, output: Output) -> int:
     problems: list[str] = []
     told: list[dict[str, Any]] = []
     for setting in _remotes(settings, url, "list", output):
-        with _opened(settings, setting, problems, "listed") as store:
+        with _opened(settings, setting) as store:
             found = read_inventory(store, kinds)
+        problems += _failures(store, "listed", partly=bool(found.objects))
         shown, useless = select_objects(found.objects, names, titles)
         problems += [f"Not in {setting.url}: {name}" for name in useless if not store.failure]
         shown = _sorted(shown, titles, chosen.sort)
@@ -80,8 +81,9 @@ def stats_remote(chosen: argparse.Namespace, output: Output) -> int:
     problems: list[str] = []
     told: list[dict[str, Any]] = []
     for setting in _remotes(settings, url, "count", output):
-        with _opened(settings, setting, problems, "counted") as store:
+        with _opened(settings, setting) as store:
             found = read_inventory(store)
+        problems += _failures(store, "counted")
         facts: dict[str, Any] = {}
         for kind in KINDS:
             some, (key, _, _) = found.of(kind), _WORDS[kind]
@@ -102,9 +104,9 @@ def verify_remote(chosen: argparse.Namespace, output: Output) -> int:
     titles = read_local_use(settings, uses=False).titles
     problems: list[str] = []
     told: list[dict[str, Any]] = []
-    damages = 0
+    findings = 0
     for setting in _remotes(settings, url, "verify", output, changes=chosen.fix):
-        with _opened(settings, setting, problems, "checked") as store:
+        with _opened(settings, setting) as store:
             found = read_inventory(store)
             some, useless = select_objects(found.objects, names, titles)
             problems += [f"Not in {setting.url}: {name}" for name in useless if not store.failure]
@@ -114,46 +116,84 @@ def verify_remote(chosen: argparse.Namespace, output: Output) -> int:
                 if one is not None:  # else it has vanished meanwhile
                     results.append(one)
                     _tell_check(one, setting, titles, output)
-            damaged = [one for one in results if one.damage]
-            deleted = delete_objects(store, [one.object for one in damaged]) if chosen.fix else []
-        gone = {one.key for one in deleted}
-        damages += len(damaged)
+            failed = _failures(store, "checked", partly=bool(results))
+            bad = [one for one in results if one.is_useless]
+            deleted = delete_objects(store, [one.object for one in bad]) if chosen.fix else []
+        if store.failure is not None and not failed:
+            failed = [f"Not all of these objects were deleted: {setting.url}: {store.failure}"]
+        problems += failed
+        findings += len(bad)
         unread = [one for one in results if one.unread]
-        checked = len(results) - len(unread)
         problems += [f"Not checked: {setting.url}/{x.object.key}: {x.unread}" for x in unread]
         unsigned = 0
         if signers is None:
             unsigned = sum(x.object.kind != WHEELS and not x.unread for x in results)
+        gone = {one.key for one in deleted}
+        for one in bad:
+            if one.object.key in gone:
+                output.detail(f"Deleted {setting.url}/{one.object.key}")
         told.append(
             {
                 **_head(store),
-                "checked": checked,
+                "checked": len(results) - len(unread),
                 "signatures_not_checked": unsigned,
                 "damaged": [
-                    {
-                        **_facts(one.object, titles),
-                        "damage": one.damage,
-                        "signed_by": one.by or None,
-                        "deleted": one.object.key in gone,
-                    }
-                    for one in damaged
+                    {**_facts_of_check(one, titles, gone), "damage": one.damage}
+                    for one in bad
+                    if one.damage
+                ],
+                "not_counted": [
+                    {**_facts_of_check(one, titles, gone), "reason": one.refusal}
+                    for one in bad
+                    if not one.damage
                 ],
                 "unread": [{"key": one.object.key, "reason": one.unread} for one in unread],
                 "missing": useless,
                 "ignored": found.ignored,
             }
         )
-        line = f"Checked {counted(checked, 'object', 'objects')} of {setting.url}"
-        if checked:
-            line += f": {len(damaged)} damaged" if damaged else ": all are sound"
-        output.say(line + (f", {len(gone)} of them deleted." if damaged and chosen.fix else "."))
+        _tell_checked(chosen, output, store, results, len(some), len(gone))
         if unsigned:
             number = counted(unsigned, "signature", "signatures")
             hint = "pip config set sharedcache.signers /path/to/allowed_signers"
             output.say(f"{number} not checked, since no signers are named; hint: {hint}")
     output.result({"remotes": told})
     output.find_or_warn(problems)
-    return FINDINGS if damages or problems else FINE
+    return FINDINGS if findings or problems else FINE
+
+
+def _tell_checked(
+    chosen: argparse.Namespace,
+    output: Output,
+    store: RemoteStore,
+    results: Sequence[CheckedObject],
+    wanted: int,
+    deleted: int,
+) -> None:
+    """Print the sums of a check of ``wanted`` objects."""
+    checked = sum(not one.unread for one in results)
+    number = counted(checked, "object", "objects")
+    if store.failure is not None and len(results) < wanted:
+        number = f"{checked:,} of {counted(wanted, 'object', 'objects')}"
+    line = f"Checked {number} of {store.url}"
+    damaged = sum(bool(one.damage) for one in results)
+    refused = sum(bool(one.refusal) for one in results)
+    parts = [f"{damaged:,} damaged"] if damaged else []
+    parts += [f"{refused:,} with a signature that does not count"] if refused else []
+    parts += [f"{deleted:,} of them deleted"] if parts and chosen.fix else []
+    if checked:
+        line += f": {', '.join(parts) or 'all are sound'}"
+    output.say(f"{line}.")
+    if refused and not chosen.fix:
+        output.say("hint: --fix deletes damaged objects, and those whose signature does not count")
+
+
+def _facts_of_check(
+    one: CheckedObject, titles: dict[str, str], deleted: Collection[str]
+) -> dict[str, Any]:
+    """Return the facts about an object that is of no use; ``deleted``: the keys of deleted ones."""
+    facts = _facts(one.object, titles)
+    return {**facts, "signed_by": one.by or None, "deleted": one.object.key in deleted}
 
 
 def _tell_check(
@@ -165,6 +205,8 @@ def _tell_check(
     where = f"{setting.url}/{one.object.key}"
     if one.damage:
         output.find(f"Damaged object: {where}{about}{by}: {one.damage}")
+    elif one.refusal:
+        output.find(f"Signature does not count: {where}{about}: {one.refusal}")
     elif not one.unread:
         output.detail(f"{where}{about}{by} is sound")
 
@@ -181,7 +223,7 @@ def gc_remote(chosen: argparse.Namespace, output: Output) -> int:
     problems: list[str] = []
     told: list[dict[str, Any]] = []
     for setting in settings_of:
-        with _opened(settings, setting, problems, "collected") as store:
+        with _opened(settings, setting) as store:
             done = collect_remote(
                 *(store, local),
                 older_than=chosen.older_than,
@@ -189,6 +231,7 @@ def gc_remote(chosen: argparse.Namespace, output: Output) -> int:
                 dry_run=chosen.dry_run,
             )
         told.append(_tell_collection(chosen, output, store, done, local.titles))
+        problems += _failures(store, "collected", partly=bool(done.deleted))
     output.result({"dry_run": chosen.dry_run, "remotes": told})
     output.find_or_warn(problems)
     return FINDINGS if problems else FINE
@@ -205,6 +248,9 @@ def _tell_collection(
     some = done.chosen if chosen.dry_run else done.deleted
     for one in some:
         output.detail(f"{_title(one, titles)}, {store.url}/{one.key}")
+    if store.failure is not None and done.chosen:
+        what = f"{len(done.chosen):,} chosen objects ({megabytes(done.left)} are left)"
+        output.say(f"Deleted {_sums(some)} of {store.url}, of {what}; then it failed.")
     if store.failure is None:
         verb = "Would delete" if chosen.dry_run else "Deleted"
         end = f"{megabytes(done.left)} are left"
@@ -251,17 +297,23 @@ def _remotes(
 
 
 @contextmanager
-def _opened(
-    settings: Settings, setting: RemoteSetting, problems: list[str], done: str
-) -> Iterator[RemoteStore]:
-    """Open a remote store, and end it; a failure becomes one of ``problems``."""
+def _opened(settings: Settings, setting: RemoteSetting) -> Iterator[RemoteStore]:
+    """Open a remote store, and end it; ``failure`` says whether it failed."""
     store = open_remote(settings, setting)
     try:
         yield store
     finally:
         store.end()
-    if store.failure is not None:
-        problems.append(f"Remote store is not {done}: {store.url}: {store.failure}")
+
+
+def _failures(store: RemoteStore, done: str, *, partly: bool = False) -> list[str]:
+    """Return the line for a store that failed; none for one that works.
+
+    ``done``: what the command does. ``partly``: whether it was done to some objects before.
+    """
+    how = "only partly" if partly else "not"
+    line = f"Remote store is {how} {done}: {store.url}: {store.failure}"
+    return [line] if store.failure is not None else []
 
 
 def _head(store: RemoteStore) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check the signatures instead, and every byte that is signed",
     )
     what = "check the objects of this remote store, or of all that the setting dir names"
-    add_remote_option(parser, f"{what}; --fix deletes those that are damaged")
+    add_remote_option(parser, f"{what}; --fix deletes those that no run uses")
 
 
 #: Faults of one kind in one entry, and entries with the same kinds of faults, that have lines each.

@@ -34,15 +34,16 @@ class PulledFrom:
     """The result for one remote store.
 
     ``url``: its URL.
-    ``wheels``, ``size``: the number of wheels that are new in the store, and their bytes.
+    ``wheels``: the number of wheels that are new in the store.
     ``bytecode``: the number of those whose bytecode is new, too.
+    ``size``: the bytes of the objects of both.
     ``problems``: why not all was pulled.
     """
 
     url: str
     wheels: int = 0
-    size: int = 0
     bytecode: int = 0
+    size: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -53,6 +54,7 @@ class Pull:
     ``titles``: the file names of wheels that are known here, by digest.
     ``signers``: those whose bytecode is taken, too; None for no bytecode.
     ``present``: the digests of the wheels that ``store`` has.
+    ``unneeded``: those of the chosen wheels that it had before.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Pull:
         items = read_entries(store, areas=(WHEELS,), uses=False).items
         sound = [item for item in items if not (item.damage or item.distrust_reason)]
         self.present = {item.digest for item in sound}
+        self._before = frozenset(self.present)
+        self.unneeded = self._before.intersection(self._names)
 
     @property
     def missing(self) -> list[str]:
@@ -76,7 +80,7 @@ class Pull:
     ) -> Iterator[PulledFrom]:
         """Pull from each remote store what the ones before it did not give; yield the results.
 
-        ``access``: makes the access to a remote store. Raises OSError.
+        ``access``: makes the access to a remote store.
         """
         for setting in settings:
             if self._names and self.present.issuperset(self._names):
@@ -85,6 +89,8 @@ class Pull:
             done = PulledFrom(setting.url)
             try:
                 self._pull(store, done)
+            except OSError as error:  # of a temporary file: what was pulled before stays
+                done.problems.append(reason(error))
             finally:
                 store.end()
             if store.failure is not None:
@@ -99,6 +105,7 @@ class Pull:
             listed = read_inventory(store, [WHEELS]).objects
             wanted, useless = select_objects(listed, self._names, self._titles)
             self._found.update(set(self._names).difference(useless))
+        self.unneeded |= self._before.intersection(one.digest for one in wanted)
         wanted = [one for one in wanted if one.digest not in self.present]
         for batch in in_batches(wanted, _MOST_TEMPORARY, _AT_ONCE):
             if store.failure is not None:
@@ -167,6 +174,7 @@ class Pull:
                     if isinstance(outcome, NotPublished):
                         raise outcome
                     done.bytecode += 1
+                    done.size += answer.size
                 else:
                     stores.discard([staged])
             except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from pip_sharedcache.remote.stores import MOST_WHEEL, RemoteStore
 from pip_sharedcache.signing import BUILD as SIGNED_BUILD
 from pip_sharedcache.signing import BYTECODE as SIGNED_BYTECODE
 from pip_sharedcache.signing import RESOLUTION as SIGNED_RESOLUTION
-from pip_sharedcache.signing import BytecodeStatement, Signers, read_signed
-from pip_sharedcache.signing.statements import Statement, read_statement
+from pip_sharedcache.signing import BytecodeStatement, LaterForm, SignedData, Signers, read_signed
+from pip_sharedcache.signing.statements import read_statement
 from pip_sharedcache.store import BUILDS, BYTECODE, RESOLUTIONS, WHEELS, check_signed
 
 _MOST_TEMPORARY = 1 << 28  # bytes of objects that lie in temporary files at one time
@@ -39,16 +40,22 @@ class CheckedObject:
     """The result for one object.
 
     ``object``: the object.
-    ``damage``: why it does not count: other bytes than its name says, or no signature that counts;
-    "" if it does.
+    ``damage``: other bytes than its name, or its own statement, says; "" for none.
+    ``refusal``: why the signature of an object without damage does not count; "" if it does.
     ``unread``: why it was not checked; "" if it was.
     ``by``: the allowed signer; "" for a wheel, and where no signers are named.
     """
 
     object: RemoteObject
     damage: str = ""
+    refusal: str = ""
     unread: str = ""
     by: str = ""
+
+    @property
+    def is_useless(self) -> bool:
+        """Return whether no run uses the object: it is damaged, or its signature does not count."""
+        return bool(self.damage or self.refusal)
 
 
 def check_objects(
@@ -97,36 +104,44 @@ def _check(one: RemoteObject, path: Path, answer: Answer, signers: Signers | Non
     if one.kind == WHEELS:
         wrong = answer.sha256 != one.digest
         return CheckedObject(one, damage="its bytes do not match its name" if wrong else "")
-    by = ""
+    by = refusal = ""
     try:
         with path.open("rb") as file:
-            statement, by = _statement(one, file, signers)
-            if isinstance(statement, BytecodeStatement):
-                check_signed(statement, lambda row: file.read(row.size))
-            if file.read(1):
-                raise NotSigned("it has more bytes than were signed")
+            signed = read_signed(file)
+            try:
+                by = signers.verify(signed.statement, signed.signature).principal if signers else ""
+            except CannotCheck:
+                raise
+            except NotSigned as error:
+                refusal = error.message  # its bytes can be sound, such as when the key has expired
+            _check_bytes(one, signed, file, by)
     except CannotCheck:
         raise
-    except NotSigned as error:
-        return CheckedObject(one, damage=error.message, by=by)
+    except LaterForm as error:  # of a later version of pip-sharedcache, which may be sound
+        return CheckedObject(one, unread=str(error))
+    except (NotSigned, ValueError) as error:
+        return CheckedObject(one, damage=str(error), by=by)
     except OSError as error:
         return CheckedObject(one, unread=reason(error))
-    return CheckedObject(one, by=by)
+    return CheckedObject(one, refusal=refusal, by=by)
 
 
-def _statement(one: RemoteObject, file: BinaryIO, signers: Signers | None) -> tuple[Statement, str]:
-    """Return the statement in ``file`` about ``one``, and who signed it. Raises NotSigned."""
-    try:
-        signed = read_signed(file)
-        if signers is not None:
-            statement, signature = signed.check(signers, _STATEMENTS[one.kind], one.name)
-            return statement, signature.principal
-        statement = read_statement(signed.statement)
-    except ValueError as error:
-        raise NotSigned(str(error)) from error
+def _check_bytes(one: RemoteObject, signed: SignedData, file: BinaryIO, by: str) -> None:
+    """Compare the statement with the name of ``one``, and with the bytes that follow in ``file``.
+
+    ``by``: the allowed signer, or "". Raises NotSigned, ValueError, OSError.
+    """
+    statement = read_statement(signed.statement)
     if (statement.kind, statement.key) != (_STATEMENTS[one.kind], one.name):
-        raise NotSigned(f"it is about {statement.kind} {statement.key}")
-    return statement, ""
+        about = f"{statement.kind} {statement.key}, which is something else"
+        raise NotSigned(f"{by} signed {about}" if by else f"it is about {about}")
+    if isinstance(statement, BytecodeStatement):
+        left = os.fstat(file.fileno()).st_size - file.tell()
+        if sum(row.size for row in statement.files) > left:
+            raise NotSigned("it has fewer bytes than were signed")  # read would allocate them all
+        check_signed(statement, lambda row: file.read(row.size))
+    if file.read(1):
+        raise NotSigned("it has more bytes than were signed")
 
 
 def delete_objects(store: RemoteStore, objects: Iterable[RemoteObject]) -> list[RemoteObject]:

@@ -92,7 +92,8 @@ class _Sent:
     """Counts the bytes that servers have taken on the TCP connections of this process.
 
     The library tells nothing of an upload before its end, or that of a part of 5 MB. The kernel
-    knows (TCP_INFO of tcp(7): tcpi_bytes_acked). ``works`` is False where it does not tell.
+    knows (TCP_INFO of tcp(7): tcpi_bytes_acked). ``works`` is False where it does not tell. Used
+    as a context, which each upload enters.
     """
 
     def __init__(self, progress: _Progress) -> None:
@@ -100,18 +101,25 @@ class _Sent:
         self._progress = progress
         self._started = threading.Event()
         self._lock = threading.Lock()
+        self._puts = 0
 
-    def start(self) -> None:
+    def __enter__(self) -> None:
         with self._lock:
+            self._puts += 1
             if self.works and not self._started.is_set():
                 self._started.set()
                 threading.Thread(target=self._watch, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._puts -= 1
 
     def _watch(self) -> None:
         before: dict[int, int] = {}
         while True:
             now = dict(self._taken())
-            self._progress.add(sum(max(0, now[one] - before.get(one, 0)) for one in now))
+            if self._puts:  # else they are other requests, whose answers count
+                self._progress.add(sum(max(0, now[one] - before.get(one, 0)) for one in now))
             before = now
             time.sleep(_OFTEN)
 
@@ -140,11 +148,13 @@ class _Bucket:
         self._progress = _Progress(tell)
         self._sent = _Sent(self._progress)
         self._puts = threading.BoundedSemaphore(_PUTS)
+        self._directory = ""  # of a store in a directory
         url, limit = asked["open"], timedelta(seconds=asked["timeout"])
         options: dict[str, Any] = {}
         if url.startswith("file:"):
             self._sent.works = False
-            self._store = LocalStore(unquote(urlsplit(url).path), mkdir=True)
+            self._directory = unquote(urlsplit(url).path)
+            self._store = LocalStore(self._directory, mkdir=True)
         else:
             endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
             options["client_options"] = {
@@ -162,7 +172,19 @@ class _Bucket:
             }
             self._store = from_url(url, **options)
 
+    def _check_file(self, key: str) -> None:
+        """Raise _Wrong for what is no regular file: to open a FIFO would wait for its writer."""
+        if not self._directory:
+            return
+        try:
+            mode = os.stat(os.path.join(self._directory, key)).st_mode
+        except OSError:
+            return  # the library gets the same error
+        if not stat.S_ISREG(mode):
+            raise _Wrong
+
     def get(self, asked: Reply) -> Reply:
+        self._check_file(asked["get"])
         found = self._library.get(self._store, asked["get"])
         if found.meta["size"] > asked["most"]:
             raise _Wrong
@@ -188,15 +210,18 @@ class _Bucket:
             if hasher.hexdigest() != asked["sha256"]:
                 raise _Wrong
             file.seek(0)
-            self._sent.start()
-            if size <= _PART:
-                self._library.put(self._store, asked["put"], file.read(), use_multipart=False)
-                self._progress.add(0 if self._sent.works else size)
-            else:
-                pieces = self._counted(_pieces(file))
-                how = {"chunk_size": _PART, "max_concurrency": 1}
-                self._library.put(self._store, asked["put"], pieces, **how)
+            with self._sent:
+                self._put(asked["put"], file, size)
         return {"size": size}
+
+    def _put(self, key: str, file: BinaryIO, size: int) -> None:
+        if size <= _PART:
+            self._library.put(self._store, key, file.read(), use_multipart=False)
+            self._progress.add(0 if self._sent.works else size)
+        else:
+            pieces = self._counted(_pieces(file))
+            how = {"chunk_size": _PART, "max_concurrency": 1}
+            self._library.put(self._store, key, pieces, **how)
 
     def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:
@@ -204,6 +229,7 @@ class _Bucket:
             self._progress.add(0 if self._sent.works else len(piece))
 
     def has(self, asked: Reply) -> Reply:
+        self._check_file(asked["has"])
         found = self._library.head(self._store, asked["has"])
         return {"size": found["size"], "modified": found["last_modified"].timestamp()}
 

@@ -14,7 +14,16 @@ from pip_sharedcache.config import RemoteSetting, Settings
 from pip_sharedcache.maintenance.doctor.report import REMOTE, DoctorReport
 from pip_sharedcache.maintenance.remotes import clock, is_web, open_bucket
 from pip_sharedcache.model import Policy
-from pip_sharedcache.remote.access import Access, Answer, Fetch, Has, Put, Request
+from pip_sharedcache.remote.access import (
+    Access,
+    Answer,
+    Fetch,
+    Has,
+    List,
+    Put,
+    RemoteFailed,
+    Request,
+)
 from pip_sharedcache.remote.stores import RemoteStore
 
 #: The object of a million bytes that shows the rate, always the same.
@@ -35,6 +44,8 @@ class _Trial:
     ``milliseconds``: of one request. ``rate``: bytes a second of a put; None where nothing is put.
     ``ahead``: seconds by which its clock is ahead of this machine's; None if it does not show it.
     ``reads``, ``writes``: whether objects can be got and put. ``problems``: of files here.
+    ``lists``: whether objects can be listed; None where that was not tried, as on web servers.
+    ``why_not_listed``: why not.
     """
 
     milliseconds: float = 0.0
@@ -42,6 +53,8 @@ class _Trial:
     ahead: float | None = None
     reads: bool = False
     writes: bool = False
+    lists: bool | None = None
+    why_not_listed: RemoteFailed | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -84,6 +97,8 @@ def _try(
             trial.reads = store.failure is None
             if setting.policy is Policy.PUBLISH and trial.reads:
                 _write(store, trial, directory)
+            if not is_web(setting) and store.failure is None:
+                _list(store, trial)
         if is_web(setting) and opened:
             trial.ahead = getattr(opened[-1], "ahead", None)
     finally:
@@ -131,6 +146,12 @@ def _write(store: RemoteStore, trial: _Trial, directory: Path) -> None:
     trial.rate = _MEGABYTE / max(time.monotonic() - began, 0.001)
 
 
+def _list(store: RemoteStore, trial: _Trial) -> None:
+    """List what is below a name that no object has. A refusal is no failure of the store."""
+    trial.lists = store.ask([List("wheels/probe")], lambda *_: None)
+    trial.why_not_listed, store.failure = store.failure, None
+
+
 def _tell(
     report: DoctorReport, settings: Settings, store: RemoteStore, trial: _Trial, name: str
 ) -> None:
@@ -142,8 +163,19 @@ def _tell(
         text = f"{shown}: {what}; {trial.milliseconds:.0f} ms for a request"
         if trial.rate is not None:
             text += f", {trial.rate / 1_000_000:.1f} MB a second"
+        text += "; cannot be listed" if trial.lists is False else ""
         report.add_fact(name, text, _value(setting, True, trial))
         _tell_clock(report, setting, trial)
+        if trial.why_not_listed is not None:
+            report.add_finding(
+                "remote-listing",
+                f"Remote store cannot be listed: {setting.url}: {trial.why_not_listed.message}; "
+                "list, stats, verify and gc with --remote, and pull without whole digests, need "
+                "that; installations do not",
+                f"# give the right to list objects in {setting.url}, such as s3:ListBucket",
+                "its operator gives the rights",
+                minor=True,
+            )
         return
     report.add_fact(name, f"{shown}: cannot be used as named", _value(setting, False))
     why = str(failure) if failure is not None else trial.problems[0]
@@ -175,9 +207,11 @@ def _value(
 ) -> dict[str, Any]:
     """Return the fact for programs; ``works``: None where nothing was tried."""
     facts: dict[str, Any] = {"url": setting.url, "policy": setting.policy.value, "works": works}
-    milliseconds = rate = ahead = None
+    milliseconds = rate = ahead = lists = None
     if trial is not None:
+        lists = trial.lists
         milliseconds = round(trial.milliseconds, 1)
         rate = None if trial.rate is None else round(trial.rate)
         ahead = None if trial.ahead is None else round(trial.ahead)
-    return {**facts, "milliseconds": milliseconds, "rate": rate, "clock_ahead": ahead}
+    measured = {"milliseconds": milliseconds, "rate": rate, "clock_ahead": ahead}
+    return {**facts, "lists": lists, **measured}

@@ -43,6 +43,7 @@ class Finding:
     ``by``: the uids that may run the command; empty if every user may.
     ``fix``: fixes the fault and raises OSError; None if this process may not, or other users could
     lose something.
+    ``minor``: whether installations do not need what is missing.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Finding:
     unfixed: str = ""
     by: Sequence[int] = ()
     fix: Callable[[], None] | None = None
+    minor: bool = False
 
     @property
     def whose(self) -> str:
@@ -65,6 +67,11 @@ class DoctorReport:
     facts: list[Fact] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
+    @property
+    def has_faults(self) -> bool:
+        """Return whether a finding is of more than minor weight."""
+        return not all(one.minor for one in self.findings)
+
     def add_fact(self, name: str, text: str, value: Any = ...) -> None:
         """Add a fact; its value is its text if no value is given."""
         self.facts.append(Fact(name, text, text if value is ... else value))
@@ -77,10 +84,12 @@ class DoctorReport:
         unfixed: str = "",
         by: Sequence[int] = (),
         fix: Callable[[], None] | None = None,
+        *,
+        minor: bool = False,
     ) -> None:
         """Add a finding with these fields; ``fix`` does not count if ``unfixed`` is given."""
         self.findings.append(
-            Finding(name, sentence, command, unfixed, by, None if unfixed else fix)
+            Finding(name, sentence, command, unfixed, by, None if unfixed else fix, minor)
         )
 
 

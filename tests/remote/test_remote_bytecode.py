@@ -10,22 +10,11 @@ import pytest
 
 from support import keys
 from support.index import LocalIndex
-from support.machines import Machine, SigningFactory
+from support.machines import FIVE, Machine, SigningFactory
 from support.object_server import Fault, ObjectServer
 from support.probes import linux, needs, openssh
-from support.wheels import make_wheel
 
 pytestmark = [pytest.mark.pips, needs(linux, openssh)]
-
-NAMES = ("one", "two", "three", "four", "five")
-
-
-@pytest.fixture
-def wheels(wheelhouse: Path) -> Path:
-    for name in NAMES:
-        files = {f"{name}/__init__.py": f"NAME = {name!r}\n", f"{name}/more.py": "MORE = 1\n"}
-        make_wheel(wheelhouse, name, files=files)
-    return wheelhouse
 
 
 def _compiled(machine: Machine) -> tuple[int, int]:
@@ -38,28 +27,28 @@ def test_second_machine_compiles_nothing(
     signing: SigningFactory, server: ObjectServer, pages: LocalIndex, key: Path
 ) -> None:
     first = signing("first", key=key)
-    done = first.run("install", *NAMES)
-    assert f"Pushed the bytecode of {len(NAMES)} wheels" in done.stdout, done.stdout + done.stderr
-    assert len(server.keys("bytecode/")) == len(NAMES)
+    done = first.run("install", *FIVE)
+    assert f"Pushed the bytecode of {len(FIVE)} wheels" in done.stdout, done.stdout + done.stderr
+    assert len(server.keys("bytecode/")) == len(FIVE)
     second = signing("second", keys.line(key))
-    done = second.run("install", *NAMES)
+    done = second.run("install", *FIVE)
     assert done.stderr == ""
-    assert f"Pulled {len(NAMES)} wheels" in done.stdout
+    assert f"Pulled {len(FIVE)} wheels" in done.stdout
     assert " with bytecode) from " in done.stdout
-    assert second.installed(*NAMES).keys() == first.installed(*NAMES).keys()
+    assert second.installed(*FIVE).keys() == first.installed(*FIVE).keys()
     compiled, reused = _compiled(second)
     assert compiled == 0
     assert reused > 0
     # The times of the sources are those of this machine: Python uses the bytecode.
-    done = second.python("-v", "-c", f"import {', '.join(NAMES)}")
-    for name in NAMES:
+    done = second.python("-v", "-c", f"import {', '.join(FIVE)}")
+    for name in FIVE:
         assert f"{name}/__pycache__/__init__" in done.stderr
         assert f"wrote '{second.environment.site_packages}/{name}" not in done.stderr
     requests = len(server.requests)
     third = signing("third", keys.line(key))
     third.store = second.store
     third.name_remote(server.url)
-    third.run("install", *NAMES)
+    third.run("install", *FIVE)
     assert len(server.requests) == requests
     assert _compiled(third) == (0, 2 * reused)
 
@@ -79,10 +68,10 @@ def test_bytecode_without_a_signature_that_counts_is_not_used(
     """Pip's result, one line at most, and everything is compiled here."""
     other = keys.make_key(tmp_path, "other")
     first = signing("first", key=key)
-    first.run("install", *NAMES)
+    first.run("install", *FIVE)
     sound = dict(server.objects)
     codes = [name for name in sound if "/bytecode/" in name]
-    assert len(codes) == len(NAMES)
+    assert len(codes) == len(FIVE)
 
     def cut(data: bytes) -> bytes:
         return data[: len(data) // 2]
@@ -107,11 +96,13 @@ def test_bytecode_without_a_signature_that_counts_is_not_used(
     for name, (signers, change, expected) in cases.items():
         server.objects.update({code: change(sound[code]) for code in codes})
         second = signing(name.replace(" ", "-").replace("'", ""), signers)
-        done = second.run("install", *NAMES)
+        done = second.run("install", *FIVE)
         warnings = done.stderr.splitlines()
         if len(warnings) != 1 or expected not in done.stderr or server.url not in done.stderr:
             failures.append(f"{name}: {done.stderr!r}")
-        if second.installed(*NAMES).keys() != first.installed(*NAMES).keys():
+        if "Pulled 5 wheels (" not in done.stdout or "with bytecode" in done.stdout:
+            failures.append(f"{name}: {done.stdout!r}")
+        if second.installed(*FIVE).keys() != first.installed(*FIVE).keys():
             failures.append(f"{name}: another result")
         if _compiled(second)[1]:
             failures.append(f"{name}: {_compiled(second)}")
@@ -122,9 +113,9 @@ def test_objects_that_are_all_wrong_cost_one_line(
     signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
     """As those of a web server that answers every request with a page for its login."""
-    signing("first", key=key).run("install", *NAMES)
+    signing("first", key=key).run("install", *FIVE)
     server.objects.update(dict.fromkeys(server.objects, b"<!DOCTYPE html>\n"))
-    done = signing("second", keys.line(key)).run("install", *NAMES)
+    done = signing("second", keys.line(key)).run("install", *FIVE)
     (line,) = done.stderr.splitlines()
     assert f"Remote object is not used: {server.url}/" in line
     assert "Error" not in line
@@ -133,16 +124,16 @@ def test_objects_that_are_all_wrong_cost_one_line(
 def test_bytecode_is_pulled_for_wheels_that_the_local_store_has(
     signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
-    signing("first", key=key).run("install", *NAMES)
+    signing("first", key=key).run("install", *FIVE)
     second = signing("second", keys.line(key))
-    second.run("install", "--no-compile", *NAMES)
+    second.run("install", "--no-compile", *FIVE)
     before = server.count("GET", "/wheels/")
     third = signing("third", keys.line(key))
     third.store = second.store
     third.name_remote(server.url)
-    done = third.run("install", *NAMES)
+    done = third.run("install", *FIVE)
     assert done.stderr == ""
-    assert f"Pulled the bytecode of {len(NAMES)} wheels" in done.stdout
+    assert f"Pulled the bytecode of {len(FIVE)} wheels" in done.stdout
     assert server.count("GET", "/wheels/") == before
     assert _compiled(third)[0] == 0
 
@@ -150,33 +141,33 @@ def test_bytecode_is_pulled_for_wheels_that_the_local_store_has(
 def test_without_signers_no_bytecode_is_asked_for(
     signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
-    signing("first", key=key).run("install", *NAMES)
+    signing("first", key=key).run("install", *FIVE)
     before = server.count("GET", "/bytecode/")
     second = signing("second")
-    assert second.run("install", *NAMES).stderr == ""
+    assert second.run("install", *FIVE).stderr == ""
     assert server.count("GET", "/bytecode/") == before
     third = signing("third", keys.line(key))
-    third.run("install", "--no-compile", *NAMES)
+    third.run("install", "--no-compile", *FIVE)
     assert server.count("GET", "/bytecode/") == before
 
 
 def test_machine_with_a_key_adds_the_bytecode_that_is_missing(
     signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
-    signing("first").run("install", *NAMES)
+    signing("first").run("install", *FIVE)
     assert server.keys("bytecode/") == []
     second = signing("second", keys.line(key), key)
-    done = second.run("install", *NAMES)
-    assert f"Pulled {len(NAMES)} wheels" in done.stdout
-    assert f"Pushed the bytecode of {len(NAMES)} wheels" in done.stdout
+    done = second.run("install", *FIVE)
+    assert f"Pulled {len(FIVE)} wheels" in done.stdout
+    assert f"Pushed the bytecode of {len(FIVE)} wheels" in done.stdout
     third = signing("third", keys.line(key), key)
     server.fault = lambda name: Fault(500, verbs=("PUT",))
-    done = third.run("install", *NAMES)
+    done = third.run("install", *FIVE)
     assert done.stderr == ""
     assert _compiled(third)[0] == 0
 
 
-@pytest.mark.parametrize("names", [NAMES, NAMES[:1]], ids=["many", "one"])
+@pytest.mark.parametrize("names", [FIVE, FIVE[:1]], ids=["many", "one"])
 def test_bytecode_of_an_old_key_is_signed_anew(
     names: tuple[str, ...],
     signing: SigningFactory,
@@ -201,10 +192,10 @@ def test_key_that_cannot_sign_costs_one_line(
 ) -> None:
     locked = keys.make_key(tmp_path, "locked", "a passphrase")
     first = signing("first", key=locked)
-    done = first.run("install", *NAMES)
+    done = first.run("install", *FIVE)
     assert len(done.stderr.splitlines()) == 1
     assert f"Only wheels are pushed: {locked} cannot sign" in done.stderr
-    assert len(server.keys("wheels/")) == len(NAMES)
+    assert len(server.keys("wheels/")) == len(FIVE)
     assert server.keys("bytecode/") == []
 
 
@@ -212,7 +203,7 @@ def test_store_push_signs_the_bytecode_of_the_store(
     signing: SigningFactory, server: ObjectServer, key: Path
 ) -> None:
     first = signing("first", key=key)
-    first.run("install", *NAMES)
+    first.run("install", *FIVE)
     server.objects.clear()
     told = json.loads(first.run("store", "push", "--json").stdout)
     (remote,) = told["remotes"]
@@ -222,5 +213,5 @@ def test_store_push_signs_the_bytecode_of_the_store(
     again = json.loads(first.run("store", "push", "--json").stdout)["remotes"][0]
     assert (again["pushed"], again["bytecode"], again["present"]) == (0, 0, 11)
     second = signing("second", keys.line(key))
-    assert second.run("install", *NAMES).stderr == ""
+    assert second.run("install", *FIVE).stderr == ""
     assert _compiled(second)[0] == 0

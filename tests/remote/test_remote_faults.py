@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -205,6 +207,62 @@ def test_wrong_object_is_replaced_by_the_run_that_meets_it(
     done = one.run("install", *NAMES)
     assert done.stderr.count("is not the wheel") == 1
     assert server.objects == sound
+
+
+@pytest.mark.parametrize("pip", ["23.0.1", "26.3"])
+def test_interrupted_push_leaves_what_is_installed(
+    pip: str, machine: MachineFactory, server: ObjectServer, pages: LocalIndex
+) -> None:
+    """One line, and the status of a command that was interrupted."""
+    variables = {**pages.variables, **server.variables}
+    one = machine("one", server.url, variables=variables, pip=pip)
+    hanging = Fault(hang=60, verbs=_PUT, times=1000)
+    server.fault = lambda key: hanging
+    given = {**os.environ, **one.variables}
+    with subprocess.Popen(
+        one.environment.command("install", *NAMES),
+        env={name: value for name, value in given.items() if value is not None},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while hanging.times == 1000 and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate()
+    assert process.returncode == 130, stdout + stderr
+    assert f"Successfully installed {NAMES[0]}" not in stderr
+    assert "Successfully installed" in stdout
+    assert stderr == (
+        "WARNING: The push to the remote stores was interrupted; what was installed stays; "
+        "hint: pip-sharedcache store push\n"
+    )
+    assert "cancelled" not in stdout
+    assert _helpers(one) == []
+    assert len(visible_entries(one.store)) == len(NAMES)
+    assert {path.partition("/")[0] for path in one.installed(*NAMES)} >= set(NAMES)
+    server.fault = lambda key: None
+    assert one.told("push")["pushed"] == len(NAMES)
+
+
+def test_what_is_no_file_in_a_directory_is_not_waited_for(
+    one: Machine, wheels: Path, tmp_path: Path
+) -> None:
+    """To open a FIFO would wait for its writer."""
+    bucket = tmp_path / "bucket"
+    (bucket / "wheels").mkdir(parents=True)
+    one.name_remote(f"file://{bucket}")
+    paths = [bucket / "wheels" / digest(path) for path in sorted(wheels.glob("*.whl"))]
+    os.mkfifo(paths[0])
+    shutil.copy(sorted(wheels.glob("*.whl"))[1], paths[1])
+    found = one.told("verify", "--remote")
+    assert (found["checked"], found["problem"]) == (1, None)
+    done = one.run("install", *NAMES)
+    assert done.stderr == ""
+    assert "Pulled 1 wheel (" in done.stdout
+    assert "Pushed 4 wheels (" in done.stdout
+    assert all(path.is_file() for path in paths)
 
 
 @pytest.mark.parametrize(

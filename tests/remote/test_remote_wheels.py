@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.faults import visible_entries
-from support.index import LocalIndex
+from support.index import IndexFactory, LocalIndex
 from support.index_server import make_certificate
 from support.machines import MachineFactory
 from support.object_server import Fault, ObjectServer
@@ -53,6 +53,7 @@ def test_second_machine_needs_no_wheel_of_the_index(
     count = len(NAMES)
     told = f"0 of {count} distributions from {second.store}; {count} added to it"
     assert f"{told}; {count} pulled from remote stores; " in done.stdout
+    assert "not downloaded" not in done.stdout, "all was, from the bucket"
     stats = json.loads(second.run("store", "stats", "--json", "--by", "package").stdout)
     assert (stats["found"], stats["added"], stats["pulled"]) == (0, count, count)
     assert {row["pulled"] for row in stats["groups"]} == {1}
@@ -67,6 +68,34 @@ def test_second_machine_needs_no_wheel_of_the_index(
     assert len(server.requests) == requests, "all is in the local store"
     for each in (first, second, again):
         each.check_no_secrets()
+
+
+@pytest.mark.parametrize("pip", ["23.0.1", "25.1", "26.3"])
+@pytest.mark.parametrize("metadata", [True, False], ids=["metadata", "wheels alone"])
+def test_what_is_pulled_costs_one_line(
+    metadata: bool,
+    pip: str,
+    machine: MachineFactory,
+    server: ObjectServer,
+    index: IndexFactory,
+    wheels: Path,
+) -> None:
+    """Without metadata of the index, pip's resolver comes to one wheel after the other."""
+    wanted = ["top", *NAMES]
+    make_wheel(wheels, "top", requires=list(NAMES))
+    pages = index(wheels, metadata=metadata)
+    for path in wheels.glob("*.whl"):
+        server.objects[f"pip/wheels/{digest(path)}"] = path.read_bytes()
+    one = machine("one", server.url, variables={**pages.variables, **server.variables}, pip=pip)
+    done = one.run("install", "top")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("Pulled ")]
+    size = sum(path.stat().st_size for path in wheels.glob("*.whl"))
+    assert line == f"Pulled {len(wanted)} wheels ({size / 1e6:.1f} MB) from {server.url}"
+    assert pages.wheel_requests() == []
+    log = (one.home / "pip.log").read_text(encoding="utf-8")
+    batch = f"{len(wanted)} wheels of {len(wanted)} are in {server.url}"
+    assert log.count(batch) == metadata
+    assert log.count(f"1 wheels of 1 are in {server.url}") == (0 if metadata else len(wanted))
 
 
 def test_nothing_is_started_where_nothing_is_missed(

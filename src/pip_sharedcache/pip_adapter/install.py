@@ -17,7 +17,7 @@ from optparse import Values
 from pathlib import Path
 from typing import Any
 
-from pip_sharedcache import bytecode, fs
+from pip_sharedcache import bytecode, fs, interrupts
 from pip_sharedcache.errors import DamagedEntry
 from pip_sharedcache.model import Entry
 from pip_sharedcache.pip_adapter import local_wheels, offline, safety_wrappers, seams
@@ -151,9 +151,9 @@ class InstallWrappers:
             self.session = None
             self._downloads.end()
             session.finish()
-        if status == 0:
-            # A failed run installed nothing. pip sets its target options during the run.
-            session.conclude(environment_of(options))
+        # A failed run installed nothing. pip sets its target options during the run.
+        if status == 0 and not session.conclude(environment_of(options)):
+            return interrupts.INTERRUPTED
         return status
 
     def _install_all(self, session: Session, call: Call) -> Any:

@@ -96,13 +96,19 @@ class RunReport:
         return sum(self.placed_bytes.values()) - self.placed_bytes[LinkMode.COPY]
 
     def sentence(self, stores: Sequence[Path]) -> str:
-        """Return one line: distributions from ``stores``, how files were placed, the savings."""
+        """Return one line: distributions from ``stores``, how files were placed, the savings.
+
+        ``stores``: the local ones; none for a run that has only what remote stores gave.
+        """
         named = ", ".join(map(str, stores))
         parts = [f"{self.found} of {self.installed} distributions from {named}"]
+        if not stores:
+            what = f"{self.pulled} of {self.installed} distributions pulled from remote stores"
+            parts = [f"no local store can be used; {what}"]
         there = "it" if len(stores) == 1 else "them"
         if self.published:
             parts.append(f"{self.published} added to {there}")
-        if self.pulled:
+        if self.pulled and stores:
             parts.append(f"{self.pulled} pulled from remote stores")
         if left := Counter(one.why for one in self.unserved if not one.added):
             parts.append(f"{sum(left.values())} installed by pip alone: {_reasons(left)}")
@@ -114,7 +120,8 @@ class RunReport:
                 f"{number} {PLACED[mode]}" for mode, number in sorted(self.placed.items()) if number
             ]
             parts.append("files " + ", ".join(ways))
-        parts.append(f"{megabytes(self.not_downloaded)} not downloaded")
+        if self.not_downloaded or not self.pulled:  # pulled bytes are no saved ones
+            parts.append(f"{megabytes(self.not_downloaded)} not downloaded")
         parts.append(f"{megabytes(self.not_copied)} not copied")
         return "Shared store: " + "; ".join(parts)
 

@@ -28,6 +28,6 @@ def closing_lines(
 
 def summary(run: RunState) -> str:
     """Return the last line of a run that installed something; "" where there is none."""
-    if not run.layers or not run.report.installed:
+    if not run.report.installed or not (run.layers or run.report.pulled):
         return ""
     return run.report.sentence([store.path for store in run.layers]) + run.links.summary()

@@ -39,7 +39,9 @@ def open_layers(settings: Settings, *, fills: bool) -> Layers:
         logger.warning("%s: %s", without_store(), why)
         return Layers(())
     layers, unusable = Layers.of_settings(settings, make=fills)
-    which = "one of the shared stores" if layers else "the shared store"
+    which, end = "one of the shared stores" if layers else "the shared store", ""
+    if not layers and settings.remotes and not settings.offline:
+        which, end = "a local store", "; wheels of the remote stores are used all the same"
     for error in (one for one in unusable if not isinstance(one, StoreNotMade)):
-        logger.warning("%s: %s (%s)", without_store(which), error, settings.dir_source)
+        logger.warning("%s: %s (%s)%s", without_store(which), error, settings.dir_source, end)
     return layers

@@ -17,6 +17,7 @@ from pip_sharedcache.remote.pushing import Item, Pushed, SignedItem, push, push_
 from pip_sharedcache.remote.resolution_objects import resolution_object, write_resolution
 from pip_sharedcache.remote.stores import RemoteStore, wheel_key
 from pip_sharedcache.session.notices import warn
+from pip_sharedcache.session.pulled import counted_bytecode, counted_wheels
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import WantedWheel
 from pip_sharedcache.store import Build
@@ -132,16 +133,6 @@ class Pushes:
     def _left(self) -> float:
         """Return the seconds that the push to the present store may still take."""
         return self._end - time.monotonic()
-
-
-def counted_wheels(count: int) -> str:
-    """Return the number of wheels in words."""
-    return "1 wheel" if count == 1 else f"{count} wheels"
-
-
-def counted_bytecode(count: int) -> str:
-    """Return the number of wheels whose bytecode is meant, in words."""
-    return f"the bytecode of {counted_wheels(count)}"
 
 
 def _builds(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pip_sharedcache import bytecode
 from pip_sharedcache.config import RemoteSetting
 from pip_sharedcache.model import Digest, Policy
+from pip_sharedcache.session.notices import warn
 from pip_sharedcache.session.state import RunState
 from pip_sharedcache.session.wheels import WantedWheel
 from pip_sharedcache.signing import Signers
@@ -19,6 +21,8 @@ from pip_sharedcache.store.open import may_write
 if TYPE_CHECKING:
     from pip_sharedcache.remote.resolution_objects import SignedResolution
     from pip_sharedcache.session.transfers import Transfers
+
+logger = logging.getLogger(__name__)
 
 
 class RunRemotes:
@@ -94,16 +98,16 @@ class RunRemotes:
         self.get_ready()
         return self._run.signatures.signers
 
-    def push_published(self) -> None:
+    def push_published(self) -> bool:
         """Push what this run has got or built, and published, if it has installed something.
 
-        To be called after ``finish``.
+        To be called after ``finish``. Returns whether nobody has interrupted the push by Ctrl-C.
         """
         if not self._run.report.installed or not may_write():
-            return  # such as with --dry-run
+            return True  # such as with --dry-run
         if self._transfers is None:
             # Nothing was missed whose digest is known. (pip 26.3 would refuse the imports now.)
-            return
+            return True
         sharing = self._run.sharing
         wheels = [
             WantedWheel(one.digest, Path(one.path).name, one.origin.is_public)
@@ -117,13 +121,25 @@ class RunRemotes:
         resolutions = self._run.new_resolutions if signs else {}
         # Of pulled wheels alone there is nothing to push but bytecode.
         if resolutions or (wheels and (signs or not self._transfers.pulled_all(wheels))):
-            self._transfers.push(wheels, builds, resolutions)
-            self.end()
+            try:
+                self._transfers.push(wheels, builds, resolutions)
+            except KeyboardInterrupt:
+                # pip would say that all was cancelled.
+                warn(
+                    "The push to the remote stores was interrupted; what was installed stays; "
+                    "hint: pip-sharedcache store push"
+                )
+                return False
+            finally:
+                self.end()
+        return True
 
     def end(self) -> None:
-        """End the access to all remote stores; further calls do nothing."""
+        """End the access to all remote stores, and log what they gave; further calls do nothing."""
         if self._transfers is not None:
             self._transfers.end()
+        for line in self._run.pulled.take_lines(self._run.refused_bytecode):
+            logger.info("%s", line)
 
     def _open(self) -> Transfers:
         if self._transfers is None:

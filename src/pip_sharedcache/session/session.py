@@ -382,8 +382,8 @@ class Session:
             self._run.temporary.end()
             notices.end()
 
-    def conclude(self, environment: str) -> None:
-        """Record this successful run, log its lines, and push to remote stores.
+    def conclude(self, environment: str) -> bool:
+        """Record this successful run, log its lines, push; return whether nobody interrupted that.
 
         ``environment``: the path to which the run has installed.
         """
@@ -393,7 +393,7 @@ class Session:
             self._run.uses.record_run(self.report, self.links, seconds, shown)
         for level, line in closing.closing_lines(self._run, self.lookup, self.unusual):
             logger.log(level, "%s", line)
-        self.remotes.push_published()
+        return self.remotes.push_published()
 
     def summary(self) -> str:
         """Return the last line of a run that installed something; "" where there is none."""

@@ -12,6 +12,7 @@ from pip_sharedcache.config import Settings
 from pip_sharedcache.model import Digest, LinkMode
 from pip_sharedcache.placement import LinkChoice, RunReport
 from pip_sharedcache.session.notices import warn
+from pip_sharedcache.session.pulled import PulledSums
 from pip_sharedcache.session.repairs import Repairs
 from pip_sharedcache.session.restrictions import Sharing, SymlinkCheck
 from pip_sharedcache.session.signatures import RunSignatures
@@ -44,6 +45,7 @@ class RunState:
     ``on_progress``: draws the progress of the unpacking of a wheel; None for no drawing.
     ``report``: its counts.
     ``wheels``: the wheels that pip has.
+    ``pulled``: the sums of what remote stores gave.
     ``pulled_bytecode``: the signed bytecode of wheels that remote stores gave.
     ``refused_bytecode``: the wheels for which that has no signature that counts.
     ``refused_stores``: the remote stores of which a warning says that an object is wrong.
@@ -62,6 +64,7 @@ class RunState:
     on_progress: Progress | None = None
     report: RunReport = field(default_factory=RunReport)
     wheels: RunWheels = field(default_factory=RunWheels)
+    pulled: PulledSums = field(default_factory=PulledSums)
     pulled_bytecode: dict[Digest, PulledBytecode] = field(default_factory=dict)
     refused_bytecode: set[Digest] = field(default_factory=set)
     refused_stores: set[str] = field(default_factory=set)

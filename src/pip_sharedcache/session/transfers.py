@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pip_sharedcache import fs
 from pip_sharedcache.config import WEB_SCHEME, RemoteSetting
 from pip_sharedcache.errors import NotSigned, reason
-from pip_sharedcache.model import Digest, megabytes
+from pip_sharedcache.model import Digest
 from pip_sharedcache.remote.access import Access, Answer, Fetch, Request
 from pip_sharedcache.remote.build_objects import build_object, read_build_object
 from pip_sharedcache.remote.bytecode_objects import MOST_BYTECODE, object_key
@@ -29,7 +29,7 @@ from pip_sharedcache.remote.resolution_objects import (
 from pip_sharedcache.remote.statement_objects import MOST_STATEMENT_OBJECT
 from pip_sharedcache.remote.stores import MOST_WHEEL, RemoteStore, wheel_key
 from pip_sharedcache.session.notices import warn
-from pip_sharedcache.session.pushes import Pushes, counted_bytecode, counted_wheels
+from pip_sharedcache.session.pushes import Pushes
 from pip_sharedcache.session.state import PulledBytecode, RunState
 from pip_sharedcache.session.wheels import WantedWheel
 from pip_sharedcache.signing import Signers
@@ -114,18 +114,15 @@ class Transfers:
         for key in awaited.keys() & store.absent:
             del awaited[key]
         whole: dict[Digest, Path] = {}
-        size, also = 0, ""
 
         def answered(request: Request, answer: Answer) -> None:
-            nonlocal size, also
             assert isinstance(request, Fetch)
             digest = awaited.pop(request.key)
             one = wanted[digest]
             if answer.problem:
                 logger.debug("%s: %s: %s", store.url, request.key, answer.problem)
             elif answer.size >= 0 and request.key != wheel_key(digest):
-                self._run.pulled_bytecode[digest] = _pulled(store, request)
-                size, also = size + answer.size, " with bytecode"
+                self._note_bytecode(store, digest, request, answer)
             elif answer.size >= 0 and answer.sha256 != digest:
                 request.path.unlink()
                 store.wrong.add(request.key)
@@ -134,7 +131,7 @@ class Transfers:
             elif answer.size >= 0:
                 whole[digest] = place / one.filename
                 request.path.rename(whole[digest])
-                size += answer.size
+                self._run.pulled.add_wheel(store.url, digest, answer.size)
             if digest in whole and digest not in awaited.values():
                 take(digest)
 
@@ -147,9 +144,7 @@ class Transfers:
         self._ask(store, fetches, answered)
         for digest in list(whole):  # whose bytecode did not arrive
             take(digest)
-        if count := before - len(left):
-            what = f"{counted_wheels(count)} ({megabytes(size)}{also})"
-            logger.info("Pulled %s from %s", what, store.url)
+        logger.debug("%d wheels of %d are in %s", before - len(left), before, store.url)
 
     def build_of(self, key: Digest, signers: Signers) -> Build | None:
         """Return the wheel that was built for ``key``, as one of ``signers`` signed it, or None.
@@ -207,27 +202,29 @@ class Transfers:
     ) -> None:
         """Get the bytecode that ``store`` has of ``left``, and delete it there."""
         wanted = {object_key(digest, *interpreter): digest for digest in sorted(left)}
-        before, size = len(left), 0
 
         def answered(request: Request, answer: Answer) -> None:
-            nonlocal size
             assert isinstance(request, Fetch)
             if answer.problem:
                 logger.debug("%s: %s: %s", store.url, request.key, answer.problem)
             elif answer.size >= 0:
                 digest = wanted[request.key]
-                self._run.pulled_bytecode[digest] = _pulled(store, request)
+                self._note_bytecode(store, digest, request, answer)
                 left.discard(digest)
-                size += answer.size
 
         fetches = [
             Fetch(key, directory / f"{digest}.bytecode", MOST_BYTECODE)
             for key, digest in wanted.items()
         ]
         self._ask(store, fetches, answered)
-        if count := before - len(left):
-            what = counted_bytecode(count)
-            logger.info("Pulled %s (%s) from %s", what, megabytes(size), store.url)
+
+    def _note_bytecode(
+        self, store: RemoteStore, digest: Digest, fetch: Fetch, answer: Answer
+    ) -> None:
+        """Note the bytecode of the wheel ``digest`` that ``fetch`` got from ``store``."""
+        pulled = PulledBytecode(store.url, fetch.key, fetch.path)
+        self._run.pulled_bytecode[digest] = pulled
+        self._run.pulled.add_bytecode(store.url, digest, answer.size)
 
     def _ask(
         self,
@@ -258,8 +255,3 @@ class Transfers:
         """End the access to all remote stores; further calls do nothing."""
         for store in self._stores:
             store.end()
-
-
-def _pulled(store: RemoteStore, fetch: Fetch) -> PulledBytecode:
-    """Return the bytecode that ``fetch`` got from ``store``."""
-    return PulledBytecode(store.url, fetch.key, fetch.path)

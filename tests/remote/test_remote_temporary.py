@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import keys
+from support.accounts import run_as
 from support.filesystems import read_only
 from support.index import LocalIndex
 from support.machines import FIVE, Machine, SigningFactory
@@ -143,6 +144,19 @@ def test_unusable_store_does_not_matter(
     assert _temporary_files(second) == []
     assert second.installed(*FIVE) == first.installed(*FIVE)
     assert pages.wheel_requests() == []
+
+
+def test_process_that_may_open_few_files_uses_no_local_store(second: Machine) -> None:
+    command = second.environment.command("install", *FIVE)
+    few = ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", *map(str, command)]
+    done = run_as(None, few, env=second.variables, check=True)
+    assert done.stderr.splitlines() == [
+        "WARNING: Installing without a local store: this process may not open 48 more files "
+        "(see ulimit -n); wheels of the remote stores are used all the same"
+    ]
+    count = len(FIVE)
+    assert f"{count} of {count} distributions pulled from remote stores; " in done.stdout
+    assert second.installed(*FIVE) != {}
 
 
 def test_wheels_that_no_store_has_are_named_in_the_summary(

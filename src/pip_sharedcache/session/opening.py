@@ -36,12 +36,18 @@ def open_layers(settings: Settings, *, fills: bool) -> Layers:
         return Layers(())  # the private store is not made yet
     if not fs.can_open_pairs(_DESCRIPTORS // 2):
         why = f"this process may not open {_DESCRIPTORS} more files (see ulimit -n)"
-        logger.warning("%s: %s", without_store(), why)
+        which, end = _without_any(settings)
+        logger.warning("%s: %s%s", without_store(which), why, end)
         return Layers(())
     layers, unusable = Layers.of_settings(settings, make=fills)
-    which, end = "one of the shared stores" if layers else "the shared store", ""
-    if not layers and settings.remotes and not settings.offline:
-        which, end = "a local store", "; wheels of the remote stores are used all the same"
+    which, end = ("one of the shared stores", "") if layers else _without_any(settings)
     for error in (one for one in unusable if not isinstance(one, StoreNotMade)):
         logger.warning("%s: %s (%s)%s", without_store(which), error, settings.dir_source, end)
     return layers
+
+
+def _without_any(settings: Settings) -> tuple[str, str]:
+    """Return what a run without local stores lacks, and the end of its warning, in words."""
+    if settings.remotes and not settings.offline:
+        return "a local store", "; wheels of the remote stores are used all the same"
+    return "the shared store", ""

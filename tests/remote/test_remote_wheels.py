@@ -154,7 +154,8 @@ def test_pip_download_takes_wheels_from_the_remote_store(
     wheel = wheels / "two-1.0-py3-none-any.whl"
     server.objects[f"pip/wheels/{digest(wheel)}"] = wheel.read_bytes()
     target = tmp_path / "target"
-    first.run("download", "-d", target, "two")
+    done = first.run("download", "-d", target, "two")
+    assert done.stdout.count("Pulled 1 wheel (") == 1
     assert (target / wheel.name).read_bytes() == wheel.read_bytes()
     assert (target / wheel.name).stat().st_mode & 0o777 == 0o644
     assert pages.wheel_requests() == []

@@ -292,7 +292,21 @@ def test_a_run_that_added_some_says_so() -> None:
 def test_a_run_that_pulled_wheels_says_how_many() -> None:
     report, worker = RunReport(installed=2, published=2, pulled=1), RunReport(pulled=1)
     report.add(worker)
-    assert "from /s; 2 added to it; 2 pulled from remote stores; " in report.sentence([Path("/s")])
+    assert report.sentence([Path("/s")]) == (
+        "Shared store: 0 of 2 distributions from /s; 2 added to it; 2 pulled from remote stores; "
+        "0 bytes not copied"
+    )
+    report.not_downloaded = 1000
+    assert "; 1.0 kB not downloaded; " in report.sentence([Path("/s")])
+
+
+def test_a_run_without_local_stores_names_none() -> None:
+    report = RunReport(installed=3, pulled=2)
+    report.unserved.append(Unserved("new.whl", "no store takes it", added=False))
+    assert report.sentence([]) == (
+        "Shared store: no local store can be used; 2 of 3 distributions pulled from remote stores; "
+        "1 installed by pip alone: no store takes it; 0 bytes not copied"
+    )
 
 
 def test_a_run_that_could_not_add_says_why() -> None:

@@ -176,7 +176,7 @@ def refuse_way_out(path: Path, prefix: Path) -> None:
     if not path.is_relative_to(prefix):
         return  # the interpreter itself names this directory: no link leads to it
     real = os.path.realpath(prefix)
-    for above in reversed(path.relative_to(prefix).parents[:-1]):
+    for above in reversed(list(path.relative_to(prefix).parents)[:-1]):  # no slices in Python 3.9
         link = prefix / above
         target = os.path.realpath(link)
         if not Path(target).is_relative_to(real):

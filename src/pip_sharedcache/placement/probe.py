@@ -107,7 +107,15 @@ def try_writing(directory: Path, mtime: int) -> Iterator[tuple[Directory, Stored
     finally:
         for path in (first, second):
             if os.path.lexists(path):
-                remove_tree(path)
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
+        remove_tree(path)
+    except KeyboardInterrupt:  # in the middle: nothing may be left in the store
+        remove_tree(path)
+        raise
 
 
 def try_making_as(uid: int, gid: int, directory: Path) -> str:

@@ -304,20 +304,22 @@ def test_environment_with_a_longer_way_than_its_path_is_not_taken(own: Directory
 
 # -- logs of runs
 
+#: What can be part of a path; a record with another text is invalid.
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 INSTALLED = st.builds(
     Installed,
-    st.text(max_size=20),
+    WORDS,
     COUNTS,
     st.sampled_from(["found", "added", "pip"]),
-    st.text(max_size=20),
+    WORDS,
 )
 SECONDS = st.floats(0, 1e7)
 RUNS = st.builds(
     Run,
     COUNTS,
-    st.text(max_size=20),
-    st.text(max_size=20),
-    st.text(max_size=20),
+    WORDS,
+    WORDS,
+    WORDS,
     SECONDS,
     COUNTS,
     COUNTS,

@@ -27,6 +27,7 @@ class PathClaims:
         self._scheme_of = scheme_of
         self._scheme: Scheme = {}
         self._real: dict[str, str] = {}
+        self._links: dict[str, frozenset[str]] = {}
         self._files: Counter[str] = Counter()
         self._directories: set[str] = set()
         self._of: dict[int, tuple[set[str], set[str]]] = {}
@@ -108,7 +109,24 @@ class PathClaims:
                 known = os.path.realpath(directory)
             else:
                 known = os.path.join(self._resolve(above), name)
-                if os.path.islink(known):
+                if self._is_link(above, known):
                     known = os.path.realpath(known)
             self._real[directory] = known
         return known
+
+    def _is_link(self, above: str, path: str) -> bool:
+        """Return whether ``path`` in the directory ``above`` is a symlink.
+
+        A library directory is listed: of a file server, each missing name in it is a request.
+        """
+        if above not in self._scheme.values():
+            return os.path.islink(path)
+        if above not in self._links:
+            try:
+                with os.scandir(above) as found:
+                    self._links[above] = frozenset(one.name for one in found if one.is_symlink())
+            except FileNotFoundError:
+                self._links[above] = frozenset()
+            except OSError:  # not readable
+                return os.path.islink(path)
+        return os.path.basename(path) in self._links[above]

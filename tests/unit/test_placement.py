@@ -620,6 +620,8 @@ class Shelf:
         stored.parent.mkdir(parents=True, exist_ok=True)
         with create_file(stored, 0o555 if executable else 0o444, MTIME) as descriptor:
             write_all(descriptor, data)
+        for directory in list(stored.relative_to(self.entry).parents)[:-1]:
+            (self.entry / directory).chmod(0o755)  # whatever the umask, as in every entry
         self.files[path] = StoredFile(path, len(data), "ab" * 32, executable, MTIME)
         return self.files[path]
 
@@ -935,7 +937,8 @@ def test_what_is_refused_for_one_publisher_is_asked_for_another(
     assert shelf.place(linker, first, "one") is not LinkMode.HARDLINK
     asked.error = None
     if OWN == 0:
-        os.chown(shelf.entry / "files" / "b.py", ALICE, GROUP)
+        for path in (shelf.entry / "files", shelf.entry / "files" / "b.py"):
+            os.chown(path, ALICE, GROUP)
         shelf.publisher = ALICE
         assert shelf.place(linker, second, "two") is LinkMode.HARDLINK
     assert shelf.place(_linker(LinkMode.HARDLINK), second, "three") is LinkMode.HARDLINK

@@ -234,13 +234,16 @@ class Copier:
         direct = shared and mounts.kind_of_device(way.source) in _DELEGATES
         for job in jobs:
             began = time.monotonic()
+            if (damage := source.damage_above(job.file)) is not None:
+                opened.append(damage)
+                continue
             try:
                 opened.append(source.held.open_file(f"files/{job.file.path}", direct=direct))
             except OSError as error:
                 if error.errno not in PROCESS_ERRORS:
-                    damage = unreadable(source.held, job.file, error)
-                    opened.append(damage)
-                    give_up_if_silent(source, damage, began)
+                    unread = unreadable(source.held, job.file, error)
+                    opened.append(unread)
+                    give_up_if_silent(source, unread, began)
                     if source.given_up is not None:
                         return
                 elif opened:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
 
@@ -25,7 +25,7 @@ from pip_sharedcache.placement.ways import TRY_NEXT, Learned, Way, Ways
 from pip_sharedcache.store.entry_checks import check, check_hash, damaged, opened
 from pip_sharedcache.store.sources import Source
 
-_SEVERAL = 4  # files of one directory from which on it is worth to list it
+_SEVERAL = 2  # names in one directory from which on it is worth to list it
 #: How many files a worker process places as one task.
 _PIECE = 1000
 
@@ -68,12 +68,14 @@ class Linker:
         return self._unfinished[library]
 
     def look_ahead(self, source: Source, jobs: Sequence[Job]) -> None:
-        """Check the directories of ``source``; list those with several files to be linked."""
-        listed: set[str] = set()
-        if self.choice.in_force in (LinkMode.HARDLINK, LinkMode.SYMLINK) and not source.copied:
-            count = Counter(os.path.dirname(job.file.path) for job in jobs if not job.private)
-            listed = {f"files/{path}" for path, files in count.items() if files >= _SEVERAL}
-        source.check_directories(listed)
+        """Choose the directories of ``source`` to list while the files of ``jobs`` are linked."""
+        if self._links and not source.copied and source.costs_requests:
+            paths = (job.file.path for job in jobs if not job.private)
+            source.directories.listed = worth_listing(paths)
+
+    @property
+    def _links(self) -> bool:
+        return self.choice.in_force in (LinkMode.HARDLINK, LinkMode.SYMLINK)
 
     def place(
         self,
@@ -143,8 +145,7 @@ class Linker:
             way = Way(source.held.device, device, source.publisher)
             rest: Sequence[Job] = list(group)
             try:
-                links = self.choice.in_force in (LinkMode.HARDLINK, LinkMode.SYMLINK)
-                if links and not private and not source.copied:
+                if self._links and not private and not source.copied:
                     rest = self._link_all(way, source, rest, outcome)
                 self._copier.copy_all(way, source, rest, outcome)
             except OSError as error:
@@ -160,10 +161,10 @@ class Linker:
         if not self._ways.may(mode, way):
             return jobs
         for number, job in enumerate(jobs):
-            if source.given_up is not None:
-                outcome.damaged.append((job, source.given_up))
-                continue
             began = time.monotonic()
+            if (damage := source.damage_above(job.file)) is not None:
+                outcome.damaged.append((job, damage))
+                continue
             try:
                 self._link(mode, source.held, way.publisher, job, outcome)
             except DamagedEntry as error:
@@ -210,6 +211,26 @@ class Linker:
             # The link can still fail (EEXIST comes before EPERM); then a copy follows.
             outcome.replaced.add(destination)
             link()
+
+
+def worth_listing(paths: Iterable[str]) -> frozenset[str]:
+    """Return the directories ("files/...") above the files ``paths`` with several names to look up.
+
+    A directory that is listed itself does not count in the one above it: it is opened, and a file
+    server is asked at each opening of a directory.
+    """
+    names = Counter(f"files/{path}".rpartition("/")[0] for path in paths)
+    for directory in list(names):
+        while above := directory.rpartition("/")[0]:
+            names.setdefault(above, 0)
+            directory = above
+    found = set()
+    for directory in sorted(names, key=lambda one: -one.count("/")):
+        if names[directory] >= _SEVERAL:
+            found.add(directory)
+        else:
+            names[directory.rpartition("/")[0]] += 1
+    return frozenset(found)
 
 
 def _clear(jobs: Sequence[Job]) -> None:

@@ -140,7 +140,6 @@ class Placement:
                 self._taken[name] = file
         if read is not None and self._wheel.costs_requests:
             self.dist_info.read_ahead(self._taken.values(), read)
-            self._wheel.elsewhere = self.dist_info.contents
         return left
 
     def take_nothing(self) -> None:
@@ -188,9 +187,6 @@ class Placement:
         outcome = PlacementResult()
         try:
             self._linker.look_ahead(source, jobs)
-            if source.damage is not None:
-                outcome.damaged += [(job, source.damage) for job in jobs]
-                return
             new, old = self.target_dirs.divided(jobs)
             for place, some in ((self._linker.place_all, old), (self._linker.place_new, new)):
                 place(source, some, outcome)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from pip_sharedcache import trust
 from pip_sharedcache.errors import DamagedEntry, DamagedFile, reason
@@ -17,49 +18,58 @@ from pip_sharedcache.store.packs import PACK
 _BLOCK = 1 << 20  # bytes
 
 
-def damage_of_directories(
-    entry: Directory, publisher: int, files: Iterable[StoredFile], listed: Container[str] = ()
-) -> DamagedEntry | None:
-    """Return why no file of ``entry`` is trusted; None if all directories above them are.
+class CheckedDirectories:
+    """The directories of an open ``entry`` of ``publisher``, each checked once, at its first use.
 
-    A directory that is a symlink, belongs to another user than ``publisher`` or can be written by
+    A directory that is a symlink, belongs to another user than the publisher or can be written by
     others would let others exchange its files. The checks of the files report a missing directory.
-    ``listed``: directories that are listed, too ("files/..."). A file server then tells the status
-    of all files with the names (READDIRPLUS of NFS), instead of one by one when they are checked.
+
+    ``listed``: directories that are listed when they are checked ("files/..."). A file server then
+    tells the status of all files with the names (READDIRPLUS of NFS), instead of one by one when
+    they are checked; its client remembers them for some seconds.
     """
-    paths = {"files"}
-    for file in files:
-        above = file.path.rpartition("/")[0]
-        while above and f"files/{above}" not in paths:
-            paths.add(f"files/{above}")
-            above = above.rpartition("/")[0]
-    for path in sorted(paths):
+
+    def __init__(self, entry: Directory, publisher: int) -> None:
+        self.listed: frozenset[str] = frozenset()
+        self._entry, self._publisher = entry, publisher
+        self._known: dict[str, DamagedEntry | None] = {}
+
+    def damage_above(self, path: str) -> DamagedEntry | None:
+        """Return why ``path`` ("files/...") is not trusted; None if all directories above are."""
+        above = path.rpartition("/")[0]
+        if above not in self._known:
+            damage = None
+            for slash in re.finditer("/", path):  # from the top: a list tells of those below it
+                directory = path[: slash.start()]
+                if directory not in self._known:
+                    self._known[directory] = damage or self._check(directory)
+                damage = self._known[directory]
+        return self._known[above]
+
+    def _check(self, path: str) -> DamagedEntry | None:
         try:
-            status = _listed_status(entry, path) if path in listed else entry.file_status(path)
+            status = self._status(path)
         except OSError:
-            continue
+            return None
         if not stat.S_ISDIR(status.st_mode):
             what = "is not a directory"
-        elif trust.OWNERS_MEAN_SOMETHING and status.st_uid != publisher:
+        elif trust.OWNERS_MEAN_SOMETHING and status.st_uid != self._publisher:
             what = f"belongs to {trust.user_name(status.st_uid)}"
         elif trust.writable_by_others(status):
             what = "may be written by others than its owner"
         else:
-            continue
-        return DamagedEntry(f"{entry.path / path}: {what}")
-    return None
+            return None
+        return DamagedEntry(f"{self._entry.path / path}: {what}")
 
-
-def _listed_status(entry: Directory, path: str) -> os.stat_result:
-    """Return the status of the directory ``path``, and list it if this user may. Raises OSError."""
-    try:
-        with entry.subdirectory(path) as held:
-            # Asked first: on a file server, the listing changes what is known of the directory.
-            status = held.status()
-            held.names()
-            return status
-    except OSError:  # no directory, or not readable
-        return entry.file_status(path)
+    def _status(self, path: str) -> os.stat_result:
+        """Return the status of the directory ``path``; list it if that serves, and is allowed."""
+        if path in self.listed:
+            with suppress(OSError), self._entry.subdirectory(path) as held:
+                # Asked first: on a file server, the listing changes what is known of the directory.
+                status = held.status()
+                held.names()
+                return status
+        return self._entry.file_status(path)  # no directory, or not readable
 
 
 def check_open(entry: Directory, publisher: int, file: StoredFile, source: int) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 
 from pip_sharedcache.errors import DamagedEntry, reason
 from pip_sharedcache.fs.dirfd import PROCESS_ERRORS, Directory
 from pip_sharedcache.fs.file_data import read_ahead_more
 from pip_sharedcache.model import Compiled, Entry, Manifest, StoredFile
-from pip_sharedcache.store.entry_checks import check_pack, damage_of_directories, damaged, opened
+from pip_sharedcache.store.entry_checks import CheckedDirectories, check_pack, damaged, opened
 from pip_sharedcache.store.packs import PACK, Pack
 from pip_sharedcache.store.spools import Spools
 from pip_sharedcache.trust import mounts
@@ -23,7 +23,7 @@ class Source:
     ``files``: those of the manifest, by path.
     ``packed``: whether the files are in a pack.
     ``copied``: whether no links are made to them: they are in a pack, or belong to one.
-    ``elsewhere``: the paths of files whose content is taken from elsewhere.
+    ``directories``: those above the files of a tree.
     ``given_up``: why no further file is read: a file server does not answer; else None.
     """
 
@@ -40,9 +40,7 @@ class Source:
         self.files = {file.path: file for file in files}
         self.packed = self.copied = packed
         self.given_up: DamagedEntry | None = None
-        self.elsewhere: Container[str] = ()
-        self._checked = packed
-        self._damage: DamagedEntry | None = None
+        self.directories = CheckedDirectories(held, publisher)
         self._pack: Pack | None = None
 
     @classmethod
@@ -56,19 +54,11 @@ class Source:
         """Return whether a file server is asked for each file that is opened."""
         return not self.packed and not mounts.is_local(self.held.where)
 
-    def check_directories(self, listed: Container[str] = ()) -> None:
-        """Find out ``damage``, once; ``listed`` is as for ``damage_of_directories``."""
-        if not self._checked:
-            files = [file for path, file in self.files.items() if path not in self.elsewhere]
-            self._damage = damage_of_directories(self.held, self.publisher, files, listed)
-            self._checked = True
-
-    @property
-    def damage(self) -> DamagedEntry | None:
-        """Return why none of the files may be placed, or None."""
-        if self.given_up is None:
-            self.check_directories()
-        return self.given_up or self._damage
+    def damage_above(self, file: StoredFile) -> DamagedEntry | None:
+        """Return why ``file`` may not be placed, whatever it is itself; or None."""
+        if self.given_up is not None or self.packed:
+            return self.given_up
+        return self.directories.damage_above(f"files/{file.path}")
 
     def pack(self) -> Pack:
         """Return the pack, opened and checked by the first call. Raises DamagedEntry, OSError."""
@@ -95,8 +85,8 @@ class Source:
 
         Raises DamagedEntry; OSError if this process lacks descriptors or memory.
         """
-        if self.damage is not None:
-            raise self.damage
+        if (damage := self.damage_above(file)) is not None:
+            raise damage
         try:
             if self.packed:
                 return self.pack().read(file.offset, file.size)

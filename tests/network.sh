@@ -19,7 +19,7 @@ if [ "${1:-}" = --quick ]; then
     set -- @tests/network-quick.txt "$@"
 else
     set -- tests/network "$@"
-    programs="$programs setfacl nfs4_setfacl mfsmaster mfschunkserver mfsmount"
+    programs="$programs setfacl nfs4_setfacl xfs_quota mfsmaster mfschunkserver mfsmount"
     packages="$packages acl nfs4-acl-tools moosefs-master moosefs-chunkserver moosefs-client"
 fi
 for program in $programs; do

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
-from support.accounts import Account
 from support.cluster import Version
-from support.cluster_site import Site, wait_for_files
-from support.hosts import ACCOUNTS, GUEST, PYTHON, Host
-from support.plain import node_from_json
-from support.trees import Node, differences
+from support.cluster_site import Site, local_environment, local_tree, plain_tree, wait_for_files
+from support.hosts import ACCOUNTS
+from support.trees import differences
 
 USERA, USERB = ACCOUNTS.usera, ACCOUNTS.userb
 NAMES = ["demo", "left", "right"]
 SILENCE = "does not answer for 10 seconds"
-
-
-def local_environment(host: Host, account: Account, name: str) -> Path:
-    """Make an environment that is not on the export."""
-    path = Path("/home", account.name, name)
-    # One of an earlier test may be there.
-    host.run([PYTHON, "-m", "venv", "--clear", "--without-pip", "--prompt", "test", path], account)
-    return path
-
-
-def local_tree(host: Host, environment: Path) -> dict[str, Node]:
-    """What lies in such an environment."""
-    found = host.run([PYTHON, GUEST / "tree.py", environment]).stdout
-    return {path: node_from_json(node) for path, node in json.loads(found).items()}
-
-
-def plain_tree(site: Site, host: Host, account: Account) -> dict[str, Node]:
-    """What plain pip makes of one."""
-    environment = local_environment(host, account, "plain")
-    python = environment / "bin" / "python"
-    command = site.installer.plain("--python", python, "install", "--no-cache-dir", "demo")
-    host.run(command, account, env=site.index(host).variables)
-    return local_tree(host, environment)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from support.accounts import Account, Argument
 from support.cluster import Cluster, GuestIndex, Version
 from support.environments import Environment
-from support.hosts import ACCOUNTS, PYTHON, Host, Running
+from support.hosts import ACCOUNTS, GUEST, PYTHON, Host, Running
 from support.plain import node_from_json
 from support.trees import Node, differences
 from support.wheels import digest, make_wheel
@@ -214,3 +214,26 @@ def _wait_for(host: Host, *patterns: str) -> None:
             time.sleep(0.005)
     """
     host.run([PYTHON, "-I", "-S", "-c", program, *patterns])
+
+
+def local_environment(host: Host, account: Account, name: str) -> Path:
+    """Make an environment that is not on the export."""
+    path = Path("/home", account.name, name)
+    # One of an earlier test may be there.
+    host.run([PYTHON, "-m", "venv", "--clear", "--without-pip", "--prompt", "test", path], account)
+    return path
+
+
+def local_tree(host: Host, environment: Path) -> dict[str, Node]:
+    """What lies in such an environment."""
+    found = host.run([PYTHON, GUEST / "tree.py", environment]).stdout
+    return {path: node_from_json(node) for path, node in json.loads(found).items()}
+
+
+def plain_tree(site: Site, host: Host, account: Account) -> dict[str, Node]:
+    """What plain pip makes of one."""
+    environment = local_environment(host, account, "plain")
+    python = environment / "bin" / "python"
+    command = site.installer.plain("--python", python, "install", "--no-cache-dir", "demo")
+    host.run(command, account, env=site.index(host).variables)
+    return local_tree(host, environment)

@@ -6,7 +6,7 @@
 # (a layered one cannot).
 set -eu
 mkdir -p /export
-mount -t xfs /dev/ubda /export
+mount -t xfs -o usrquota /dev/ubda /export
 mkdir -p /export/state /export/data
 chmod 700 /export/state
 chmod 1777 /export/data
